@@ -1,0 +1,133 @@
+"""What a sample is: one item as a dataset reads it, and the batches that models and strategies see.
+
+Coordinates are (x, y[, z]), x first. In images they are pixels with pixel centres at +0.5: the top left corner of
+the image is (0, 0), the middle of the first pixel (0.5, 0.5). z and 3D points are millimetres in the camera's frame,
+x right, y down, z forward. A camera is (fx, fy, cx, cy) in file pixels under the same convention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .skeleton import Skeleton
+
+Batch = TypeVar("Batch", bound="Unlabeled")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One crop as a dataset reads it from its files, in file pixels."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    box: np.ndarray
+    """(4,) left, top, right, bottom of the square crop, file pixels. Input data, never made from target labels
+    unless the dataset says `boxes=truth`."""
+    id: str
+    sequence: str
+    """Frames of one sequence are neighbours in time; intervals resample whole sequences."""
+    frame: int
+    camera: np.ndarray
+    """(4,) fx, fy, cx, cy in file pixels; NaN-free, zeros where unknown."""
+    keypoints: np.ndarray
+    """(K, 2) file pixels."""
+    visible: np.ndarray
+    """(K,) bool: the camera sees the keypoint."""
+    annotated: np.ndarray
+    """(K,) bool: the position is known, seen or hidden. Losses and metrics count these."""
+    points: np.ndarray | None = None
+    """(K, 3) mm in the camera's frame, where the dataset has them."""
+
+
+class PoseDataset(Protocol):
+    """A picklable map-style dataset. `identity` is plain data that names exactly what it holds."""
+
+    name: str
+    skeleton: Skeleton
+    identity: dict[str, Any]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """A batch of B crops without labels: it has no field in which a label could travel."""
+
+    image: Tensor
+    """(B, C, H, W) uint8 or float."""
+    id: tuple[str, ...]
+    sequence: tuple[str, ...]
+    frame: Tensor
+    """(B,) int64."""
+    camera: Tensor
+    """(B, 4)."""
+    to_file: Tensor
+    """(B, 2, 3): maps points of the model's input to file pixels; undoes crop and augmentation."""
+    side: Tensor
+    """(B,) the crop's side in file pixels, the length that PCK is normalised by."""
+    views: tuple[Unlabeled, ...] = ()
+    """The same images under other known warps."""
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+    def to(self: Batch, device: torch.device | str, **how: Any) -> Batch:
+        """The same batch with every tensor on `device`."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device, **how)
+            if isinstance(value, tuple) and value and isinstance(value[0], Unlabeled):
+                return tuple(view.to(device, **how) for view in value)
+            return value
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+    def pin_memory(self: Batch) -> Batch:
+        """The hook by which torch's loader pins a batch."""
+        pinned = {
+            f.name: getattr(self, f.name).pin_memory()
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, **pinned, views=tuple(view.pin_memory() for view in self.views))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeled(Unlabeled):
+    """A batch with labels, flat over P people; a batch of crops is the case P = B."""
+
+    keypoints: Tensor
+    """(P, K, D) in pixels of the model's input; a keypoint outside the frame keeps its place."""
+    visible: Tensor
+    """(P, K) bool: the camera sees the keypoint."""
+    annotated: Tensor
+    """(P, K) bool: the position is known, seen or hidden; losses and metrics count these."""
+    image_index: Tensor
+    """(P,) int64: the image that a person stands in."""
+
+    def without_labels(self) -> Unlabeled:
+        return Unlabeled(**{f.name: getattr(self, f.name) for f in fields(Unlabeled)})
+
+
+def transform(matrix: Tensor, points: Tensor) -> Tensor:
+    """Apply affines (B, D, D+1) to points (B, ..., D)."""
+    dims = points.shape[-1]
+    lead = (len(matrix),) + (1,) * (points.dim() - 2)
+    linear, shift = matrix[:, :, :dims], matrix[:, :, dims]
+    turned = (points.unsqueeze(-2) * linear.view(*lead, dims, dims)).sum(-1)
+    return turned + shift.view(*lead, dims)
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """The inverse affines of (B, D, D+1), in the same form."""
+    dims = matrix.shape[-2]
+    linear = torch.linalg.inv(matrix[..., :dims])
+    return torch.cat([linear, -(linear @ matrix[..., dims:])], dim=-1)

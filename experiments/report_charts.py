@@ -1,0 +1,182 @@
+"""Charts of the report: SVG pictures as data URIs, one colour and dash per strategy throughout.
+
+Drawn with `matplotlib.figure.Figure` alone: pyplot keeps global state. Text stays text in the SVG, so that the
+viewer's own font is used. Legends are HTML beside the chart, where they wrap on a phone and are read aloud.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+FIXED = {
+    "source_only": ("#D55E00", "solid"),
+    "bn_control": ("#7A7A7A", "dashed"),
+    "regda": ("#0072B2", "solid"),
+    "mean_teacher": ("#B5559A", "solid"),
+    "oracle": ("#009E73", "dotted"),
+}
+SPARE = ("#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#000000")
+"""Okabe and Ito's colours (and dark ones of Paul Tol's), which stay apart for colour-blind readers."""
+
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "keyshift",
+    "font.size": 10,
+    "font.family": ["DejaVu Sans"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8A8F98",
+    "axes.labelcolor": "#3D434D",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E8EC",
+    "grid.linewidth": 0.8,
+    "text.parse_math": False,
+    "xtick.color": "#8A8F98",
+    "ytick.color": "#8A8F98",
+    "xtick.labelcolor": "#3D434D",
+    "ytick.labelcolor": "#3D434D",
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.solid_capstyle": "round",
+}
+WIDTH = 4.8
+MOST_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Look:
+    colour: str
+    dash: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    picture: str
+    """Data URI."""
+    alt: str
+    notes: dict[str, str] = field(default_factory=dict)
+    """What the legend says after a strategy's name; its keys are the strategies drawn."""
+
+
+Line = tuple[np.ndarray, np.ndarray]
+"""x (S,), y (S,); NaN in y breaks a line."""
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """The colour and dash of each strategy: known ones always the same, others in order."""
+    unknown = [name for name in names if name not in FIXED]
+    spare = {name: Look(SPARE[i % len(SPARE)], "solid") for i, name in enumerate(unknown)}
+    return {name: Look(*FIXED[name]) if name in FIXED else spare[name] for name in names}
+
+
+def bars(title: str, values: dict[str, dict[str, tuple[float | None, float | None]]], labels: Sequence[str]) -> Chart:
+    """Grouped horizontal bars: values {strategy: {label: (mean, std)}}, fractions, labels from top to bottom."""
+    look = looks(list(values))
+    slot = 0.8 / max(1, len(values))
+    with _figure(0.7 + len(labels) * (0.12 * len(values) + 0.14)) as (axes, finish):
+        for place, (name, row) in enumerate(values.items()):
+            at = np.arange(len(labels)) - 0.4 + (place + 0.5) * slot
+            pairs = [row.get(label, (None, None)) for label in labels]
+            mean, std = (np.array([100 * _number(pair[i]) for pair in pairs]) for i in (0, 1))
+            axes.barh(at, np.nan_to_num(mean), slot * 0.86, color=look[name].colour, linewidth=0)
+            known = np.isfinite(mean) & np.isfinite(std)
+            axes.errorbar(mean[known], at[known], xerr=std[known], fmt="none", ecolor="#22262E", elinewidth=0.9)
+        axes.set_yticks(np.arange(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.45, -0.55)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("PCK, %")
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        return Chart(title, finish(), f"Bar chart: {title}, one bar for each strategy.", dict.fromkeys(values, ""))
+
+
+def lines(
+    title: str,
+    series: dict[str, list[Line]],
+    labels: tuple[str, str],
+    *,
+    percent: bool = False,
+    mark: float | None = None,
+    notes: dict[str, str] | None = None,
+) -> Chart:
+    """Each strategy's mean over seeds as a thick line, its seeds as thin ones. `mark`: a vertical line at x."""
+    look, scale = looks(list(series)), 100 if percent else 1
+    with _figure(2.9) as (axes, finish):
+        if mark is not None:
+            axes.axvline(mark, color="#8A8F98", linewidth=0.9, linestyle=(0, (2, 3)))
+        for name, seeds in series.items():
+            for x, y in seeds if len(seeds) > 1 else ():
+                axes.plot(*_thinned(x, scale * y), color=look[name].colour, linewidth=0.7, alpha=0.4)
+            x, y = mean_line(seeds)
+            axes.plot(*_thinned(x, scale * y), color=look[name].colour, linestyle=look[name].dash, linewidth=2)
+            if len(x) == 1:
+                axes.plot(x, scale * y, "o", color=look[name].colour, markersize=4)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if percent:
+            axes.set_ylim(bottom=0, top=min(100, axes.get_ylim()[1]))
+        if labels[0] == "step":
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}".replace(",", " ")))
+        notes = notes if notes is not None else dict.fromkeys(series, "")
+        return Chart(title, finish(), f"Line chart: {title}, {labels[1]} over {labels[0]}. {_spoken(notes)}", notes)
+
+
+def mean_line(seeds: Sequence[Line]) -> Line:
+    """The mean over seeds at the x that all seeds have: a mean over a changing set of seeds would jump."""
+    shared = seeds[0][0]
+    for x, _ in seeds[1:]:
+        shared = np.intersect1d(shared, x)
+    if not len(shared):
+        return shared, shared
+    return shared, np.mean([y[np.isin(x, shared)] for x, y in seeds], axis=0)
+
+
+@contextmanager
+def _figure(height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    with rc_context(STYLE):
+        figure = Figure((WIDTH, height), layout="constrained")
+        yield figure.subplots(), lambda: _data_uri(figure)
+
+
+def _data_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # Names may be in any script: the browser has the letters, though the font that measures them here may not.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support .* natively")
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue().decode().replace("'DejaVu Sans'", "system-ui, 'Segoe UI', Helvetica, Arial, 'DejaVu Sans'")
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> Line:
+    """At most MOST_POINTS points, means of neighbours: a long run's losses would fill megabytes."""
+    if len(x) <= MOST_POINTS:
+        return x, y
+    parts = np.array_split(np.arange(len(x)), MOST_POINTS)
+    return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
+
+
+def _spoken(notes: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {note}" if note else name for name, note in notes.items()) + "."
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value

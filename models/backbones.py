@@ -1,0 +1,105 @@
+"""Convolutional backbones: torchvision's ResNets, and a small one for CPUs."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model, get_weight
+from torchvision.models.resnet import BasicBlock
+
+RESNETS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet152": 2048}
+
+
+class ResNet(nn.Module):
+    """torchvision's ResNet up to layer4: (B, 3, H, W) to (B, channels, H/32, W/32), under torchvision's key names."""
+
+    stride = 32
+
+    def __init__(self, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        self.channels = RESNETS[name]
+        network = get_model(name, weights=None)
+        if weights is not None:
+            network.load_state_dict(_read_weights(name, weights))
+        for part, module in network.named_children():
+            if part not in ("avgpool", "fc"):
+                self.add_module(part, module)
+
+    def forward(self, image: Tensor) -> Tensor:
+        for module in self.children():
+            image = module(image)
+        return image
+
+
+class SmallResNet(nn.Module):
+    """One basic block a level, 24 to 192 channels, stride 16: for CPUs and small images."""
+
+    stride = 16
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.channels = 8 * width
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        sizes = (width, 2 * width, 4 * width, 8 * width)
+        self.levels = nn.Sequential(
+            *(
+                BasicBlock(
+                    small, large, 2, nn.Sequential(nn.Conv2d(small, large, 1, 2, bias=False), nn.BatchNorm2d(large))
+                )
+                for small, large in zip(sizes, sizes[1:], strict=False)
+            )
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.levels(self.stem(image))
+
+
+def build_backbone(name: str, weights: str | None = None) -> ResNet | SmallResNet:
+    """A backbone by name: `small` or resnet18, 34, 50, 101, 152.
+
+    `weights` is None (random), a torchvision name such as IMAGENET1K_V1 (downloaded), or the path of a local
+    state_dict. Raises ValueError for unknown names, impossible downloads and foreign files.
+    """
+    if name == "small":
+        if weights is not None:
+            raise ValueError(f"model.weights={weights!r}: the backbone 'small' has no published weights; use null")
+        return SmallResNet()
+    if name not in RESNETS:
+        raise ValueError(f"model.backbone={name!r} is not known; choose one of small, {', '.join(RESNETS)}")
+    return ResNet(name, weights)
+
+
+def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    path = Path(weights).expanduser()
+    if path.is_file():
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+            wanted = set(get_model(name, weights=None).state_dict())
+        except Exception as error:
+            raise ValueError(f"model.weights={weights}: not a PyTorch state_dict ({type(error).__name__})") from error
+        if wanted - set(state):
+            raise ValueError(
+                f"model.weights={weights}: not weights of torchvision's {name}; "
+                f"{len(wanted - set(state))} keys are missing, for example {sorted(wanted - set(state))[0]!r}"
+            )
+        return state
+    if path.suffix or "/" in weights:
+        raise ValueError(f"model.weights={weights}: no such file. Give a state_dict's path, a torchvision name or null")
+    family = {"resnet18": "ResNet18", "resnet34": "ResNet34"}.get(name, name.replace("resnet", "ResNet")) + "_Weights"
+    try:
+        entry = get_weight(f"{family}.{weights}")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"model.weights={weights!r}: torchvision's {name} has no weights of that name") from error
+    try:
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"model.weights={weights}: cannot download {entry.url} ({error}). Download it elsewhere and give its "
+            "path as model.weights, or start from random weights with model.weights=null"
+        ) from error

@@ -1,0 +1,62 @@
+"""What a pose model is to the rest of keyshift."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ..datasets.sample import Labeled, Unlabeled
+from .output import Votes
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class PoseModel(nn.Module, ABC):
+    """Features, then a head that votes. A strategy may hold further heads from `new_head()`.
+
+    `head` is the main head; everything else that has parameters belongs to the features.
+    """
+
+    head: nn.Module
+
+    @abstractmethod
+    def features(self, sample: Unlabeled) -> Tensor:
+        """Features of a batch; images are uint8 (normalised here) or float (taken as normalised)."""
+
+    @abstractmethod
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        """The votes of `head`, the main head unless another is given."""
+
+    @abstractmethod
+    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
+        """Points (B, K, D) in pixels of the input and confidence (B, K) in [0, 1]."""
+
+    @abstractmethod
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        """Supervised losses by name, already weighted against each other."""
+
+    @abstractmethod
+    def weight(self, sample: Labeled) -> Tensor:
+        """Which keypoints take part in losses: (P, K) bool."""
+
+    @abstractmethod
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """A fresh head of the main head's form, or with another number of layers."""
+
+    def forward(self, sample: Unlabeled) -> Votes:
+        return self.votes(self.features(sample), sample)
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters by the child that holds them, the main head under "head"."""
+        return {name: list(child.parameters()) for name, child in self.named_children()}
+
+
+def normalize(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 images (B, 3, H, W) to ImageNet's normalised range; float images pass unchanged."""
+    if image.dtype != torch.uint8:
+        return image
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
+    return (image.to(dtype) - mean) / std

@@ -1,0 +1,93 @@
+"""Fixtures for all tests: golden values of the reference implementations, where they lie beside the checkout."""
+
+import fnmatch
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+torch.set_num_threads(2)
+
+
+class Golden:
+    """Readers and generators of the recipe in golden/README.md."""
+
+    seed = 1
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, name):
+        return np.load(self.folder / f"{name}.npz")
+
+    def keys(self, name):
+        lines = (self.folder / f"{name}.keys.txt").read_text().splitlines()[2:]
+        return [(key, tuple(int(n) for n in shape.strip("()").split(",") if n)) for key, shape, _ in (line.split("\t") for line in lines)]
+
+    def draw(self, name):
+        return np.random.RandomState((zlib.crc32(name.encode()) ^ self.seed) & 0xFFFFFFFF)
+
+    def weight(self, key, shape, factors):
+        leaf = key.rsplit(".", 1)[-1]
+        if leaf == "num_batches_tracked":
+            return torch.zeros(shape, dtype=torch.int64)
+        n = self.draw(key).standard_normal(shape)
+        if leaf == "running_mean":
+            w = 0.1 * n
+        elif leaf == "running_var":
+            w = 1 + 0.1 * np.abs(n)
+        elif len(shape) >= 2:
+            w = n * np.sqrt(2.0 / np.prod(shape[1:]))
+        elif leaf.endswith("bias"):
+            w = 0.1 * n
+        else:
+            w = 1 + 0.1 * n
+        factor = next((f for pattern, f in factors if fnmatch.fnmatchcase(key, pattern)), 1.0)
+        return torch.from_numpy(np.asarray(w * factor).astype(np.float32))
+
+    def weights(self, name, factors):
+        return {key: self.weight(key, shape, factors) for key, shape in self.keys(name)}
+
+    def uniform(self, name, shape):
+        return self.draw(name).random_sample(shape)
+
+    def normal(self, name, shape, scale=1.0):
+        return torch.from_numpy((scale * self.draw(name).standard_normal(shape)).astype(np.float32))
+
+    def texture(self, name, shape):
+        b, c, h, w = shape
+        coarse = self.draw(name + ".coarse").standard_normal((b, c, -(-h // 8), -(-w // 8)))
+        coarse = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, :h, :w]
+        fine = self.draw(name + ".fine").standard_normal(shape)
+        return torch.from_numpy((0.7 * coarse + 0.7 * fine).astype(np.float32))
+
+    def compare(self, arrays, name, value):
+        """`value` against the array `name` by the rule of the recipe."""
+        value = value.detach().double().numpy()
+        wanted = arrays[name].astype(np.float64)
+        noise = arrays[f"{name}.noise"][0] if f"{name}.noise" in arrays.files else 0.0
+        limit = 20 * noise + 2e-6 * np.abs(wanted).max()
+        if f"{name}.shape" in arrays.files:
+            assert tuple(arrays[f"{name}.shape"]) == value.shape
+            mean, _, low, high = arrays[f"{name}.stats"]
+            assert np.abs([value.mean() - mean, value.min() - low, value.max() - high]).max() <= limit
+            value = value[tuple(slice(None, None, int(step)) for step in arrays[f"{name}.step"])]
+        assert value.shape == wanted.shape
+        assert np.abs(value - wanted).max() <= limit, f"{name}: off by {np.abs(value - wanted).max():.2e} > {limit:.2e}"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    folder = Path(os.environ.get("KEYSHIFT_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip("the shared reference values are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared):
+    return Golden(shared / "golden")

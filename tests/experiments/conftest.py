@@ -1,0 +1,172 @@
+"""A small comparison folder as experiments write it (made of random numbers), and the dataset it speaks of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from keyshift.datasets.sample import Item
+from keyshift.datasets.skeleton import HAND, Skeleton
+
+NOISE = {"source_only": 0.16, "bn_control": 0.13, "regda": 0.08, "mean_teacher": 0.09, "oracle": 0.05}
+RULES = ("last", "source", "target_score", "oracle")
+
+
+class FakeHands:
+    """Coloured stick hands on a noisy background: deterministic, and made when asked."""
+
+    def __init__(self, count: int = 40, prefix: str = "cam0/frame", size: int = 96) -> None:
+        self.name, self.skeleton, self.count, self.prefix, self.size = "fake_hands", HAND, count, prefix, size
+        self.identity: dict[str, Any] = {"name": self.name, "count": count, "seed": 0, "digest": "sha256:0123abcd"}
+        self.skeleton: Skeleton = HAND
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> Item:
+        self.read.append(index)
+        rng = np.random.default_rng(index)
+        points = self._hand(rng)
+        image = cv2.resize(rng.integers(40, 190, (6, 6, 3), dtype=np.uint8), (self.size, self.size))
+        image = np.ascontiguousarray(np.clip(image + rng.normal(0, 8, image.shape), 0, 255).astype(np.uint8))
+        for a, b in HAND.edges:
+            ends = [tuple(int(v) for v in points[k]) for k in (a, b)]
+            cv2.line(image, ends[0], ends[1], (226, 178, 150), 7, cv2.LINE_AA)
+        seen, annotated = rng.random(21) > 0.15, rng.random(21) > 0.05
+        box = np.array([2, 2, self.size - 2, self.size - 2], float)
+        item_id = f"{self.prefix}{index:04d}"
+        return Item(image, box, item_id, f"clip{index // 10}", index, np.zeros(4), points, seen & annotated, annotated)
+
+    def _hand(self, rng: np.random.Generator) -> np.ndarray:
+        turn, wrist = rng.uniform(-0.5, 0.5), np.array([self.size * 0.5, self.size * 0.85])
+        points = [wrist]
+        for finger in range(5):
+            angle = turn + (finger - 2) * 0.3 - np.pi / 2
+            reach = np.array([0.34, 0.47, 0.57, 0.65]) * (0.8 if finger in (0, 4) else 1) * self.size
+            reach[1:] -= rng.uniform(0, 0.06) * self.size
+            points += [wrist + r * np.array([np.cos(angle), np.sin(angle)]) for r in reach]
+        return np.stack(points)
+
+
+def scores(error: np.ndarray, annotated: np.ndarray, side: np.ndarray) -> dict[str, Any]:
+    right = np.where(annotated, error <= 0.1, np.nan)
+    joints = dict(zip(HAND.keypoints, np.nanmean(right, 0).tolist(), strict=True))
+    groups = {name: float(np.nanmean(right[:, list(members)])) for name, members in HAND.groups.items()}
+    epe = float((error * side[:, None])[annotated].mean())
+    return {"pck": float(np.nanmean(right)), "epe": epe, "auc": None, "groups": groups, "joints": joints}
+
+
+def write_run(run: Path, strategy: str, seed: int, dataset: FakeHands) -> dict[str, Any]:
+    """A run folder; returns its result."""
+    run.mkdir()
+    rng = np.random.default_rng([seed, *strategy.encode()])
+    items = [dataset[i] for i in range(len(dataset))]
+    truth = np.stack([item.keypoints for item in items])
+    annotated = np.stack([item.annotated for item in items])
+    side = np.array([item.box[2] - item.box[0] for item in items])
+    level = NOISE.get(strategy, 0.1)
+    noise = rng.normal(0, 1, truth.shape) * (level * rng.uniform(0.15, 1.3, (len(items), 1, 1)) * side[:, None, None])
+    points = truth + noise
+    np.savez(
+        run / "predictions.npz",
+        points=points.astype(np.float32),
+        confidence=rng.random(annotated.shape),
+        truth=truth.astype(np.float32),
+        annotated=annotated,
+        visible=np.stack([item.visible for item in items]),
+        side=side,
+        sequence=np.array([item.sequence for item in items]),
+        id=np.array([item.id for item in items]),
+    )
+    target = scores(np.linalg.norm(noise, axis=-1) / side[:, None], annotated, side)
+    source = {**target, "pck": min(0.97, target["pck"] + 0.2), "epe": target["epe"] / 2}
+    selected = {
+        rule: {"step": 300 - 20 * i, "target": {**target, "pck": target["pck"] - 0.01 * (i % 3)}}
+        for i, rule in enumerate(RULES)
+    }
+    with (run / "metrics.jsonl").open("w") as file:
+        for step in range(10, 301, 10):
+            fade = np.exp(-step / 90)
+            metrics: dict[str, Any] = {"loss/supervised": 1.4 * fade + 0.2 + 0.05 * rng.random(), "rate/features": 0.01}
+            if strategy not in ("source_only", "oracle"):
+                metrics["loss/adversary"] = 0.6 + 0.3 * fade + 0.04 * rng.random()
+            if step % 50 == 0:
+                metrics |= {"source/pck": source["pck"] * (1 - fade), "target/pck": target["pck"] * (1 - 0.9 * fade)}
+                metrics |= {"target/epe": None, "target/score": 0.5 + 0.4 * (1 - fade) + 0.02 * rng.random()}
+            file.write(json.dumps({"step": step, "time": 1.7636e9 + step, "metrics": metrics}) + "\n")
+    result = {"target": target, "source": source, "selected": selected, "seconds_per_iteration": 0.05 + level / 10}
+    (run / "result.json").write_text(json.dumps(result))
+    return result
+
+
+def summary(strategies: dict[str, dict[str, Any]], several: bool) -> dict[str, Any]:
+    means = {name: float(np.mean([r["target"]["pck"] for r in runs.values()])) for name, runs in strategies.items()}
+    low, high = means.get("source_only"), means.get("oracle")
+    found: dict[str, Any] = {}
+    for name, runs in strategies.items():
+        spread = float(np.std([r["target"]["pck"] for r in runs.values()])) if several else None
+        gain = None if low is None or name == "source_only" else means[name] - low
+        share = None if gain is None or high is None else gain / (high - low)
+        found[name] = {
+            "target": {"mean": means[name], "std": spread},
+            "gain": {"mean": gain, "interval": None if gain is None else [gain - 0.03, gain + 0.04]},
+            "gap_closed": {"mean": share, "interval": None if share is None else [share - 0.08, share + 0.1]},
+        }
+    return found
+
+
+@pytest.fixture
+def make_comparison(tmp_path: Path) -> Callable[..., tuple[Path, FakeHands]]:
+    """Writes a comparison folder: make(strategies, seeds, count, prefix, config) -> (folder, dataset)."""
+
+    def make(
+        strategies: tuple[str, ...] = tuple(NOISE),
+        seeds: tuple[int, ...] = (0, 1, 2),
+        count: int = 40,
+        prefix: str = "cam0/frame",
+        **config: Any,
+    ) -> tuple[Path, FakeHands]:
+        folder, dataset = tmp_path / "run", FakeHands(count, prefix)
+        folder.mkdir()
+        results = {
+            name: {str(seed): write_run(folder / f"{name}-seed{seed}", name, seed, dataset) for seed in seeds}
+            for name in strategies
+        }
+        dataset.read.clear()
+        whole = {
+            "name": "fake_pair",
+            "source": {"name": "rendered_studio", "root": "cache"},
+            "target": {"name": "fake_hands", "root": "cache"},
+            "steps": 300,
+            "batch": 16,
+            "seeds": list(seeds),
+            **config,
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+        (folder / "environment.json").write_text(json.dumps({"keyshift": "0.1.0", "torch": "2.11", "device": "cpu"}))
+        roles = ("source_train", "source_test", "target_train", "target_test")
+        (folder / "identity.json").write_text(json.dumps({role: dataset.identity for role in roles}))
+        document = {
+            "schema": 1,
+            "metric": "pck@0.1",
+            "strategies": results,
+            "summary": summary(results, several=len(seeds) > 1),
+        }
+        (folder / "results.json").write_text(json.dumps(document))
+        return folder, dataset
+
+    return make
+
+
+@pytest.fixture
+def comparison(make_comparison: Callable[..., tuple[Path, FakeHands]]) -> tuple[Path, FakeHands]:
+    """(folder, dataset): five strategies, three seeds."""
+    return make_comparison()
