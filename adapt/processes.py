@@ -32,3 +32,10 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     flat /= dist.get_world_size()
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def broadcast_buffers(module: torch.nn.Module) -> None:
+    """Give every process the first one's buffers (batch-norm statistics), so that going on equals resuming."""
+    if together():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)

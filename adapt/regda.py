@@ -45,7 +45,7 @@ class RegDA(Strategy):
         super().__init__(*args, **how)
         self.options = options or RegDAOptions()
         if self.options.fresh_head:
-            self.model.head = self.model.new_head(self.options.head_layers)
+            self.model.restart_head(self.options.head_layers)
         self.adversary = self.model.new_head(self.options.head_layers)
         self.gradient = WarmStartGradient(hi=self.options.highest, max_iters=self.options.warmup)
 

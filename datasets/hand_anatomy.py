@@ -42,7 +42,9 @@ LIMITS = np.deg2rad(
 NEIGHBOUR_LIMIT = np.deg2rad([80.0, 65.0, 50.0])
 """Most that the MCP flexions of index and middle, middle and ring, ring and little finger differ by."""
 
-SEGMENTS = np.array([[46.2, 31.6, 25.0], [39.8, 22.4, 19.5], [44.6, 26.3, 21.0], [41.4, 25.7, 21.0], [32.7, 18.1, 19.0]])
+SEGMENTS = np.array(
+    [[46.2, 31.6, 25.0], [39.8, 22.4, 19.5], [44.6, 26.3, 21.0], [41.4, 25.7, 21.0], [32.7, 18.1, 19.0]]
+)
 """(5, 3) mm: thumb metacarpal, proximal and distal phalanx; then proximal, middle and distal phalanx of each finger."""
 
 RADII = np.array(
@@ -50,7 +52,9 @@ RADII = np.array(
 )
 """(5, 4) mm: half the finger's thickness at its four keypoints, thumb to little finger."""
 
-KNUCKLES = np.array([[-21.0, 24.0, -9.0], [-24.0, 89.0, -0.5], [-2.5, 91.0, 2.0], [17.0, 85.0, 0.5], [34.5, 76.0, -4.0]])
+KNUCKLES = np.array(
+    [[-21.0, 24.0, -9.0], [-24.0, 89.0, -0.5], [-2.5, 91.0, 2.0], [17.0, 85.0, 0.5], [34.5, 76.0, -4.0]]
+)
 """(5, 3) mm: the thumb's CMC joint and the four MCP joints in the hand's frame."""
 
 CARPUS = np.array([[-12.0, 26.0, 0.0], [-3.0, 27.0, 2.0], [6.0, 26.0, 1.0], [14.0, 24.0, -2.0]])
@@ -180,8 +184,8 @@ def _thumb_axes(swing: Array) -> tuple[Array, Array]:
 def within_limits(angles: Array) -> Array:
     """The nearest angles that a hand can take: (23,) radians in and out.
 
-    Neighbouring fingers pull each other along, spreading ends as the knuckle bends, DIP follows PIP, and the thumb turns
-    as it opposes.
+    Neighbouring fingers pull each other along, spreading ends as the knuckle bends, DIP follows PIP, and the thumb
+    turns as it opposes.
     """
     angles = np.clip(angles, LIMITS[:, 0], LIMITS[:, 1])
     fingers = angles[:16].reshape(4, 4)
@@ -252,7 +256,8 @@ def _reach(subject: Subject, angles: Array, thumb: str, where: float) -> Array:
         bent = [f for f in (1, 2, 3) if angles[4 * f - 2] > np.deg2rad(60)] or [4]
         finger, segment, side, touch = bent[min(int(where * 2), len(bent) - 1)], 1, 1.0, 1.0
         share = 0.5
-    radius = subject.radii[0, 3] + subject.radii[finger, segment] * (1 - share) + subject.radii[finger, segment + 1] * share
+    near, far = subject.radii[finger, segment : segment + 2]
+    radius = subject.radii[0, 3] + near + share * (far - near)
     start, end = pose.joints[1 + 4 * finger + segment], pose.joints[2 + 4 * finger + segment]
     if angles[4 * finger - 2] > np.deg2rad(60) or thumb == "pinch":
         target = start + share * (end - start) + side * touch * radius * pose.dorsal[finger, segment]

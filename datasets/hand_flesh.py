@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,8 @@ class Flesh:
 
 
 def _layout() -> list[tuple[str, tuple[int, ...], tuple[int, ...], float, int]]:
-    """Every cone: its name, the joints that own its first and its second part, where the parts meet, and its segment
-    (5 * ... + ... of the fingers, -1 elsewhere). The order is that of `flesh`."""
+    """Every cone: its name, the joints that own its first and its second part, where along it the parts
+    meet, and its finger segment (as `SEGMENT`). The order is that of `flesh`."""
     rows: list[tuple[str, tuple[int, ...], tuple[int, ...], float, int]] = []
     for f, finger in enumerate(FINGER_NAMES):
         for s in range(3):
@@ -57,6 +58,7 @@ def _layout() -> list[tuple[str, tuple[int, ...], tuple[int, ...], float, int]]:
         ("carpus_ulnar", (0,), (0,), 0.5, -1),
         ("arm_radial", (0,), (), CUFF, -1),
         ("arm_ulnar", (0,), (), CUFF, -1),
+        ("arm_middle", (0,), (), CUFF, -1),
         ("sleeve_radial", (), (), 0.5, -1),
         ("sleeve_ulnar", (), (), 0.5, -1),
     ]
@@ -79,8 +81,6 @@ for _n, (_name, _first, _second, _split, _segment) in enumerate(LAYOUT):
 def flesh(subject: Subject, pose: Pose, sleeve: float) -> Flesh:
     """Clothe a pose in flesh. `sleeve` is where the sleeve begins, mm from the wrist; infinite for a bare arm."""
     j, k, g = pose.joints, subject.scale, subject.scale * subject.girth
-    wide = subject.knuckles[:, 0] / subject.knuckles[1, 0] * 0 + subject.knuckles[1, 0] / -24.0 / k
-    del wide
     a, b, radii = _fingers(subject, pose)
 
     def add(start: Array, end: Array, first: float, second: float) -> None:
@@ -127,14 +127,15 @@ def _fingers(subject: Subject, pose: Pose) -> tuple[list[Array], list[Array], li
     return a, b, list(zip(radii[:, :3].ravel().tolist(), radii[:, 1:].ravel().tolist(), strict=True))
 
 
-def _arm(forearm: Array, k: float, sleeve: float, add) -> None:  # type: ignore[no-untyped-def]
+def _arm(forearm: Array, k: float, sleeve: float, add: Callable[[Array, Array, float, float], None]) -> None:
     """Radius and ulna side by side, widening to the elbow, and the sleeve around them."""
     end = forearm * FOREARM * k
     side = np.array([k, 0.0, 0.0])
     for sign in (-1.0, 1.0):
         add(sign * 9.5 * side, end + sign * 17 * side, 17.5, 29.0)
+    add(0 * side, end, 18.3, 32.5)
     share = sleeve / FOREARM
     for sign in (-1.0, 1.0):
         worn = share < 0.9
-        start = (forearm * sleeve if worn else end * 0.5) * 1.0 + sign * (9.5 + 7 * min(share, 1.0)) * side
+        start = (forearm * sleeve if worn else end * 0.5) + sign * (9.5 + 7 * min(share, 1.0)) * side
         add(start, end + sign * 19 * side, (24.0 + 10 * share) * worn, 39.0 * worn)

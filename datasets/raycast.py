@@ -1,8 +1,8 @@
 """A batched ray caster over round cones (capsules with two radii) in torch, on CPU or GPU.
 
-A ray is (u, v, 1) * z from the origin, so that a hit's parameter is its depth z along the optical axis. The intersection
-follows Inigo Quilez, "Round Cone - intersection" (iquilezles.org/articles/intersectors), for rays that are not of unit
-length. Only additions, products, quotients and square roots are used: IEEE rounds those the same in vector and scalar
+A ray is (u, v, 1) * z from the origin, so that a hit's parameter is its depth z along the optical axis. The
+intersection follows Inigo Quilez, "Round Cone - intersection" (iquilezles.org/articles/intersectors), for rays that are
+not of unit length. Only additions, products, quotients and square roots are used: IEEE rounds those the same in vector and scalar
 code, so that a pixel's bits do not depend on its place in a batch.
 """
 
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 TILE = 8
+PIECE = 1024
+"""Pairs of cone and tile that are met at once: their arrays stay within a processor's cache."""
 MISS = torch.iinfo(torch.int64).max
 
 
@@ -46,18 +48,16 @@ class Hits:
 def raycast(cones: Cones, camera: Tensor, size: int, cull: bool = True, blend: float = 4.0) -> Hits:
     """Cast the ray of every pixel centre of a (size, size) picture.
 
-    `camera` is (B, 4) fx, fy, cx, cy in pixels. Normals of surfaces within `blend` mm behind the first one are mixed in,
+    `camera` is (B, 4) fx, fy, cx, cy in pixels. Normals of surfaces within `blend` mm behind the first are mixed in,
     which hides the seams between overlapping cones. With `cull`, a cone is met only with the tiles of 8 x 8 pixels that
     its outline can touch; without, with every pixel. Both give the same bits.
     """
     table = _table(cones)
     side = -(-size // TILE)
-    parts = []
-    for scene in ([slice(None)] if cull else [slice(i, i + 1) for i in range(len(camera))]):
-        rows, views = table[scene], camera[scene]
-        pairs = _touched(rows, views, side) if cull else _all_pairs(rows, side)
-        parts.append(_cast(rows, views, pairs, side, blend))
-    depth, cone, normal = (torch.cat(values) for values in zip(*parts, strict=True))
+    if cull:
+        depth, cone, normal = _cast_tiles(table, camera, side, blend)
+    else:
+        depth, cone, normal = _cast_all(table, camera, side * TILE, blend)
     return Hits(*(_untile(values, side, size) for values in (depth, cone, normal)))
 
 
@@ -139,14 +139,6 @@ def _unpack(key: Tensor) -> tuple[Tensor, Tensor]:
     return depth, torch.where(hit, key & 0xFFFF, -1)
 
 
-def _all_pairs(table: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    scenes, count = table.shape[:2]
-    shape = (scenes, side * side, count)
-    grids = torch.meshgrid(*(torch.arange(n, device=table.device) for n in shape), indexing="ij")
-    scene, tile, cone = (grid.reshape(-1) for grid in grids)
-    return scene, tile, cone
-
-
 def _touched(table: Tensor, camera: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """The (scene, tile, cone) triples where the cone's outline can touch the tile.
 
@@ -186,35 +178,64 @@ def _touched(table: Tensor, camera: Tensor, side: int) -> tuple[Tensor, Tensor, 
     return scene, tile, cone
 
 
-def _cast(
-    table: Tensor, camera: Tensor, pairs: tuple[Tensor, Tensor, Tensor], side: int, blend: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _cast_tiles(table: Tensor, camera: Tensor, side: int, blend: float) -> tuple[Tensor, Tensor, Tensor]:
     """First hits by tile: depth and cone (B * side², 64), and the blended normals (B * side², 64, 3)."""
-    scene, tile, cone = pairs
-    inside = torch.arange(TILE, device=table.device, dtype=table.dtype) + 0.5
-    view = camera[scene]
-    left, top = (tile % side) * TILE, torch.div(tile, side, rounding_mode="floor") * TILE
-    u = ((left[:, None] + inside - view[:, 2:3]) / view[:, 0:1])[:, None, :]
-    v = ((top[:, None] + inside - view[:, 3:4]) / view[:, 1:2])[:, :, None]
-    rows = table[scene, cone]
-    depth = _intersect(rows[:, None, None], u, v).flatten(1)
+    scene, tile, cone = _touched(table, camera, side)
+    u, v = _tile_rays(camera, side)
     place = scene * (side * side) + tile
     best = torch.full((len(camera) * side * side, TILE * TILE), MISS, dtype=torch.int64, device=table.device)
-    best.scatter_reduce_(0, place[:, None].expand(-1, TILE * TILE), _keys(depth, cone[:, None]), "amin")
+    depth = torch.empty((len(place), TILE * TILE), dtype=table.dtype, device=table.device)
+    for start in range(0, len(place), PIECE):
+        piece = slice(start, start + PIECE)
+        rows, spot = table[scene[piece], cone[piece]][:, None, None], place[piece]
+        depth[piece] = _intersect(rows, u[spot][:, None, :], v[spot][:, :, None]).flatten(1)
+        key = _keys(depth[piece], cone[piece, None])
+        best.scatter_reduce_(0, spot[:, None].expand_as(key), key, "amin")
     first, winner = _unpack(best)
-
     gap = depth - first[place]
     pair, pixel = (gap <= blend).nonzero(as_tuple=True)
+    place, scene, cone = place[pair], scene[pair], cone[pair]
     row, column = torch.div(pixel, TILE, rounding_mode="floor"), pixel % TILE
-    normal = _normals(rows[pair], u[pair, 0, column], v[pair, row, 0], depth[pair, pixel])
-    weight = 1 - gap[pair, pixel] / max(blend, 1e-6)
+    normal = _normals(table[scene, cone], u[place, column], v[place, row], depth[pair, pixel])
+    mixed = _mix(normal, gap[pair, pixel], place * (TILE * TILE) + pixel, best.numel(), blend)
+    return first, winner, mixed.view(*best.shape, 3)
+
+
+def _cast_all(table: Tensor, camera: Tensor, width: int, blend: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_cast_tiles` answers, from every ray against every cone in one broadcast: the plain form."""
+    side = width // TILE
+    u, v = _tile_rays(camera, side)
+    grid = (len(camera), side * side, TILE, TILE)
+    u = u[:, None, :].expand(-1, TILE, -1).reshape(grid).flatten(1)
+    v = v[:, :, None].expand(-1, -1, TILE).reshape(grid).flatten(1)
+    depth = _intersect(table[:, :, None], u[:, None], v[:, None])
+    best = _keys(depth, torch.arange(table.shape[1], device=table.device)[:, None]).amin(1)
+    first, winner = _unpack(best)
+    gap = depth - first[:, None]
+    scene, cone, pixel = (gap <= blend).nonzero(as_tuple=True)
+    normal = _normals(table[scene, cone], u[scene, pixel], v[scene, pixel], depth[scene, cone, pixel])
+    mixed = _mix(normal, gap[scene, cone, pixel], scene * (width * width) + pixel, best.numel(), blend)
+    shape = (len(camera) * side * side, TILE * TILE)
+    return first.view(shape), winner.view(shape), mixed.view(*shape, 3)
+
+
+def _tile_rays(camera: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """u of the columns and v of the rows of each tile, (B * side², 8) each."""
+    centre = torch.arange(side * TILE, device=camera.device, dtype=camera.dtype) + 0.5
+    u = ((centre - camera[:, 2:3]) / camera[:, 0:1]).view(-1, 1, side, TILE).expand(-1, side, -1, -1)
+    v = ((centre - camera[:, 3:4]) / camera[:, 1:2]).view(-1, side, 1, TILE).expand(-1, -1, side, -1)
+    return u.reshape(-1, TILE), v.reshape(-1, TILE)
+
+
+def _mix(normal: Tensor, gap: Tensor, pixel: Tensor, count: int, blend: float) -> Tensor:
+    """(count, 3) unit sums of the normals of surfaces that lie `gap` mm behind the first one of their pixel."""
+    weight = 1 - gap / max(blend, 1e-6)
     # Sums of integers do not depend on the order in which they are added.
     scaled = (normal * (weight * weight * 65536)[:, None]).round().to(torch.int32)
-    total = torch.zeros((best.numel(), 3), dtype=torch.int32, device=table.device)
-    total.index_add_(0, place[pair] * (TILE * TILE) + pixel, scaled)
-    mixed = total.to(table.dtype)
-    mixed = mixed / _dot(mixed, mixed).sqrt().clamp(min=1e-9)[:, None]
-    return first, winner, mixed.view(*best.shape, 3)
+    total = torch.zeros((count, 3), dtype=torch.int32, device=normal.device)
+    total.index_add_(0, pixel, scaled)
+    mixed = total.to(normal.dtype)
+    return mixed / _dot(mixed, mixed).sqrt().clamp(min=1e-9)[:, None]
 
 
 def _normals(rows: Tensor, u: Tensor, v: Tensor, depth: Tensor) -> Tensor:

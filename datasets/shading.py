@@ -11,6 +11,9 @@ from torch import Tensor
 
 from .raycast import Hits
 
+BLUR = ((0, 1), (1, 0), (0, 1), (1, 0), (1, 1), (1, -1))
+"""The passes [w, 1 - 2w, w] of the blur: equal weights defocus, unequal ones smear as motion does."""
+
 Scene = dict[str, Tensor]
 """What one batch of pictures looks like, by name, first dimension B."""
 
@@ -22,24 +25,31 @@ def hash32(x: Tensor) -> Tensor:
     return x ^ ((x >> 16) & 0xFFFF)
 
 
-def pixel_noise(key: Tensor, size: int, channels: int) -> Tensor:
-    """(B, channels, size, size) nearly normal numbers of unit deviation, a function of each image's int32 key (B,):
-    the sum of four bytes of a hash of the pixel's number."""
-    count = channels * size * size
-    pixel = torch.arange(count, dtype=torch.int32, device=key.device)
+def pixel_noise(key: Tensor, size: int) -> Tensor:
+    """(B, 3, size, size) noise of mean 0 and deviation 1, a function of each image's int32 key (B,).
+
+    Each colour is the sum of two bytes of one hash; neighbouring colours share a byte, as demosaicing mixes them.
+    """
+    pixel = torch.arange(size * size, dtype=torch.int32, device=key.device)
     bits = hash32(hash32(pixel)[None] + key[:, None])
-    total = (bits & 0xFF) + ((bits >> 8) & 0xFF) + ((bits >> 16) & 0xFF) + ((bits >> 24) & 0xFF)
-    # Four uniform bytes have mean 510 and variance 4 (256² - 1) / 12.
-    return ((total - 510).to(torch.float32) * (1 / 147.8)).view(len(key), channels, size, size)
+    parts = [(bits >> shift) & 0xFF for shift in (0, 8, 16, 24)]
+    total = torch.stack([first + second for first, second in zip(parts, parts[1:], strict=False)], 1)
+    # Two uniform bytes have mean 255 and variance 2 (256² - 1) / 12.
+    return ((total - 255).to(torch.float32) * (1 / 104.51)).view(len(key), 3, size, size)
 
 
 def background(scene: Scene, size: int) -> Tensor:
-    """A gradient with soft texture, and the scene's shapes (boxes, ellipses, stripes) painted over it."""
+    """A gradient with soft texture, and the scene's shapes (boxes, ellipses, stripes) painted over it.
+
+    Clutter is painted at half the size and enlarged: what stands behind the hand is out of focus.
+    """
     device = scene["wall"].device
-    axis = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
-    image = _enlarge(scene["wall"], axis)
-    if scene["grain"].shape[-1]:
-        image = image + _enlarge(scene["grain"], axis)
+    full = (torch.arange(size, dtype=torch.float32, device=device) + 0.5) / size
+    if not scene["grain"].shape[-1]:
+        return _enlarge(scene["wall"], full)
+    half = -(-size // 2)
+    axis = torch.arange(half, dtype=torch.float32, device=device) / (half - 1)
+    image = _enlarge(scene["wall"], axis) + _enlarge(scene["grain"], axis)
     x, y = axis[None, None, :], axis[None, :, None]
     for shape, colour in zip(scene["shapes"].unbind(1), scene["shape_colours"].unbind(1), strict=True):
         cx, cy, cos, sin, wide, high, kind, stripes = (value[:, None, None] for value in shape.unbind(1))
@@ -50,7 +60,7 @@ def background(scene: Scene, size: int) -> Tensor:
         wave = (p * stripes) - (p * stripes).floor()
         mask = (inside * 14).clamp(0, 1) * (1 - 0.6 * (wave > 0.5))
         image = image + mask[:, None] * (colour[:, :, None, None] - image)
-    return image
+    return _enlarge(image, full)
 
 
 def _enlarge(grid: Tensor, axis: Tensor) -> Tensor:
@@ -66,7 +76,6 @@ def _enlarge(grid: Tensor, axis: Tensor) -> Tensor:
 
 def shade(image: Tensor, hits: Hits, scene: Scene) -> Tensor:
     """Paint the hit pixels over the background."""
-    size = image.shape[-1]
     closed = occlusion(hits.depth)
     index, row, column = (hits.cone >= 0).nonzero(as_tuple=True)
     camera = scene["camera"][index]
@@ -94,7 +103,6 @@ def shade(image: Tensor, hits: Hits, scene: Scene) -> Tensor:
     colour = albedo * light
     flat = image.permute(0, 2, 3, 1).contiguous()
     flat[index, row, column] = colour
-    assert flat.shape[1] == size
     return flat.permute(0, 3, 1, 2).contiguous()
 
 
@@ -138,7 +146,7 @@ def _surface(point: Tensor, normal: Tensor, cone: Tensor, index: Tensor, scene: 
     edge = torch.minimum(share, 1 - share).abs() * length
     last = finger == 3
     edge = torch.where(last, share.abs() * length, edge)
-    crease = (1 - edge / 1.6).clamp(min=0) * (finger > 0) * (0.22 + 0.1 * (dorsal < 0))
+    crease = (1 - edge / 1.4).clamp(min=0) * (finger > 0) * dorsal.abs() * torch.where(dorsal < 0, 0.24, 0.13)
     tip = (share * last).clamp(0, 1)
     flush = torch.stack([tip * 0.04, -tip * 0.05, -tip * 0.03], 1)
     skin = (skin + flush * skin) * (1 - crease)[:, None]
@@ -202,32 +210,22 @@ def _shadow(point: Tensor, direction: Tensor, index: Tensor, camera: Tensor, dep
 def develop(image: Tensor, scene: Scene) -> Tensor:
     """The camera: blur, vignette, exposure and white balance, soft colour and noise; (B, S, S, 3) uint8 out."""
     size = image.shape[-1]
-    # Steps of a small binomial blur along four directions: equal weights defocus, unequal ones smear like motion.
-    for shift in range(scene["blur"].shape[1]):
-        for way, (dy, dx) in enumerate(((0, 1), (1, 0), (1, 1), (1, -1))):
-            weight = scene["blur"][:, shift, way, None, None, None]
-            if way > 1 and shift == 0:
-                continue
-            near, far = _shifted(image, dy, dx), _shifted(image, -dy, -dx)
-            image = image + weight * ((near + far) - 2 * image)
+    for weight, (dy, dx) in zip(scene["blur"].unbind(1), BLUR, strict=False):
+        image = image + weight[:, None, None, None] * (_neighbours(image, dy, dx) - 2 * image)
     axis = (torch.arange(size, dtype=torch.float32, device=image.device) + 0.5) * (2 / size) - 1
     falloff = (axis * axis)[None, :, None] + (axis * axis)[None, None, :]
     image = image * (1 - scene["vignette"][:, None, None] * falloff)[:, None]
     image = image * scene["gain"][:, :, None, None]
     image = image + scene["veil"][:, None, None, None] * (0.55 - image)
-    noise = pixel_noise(scene["key"], size, 3)
+    noise = pixel_noise(scene["key"], size)
     image = image + noise * (scene["noise"][:, None, None, None] * (0.35 + image.clamp(0, 1).sqrt()))
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _shifted(image: Tensor, dy: int, dx: int) -> Tensor:
-    """The picture moved by a pixel, its border repeated."""
-    if dx > 0:
-        image = torch.cat([image[..., :1], image[..., :-1]], -1)
-    elif dx < 0:
-        image = torch.cat([image[..., 1:], image[..., -1:]], -1)
-    if dy > 0:
-        image = torch.cat([image[..., :1, :], image[..., :-1, :]], -2)
-    elif dy < 0:
-        image = torch.cat([image[..., 1:, :], image[..., -1:, :]], -2)
-    return image
+def _neighbours(image: Tensor, dy: int, dx: int) -> Tensor:
+    """The sum of the pixels on both sides of each, the picture's border repeated."""
+    high, wide = image.shape[-2:]
+    edge = torch.nn.functional.pad(image, (abs(dx), abs(dx), abs(dy), abs(dy)), mode="replicate")
+    top, left = abs(dy), abs(dx)
+    near = edge[..., top - dy : top - dy + high, left - dx : left - dx + wide]
+    return near + edge[..., top + dy : top + dy + high, left + dx : left + dx + wide]

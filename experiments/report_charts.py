@@ -54,6 +54,8 @@ STYLE: dict[str, Any] = {
     "lines.solid_capstyle": "round",
 }
 WIDTH = 4.8
+NARROW = 3.7
+"""Inches: drawn about as wide as the page shows them, so that letters keep their size."""
 MOST_POINTS = 240
 
 
@@ -96,7 +98,7 @@ def bars(title: str, values: dict[str, dict[str, tuple[float | None, float | Non
             axes.barh(at, np.nan_to_num(mean), slot * 0.86, color=look[name].colour, linewidth=0)
             known = np.isfinite(mean) & np.isfinite(std)
             axes.errorbar(mean[known], at[known], xerr=std[known], fmt="none", ecolor="#22262E", elinewidth=0.9)
-        axes.set_yticks(np.arange(len(labels)), labels)
+        axes.set_yticks(np.arange(len(labels)), [_label(label) for label in labels])
         axes.set_ylim(len(labels) - 0.45, -0.55)
         axes.set_xlim(0, 100)
         axes.set_xlabel("PCK, %")
@@ -113,10 +115,11 @@ def lines(
     percent: bool = False,
     mark: float | None = None,
     notes: dict[str, str] | None = None,
+    width: float = WIDTH,
 ) -> Chart:
     """Each strategy's mean over seeds as a thick line, its seeds as thin ones. `mark`: a vertical line at x."""
     look, scale = looks(list(series)), 100 if percent else 1
-    with _figure(2.9) as (axes, finish):
+    with _figure(0.64 * width, width) as (axes, finish):
         if mark is not None:
             axes.axvline(mark, color="#8A8F98", linewidth=0.9, linestyle=(0, (2, 3)))
         for name, seeds in series.items():
@@ -149,9 +152,9 @@ def mean_line(seeds: Sequence[Line]) -> Line:
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Axes, Callable[[], str]]]:
+def _figure(height: float, width: float = WIDTH) -> Iterator[tuple[Axes, Callable[[], str]]]:
     with rc_context(STYLE):
-        figure = Figure((WIDTH, height), layout="constrained")
+        figure = Figure((width, height), layout="constrained")
         yield figure.subplots(), lambda: _data_uri(figure)
 
 
@@ -172,6 +175,12 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> Line:
         return x, y
     parts = np.array_split(np.arange(len(x)), MOST_POINTS)
     return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
+
+
+def _label(text: str, longest: int = 22) -> str:
+    """Control characters break an SVG, and a long name would leave no room for the bars."""
+    plain = "".join(letter for letter in text if letter.isprintable())
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
 def _spoken(notes: dict[str, str]) -> str:

@@ -10,17 +10,16 @@ steps are sent, because a resumed run writes the same steps again with other tim
 has. Which MLflow run belongs to a folder is said by the tag `keyshift.folder`: a random id, written to `.mlflow-id` in
 the folder before the run is created.
 
-This is the only file that imports mlflow (1 to 3 seconds: import it where it is needed).
+What is mirrored is decided in `tracked.py`. This is the only file that imports mlflow (1 to 3 seconds, so import it
+where it is needed).
 """
 
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import sys
@@ -28,13 +27,12 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-
-import yaml
 
 # All of this is read by mlflow when it is imported, or at each request.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -43,7 +41,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no warning where git is not installed
 
 import mlflow.onnx
-import mlflow.store.db.utils  # sets up alembic's logging, which is made silent below
+import mlflow.store.tracking.dbmodels.models
+import sqlalchemy.orm
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -51,18 +50,20 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
+from . import tracked
+from .tracked import TrackingError
+
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.ERROR)  # "Creating initial database tables", one line a migration
 
+with warnings.catch_warnings():  # here, in one thread: mlflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    sqlalchemy.orm.configure_mappers()
+
 OFF = ("off", "none")
-STATE = "mlflow.json"
+STATE, IDENTITY = "mlflow.json", ".mlflow-id"
 FILES = ("report.html", "results.json", "result.json", "config.yaml", "environment.json", "identity.json")
-POINTS, PARAMS = 1000, 100  # the most that one request may carry
-KEY, PARAM, TAG = 250, 6000, 8000  # characters
-
-
-class TrackingError(RuntimeError):
-    """The store could not be brought up to date. The message says why and what to do."""
+POINTS, TEXTS = 1000, 100  # the most that one request may carry
 
 
 @dataclass
@@ -103,15 +104,15 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
     if uri in OFF:
         return Synced(uri)
     try:
-        with _locked(folder / ".mlflow-id"):
-            state = _read_json(folder / STATE)
+        with _locked(folder / IDENTITY):
+            state = tracked.read_json(folder / STATE)
             if state.get("uri") != uri:  # kept before anything can fail, for a later sync without a URI
                 _write_json(folder / STATE, {"uri": uri})
         client = _connect(uri)
-        parent, done = _parent_of(folder), Synced(uri)
+        parent, done = tracked.parent_of(folder), Synced(uri)
         parent_id = _run_id_of(client, parent, uri) if parent else None
         done.run_id = _sync_one(client, folder, uri, parent_id, live, done)
-        for child in _children_of(folder):
+        for child in tracked.children_of(folder):
             _sync_one(client, child, uri, done.run_id, None, done)
         return done
     except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -124,33 +125,19 @@ def _explain(error: Exception, uri: str, folder: Path) -> str:
     lost = "API request to" in reason or isinstance(error, (ConnectionError, SQLAlchemyError))
     said = re.sub(r".*(?:Caused by|exception)\s*", "", reason)[:200].strip(" '\"()") if lost else reason[:300]
     what, remedy = ("cannot reach the MLflow server at", "start it") if lost else ("error from MLflow at", "mend it")
-    return _no_password(f"{what} {uri}: {said}; {remedy} or pass tracking=URI, then run `keyshift sync {folder}`")
-
-
-def _no_password(text: str) -> str:
-    return re.sub(r"(://[^/:@\s]+):[^@\s/]+@", r"\1:***@", text)
+    return tracked.no_password(
+        f"{what} {uri}: {said}; {remedy} or pass tracking=URI, then run `keyshift sync {folder}`"
+    )
 
 
 # Folders, state and locks
 
 
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
-
-
-def _children_of(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and _is_run(child))
-
-
-def _parent_of(folder: Path) -> Path | None:
-    return folder.parent if _is_run(folder.parent) else None
-
-
 def _remembered_uri(folder: Path) -> str:
     """The store that the folder was mirrored to, else its comparison's, else the default one beside them."""
-    parent = _parent_of(folder)
+    parent = tracked.parent_of(folder)
     for place in filter(None, (folder, parent)):
-        uri = _read_json(place / STATE).get("uri")
+        uri = tracked.read_json(place / STATE).get("uri")
         database = _sqlite_file(uri or "")
         if uri and (database is None or database.parent.is_dir()):  # else the folder of runs was moved
             return uri
@@ -167,16 +154,6 @@ def _absolute(uri: str) -> str:
     return f"sqlite:///{database.resolve()}" if database else uri.lower() if uri.lower() in OFF else uri
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """{} where there is no such file."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise TrackingError(f"{path} is not valid JSON: {error}") from error
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "w") as file:
@@ -187,11 +164,8 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _locked(path: Path | None) -> Iterator[IO[str] | None]:
+def _locked(path: Path) -> Iterator[IO[str]]:
     """One holder at a time among all threads and processes; freed when the holder dies."""
-    if path is None:
-        yield None
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -202,19 +176,14 @@ def _locked(path: Path | None) -> Iterator[IO[str] | None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do: a forked loader worker may hold a copy
 
 
-def _store_lock(uri: str) -> Path | None:
+def _store_lock(uri: str) -> AbstractContextManager[object]:
     """An embedded store is written by one process at a time: tables are created once, no "database is locked"."""
     database = _sqlite_file(uri)
-    return database.with_name(f".{database.name}.lock") if database else None
-
-
-@functools.lru_cache(maxsize=1)
-def _known_client(uri: str, made: float) -> MlflowClient:
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return _locked(database.with_name(f".{database.name}.lock")) if database else nullcontext()
 
 
 def _connect(uri: str) -> MlflowClient:
-    with _locked(_store_lock(uri)):
+    with _store_lock(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -243,9 +212,8 @@ class _Job:
 @contextmanager
 def _opened(client: MlflowClient, folder: Path, uri: str, parent_id: str | None) -> Iterator[_Job]:
     """Lock a folder and find its run, or create it."""
-    with _locked(folder / ".mlflow-id") as file, _locked(_store_lock(uri)):
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        state, identity = _read_json(folder / STATE), _identity(file)
+    with _locked(folder / IDENTITY) as file, _store_lock(uri):
+        config, state, identity = tracked.read_config(folder), tracked.read_json(folder / STATE), _identity(file)
         if state.get("uri") != uri:
             state = {"uri": uri}
         run = _remembered_run(client, state) or _tagged_run(client, folder, config, identity, uri, parent_id)
@@ -297,8 +265,10 @@ def _tagged_run(
     query = f"tags.`keyshift.folder` = '{identity}'"
     found = client.search_runs([experiment], query)
     if not found:
-        start = int(next((line["time"] for line in _lines(folder)), (folder / "config.yaml").stat().st_mtime) * 1000)
-        client.create_run(experiment, start, {"keyshift.folder": identity}, _run_name(folder, config))
+        start = int(
+            next((line["time"] for line in tracked.lines(folder)), (folder / "config.yaml").stat().st_mtime) * 1000
+        )
+        client.create_run(experiment, start, {"keyshift.folder": identity}, tracked.run_name(folder, config))
         found = client.search_runs([experiment], query)
     for twin in found[1:]:  # a request that was answered too late is sent twice by mlflow
         client.delete_run(twin.info.run_id)
@@ -313,19 +283,12 @@ def _experiment(client: MlflowClient, name: str, uri: str, folder: Path) -> str:
         try:
             return client.create_experiment(name, None if uri.startswith("http") else root.as_uri())
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
+            found = client.get_experiment_by_name(name)  # another process was quicker
+            if found is None:
+                raise error
     if found.lifecycle_stage != "active":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
-
-
-def _run_name(folder: Path, config: dict[str, Any]) -> str:
-    if _children_of(folder) or "strategy" not in config:
-        return folder.name
-    kind = "pretrain" if folder.name.startswith("pretrain") else config["strategy"]
-    return f"{kind} seed {config.get('seed', 0)}"
 
 
 # What is mirrored
@@ -334,17 +297,216 @@ def _run_name(folder: Path, config: dict[str, Any]) -> str:
 def _sync_one(
     client: MlflowClient, folder: Path, uri: str, parent_id: str | None, live: bool | None, done: Synced
 ) -> str:
+    """Mirror one folder without its children, add to `done`, and give the run's id."""
     with _opened(client, folder, uri, parent_id) as job:
-        summary = _read_json(folder / "results.json") or _read_json(folder.parent / "results.json")
-        _describe(job, parent_id)
+        places = [folder / "result.json", folder / "results.json"]
+        places += [folder.parent / "results.json"] if parent_id else []
+        result, own, shared = [*(tracked.read_json(place) for place in places), {}][:3]
+        _describe(job, parent_id, own)
         _log_datasets(job)
         done.points += _log_points(job)
-        _log_final(job)
+        values = tracked.result_metrics(result) | tracked.summary_metrics(own)
+        values |= tracked.gain_metrics(shared, job.config)
+        _log_final(job, values, max((place.stat().st_mtime for place in places if place.exists()), default=0))
         done.files += _log_files(job)
         done.notes += _log_model(job)
-        _set_status(job, bool(summary), live)
+        _set_status(job, live, finished=bool(result or own or shared))
         return job.id
 
 
-def _describe(job: _Job, parent_id: str | None) -> None:
-    pass
+def _describe(job: _Job, parent_id: str | None, results: dict[str, Any]) -> None:
+    """Name, parameters and tags. A stored parameter cannot change: what a resumed run changed becomes a tag."""
+    known, params = job.run.data, tracked.params(job.config)
+    tags = tracked.tags(job.folder, job.config, results) | ({"mlflow.parentRunId": parent_id} if parent_id else {})
+    tags |= {f"changed.{key}": value for key, value in params.items() if known.params.get(key, value) != value}
+    new_params = [Param(key, value) for key, value in params.items() if key not in known.params]
+    for some in _batches(new_params, TEXTS):
+        job.client.log_batch(job.id, params=some)
+    for some in _batches([RunTag(*tag) for tag in tags.items() if known.tags.get(tag[0]) != tag[1]], TEXTS):
+        job.client.log_batch(job.id, tags=some)
+    name = tracked.run_name(job.folder, job.config)
+    if job.state.get("name") != name:  # only then: a name given in MLflow's pages stays
+        job.client.update_run(job.id, name=name)
+        job.save(name=name)
+
+
+def _log_datasets(job: _Job) -> None:
+    known = {(it.dataset.name, it.dataset.digest) for it in (job.run.inputs.dataset_inputs if job.run.inputs else [])}
+    new = [
+        DatasetInput(Dataset(*key, "keyshift", source), [InputTag("mlflow.data.context", roles)])
+        for key, (roles, source) in tracked.datasets(job.folder).items()
+        if key not in known
+    ]
+    if new:
+        job.client.log_inputs(job.id, new)
+
+
+def _log_points(job: _Job) -> int:
+    """Send the steps that the store does not hold yet; how many points that was."""
+    if job.state.get("steps") is None or job.state.get("sending"):
+        history = {key: job.client.get_metric_history(job.id, key) for key in job.run.data.metrics}
+        job.state["steps"] = {key: max(point.step for point in points) for key, points in history.items()}
+    steps, points = dict(job.state["steps"]), []
+    for line in tracked.lines(job.folder):
+        for name, value in line["metrics"].items():
+            key = tracked.metric_key(name)
+            if tracked.is_number(value) and line["step"] > steps.get(key, -1):
+                steps[key] = line["step"]
+                points.append(Metric(key, float(value), int(line["time"] * 1000), line["step"]))
+    if points:
+        job.save(sending=True)
+        for some in _batches(points, POINTS):
+            job.client.log_batch(job.id, metrics=some)
+    job.save(steps=steps, sending=False)
+    return len(points)
+
+
+def _log_final(job: _Job, values: dict[str, Any], moment: float) -> None:
+    """Numbers without a step, where they differ from the stored ones: calling again adds nothing."""
+    numbers = {tracked.metric_key(name): float(value) for name, value in values.items() if tracked.is_number(value)}
+    known, at = job.run.data.metrics, int(moment * 1000)
+    changed = [Metric(key, value, at, 0) for key, value in numbers.items() if known.get(key) != value]
+    for some in _batches(changed, POINTS):
+        job.client.log_batch(job.id, metrics=some)
+
+
+def _log_files(job: _Job) -> int:
+    """Upload pictures, tables and settings that are new or were written again; how many."""
+    names = [name for name in FILES if (job.folder / name).is_file()]
+    names += sorted(path.name for path in job.folder.glob("*.png"))
+    count = 0
+    for name in names:
+        stamp = _stamp(job.folder / name)
+        if job.state.setdefault("files", {}).get(name) != stamp:
+            job.client.log_artifact(job.id, str(job.folder / name))
+            job.state["files"][name] = stamp
+            job.save()
+            count += 1
+    return count
+
+
+def _log_model(job: _Job) -> list[str]:
+    """model.onnx as an MLflow model (no pickle). Gives notes: why it was left out, if it was."""
+    path = job.folder / "model.onnx"
+    if not path.is_file() or job.state.get("model") == (stamp := _stamp(path)):
+        return []
+    try:
+        import onnx
+    except ImportError:
+        return [f"{path} was not logged: onnx is not installed (pip install 'keyshift[export]')"]
+    experiment, digest = job.run.info.experiment_id, hashlib.sha256(path.read_bytes()).hexdigest()
+    name, query = f"{job.config.get('strategy')}-seed{job.config.get('seed')}", f"source_run_id = '{job.id}'"
+    made = [it for it in job.client.search_logged_models([experiment], query) if it.tags.get("sha256") == digest]
+    model = made[0] if made else job.client.create_logged_model(experiment, name, job.id, {"sha256": digest})
+    if model.status != "READY":
+        _upload_model(job, model, onnx.load(path))
+    job.save(model=stamp)
+    return []
+
+
+def _upload_model(job: _Job, model: Any, network: Any) -> None:
+    """What mlflow.onnx.log_model does, through the client instead of mlflow's global state."""
+    import onnx
+
+    described = Model(model.artifact_location, job.id, signature=_signature(network), model_id=model.model_id)
+    described.metadata = tracked.read_json(job.folder / "model.json")
+    with tempfile.TemporaryDirectory() as temporary:
+        place, needs = Path(temporary, "model"), [f"onnx=={onnx.__version__}", "onnxruntime"]
+        mlflow.onnx.save_model(network, place, mlflow_model=described, pip_requirements=needs)
+        job.client.log_model_artifacts(model.model_id, str(place))
+    job.client.finalize_logged_model(model.model_id, "READY")
+    job.client.log_outputs(job.id, [LoggedModelOutput(model.model_id, step=0)])
+
+
+def _signature(network: Any) -> ModelSignature:
+    """image (-1, 3, H, W) uint8 in; keypoints (-1, K, 2) and confidence (-1, K) out, as the graph says."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    def schema(values: Any) -> Schema:
+        types = [(value.name, value.type.tensor_type) for value in values]
+        shapes = [[-1] + [size.dim_value or -1 for size in tensor.shape.dim[1:]] for _, tensor in types]
+        dtypes = [tensor_dtype_to_np_dtype(tensor.elem_type) for _, tensor in types]
+        return Schema([TensorSpec(d, s, name) for (name, _), d, s in zip(types, dtypes, shapes, strict=True)])
+
+    return ModelSignature(schema(network.graph.input), schema(network.graph.output))
+
+
+def _set_status(job: _Job, live: bool | None, *, finished: bool) -> None:
+    now = job.run.info.status
+    wanted = "FINISHED" if finished else {True: "RUNNING", False: "KILLED", None: now}[live]
+    if wanted == now:
+        return
+    if wanted == "RUNNING":
+        job.client.update_run(job.id, wanted)
+    else:
+        last = max((line["time"] for line in tracked.lines(job.folder)), default=time.time())
+        job.client.set_terminated(job.id, wanted, int(last * 1000))
+
+
+def _stamp(path: Path) -> list[int]:
+    return [path.stat().st_mtime_ns, path.stat().st_size]
+
+
+def _batches(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+# During training
+
+
+class Mirror:
+    """Calls `sync(folder, uri)` from a daemon thread; nothing that goes wrong there reaches the training.
+
+    After a failure one line is printed by `say`, once; later calls of `notify` try again, at most every `wait` seconds.
+    With uri "off" nothing happens at all.
+    """
+
+    def __init__(
+        self, folder: Path, uri: str | None = None, say: Callable[[str], object] = print, wait: float = 30.0
+    ) -> None:
+        self._folder, self._uri, self._say, self._wait = Path(folder), uri, say, wait
+        self._wake, self._closing, self._said, self._retry_at = threading.Event(), False, False, 0.0
+        self.error: Exception | None = None
+        self._thread: threading.Thread | None = None
+        if (uri or "").lower() not in OFF:
+            self._thread = threading.Thread(target=self._work, name="keyshift-mlflow", daemon=True)
+            self._thread.start()
+
+    def notify(self) -> None:
+        """There is something new in the folder. Returns at once; calls during a sync become one more sync."""
+        self._wake.set()
+
+    def close(self, timeout: float = 30.0) -> bool:
+        """One last sync. True when the mirror is complete; waits no longer than `timeout` seconds."""
+        if self._thread is None:
+            return True
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._complain(f"the MLflow mirror is not complete after {timeout:g} s; run `keyshift sync {self._folder}`")
+            return False
+        return self.error is None
+
+    def _work(self) -> None:
+        closing = False
+        while not closing:
+            self._wake.wait()
+            self._wake.clear()
+            closing = self._closing
+            if closing or time.monotonic() >= self._retry_at:
+                self._try(live=not closing)
+
+    def _try(self, live: bool) -> None:
+        try:
+            sync(self._folder, self._uri, live=live)
+            self.error = None
+        except Exception as error:  # whatever it is, training goes on
+            self.error, self._retry_at = error, time.monotonic() + self._wait
+            remedy = "" if isinstance(error, TrackingError) else f"; run `keyshift sync {self._folder}` later"
+            self._complain(f"{error}{remedy} (training goes on)")
+
+    def _complain(self, text: str) -> None:
+        if not self._said:
+            self._said = True
+            self._say(" ".join(text.split()))

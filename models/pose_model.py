@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class PoseModel(nn.Module, ABC):
     """
 
     head: nn.Module
+    architecture: dict[str, Any]
+    """Plain arguments that build this network again, without downloading anything."""
 
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:
@@ -44,6 +47,11 @@ class PoseModel(nn.Module, ABC):
     @abstractmethod
     def new_head(self, layers: int | None = None) -> nn.Module:
         """A fresh head of the main head's form, or with another number of layers."""
+
+    def restart_head(self, layers: int) -> None:
+        """Replace the main head by a fresh one."""
+        self.head = self.new_head(layers)
+        self.architecture["head_layers"] = layers
 
     def forward(self, sample: Unlabeled) -> Votes:
         return self.votes(self.features(sample), sample)

@@ -42,10 +42,19 @@ class PoseResNet(PoseModel):
     ) -> None:
         super().__init__()
         self.keypoints, self.channels, self.sigma, self.reference = keypoints, channels, sigma, reference
-        self.head_layers = head_layers
         self.backbone = build_backbone(backbone, weights)
         stride = _stride(input_size, heatmap_size, self.backbone.stride)
         self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.architecture = {
+            "keypoints": keypoints,
+            "backbone": backbone,
+            "input_size": list(input_size),
+            "heatmap_size": list(heatmap_size),
+            "channels": channels,
+            "head_layers": head_layers,
+            "sigma": sigma,
+            "reference": reference,
+        }
         origin = 0.0 if reference else stride / 2
         self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
         layers: list[nn.Module] = []
@@ -66,7 +75,7 @@ class PoseResNet(PoseModel):
         final = nn.Conv2d(self.channels, self.keypoints, 1)
         hidden = [
             module
-            for _ in range((layers or self.head_layers) - 1)
+            for _ in range((layers or self.architecture["head_layers"]) - 1)
             for module in (
                 nn.Conv2d(self.channels, self.channels, 3, 1, 1),
                 nn.BatchNorm2d(self.channels),

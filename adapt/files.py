@@ -1,0 +1,89 @@
+"""Files that are written whole or not at all, and checkpoints that load without executing code."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ..datasets.skeleton import Skeleton
+from ..models.pose_model import PoseModel
+from ..models.pose_resnet import PoseResNet
+
+MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet}
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, sync it and rename it into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Strict JSON: a number that is not finite becomes null."""
+    write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """State dicts and plain data only."""
+    write_whole(path, lambda file: torch.save(state, file))
+
+
+def load_checkpoint(path: Path, expect: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Load with weights_only=True on the CPU. Raises ValueError for a missing, corrupt or foreign file."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"no checkpoint at {path}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is corrupt or not a keyshift checkpoint: {reason}") from error
+    if not isinstance(state, dict) or any(key not in state for key in expect):
+        found = sorted(map(str, state))[:5] if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {found}")
+    return state
+
+
+def save_model(path: Path, model: PoseModel, skeleton: Skeleton, step: int) -> None:
+    """Weights with what it takes to build the network again: its name, its arguments, its keypoints."""
+    name = next(name for name, kind in MODELS.items() if type(model) is kind)
+    state = {"format": "keyshift model 1", "name": name, "architecture": model.architecture, "step": step}
+    save_checkpoint(path, state | {"keypoints": list(skeleton.keypoints), "model": model.state_dict()})
+
+
+def load_model(path: Path) -> tuple[PoseModel, list[str]]:
+    """The network and the names of its keypoints. Raises ValueError for a corrupt or foreign file."""
+    state = load_checkpoint(path, ("format", "name", "architecture", "keypoints", "model"))
+    if state["name"] not in MODELS:
+        raise ValueError(f"{path} holds a {state['name']!r}; this keyshift knows {', '.join(MODELS)}")
+    model = MODELS[state["name"]](**state["architecture"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit its own architecture: {error}") from error
+    return model, list(state["keypoints"])

@@ -1,0 +1,277 @@
+"""The training loop: one for every strategy."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..datasets.loading import loader
+from ..datasets.sample import Unlabeled
+from ..models.pose_model import PoseModel
+from .files import load_checkpoint, save_checkpoint, save_model, write_text
+from .processes import average_gradients, broadcast_buffers
+from .selection import Selection
+from .strategy import Strategy
+
+Evaluate = Callable[[PoseModel], dict[str, float]]
+Callback = Callable[[int, dict[str, float]], None]
+
+
+@dataclass
+class Loop:
+    """How long, and how often what happens; in updates."""
+
+    steps: int
+    log_every: int = 20
+    evaluate_every: int = 100
+    checkpoint_every: int = 100
+    workers: int = 0
+    channels_last: bool = False
+    selection: str = "last"
+
+
+class NotFinite(ValueError):
+    """A loss became NaN or infinite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; the checkpoint is written."""
+
+
+@dataclass
+class History:
+    """Losses of the steps since the last log, kept on the device; read with one sync."""
+
+    names: list[tuple[int, str]] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def add(self, step: int, losses: dict[str, Tensor]) -> None:
+        self.names += [(step, name) for name in losses]
+        self.values += [loss.detach().float() for loss in losses.values()]
+
+    def read(self, ids: Callable[[int], str]) -> dict[str, float]:
+        """Mean losses by name. Raises NotFinite with the first bad step, its losses and the ids of its samples."""
+        if not self.values:
+            return {}
+        rows = list(zip(self.names, torch.stack(self.values).tolist(), strict=True))
+        self.names, self.values = [], []
+        bad = next((step for (step, _), value in rows if not math.isfinite(value)), None)
+        if bad is not None:
+            losses = ", ".join(f"{name} = {value:g}" for (step, name), value in rows if step == bad)
+            raise NotFinite(f"a loss is not finite at step {bad}: {losses}. Samples of that step: {ids(bad)}")
+        found: dict[str, list[float]] = {}
+        for (_, name), value in rows:
+            found.setdefault(f"loss/{name}", []).append(value)
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+class Trainer:
+    """Trains `strategy` in `folder`, from its checkpoint if there is one.
+
+    `batches` maps "source" and "target" to datasets whose item `step` is that step's batch. `evaluate` gives metrics
+    of the predictor; `callbacks` get (step, metrics) after each step, metrics empty but when something was logged.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        strategy: Strategy,
+        batches: dict[str, Dataset[Any]],
+        folder: Path,
+        loop: Loop,
+        seed: int,
+        evaluate: Evaluate | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        self.fabric, self.folder, self.loop, self.seed = fabric, folder, loop, seed
+        self.strategy = strategy.to(fabric.device)
+        if loop.channels_last:
+            self.strategy = self.strategy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizers = self.strategy.optimizers()
+        self.batches = {domain: batches[domain] for domain in sorted(strategy.needs)}
+        self.evaluate, self.callbacks = evaluate, list(callbacks)
+        self.selection, self.history, self.start = Selection(), History(), 0
+        self.checkpoint = folder / "checkpoint.pt"
+        if self.checkpoint.exists():
+            self.resume()
+
+    def fit(self) -> None:
+        """Run to the last step. Raises NotFinite, or Interrupted once a signal's checkpoint is written."""
+        self.strategy.train()
+        self.ticked, self.ticks = time.perf_counter(), 0
+        with interruptible() as interrupted:
+            for step, source, target in self.stream():
+                torch.manual_seed(self.seed * 1_000_003 + step)
+                updates = self.strategy.step(source, target)
+                while True:
+                    with self.fabric.autocast():  # one context an update: a longer one keeps stale casts of weights
+                        update = next(updates, None)
+                    if update is None:
+                        break
+                    losses, names = update
+                    self.strategy.zero_grad()
+                    self.fabric.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
+                    chosen = [self.optimizers[name][0] for name in names]
+                    average_gradients(p for o in chosen for group in o.param_groups for p in group["params"])
+                    for optimizer in chosen:
+                        optimizer.step()
+                    self.history.add(step, losses)
+                for _, schedule in self.optimizers.values():
+                    schedule.step()
+                self.strategy.after_step()
+                self.after(step + 1, bool(interrupted))
+                if interrupted:
+                    raise Interrupted(f"stopped at step {step + 1}; continue with: keyshift train {self.folder}")
+
+    def stream(self) -> Iterator[tuple[int, Any, Any]]:
+        """(step, source batch, target batch), a domain that is not needed being None."""
+        steps = range(self.start, self.loop.steps)
+        pin = self.fabric.device.type == "cuda"
+        loaders = {name: iter(loader(b, steps, self.loop.workers, pin)) for name, b in self.batches.items()}
+        for step in steps:
+            found = {name: self.place(next(batches)) for name, batches in loaders.items()}
+            yield step, found.get("source"), found.get("target")
+
+    def place(self, batch: Unlabeled) -> Unlabeled:
+        batch = batch.to(self.fabric.device, non_blocking=True)
+        if self.loop.channels_last:
+            image = batch.image.contiguous(memory_format=torch.channels_last)
+            batch = replace(batch, image=image, views=tuple(self.place(view) for view in batch.views))
+        return batch
+
+    def after(self, done: int, stop: bool) -> None:
+        """Log, evaluate and checkpoint where it is time to."""
+        last = done == self.loop.steps
+        due = {name: last or done % every == 0 for name, every in self.every().items()}
+        self.ticks += 1
+        metrics: dict[str, float] = {}
+        if any(due.values()) or stop:
+            metrics = self.history.read(self.ids)
+            metrics |= {f"rate/{name}": o.param_groups[-1]["lr"] for name, (o, _) in self.optimizers.items()}
+            metrics["seconds/iteration"] = (time.perf_counter() - self.ticked) / self.ticks
+        if due["evaluate"]:
+            broadcast_buffers(self.strategy)
+            if self.evaluate is not None and self.fabric.is_global_zero:
+                metrics |= self.evaluate(self.strategy.predictor)
+                self.selection.update(done, metrics)
+                self.save_weights(done)
+            self.fabric.barrier()
+        if metrics and self.fabric.is_global_zero:
+            self.log(done, metrics)
+        if due["checkpoint"] or stop:
+            broadcast_buffers(self.strategy)
+            if self.fabric.is_global_zero:
+                self.save(done)
+        for callback in self.callbacks:
+            callback(done, metrics)
+        if metrics:
+            self.ticked, self.ticks = time.perf_counter(), 0
+
+    def every(self) -> dict[str, int]:
+        loop = self.loop
+        return {"log": loop.log_every, "evaluate": loop.evaluate_every, "checkpoint": loop.checkpoint_every}
+
+    def ids(self, step: int) -> str:
+        """The sample ids of a step's batches, drawn again."""
+        return "; ".join(f"{name}: {', '.join(batches[step].id)}" for name, batches in self.batches.items())
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        with open(self.folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, "time": time.time(), "metrics": values}) + "\n")
+
+    def weights(self, step: int) -> Path:
+        return self.folder / f"weights-{step:06d}.pt"
+
+    def save_weights(self, step: int) -> None:
+        if step in self.selection.held(self.loop.selection):
+            save_model(self.weights(step), self.strategy.predictor, self.strategy.skeleton, step)
+
+    def save(self, step: int) -> None:
+        parts = self.optimizers.items()
+        save_checkpoint(
+            self.checkpoint,
+            {
+                "step": step,
+                "strategy": self.strategy.state_dict(),
+                "optimizers": {name: optimizer.state_dict() for name, (optimizer, _) in parts},
+                "schedules": {name: _plain(schedule.state_dict()) for name, (_, schedule) in parts},
+                "selection": {"steps": self.selection.steps, "values": self.selection.values},
+            },
+        )
+        # only now: a checkpoint on disk never refers to weights that are gone
+        kept = {self.weights(held) for held in self.selection.held(self.loop.selection)}
+        for path in set(self.folder.glob("weights-*.pt")) - kept:
+            path.unlink()
+
+    def resume(self) -> None:
+        state = load_checkpoint(self.checkpoint, ("step", "strategy", "optimizers", "schedules", "selection"))
+        try:
+            self.strategy.load_state_dict(state["strategy"])
+            for name, (optimizer, schedule) in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+                schedule.load_state_dict(state["schedules"][name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ValueError(f"{self.checkpoint} belongs to another strategy or model: {error}") from error
+        self.selection = Selection(**state["selection"])
+        self.start = state["step"]
+        if self.fabric.is_global_zero:
+            cut_back(self.folder / "metrics.jsonl", self.start)
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drop the lines of `path` beyond `step`, and a last line that was not written whole."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    write_text(path, "".join(kept))
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A schedule's state without its functions, which are built anew."""
+    return {name: value for name, value in state.items() if name != "lr_lambdas"} | {
+        "lr_lambdas": [None] * len(state["lr_lambdas"])
+    }
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """A list that a first Ctrl-C or SIGTERM fills; a second one acts as it always did."""
+    seen: list[int] = []
+    before = {}
+
+    def remember(number: int, frame: Any) -> None:
+        seen.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, remember)
+    except ValueError:  # not in the main thread: the caller keeps its handlers
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

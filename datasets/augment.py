@@ -1,0 +1,87 @@
+"""RegDA's augmentation: one affine for rotation, crop and resize, then colour and blur by albumentations.
+
+Ranges of TLLib (thuml/Transfer-Learning-Library @ c4aa59e, examples/domain_adaptation/keypoint_detection/regda.py):
+rotation U(-180, 180) degrees for hands and 30 for bodies about the crop's centre, a square crop of U(0.6, 1) of the
+area (the reference asks for up to 1.3, but accepts only what fits), brightness, contrast and saturation 0.25, Gaussian
+blur of sigma U(0, 0.8). Geometry is one bilinear warp here, two resamplings there.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import albumentations as A
+
+
+@dataclass
+class Augmentation:
+    rotation: float = 180.0  # degrees, each way
+    area: list[float] = field(default_factory=lambda: [0.6, 1.0])  # of the crop; above 1 zooms out
+    color: float = 0.25  # brightness, contrast, saturation, each way
+    blur: float = 0.8  # highest sigma, pixels of the input
+    noise: float = 0.0  # highest standard deviation of added noise, share of the range
+    mirror: float = 0.0  # probability
+
+
+def crop_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """3x3 from file pixels to an input of `size` (width, height): the whole box fits, centred."""
+    left, top, right, bottom = box
+    scale = min(size[0] / (right - left), size[1] / (bottom - top))
+    return _shift(size[0] / 2, size[1] / 2) @ np.diag([scale, scale, 1.0]) @ _shift(-(left + right) / 2, -(top + bottom) / 2)
+
+
+def random_matrix(size: tuple[int, int], options: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """3x3 from the input to the augmented input: rotation about the centre, then a random crop resized to `size`."""
+    angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation))
+    share = np.sqrt(rng.uniform(*options.area))
+    offset = rng.uniform(-0.5, 0.5, 2) * abs(1 - share) * np.array(size)
+    mirror = -1.0 if rng.random() < options.mirror else 1.0
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    zoom = np.diag([mirror / share, 1 / share, 1.0])
+    center = np.array(size) / 2
+    return _shift(*center) @ zoom @ _shift(*-offset) @ turn @ _shift(*-center)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 under the 3x3 `matrix` (pixel centres at +0.5), bilinear, black outside, to `size`.
+
+    Shrinking by two or more goes through an area average first, so that it does not alias.
+    """
+    factor = int(1 / np.sqrt(abs(np.linalg.det(matrix[:2, :2]))) + 1e-6)
+    if factor >= 2:
+        height, width = image.shape[:2]
+        small = (max(width // factor, 1), max(height // factor, 1))
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        matrix = matrix @ np.diag([width / small[0], height / small[1], 1.0])
+    pixels = _shift(-0.5, -0.5) @ matrix @ _shift(0.5, 0.5)
+    return cv2.warpAffine(image, pixels[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Colour jitter, blur and noise of one uint8 image, drawn from `rng` alone."""
+    pipeline = _pipeline(options.color, options.blur, options.noise)
+    pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+    return pipeline(image=image)["image"]
+
+
+@lru_cache(maxsize=8)
+def _pipeline(color: float, blur: float, noise: float) -> A.Compose:
+    steps: list[A.BasicTransform] = []
+    if color > 0:
+        steps.append(A.ColorJitter(*[(1 - color, 1 + color)] * 3, hue=(0.0, 0.0), p=1.0))
+    if blur > 0:
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.0, blur), p=1.0))
+    if noise > 0:
+        steps.append(A.GaussNoise(std_range=(0.0, noise), p=1.0))
+    return A.Compose(steps)
+
+
+def _shift(x: float, y: float) -> np.ndarray:
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])

@@ -1,0 +1,227 @@
+"""From datasets to batches. A training batch is a pure function of (seed, domain, step): whatever the number of
+workers or processes, whatever was drawn before."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .augment import Augmentation, crop_matrix, random_matrix, recolor, warp
+from .images import UnreadableImage
+from .sample import Item, Labeled, PoseDataset, Unlabeled
+from .skeleton import Skeleton
+
+MAX_UNREADABLE = 0.01
+
+
+class WithoutLabels:
+    """A dataset whose labels are gone before anything else sees them: nothing downstream can read them."""
+
+    def __init__(self, dataset: PoseDataset) -> None:
+        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
+        self.skeleton: Skeleton = dataset.skeleton
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int, /) -> Item:
+        item = self.dataset[index]
+        none = np.zeros_like(item.visible)
+        return replace(
+            item, keypoints=np.zeros_like(item.keypoints), visible=none, annotated=none, points=None
+        )
+
+
+class Selected:
+    """A dataset reduced to the keypoints `names`, in that order: how two datasets are paired by name."""
+
+    def __init__(self, dataset: PoseDataset, names: tuple[str, ...]) -> None:
+        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
+        self.order = [dataset.skeleton.keypoints.index(name) for name in names]
+        self.skeleton: Skeleton = dataset.skeleton.select(names)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int, /) -> Item:
+        item = self.dataset[index]
+        return replace(
+            item,
+            keypoints=item.keypoints[self.order],
+            visible=item.visible[self.order],
+            annotated=item.annotated[self.order],
+            points=None if item.points is None else item.points[self.order],
+        )
+
+
+@dataclass
+class Crop:
+    """One warped item: image, label arrays in input pixels, the way back to the file."""
+
+    item: Item
+    image: np.ndarray
+    keypoints: np.ndarray
+    visible: np.ndarray
+    annotated: np.ndarray
+    to_file: np.ndarray
+    side: float
+
+
+def crop(
+    item: Item, size: tuple[int, int], options: Augmentation | None, rng: np.random.Generator | None, flip: Sequence[int]
+) -> Crop:
+    """Cut `item` to `size` (width, height), augmented when options are given. No joint is dropped; one that a
+    mirrored view names otherwise changes place by `flip`."""
+    matrix = crop_matrix(item.box, size)
+    if options is not None and rng is not None:
+        matrix = random_matrix(size, options, rng) @ matrix
+    image = warp(item.image, matrix, size)
+    if options is not None and rng is not None:
+        image = recolor(image, options, rng)
+    order = list(flip) if np.linalg.det(matrix) < 0 else list(range(len(flip)))
+    keypoints = item.keypoints[order] @ matrix[:2, :2].T + matrix[:2, 2]
+    side = max(item.box[2] - item.box[0], item.box[3] - item.box[1])
+    back = np.linalg.inv(matrix)[:2]
+    return Crop(item, image, keypoints, item.visible[order], item.annotated[order], back, float(side))
+
+
+def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
+    """One batch of B crops, P = B people."""
+
+    def stack(values: Iterable[Any], kind: Any = np.float32) -> Tensor:
+        return torch.from_numpy(np.stack([np.asarray(v, kind) for v in values]))
+
+    shared: dict[str, Any] = {
+        "image": stack((c.image for c in crops), np.uint8).permute(0, 3, 1, 2).contiguous(),
+        "id": tuple(c.item.id for c in crops),
+        "sequence": tuple(c.item.sequence for c in crops),
+        "frame": stack((c.item.frame for c in crops), np.int64),
+        "camera": stack(c.item.camera for c in crops),
+        "to_file": stack(c.to_file for c in crops),
+        "side": stack(c.side for c in crops),
+    }
+    if not labels:
+        return Unlabeled(**shared)
+    return Labeled(
+        **shared,
+        keypoints=stack(c.keypoints for c in crops),
+        visible=stack((c.visible for c in crops), np.bool_),
+        annotated=stack((c.annotated for c in crops), np.bool_),
+        image_index=torch.arange(len(crops)),
+    )
+
+
+class TrainingBatches(Dataset[Unlabeled]):
+    """Item `step` is this process's slice of the global batch of that step, in augmented views.
+
+    Epochs are permutations drawn from (seed, domain, epoch); crops and colours are drawn from (seed, domain, step,
+    slot, view). An unreadable image is replaced by the next of the dataset and warned about with its path; more
+    than 1 % of them stop the run with ValueError.
+    """
+
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        domain: str,
+        seed: int,
+        batch: int,
+        size: tuple[int, int],
+        augmentation: Augmentation,
+        labels: bool,
+        views: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        if batch % processes:
+            raise ValueError(f"batch={batch} does not divide among {processes} processes; choose a multiple")
+        if len(dataset) < processes:
+            raise ValueError(f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes")
+        self.dataset = dataset if labels else WithoutLabels(dataset)
+        self.key = np.array([seed, zlib.crc32(domain.encode())], np.uint64)
+        self.batch, self.size, self.augmentation = batch, size, augmentation
+        self.labels, self.views = labels, views
+        share = batch // processes
+        self.slots = range(rank * share, (rank + 1) * share)
+        self.unreadable: set[int] = set()
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def generator(self, step: int, slot: int, view: int) -> np.random.Generator:
+        # the low counter word runs while drawing, the others tell the streams apart
+        return np.random.Generator(np.random.Philox(key=self.key, counter=[0, view + 1, slot, step]))
+
+    def index(self, step: int, slot: int) -> int:
+        epoch, place = divmod(step * self.batch + slot, len(self.dataset))
+        if self._epoch[0] != epoch:
+            rng = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, epoch]))
+            self._epoch = (epoch, rng.permutation(len(self.dataset)))
+        return int(self._epoch[1][place])
+
+    def read(self, index: int) -> Item:
+        while True:
+            try:
+                return self.dataset[index]
+            except UnreadableImage as error:
+                if index not in self.unreadable:
+                    self.unreadable.add(index)
+                    warnings.warn(f"skipped: {error}", stacklevel=2)
+                if len(self.unreadable) > max(MAX_UNREADABLE * len(self.dataset), 1):
+                    raise ValueError(
+                        f"{self.dataset.name}: more than 1 % of the images are unreadable, the last: {error}"
+                    ) from error
+                index = (index + 1) % len(self.dataset)
+
+    def __getitem__(self, step: int) -> Unlabeled:
+        cv2.setNumThreads(1)  # workers share the cores; one image is too little for several
+        items = [self.read(self.index(step, slot)) for slot in self.slots]
+        flip = self.dataset.skeleton.flip
+        batches = []
+        for view in range(self.views):
+            rngs = [self.generator(step, slot, view) for slot in self.slots]
+            crops = [crop(i, self.size, self.augmentation, r, flip) for i, r in zip(items, rngs, strict=True)]
+            batches.append(collate(crops, self.labels))
+        return replace(batches[0], views=tuple(batches[1:]))
+
+
+class EvaluationBatches(Dataset[Labeled]):
+    """The dataset in its order, plain crops: item i is the i-th batch."""
+
+    def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int]) -> None:
+        self.dataset, self.batch, self.size = dataset, batch, size
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch)
+
+    def __getitem__(self, number: int) -> Labeled:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        cv2.setNumThreads(1)
+        chosen = range(number * self.batch, min((number + 1) * self.batch, len(self.dataset)))
+        flip = self.dataset.skeleton.flip
+        return cast(Labeled, collate([crop(self.dataset[i], self.size, None, None, flip) for i in chosen], labels=True))
+
+
+def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterable[Any]:
+    """Iterate over `batches[step]` in order, read ahead by `workers` spawned processes."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=list(steps),
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_leave_interrupts_to_the_trainer if workers else None,
+        pin_memory=pin,
+    )
+
+
+def _leave_interrupts_to_the_trainer(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

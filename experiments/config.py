@@ -1,0 +1,197 @@
+"""The whole configuration: typed defaults, a YAML over them, key=value over that. Nothing else configures a run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..adapt.batch_norm import POLICIES
+from ..adapt.mean_teacher import MeanTeacherOptions
+from ..adapt.pseudo_labels import VARIANTS
+from ..adapt.regda import RegDAOptions
+from ..adapt.selection import RULES
+from ..adapt.strategies import STRATEGIES
+from ..adapt.strategy import Optimization
+from ..datasets.augment import Augmentation
+
+SHIPPED = Path(__file__).parent
+
+
+@dataclass
+class Data:
+    """A dataset by name. The counts and sizes are of rendered sets, `block` of real ones."""
+
+    name: str = "hands.studio"
+    root: str | None = None  # folder of a real set; of background pictures for hands.photo
+    train: int = 2000
+    test: int = 500
+    size: int = 128  # side of rendered pictures, pixels
+    scenes: int = 0  # seed of the rendered scenes
+    block: int = 20  # frames in a block of a real set's split
+
+
+@dataclass
+class Model:
+    name: str = "pose_resnet"
+    backbone: str = "resnet18"
+    weights: str | None = None  # torchvision's name (IMAGENET1K_V1), a local state_dict, or null
+    input_size: list[int] = field(default_factory=lambda: [256, 256])  # width, height
+    heatmap_size: list[int] = field(default_factory=lambda: [64, 64])
+    channels: int = 256
+    head_layers: int = 1
+    sigma: float = 2.0  # cells
+    reference: bool = False  # TLLib's rounded labels and grid, for comparison
+
+
+@dataclass
+class Report:
+    pictures: str = "all"  # all, blurred or none
+
+
+@dataclass
+class Config:
+    name: str = "experiment"
+    source: Data = field(default_factory=Data)
+    target: Data = field(default_factory=lambda: Data(name="hands.webcam"))
+    model: Model = field(default_factory=Model)
+    strategy: str = "regda"  # of `train`
+    strategies: list[str] = field(default_factory=lambda: ["source_only", "bn_control", "regda", "oracle"])
+    seed: int = 0  # of `train`
+    seeds: Any = 3  # of `compare`: how many, or a list
+    batch: int = 32  # of each domain, over all processes
+    pretrain_steps: int = 1000  # on the source, shared by all strategies of a seed
+    steps: int = 1000  # of each strategy after it
+    pretrain: Optimization = field(default_factory=lambda: Optimization(factors={"backbone": 0.1}, gamma=0.0))
+    optimization: Optimization = field(default_factory=Optimization)
+    batch_norm: str = "target"  # target, both or reference: which passes move the running statistics
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    regda: RegDAOptions = field(default_factory=RegDAOptions)
+    mean_teacher: MeanTeacherOptions = field(default_factory=MeanTeacherOptions)
+    threshold: float = 0.1  # of PCK, share of the crop's side
+    selection: str = "last"  # last, source, target_score, or oracle (uses target labels)
+    log_every: int = 20
+    evaluate_every: int = 100
+    checkpoint_every: int = 100
+    workers: int = 0
+    device: str = "auto"  # auto, cpu, cuda
+    precision: str = "32-true"  # or bf16-mixed
+    channels_last: bool = False
+    tracking: str | None = None  # MLflow URI; null: mlflow.db beside the runs; off: none
+    report: Report = field(default_factory=Report)
+
+
+FREE = {"workers", "device", "tracking", "log_every", "report", "strategies", "seeds"}
+"""Keys that may differ when a run folder is continued: they do not change a run's numbers."""
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that come with keyshift, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load(experiment: str, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a shipped experiment's name or a YAML's path, with key=value overrides.
+
+    Raises ValueError for unknown keys (naming the nearest), wrong types and unknown choices.
+    """
+    path = shipped().get(experiment, Path(experiment))
+    if not path.is_file():
+        known = ", ".join(shipped())
+        near = difflib.get_close_matches(experiment, shipped(), 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"no experiment {experiment!r}: neither a YAML file nor one of {known}.{hint}")
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a mapping of configuration keys, found a {type(content).__name__}")
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"{override!r} is not of the form key=value")
+    return build(content, overrides, str(path))
+
+
+def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = "configuration") -> Config:
+    schema = OmegaConf.structured(Config)
+    try:
+        dotted = OmegaConf.from_dotlist(list(overrides))
+        for part, where in ((OmegaConf.create(content), origin), (dotted, "the command line")):
+            _check_keys(OmegaConf.to_container(part), Config(), where)
+            schema = OmegaConf.merge(schema, part)
+        config = OmegaConf.to_object(schema)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise ValueError(f"{origin}: {key or 'a key'}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, Config)
+    _check(config)
+    return config
+
+
+def seeds(config: Config) -> list[int]:
+    return list(range(config.seeds)) if isinstance(config.seeds, int) else list(config.seeds)
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """The whole configuration as plain data."""
+    data = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(data, dict)
+    return {str(key): value for key, value in data.items()}
+
+
+def _check_keys(content: Any, default: Any, origin: str, prefix: str = "") -> None:
+    """Refuse keys that the dataclass `default` does not have, suggesting the nearest."""
+    if not hasattr(default, "__dataclass_fields__"):
+        return
+    if not isinstance(content, dict):
+        raise ValueError(f"{origin}: {prefix.rstrip('.')} must be a mapping, found {content!r}")
+    known = list(default.__dataclass_fields__)
+    for key, value in content.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1, 0.4)
+            hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known keys: {', '.join(known)}."
+            raise ValueError(f"{origin}: unknown key {prefix}{key}.{hint}")
+        _check_keys(value, getattr(default, str(key)), origin, f"{prefix}{key}.")
+
+
+def _check(config: Config) -> None:
+    def choose(key: str, value: str, known: Sequence[str]) -> None:
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{key}={value!r} is not known; choose one of {', '.join(known)}.{hint}")
+
+    for name in (config.strategy, *config.strategies):
+        choose("strategy", name, list(STRATEGIES))
+    choose("batch_norm", config.batch_norm, POLICIES)
+    choose("selection", config.selection, list(RULES))
+    choose("regda.pseudo_labels", config.regda.pseudo_labels, VARIANTS)
+    choose("precision", config.precision, ("32-true", "bf16-mixed"))
+    choose("device", config.device, ("auto", "cpu", "cuda"))
+    choose("report.pictures", config.report.pictures, ("all", "blurred", "none"))
+    for stage in (config.pretrain, config.optimization):
+        choose("optimization.name", stage.name, ("sgd", "adam"))
+    for key in ("batch", "steps", "log_every", "evaluate_every", "checkpoint_every"):
+        if getattr(config, key) < 1:
+            raise ValueError(f"{key}={getattr(config, key)} must be at least 1")
+    if config.pretrain_steps < 0 or config.workers < 0:
+        raise ValueError("pretrain_steps and workers must not be negative")
+    given = config.seeds
+    whole = isinstance(given, int) and given > 0
+    listed = isinstance(given, list) and bool(given) and all(isinstance(s, int) and s >= 0 for s in given)
+    if isinstance(given, bool) or not (whole or listed):
+        raise ValueError(f"seeds={given!r} must be a positive number of seeds or a list of them")
+    if not config.strategies:
+        raise ValueError("strategies is empty; name at least one")
+    if len(config.model.input_size) != 2 or len(config.model.heatmap_size) != 2:
+        raise ValueError("model.input_size and model.heatmap_size are [width, height]")
+    low, high = config.augmentation.area if len(config.augmentation.area) == 2 else (0, 0)
+    if not 0 < low <= high:
+        raise ValueError(f"augmentation.area={config.augmentation.area} must be [lowest, highest] shares above 0")

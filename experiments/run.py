@@ -1,0 +1,307 @@
+"""One run: one strategy with one seed, trained in one folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning_fabric import Fabric
+from torch.utils.data import Dataset
+
+from ..adapt.evaluation import agreement, predict, scores
+from ..adapt.files import MODELS, load_model, write_json, write_text
+from ..adapt.strategies import STRATEGIES
+from ..adapt.strategy import Optimization, Strategy
+from ..adapt.trainer import Callback, Loop, Trainer
+from ..datasets.catalog import open_dataset
+from ..datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, loader
+from ..datasets.sample import PoseDataset
+from ..datasets.skeleton import Skeleton, pair
+from ..models.pose_model import PoseModel
+from .config import FREE, Config, plain
+
+SCORED = 256
+"""Unlabelled target images that the label-free score is read from."""
+
+
+@dataclass
+class Task:
+    """A configuration with its four datasets, paired by keypoint name."""
+
+    config: Config
+    skeleton: Skeleton
+    left_out: list[str]
+    source_train: PoseDataset
+    source_test: PoseDataset
+    target_train: PoseDataset
+    target_test: PoseDataset
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width, height = self.config.model.input_size
+        return width, height
+
+    def identity(self) -> dict[str, Any]:
+        names = ("source_train", "source_test", "target_train", "target_test")
+        return {name: getattr(self, name).identity for name in names}
+
+
+def prepare(config: Config) -> Task:
+    """Open the data and check that everything fits, before anything is written. Raises ValueError."""
+    build_model(config, 1)  # sizes and names, before data is read or rendered
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.batch % processes:
+        raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
+    opened = {}
+    for side in sorted(("source", "target"), key=lambda s: getattr(config, s).name.startswith("hands.")):
+        options = getattr(config, side)
+        if options.name.startswith("hands.") and options.train < processes:
+            raise ValueError(f"{options.name} has {options.train} samples for {processes} processes; start fewer processes")
+        for part in ("train", "test"):
+            opened[f"{side}_{part}"] = open_dataset(options, part)
+    skeleton, left_out = pair(opened["source_train"].skeleton, opened["target_train"].skeleton)
+    for name, dataset in opened.items():
+        if len(dataset) < processes:
+            raise ValueError(f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes")
+        if dataset.skeleton.keypoints != skeleton.keypoints:
+            opened[name] = Selected(dataset, skeleton.keypoints)
+    return Task(config, skeleton, left_out, **opened)
+
+
+def build_model(config: Config, keypoints: int) -> PoseModel:
+    options = {key: value for key, value in vars(config.model).items() if key != "name"}
+    if config.model.name not in MODELS:
+        raise ValueError(f"model.name={config.model.name!r} is not known; choose one of {', '.join(MODELS)}")
+    return MODELS[config.model.name](keypoints, **options)  # type: ignore[call-arg]
+
+
+def build_strategy(task: Task, name: str, seed: int, optimization: Optimization, start: Path | None) -> Strategy:
+    """The strategy around a model from the weights file `start`, or a fresh one."""
+    config = task.config
+    torch.manual_seed(seed)
+    if start is None:
+        model = build_model(config, len(task.skeleton))
+    else:
+        model = load_model(start)[0]
+    how: dict[str, Any] = {"options": getattr(config, name)} if hasattr(config, name) else {}
+    torch.manual_seed(seed + 1)
+    return STRATEGIES[name](model, task.skeleton, optimization, config.batch_norm, **how)
+
+
+def make_fabric(config: Config) -> Fabric:
+    """Under torchrun one process of many, else one."""
+    torch.backends.cudnn.deterministic = True
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    many: dict[str, Any] = {}
+    if processes > 1:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+        many = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+    fabric = Fabric(accelerator=config.device, precision=config.precision, **({"devices": 1} | many))  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fabric) -> dict[str, Dataset[Any]]:
+    config = task.config
+    shared = {"rank": fabric.global_rank, "processes": fabric.world_size}
+    how = (seed, config.batch, task.size, config.augmentation)
+    return {
+        "source": TrainingBatches(task.source_train, "source", *how, labels=True, **shared),
+        "target": TrainingBatches(
+            task.target_train, "target", *how, labels=strategy.labelled_target, views=strategy.views, **shared
+        ),
+    }
+
+
+def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
+    """PCK on held-out source and target, and the label-free score of the unlabelled target training images."""
+    config, size = task.config, task.size
+    batches = [EvaluationBatches(d, 64, size) for d in (task.source_test, task.target_test)]
+    unlabeled = WithoutLabels(task.target_train)
+    two_views = TrainingBatches(unlabeled, "score", 0, 64, size, config.augmentation, labels=False, views=2)
+    steps = range(-(-min(SCORED, len(unlabeled)) // 64))
+
+    def evaluate(model: PoseModel) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for side, plain_batches in zip(("source", "target"), batches, strict=True):
+            predictions = predict(model, (plain_batches[i] for i in range(len(plain_batches))), device)
+            score = scores(predictions, task.skeleton, config.threshold)
+            found |= {f"{side}/pck": score["pck"], f"{side}/epe": score["epe"]}
+            found |= {f"{side}/pck/{name}": value for name, value in score["groups"].items()}
+        views = (two_views[step] for step in steps)
+        found["target/score"] = agreement(model, views, task.skeleton.flip, device)
+        return found
+
+    return evaluate
+
+
+def train(task: Task, name: str, seed: int, folder: Path, callbacks: Iterable[Callback] = ()) -> dict[str, Any]:
+    """Pretrain (or take it from the cache), then train strategy `name` in `folder` and write its results.
+
+    A finished folder is returned as it is; an unfinished one is continued.
+    """
+    config = task.config
+    result = folder / "result.json"
+    if result.exists():
+        found: dict[str, Any] = json.loads(result.read_text())
+        return found
+    fabric = make_fabric(config)
+    callbacks = list(callbacks)
+    start = None if config.pretrain_steps == 0 else pretrained(task, seed, folder.parent, fabric, callbacks)
+    write_run_files(task, folder, name, seed, fabric)
+    fit(task, name, seed, folder, fabric, config.optimization, config.steps, start, callbacks)
+    if fabric.is_global_zero:
+        write_json(result, conclude(task, folder, fabric.device))
+    fabric.barrier()
+    return json.loads(result.read_text())  # type: ignore[no-any-return]
+
+
+def fit(
+    task: Task, name: str, seed: int, folder: Path, fabric: Fabric, optimization: Optimization, steps: int,
+    start: Path | None, callbacks: Iterable[Callback],
+) -> None:
+    config = task.config
+    strategy = build_strategy(task, name, seed, optimization, start)
+    loop = Loop(
+        steps, config.log_every, config.evaluate_every, config.checkpoint_every, config.workers, config.channels_last,
+        config.selection,
+    )
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
+    batches = training_batches(task, type(strategy), seed, fabric)
+    evaluate = evaluator(task, fabric.device)
+    Trainer(fabric, strategy, batches, folder, loop, seed, evaluate, callbacks).fit()
+
+
+def pretrained(task: Task, seed: int, runs: Path, fabric: Fabric, callbacks: Iterable[Callback]) -> Path:
+    """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept under
+    `runs/pretrained/` by a hash of all that it depends on."""
+    config = replace(task.config)
+    depends = {key: plain(config)[key] for key in ("source", "model", "pretrain", "pretrain_steps", "batch", "batch_norm",
+                                                   "augmentation", "precision", "channels_last")}
+    told = json.dumps([depends, task.source_train.identity, task.skeleton.keypoints, seed], sort_keys=True, default=str)
+    folder = runs / "pretrained" / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
+    weights = folder / f"weights-{config.pretrain_steps:06d}.pt"
+    if not (folder / "done").exists():
+        write_run_files(task, folder, "source_only", seed, fabric)
+        with locked(folder, fabric):
+            fit(task, "source_only", seed, folder, fabric, config.pretrain, config.pretrain_steps, None, callbacks)
+        if fabric.is_global_zero:
+            write_text(folder / "done", "")
+        fabric.barrier()
+    return weights
+
+
+def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
+    """Score the selected weights, keep their predictions, and collect what each selection rule would have used."""
+    config = task.config
+    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)["selection"]
+    model, _ = load_model(selected_weights(folder, config.selection, state))
+    model.to(device)
+    found: dict[str, Any] = {}
+    for side, dataset in (("target", task.target_test), ("source", task.source_test)):
+        batches = loader(EvaluationBatches(dataset, 64, task.size), range(-(-len(dataset) // 64)))
+        predictions = predict(model, batches, device)
+        found[side] = scores(predictions, task.skeleton, config.threshold)
+        if side == "target":
+            predictions.save(folder / "predictions.npz")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    evaluated = {line["step"]: line["metrics"] for line in lines if "target/pck" in line["metrics"]}
+    found["selected"] = {
+        rule: {"step": step, "target": _side(evaluated[step], "target")} for rule, step in state["steps"].items()
+    }
+    seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
+    found["seconds_per_iteration"] = statistics.median(seconds)
+    return found
+
+
+def selected_weights(folder: Path, rule: str, selection: dict[str, Any]) -> Path:
+    step = selection["steps"].get(rule)
+    path = folder / f"weights-{step or 0:06d}.pt"
+    if step is None or not path.exists():
+        kept = sorted(p.name for p in folder.glob("weights-*.pt"))
+        raise ValueError(f"{folder} keeps no weights for selection={rule} (kept: {', '.join(kept)}); train with it set")
+    return path
+
+
+def _side(metrics: dict[str, float], side: str) -> dict[str, Any]:
+    groups = {k.split("/")[2]: v for k, v in metrics.items() if k.startswith(f"{side}/pck/")}
+    return {"pck": metrics[f"{side}/pck"], "epe": metrics[f"{side}/epe"], "groups": groups}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    names = ("keyshift", "torch", "torchvision", "numpy", "lightning-fabric", "albumentations")
+    return {name: version(name) for name in names} | {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def write_run_files(task: Task, folder: Path, strategy: str, seed: int, fabric: Fabric) -> None:
+    """What a run folder says about itself; a folder of another configuration is refused."""
+    if fabric.is_global_zero:
+        open_folder(folder, plain(replace(task.config, strategy=strategy, seed=seed)), task, fabric.device)
+    fabric.barrier()
+
+
+def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.device) -> None:
+    """Make `folder` or continue it. Raises ValueError where it holds another configuration."""
+    told = folder / "config.yaml"
+    if told.exists():
+        before = yaml.safe_load(told.read_text())
+        differing = _differing(before, config)
+        if differing:
+            key, (was, now) = next(iter(differing.items()))
+            raise ValueError(
+                f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with output=FOLDER, "
+                "or pass --overwrite to delete it first"
+            )
+        return
+    if folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
+        raise ValueError(f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "environment.json", environment(device))
+    write_json(folder / "identity.json", task.identity())
+    write_text(told, yaml.safe_dump(config, sort_keys=False))
+
+
+def _differing(before: Any, now: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {*before, *now}:
+        was, is_now = before.get(key), now.get(key)
+        if isinstance(was, dict) and isinstance(is_now, dict) and key not in FREE:
+            found |= _differing(was, is_now, f"{prefix}{key}.")
+        elif was != is_now and (prefix or key not in FREE):
+            found[f"{prefix}{key}"] = (was, is_now)
+    return found
+
+
+@contextmanager
+def locked(folder: Path, fabric: Fabric | None = None) -> Iterator[None]:
+    """Hold a run folder. Raises ValueError where another process holds it; its end frees it, however it ends."""
+    if fabric is not None and not fabric.is_global_zero:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"another process is working in {folder}; wait for it or choose another folder") from error
+        yield
