@@ -1,4 +1,8 @@
-"""The hand's surface: round cones around the bones, and which joint each half of a cone belongs to."""
+"""The hand's surface: round cones around the bones, and which joint each part of a cone belongs to.
+
+A joint's own surroundings are the adjoining halves of its bones and the flesh that it lies in. A bone that points at the
+camera hides its far joint: its near half belongs to the other one.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ Array = np.ndarray
 FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
 FOREARM = 240.0
 """mm from the wrist to where the arm ends."""
-CUFF = 0.14
-"""Share of the forearm that counts as the wrist's own surroundings."""
 
 
 @dataclass(frozen=True)
@@ -31,51 +33,63 @@ class Flesh:
     """(N, 3) unit vectors to the side where a nail would be; zeros off the fingers."""
 
 
-def _layout() -> list[tuple[str, tuple[int, ...], tuple[int, ...], float, int]]:
-    """Every cone: its name, the joints that own its first and its second part, where along it the parts
-    meet, and its finger segment (as `SEGMENT`). The order is that of `flesh`."""
-    rows: list[tuple[str, tuple[int, ...], tuple[int, ...], float, int]] = []
+Row = tuple[str, tuple[int, ...], tuple[int, ...], float, float, int]
+
+
+def _layout() -> list[Row]:
+    """Every cone, in the order of `flesh`: its name, the joints that own its first and its last part, where along it
+    those parts end and begin, and its finger segment (as `SEGMENT`)."""
+    rows: list[Row] = []
     for f, finger in enumerate(FINGER_NAMES):
         for s in range(3):
             start = 1 + 4 * f + s
-            rows.append((f"{finger}_{s}", (start,), (start + 1,), 0.5, 3 * f + s))
+            rows.append((f"{finger}_{s}", (start,), (start + 1,), 0.5, 0.5, 3 * f + s))
     for f in range(1, 5):
-        rows.append((f"metacarpal_{f}", (0,), (1 + 4 * f,), 0.5, -1))
+        rows.append((f"metacarpal_{f}", (0,), (1 + 4 * f,), 0.25, 0.6, -1))
     for f in range(1, 4):
-        rows.append((f"between_{f}", (0,), (1 + 4 * f, 5 + 4 * f), 0.5, -1))
+        rows.append((f"between_{f}", (0,), (1 + 4 * f, 5 + 4 * f), 0.25, 0.6, -1))
     for f in range(1, 4):
-        rows.append((f"web_{f}", (1 + 4 * f,), (5 + 4 * f,), 0.5, -1))
+        rows.append((f"web_{f}", (1 + 4 * f,), (5 + 4 * f,), 0.5, 0.5, -1))
     rows += [
-        ("pad_radial", (5,), (9,), 0.5, -1),
-        ("pad_ulnar", (13,), (17,), 0.5, -1),
-        ("heel", (0, 1), (0,), 0.5, -1),
-        ("thenar", (0, 1), (1,), 0.5, -1),
-        ("thenar_inner", (0, 1), (1,), 0.5, -1),
-        ("thumb_web", (), (), 0.5, -1),
-        ("thumb_web_edge", (2,), (), 0.5, -1),
-        ("hypothenar", (0,), (17,), 0.5, -1),
-        ("carpus_radial", (0, 1), (0, 1), 0.5, -1),
-        ("carpus_ulnar", (0,), (0,), 0.5, -1),
-        ("arm_radial", (0,), (), CUFF, -1),
-        ("arm_ulnar", (0,), (), CUFF, -1),
-        ("arm_middle", (0,), (), CUFF, -1),
-        ("sleeve_radial", (), (), 0.5, -1),
-        ("sleeve_ulnar", (), (), 0.5, -1),
+        ("pad_radial", (5,), (9,), 0.5, 0.5, -1),
+        ("pad_ulnar", (13,), (17,), 0.5, 0.5, -1),
+        ("heel", (0, 1), (0,), 0.5, 0.5, -1),
+        ("thenar", (0, 1), (2,), 0.5, 0.6, -1),
+        ("thenar_inner", (0, 1), (), 0.5, 1.0, -1),
+        ("thumb_web", (), (), 0.5, 0.5, -1),
+        ("thumb_web_edge", (2,), (), 0.3, 1.0, -1),
+        ("hypothenar", (0,), (17,), 0.3, 0.7, -1),
+        ("carpus_radial", (0, 1), (0, 1), 0.5, 0.5, -1),
+        ("carpus_ulnar", (0,), (0,), 0.5, 0.5, -1),
+        ("arm_radial", (0,), (), 0.1, 2.0, -1),
+        ("arm_ulnar", (0,), (), 0.1, 2.0, -1),
+        ("arm_middle", (0,), (), 0.1, 2.0, -1),
+        ("sleeve_radial", (), (), 0.5, 0.5, -1),
+        ("sleeve_ulnar", (), (), 0.5, 0.5, -1),
     ]
     return rows
 
 
 LAYOUT = _layout()
 PARTS = tuple(row[0] for row in LAYOUT)
-SPLIT = np.array([row[3] for row in LAYOUT])
-SEGMENT = np.array([row[4] for row in LAYOUT])
+SPLIT = np.array([row[3:5] for row in LAYOUT])
+"""(N, 2) where along a cone, 0 to 1, its first joint's surroundings end and its last joint's begin."""
+SEGMENT = np.array([row[5] for row in LAYOUT])
 """(N,) which of the 15 finger segments (3 * finger + segment, thumb first) a cone is; -1 for palm and arm."""
 CLOTH = np.array([name.startswith("sleeve") for name in PARTS])
-OWNS = np.zeros((2, len(LAYOUT), 21), dtype=bool)
-"""(2, N, 21) whether the first and the second part of a cone are the joint's own surroundings."""
-for _n, (_name, _first, _second, _split, _segment) in enumerate(LAYOUT):
-    OWNS[0, _n, list(_first)] = True
-    OWNS[1, _n, list(_second)] = True
+"""(N,) whether a cone is a sleeve."""
+
+
+def _owners() -> Array:
+    owns = np.zeros((3, len(LAYOUT), 21), dtype=bool)
+    for n, row in enumerate(LAYOUT):
+        owns[0, n, list(row[1])] = True
+        owns[2, n, list(row[2])] = True
+    return owns
+
+
+OWNS = _owners()
+"""(3, N, 21) whether the first, middle and last part of a cone are the joint's own surroundings."""
 
 
 def flesh(subject: Subject, pose: Pose, sleeve: float) -> Flesh:

@@ -253,7 +253,7 @@ def _camera(rng: np.random.Generator, look: Style, size: int) -> dict[str, Array
     """Exposure, white balance, blur and noise."""
     blur = rng.uniform(*look.blur) * size / 128
     # One pass has variance 2w; even a sharp camera has some, which also smooths the outline.
-    weight = min(0.33, 0.06 + blur * blur / 8)
+    weight = min(0.33, 0.1 + blur * blur / 8)
     passes = np.full(2, weight)
     if look.blur[1] > 0.5:
         passes = np.minimum(0.33, weight * np.array([1, 1, 1, 1, 0, 0]) + 0.18 * blur * rng.random(6) ** 3)

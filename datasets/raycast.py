@@ -2,8 +2,8 @@
 
 A ray is (u, v, 1) * z from the origin, so that a hit's parameter is its depth z along the optical axis. The
 intersection follows Inigo Quilez, "Round Cone - intersection" (iquilezles.org/articles/intersectors), for rays that are
-not of unit length. Only additions, products, quotients and square roots are used: IEEE rounds those the same in vector and scalar
-code, so that a pixel's bits do not depend on its place in a batch.
+not of unit length. Only additions, products, quotients and square roots are used: IEEE rounds those the same in vector
+and scalar code, so that a pixel's bits do not depend on its place in a batch.
 """
 
 from __future__ import annotations

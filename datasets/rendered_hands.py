@@ -106,9 +106,11 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
 
     rays = exact.to(torch.float32).to(device)
     _, cone, share = cast_rays(cones, rays[..., 0].contiguous(), rays[..., 1].contiguous())
-    part = (share >= torch.from_numpy(SPLIT.astype(np.float32)).to(device)[cone.clamp(min=0)]).to(torch.int64)
-    joint = torch.arange(21, device=device).expand_as(cone)
-    own = torch.from_numpy(OWNS).to(device)[part, cone.clamp(min=0), joint]
+    cone, hit = cone.clamp(min=0), cone >= 0
+    split = torch.from_numpy(SPLIT.astype(np.float32)).to(device)[cone]
+    # 0, 1 or 2: the first, middle or last part of the cone; where both meet, the last.
+    part = torch.where(share >= split[..., 1], 2, torch.where(share < split[..., 0], 0, 1))
+    own = torch.from_numpy(OWNS).to(device)[part, cone, torch.arange(21, device=device)]
     keypoints = keypoints.to(torch.float32).to(device)
     inside = ((keypoints >= 0) & (keypoints < size)).all(-1)
     return {
@@ -117,7 +119,7 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
         "camera": scene["camera"],
         "points": scene["points"],
         "keypoints": keypoints,
-        "visible": own & (cone >= 0) & inside,
+        "visible": own & hit & inside,
         "right": scene["right"],
     }
 

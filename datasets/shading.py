@@ -6,6 +6,8 @@ roots and integer hashes, so that a picture's bits do not depend on the batch th
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ def pixel_noise(key: Tensor, size: int) -> Tensor:
     pixel = torch.arange(size * size, dtype=torch.int32, device=key.device)
     bits = hash32(hash32(pixel)[None] + key[:, None])
     parts = [(bits >> shift) & 0xFF for shift in (0, 8, 16, 24)]
-    total = torch.stack([first + second for first, second in zip(parts, parts[1:], strict=False)], 1)
+    total = torch.stack([first + second for first, second in pairwise(parts)], 1)
     # Two uniform bytes have mean 255 and variance 2 (256² - 1) / 12.
     return ((total - 255).to(torch.float32) * (1 / 104.51)).view(len(key), 3, size, size)
 

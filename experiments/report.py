@@ -164,9 +164,7 @@ def threshold_chart(comparison: Comparison) -> Chart | None:
 
 def training_charts(comparison: Comparison) -> list[Chart]:
     """One chart for each metric that a reader of training curves looks for, then one for each loss."""
-    logged = {
-        name: [curves(comparison.run(name, seed)) for seed in seeds] for name, seeds in comparison.runs.items()
-    }
+    logged = {name: [curves(comparison.run(name, seed)) for seed in seeds] for name, seeds in comparison.runs.items()}
     found = {metric for seeds in logged.values() for seed in seeds for metric in seed}
     losses = sorted(metric for metric in found if metric.startswith("loss/"))
     titles = {

@@ -134,7 +134,7 @@ def seconds(value: float | None) -> str:
     """Three digits, in the unit that suits."""
     if value is None:
         return ABSENT
-    for limit, scale, unit in ((1, 1000, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
+    for limit, scale, unit in ((0.9995, 1000, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
         if value < limit:
             return f"{value * scale:.3g}\u00a0{unit}"
     return f"{value / 3600:.1f}\u00a0h"

@@ -38,6 +38,7 @@ from typing import IO, Any
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its default is 7, with minutes of back-off
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight processes less under `mlflow ui`
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no warning where git is not installed
 
 import mlflow.onnx
@@ -115,19 +116,20 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
         for child in tracked.children_of(folder):
             _sync_one(client, child, uri, done.run_id, None, done)
         return done
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         raise TrackingError(_explain(error, uri, folder)) from error
 
 
 def _explain(error: Exception, uri: str, folder: Path) -> str:
-    """One line for the user: unreachable, or reached and refused; without passwords."""
+    """One line for the user: not reached, or reached and refused; without passwords."""
     reason = " ".join(str(error).split())
-    lost = "API request to" in reason or isinstance(error, (ConnectionError, SQLAlchemyError))
-    said = re.sub(r".*(?:Caused by|exception)\s*", "", reason)[:200].strip(" '\"()") if lost else reason[:300]
-    what, remedy = ("cannot reach the MLflow server at", "start it") if lost else ("error from MLflow at", "mend it")
-    return tracked.no_password(
-        f"{what} {uri}: {said}; {remedy} or pass tracking=URI, then run `keyshift sync {folder}`"
-    )
+    if "API request to" in reason or isinstance(error, (ConnectionError, SQLAlchemyError)):
+        kernel = re.search(r"\[Errno -?\d+\] ([\w ]+)|Read timed out", reason)  # buried in three exceptions' texts
+        what, reason, remedy = "cannot reach the MLflow server at", kernel[0] if kernel else reason, "start it"
+    else:
+        what, remedy = "error from MLflow at", "mend it"
+    text = f"{what} {uri}: {reason[:300]}; {remedy} or pass tracking=URI, then run `keyshift sync {folder}`"
+    return tracked.no_password(text)
 
 
 # Folders, state and locks
@@ -408,6 +410,9 @@ def _upload_model(job: _Job, model: Any, network: Any) -> None:
     """What mlflow.onnx.log_model does, through the client instead of mlflow's global state."""
     import onnx
 
+    with warnings.catch_warnings():  # mlflow.onnx needs it, and importing it warns of mlflow's own type hints
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
     described = Model(model.artifact_location, job.id, signature=_signature(network), model_id=model.model_id)
     described.metadata = tracked.read_json(job.folder / "model.json")
     with tempfile.TemporaryDirectory() as temporary:

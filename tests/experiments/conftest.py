@@ -23,7 +23,7 @@ class FakeHands:
     """Coloured stick hands on a noisy background: deterministic, and made when asked."""
 
     def __init__(self, count: int = 40, prefix: str = "cam0/frame", size: int = 96) -> None:
-        self.name, self.skeleton, self.count, self.prefix, self.size = "fake_hands", HAND, count, prefix, size
+        self.name, self.count, self.prefix, self.size = "fake_hands", count, prefix, size
         self.identity: dict[str, Any] = {"name": self.name, "count": count, "seed": 0, "digest": "sha256:0123abcd"}
         self.skeleton: Skeleton = HAND
         self.read: list[int] = []
@@ -169,4 +169,4 @@ def make_comparison(tmp_path: Path) -> Callable[..., tuple[Path, FakeHands]]:
 @pytest.fixture
 def comparison(make_comparison: Callable[..., tuple[Path, FakeHands]]) -> tuple[Path, FakeHands]:
     """(folder, dataset): five strategies, three seeds."""
-    return make_comparison()
+    return make_comparison(count=24)

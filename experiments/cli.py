@@ -1,0 +1,163 @@
+"""The command line. `--help` imports neither torch nor mlflow: everything heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (see experiments/config.py)"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Exit status 0, 2 for bad input (nothing is written), 130 after Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt as stop:
+        print(f"keyshift: {stop}" if str(stop) else "keyshift: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        if os.environ.get("KEYSHIFT_DEBUG"):
+            raise
+        print(f"keyshift: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="keyshift", description="Adapt keypoint models to new domains without target labels."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    for name, run, text in (
+        ("train", _train, "train one strategy with one seed, or continue a run folder"),
+        ("compare", _compare, "train strategies x seeds, write results.json and report.html"),
+    ):
+        made = command(name, run, text)
+        made.add_argument("experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder")
+        made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
+        made.add_argument("--overwrite", action="store_true", help="delete the run folder first")
+
+    made = command("evaluate", _evaluate, "score the selected weights of a run on its test sets")
+    made.add_argument("folder", metavar="RUN", type=Path)
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER")
+
+    data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
+    show = data.add_parser("show", help="write a contact sheet with keypoints drawn")
+    show.set_defaults(run=_show)
+    show.add_argument("name", metavar="NAME", help="for example hands.studio")
+    show.add_argument("overrides", nargs="*", metavar="key=value", help="root=FOLDER train=24 size=192 scenes=0 part=test")
+    show.add_argument("--output", type=Path, help="the picture to write (default NAME.png)")
+    show.add_argument("--overwrite", action="store_true")
+
+    made = command("bench", _bench, "measure speed as ratios in one run")
+    made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, render, loading (default: all)")
+
+    made = command("sync", _sync, "bring MLflow up to date with run folders")
+    made.add_argument("folders", nargs="*", metavar="RUN", type=Path, help="default: every run below runs/")
+    made.add_argument("--tracking", metavar="URI", help="default: the run's own")
+
+    made = command("runs", _runs, "list runs")
+    made.add_argument("folder", nargs="?", default=Path("runs"), type=Path)
+    return top
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
+    """The configuration, and the run folder where one was named."""
+    import yaml
+
+    from .config import build, load
+
+    overrides = [o for o in arguments.overrides if not o.startswith("output=")]
+    output = next((Path(o.removeprefix("output=")) for o in arguments.overrides if o.startswith("output=")), None)
+    folder = Path(arguments.experiment)
+    if folder.is_dir():
+        if not (folder / "config.yaml").is_file():
+            raise ValueError(f"{folder} is no run folder: it has no config.yaml")
+        return build(yaml.safe_load((folder / "config.yaml").read_text()), overrides, f"{folder}/config.yaml"), folder
+    return load(arguments.experiment, overrides), output
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    if overwrite and folder.exists():
+        if not (folder / "config.yaml").is_file():
+            raise ValueError(f"--overwrite would delete {folder}, which is no run of keyshift; delete it yourself")
+        shutil.rmtree(folder)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    config, folder = _settings(arguments)
+    from .compare import train_one
+    from .progress import Reporter
+
+    folder = folder or Path("runs") / f"{config.name}-{config.strategy}-seed{config.seed}"
+    if (folder / "results.json").exists() or list(folder.glob("*-seed*/config.yaml")):
+        raise ValueError(f"{folder} is a comparison; continue it with: keyshift compare {folder}")
+    _clear(folder, arguments.overwrite)
+    train_one(config, folder, Reporter())
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    config, folder = _settings(arguments)
+    from .compare import compare
+    from .progress import Reporter
+
+    folder = folder or Path("runs") / config.name
+    _clear(folder, arguments.overwrite)
+    compare(config, folder, Reporter())
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from .evaluate import evaluate
+    from .progress import Reporter
+
+    evaluate(arguments.folder, arguments.overrides, Reporter())
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from .show import show
+
+    path = arguments.output or Path(f"{arguments.name}.png")
+    if path.exists() and not arguments.overwrite:
+        raise ValueError(f"{path} exists; pass --overwrite or --output FILE")
+    show(arguments.name, arguments.overrides, path)
+    print(path)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from .bench import bench
+
+    bench(arguments.what)
+
+
+def _sync(arguments: argparse.Namespace) -> None:
+    from .listing import run_folders
+    from .tracking import default_uri, sync
+
+    folders = arguments.folders or run_folders(Path("runs"))
+    if not folders:
+        raise ValueError("no run folders below runs/; name one")
+    for folder in folders:
+        if not (folder / "config.yaml").is_file():
+            raise ValueError(f"{folder} is no run folder: it has no config.yaml")
+        print(f"{folder}: {sync(folder, arguments.tracking or None) or default_uri(folder.parent)}")
+
+
+def _runs(arguments: argparse.Namespace) -> None:
+    from .listing import print_runs
+
+    print_runs(arguments.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Run folders on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Runs and comparisons directly below `runs`, the newest last; the cache of pretrained weights is none."""
+    found = [path.parent for path in runs.glob("*/config.yaml")]
+    return sorted(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime)
+
+
+def print_runs(runs: Path) -> None:
+    from .progress import Reporter
+
+    if not runs.is_dir():
+        raise ValueError(f"no folder {runs}; runs are written to runs/ where keyshift is started")
+    reporter = Reporter()
+    columns = ["run", "data", "strategies", "state", "target"]
+    reporter.table(str(runs), columns, [_row(folder) for folder in run_folders(runs)])
+
+
+def _row(folder: Path) -> list[str]:
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    data = f"{config['source']['name']} -> {config['target']['name']}"
+    parts = sorted(folder.glob("*-seed*/config.yaml"))
+    if (folder / "results.json").exists():
+        summary = json.loads((folder / "results.json").read_text())["summary"]
+        scores = ", ".join(f"{name} {value['target']['mean']:.3f}" for name, value in summary.items())
+        return [folder.name, data, ", ".join(summary), "finished", scores]
+    if (folder / "result.json").exists():
+        score = json.loads((folder / "result.json").read_text())["target"]["pck"]
+        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", f"{score:.3f}"]
+    if parts:
+        done = len(list(folder.glob("*-seed*/result.json")))
+        return [folder.name, data, ", ".join(config["strategies"]), f"{done} runs finished", "–"]
+    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+    step = json.loads(lines[-1])["step"] if lines else 0
+    return [folder.name, data, f"{config['strategy']} seed {config['seed']}", f"step {step} of {config['steps']}", "–"]

@@ -1,0 +1,73 @@
+"""What a person sees while training: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+PLAIN_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Reporter:
+    """A trainer's callback: `reporter.stage(name, steps)` begins a stage and gives the callback for it."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self.live = sys.stdout.isatty()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def stage(self, name: str, steps: int) -> tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]:
+        """(callback for each step, function that ends the stage)."""
+        return self._bar(name, steps) if self.live else self._lines(name, steps)
+
+    def _bar(self, name: str, steps: int) -> tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        progress = Progress(*columns, console=self.console)
+        task = progress.add_task(name, total=steps, text="")
+        progress.start()
+
+        def step(done: int, metrics: dict[str, float]) -> None:
+            progress.update(task, completed=done, **({"text": _brief(metrics)} if metrics else {}))
+
+        return step, progress.stop
+
+    def _lines(self, name: str, steps: int) -> tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]:
+        printed = time.monotonic()
+
+        def step(done: int, metrics: dict[str, float]) -> None:
+            nonlocal printed
+            if metrics and (done == steps or time.monotonic() - printed > PLAIN_EVERY):
+                printed = time.monotonic()
+                left = (steps - done) * metrics.get("seconds/iteration", 0.0)
+                self.say(f"{name}: {done}/{steps}  {_brief(metrics)}  {left:.0f} s left")
+
+        return step, lambda: None
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        table = Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+def _brief(metrics: dict[str, float]) -> str:
+    loss = sum(value for name, value in metrics.items() if name.startswith("loss/"))
+    rate = 1 / metrics["seconds/iteration"] if metrics.get("seconds/iteration") else 0.0
+    pck = f"  source {metrics['source/pck']:.3f}" if "source/pck" in metrics else ""
+    return f"loss {loss:.3f}  {rate:.1f} it/s{pck}"

@@ -1,0 +1,32 @@
+"""`keyshift data show`: a contact sheet of any dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+
+from ..adapt.files import write_whole
+from ..datasets.catalog import open_dataset
+from .config import build
+from .drawing import contact_sheet
+
+COUNT = 24
+
+
+def show(name: str, overrides: list[str], path: Path) -> None:
+    """Write COUNT samples of dataset `name` with their keypoints to the picture `path`.
+
+    Overrides are keys of the configuration's Data, and part=train or part=test.
+    """
+    part = next((o.removeprefix("part=") for o in overrides if o.startswith("part=")), "train")
+    dotted = [f"target.{o}" for o in overrides if not o.startswith("part=")]
+    sizes = [] if any(o.startswith("target.train=") for o in dotted) else [f"target.train={COUNT}", f"target.test={COUNT}"]
+    config = build({"target": {"name": name}}, ["target.size=192", *sizes, *dotted])
+    if part not in ("train", "test"):
+        raise ValueError(f"part={part!r} must be train or test")
+    sheet = contact_sheet(open_dataset(config.target, part), COUNT)
+    done, encoded = cv2.imencode(path.suffix or ".png", sheet[..., ::-1])
+    if not done:
+        raise ValueError(f"cannot write a picture of type {path.suffix!r}; use .png or .jpg")
+    write_whole(path, lambda file: file.write(encoded.tobytes()))
