@@ -121,10 +121,12 @@ class Trainer:
                     if update is None:
                         break
                     losses, names = update
-                    self.strategy.zero_grad()
-                    self.fabric.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
                     chosen = [self.optimizers[name][0] for name in names]
-                    average_gradients(p for o in chosen for group in o.param_groups for p in group["params"])
+                    parameters = [p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]]
+                    self.strategy.zero_grad()
+                    total = torch.stack([loss.float() for loss in losses.values()]).sum()
+                    self.fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
+                    average_gradients(parameters)
                     for optimizer in chosen:
                         optimizer.step()
                     self.history.add(step, losses)

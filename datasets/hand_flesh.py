@@ -1,7 +1,7 @@
 """The hand's surface: round cones around the bones, and which joint each part of a cone belongs to.
 
-A joint's own surroundings are the adjoining halves of its bones and the flesh that it lies in. A bone that points at the
-camera hides its far joint: its near half belongs to the other one.
+A joint's own surroundings are the adjoining halves of its bones and the flesh that it lies in. A bone that points at
+the camera hides its far joint: its near half belongs to the other one.
 """
 
 from __future__ import annotations

@@ -171,9 +171,7 @@ def _view(rng: np.random.Generator, look: Style) -> Array:
     return about_z @ about_x @ np.diag([1.0, -1.0, -1.0]) @ about_y
 
 
-def _frame(
-    rng: np.random.Generator, look: Style, joints: Array, turn: Array, size: int
-) -> tuple[Array, Array, Array]:
+def _frame(rng: np.random.Generator, look: Style, joints: Array, turn: Array, size: int) -> tuple[Array, Array, Array]:
     """Stand the hand before the camera and crop to it: joints (21, 3), camera (4,), and the hand's place (3,).
 
     As in a crop from a larger picture, the principal point need not be in the crop.

@@ -131,6 +131,8 @@ def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = 
         key = getattr(error, "full_key", None)
         raise ValueError(f"{origin}: {key or 'a key'}: {str(error).splitlines()[0]}") from error
     assert isinstance(config, Config)
+    if config.tracking == "False":  # YAML reads a bare `off` as false
+        config.tracking = "off"
     _check(config)
     return config
 

@@ -68,7 +68,7 @@ def draw(
     """
     points = np.asarray(points, np.float64)
     count = len(points)
-    palette = [colours] * count if isinstance(colours[0], int) else list(colours)
+    palette = _palette(colours, count)
     shown = np.isfinite(points).all(1) & (np.ones(count, bool) if known is None else known)
     hollow = np.zeros(count, bool) if hidden is None else hidden
     result = np.ascontiguousarray(picture).copy()
@@ -120,6 +120,13 @@ def contact_sheet(dataset: PoseDataset, count: int = 24, columns: int = 8, tile:
         sheet[top : top + tile, left : left + tile] = draw_item(item, dataset.skeleton.edges, tile)
         _caption(sheet[top + tile : top + height, left : left + tile], f"{index}  {item.id}")
     return sheet
+
+
+def _palette(colours: Colour | Sequence[Colour], count: int) -> list[Colour]:
+    each = [colour for colour in colours if not isinstance(colour, int)]
+    if each and len(each) != count:
+        raise ValueError(f"{len(each)} colours for {count} keypoints: give one for all or one for each")
+    return each or [(int(colours[0]), int(colours[1]), int(colours[2]))] * count  # type: ignore[arg-type]
 
 
 def _side(box: np.ndarray) -> float:

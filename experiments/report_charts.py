@@ -30,7 +30,7 @@ FIXED = {
 SPARE = ("#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#000000")
 """Okabe and Ito's colours (and dark ones of Paul Tol's), which stay apart for colour-blind readers."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "keyshift",
     "font.size": 10,

@@ -61,6 +61,13 @@ def lines(folder: Path) -> Iterator[Tree]:
                 raise TrackingError(f"{path}, line {number}, is not valid JSON: {error}") from error
 
 
+def span(folder: Path) -> tuple[float, float]:
+    """First and last time in the metrics of a run, or of all the runs of a comparison; else when it was set up."""
+    files = [folder, *children_of(folder)]
+    times = [line["time"] for place in files for line in lines(place)] or [(folder / "config.yaml").stat().st_mtime]
+    return min(times), max(times)
+
+
 def is_comparison(folder: Path, config: Tree) -> bool:
     return "strategies" in config or bool(children_of(folder))
 

@@ -42,7 +42,7 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # eight pr
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no warning where git is not installed
 
 import mlflow.onnx
-import mlflow.store.tracking.dbmodels.models
+import mlflow.store.tracking.dbmodels.models  # noqa: F401  (its mappers are configured below)
 import sqlalchemy.orm
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
@@ -283,7 +283,8 @@ def _experiment(client: MlflowClient, name: str, uri: str, folder: Path) -> str:
     if found is None:
         root = (_sqlite_file(uri) or folder).parent / "mlartifacts"
         try:
-            return client.create_experiment(name, None if uri.startswith("http") else root.as_uri())
+            place = None if uri.startswith("http") else root.as_uri()
+            return client.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"})
         except MlflowException as error:
             found = client.get_experiment_by_name(name)  # another process was quicker
             if found is None:
@@ -444,8 +445,7 @@ def _set_status(job: _Job, live: bool | None, *, finished: bool) -> None:
     if wanted == "RUNNING":
         job.client.update_run(job.id, wanted)
     else:
-        last = max((line["time"] for line in tracked.lines(job.folder)), default=time.time())
-        job.client.set_terminated(job.id, wanted, int(last * 1000))
+        job.client.set_terminated(job.id, wanted, int(tracked.span(job.folder)[1] * 1000))
 
 
 def _stamp(path: Path) -> list[int]:

@@ -45,13 +45,16 @@ def test_a_cone_is_met_where_sphere_marching_meets_it() -> None:
     for n in range(24):
         alone = Cones(*(value[:, n : n + 1] for value in (cones.a, cones.b, cones.ra, cones.rb)))
         exact = tuple(value[0, 0].double() for value in (alone.a, alone.b, alone.ra, alone.rb))
-        aim = exact[0] + torch.rand(5, 1, generator=draw) * (exact[1] - exact[0]) + 9 * torch.randn(5, 3, generator=draw)
+        aim = (
+            exact[0] + torch.rand(5, 1, generator=draw) * (exact[1] - exact[0]) + 9 * torch.randn(5, 3, generator=draw)
+        )
         u, v = (aim[:, 0] / aim[:, 2]).float(), (aim[:, 1] / aim[:, 2]).float()
         depth, cone, _ = cast_rays(alone, u[None], v[None])
         for r in range(5):
             wanted = march(torch.stack([u[r], v[r], torch.tensor(1.0)]).double(), exact)
             if wanted == float("inf"):
-                assert cone[0, r] == -1 and depth[0, r] == 0
+                assert cone[0, r] == -1
+                assert depth[0, r] == 0
             else:
                 hits += 1
                 assert cone[0, r] == 0

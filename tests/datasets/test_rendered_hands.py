@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from keyshift.datasets import rendered_hands
 from keyshift.datasets.hand_anatomy import (
     GESTURES,
@@ -24,10 +26,18 @@ from keyshift.datasets.hand_flesh import OWNS, PARTS, SPLIT
 from keyshift.datasets.hand_scene import BLOCK
 from keyshift.datasets.raycast import Cones, cast_rays
 from keyshift.datasets.rendered_hands import Render, RenderedHands, render
-from torch import Tensor
 
 TENSORS = ("image", "depth", "camera", "points", "keypoints", "visible", "right")
 TIPS = [4, 8, 12, 16, 20]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads on a busy machine wait for each other at every small operation."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,7 @@ def many() -> dict[str, Render]:
 @pytest.mark.parametrize("style", ["studio", "webcam"])
 def test_the_same_bits_in_any_company(style: str) -> None:
     together = render(style, 3, range(13), size=40)
-    order = [7, 12, 0, 3, 3, 11]
+    order = [7, 12, 0, 3, 3]
     mixed = render(style, 3, order, size=40)
     for place, index in enumerate(order):
         alone = render(style, 3, [index], size=40)
@@ -55,7 +65,7 @@ def test_seed_style_and_index_each_change_the_picture() -> None:
 
 @pytest.mark.parametrize("style", ["studio", "webcam"])
 def test_culled_and_plain_are_equal(style: str) -> None:
-    culled, plain = render(style, 1, range(3), 64), render(style, 1, range(3), 64, cull=False)
+    culled, plain = render(style, 1, range(3), 48), render(style, 1, range(3), 48, cull=False)
     for name in TENSORS:
         assert torch.equal(getattr(culled, name), getattr(plain, name)), name
 
@@ -68,7 +78,8 @@ def test_keypoints_are_the_projection_of_the_points_and_stay_in_the_frame(many: 
         torch.testing.assert_close(projected, made.keypoints.double(), rtol=0, atol=2e-3)
         assert ((made.keypoints > 0) & (made.keypoints < 64)).all()
         extent = (made.keypoints.amax(1) - made.keypoints.amin(1)).amax(-1)
-        assert (extent > 0.45 * 64).all() and (extent < 0.9 * 64).all()
+        assert (extent > 0.45 * 64).all()
+        assert (extent < 0.9 * 64).all()
 
 
 def test_depth_agrees_with_visibility(many: dict[str, Render]) -> None:
@@ -97,20 +108,24 @@ def test_bones_keep_their_length_within_a_subject_and_are_human(many: dict[str, 
             block = lengths[start : start + BLOCK]
             torch.testing.assert_close(block, block[:1].expand_as(block), rtol=0, atol=1e-3)
         ratio = lengths / torch.tensor(SEGMENTS, dtype=torch.float32)
-        assert (ratio > 0.75).all() and (ratio < 1.28).all()
+        assert (ratio > 0.75).all()
+        assert (ratio < 1.28).all()
         assert ratio[::BLOCK].mean((1, 2)).std() > 0.01
         to_middle = (made.points[:, 9] - made.points[:, 0]).norm(dim=-1)
-        assert (to_middle > 75).all() and (to_middle < 108).all()
+        assert (to_middle > 75).all()
+        assert (to_middle < 108).all()
 
 
 def test_angles_stay_within_the_limits() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
         angles, _ = sample_pose(rng, sample_subject(rng))
-        assert (angles >= LIMITS[:, 0] - 1e-9).all() and (angles <= LIMITS[:, 1] + 1e-9).all()
+        assert (angles >= LIMITS[:, 0] - 1e-9).all()
+        assert (angles <= LIMITS[:, 1] + 1e-9).all()
         fingers = angles[:16].reshape(4, 4)
         low, high = dip_range(fingers[:, 2])
-        assert (fingers[:, 3] >= low - 1e-9).all() and (fingers[:, 3] <= high + 1e-9).all()
+        assert (fingers[:, 3] >= low - 1e-9).all()
+        assert (fingers[:, 3] <= high + 1e-9).all()
         assert (np.abs(fingers[:, 1]) <= spread_limit(fingers[:, 0]) + np.deg2rad(15)).all()
 
 
@@ -132,8 +147,11 @@ def test_a_finger_that_points_at_the_camera_hides_its_own_knuckle() -> None:
     axis = torch.tensor([[[0.0, 0, 500]]]), torch.tensor([[[0.0, 0, 540]]])
     _, cone, share = cast_rays(Cones(*axis, *torch.full((2, 1, 1), 8.0)), torch.zeros(1, 1), torch.zeros(1, 1))
     finger = PARTS.index("index_0")
-    assert cone[0, 0] == 0 and share[0, 0] < SPLIT[finger, 0]
-    assert OWNS[0, finger, 5] and not OWNS[0, finger, 6] and OWNS[2, finger, 6]
+    assert cone[0, 0] == 0
+    assert share[0, 0] < SPLIT[finger, 0]
+    assert OWNS[0, finger, 5]
+    assert not OWNS[0, finger, 6]
+    assert OWNS[2, finger, 6]
 
 
 def reach(points: Tensor, joint: int) -> Tensor:
@@ -153,7 +171,8 @@ def test_all_gestures_hands_and_sides_occur(many: dict[str, Render]) -> None:
             assert 2 <= int(found.sum()) < 70
         across = torch.linalg.cross(points[:, 5] - points[:, 0], points[:, 17] - points[:, 0], dim=-1)
         back = (across[:, 2] < 0) == made.right  # where the back of the hand faces the camera
-        assert 0.25 < back.float().mean() < 0.75 and 0.25 < made.right.float().mean() < 0.75
+        assert 0.25 < back.float().mean() < 0.75
+        assert 0.25 < made.right.float().mean() < 0.75
     names = {name for made in many.values() for name in made.gesture}
     assert names >= set(GESTURES) - {"three", "four", "gun", "call", "thumb_up"}
 
@@ -164,7 +183,7 @@ def test_left_hands_are_mirrored_right_hands(many: dict[str, Render]) -> None:
     wrist, index, little, thumb = (made.points[:, k] for k in (0, 5, 17, 1))
     palm = torch.linalg.cross(index - wrist, little - wrist, dim=-1)
     palmar = ((thumb - wrist) * palm).sum(-1) > 0  # the thumb's root lies before the palm
-    assert (palmar == made.right).all() or (palmar != made.right).all()
+    assert torch.equal(palmar, made.right)
 
 
 def test_styles_differ(many: dict[str, Render]) -> None:
@@ -176,13 +195,13 @@ def test_styles_differ(many: dict[str, Render]) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Iterator[Path]:
+def pictures(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for n, value in enumerate((40, 200)):
         cv2.imwrite(str(folder / f"{n}.png"), np.full((90, 120, 3), value, np.uint8))
     (folder / "note.txt").write_text("not a picture")
-    yield folder
+    return folder
 
 
 def test_photo_puts_the_users_pictures_behind_the_hands(pictures: Path, tmp_path: Path) -> None:
@@ -212,17 +231,22 @@ def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
 def test_items_are_what_render_gives(tmp_path: Path) -> None:
     data = RenderedHands("webcam", 5, seed=2, size=48, first=18, cache=tmp_path)
     made = render("webcam", 2, range(18, 23), 48)
-    assert len(data) == 5 and data.name == "hands.webcam"
+    assert len(data) == 5
+    assert data.name == "hands.webcam"
     for i in range(5):
         item = data[i]
         np.testing.assert_array_equal(item.image, made.image[i].numpy())
         np.testing.assert_array_equal(item.keypoints, made.keypoints[i].numpy())
         np.testing.assert_array_equal(item.visible, made.visible[i].numpy())
-        assert item.points is not None and item.points.shape == (21, 3)
-        assert item.annotated.all() and item.box.tolist() == [0, 0, 48, 48]
+        assert item.points is not None
+        assert item.points.shape == (21, 3)
+        assert item.annotated.all()
+        assert item.box.tolist() == [0, 0, 48, 48]
         np.testing.assert_allclose(data.depth(i), made.depth[i].numpy(), atol=0.051)
-    assert data[0].id == "hands.webcam/2/00018" and data[0].frame == 18
-    assert data[1].sequence != data[2].sequence and data[0].sequence == data[1].sequence
+    assert data[0].id == "hands.webcam/2/00018"
+    assert data[0].frame == 18
+    assert data[1].sequence != data[2].sequence
+    assert data[0].sequence == data[1].sequence
     for wrong in (-1, 5):
         with pytest.raises(IndexError, match="0 to 4"):
             data[wrong]
@@ -231,7 +255,8 @@ def test_items_are_what_render_gives(tmp_path: Path) -> None:
 def test_the_cache_is_written_once_and_survives_pickling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     first = RenderedHands("studio", 14, 0, 32, cache=tmp_path, progress=lambda done, count: calls.append((done, count)))
-    assert calls[-1] == (14, 14) and len(calls) > 1
+    assert calls[-1] == (14, 14)
+    assert len(calls) > 1
     monkeypatch.setattr(rendered_hands, "render", lambda *_: pytest.fail("rendered again"))
     item = first[13]
     again = pickle.loads(pickle.dumps(first))

@@ -153,7 +153,7 @@ def make_comparison(tmp_path: Path) -> Callable[..., tuple[Path, FakeHands]]:
         (folder / "config.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
         (folder / "environment.json").write_text(json.dumps({"keyshift": "0.1.0", "torch": "2.11", "device": "cpu"}))
         roles = ("source_train", "source_test", "target_train", "target_test")
-        (folder / "identity.json").write_text(json.dumps({role: dataset.identity for role in roles}))
+        (folder / "identity.json").write_text(json.dumps(dict.fromkeys(roles, dataset.identity)))
         document = {
             "schema": 1,
             "metric": "pck@0.1",

@@ -18,11 +18,9 @@ def blank(size: int = 64) -> np.ndarray:
 class Dots:
     """Items of one lit 4x4 block each, whose only seen keypoint is the block's centre."""
 
-    name, skeleton = "dots", PAIR
-    identity: dict[str, object] = {}
-
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.name, self.skeleton, self.count = "dots", PAIR, count
+        self.identity: dict[str, object] = {}
 
     def __len__(self) -> int:
         return self.count
@@ -98,6 +96,11 @@ def test_blur_removes_detail_and_keeps_the_mean() -> None:
     blurred = drawing.blur(picture)
     assert blurred.std() < 0.1 * picture.std()
     assert abs(blurred.mean() - picture.mean()) < 3
+
+
+def test_colours_must_fit_the_keypoints() -> None:
+    with pytest.raises(ValueError, match="3 colours for 2 keypoints"):
+        drawing.draw(blank(), np.ones((2, 2)), (), drawing.joint_colours(3))
 
 
 def test_joint_colours_are_distinct() -> None:

@@ -347,6 +347,7 @@ def test_pictures_can_be_blurred_or_left_out(make_comparison: Make) -> None:
         (folder / "config.yaml").write_text(f"report: {{pictures: {choice}}}")
         jpeg = base64.b64decode(page(folder, dataset).jpegs[0].split(",")[1])
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
         detail[choice] = np.abs(cv2.Laplacian(picture[:40, :40].astype(float), cv2.CV_64F)).mean()
     assert detail["blurred"] < 0.5 * detail["all"]
     dataset.read.clear()

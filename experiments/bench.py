@@ -1,0 +1,223 @@
+"""`keyshift bench`: where speed claims are made. Both sides of a ratio run in turn in one process; medians are compared,
+because machines are noisy and absolute seconds mean little."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from ..adapt.metrics import pck, pck_per_joint
+from ..adapt.pseudo_labels import ground_false, ground_truth
+from ..adapt.regda import RegDA
+from ..adapt.strategy import Optimization, Strategy, Update
+from ..datasets.augment import Augmentation
+from ..datasets.loading import crop
+from ..datasets.rendered_hands import RenderedHands, render
+from ..datasets.sample import Labeled, Unlabeled
+from ..datasets.skeleton import HAND
+from ..models.pose_resnet import PoseResNet
+from .progress import Reporter
+
+Timed = Callable[[], object]
+
+
+def bench(what: Sequence[str]) -> None:
+    """Run the named benchmarks, or all of them. Raises ValueError for unknown names."""
+    unknown = set(what) - set(BENCHES)
+    if unknown:
+        raise ValueError(f"no benchmark {sorted(unknown)[0]!r}; known: {', '.join(BENCHES)}")
+    reporter = Reporter()
+    reporter.say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {_device()}")
+    for name in what or BENCHES:
+        rows = BENCHES[name]()
+        reporter.table(name, ["what", "value", "claim"], [list(row) for row in rows])
+
+
+def alternate(sides: dict[str, Timed], rounds: int = 7, warm: int = 1) -> dict[str, float]:
+    """Median seconds of each side, the sides taking turns."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + warm):
+        for name, run in sides.items():
+            _wait()
+            start = time.perf_counter()
+            run()
+            _wait()
+            if turn >= warm:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+class ThreePasses(RegDA):
+    """RegDA as the reference runs it: target features anew in steps B and C, step B's gradient through them thrown away."""
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        yield next(super().step(source, target))
+        for goal, names in ((ground_false, ("adversary",)), (None, ("features",))):
+            features = self.model.features(target)
+            truth = ground_truth(self.model.votes(features, target), self.options.sigma, self.options.pseudo_labels)
+            yield {"target": self.disparity(self.gradient(features), target, goal(truth) if goal else truth)}, names
+
+
+def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything: bool, bf16: bool = False) -> Timed:
+    """One iteration; `everything` computes all gradients, as a plain backward does."""
+    optimizers = strategy.optimizers()
+
+    def run() -> None:
+        updates = strategy.step(source, target)
+        while True:
+            with torch.autocast(_device(), torch.bfloat16, enabled=bf16):
+                update = next(updates, None)
+            if update is None:
+                return
+            losses, names = update
+            chosen = [optimizers[name][0] for name in names]
+            inputs = [p for o in chosen for group in o.param_groups for p in group["params"]]
+            strategy.zero_grad()
+            torch.stack(list(losses.values())).sum().backward(inputs=None if everything else inputs)
+            for optimizer in chosen:
+                optimizer.step()
+
+    return run
+
+
+def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
+    """One RegDA iteration, ResNet-18, against the plain three-pass form; and in bf16."""
+    source, target = _batches(batch, size)
+    model = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4))
+    ours = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    other = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4))
+    plain = ThreePasses(other, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    seconds = alternate(
+        {
+            "ours": iteration(ours, source, target, everything=False),
+            "plain": iteration(plain, source, target, everything=True),
+            "bf16": iteration(ours, source, target, everything=False, bf16=True),
+        }
+    )
+    return [
+        ("RegDA iteration / three-pass form (fp32)", f"{seconds['ours'] / seconds['plain']:.3f}", "at most 0.82"),
+        ("the same in bf16 autocast / ours in fp32", f"{seconds['bf16'] / seconds['ours']:.3f}", ""),
+        (f"seconds an iteration, batch {batch} + {batch}", f"{seconds['ours']:.3f}", ""),
+    ]
+
+
+def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
+    """Pseudo labels and metrics as a share of a RegDA iteration."""
+    source, target = _batches(batch, size)
+    model = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4)).to(_device())
+    strategy = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    with torch.no_grad():
+        votes = strategy.model(target)
+
+    def labels() -> None:  # as often as an iteration draws them: source and target
+        ground_truth(votes)
+        ground_false(ground_truth(votes))
+
+    def metrics() -> None:
+        errors = torch.linalg.vector_norm(votes.peak() - source.keypoints, dim=-1) / source.side[:, None]
+        pck(errors, source.annotated, 0.1)
+        pck_per_joint(errors, source.annotated, 0.1)
+
+    seconds = alternate(
+        {"iteration": iteration(strategy, source, target, everything=False), "labels": labels, "metrics": metrics}, 9
+    )
+    share = (seconds["labels"] + seconds["metrics"]) / seconds["iteration"]
+    return [
+        ("pseudo labels and metrics / iteration", f"{share:.2%}", "under 2 %"),
+        ("pseudo labels, ms", f"{1000 * seconds['labels']:.2f}", ""),
+        ("metrics, ms", f"{1000 * seconds['metrics']:.2f}", ""),
+    ]
+
+
+def bench_render(count: int = 16, size: int = 128) -> list[tuple[str, str, str]]:
+    """Rendered hands: capsules culled by their boxes against all capsules for all pixels."""
+    indices = range(count)
+    seconds = alternate(
+        {
+            "culled": lambda: render("studio", 0, indices, size, _device()),
+            "all": lambda: render("studio", 0, indices, size, _device(), cull=False),
+            "webcam": lambda: render("webcam", 0, indices, size, _device()),
+        },
+        rounds=3,
+    )
+    return [
+        ("unculled / culled", f"{seconds['all'] / seconds['culled']:.1f}", "at least 8"),
+        ("studio images/s", f"{count / seconds['culled']:.0f}", "about 120 on 2 quiet cores"),
+        ("webcam images/s", f"{count / seconds['webcam']:.0f}", ""),
+    ]
+
+
+def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]]:
+    """Augmented samples from cached arrays against the same steps by a library's transforms (torchvision on PIL)."""
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = RenderedHands("studio", count, 0, size, cache=cache)
+        options, threads = Augmentation(), torch.get_num_threads()
+        library = v2.Compose(
+            [
+                v2.RandomRotation(180),
+                v2.RandomResizedCrop(size, scale=(0.6, 1.0), ratio=(1.0, 1.0)),
+                v2.ColorJitter(0.25, 0.25, 0.25),
+                v2.GaussianBlur(5, (0.01, 0.8)),
+                v2.PILToTensor(),
+            ]
+        )
+
+        def ours() -> None:
+            for i in range(count):
+                rng = np.random.Generator(np.random.Philox(key=[0, i]))
+                crop(dataset[i], (size, size), options, rng, range(21))
+
+        def theirs() -> None:
+            for i in range(count):
+                library(Image.fromarray(dataset[i].image))
+
+        torch.set_num_threads(1)  # as in a loader's worker
+        seconds = alternate({"ours": ours, "library": theirs}, rounds=5)
+        torch.set_num_threads(threads)
+    return [
+        ("library transforms / ours", f"{seconds['library'] / seconds['ours']:.2f}", "at least 2"),
+        ("samples/s of one worker", f"{count / seconds['ours']:.0f}", "about 1,000"),
+    ]
+
+
+BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
+    "regda": bench_regda,
+    "labels": bench_labels,
+    "render": bench_render,
+    "loading": bench_loading,
+}
+
+
+def _batches(batch: int, size: int) -> tuple[Labeled, Unlabeled]:
+    torch.manual_seed(0)
+    known = torch.ones(batch, 21, dtype=torch.bool)
+    source = Labeled(
+        image=torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8),
+        id=tuple(str(i) for i in range(batch)),
+        sequence=("",) * batch,
+        frame=torch.arange(batch),
+        camera=torch.zeros(batch, 4),
+        to_file=torch.eye(3)[:2].repeat(batch, 1, 1),
+        side=torch.full((batch,), float(size)),
+        keypoints=torch.rand(batch, 21, 2) * size,
+        visible=known,
+        annotated=known,
+        image_index=torch.arange(batch),
+    ).to(_device())
+    return source, source.without_labels()
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
