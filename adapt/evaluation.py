@@ -46,9 +46,10 @@ class Predictions:
     def load(cls, path: Path) -> Predictions:
         with np.load(path) as arrays:
             values: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-        for name in ("sequence", "id"):
-            values[name] = tuple(str(v) for v in values[name])
-        return cls(**{n: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for n, v in values.items()})
+        for name, value in values.items():
+            named = name in ("sequence", "id")
+            values[name] = tuple(str(v) for v in value) if named else torch.from_numpy(value)
+        return cls(**values)
 
     def errors(self) -> Tensor:
         """Distances as fractions of the crop's side: (N, K)."""
@@ -79,7 +80,8 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         parts["sequence"] += batch.sequence
         parts["id"] += batch.id
     model.train(mode)
-    return Predictions(**{n: tuple(v) if n in ("sequence", "id") else torch.cat(v) for n, v in parts.items()})
+    whole: dict[str, Any] = {n: tuple(v) if n in ("sequence", "id") else torch.cat(v) for n, v in parts.items()}
+    return Predictions(**whole)
 
 
 def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:

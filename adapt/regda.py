@@ -123,4 +123,3 @@ class _ScaleGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
         return gradient[0] * ctx.saved_tensors[0], None
-

@@ -98,7 +98,7 @@ class Trainer:
         self.fabric, self.folder, self.loop, self.seed = fabric, folder, loop, seed
         self.strategy = strategy.to(fabric.device)
         if loop.channels_last:
-            self.strategy = self.strategy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.strategy = self.strategy.to(memory_format=torch.channels_last)
         self.optimizers = self.strategy.optimizers()
         self.batches = {domain: batches[domain] for domain in sorted(strategy.needs)}
         self.evaluate, self.callbacks = evaluate, list(callbacks)
@@ -122,7 +122,9 @@ class Trainer:
                         break
                     losses, names = update
                     chosen = [self.optimizers[name][0] for name in names]
-                    parameters = [p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]]
+                    parameters = [
+                        p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]
+                    ]
                     self.strategy.zero_grad()
                     total = torch.stack([loss.float() for loss in losses.values()]).sum()
                     self.fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
@@ -257,7 +259,7 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
 def interruptible() -> Iterator[list[int]]:
     """A list that a first Ctrl-C or SIGTERM fills; a second one acts as it always did."""
     seen: list[int] = []
-    before = {}
+    before: dict[int, Any] = {}
 
     def remember(number: int, frame: Any) -> None:
         seen.append(number)
@@ -265,7 +267,7 @@ def interruptible() -> Iterator[list[int]]:
             signal.signal(each, handler)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             before[number] = signal.signal(number, remember)
     except ValueError:  # not in the main thread: the caller keeps its handlers
         yield seen
@@ -275,5 +277,3 @@ def interruptible() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -34,13 +34,17 @@ def crop_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """3x3 from file pixels to an input of `size` (width, height): the whole box fits, centred."""
     left, top, right, bottom = box
     scale = min(size[0] / (right - left), size[1] / (bottom - top))
-    return _shift(size[0] / 2, size[1] / 2) @ np.diag([scale, scale, 1.0]) @ _shift(-(left + right) / 2, -(top + bottom) / 2)
+    return (
+        _shift(size[0] / 2, size[1] / 2)
+        @ np.diag([scale, scale, 1.0])
+        @ _shift(-(left + right) / 2, -(top + bottom) / 2)
+    )
 
 
 def random_matrix(size: tuple[int, int], options: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """3x3 from the input to the augmented input: rotation about the centre, then a random crop resized to `size`."""
     angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation))
-    share = np.sqrt(rng.uniform(*options.area))
+    share = np.sqrt(rng.uniform(options.area[0], options.area[1]))
     offset = rng.uniform(-0.5, 0.5, 2) * abs(1 - share) * np.array(size)
     mirror = -1.0 if rng.random() < options.mirror else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])

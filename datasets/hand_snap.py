@@ -54,7 +54,11 @@ class SnapHands:
         self.camera = np.concatenate([focal, center], 1)
         self.keypoints = self.points[..., :2] / self.points[..., 2:] * focal[:, None] + center[:, None]
         self.identity: dict[str, Any] = {
-            "name": "hand_snap", "split": split, "block": block, "count": len(self), "sha256": digest.hexdigest(),
+            "name": "hand_snap",
+            "split": split,
+            "block": block,
+            "count": len(self),
+            "sha256": digest.hexdigest(),
             "boxes": "published crops",
         }
 

@@ -37,9 +37,7 @@ class WithoutLabels:
     def __getitem__(self, index: int, /) -> Item:
         item = self.dataset[index]
         none = np.zeros_like(item.visible)
-        return replace(
-            item, keypoints=np.zeros_like(item.keypoints), visible=none, annotated=none, points=None
-        )
+        return replace(item, keypoints=np.zeros_like(item.keypoints), visible=none, annotated=none, points=None)
 
 
 class Selected:
@@ -78,7 +76,11 @@ class Crop:
 
 
 def crop(
-    item: Item, size: tuple[int, int], options: Augmentation | None, rng: np.random.Generator | None, flip: Sequence[int]
+    item: Item,
+    size: tuple[int, int],
+    options: Augmentation | None,
+    rng: np.random.Generator | None,
+    flip: Sequence[int],
 ) -> Crop:
     """Cut `item` to `size` (width, height), augmented when options are given. No joint is dropped; one that a
     mirrored view names otherwise changes place by `flip`."""
@@ -145,7 +147,9 @@ class TrainingBatches(Dataset[Unlabeled]):
         if batch % processes:
             raise ValueError(f"batch={batch} does not divide among {processes} processes; choose a multiple")
         if len(dataset) < processes:
-            raise ValueError(f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes")
+            raise ValueError(
+                f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
+            )
         self.dataset = dataset if labels else WithoutLabels(dataset)
         self.key = np.array([seed, zlib.crc32(domain.encode())], np.uint64)
         self.batch, self.size, self.augmentation = batch, size, augmentation

@@ -26,7 +26,9 @@ class Skeleton:
         used = [k for pair in (*self.edges, *self.flip_pairs) for k in pair]
         used += [k for members in self.groups.values() for k in members]
         if any(not 0 <= k < len(self.keypoints) for k in used):
-            raise ValueError(f"skeleton {self.name!r} has {len(self.keypoints)} keypoints but refers to index {max(used)}")
+            raise ValueError(
+                f"skeleton {self.name!r} has {len(self.keypoints)} keypoints but refers to index {max(used)}"
+            )
 
     def __len__(self) -> int:
         return len(self.keypoints)

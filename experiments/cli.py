@@ -44,19 +44,25 @@ def parser() -> argparse.ArgumentParser:
         ("compare", _compare, "train strategies x seeds, write results.json and report.html"),
     ):
         made = command(name, run, text)
-        made.add_argument("experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder")
+        made.add_argument(
+            "experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder"
+        )
         made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
         made.add_argument("--overwrite", action="store_true", help="delete the run folder first")
 
     made = command("evaluate", _evaluate, "score the selected weights of a run on its test sets")
     made.add_argument("folder", metavar="RUN", type=Path)
-    made.add_argument("overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER")
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER"
+    )
 
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
     show = data.add_parser("show", help="write a contact sheet with keypoints drawn")
     show.set_defaults(run=_show)
     show.add_argument("name", metavar="NAME", help="for example hands.studio")
-    show.add_argument("overrides", nargs="*", metavar="key=value", help="root=FOLDER train=24 size=192 scenes=0 part=test")
+    show.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="root=FOLDER train=24 size=192 scenes=0 part=test"
+    )
     show.add_argument("--output", type=Path, help="the picture to write (default NAME.png)")
     show.add_argument("--overwrite", action="store_true")
 

@@ -110,8 +110,8 @@ def print_table(found: dict[str, Any], reporter: Reporter) -> None:
             ]
         )
     columns = ["strategy", "target", "source", "gain [95 %]", "over bn_control", "gap closed"]
-    runs = len(next(iter(found["strategies"].values())))
-    reporter.table(f"{found['metric']}, {runs} seed{'s' if runs > 1 else ''}", columns, rows)
+    count = len(next(iter(found["strategies"].values())))
+    reporter.table(f"{found['metric']}, {count} seed{'s' if count > 1 else ''}", columns, rows)
 
 
 def _signed(value: dict[str, Any]) -> str:
@@ -136,5 +136,3 @@ def _tell(task: Task, reporter: Reporter) -> None:
     )
     if task.left_out:
         reporter.say(f"left out, because only one side has them: {', '.join(task.left_out)}")
-
-

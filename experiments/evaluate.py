@@ -16,7 +16,11 @@ from .run import make_fabric, prepare, selected_weights
 
 def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     """Print the scores of a run, or of each run of a comparison. Writes nothing."""
-    runs = [folder] if (folder / "checkpoint.pt").exists() else [p.parent for p in sorted(folder.glob("*-seed*/checkpoint.pt"))]
+    runs = (
+        [folder]
+        if (folder / "checkpoint.pt").exists()
+        else [p.parent for p in sorted(folder.glob("*-seed*/checkpoint.pt"))]
+    )
     if not runs:
         raise ValueError(f"{folder} holds no trained run: expected checkpoint.pt there or in STRATEGY-seedN/")
     told = folder / "config.yaml"
@@ -28,15 +32,17 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
         selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
         model, keypoints = load_model(selected_weights(run, config.selection, selection))
         if tuple(keypoints) != task.skeleton.keypoints:
-            raise ValueError(f"{run} predicts {', '.join(keypoints)}; the data has {', '.join(task.skeleton.keypoints)}")
+            raise ValueError(
+                f"{run} predicts {', '.join(keypoints)}; the data has {', '.join(task.skeleton.keypoints)}"
+            )
         model.to(fabric.device)
         row = [run.name]
         for dataset in (task.target_test, task.source_test):
             batches = EvaluationBatches(dataset, 64, task.size)
-            score = scores(predict(model, loader(batches, range(len(batches))), fabric.device), task.skeleton, config.threshold)
+            score = scores(
+                predict(model, loader(batches, range(len(batches))), fabric.device), task.skeleton, config.threshold
+            )
             row += [f"{score['pck']:.4f}", f"{score['auc']:.4f}", f"{score['epe']:.2f}"]
         rows.append(row)
     columns = ["run", "target", "AUC", "EPE px", "source", "AUC", "EPE px"]
     reporter.table(f"PCK@{config.threshold:g}, selection={config.selection}", columns, rows)
-
-

@@ -41,7 +41,9 @@ class Reporter:
         progress.start()
 
         def step(done: int, metrics: dict[str, float]) -> None:
-            progress.update(task, completed=done, **({"text": _brief(metrics)} if metrics else {}))
+            progress.update(task, completed=done)
+            if metrics:
+                progress.update(task, text=_brief(metrics))
 
         return step, progress.stop
 

@@ -69,13 +69,17 @@ def prepare(config: Config) -> Task:
     for side in sorted(("source", "target"), key=lambda s: getattr(config, s).name.startswith("hands.")):
         options = getattr(config, side)
         if options.name.startswith("hands.") and options.train < processes:
-            raise ValueError(f"{options.name} has {options.train} samples for {processes} processes; start fewer processes")
+            raise ValueError(
+                f"{options.name} has {options.train} samples for {processes} processes; start fewer processes"
+            )
         for part in ("train", "test"):
             opened[f"{side}_{part}"] = open_dataset(options, part)
     skeleton, left_out = pair(opened["source_train"].skeleton, opened["target_train"].skeleton)
     for name, dataset in opened.items():
         if len(dataset) < processes:
-            raise ValueError(f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes")
+            raise ValueError(
+                f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
+            )
         if dataset.skeleton.keypoints != skeleton.keypoints:
             opened[name] = Selected(dataset, skeleton.keypoints)
     return Task(config, skeleton, left_out, **opened)
@@ -85,7 +89,7 @@ def build_model(config: Config, keypoints: int) -> PoseModel:
     options = {key: value for key, value in vars(config.model).items() if key != "name"}
     if config.model.name not in MODELS:
         raise ValueError(f"model.name={config.model.name!r} is not known; choose one of {', '.join(MODELS)}")
-    return MODELS[config.model.name](keypoints, **options)  # type: ignore[call-arg]
+    return MODELS[config.model.name](keypoints, **options)
 
 
 def build_strategy(task: Task, name: str, seed: int, optimization: Optimization, start: Path | None) -> Strategy:
@@ -116,13 +120,15 @@ def make_fabric(config: Config) -> Fabric:
 
 def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fabric) -> dict[str, Dataset[Any]]:
     config = task.config
-    shared = {"rank": fabric.global_rank, "processes": fabric.world_size}
-    how = (seed, config.batch, task.size, config.augmentation)
+
+    def batches(dataset: PoseDataset, domain: str, labels: bool, views: int) -> TrainingBatches:
+        where = fabric.global_rank, fabric.world_size
+        how = config.batch, task.size, config.augmentation
+        return TrainingBatches(dataset, domain, seed, *how, labels, views, *where)
+
     return {
-        "source": TrainingBatches(task.source_train, "source", *how, labels=True, **shared),
-        "target": TrainingBatches(
-            task.target_train, "target", *how, labels=strategy.labelled_target, views=strategy.views, **shared
-        ),
+        "source": batches(task.source_train, "source", True, 1),
+        "target": batches(task.target_train, "target", strategy.labelled_target, strategy.views),
     }
 
 
@@ -156,8 +162,7 @@ def train(task: Task, name: str, seed: int, folder: Path, callbacks: Iterable[Ca
     config = task.config
     result = folder / "result.json"
     if result.exists():
-        found: dict[str, Any] = json.loads(result.read_text())
-        return found
+        return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
     callbacks = list(callbacks)
     start = None if config.pretrain_steps == 0 else pretrained(task, seed, folder.parent, fabric, callbacks)
@@ -166,17 +171,29 @@ def train(task: Task, name: str, seed: int, folder: Path, callbacks: Iterable[Ca
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
-    return json.loads(result.read_text())  # type: ignore[no-any-return]
+    return dict(json.loads(result.read_text()))
 
 
 def fit(
-    task: Task, name: str, seed: int, folder: Path, fabric: Fabric, optimization: Optimization, steps: int,
-    start: Path | None, callbacks: Iterable[Callback],
+    task: Task,
+    name: str,
+    seed: int,
+    folder: Path,
+    fabric: Fabric,
+    optimization: Optimization,
+    steps: int,
+    start: Path | None,
+    callbacks: Iterable[Callback],
 ) -> None:
     config = task.config
     strategy = build_strategy(task, name, seed, optimization, start)
     loop = Loop(
-        steps, config.log_every, config.evaluate_every, config.checkpoint_every, config.workers, config.channels_last,
+        steps,
+        config.log_every,
+        config.evaluate_every,
+        config.checkpoint_every,
+        config.workers,
+        config.channels_last,
         config.selection,
     )
     if fabric.world_size > 1 and fabric.device.type == "cuda":
@@ -190,8 +207,20 @@ def pretrained(task: Task, seed: int, runs: Path, fabric: Fabric, callbacks: Ite
     """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept under
     `runs/pretrained/` by a hash of all that it depends on."""
     config = replace(task.config)
-    depends = {key: plain(config)[key] for key in ("source", "model", "pretrain", "pretrain_steps", "batch", "batch_norm",
-                                                   "augmentation", "precision", "channels_last")}
+    depends = {
+        key: plain(config)[key]
+        for key in (
+            "source",
+            "model",
+            "pretrain",
+            "pretrain_steps",
+            "batch",
+            "batch_norm",
+            "augmentation",
+            "precision",
+            "channels_last",
+        )
+    }
     told = json.dumps([depends, task.source_train.identity, task.skeleton.keypoints, seed], sort_keys=True, default=str)
     folder = runs / "pretrained" / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
     weights = folder / f"weights-{config.pretrain_steps:06d}.pt"

@@ -21,7 +21,9 @@ def show(name: str, overrides: list[str], path: Path) -> None:
     """
     part = next((o.removeprefix("part=") for o in overrides if o.startswith("part=")), "train")
     dotted = [f"target.{o}" for o in overrides if not o.startswith("part=")]
-    sizes = [] if any(o.startswith("target.train=") for o in dotted) else [f"target.train={COUNT}", f"target.test={COUNT}"]
+    sizes = (
+        [] if any(o.startswith("target.train=") for o in dotted) else [f"target.train={COUNT}", f"target.test={COUNT}"]
+    )
     config = build({"target": {"name": name}}, ["target.size=192", *sizes, *dotted])
     if part not in ("train", "test"):
         raise ValueError(f"part={part!r} must be train or test")

@@ -267,9 +267,7 @@ def _tagged_run(
     query = f"tags.`keyshift.folder` = '{identity}'"
     found = client.search_runs([experiment], query)
     if not found:
-        start = int(
-            next((line["time"] for line in tracked.lines(folder)), (folder / "config.yaml").stat().st_mtime) * 1000
-        )
+        start = int(tracked.span(folder)[0] * 1000)
         client.create_run(experiment, start, {"keyshift.folder": identity}, tracked.run_name(folder, config))
         found = client.search_runs([experiment], query)
     for twin in found[1:]:  # a request that was answered too late is sent twice by mlflow
@@ -445,7 +443,7 @@ def _set_status(job: _Job, live: bool | None, *, finished: bool) -> None:
     if wanted == "RUNNING":
         job.client.update_run(job.id, wanted)
     else:
-        job.client.set_terminated(job.id, wanted, int(tracked.span(job.folder)[1] * 1000))
+        job.client.set_terminated(job.id, wanted, max(int(tracked.span(job.folder)[1] * 1000), job.run.info.start_time))
 
 
 def _stamp(path: Path) -> list[int]:

@@ -59,12 +59,9 @@ class PoseResNet(PoseModel):
         self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
         layers: list[nn.Module] = []
         for i in range(int(math.log2(self.backbone.stride / stride))):
-            layers += [
-                nn.ConvTranspose2d(channels if i else self.backbone.channels, channels, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(inplace=True),
-            ]
-            nn.init.normal_(layers[-3].weight, std=0.001)
+            wider = nn.ConvTranspose2d(channels if i else self.backbone.channels, channels, 4, 2, 1, bias=False)
+            nn.init.normal_(wider.weight, std=0.001)
+            layers += [wider, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
         self.upsampling = nn.Sequential(*layers)
         if not layers:
             self.channels = self.backbone.channels
@@ -148,8 +145,10 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256
     state = {key.removeprefix("module."): value for key, value in state.items()}
     kept = {k: v for k, v in state.items() if not k.startswith(("backbone.fc.", "head_adv.", "gl_layer."))}
     heads = sorted((k for k in kept if k.startswith("head.") and kept[k].dim() == 4), key=lambda k: (len(k), k))
-    blocks = [max((int(k.split(".")[2]) + 1 for k in kept if k.startswith(f"backbone.layer{i}.")), default=0) for i in (1, 2, 3, 4)]
-    depth = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}.get(tuple(blocks))
+    blocks = "-".join(
+        str(len({k.split(".")[2] for k in kept if k.startswith(f"backbone.layer{i}.")})) for i in range(1, 5)
+    )
+    depth = {"2-2-2-2": 18, "3-4-6-3": 34, "3-4-23-3": 101, "3-8-36-3": 152}.get(blocks)
     if depth == 34 and "backbone.layer1.0.conv3.weight" in kept:
         depth = 50
     if depth is None or not heads or "upsampling.0.weight" not in kept:
@@ -172,5 +171,3 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256
     except RuntimeError as error:
         raise ValueError(f"not a PoseResNet checkpoint of ResNet-{depth}: {error}") from error
     return model.eval()
-
-

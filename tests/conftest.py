@@ -26,7 +26,10 @@ class Golden:
 
     def keys(self, name):
         lines = (self.folder / f"{name}.keys.txt").read_text().splitlines()[2:]
-        return [(key, tuple(int(n) for n in shape.strip("()").split(",") if n)) for key, shape, _ in (line.split("\t") for line in lines)]
+        return [
+            (key, tuple(int(n) for n in shape.strip("()").split(",") if n))
+            for key, shape, _ in (line.split("\t") for line in lines)
+        ]
 
     def draw(self, name):
         return np.random.RandomState((zlib.crc32(name.encode()) ^ self.seed) & 0xFFFFFFFF)

@@ -53,7 +53,9 @@ def test_pseudo_labels(golden, variant, name):
 def test_labels(golden):
     arrays = golden.load("tllib_functions")
     for name, grid in {"target": GRID, "target_rect": Grid((32, 64), (4.0, 4.0), (0.0, 0.0))}.items():
-        drawn = label(arrays["target.joints"][None], grid)[0] * torch.as_tensor(arrays[f"{name}.weight"] > 0.5)[..., None]
+        drawn = (
+            label(arrays["target.joints"][None], grid)[0] * torch.as_tensor(arrays[f"{name}.weight"] > 0.5)[..., None]
+        )
         np.testing.assert_allclose(drawn.sum((1, 2)).numpy(), arrays[f"{name}.sum"], rtol=1e-6)
         np.testing.assert_array_equal(drawn.flatten(1).argmax(1).numpy(), arrays[f"{name}.argmax"])
         if name == "target":
@@ -143,7 +145,9 @@ def test_three_iterations(golden, setting, rate, variant):
     optimizers = strategy.optimizers()
     limits = {"official": [1e-5, 5e-4, 5e-3], "gentle": [1e-5] * 3}[setting]
     for i in range(3):
-        rates = [group["lr"] for name in ("features", "head", "adversary") for group in optimizers[name][0].param_groups[:1]]
+        rates = [
+            group["lr"] for name in ("features", "head", "adversary") for group in optimizers[name][0].param_groups[:1]
+        ]
         np.testing.assert_allclose(rates, arrays[f"{setting}.lr"][i], rtol=1e-6)
         losses = iterate(strategy, optimizers, batch(golden, "s", i), batch(golden, "t", i).without_labels())
         supervised, margin, false, truth = losses
@@ -155,7 +159,11 @@ def test_three_iterations(golden, setting, rate, variant):
     with torch.no_grad():
         y = strategy.model(batch(golden, "t", 0)).maps
     wanted = arrays[f"{setting}.eval_y"]
-    np.testing.assert_allclose(y.numpy()[tuple(slice(None, None, int(s)) for s in arrays[f"{setting}.eval_y.step"])], wanted, atol=5e-3 if setting == "official" else 1e-4)
+    np.testing.assert_allclose(
+        y.numpy()[tuple(slice(None, None, int(s)) for s in arrays[f"{setting}.eval_y.step"])],
+        wanted,
+        atol=5e-3 if setting == "official" else 1e-4,
+    )
 
 
 def reference_regda(rate, variant):
@@ -186,9 +194,17 @@ def batch(golden, domain, i):
     if domain == "s":
         annotated[1, 2] = False
     return Labeled(
-        image=golden.texture(f"x_{domain}{i}", (4, 3, 64, 64)), id=("",) * 4, sequence=("",) * 4,
-        frame=torch.zeros(4), camera=torch.zeros(4, 4), to_file=torch.eye(3)[:2].repeat(4, 1, 1), side=torch.full((4,), 64.0),
-        keypoints=torch.as_tensor(joints).float(), visible=annotated, annotated=annotated, image_index=torch.arange(4),
+        image=golden.texture(f"x_{domain}{i}", (4, 3, 64, 64)),
+        id=("",) * 4,
+        sequence=("",) * 4,
+        frame=torch.zeros(4),
+        camera=torch.zeros(4, 4),
+        to_file=torch.eye(3)[:2].repeat(4, 1, 1),
+        side=torch.full((4,), 64.0),
+        keypoints=torch.as_tensor(joints).float(),
+        visible=annotated,
+        annotated=annotated,
+        image_index=torch.arange(4),
     )
 
 

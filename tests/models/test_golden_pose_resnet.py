@@ -24,7 +24,12 @@ def test_regda_network(golden, size):
     with torch.no_grad():
         deep = model.backbone(image)
         features = model.upsampling(deep)
-        for name, value in {"backbone": deep, "f": features, "y": model.head(features), "y_adv": adversary(features)}.items():
+        for name, value in {
+            "backbone": deep,
+            "f": features,
+            "y": model.head(features),
+            "y_adv": adversary(features),
+        }.items():
             golden.compare(arrays, f"PoseResNet2d.{size}.{name}", value)
 
 
@@ -36,7 +41,10 @@ def test_regda_network_in_training_mode(golden):
     golden.compare(arrays, "PoseResNet2d.train.y", model.head(features))
     golden.compare(arrays, "PoseResNet2d.train.y_adv", adversary(features))
     for layer, norm in {
-        "backbone.bn1": model.backbone.bn1, "upsampling.7": model.upsampling[7], "head.1": model.head[1], "head_adv.1": adversary[1],
+        "backbone.bn1": model.backbone.bn1,
+        "upsampling.7": model.upsampling[7],
+        "head.1": model.head[1],
+        "head_adv.1": adversary[1],
     }.items():
         golden.compare(arrays, f"PoseResNet2d.train.{layer}.running_mean", norm.running_mean)
         golden.compare(arrays, f"PoseResNet2d.train.{layer}.running_var", norm.running_var)
@@ -55,5 +63,8 @@ def test_weights_follow_the_recipe(golden):
     values = torch.cat([v.double().flatten() for v in state.values() if v.is_floating_point()])
     wanted = golden.load("tllib_pose_resnet")["weights.PoseResNet"]
     torch.testing.assert_close(
-        torch.tensor([len(values), values.sum(), values.abs().sum()], dtype=torch.float64), torch.from_numpy(wanted), rtol=1e-9, atol=1e-6
+        torch.tensor([len(values), values.sum(), values.abs().sum()], dtype=torch.float64),
+        torch.from_numpy(wanted),
+        rtol=1e-9,
+        atol=1e-6,
     )

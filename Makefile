@@ -1,0 +1,32 @@
+PYTHON ?= python3
+BIN = .venv/bin
+SEEDS ?= 3
+
+.PHONY: demo test dev lint clean
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -e '.[dev]'
+	touch $@
+
+.link/keyshift:  # the package's folder as mypy and pyright need to see it
+	mkdir -p .link
+	ln -sfn .. $@
+
+dev: .venv/ready .link/keyshift
+	$(BIN)/pre-commit install >/dev/null 2>&1 || true
+
+demo: .venv/ready
+	$(BIN)/keyshift compare demo seeds=$(SEEDS)
+
+test: .venv/ready
+	$(BIN)/python -m pytest -q
+
+lint: .venv/ready .link/keyshift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .link build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
