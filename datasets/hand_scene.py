@@ -57,21 +57,21 @@ class Style:
 
 
 _WILD: dict[str, Any] = {
-    "distance": (210.0, 520.0),
-    "off_axis": 0.35,
-    "fill": (0.55, 0.8),
-    "turn": (38.0, 36.0, 55.0),
-    "pitch": 18.0,
-    "any_yaw": 0.35,
+    "distance": (260.0, 560.0),
+    "off_axis": 0.25,
+    "fill": (0.58, 0.82),
+    "turn": (30.0, 27.0, 35.0),
+    "pitch": 10.0,
+    "any_yaw": 0.12,
     "tone": (0.0, 1.0),
     "sleeves": 0.6,
     "tint": 0.16,
     "hard": (0.2, 1.0),
-    "exposure": (0.6, 1.35),
-    "blur": (0.3, 1.5),
-    "noise": (0.01, 0.05),
-    "vignette": 0.25,
-    "veil": 0.25,
+    "exposure": (0.7, 1.3),
+    "blur": (0.2, 1.2),
+    "noise": (0.005, 0.025),
+    "vignette": 0.2,
+    "veil": 0.2,
 }
 
 STYLES: dict[str, Style] = {
@@ -86,7 +86,7 @@ STYLES: dict[str, Style] = {
         sleeves=0.0,
         clutter=0,
     ),
-    "webcam": Style(**_WILD, clutter=10),
+    "webcam": Style(**_WILD, clutter=8),
     "photo": Style(**_WILD, clutter=0, photos=True),
 }
 

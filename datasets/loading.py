@@ -216,15 +216,17 @@ class EvaluationBatches(Dataset[Labeled]):
 
 def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterable[Any]:
     """Iterate over `batches[step]` in order, read ahead by `workers` spawned processes."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=list(steps),
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=_leave_interrupts_to_the_trainer if workers else None,
-        pin_memory=pin,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # the number of workers is the user's to say
+        return DataLoader(
+            batches,
+            batch_size=None,
+            sampler=list(steps),
+            num_workers=workers,
+            multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=_leave_interrupts_to_the_trainer if workers else None,
+            pin_memory=pin,
+        )
 
 
 def _leave_interrupts_to_the_trainer(_: int) -> None:

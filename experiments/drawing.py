@@ -81,7 +81,10 @@ def draw(
         for a, b in bones:
             cv2.line(result, at[a], at[b], colour or palette[b], width, cv2.LINE_AA, _SHIFT)
     for k in np.flatnonzero(shown):
-        _joint(result, at[k], radius, palette[k], halo, bool(hollow[k]))
+        wide = 1.5 * radius if hollow[k] else radius
+        _joint(result, at[k], wide, palette[k], halo)
+        if hollow[k]:
+            _uncover(result, picture, at[k], 0.68 * wide)
     return result
 
 
@@ -142,14 +145,18 @@ def _fixed_point(points: np.ndarray, size: int) -> list[tuple[int, int]]:
     return [(int(x), int(y)) for x, y in np.round((near - 0.5) * 2**_SHIFT)]
 
 
-def _joint(picture: np.ndarray, at: tuple[int, int], radius: float, colour: Colour, halo: Colour, hollow: bool) -> None:
-    size, ring = round(radius * 2**_SHIFT), max(1, round(radius * 0.45))
-    if hollow:
-        cv2.circle(picture, at, size, halo, ring + 2, cv2.LINE_AA, _SHIFT)
-        cv2.circle(picture, at, size, colour, ring, cv2.LINE_AA, _SHIFT)
-    else:
-        cv2.circle(picture, at, size + 2**_SHIFT, halo, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-        cv2.circle(picture, at, size, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+def _joint(picture: np.ndarray, at: tuple[int, int], radius: float, colour: Colour, halo: Colour) -> None:
+    size = round(radius * 2**_SHIFT)
+    cv2.circle(picture, at, size + 2**_SHIFT, halo, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    cv2.circle(picture, at, size, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def _uncover(drawn: np.ndarray, picture: np.ndarray, at: tuple[int, int], radius: float) -> None:
+    """Make a joint hollow: the picture beneath shows through its middle. (OpenCV's thin rings are ragged.)"""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.circle(mask, at, round(radius * 2**_SHIFT), 255, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    share = mask[..., None] / 255
+    drawn[:] = np.round(drawn * (1 - share) + picture * share)
 
 
 def _caption(strip: np.ndarray, text: str) -> None:

@@ -59,6 +59,7 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         others=words.others(comparison),
         looks=looks(names),
         explained={name: EXPLAINED[name] for name in names if name in EXPLAINED},
+        several=any(len(seeds) > 1 for seeds in comparison.runs.values()),
         rows=strategy_rows(comparison),
         rules=RULES,
         rule_rows=rule_rows(comparison),

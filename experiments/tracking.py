@@ -77,6 +77,10 @@ class Synced:
     files: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        text = f"{self.points} new points and {self.files} new files in {tracked.no_password(self.uri)}"
+        return "; ".join([text, *self.notes])
+
 
 def default_uri(runs_folder: Path) -> str:
     """The embedded SQLite store beside the runs: runs/mlflow.db, artifacts in runs/mlartifacts."""
@@ -95,7 +99,7 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
     """Bring MLflow up to date with a run folder, or with a comparison folder and all of its runs.
 
     `uri` is any MLflow tracking URI, or "off"; without it the store that the folder was mirrored to before, else
-    `default_uri` beside it. `live` sets the status of a run that has no result yet: True for running, False for killed,
+    `default_uri` beside it. `live` sets the status of runs that have no result yet: True for running, False for killed,
     None to leave it alone. Raises TrackingError.
     """
     folder = Path(folder).resolve()
@@ -114,7 +118,7 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
         parent_id = _run_id_of(client, parent, uri) if parent else None
         done.run_id = _sync_one(client, folder, uri, parent_id, live, done)
         for child in tracked.children_of(folder):
-            _sync_one(client, child, uri, done.run_id, None, done)
+            _sync_one(client, child, uri, done.run_id, live, done)
         return done
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         raise TrackingError(_explain(error, uri, folder)) from error

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from keyshift.datasets.sample import Item, Labeled
+from keyshift.datasets.skeleton import Skeleton
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 torch.set_num_threads(2)
 
@@ -94,3 +97,72 @@ def shared():
 @pytest.fixture(scope="session")
 def golden(shared):
     return Golden(shared / "golden")
+
+
+class Dots:
+    """A dataset that takes milliseconds: three coloured dots on a noisy ground. The second style swaps contrast and
+    tints the ground, so that a network trained on the first one fails on it."""
+
+    skeleton = Skeleton("dots", ("red", "green", "blue"), edges=((0, 1), (1, 2)), groups={"all": (0, 1, 2)})
+
+    def __init__(self, count=64, style="plain", size=32, first=0):
+        self.count, self.style, self.size, self.first = count, style, size, first
+        self.name = f"dots.{style}"
+        self.identity = {"name": self.name, "count": count, "size": size, "first": first}
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        number = self.first + index
+        rng = np.random.default_rng([number, 7])
+        points = rng.uniform(0.2, 0.8, (3, 2)) * self.size
+        shifted = self.style == "shifted"
+        image = rng.uniform(0, 60, (self.size, self.size, 3)) + (np.array([90, 60, 30]) * rng.random() if shifted else 0)
+        yy, xx = np.mgrid[: self.size, : self.size] + 0.5
+        for k, (x, y) in enumerate(points):
+            spot = np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 8)[..., None]
+            image = image * (1 - spot) + spot * np.eye(3)[k] * (150 if shifted else 255)
+        known = np.ones(3, bool)
+        return Item(
+            image=image.clip(0, 255).astype(np.uint8),
+            box=np.array([0, 0, self.size, self.size], np.float32),
+            id=f"{self.name}/{number}",
+            sequence=f"block{number // 8}",
+            frame=number,
+            camera=np.zeros(4, np.float32),
+            keypoints=points,
+            visible=known,
+            annotated=known,
+        )
+
+
+@pytest.fixture
+def dots():
+    return Dots
+
+
+@pytest.fixture
+def labeled():
+    """make(images (B, 3, H, W), keypoints (B, K, 2)) -> Labeled with everything else plain."""
+
+    def make(image, keypoints, annotated=None):
+        count = len(image)
+        known = torch.ones(keypoints.shape[:2], dtype=torch.bool) if annotated is None else annotated
+        return Labeled(
+            image=image,
+            id=tuple(str(i) for i in range(count)),
+            sequence=("",) * count,
+            frame=torch.arange(count),
+            camera=torch.zeros(count, 4),
+            to_file=torch.eye(3)[:2].repeat(count, 1, 1),
+            side=torch.full((count,), float(image.shape[-1])),
+            keypoints=keypoints,
+            visible=known,
+            annotated=known,
+            image_index=torch.arange(count),
+        )
+
+    return make

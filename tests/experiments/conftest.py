@@ -114,7 +114,7 @@ def summary(strategies: dict[str, dict[str, Any]], several: bool) -> dict[str, A
     for name, runs in strategies.items():
         spread = float(np.std([r["target"]["pck"] for r in runs.values()])) if several else None
         gain = None if low is None or name == "source_only" else means[name] - low
-        share = None if gain is None or high is None else gain / (high - low)
+        share = None if gain is None or low is None or high is None else gain / (high - low)
         found[name] = {
             "target": {"mean": means[name], "std": spread},
             "gain": {"mean": gain, "interval": None if gain is None else [gain - 0.03, gain + 0.04]},

@@ -87,12 +87,13 @@ def test_page_holds_every_part_in_order_and_needs_nothing_else(comparison: tuple
     assert not re.search(r"\b(nan|inf|None)\b", found.text)
 
 
-def test_same_input_gives_the_same_page(comparison: tuple[Path, Any]) -> None:
-    assert report.write(*comparison).read_bytes() == report.write(*comparison).read_bytes()
+def test_same_input_gives_the_same_page(make_comparison: Make) -> None:
+    folder, dataset = make_comparison(("source_only", "regda"), seeds=(0,), count=6)
+    assert report.write(folder, dataset).read_bytes() == report.write(folder, dataset).read_bytes()
 
 
-def test_a_failed_write_leaves_the_old_page(comparison: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, dataset = comparison
+def test_a_failed_write_leaves_the_old_page(make_comparison: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, dataset = make_comparison(("regda",), seeds=(0,), count=4)
     (folder / "report.html").write_text("old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
@@ -232,6 +233,13 @@ def test_finding_of_one_seed_makes_no_claim(make_comparison: Make) -> None:
     folder, _ = make_comparison(seeds=(3,), count=6)
     assert said(folder).startswith("One seed: no claim. RegDA reaches ")
     assert "bn_control" not in said(folder)
+
+
+def test_page_of_one_seed_does_not_speak_of_several(make_comparison: Make) -> None:
+    found = page(*make_comparison(("source_only", "regda"), seeds=(3,), count=6))
+    assert "With one seed an interval covers the choice of frames only" in found.text
+    assert "Means over seeds" not in found.text
+    assert "Whiskers" not in found.text
 
 
 def test_finding_without_references_or_adaptation(make_comparison: Make) -> None:

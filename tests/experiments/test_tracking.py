@@ -179,6 +179,18 @@ def test_again_and_again(runs: Path) -> None:
     assert steps_of(folder / "regda-seed0", uri=default_uri(runs)) == [1, 2, 3, 4, 5]
 
 
+def test_result_written_again(runs: Path) -> None:
+    """The same numbers in a newer file add nothing; a new number is the one that shows."""
+    folder = write_run(runs / "adapt")
+    sync(folder)
+    os.utime(folder / "result.json", (1763790000, 1763790000))
+    sync(folder)
+    assert steps_of(folder, "final/target/pck") == [0]
+    write_run(folder, steps=0, pck=0.4)
+    sync(folder)
+    assert run_of(folder).data.metrics["final/target/pck"] == 0.4
+
+
 def test_growing_folder(runs: Path) -> None:
     folder = write_run(runs / "adapt", pck=None, steps=2)
     with open(folder / "metrics.jsonl", "a") as file:
@@ -358,6 +370,18 @@ def test_mirror(runs: Path) -> None:
         mirror.notify()
     assert mirror.close()
     assert (steps_of(folder), said, run_of(folder).info.status) == (list(range(1, 30)), [], "KILLED")
+
+
+def test_mirror_of_a_comparison_that_fails(runs: Path) -> None:
+    folder = write_comparison(runs / "compare")
+    (folder / "results.json").unlink()
+    mirror = Mirror(folder)
+    mirror.notify()
+    assert mirror.close()
+    status = {run.info.run_name: run.info.status for run in runs_in(default_uri(runs))}
+    assert (status["compare"], status["pretrain seed 0"], status["regda seed 0"]) == ("KILLED", "KILLED", "FINISHED")
+    assert run_of(folder).info.start_time == 1763690001123  # of its first run
+    assert str(sync(folder)) == f"0 new points and 0 new files in {default_uri(runs)}"
 
 
 def test_mirror_of_a_broken_folder(runs: Path) -> None:
