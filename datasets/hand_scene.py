@@ -57,21 +57,21 @@ class Style:
 
 
 _WILD: dict[str, Any] = {
-    "distance": (260.0, 560.0),
-    "off_axis": 0.25,
-    "fill": (0.58, 0.82),
-    "turn": (30.0, 27.0, 35.0),
-    "pitch": 10.0,
-    "any_yaw": 0.12,
+    "distance": (280.0, 560.0),
+    "off_axis": 0.2,
+    "fill": (0.6, 0.82),
+    "turn": (27.0, 24.0, 28.0),
+    "pitch": 6.0,
+    "any_yaw": 0.08,
     "tone": (0.0, 1.0),
     "sleeves": 0.6,
     "tint": 0.16,
     "hard": (0.2, 1.0),
-    "exposure": (0.7, 1.3),
-    "blur": (0.2, 1.2),
-    "noise": (0.005, 0.025),
+    "exposure": (0.75, 1.3),
+    "blur": (0.2, 1.0),
+    "noise": (0.005, 0.02),
     "vignette": 0.2,
-    "veil": 0.2,
+    "veil": 0.15,
 }
 
 STYLES: dict[str, Style] = {

@@ -14,7 +14,7 @@ OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (see experi
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit status 0, 2 for bad input (nothing is written), 130 after Ctrl-C."""
-    arguments = parser().parse_args(argv)
+    arguments = parse(argv)
     try:
         arguments.run(arguments)
     except KeyboardInterrupt as stop:
@@ -26,6 +26,18 @@ def main(argv: list[str] | None = None) -> int:
         print(f"keyshift: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Options may stand before, between and behind the key=value words."""
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    foreign = [word for word in rest if word.startswith("-") or "=" not in word]
+    if foreign or (rest and not hasattr(arguments, "overrides")):
+        top.error(f"unrecognized arguments: {' '.join(foreign or rest)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,7 +97,8 @@ def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
     from .config import build, load
 
     overrides = [o for o in arguments.overrides if not o.startswith("output=")]
-    output = next((Path(o.removeprefix("output=")) for o in arguments.overrides if o.startswith("output=")), None)
+    outputs = [Path(o.removeprefix("output=")) for o in arguments.overrides if o.startswith("output=")]
+    output = outputs[-1] if outputs else None
     folder = Path(arguments.experiment)
     if folder.is_dir():
         if not (folder / "config.yaml").is_file():
@@ -148,7 +161,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 def _sync(arguments: argparse.Namespace) -> None:
     from .listing import run_folders
-    from .tracking import default_uri, sync
+    from .tracking import sync
 
     folders = arguments.folders or run_folders(Path("runs"))
     if not folders:
@@ -156,7 +169,7 @@ def _sync(arguments: argparse.Namespace) -> None:
     for folder in folders:
         if not (folder / "config.yaml").is_file():
             raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-        print(f"{folder}: {sync(folder, arguments.tracking or None) or default_uri(folder.parent)}")
+        print(f"{folder}: {sync(folder, arguments.tracking)}")
 
 
 def _runs(arguments: argparse.Namespace) -> None:

@@ -57,7 +57,8 @@ def compare(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
     reporter.say(f"results: {folder / 'results.json'}")
     reporter.say(f"report:  {page}")
     if complete and config.tracking != "off":
-        reporter.say(f"tracked: mlflow ui --backend-store-uri {tracking_uri(config, folder)}")
+        where = tracking_uri(config, folder)
+        reporter.say(f"tracked: MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {where}")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -30,6 +31,7 @@ from ..datasets.catalog import open_dataset
 from ..datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, loader
 from ..datasets.sample import PoseDataset
 from ..datasets.skeleton import Skeleton, pair
+from ..models.export import to_onnx
 from ..models.pose_model import PoseModel
 from .config import FREE, Config, plain
 
@@ -239,6 +241,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     config = task.config
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)["selection"]
     model, _ = load_model(selected_weights(folder, config.selection, state))
+    export(model, task, folder)
     model.to(device)
     found: dict[str, Any] = {}
     for side, dataset in (("target", task.target_test), ("source", task.source_test)):
@@ -255,6 +258,15 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     found["seconds_per_iteration"] = statistics.median(seconds)
     return found
+
+
+def export(model: PoseModel, task: Task, folder: Path) -> None:
+    """The predictor as ONNX for the mirror and for use elsewhere, where the [export] extra is installed."""
+    if importlib.util.find_spec("onnxscript") is None or importlib.util.find_spec("onnx") is None:
+        return
+    to_onnx(model, task.size, folder / "model.onnx")
+    told = {"input": {"width": task.size[0], "height": task.size[1]}, "keypoints": list(task.skeleton.keypoints)}
+    write_json(folder / "model.json", told)
 
 
 def selected_weights(folder: Path, rule: str, selection: dict[str, Any]) -> Path:

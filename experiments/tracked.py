@@ -16,7 +16,7 @@ KEY, PARAM, TAG, SOURCE = 250, 6000, 8000, 65535  # MLflow's limits, in characte
 Tree = dict[str, Any]
 
 
-class TrackingError(RuntimeError):
+class TrackingError(ValueError):
     """The store could not be brought up to date. The message says why and what to do."""
 
 

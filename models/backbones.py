@@ -35,15 +35,15 @@ class ResNet(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Two basic blocks that halve and two that do not, 32 to 160 channels, stride 8: for CPUs and small images."""
+    """Two basic blocks that halve and two that do not, 24 to 96 channels, stride 8: for CPUs and small images."""
 
     stride = 8
 
     def __init__(self) -> None:
         super().__init__()
-        self.channels = 160
-        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
-        self.levels = nn.Sequential(_block(32, 64, 2), _block(64, 128, 2), _block(128, 160, 1), _block(160, 160, 1))
+        self.channels = 96
+        self.stem = nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True))
+        self.levels = nn.Sequential(_block(24, 48, 2), _block(48, 96, 2), _block(96, 96, 1), _block(96, 96, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.levels(self.stem(image))

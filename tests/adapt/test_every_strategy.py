@@ -1,6 +1,7 @@
 """What holds for each strategy in the dict, and the effect of each adaptation on a toy shift."""
 
 import dataclasses
+from copy import deepcopy as copy_of
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def test_state_is_complete(dots, name):
     copy.load_state_dict(whole.state_dict())
     others = copy.optimizers()
     for key, (optimizer, _) in others.items():
-        optimizer.load_state_dict(optimizers[key][0].state_dict())
+        optimizer.load_state_dict(copy_of(optimizers[key][0].state_dict()))
     iterate(whole, source[1], target[1], optimizers)
     iterate(copy, source[1], target[1], others)
     for key, value in whole.state_dict().items():

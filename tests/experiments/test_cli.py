@@ -1,0 +1,188 @@
+"""The command line as a user meets it: bad input ends with status 2, a sentence, and nothing written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from keyshift.experiments.cli import main
+from keyshift.experiments.config import Config, build, load, shipped
+
+SMALL = [
+    "source.train=12",
+    "source.test=6",
+    "source.size=32",
+    "target.train=12",
+    "target.test=6",
+    "target.size=32",
+    "model.backbone=small",
+    "model.input_size=[32,32]",
+    "model.heatmap_size=[8,8]",
+    "model.channels=8",
+    "batch=4",
+    "pretrain_steps=2",
+    "steps=3",
+    "evaluate_every=2",
+    "checkpoint_every=1",
+    "pretrain.milestones=[]",
+    "tracking=off",
+]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def written(home):
+    return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and "cache" not in p.parts)
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from keyshift.experiments.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "sys.exit(bool({'torch', 'mlflow', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["compare", "dmeo"], "Did you mean demo"),
+        (["compare", "demo", "bacth=3"], "Did you mean batch"),
+        (["compare", "demo", "model.backbon=small"], "Did you mean model.backbone"),
+        (["compare", "demo", "batch=many"], "batch"),
+        (["compare", "demo", "batch=0"], "at least 1"),
+        (["compare", "demo", "seeds=0"], "seeds"),
+        (["compare", "demo", "model=3"], "model must be a mapping"),
+        (["compare", "demo", "strategies=[regd]"], "Did you mean regda"),
+        (["compare", "demo", "selection=best"], "selection"),
+        (["compare", "demo", "model.heatmap_size=[15,15]"], "does not divide"),
+        (["compare", "demo", "model.backbone=resnet19"], "resnet18"),
+        (["compare", "demo", "model.weights=/nowhere/weights.pt"], "no such file"),
+        (["compare", "demo", "target.name=hand_snap"], "target.root"),
+        (["compare", "demo", "target.name=hand_snap", "target.root=nowhere"], "nowhere"),
+        (["compare", "demo", "target.name=hands.webcm"], "Did you mean hands.webcam"),
+        (["compare", "demo", "source.name=hands.photo", "source.root=nowhere"], "nowhere"),
+        (["train", "."], "config.yaml"),
+        (["evaluate", "nowhere"], "no trained run"),
+        (["data", "show", "hands.studo"], "Did you mean hands.studio"),
+        (["bench", "nothing"], "no benchmark"),
+        (["sync", "nowhere"], "no run folder"),
+        (["runs", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input(home, capsys, words, told):
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
+    assert written(home) == []
+
+
+def test_more_processes_than_samples(home, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    assert main(["train", "demo", *SMALL, "batch=16"]) == 2
+    assert "12 samples for 16 processes" in capsys.readouterr().err
+    assert written(home) == []
+
+
+def test_bad_yaml(home, capsys):
+    Path("mine.yaml").write_text("name: [unclosed")
+    assert main(["train", "mine.yaml"]) == 2
+    assert "not valid YAML" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_shipped_experiments_are_valid_and_say_what_they_are(name):
+    path = shipped()[name]
+    config = load(name)
+    assert config.name == name
+    lines = path.read_text().splitlines()
+    assert len(lines) < 40
+    assert lines[0].startswith("#")
+    assert "keyshift compare" in path.read_text()
+    assert build(yaml.safe_load(path.read_text())) == config
+
+
+def test_defaults_are_the_reference():
+    config = Config()
+    assert (config.regda.margin, config.regda.trade_off, config.regda.warmup, config.regda.highest) == (4, 1, 1000, 0.1)
+    assert (config.optimization.rate, config.optimization.gamma, config.optimization.power) == (0.1, 1e-4, 0.75)
+    assert config.augmentation.rotation == 180
+
+
+def test_a_comparison_end_to_end(home, capsys):
+    words = ["compare", "demo", *SMALL, "seeds=2", "strategies=[source_only,regda,oracle]", "log_every=1"]
+    assert main([*words[:2], "--overwrite", *words[2:]]) == 0
+    out = capsys.readouterr().out
+    assert "regda seed 1: 3/3" in out
+    assert "report.html" in out
+    found = json.loads(Path("runs/demo/results.json").read_text())
+    assert found["schema"] == 1
+    assert found["metric"] == "pck@0.1"
+    assert set(found["strategies"]["regda"]) == {"0", "1"}
+    run = found["strategies"]["regda"]["0"]
+    assert {"target", "source", "selected", "seconds_per_iteration"} <= set(run)
+    assert {"pck", "epe", "groups"} <= set(run["target"])
+    assert set(run["selected"]) == {"last", "source", "target_score", "oracle"}
+    assert run["selected"]["last"]["step"] == 3
+    assert found["summary"]["source_only"]["gain"]["mean"] is None
+    page = Path("runs/demo/report.html")
+    assert page.stat().st_size > 10_000
+    stamps = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("*.pt")}
+    assert main(words) == 0  # finished runs are kept
+    assert {p: p.stat().st_mtime_ns for p in Path("runs").rglob("*.pt")} == stamps
+    capsys.readouterr()
+    assert main(["evaluate", "runs/demo"]) == 0
+    assert f"{run['target']['pck']:.4f}" in capsys.readouterr().out
+    assert main(["runs"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert main(["train", "runs/demo"]) == 2
+    assert "keyshift compare" in capsys.readouterr().err
+    assert main([*words, "steps=4"]) == 2
+    assert "steps was 3, now 4" in capsys.readouterr().err
+
+
+def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch):
+    from keyshift.experiments import run
+
+    folder = Path("runs/demo-regda-seed0")
+    whole = ["train", "demo", *SMALL, "log_every=1"]
+    assert main([*whole, "output=whole/run"]) == 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "conclude", stop)
+        assert main(whole) == 130
+    assert not (folder / "result.json").exists()
+    with run.locked(folder):
+        assert main(["train", str(folder)]) == 2
+    assert "another process is working" in capsys.readouterr().err
+    assert main(["train", str(folder)]) == 0
+    first, second = (torch.load(f / "checkpoint.pt", weights_only=True)["strategy"] for f in (Path("whole/run"), folder))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    (folder / "result.json").unlink()
+    (folder / "checkpoint.pt").write_bytes(b"nonsense")
+    assert main(["train", str(folder)]) == 2
+    assert "checkpoint.pt is corrupt" in capsys.readouterr().err
+
+
+def test_data_show(home, capsys):
+    assert main(["data", "show", "hands.studio", "size=48", "train=4"]) == 0
+    assert Path("hands.studio.png").read_bytes()[:4] == b"\x89PNG"
+    assert main(["data", "show", "hands.studio", "size=48", "train=4"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_foreign_folders_are_left_alone(home, capsys):
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("years of work")
+    assert main(["train", "demo", *SMALL, "output=mine"]) == 2
+    assert main(["train", "demo", *SMALL, "output=mine", "--overwrite"]) == 2
+    assert written(home) == ["mine/thesis.tex"]
