@@ -85,7 +85,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
 
 
 def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:
-    """PCK at `threshold` of the crop's side, its area under the curve to 0.2, EPE in file pixels; per joint and group."""
+    """PCK at `threshold` of the crop's side, its area under the curve to 0.2, EPE in file px; joints and groups."""
     errors, mask = predictions.errors(), predictions.annotated
     joints = metrics.pck_per_joint(errors, mask, threshold)
     return {

@@ -89,7 +89,8 @@ class RegDA(Strategy):
 
 
 class WarmStartGradient(nn.Module):
-    """Identity forward; backward multiplies by lambda(i) = 2 (hi - lo) / (1 + exp(-alpha i / max_iters)) - (hi - lo) + lo.
+    """Identity forward; backward multiplies by
+    lambda(i) = 2 (hi - lo) / (1 + exp(-alpha i / max_iters)) - (hi - lo) + lo.
 
     The sign is kept: this is not a gradient reversal. The counter is a buffer, so that a resumed run continues it
     (the reference restarts it at 0). TLLib, modules/gl.py WarmStartGradientLayer @ c4aa59e.

@@ -65,13 +65,13 @@ _WILD: dict[str, Any] = {
     "any_yaw": 0.08,
     "tone": (0.0, 1.0),
     "sleeves": 0.6,
-    "tint": 0.16,
+    "tint": 0.25,
     "hard": (0.2, 1.0),
-    "exposure": (0.75, 1.3),
-    "blur": (0.2, 1.0),
-    "noise": (0.005, 0.02),
+    "exposure": (0.6, 1.3),
+    "blur": (0.3, 1.4),
+    "noise": (0.01, 0.045),
     "vignette": 0.2,
-    "veil": 0.15,
+    "veil": 0.2,
 }
 
 STYLES: dict[str, Style] = {
@@ -86,7 +86,7 @@ STYLES: dict[str, Style] = {
         sleeves=0.0,
         clutter=0,
     ),
-    "webcam": Style(**_WILD, clutter=8),
+    "webcam": Style(**_WILD, clutter=3),
     "photo": Style(**_WILD, clutter=0, photos=True),
 }
 

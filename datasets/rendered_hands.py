@@ -27,7 +27,7 @@ from .skeleton import HAND
 
 __all__ = ["STYLES", "VERSION", "Render", "RenderedHands", "Style", "render"]
 
-VERSION = 3
+VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
 CHUNK = 12
 """Images rendered at once: their arrays stay within a processor's cache."""

@@ -1,5 +1,5 @@
-"""`keyshift bench`: where speed claims are made. Both sides of a ratio run in turn in one process; medians are compared,
-because machines are noisy and absolute seconds mean little."""
+"""`keyshift bench`: where speed claims are made. Both sides of a ratio run in turn in one process and medians are
+compared, because machines are noisy and absolute seconds mean little."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def alternate(sides: dict[str, Timed], rounds: int = 7, warm: int = 1) -> dict[s
 
 
 class ThreePasses(RegDA):
-    """RegDA as the reference runs it: target features anew in steps B and C, step B's gradient through them thrown away."""
+    """RegDA as the reference runs it: target features anew in steps B and C, B's gradient through them in vain."""
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         yield next(super().step(source, target))

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..adapt.files import write_json
-from ..adapt.trainer import Callback
 from . import report, results
 from .config import Config, plain, seeds
-from .progress import Reporter
-from .run import Task, locked, open_folder, prepare, train
+from .progress import Callback, Reporter
+from .run import Task, locked, open_folder, prepare, rank, train
 from .tracking import Mirror, default_uri
 
 
 def tracking_uri(config: Config, folder: Path) -> str:
-    return config.tracking or default_uri(folder.parent)
+    """The store of a run; of several processes the first mirrors it."""
+    return "off" if rank() > 0 else config.tracking or default_uri(folder.parent)
 
 
 def train_one(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """`keyshift train`: one strategy, one seed, in `folder`."""
     task = prepare(config)
     _tell(task, reporter)
-    mirror = Mirror(folder, tracking_uri(config, folder), say=reporter.say)
-    with locked_when_new(folder):
+    with locked(folder):
+        mirror = Mirror(folder, tracking_uri(config, folder), say=reporter.say)
         try:
-            found = run_one(task, config.strategy, config.seed, folder, reporter, mirror)
+            found = run_one(task, config.strategy, config.seed, folder, folder.parent / "pretrained", reporter, mirror)
         finally:
             mirror.close()
     score = found["target"]
@@ -39,15 +40,23 @@ def train_one(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any
 
 
 def compare(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """`keyshift compare`: every strategy with every seed; finished runs in `folder` are kept."""
+    """`keyshift compare`: every strategy with every seed; finished runs in `folder` are kept.
+
+    Raises ValueError under torchrun: a comparison is many runs, of which each may use several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
     task = prepare(config)
     _tell(task, reporter)
-    with locked_when_new(folder, plain(config), task):
+    with locked(folder):
+        open_folder(folder, plain(config), task, torch.device("cpu"))
         mirror = Mirror(folder, tracking_uri(config, folder), say=reporter.say)
         try:
             for seed in seeds(config):
                 for name in config.strategies:
-                    run_one(task, name, seed, folder / f"{name}-seed{seed}", reporter, mirror)
+                    run_one(
+                        task, name, seed, folder / f"{name}-seed{seed}", folder.parent / "pretrained", reporter, mirror
+                    )
             found = results.collect(folder, config.strategies, seeds(config), config.threshold)
             write_json(folder / "results.json", found)
             page = report.write(folder, task.target_test)
@@ -62,36 +71,23 @@ def compare(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
     return found
 
 
-def run_one(task: Task, name: str, seed: int, folder: Path, reporter: Reporter, mirror: Mirror) -> dict[str, Any]:
+def run_one(
+    task: Task, name: str, seed: int, folder: Path, cache: Path, reporter: Reporter, mirror: Mirror
+) -> dict[str, Any]:
     """Train one run with progress and tracking."""
-    ends: list[Callable[[], None]] = []
-    current: list[Callback] = []
-    config = task.config
 
-    def step(done: int, metrics: dict[str, float]) -> None:
-        if done == 1 or not current:
-            for end in ends:
-                end()
-            pretraining = not (folder / "config.yaml").exists()
-            title = f"pretraining seed {seed}" if pretraining else f"{name} seed {seed}"
-            callback, end = reporter.stage(title, config.pretrain_steps if pretraining else config.steps)
-            current[:], ends[:] = [callback], [end]
-        current[0](done, metrics)
-        if metrics:
-            mirror.notify()
+    @contextmanager
+    def stage(title: str, steps: int) -> Iterator[Callback]:
+        with reporter.stage(f"{title} seed {seed}", steps) as show:
 
-    with ExitStack() as stack:
-        stack.callback(lambda: [end() for end in ends])
-        return train(task, name, seed, folder, [step])
+            def step(done: int, metrics: dict[str, float]) -> None:
+                show(done, metrics)
+                if metrics:
+                    mirror.notify()
 
+            yield step
 
-def locked_when_new(folder: Path, config: dict[str, Any] | None = None, task: Task | None = None) -> Any:
-    """The lock of `folder`; of a comparison, its own files too."""
-    stack = ExitStack()
-    stack.enter_context(locked(folder))
-    if config is not None and task is not None:
-        open_folder(folder, config, task, torch.device("cpu"))
-    return stack
+    return train(task, name, seed, folder, cache, stage)
 
 
 def print_table(found: dict[str, Any], reporter: Reporter) -> None:

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+Callback = Callable[[int, dict[str, float]], None]
+"""Called with (updates done, metrics) after each update; metrics are empty but when something was logged."""
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
 
 
 class Reporter:
-    """A trainer's callback: `reporter.stage(name, steps)` begins a stage and gives the callback for it."""
+    """Prints for a person; of several processes the first speaks."""
 
     def __init__(self) -> None:
-        self.console = Console()
+        self.console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
         self.live = sys.stdout.isatty()
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def stage(self, name: str, steps: int) -> tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]:
-        """(callback for each step, function that ends the stage)."""
-        return self._bar(name, steps) if self.live else self._lines(name, steps)
-
-    def _bar(self, name: str, steps: int) -> tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]:
+    @contextmanager
+    def stage(self, name: str, steps: int) -> Iterator[Callback]:
+        """Show a stage of `steps` updates through the callback that this gives."""
+        if not self.live:
+            yield self._lines(name, steps)
+            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -36,18 +41,17 @@ class Reporter:
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
         )
-        progress = Progress(*columns, console=self.console)
-        task = progress.add_task(name, total=steps, text="")
-        progress.start()
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=steps, text="")
 
-        def step(done: int, metrics: dict[str, float]) -> None:
-            progress.update(task, completed=done)
-            if metrics:
-                progress.update(task, text=_brief(metrics))
+            def step(done: int, metrics: dict[str, float]) -> None:
+                progress.update(task, completed=done)
+                if metrics:
+                    progress.update(task, text=_brief(metrics))
 
-        return step, progress.stop
+            yield step
 
-    def _lines(self, name: str, steps: int) -> tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]:
+    def _lines(self, name: str, steps: int) -> Callback:
         printed = time.monotonic()
 
         def step(done: int, metrics: dict[str, float]) -> None:
@@ -57,7 +61,7 @@ class Reporter:
                 left = (steps - done) * metrics.get("seconds/iteration", 0.0)
                 self.say(f"{name}: {done}/{steps}  {_brief(metrics)}  {left:.0f} s left")
 
-        return step, lambda: None
+        return step
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         table = Table(title=title, title_justify="left")

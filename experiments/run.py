@@ -10,8 +10,8 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +35,8 @@ from ..models.export import to_onnx
 from ..models.pose_model import PoseModel
 from .config import FREE, Config, plain
 
+Stage = Callable[[str, int], AbstractContextManager[Callback]]
+"""Opens the display of a stage, (title, updates), and gives the callback for it."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
 
@@ -156,8 +158,8 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
     return evaluate
 
 
-def train(task: Task, name: str, seed: int, folder: Path, callbacks: Iterable[Callback] = ()) -> dict[str, Any]:
-    """Pretrain (or take it from the cache), then train strategy `name` in `folder` and write its results.
+def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage) -> dict[str, Any]:
+    """Pretrain (or take it from the folder `cache`), then train strategy `name` in `folder` and write its results.
 
     A finished folder is returned as it is; an unfinished one is continued.
     """
@@ -166,10 +168,10 @@ def train(task: Task, name: str, seed: int, folder: Path, callbacks: Iterable[Ca
     if result.exists():
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
-    callbacks = list(callbacks)
-    start = None if config.pretrain_steps == 0 else pretrained(task, seed, folder.parent, fabric, callbacks)
     write_run_files(task, folder, name, seed, fabric)
-    fit(task, name, seed, folder, fabric, config.optimization, config.steps, start, callbacks)
+    start = None if config.pretrain_steps == 0 else pretrained(task, seed, cache, fabric, stage)
+    with stage(name, config.steps) as callback:
+        fit(task, name, seed, folder, fabric, config.optimization, config.steps, start, callback)
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
@@ -185,7 +187,7 @@ def fit(
     optimization: Optimization,
     steps: int,
     start: Path | None,
-    callbacks: Iterable[Callback],
+    callback: Callback,
 ) -> None:
     config = task.config
     strategy = build_strategy(task, name, seed, optimization, start)
@@ -202,13 +204,13 @@ def fit(
         strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
     batches = training_batches(task, type(strategy), seed, fabric)
     evaluate = evaluator(task, fabric.device)
-    Trainer(fabric, strategy, batches, folder, loop, seed, evaluate, callbacks).fit()
+    Trainer(fabric, strategy, batches, folder, loop, seed, evaluate, [callback]).fit()
 
 
-def pretrained(task: Task, seed: int, runs: Path, fabric: Fabric, callbacks: Iterable[Callback]) -> Path:
-    """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept under
-    `runs/pretrained/` by a hash of all that it depends on."""
-    config = replace(task.config)
+def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage) -> Path:
+    """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept in
+    `cache` by a hash of all that it depends on."""
+    config = task.config
     depends = {
         key: plain(config)[key]
         for key in (
@@ -224,12 +226,12 @@ def pretrained(task: Task, seed: int, runs: Path, fabric: Fabric, callbacks: Ite
         )
     }
     told = json.dumps([depends, task.source_train.identity, task.skeleton.keypoints, seed], sort_keys=True, default=str)
-    folder = runs / "pretrained" / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
+    folder = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
     weights = folder / f"weights-{config.pretrain_steps:06d}.pt"
     if not (folder / "done").exists():
-        write_run_files(task, folder, "source_only", seed, fabric)
-        with locked(folder, fabric):
-            fit(task, "source_only", seed, folder, fabric, config.pretrain, config.pretrain_steps, None, callbacks)
+        with locked(folder), stage("pretraining", config.pretrain_steps) as callback:
+            write_run_files(task, folder, "source_only", seed, fabric)
+            fit(task, "source_only", seed, folder, fabric, config.pretrain, config.pretrain_steps, None, callback)
         if fabric.is_global_zero:
             write_text(folder / "done", "")
         fabric.barrier()
@@ -302,7 +304,7 @@ def write_run_files(task: Task, folder: Path, strategy: str, seed: int, fabric: 
 
 
 def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.device) -> None:
-    """Make `folder` or continue it. Raises ValueError where it holds another configuration."""
+    """Say in `folder` what it is, or continue it. Raises ValueError where it holds another configuration."""
     told = folder / "config.yaml"
     if told.exists():
         before = yaml.safe_load(told.read_text())
@@ -310,16 +312,14 @@ def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.
         if differing:
             key, (was, now) = next(iter(differing.items()))
             raise ValueError(
-                f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with output=FOLDER, "
-                "or pass --overwrite to delete it first"
+                f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with "
+                "output=FOLDER, or pass --overwrite to delete it first"
             )
-        return
-    if folder.exists() and any(p.name != ".lock" for p in folder.iterdir()):
-        raise ValueError(f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "environment.json", environment(device))
-    write_json(folder / "identity.json", task.identity())
-    write_text(told, yaml.safe_dump(config, sort_keys=False))
+    else:
+        write_text(told, yaml.safe_dump(config, sort_keys=False))
+    for name, content in (("environment", environment(device)), ("identity", task.identity())):
+        if not (folder / f"{name}.json").exists():
+            write_json(folder / f"{name}.json", content)
 
 
 def _differing(before: Any, now: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -333,12 +333,22 @@ def _differing(before: Any, now: Any, prefix: str = "") -> dict[str, tuple[Any, 
     return found
 
 
+def rank() -> int:
+    """This process's number under torchrun, known before Fabric launches."""
+    return int(os.environ.get("RANK", "0"))
+
+
 @contextmanager
-def locked(folder: Path, fabric: Fabric | None = None) -> Iterator[None]:
-    """Hold a run folder. Raises ValueError where another process holds it; its end frees it, however it ends."""
-    if fabric is not None and not fabric.is_global_zero:
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder. Raises ValueError where another process holds it; its end frees it, however it ends.
+
+    Of several processes of one run the first holds it for all.
+    """
+    if rank() > 0:
         yield
         return
+    if folder.exists() and not (folder / "config.yaml").exists() and any(folder.glob("[!.]*")):
+        raise ValueError(f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:

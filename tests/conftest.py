@@ -120,7 +120,9 @@ class Dots:
         rng = np.random.default_rng([number, 7])
         points = rng.uniform(0.2, 0.8, (3, 2)) * self.size
         shifted = self.style == "shifted"
-        image = rng.uniform(0, 60, (self.size, self.size, 3)) + (np.array([90, 60, 30]) * rng.random() if shifted else 0)
+        image = rng.uniform(0, 60, (self.size, self.size, 3)) + (
+            np.array([90, 60, 30]) * rng.random() if shifted else 0
+        )
         yy, xx = np.mgrid[: self.size, : self.size] + 0.5
         for k, (x, y) in enumerate(points):
             spot = np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 8)[..., None]

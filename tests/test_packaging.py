@@ -26,7 +26,12 @@ def test_no_init_file_shadows_other_packages():
 def wheel(tmp_path_factory):
     """Built from a copy, so that the checkout stays clean."""
     copy = tmp_path_factory.mktemp("source")
-    names = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     for name in names.stdout.decode().split("\0"):
         if name and (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +50,11 @@ def test_the_wheel_writes_into_its_own_folder_alone(wheel):
     for needed in ("adapt/regda.py", "experiments/demo.yaml", "experiments/report.html", "datasets/py.typed"):
         assert f"keyshift/{needed}" in names
     written = {name for name in names if name.endswith(".py")}
-    tracked = {f"keyshift/{p.relative_to(ROOT)}" for folder in ("adapt", "datasets", "experiments", "models") for p in (ROOT / folder).glob("*.py")}
+    tracked = {
+        f"keyshift/{p.relative_to(ROOT)}"
+        for folder in ("adapt", "datasets", "experiments", "models")
+        for p in (ROOT / folder).glob("*.py")
+    }
     assert written == tracked
 
 
@@ -58,8 +67,10 @@ def test_it_lives_beside_packages_of_its_folders_names(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
         installed = archive.namelist()
-    code = "import datasets, adapt, models, keyshift.datasets.sample as s; assert (datasets.mine, adapt.mine, models.mine)"
-    code += " == ('datasets', 'adapt', 'models'); assert s.__file__.startswith(%r), s.__file__" % str(site)
+    code = (
+        "import datasets, adapt, models, keyshift.datasets.sample as s; assert (datasets.mine, adapt.mine, models.mine)"
+    )
+    code += f" == ('datasets', 'adapt', 'models'); assert s.__file__.startswith({str(site)!r}), s.__file__"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(site)}, check=True)
     for name in installed:  # what pip uninstall removes
         (site / name).unlink()

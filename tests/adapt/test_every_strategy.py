@@ -75,7 +75,9 @@ def test_no_strategy_but_the_oracle_takes_labels(dots, name):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_state_is_complete(dots, name):
     """Two iterations, or one, a copy through the state dicts, and one more: the same weights to the bit."""
-    source, target = (batches(dots, build(name, dots.skeleton), s, d) for s, d in (("plain", "source"), ("shifted", "target")))
+    source, target = (
+        batches(dots, build(name, dots.skeleton), s, d) for s, d in (("plain", "source"), ("shifted", "target"))
+    )
     whole = build(name, dots.skeleton).train()
     optimizers = whole.optimizers()
     iterate(whole, source[0], target[0], optimizers)

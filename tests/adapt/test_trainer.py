@@ -33,7 +33,9 @@ def trainer(data, folder, name="regda", steps=6, workers=0, callbacks=(), **how)
     strategy = STRATEGIES[name](model, data["source"].skeleton, Optimization("adam", 1e-3, {}, 0.0))
     labels = {"source": True, "target": strategy.labelled_target}
     batches = {
-        d: TrainingBatches(data[d], d, 5, 4, (32, 32), Augmentation(), labels[d], 1 if d == "source" else strategy.views)
+        d: TrainingBatches(
+            data[d], d, 5, 4, (32, 32), Augmentation(), labels[d], 1 if d == "source" else strategy.views
+        )
         for d in data
     }
     folder.mkdir(exist_ok=True)
@@ -117,7 +119,9 @@ def test_killed_at_any_step_a_run_continues_to_the_same_weights(tmp_path):
     killed = start("killed")
     path = tmp_path / "killed/metrics.jsonl"
     end = time.monotonic() + 100
-    while not (path.exists() and path.read_text().count("\n") >= 3) and time.monotonic() < end and killed.poll() is None:
+    while (
+        not (path.exists() and path.read_text().count("\n") >= 3) and time.monotonic() < end and killed.poll() is None
+    ):
         time.sleep(0.01)
     time.sleep(0.05 * np.random.default_rng().random())
     killed.kill()

@@ -9,7 +9,7 @@ from keyshift.datasets.hand_snap import SnapHands
 def write_set(root, count=12):
     """A small set in the published layout; the truth in crop pixels is returned."""
     rng = np.random.default_rng(0)
-    points = rng.uniform(-5, 5, (count, 21, 3)) + [0, 0, 50]
+    points = rng.uniform(-5, 5, (count, 21, 3)) + np.array([0, 0, 50])
     camera = np.tile([900.0, 910.0, 640.0, 360.0], (count, 1))
     box = np.stack([rng.integers(540, 560, count), rng.integers(260, 280, count), *[np.full(count, 200)] * 2], 1)
     (root / "images").mkdir(parents=True)

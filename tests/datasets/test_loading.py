@@ -165,7 +165,7 @@ def test_an_unreadable_image_is_skipped_and_many_stop_the_run(dots):
         found = [data[step] for step in range(2)]
     assert "dots.plain/5" not in [i for batch in found for i in batch.id]
     data = batches(Broken(dots(16), {5, 6}))
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="more than 1 %"):
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(ValueError, match="more than 1 %"):
         [data[step] for step in range(2)]
 
 

@@ -165,7 +165,9 @@ def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch
         assert main(["train", str(folder)]) == 2
     assert "another process is working" in capsys.readouterr().err
     assert main(["train", str(folder)]) == 0
-    first, second = (torch.load(f / "checkpoint.pt", weights_only=True)["strategy"] for f in (Path("whole/run"), folder))
+    first, second = (
+        torch.load(f / "checkpoint.pt", weights_only=True)["strategy"] for f in (Path("whole/run"), folder)
+    )
     assert all(torch.equal(value, second[key]) for key, value in first.items())
     (folder / "result.json").unlink()
     (folder / "checkpoint.pt").write_bytes(b"nonsense")

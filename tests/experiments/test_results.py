@@ -7,7 +7,10 @@ from keyshift.experiments.results import summarize
 def test_gain_and_gap_by_hand():
     counts = np.array([100.0, 300.0])
     found = summarize(
-        {name: np.stack([counts * rate] * 3) for name, rate in [("source_only", 0.4), ("bn_control", 0.45), ("regda", 0.5), ("oracle", 0.8)]},
+        {
+            name: np.stack([counts * rate] * 3)
+            for name, rate in [("source_only", 0.4), ("bn_control", 0.45), ("regda", 0.5), ("oracle", 0.8)]
+        },
         counts,
     )
     assert found["regda"]["target"] == {"mean": pytest.approx(0.5), "std": pytest.approx(0)}
