@@ -37,6 +37,8 @@ from .config import FREE, Config, plain
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
+PRETRAINING = ("source", "model", "pretrain", "pretrain_steps", "batch", "augmentation", "precision", "channels_last")
+"""Keys that pretrained weights depend on."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
 
@@ -168,7 +170,9 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
     if result.exists():
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
-    write_run_files(task, folder, name, seed, fabric)
+    if fabric.is_global_zero:
+        open_folder(folder, plain(replace(config, strategy=name, seed=seed)), task, fabric.device)
+    fabric.barrier()
     start = None if config.pretrain_steps == 0 else pretrained(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
         fit(task, name, seed, folder, fabric, config.optimization, config.steps, start, callback)
@@ -211,26 +215,14 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
     """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept in
     `cache` by a hash of all that it depends on."""
     config = task.config
-    depends = {
-        key: plain(config)[key]
-        for key in (
-            "source",
-            "model",
-            "pretrain",
-            "pretrain_steps",
-            "batch",
-            "batch_norm",
-            "augmentation",
-            "precision",
-            "channels_last",
-        )
-    }
+    depends = {key: plain(config)[key] for key in PRETRAINING}
     told = json.dumps([depends, task.source_train.identity, task.skeleton.keypoints, seed], sort_keys=True, default=str)
     folder = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
     weights = folder / f"weights-{config.pretrain_steps:06d}.pt"
     if not (folder / "done").exists():
         with locked(folder), stage("pretraining", config.pretrain_steps) as callback:
-            write_run_files(task, folder, "source_only", seed, fabric)
+            if fabric.is_global_zero:
+                open_folder(folder, depends | {"seed": seed}, task, fabric.device)
             fit(task, "source_only", seed, folder, fabric, config.pretrain, config.pretrain_steps, None, callback)
         if fabric.is_global_zero:
             write_text(folder / "done", "")
@@ -296,13 +288,6 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_run_files(task: Task, folder: Path, strategy: str, seed: int, fabric: Fabric) -> None:
-    """What a run folder says about itself; a folder of another configuration is refused."""
-    if fabric.is_global_zero:
-        open_folder(folder, plain(replace(task.config, strategy=strategy, seed=seed)), task, fabric.device)
-    fabric.barrier()
-
-
 def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.device) -> None:
     """Say in `folder` what it is, or continue it. Raises ValueError where it holds another configuration."""
     told = folder / "config.yaml"
@@ -316,6 +301,7 @@ def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.
                 "output=FOLDER, or pass --overwrite to delete it first"
             )
     else:
+        folder.mkdir(parents=True, exist_ok=True)
         write_text(told, yaml.safe_dump(config, sort_keys=False))
     for name, content in (("environment", environment(device)), ("identity", task.identity())):
         if not (folder / f"{name}.json").exists():
