@@ -81,9 +81,9 @@ def load_model(path: Path) -> tuple[PoseModel, list[str]]:
     state = load_checkpoint(path, ("format", "name", "architecture", "keypoints", "model"))
     if state["name"] not in MODELS:
         raise ValueError(f"{path} holds a {state['name']!r}; this keyshift knows {', '.join(MODELS)}")
-    model = MODELS[state["name"]](**state["architecture"])
     try:
+        model = MODELS[state["name"]](**state["architecture"])
         model.load_state_dict(state["model"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not fit its own architecture: {error}") from error
     return model, list(state["keypoints"])

@@ -22,14 +22,30 @@ def gather(values: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def average(values: Tensor) -> Tensor:
+    """The mean of `values` over the processes."""
+    if together():
+        dist.all_reduce(values)
+        values /= dist.get_world_size()
+    return values
+
+
+def any_process(flag: bool) -> bool:
+    """Whether any process says so."""
+    if not together():
+        return flag
+    told: list[bool] = [False] * dist.get_world_size()
+    dist.all_gather_object(told, flag)
+    return any(told)
+
+
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace each gradient by its mean over the processes: one flat all-reduce."""
     if not together():
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+    average(flat)
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 

@@ -21,7 +21,7 @@ from ..datasets.loading import loader
 from ..datasets.sample import Unlabeled
 from ..models.pose_model import PoseModel
 from .files import load_checkpoint, save_checkpoint, save_model, write_text
-from .processes import average_gradients, broadcast_buffers
+from .processes import any_process, average, average_gradients, broadcast_buffers, together
 from .selection import Selection
 from .strategy import Strategy
 
@@ -42,7 +42,7 @@ class Loop:
     selection: str = "last"
 
 
-class NotFinite(ValueError):
+class NotFinite(ArithmeticError):
     """A loss became NaN or infinite."""
 
 
@@ -62,10 +62,10 @@ class History:
         self.values += [loss.detach().float() for loss in losses.values()]
 
     def read(self, ids: Callable[[int], str]) -> dict[str, float]:
-        """Mean losses by name. Raises NotFinite with the first bad step, its losses and the ids of its samples."""
+        """Mean losses by name, over all processes. Raises NotFinite with the first bad step, its losses and samples."""
         if not self.values:
             return {}
-        rows = list(zip(self.names, torch.stack(self.values).tolist(), strict=True))
+        rows = list(zip(self.names, average(torch.stack(self.values)).tolist(), strict=True))
         self.names, self.values = [], []
         bad = next((step for (step, _), value in rows if not math.isfinite(value)), None)
         if bad is not None:
@@ -106,6 +106,8 @@ class Trainer:
         self.checkpoint = folder / "checkpoint.pt"
         if self.checkpoint.exists():
             self.resume()
+        if fabric.is_global_zero:
+            cut_back(folder / "metrics.jsonl", self.start)
 
     def fit(self) -> None:
         """Run to the last step. Raises NotFinite, or Interrupted once a signal's checkpoint is written."""
@@ -135,9 +137,9 @@ class Trainer:
                 for _, schedule in self.optimizers.values():
                     schedule.step()
                 self.strategy.after_step()
-                self.after(step + 1, bool(interrupted))
-                if interrupted:
-                    raise Interrupted(f"stopped at step {step + 1}; continue with: keyshift train {self.folder}")
+                stop = self.after(step + 1, bool(interrupted))
+                if stop:
+                    raise Interrupted(f"stopped at step {step + 1}, checkpoint written in {self.folder}")
 
     def stream(self) -> Iterator[tuple[int, Any, Any]]:
         """(step, source batch, target batch), a domain that is not needed being None."""
@@ -155,10 +157,12 @@ class Trainer:
             batch = replace(batch, image=image, views=tuple(self.place(view) for view in batch.views))
         return batch
 
-    def after(self, done: int, stop: bool) -> None:
-        """Log, evaluate and checkpoint where it is time to."""
+    def after(self, done: int, interrupted: bool) -> bool:
+        """Log, evaluate and checkpoint where it is time to; whether to stop. Several processes agree on that when
+        they log, so that none waits for one that is gone."""
         last = done == self.loop.steps
         due = {name: last or done % every == 0 for name, every in self.every().items()}
+        stop = any_process(interrupted) if due["log"] or not together() else False
         self.ticks += 1
         metrics: dict[str, float] = {}
         if any(due.values()) or stop:
@@ -182,6 +186,7 @@ class Trainer:
             callback(done, metrics)
         if metrics:
             self.ticked, self.ticks = time.perf_counter(), 0
+        return stop
 
     def every(self) -> dict[str, int]:
         loop = self.loop
@@ -227,12 +232,10 @@ class Trainer:
             for name, (optimizer, schedule) in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
                 schedule.load_state_dict(state["schedules"][name])
-        except (RuntimeError, KeyError, ValueError) as error:
+            self.selection = Selection(**state["selection"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.checkpoint} belongs to another strategy or model: {error}") from error
-        self.selection = Selection(**state["selection"])
-        self.start = state["step"]
-        if self.fabric.is_global_zero:
-            cut_back(self.folder / "metrics.jsonl", self.start)
+        self.start = int(state["step"])
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -38,6 +38,8 @@ class SnapHands:
         points, camera, box, paths = _labels(self.folder)
         number = np.arange(len(points))
         chosen = {"train": number // block % 2 == 0, "test": number // block % 2 == 1, "all": number >= 0}[split]
+        if block < 1 or not chosen.any():
+            raise ValueError(f"{self.folder}: blocks of {block} of {len(number)} frames leave no {split} part")
         self.frames = number[chosen]
         self.block = block
         self.paths = [self.folder / paths[i] for i in self.frames]
@@ -108,6 +110,8 @@ def _labels(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]
     names = [str(path).strip() for path in np.ravel(paths)]
     if len(names) != count or any(Path(n).is_absolute() or ".." in Path(n).parts for n in names):
         raise ValueError(f"{folder}/params.mat: image_path must hold {count} paths inside the folder")
+    if not np.isfinite(camera).all() or not np.isfinite(box).all() or not (box[:, 2:] > 0).all():
+        raise ValueError(f"{folder}/params.mat: cameras and boxes must be finite, and boxes not empty")
     if not np.isfinite(pose).all() or not (pose[..., 2] > 0).all():
         raise ValueError(f"{folder}/pose_gt.mat: joints must be finite and in front of the camera")
     return pose.astype(np.float64) * 10, camera.astype(np.float64), box.astype(np.float64), names

@@ -10,16 +10,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .images import read_image
+
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 Array = np.ndarray
 
 
 def list_pictures(folder: str | Path | None) -> tuple[str, ...]:
-    """The readable pictures of a folder, sorted by path."""
+    """The pictures of a folder and below, sorted by path. Raises ValueError for none and for a broken one."""
     if folder is None:
-        raise ValueError("the style 'photo' needs a folder of pictures: pass backgrounds=FOLDER")
+        raise ValueError(
+            "the style 'photo' needs a folder of pictures: name it as root, for example source.root=FOLDER"
+        )
     if not Path(folder).is_dir():
-        raise ValueError(f"backgrounds={str(folder)!r} is not a folder; pass a folder that holds pictures")
+        raise ValueError(f"root={str(folder)!r} is not a folder; name one that holds background pictures")
     found = _readable(str(Path(folder).resolve()), Path(folder).stat().st_mtime_ns)
     if not found:
         raise ValueError(f"no readable picture ({', '.join(PICTURES)}) in {str(folder)!r} or its subfolders")
@@ -29,7 +33,9 @@ def list_pictures(folder: str | Path | None) -> tuple[str, ...]:
 @lru_cache(maxsize=8)
 def _readable(folder: str, changed: int) -> tuple[str, ...]:
     paths = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
-    return tuple(path for path in paths if cv2.haveImageReader(path))
+    for path in paths:
+        read_image(Path(path))  # a broken one is named now, not while rendering
+    return tuple(paths)
 
 
 def digest(pictures: tuple[str, ...]) -> str:
@@ -44,12 +50,10 @@ def digest(pictures: tuple[str, ...]) -> str:
 @lru_cache(maxsize=96)
 def _picture(path: str, changed: int, short: int) -> Array:
     """A picture as uint8 RGB, its short side reduced to about `short` pixels."""
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"the background {path!r} cannot be read as a picture; remove it from the folder")
+    image = read_image(Path(path))
     scale = min(1.0, short / min(image.shape[:2]))
     wide, high = max(2, round(image.shape[1] * scale)), max(2, round(image.shape[0] * scale))
-    return cv2.cvtColor(cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA)
 
 
 def random_crop(rng: np.random.Generator, pictures: tuple[str, ...], size: int) -> Array:

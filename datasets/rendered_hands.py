@@ -127,10 +127,10 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
 class RenderedHands:
     """A `PoseDataset` of `count` rendered hands, from index `first` on.
 
-    The set is rendered once, on the CPU, into memory maps under `cache` (see `render_cache.cache_root`); `progress` is
-    called with the number of hands done and the count. Items of one sequence are neighbouring indices of one subject;
-    they are independent renders, not a movement in time. The box is the whole picture. Every joint in the frame is
-    annotated, hidden ones too.
+    The set is rendered once, on the CPU, when its first item is asked for, into memory maps under `cache` (see
+    `render_cache.cache_root`); `progress` is called with the number of hands done and the count. Items of one sequence
+    are neighbouring indices of one subject; they are independent renders, not a movement in time. The box is the whole
+    picture. Every joint in the frame is annotated, hidden ones too.
 
     Raises ValueError for an unknown style, an empty set, or "photo" without a folder of readable pictures.
     """
@@ -167,9 +167,9 @@ class RenderedHands:
         }
         self._folder = cache_folder(cache_root(cache), self.identity)
         self._arrays: dict[str, Array] | None = None
-        self._fill(progress)
+        self._progress = progress
 
-    def _fill(self, progress: Callable[[int, int], None] | None = None) -> None:
+    def _fill(self) -> None:
         def chunks() -> Iterator[dict[str, Array]]:
             for start in range(0, self.count, CHUNK):
                 stop = min(start + CHUNK, self.count)
@@ -179,20 +179,20 @@ class RenderedHands:
                 # Tenths of a millimetre in 16 bits reach 6.5 m evenly; float16 would err by 0.25 mm at arm's length.
                 arrays["depth"] = (made.depth.numpy() * 10).round().astype(np.uint16)
                 yield arrays
-                if progress:
-                    progress(stop, self.count)
+                if self._progress:
+                    self._progress(stop, self.count)
 
         fill(self._folder, self.identity, self.count, chunks)
 
     def _open(self) -> dict[str, Array]:
         if self._arrays is None:
-            self._fill()  # at once, unless someone has emptied the cache in between
+            self._fill()
             self._arrays = open_arrays(self._folder)
         return self._arrays
 
     def __getstate__(self) -> dict[str, Any]:
         """Memory maps stay behind: a worker process opens its own."""
-        return {**self.__dict__, "_arrays": None}
+        return {**self.__dict__, "_arrays": None, "_progress": None}
 
     def __len__(self) -> int:
         return self.count

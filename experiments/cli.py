@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,29 @@ OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (see experi
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit status 0, 2 for bad input (nothing is written), 130 after Ctrl-C."""
+    """Run one command. Exit status 0, 2 for bad input, 130 after Ctrl-C, 1 where training itself failed."""
     arguments = parse(argv)
     try:
         arguments.run(arguments)
     except KeyboardInterrupt as stop:
-        print(f"keyshift: {stop}" if str(stop) else "keyshift: interrupted", file=sys.stderr)
+        print(f"keyshift: {stop}; the same command goes on" if str(stop) else "keyshift: interrupted", file=sys.stderr)
         return 130
+    except ArithmeticError as error:
+        print(f"keyshift: {error}", file=sys.stderr)
+        return 1
     except (ValueError, FileNotFoundError, PermissionError) as error:
         if os.environ.get("KEYSHIFT_DEBUG"):
             raise
         print(f"keyshift: error: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        print(
+            "keyshift: error: torch and torchvision do not belong together (operator torchvision::nms does not exist). "
+            "Install both from the same index: pip install --force-reinstall torch torchvision",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
@@ -92,26 +103,16 @@ def parser() -> argparse.ArgumentParser:
 
 def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
     """The configuration, and the run folder where one was named."""
-    import yaml
-
-    from .config import build, load
+    from .config import load, load_folder
 
     overrides = [o for o in arguments.overrides if not o.startswith("output=")]
     outputs = [Path(o.removeprefix("output=")) for o in arguments.overrides if o.startswith("output=")]
-    output = outputs[-1] if outputs else None
     folder = Path(arguments.experiment)
-    if folder.is_dir():
-        if not (folder / "config.yaml").is_file():
-            raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-        return build(yaml.safe_load((folder / "config.yaml").read_text()), overrides, f"{folder}/config.yaml"), folder
-    return load(arguments.experiment, overrides), output
-
-
-def _clear(folder: Path, overwrite: bool) -> None:
-    if overwrite and folder.exists():
-        if not (folder / "config.yaml").is_file():
-            raise ValueError(f"--overwrite would delete {folder}, which is no run of keyshift; delete it yourself")
-        shutil.rmtree(folder)
+    if (folder / "config.yaml").is_file():
+        if outputs:
+            raise ValueError(f"{folder} is a run folder and is continued where it is: output= cannot move it")
+        return load_folder(folder, overrides), folder
+    return load(arguments.experiment, overrides), outputs[-1] if outputs else None
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -120,10 +121,9 @@ def _train(arguments: argparse.Namespace) -> None:
     from .progress import Reporter
 
     folder = folder or Path("runs") / f"{config.name}-{config.strategy}-seed{config.seed}"
-    if (folder / "results.json").exists() or list(folder.glob("*-seed*/config.yaml")):
+    if list(folder.glob("*-seed*/config.yaml")):
         raise ValueError(f"{folder} is a comparison; continue it with: keyshift compare {folder}")
-    _clear(folder, arguments.overwrite)
-    train_one(config, folder, Reporter())
+    train_one(config, folder, Reporter(), arguments.overwrite)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -132,8 +132,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     from .progress import Reporter
 
     folder = folder or Path("runs") / config.name
-    _clear(folder, arguments.overwrite)
-    compare(config, folder, Reporter())
+    if (folder / "checkpoint.pt").exists():
+        raise ValueError(f"{folder} is a single run; continue it with: keyshift train {folder}")
+    compare(config, folder, Reporter(), arguments.overwrite)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -20,17 +20,23 @@ from .tracking import Mirror, default_uri
 
 def tracking_uri(config: Config, folder: Path) -> str:
     """The store of a run; of several processes the first mirrors it."""
-    return "off" if rank() > 0 else config.tracking or default_uri(folder.parent)
+    return "off" if rank() > 0 else config.tracking or default_uri(home(folder))
 
 
-def train_one(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def home(folder: Path) -> Path:
+    """Where the runs lie, with the store and the pretrained weights that they share; a run of a comparison lies one
+    folder deeper."""
+    return folder.parent.parent if (folder.parent / "config.yaml").exists() else folder.parent
+
+
+def train_one(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
     """`keyshift train`: one strategy, one seed, in `folder`."""
     task = prepare(config)
     _tell(task, reporter)
-    with locked(folder):
+    with locked(folder, overwrite):
         mirror = Mirror(folder, tracking_uri(config, folder), say=reporter.say)
         try:
-            found = run_one(task, config.strategy, config.seed, folder, folder.parent / "pretrained", reporter, mirror)
+            found = run_one(task, config.strategy, config.seed, folder, reporter, mirror)
         finally:
             mirror.close()
     score = found["target"]
@@ -39,7 +45,7 @@ def train_one(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any
     return found
 
 
-def compare(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
     """`keyshift compare`: every strategy with every seed; finished runs in `folder` are kept.
 
     Raises ValueError under torchrun: a comparison is many runs, of which each may use several processes.
@@ -48,15 +54,16 @@ def compare(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
         raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
     task = prepare(config)
     _tell(task, reporter)
-    with locked(folder):
-        open_folder(folder, plain(config), task, torch.device("cpu"))
+    with locked(folder, overwrite):
+        told = {key: value for key, value in plain(config).items() if key not in ("strategy", "seed")}
+        open_folder(folder, told, task, torch.device("cpu"))
         mirror = Mirror(folder, tracking_uri(config, folder), say=reporter.say)
         try:
             for seed in seeds(config):
                 for name in config.strategies:
-                    run_one(
-                        task, name, seed, folder / f"{name}-seed{seed}", folder.parent / "pretrained", reporter, mirror
-                    )
+                    run = folder / f"{name}-seed{seed}"
+                    with locked(run):
+                        run_one(task, name, seed, run, reporter, mirror)
             found = results.collect(folder, config.strategies, seeds(config), config.threshold)
             write_json(folder / "results.json", found)
             page = report.write(folder, task.target_test)
@@ -71,9 +78,7 @@ def compare(config: Config, folder: Path, reporter: Reporter) -> dict[str, Any]:
     return found
 
 
-def run_one(
-    task: Task, name: str, seed: int, folder: Path, cache: Path, reporter: Reporter, mirror: Mirror
-) -> dict[str, Any]:
+def run_one(task: Task, name: str, seed: int, folder: Path, reporter: Reporter, mirror: Mirror) -> dict[str, Any]:
     """Train one run with progress and tracking."""
 
     @contextmanager
@@ -87,7 +92,7 @@ def run_one(
 
             yield step
 
-    return train(task, name, seed, folder, cache, stage)
+    return train(task, name, seed, folder, home(folder) / "pretrained", stage)
 
 
 def print_table(found: dict[str, Any], reporter: Reporter) -> None:

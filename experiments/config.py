@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..adapt.batch_norm import POLICIES
@@ -91,6 +92,26 @@ FREE = {"workers", "device", "tracking", "log_every", "report", "strategies", "s
 """Keys that may differ when a run folder is continued: they do not change a run's numbers."""
 
 
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("batch", "steps", "log_every", "evaluate_every", "checkpoint_every"), (1, inf)),
+    **dict.fromkeys(("source.train", "source.test", "source.block", "regda.warmup", "regda.head_layers"), (1, inf)),
+    **dict.fromkeys(("target.train", "target.test", "target.block", "model.channels", "model.head_layers"), (1, inf)),
+    **dict.fromkeys(("model.input_size", "model.heatmap_size"), (1, 8192)),
+    **dict.fromkeys(("source.size", "target.size"), (16, 4096)),
+    **dict.fromkeys(("pretrain_steps", "workers", "seed", "source.scenes", "target.scenes"), (0, 2**31)),
+    **dict.fromkeys(
+        ("pretrain.rate", "optimization.rate", "regda.margin", "regda.trade_off", "regda.highest"), (0, inf)
+    ),
+    **dict.fromkeys(("model.sigma", "regda.sigma", "mean_teacher.sigma"), (0.1, 100)),
+    **dict.fromkeys(("augmentation.color", "augmentation.noise", "augmentation.mirror"), (0, 1)),
+    **dict.fromkeys(("mean_teacher.decay", "mean_teacher.masked"), (0, 1)),
+    "augmentation.rotation": (0, 180),
+    "augmentation.blur": (0, 100),
+    "threshold": (1e-6, 10),
+}
+"""Lowest and highest value of each number that has limits."""
+
+
 def shipped() -> dict[str, Path]:
     """The experiments that come with keyshift, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
@@ -107,16 +128,29 @@ def load(experiment: str, overrides: Sequence[str] = ()) -> Config:
         near = difflib.get_close_matches(experiment, shipped(), 1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"no experiment {experiment!r}: neither a YAML file nor one of {known}.{hint}")
+    for override in overrides:
+        if "=" not in override:
+            raise ValueError(f"{override!r} is not of the form key=value")
+    return build(read(path), overrides, str(path))
+
+
+def load_folder(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration that a run folder was made with. Raises ValueError where it has none."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no run folder: it has no config.yaml")
+    return build(read(path), overrides, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML mapping. Raises ValueError naming the file."""
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a mapping of configuration keys, found a {type(content).__name__}")
-    for override in overrides:
-        if "=" not in override:
-            raise ValueError(f"{override!r} is not of the form key=value")
-    return build(content, overrides, str(path))
+    return content
 
 
 def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = "configuration") -> Config:
@@ -180,11 +214,13 @@ def _check(config: Config) -> None:
     choose("report.pictures", config.report.pictures, ("all", "blurred", "none"))
     for stage in (config.pretrain, config.optimization):
         choose("optimization.name", stage.name, ("sgd", "adam"))
-    for key in ("batch", "steps", "log_every", "evaluate_every", "checkpoint_every"):
-        if getattr(config, key) < 1:
-            raise ValueError(f"{key}={getattr(config, key)} must be at least 1")
-    if config.pretrain_steps < 0 or config.workers < 0:
-        raise ValueError("pretrain_steps and workers must not be negative")
+    for key, (low, high) in RANGES.items():
+        found = OmegaConf.select(OmegaConf.structured(config), key)
+        for value in found if isinstance(found, list | ListConfig) else [found]:
+            if not low <= value <= high:
+                raise ValueError(
+                    f"{key}={found} must be at least {low:g}" + (f", at most {high:g}" if high < inf else "")
+                )
     given = config.seeds
     whole = isinstance(given, int) and given > 0
     listed = isinstance(given, list) and bool(given) and all(isinstance(s, int) and s >= 0 for s in given)

@@ -7,10 +7,12 @@ taken off here, where OpenCV is called, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..adapt.files import write_whole
 from ..datasets.sample import Item, PoseDataset
 
 Colour = tuple[int, int, int]
@@ -130,6 +132,30 @@ def _palette(colours: Colour | Sequence[Colour], count: int) -> list[Colour]:
     if each and len(each) != count:
         raise ValueError(f"{len(each)} colours for {count} keypoints: give one for all or one for each")
     return each or [(int(colours[0]), int(colours[1]), int(colours[2]))] * count  # type: ignore[arg-type]
+
+
+def prediction_sheet(
+    dataset: PoseDataset, points: np.ndarray, columns: int = 8, count: int = 16, tile: int = 160
+) -> np.ndarray:
+    """Samples spread over the dataset, the truth in white and the predictions (N, K, 2) file px in colour."""
+    tiles = []
+    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
+        item, edges = dataset[int(index)], dataset.skeleton.edges
+        picture = crop(item.image, item.box, tile)
+        picture = draw(picture, to_tile(item.keypoints, item.box, tile), edges, WHITE, known=item.annotated)
+        tiles.append(draw(picture, to_tile(points[index], item.box, tile), edges, joint_colours(len(points[index]))))
+    while len(tiles) % columns:
+        tiles.append(np.full_like(tiles[0], 255))
+    return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)])
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """An RGB picture as a file of the path's type, whole or not at all. Raises ValueError for an unknown type."""
+    try:
+        encoded = cv2.imencode(path.suffix or ".png", picture[..., ::-1])[1]
+    except cv2.error as error:
+        raise ValueError(f"cannot write a picture of type {path.suffix!r}; use .png or .jpg") from error
+    write_whole(path, lambda file: file.write(encoded.tobytes()))
 
 
 def _side(box: np.ndarray) -> float:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from ..adapt.evaluation import predict, scores
 from ..adapt.files import load_checkpoint, load_model
 from ..datasets.loading import EvaluationBatches, loader
-from .config import build
+from .config import load_folder
 from .progress import Reporter
 from .run import make_fabric, prepare, selected_weights
 
@@ -23,8 +21,7 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     )
     if not runs:
         raise ValueError(f"{folder} holds no trained run: expected checkpoint.pt there or in STRATEGY-seedN/")
-    told = folder / "config.yaml"
-    config = build(yaml.safe_load(told.read_text()), overrides, str(told))
+    config = load_folder(folder, overrides)
     task = prepare(config)
     fabric = make_fabric(config)
     rows = []

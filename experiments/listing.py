@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
+from .config import load_folder, plain, read
 
 
 def run_folders(runs: Path) -> list[Path]:
@@ -26,19 +26,26 @@ def print_runs(runs: Path) -> None:
 
 
 def _row(folder: Path) -> list[str]:
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    try:
+        config: dict[str, Any] = plain(load_folder(folder)) | read(folder / "config.yaml")
+    except ValueError as error:
+        return [folder.name, "–", "–", f"unreadable: {error}", "–"]
     data = f"{config['source']['name']} -> {config['target']['name']}"
     parts = sorted(folder.glob("*-seed*/config.yaml"))
     if (folder / "results.json").exists():
         summary = json.loads((folder / "results.json").read_text())["summary"]
-        scores = ", ".join(f"{name} {value['target']['mean']:.3f}" for name, value in summary.items())
+        scores = ", ".join(f"{name} {_number(value['target']['mean'])}" for name, value in summary.items())
         return [folder.name, data, ", ".join(summary), "finished", scores]
     if (folder / "result.json").exists():
         score = json.loads((folder / "result.json").read_text())["target"]["pck"]
-        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", f"{score:.3f}"]
+        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", _number(score)]
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
         return [folder.name, data, ", ".join(config["strategies"]), f"{done} runs finished", "–"]
     lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
     step = json.loads(lines[-1])["step"] if lines else 0
     return [folder.name, data, f"{config['strategy']} seed {config['seed']}", f"step {step} of {config['steps']}", "–"]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -73,7 +73,7 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         identity=[(role, flat(what)) for role, what in comparison.identity.items()],
         environment=flat(comparison.environment),
         updates=updates(comparison),
-        pretrained=any(comparison.folder.glob("pretrain-seed*")),
+        pretrained=dig(comparison.config, "pretrain_steps"),
         total_seconds=total_seconds(comparison),
         highest=HIGHEST,
         absent=words.ABSENT,

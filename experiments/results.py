@@ -4,7 +4,8 @@
  "strategies": {NAME: {SEED: {"target": {"pck", "epe", "auc", "groups", "joints"}, "source": {the same},
                               "selected": {RULE: {"step", "target"}}, "seconds_per_iteration"}}},
  "summary": {NAME: {"target": {"mean", "std"}, "gain": {"mean", "interval": [lo, hi]},
-                    "gain_over_bn_control": {the same}, "gap_closed": {the same}}}}
+                    "gain_over_bn_control": {the same}, "gap_closed": {the same},
+                    "selected": {RULE: {"target", "gain", "gap_closed"}}}}}
 
 Numbers are fractions, EPE is in file pixels; null where undefined. `gain` is over source_only; `gap_closed` is the gain
 as a share of oracle - source_only, null where that gap's own interval includes zero. Intervals are 95 %, by a
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..adapt.evaluation import Predictions
+from ..adapt.selection import RULES
 
 RESAMPLES = 4000
 
@@ -33,12 +35,29 @@ def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: fl
         rows = [block_hits(Predictions.load(run / "predictions.npz"), threshold) for run in of.values()]
         hits[name] = np.stack([hit for hit, _ in rows])
         counts = rows[0][1]
-    return {
-        "schema": 1,
-        "metric": f"pck@{threshold:g}",
-        "strategies": found,
-        "summary": summarize(hits, counts),
-    }
+    summary = summarize(hits, counts)
+    for name, rules in by_rule(found).items():
+        summary[name]["selected"] = rules
+    return {"schema": 1, "metric": f"pck@{threshold:g}", "strategies": found, "summary": summary}
+
+
+def by_rule(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each strategy and selection rule the means over seeds of target, gain and share of the gap closed, every
+    strategy's checkpoint being chosen by that rule."""
+
+    def mean(name: str, rule: str) -> float | None:
+        values = [
+            run["selected"][rule]["target"]["pck"] for run in found.get(name, {}).values() if rule in run["selected"]
+        ]
+        return float(np.mean(values)) if values else None
+
+    def entry(name: str, rule: str) -> dict[str, float | None]:
+        own, base, top = (mean(n, rule) for n in (name, "source_only", "oracle"))
+        gain = None if own is None or base is None or name == "source_only" else own - base
+        gap = None if base is None or top is None or name == "oracle" else top - base
+        return {"target": own, "gain": gain, "gap_closed": gain / gap if gain is not None and gap and gap > 0 else None}
+
+    return {n: {rule: entry(n, rule) for rule in RULES} for n in found}
 
 
 def block_hits(predictions: Predictions, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -61,20 +80,28 @@ def summarize(hits: dict[str, np.ndarray], counts: np.ndarray, resamples: int = 
     drawn = {name: np.einsum("rs,sb,rb->r", drawn_seeds, hit, drawn_blocks) / total for name, hit in hits.items()}
     pck = {name: hit.sum(1) / counts.sum() for name, hit in hits.items()}
 
+    single = seeds * blocks < 2  # nothing to resample
+
+    def interval(values: np.ndarray) -> list[float | None]:
+        if single:
+            return [None, None]
+        low, high = np.quantile(values, [0.025, 0.975])
+        return [float(low), float(high)]
+
     def gain(name: str, base: str) -> dict[str, Any]:
         if name == base or base not in pck:
             return _undefined()
-        return {"mean": float(np.mean(pck[name] - pck[base])), "interval": _interval(drawn[name] - drawn[base])}
+        return {"mean": float(np.mean(pck[name] - pck[base])), "interval": interval(drawn[name] - drawn[base])}
 
     def closed(name: str) -> dict[str, Any]:
         if name in ("source_only", "oracle") or not {"source_only", "oracle"} <= set(pck):
             return _undefined()
         gap = drawn["oracle"] - drawn["source_only"]
-        low, high = _interval(gap)
-        if low <= 0 <= high:
+        low = interval(gap)[0]
+        if low is None or low <= 0:
             return _undefined()
         share = np.mean(pck[name] - pck["source_only"]) / np.mean(pck["oracle"] - pck["source_only"])
-        return {"mean": float(share), "interval": _interval((drawn[name] - drawn["source_only"]) / gap)}
+        return {"mean": float(share), "interval": interval((drawn[name] - drawn["source_only"]) / gap)}
 
     return {
         name: {
@@ -85,11 +112,6 @@ def summarize(hits: dict[str, np.ndarray], counts: np.ndarray, resamples: int = 
         }
         for name, value in pck.items()
     }
-
-
-def _interval(drawn: np.ndarray) -> list[float]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return [float(low), float(high)]
 
 
 def _undefined() -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ import yaml
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
-from ..adapt.evaluation import agreement, predict, scores
+from ..adapt.evaluation import Predictions, agreement, predict, scores
 from ..adapt.files import MODELS, load_model, write_json, write_text
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization, Strategy
@@ -34,6 +35,7 @@ from ..datasets.skeleton import Skeleton, pair
 from ..models.export import to_onnx
 from ..models.pose_model import PoseModel
 from .config import FREE, Config, plain
+from .drawing import prediction_sheet, write_picture
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
@@ -67,19 +69,16 @@ class Task:
 
 def prepare(config: Config) -> Task:
     """Open the data and check that everything fits, before anything is written. Raises ValueError."""
-    build_model(config, 1)  # sizes and names, before data is read or rendered
+    build_model(config, 1, weights=False)  # sizes and names, before data is read
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
     opened = {}
-    for side in sorted(("source", "target"), key=lambda s: getattr(config, s).name.startswith("hands.")):
-        options = getattr(config, side)
-        if options.name.startswith("hands.") and options.train < processes:
-            raise ValueError(
-                f"{options.name} has {options.train} samples for {processes} processes; start fewer processes"
-            )
+    for side in ("source", "target"):
         for part in ("train", "test"):
-            opened[f"{side}_{part}"] = open_dataset(options, part)
+            opened[f"{side}_{part}"] = open_dataset(getattr(config, side), part)
     skeleton, left_out = pair(opened["source_train"].skeleton, opened["target_train"].skeleton)
     for name, dataset in opened.items():
         if len(dataset) < processes:
@@ -88,11 +87,15 @@ def prepare(config: Config) -> Task:
             )
         if dataset.skeleton.keypoints != skeleton.keypoints:
             opened[name] = Selected(dataset, skeleton.keypoints)
+    for dataset in opened.values():
+        dataset[0]  # renders what is not cached yet, now that all is known to fit
     return Task(config, skeleton, left_out, **opened)
 
 
-def build_model(config: Config, keypoints: int) -> PoseModel:
+def build_model(config: Config, keypoints: int, weights: bool = True) -> PoseModel:
     options = {key: value for key, value in vars(config.model).items() if key != "name"}
+    if not weights:
+        options["weights"] = None
     if config.model.name not in MODELS:
         raise ValueError(f"model.name={config.model.name!r} is not known; choose one of {', '.join(MODELS)}")
     return MODELS[config.model.name](keypoints, **options)
@@ -171,7 +174,7 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
     if fabric.is_global_zero:
-        open_folder(folder, plain(replace(config, strategy=name, seed=seed)), task, fabric.device)
+        open_folder(folder, of_run(config, name, seed), task, fabric.device)
     fabric.barrier()
     start = None if config.pretrain_steps == 0 else pretrained(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
@@ -220,7 +223,8 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
     folder = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
     weights = folder / f"weights-{config.pretrain_steps:06d}.pt"
     if not (folder / "done").exists():
-        with locked(folder), stage("pretraining", config.pretrain_steps) as callback:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, wait=True), stage("pretraining", config.pretrain_steps) as callback:
             if fabric.is_global_zero:
                 open_folder(folder, depends | {"seed": seed}, task, fabric.device)
             fit(task, "source_only", seed, folder, fabric, config.pretrain, config.pretrain_steps, None, callback)
@@ -235,7 +239,6 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     config = task.config
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)["selection"]
     model, _ = load_model(selected_weights(folder, config.selection, state))
-    export(model, task, folder)
     model.to(device)
     found: dict[str, Any] = {}
     for side, dataset in (("target", task.target_test), ("source", task.source_test)):
@@ -251,14 +254,23 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     }
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     found["seconds_per_iteration"] = statistics.median(seconds)
+    if config.report.pictures == "all":
+        points = Predictions.load(folder / "predictions.npz").points.numpy()
+        write_picture(folder / "predictions.png", prediction_sheet(task.target_test, points))
+    export(model.cpu(), task, folder)
     return found
 
 
 def export(model: PoseModel, task: Task, folder: Path) -> None:
-    """The predictor as ONNX for the mirror and for use elsewhere, where the [export] extra is installed."""
-    if importlib.util.find_spec("onnxscript") is None or importlib.util.find_spec("onnx") is None:
+    """The predictor as ONNX, for MLflow and for use elsewhere. A run's numbers do not hang on it."""
+    try:
+        to_onnx(model, task.size, folder / "model.onnx")
+    except ImportError:
+        warnings.warn("no model.onnx: it takes pip install 'keyshift[export]'", stacklevel=2)
         return
-    to_onnx(model, task.size, folder / "model.onnx")
+    except Exception as error:  # the exporter's own troubles
+        warnings.warn(f"no model.onnx: {type(error).__name__}: {error}", stacklevel=2)
+        return
     told = {"input": {"width": task.size[0], "height": task.size[1]}, "keypoints": list(task.skeleton.keypoints)}
     write_json(folder / "model.json", told)
 
@@ -288,6 +300,12 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def of_run(config: Config, strategy: str, seed: int) -> dict[str, Any]:
+    """The configuration that a run folder says: without the keys of comparisons."""
+    told = plain(replace(config, strategy=strategy, seed=seed))
+    return {key: value for key, value in told.items() if key not in ("strategies", "seeds")}
+
+
 def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.device) -> None:
     """Say in `folder` what it is, or continue it. Raises ValueError where it holds another configuration."""
     told = folder / "config.yaml"
@@ -295,14 +313,13 @@ def open_folder(folder: Path, config: dict[str, Any], task: Task, device: torch.
         before = yaml.safe_load(told.read_text())
         differing = _differing(before, config)
         if differing:
-            key, (was, now) = next(iter(differing.items()))
+            key, (was, now) = min(differing.items())
             raise ValueError(
                 f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with "
                 "output=FOLDER, or pass --overwrite to delete it first"
             )
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(told, yaml.safe_dump(config, sort_keys=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(told, yaml.safe_dump(config, sort_keys=False))
     for name, content in (("environment", environment(device)), ("identity", task.identity())):
         if not (folder / f"{name}.json").exists():
             write_json(folder / f"{name}.json", content)
@@ -325,10 +342,11 @@ def rank() -> int:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder. Raises ValueError where another process holds it; its end frees it, however it ends.
+def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterator[None]:
+    """Hold a run folder, emptied first with `overwrite`; the end of the process frees it, however it ends.
 
-    Of several processes of one run the first holds it for all.
+    Raises ValueError where another process holds it (or waits for that, with `wait`), and for a folder that holds
+    anything else. Of several processes of one run the first holds it for all.
     """
     if rank() > 0:
         yield
@@ -338,7 +356,13 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             raise ValueError(f"another process is working in {folder}; wait for it or choose another folder") from error
+        if overwrite:
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink()
         yield

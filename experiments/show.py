@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-
-from ..adapt.files import write_whole
 from ..datasets.catalog import open_dataset
 from .config import build
-from .drawing import contact_sheet
+from .drawing import contact_sheet, write_picture
 
 COUNT = 24
 
@@ -28,7 +25,4 @@ def show(name: str, overrides: list[str], path: Path) -> None:
     if part not in ("train", "test"):
         raise ValueError(f"part={part!r} must be train or test")
     sheet = contact_sheet(open_dataset(config.target, part), COUNT)
-    done, encoded = cv2.imencode(path.suffix or ".png", sheet[..., ::-1])
-    if not done:
-        raise ValueError(f"cannot write a picture of type {path.suffix!r}; use .png or .jpg")
-    write_whole(path, lambda file: file.write(encoded.tobytes()))
+    write_picture(path, sheet)

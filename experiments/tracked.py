@@ -76,11 +76,7 @@ def run_name(folder: Path, config: Tree) -> str:
     """A comparison has its folder's name, a run is `regda seed 0`."""
     if is_comparison(folder, config):
         return folder.name
-    return f"{_kind(folder) or config.get('strategy')} seed {config.get('seed', 0)}"
-
-
-def _kind(folder: Path) -> str:
-    return "pretrain" if folder.name.startswith("pretrain") else ""
+    return f"{config.get('strategy')} seed {config.get('seed', 0)}"
 
 
 # Words
@@ -101,7 +97,7 @@ def tags(folder: Path, config: Tree, results: Tree) -> dict[str, str]:
     if is_comparison(folder, config):
         found |= {"kind": "comparison", "mlflow.note.content": table(results)}
     else:
-        found |= {"kind": _kind(folder) or "run", "strategy": config.get("strategy"), "seed": config.get("seed")}
+        found |= {"kind": "run", "strategy": config.get("strategy"), "seed": config.get("seed")}
     return {key[:KEY]: _text(value)[:TAG] for key, value in found.items() if value not in (None, "")}
 
 
@@ -158,7 +154,9 @@ def summary_metrics(results: Tree) -> Tree:
     flat: Tree = {}
     for name, row in (results.get("summary") or {}).items():
         flat |= {f"{name}/target/{key}": value for key, value in (row.get("target") or {}).items()}
-        for key in ("gain", "gap_closed"):
+        for rule, value in (row.get("selected") or {}).items():
+            flat |= {f"{name}/selected/{rule}/{key}": number for key, number in value.items()}
+        for key in ("gain", "gain_over_bn_control", "gap_closed"):
             value = row.get(key) or {}
             low, high = value.get("interval") or (None, None)
             flat |= {f"{name}/{key}": value.get("mean"), f"{name}/{key}_lo": low, f"{name}/{key}_hi": high}
@@ -168,7 +166,7 @@ def summary_metrics(results: Tree) -> Tree:
 def gain_metrics(results: Tree, config: Tree) -> Tree:
     """A child run carries what its strategy gained in the comparison."""
     row = (results.get("summary") or {}).get(config.get("strategy")) or {}
-    return {key: (row.get(key) or {}).get("mean") for key in ("gain", "gap_closed")}
+    return {key: (row.get(key) or {}).get("mean") for key in ("gain", "gain_over_bn_control", "gap_closed")}
 
 
 def _flatten(tree: Tree, separator: str) -> Tree:

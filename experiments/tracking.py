@@ -2,7 +2,7 @@
 
 A run folder on disk holds everything. `sync(folder)` brings an MLflow store up to date with it, as often as one likes:
 during training, after a crash, after days without a server. `Mirror` does that from a background thread while a run is
-going on. A comparison is a parent run; its strategies and seeds (and the shared pretraining) are its children.
+going on. A comparison is a parent run; its strategies and seeds are its children.
 
 How points never appear twice. `mlflow.json` keeps, for each metric, the last step that the store holds; only later
 steps are sent, because a resumed run writes the same steps again with other times. Before sending, the file says
