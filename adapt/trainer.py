@@ -145,7 +145,7 @@ class Trainer:
         """(step, source batch, target batch), a domain that is not needed being None."""
         steps = range(self.start, self.loop.steps)
         pin = self.fabric.device.type == "cuda"
-        loaders = {name: iter(loader(b, steps, self.loop.workers, pin)) for name, b in self.batches.items()}
+        loaders = {name: loader(b, steps, self.loop.workers, pin) for name, b in self.batches.items()}
         for step in steps:
             found = {name: self.place(next(batches)) for name, batches in loaders.items()}
             yield step, found.get("source"), found.get("target")

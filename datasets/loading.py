@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -214,11 +214,11 @@ class EvaluationBatches(Dataset[Labeled]):
         return cast(Labeled, collate([crop(self.dataset[i], self.size, None, None, flip) for i in chosen], labels=True))
 
 
-def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterable[Any]:
+def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterator[Any]:
     """Iterate over `batches[step]` in order, read ahead by `workers` spawned processes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # the number of workers is the user's to say
-        return DataLoader(
+        made: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,
             sampler=list(steps),
@@ -227,6 +227,7 @@ def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: b
             worker_init_fn=_leave_interrupts_to_the_trainer if workers else None,
             pin_memory=pin,
         )
+        return iter(made)
 
 
 def _leave_interrupts_to_the_trainer(_: int) -> None:
