@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN = .venv/bin
-SEEDS ?= 3
+SEEDS ?= 1
 
 .PHONY: demo test dev lint clean
 

@@ -103,12 +103,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
     """The configuration, and the run folder where one was named."""
-    from .config import load, load_folder
+    from .config import load, load_folder, shipped
 
     overrides = [o for o in arguments.overrides if not o.startswith("output=")]
     outputs = [Path(o.removeprefix("output=")) for o in arguments.overrides if o.startswith("output=")]
     folder = Path(arguments.experiment)
-    if (folder / "config.yaml").is_file():
+    if (folder / "config.yaml").is_file() or (folder.is_dir() and arguments.experiment not in shipped()):
         if outputs:
             raise ValueError(f"{folder} is a run folder and is continued where it is: output= cannot move it")
         return load_folder(folder, overrides), folder

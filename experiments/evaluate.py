@@ -22,7 +22,7 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     if not runs:
         raise ValueError(f"{folder} holds no trained run: expected checkpoint.pt there or in STRATEGY-seedN/")
     config = load_folder(folder, overrides)
-    task = prepare(config)
+    task = prepare(config, training=False)
     fabric = make_fabric(config)
     rows = []
     for run in runs:

@@ -67,9 +67,9 @@ class Task:
         return {name: getattr(self, name).identity for name in names}
 
 
-def prepare(config: Config) -> Task:
+def prepare(config: Config, training: bool = True) -> Task:
     """Open the data and check that everything fits, before anything is written. Raises ValueError."""
-    build_model(config, 1, weights=False)  # sizes and names, before data is read
+    build_model(config, 1, weights=training)  # sizes, names and the backbone's weights, before data is read
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
