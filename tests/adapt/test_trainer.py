@@ -120,7 +120,7 @@ def test_killed_at_any_step_a_run_continues_to_the_same_weights(tmp_path):
     path = tmp_path / "killed/metrics.jsonl"
     end = time.monotonic() + 100
     while (
-        not (path.exists() and path.read_text().count("\n") >= 3) and time.monotonic() < end and killed.poll() is None
+        not (path.exists() and path.read_text().count("\n") >= 6) and time.monotonic() < end and killed.poll() is None
     ):
         time.sleep(0.01)
     time.sleep(0.05 * np.random.default_rng().random())
