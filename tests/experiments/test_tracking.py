@@ -56,7 +56,7 @@ def append(folder: Path, steps: range, start: float = 1763690000.123456) -> None
 def write_comparison(folder: Path) -> Path:
     write_run(folder, pck=None, steps=0)
     (folder / "metrics.jsonl").unlink()
-    write_run(folder / "pretrain-seed0", "source_only", pck=None)
+    write_run(folder / "bn_control-seed0", "bn_control", pck=None)
     scores = {"source_only": 0.5, "regda": 0.6, "oracle": 0.8}
     nothing = {"mean": None, "interval": [None, None]}
     summary: dict[str, Any] = {}
@@ -145,7 +145,7 @@ def test_comparison(runs: Path) -> None:
     assert "| regda | 60.0 % | – | 10.0 % [5.0 %, 15.0 %]" in parent.data.tags["mlflow.note.content"]
     assert artifacts_of(folder) >= {"report.html", "results.json", "chart.png", "config.yaml"}
     children = [run for run in runs_in(default_uri(runs)) if run.info.run_id != parent.info.run_id]
-    names = {"pretrain seed 0", "source_only seed 0", "regda seed 0", "oracle seed 0"}
+    names = {"bn_control seed 0", "source_only seed 0", "regda seed 0", "oracle seed 0"}
     assert {run.info.run_name for run in children} == names
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in children} == {"FINISHED"}
@@ -379,7 +379,7 @@ def test_mirror_of_a_comparison_that_fails(runs: Path) -> None:
     mirror.notify()
     assert mirror.close()
     status = {run.info.run_name: run.info.status for run in runs_in(default_uri(runs))}
-    assert (status["compare"], status["pretrain seed 0"], status["regda seed 0"]) == ("KILLED", "KILLED", "FINISHED")
+    assert (status["compare"], status["bn_control seed 0"], status["regda seed 0"]) == ("KILLED", "KILLED", "FINISHED")
     assert run_of(folder).info.start_time == 1763690001123  # of its first run
     assert str(sync(folder)) == f"0 new points and 0 new files in {default_uri(runs)}"
 
