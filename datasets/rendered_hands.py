@@ -29,8 +29,8 @@ __all__ = ["STYLES", "VERSION", "Render", "RenderedHands", "Style", "render"]
 
 VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
-CHUNK = 12
-"""Images rendered at once: their arrays stay within a processor's cache."""
+CHUNK = 24
+"""Images rendered at once; their bits do not depend on it."""
 STORED = ("image", "camera", "points", "keypoints", "visible")
 Array = np.ndarray
 

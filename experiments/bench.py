@@ -136,7 +136,7 @@ def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
     ]
 
 
-def bench_render(count: int = 16, size: int = 128) -> list[tuple[str, str, str]]:
+def bench_render(count: int = 24, size: int = 128) -> list[tuple[str, str, str]]:
     """Rendered hands: capsules culled by their boxes against all capsules for all pixels."""
     indices = range(count)
     seconds = alternate(

@@ -68,7 +68,16 @@ def test_help_imports_nothing_heavy():
         (["compare", "demo", "selection=best"], "selection"),
         (["compare", "demo", "model.heatmap_size=[15,15]"], "does not divide"),
         (["compare", "demo", "model.backbone=resnet19"], "resnet18"),
-        (["compare", "demo", "model.weights=/nowhere/weights.pt", "model.backbone=resnet18", "model.input_size=[64,64]"], "no such file"),
+        (
+            [
+                "compare",
+                "demo",
+                "model.weights=/nowhere/weights.pt",
+                "model.backbone=resnet18",
+                "model.input_size=[64,64]",
+            ],
+            "no such file",
+        ),
         (["compare", "demo", "target.name=hand_snap"], "target.root"),
         (["compare", "demo", "target.name=hand_snap", "target.root=nowhere"], "nowhere"),
         (["compare", "demo", "target.name=hands.webcm"], "Did you mean hands.webcam"),
