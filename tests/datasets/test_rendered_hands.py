@@ -254,15 +254,15 @@ def test_items_are_what_render_gives(tmp_path: Path) -> None:
 
 def test_the_cache_is_written_once_and_survives_pickling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
-    first = RenderedHands("studio", 14, 0, 32, cache=tmp_path, progress=lambda done, count: calls.append((done, count)))
+    first = RenderedHands("studio", 30, 0, 32, cache=tmp_path, progress=lambda done, count: calls.append((done, count)))
     assert not calls  # nothing is rendered before it is asked for
-    item = first[13]
-    assert calls[-1] == (14, 14)
+    item = first[29]
+    assert calls[-1] == (30, 30)
     assert len(calls) > 1
     monkeypatch.setattr(rendered_hands, "render", lambda *_: pytest.fail("rendered again"))
     again = pickle.loads(pickle.dumps(first))
-    np.testing.assert_array_equal(again[13].image, item.image)
-    np.testing.assert_array_equal(RenderedHands("studio", 14, 0, 32, cache=tmp_path)[13].image, item.image)
+    np.testing.assert_array_equal(again[29].image, item.image)
+    np.testing.assert_array_equal(RenderedHands("studio", 30, 0, 32, cache=tmp_path)[29].image, item.image)
     assert len(pickle.dumps(first)) < 4000
 
 
