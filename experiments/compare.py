@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..adapt.files import write_json
 from . import report, results
 from .config import Config, plain, seeds
 from .progress import Callback, Reporter
-from .run import Task, locked, open_folder, prepare, rank, train
+from .run import Task, locked, open_folder, prepare, rank, train, world_size
 from .tracking import Mirror, default_uri
 
 
@@ -50,7 +49,7 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
 
     Raises ValueError under torchrun: a comparison is many runs, of which each may use several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
     task = prepare(config)
     _tell(task, reporter)

@@ -23,8 +23,8 @@ import yaml
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
-from ..adapt.evaluation import Predictions, agreement, predict, scores
-from ..adapt.files import MODELS, load_model, write_json, write_text
+from ..adapt.evaluation import agreement, predict, scores
+from ..adapt.files import MODELS, load_checkpoint, load_model, write_json, write_text
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization, Strategy
 from ..adapt.trainer import Callback, Loop, Trainer
@@ -72,7 +72,7 @@ def prepare(config: Config, training: bool = True) -> Task:
     build_model(config, 1, weights=training)  # sizes, names and the backbone's weights, before data is read
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
     opened = {}
@@ -117,7 +117,7 @@ def build_strategy(task: Task, name: str, seed: int, optimization: Optimization,
 def make_fabric(config: Config) -> Fabric:
     """Under torchrun one process of many, else one."""
     torch.backends.cudnn.deterministic = True
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = world_size()
     many: dict[str, Any] = {}
     if processes > 1:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
@@ -237,7 +237,7 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
 def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     """Score the selected weights, keep their predictions, and collect what each selection rule would have used."""
     config = task.config
-    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)["selection"]
+    state = load_checkpoint(folder / "checkpoint.pt", ("selection",))["selection"]
     model, _ = load_model(selected_weights(folder, config.selection, state))
     model.to(device)
     found: dict[str, Any] = {}
@@ -247,6 +247,9 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
         found[side] = scores(predictions, task.skeleton, config.threshold)
         if side == "target":
             predictions.save(folder / "predictions.npz")
+            if config.report.pictures == "all":
+                sheet = prediction_sheet(dataset, predictions.points.numpy())
+                write_picture(folder / "predictions.png", sheet)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     evaluated = {line["step"]: line["metrics"] for line in lines if "target/pck" in line["metrics"]}
     found["selected"] = {
@@ -254,9 +257,6 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     }
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     found["seconds_per_iteration"] = statistics.median(seconds)
-    if config.report.pictures == "all":
-        points = Predictions.load(folder / "predictions.npz").points.numpy()
-        write_picture(folder / "predictions.png", prediction_sheet(task.target_test, points))
     export(model.cpu(), task, folder)
     return found
 
@@ -296,7 +296,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world_size(),
     }
 
 
@@ -334,6 +334,11 @@ def _differing(before: Any, now: Any, prefix: str = "") -> dict[str, tuple[Any, 
         elif was != is_now and (prefix or key not in FREE):
             found[f"{prefix}{key}"] = (was, is_now)
     return found
+
+
+def world_size() -> int:
+    """How many processes torchrun started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
