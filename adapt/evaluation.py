@@ -11,30 +11,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..datasets.sample import Labeled, Unlabeled, transform
+from ..datasets.sample import Labeled, Unlabeled, to_space, transform
 from ..datasets.skeleton import Skeleton
 from ..models.pose_model import PoseModel
 from . import metrics
 from .files import write_whole
 from .mean_teacher import carry
+from .selection import Headline
+
+NEAR = 100.0
+"""mm: a joint nearer to its truth counts in ITOP's mAP (Haque et al., ECCV 2016)."""
 
 
 @dataclass
 class Predictions:
-    """Predictions and truth for N crops in dataset order, in file pixels."""
+    """Predictions and truth for N crops in dataset order, in file pixels; of depth also z in mm."""
 
     points: Tensor
-    """(N, K, 2)"""
+    """(N, K, 2 or 3)"""
     confidence: Tensor
     """(N, K)"""
     truth: Tensor
-    """(N, K, 2)"""
+    """(N, K, 2 or 3)"""
     annotated: Tensor
     """(N, K) bool: known and inside the crop."""
     visible: Tensor
     """(N, K) bool"""
     side: Tensor
     """(N,) the crop's side."""
+    camera: Tensor
+    """(N, 4) fx, fy, cx, cy in file pixels, zeros where unknown; 3D points need it."""
     sequence: tuple[str, ...]
     id: tuple[str, ...]
 
@@ -49,11 +55,33 @@ class Predictions:
         for name, value in values.items():
             named = name in ("sequence", "id")
             values[name] = tuple(str(v) for v in value) if named else torch.from_numpy(value)
+        values.setdefault("camera", torch.zeros(len(values["side"]), 4))  # files of version 0.1.0 hold none
         return cls(**values)
 
+    @property
+    def dims(self) -> int:
+        return self.points.shape[-1]
+
+    def headline(self, threshold: float) -> Headline:
+        """What these are judged by, PCK at `threshold` where that is in pixels."""
+        return Headline.of(self.dims, threshold)
+
     def errors(self) -> Tensor:
-        """Distances as fractions of the crop's side: (N, K)."""
-        return metrics.relative_errors(self.points, self.truth, self.side)
+        """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame. Raises
+        ValueError for 3D points without a camera."""
+        if self.dims == 2:
+            return metrics.relative_errors(self.points, self.truth, self.side)
+        blind = (self.camera[:, :2] == 0).any(1)
+        if blind.any():
+            raise ValueError(
+                f"{int(blind.sum())} of {len(blind)} samples have no camera, {self.id[int(blind.int().argmax())]!r} "
+                "first: errors in mm need fx and fy in file pixels; let the dataset give them"
+            )
+        return metrics.distances(to_space(self.points, self.camera), to_space(self.truth, self.camera))
+
+    def pixels(self) -> Tensor:
+        """Distances in the picture, file px: (N, K)."""
+        return metrics.distances(self.points[..., :2], self.truth[..., :2])
 
 
 @torch.no_grad()
@@ -65,8 +93,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
     for batch in batches:
         moved = batch.to(device)
         points, confidence = model.decode(model(moved), moved)
-        size = points.new_tensor(moved.image.shape[:1:-1])
-        inside = ((moved.keypoints >= 0) & (moved.keypoints < size)).all(-1)
+        inside = _inside(moved.keypoints, moved)
         found = {
             "points": transform(moved.to_file, points),
             "confidence": confidence,
@@ -74,6 +101,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
             "annotated": moved.annotated & inside,
             "visible": moved.visible & inside,
             "side": moved.side,
+            "camera": moved.camera,
         }
         for name, value in found.items():
             parts[name].append(value.cpu())
@@ -85,14 +113,22 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
 
 
 def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:
-    """PCK at `threshold` of the crop's side, its area under the curve to 0.2, EPE in file px; joints and groups."""
+    """The headline over all annotated, the seen, groups and joints; EPE in file px; the area under the curve.
+
+    Of 2D points PCK at `threshold` of the crop's side, `auc` below its curve to 0.2. Of 3D points `mm`, the mean error;
+    `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share of joints within 100 mm.
+    """
+    headline = predictions.headline(threshold)
     errors, mask = predictions.errors(), predictions.annotated
-    joints = metrics.pck_per_joint(errors, mask, threshold)
+    values = torch.from_numpy(headline.values(predictions))
+    joints = metrics.mean_per_joint(values, mask)
+    near = {"map": float(metrics.mean(errors < NEAR, mask))} if headline.key == "mm" else {}
     return {
-        "pck": float(metrics.pck(errors, mask, threshold)),
-        "pck_visible": float(metrics.pck(errors, mask & predictions.visible, threshold)),
-        "epe": float(metrics.epe(predictions.points, predictions.truth, mask)),
-        "auc": float(metrics.auc(errors, mask)),
+        headline.key: float(metrics.mean(values, mask)),
+        f"{headline.key}_visible": float(metrics.mean(values, mask & predictions.visible)),
+        "epe": float(metrics.mean(predictions.pixels(), mask)),
+        "auc": float(metrics.auc(*headline.judged(errors, mask), headline.highest)),
+        **near,
         "groups": metrics.group_means(joints, skeleton.groups),
         "joints": dict(zip(skeleton.keypoints, joints.tolist(), strict=True)),
     }
@@ -103,7 +139,7 @@ def agreement(
     model: PoseModel, batches: Iterable[Unlabeled], flip: list[int], device: torch.device, threshold: float = 0.05
 ) -> float:
     """The label-free score: the share of keypoints that are predicted at the same place, to `threshold` of the crop's
-    side, in two known warps of an image.
+    side (along z of the cube's edge), in two known warps of an image.
 
     A network that collapsed to constant answers does not turn with the image, so it scores low here, while it
     scores high on entropy or confidence.
@@ -116,10 +152,18 @@ def agreement(
         (second,) = first.views
         here = model.decode(model(second), second)[0]
         there = carry(model.decode(model(first), first)[0], first, second, flip)
-        size = here.new_tensor(second.image.shape[:1:-1])
-        inside = ((there >= 0) & (there < size)).all(-1)
-        close = torch.linalg.vector_norm(here - there, dim=-1) <= threshold * size.max()
+        inside = _inside(there, second)
+        close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * max(second.image.shape[2:])
+        if second.reach is not None:
+            close &= (here - there)[..., 2].abs() <= threshold * 2 * second.reach[:, None]
         same += float((close & inside).sum())
         total += float(inside.sum())
     model.train(mode)
     return same / total if total else float("nan")
+
+
+def _inside(points: Tensor, batch: Unlabeled) -> Tensor:
+    """Whether points (B, K, D) of the model's input lie in the picture, and of depth in the cube: (B, K)."""
+    size = points.new_tensor(batch.image.shape[:1:-1])
+    inside = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)
+    return inside if batch.reach is None else inside & (points[..., 2].abs() <= batch.reach[:, None])

@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 import torch
 
 from ..datasets.skeleton import Skeleton
+from ..models.a2j import A2J
+from ..models.awr import AWR
 from ..models.pose_model import PoseModel
 from ..models.pose_resnet import PoseResNet
 
-MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet}
+MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

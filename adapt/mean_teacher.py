@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..datasets.sample import Labeled, Unlabeled, invert, transform
-from ..models.output import spatial_kl
+from ..models.output import divergence
 from ..models.pose_model import PoseModel
 from .processes import gather
 from .strategy import Strategy, Update
@@ -47,14 +47,14 @@ class MeanTeacher(Strategy):
             losses = self.supervised(source)
         with torch.no_grad(), self.statistics("target", self.teacher):
             votes = self.predictor(target)
-        points = carry(votes.peak(), target, view, self.skeleton.flip)
+        points = carry(self.predictor.decode(votes, target)[0], target, view, self.skeleton.flip)
         confidence = votes.confidence()
         keep = confidence > gather(confidence).float().quantile(self.options.masked)
         with self.statistics("target"):
             student = self.model(view)
         keep = keep & student.grid.contains(points)
-        goal = student.grid.target(points, self.options.sigma)
-        consistency = self.options.weight * spatial_kl(student.log_density(), goal, keep)
+        goal = student.grid.targets(points, self.options.sigma)
+        consistency = self.options.weight * divergence(student, goal, keep)
         yield losses | {"consistency": consistency}, ("model",)
 
     def after_step(self) -> None:

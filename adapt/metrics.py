@@ -21,14 +21,24 @@ def relative_errors(predicted: Tensor, truth: Tensor, length: Tensor) -> Tensor:
     return distances(predicted, truth) / (length if length.dim() == 2 else length[:, None])
 
 
+def mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values (N, K) over the masked keypoints."""
+    return values.double().masked_fill(~mask, 0).sum() / mask.sum()
+
+
+def mean_per_joint(values: Tensor, mask: Tensor) -> Tensor:
+    """The same for each keypoint: (K,), NaN where the mask leaves none."""
+    return values.double().masked_fill(~mask, 0).sum(0) / mask.sum(0)
+
+
 def epe(predicted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """Mean end-point error over the masked keypoints, in the points' unit (pixels)."""
-    return _mean(distances(predicted, truth), mask)
+    return mean(distances(predicted, truth), mask)
 
 
 def pck(errors: Tensor, mask: Tensor, threshold: float) -> Tensor:
     """Share of masked keypoints whose relative error (N, K) is at most `threshold`."""
-    return _mean((errors <= threshold).double(), mask)
+    return mean((errors <= threshold).double(), mask)
 
 
 def pck_per_joint(errors: Tensor, mask: Tensor, threshold: float) -> Tensor:
@@ -45,16 +55,12 @@ def pck_curve(errors: Tensor, mask: Tensor, thresholds: Tensor) -> Tensor:
 
 def auc(errors: Tensor, mask: Tensor, highest: float = 0.2) -> Tensor:
     """Area under the PCK curve from 0 to `highest`, as a share of the whole: exact, no sampling of thresholds."""
-    return _mean((1 - errors.double() / highest).clamp_min(0), mask)
+    return mean((1 - errors.double() / highest).clamp_min(0), mask)
 
 
 def group_means(per_joint: Tensor, groups: dict[str, tuple[int, ...]]) -> dict[str, float]:
     """Means over the joints of each group that are not NaN; NaN where none is left."""
     return {name: float(per_joint[list(members)].nanmean()) for name, members in groups.items()}
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return values.double().masked_fill(~mask, 0).sum() / mask.sum()
 
 
 def tllib_pck(maps: Tensor, truth_maps: Tensor, threshold: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:

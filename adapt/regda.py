@@ -8,6 +8,19 @@ not of one loss with its gradient reversed.
 Against the reference: one forward of the target features serves steps B and C (their gradients are identical,
 because features do not change in between), no target visibility enters the losses, and the warm-up counter is part
 of the state.
+
+For any head. Let a head's candidates n vote with weights w_n = softmax(logits) for positions r_n. What the paper
+compares is where a keypoint may be, so the heads are compared as densities on the grid's cells c,
+    q(c) = sum_n w_n b(c - r_n),    b a bilinear tent of one cell, lightly blurred.
+Where the candidates are the cells themselves, r_n = n and q = softmax(logits): the published method. Elsewhere the
+gradient of KL(p || q) = const - sum_c p(c) log q(c) is
+    d/dw_n = -sum_c p(c) b(c - r_n) / q(c),    d/dr_n = w_n sum_c p(c) grad b(c - r_n) / q(c),
+so responses are drawn to candidates that point to the goal and offsets are drawn to point there. (Comparing w itself
+with a wanted distribution over candidates would leave the offsets as they are, would ask for nothing where all
+candidates point to one place, and is void where there is one candidate.) A depth that is voted beside x and y is
+compared by its marginal on an axis of its own, as if independent: KL adds over the marginals, and a volume of
+H * W * Z cells is never built. Ground truth stands at the model's own decoded keypoint, ground false at those of the
+other joints.
 """
 
 from __future__ import annotations
@@ -21,7 +34,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..datasets.sample import Labeled, Unlabeled
-from ..models.output import spatial_kl
+from ..models.output import Votes, divergence
 from .pseudo_labels import ground_false, ground_truth
 from .strategy import Strategy, Update
 
@@ -63,9 +76,8 @@ class RegDA(Strategy):
             features = model.features(source)
             votes = model.votes(features, source)
             adversary = model.votes(self.gradient(features), source, self.adversary)
-        truth = ground_truth(votes, options.sigma, options.pseudo_labels)
-        density = adversary.log_density()[source.image_index]
-        agreement = spatial_kl(density, truth[source.image_index], model.weight(source), 1e-7)
+        truth = self.truth(votes, source)
+        agreement = divergence(adversary, truth, model.weight(source), 1e-7, source.image_index)
         losses = model.loss(votes, source)
         yield losses | {"margin": options.margin * options.trade_off * agreement}, ("features", "head", "adversary")
 
@@ -73,16 +85,21 @@ class RegDA(Strategy):
         with self.statistics("target"):
             features = model.features(target)
             with torch.no_grad():
-                truth = ground_truth(model.votes(features, target), options.sigma, options.pseudo_labels)
+                truth = self.truth(model.votes(features, target), target)
         yield {"false": self.disparity(features.detach(), target, ground_false(truth))}, ("adversary",)
 
         # C: the features learn to keep it from doing so
         yield {"truth": self.disparity(self.gradient(features), target, truth)}, ("features",)
 
-    def disparity(self, features: Tensor, target: Unlabeled, goal: Tensor) -> Tensor:
-        """trade_off * KL from the adversary's density on `target` to `goal` (B, K, *shape)."""
+    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
+        """Ground truth at the keypoints that the model reads from `votes`."""
+        points = self.model.decode(votes, sample)[0].detach()
+        return ground_truth(votes, points, self.options.sigma, self.options.pseudo_labels)
+
+    def disparity(self, features: Tensor, target: Unlabeled, goal: tuple[Tensor, ...]) -> Tensor:
+        """trade_off * KL from the adversary's density on `target` to `goal`."""
         votes = self.model.votes(features, target, self.adversary)
-        return self.options.trade_off * spatial_kl(votes.log_density(), goal, epsilon=1e-7)
+        return self.options.trade_off * divergence(votes, goal, epsilon=1e-7)
 
     def after_step(self) -> None:
         self.gradient.advance()

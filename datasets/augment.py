@@ -24,9 +24,10 @@ import albumentations as A
 class Augmentation:
     rotation: float = 180.0  # degrees, each way
     area: list[float] = field(default_factory=lambda: [0.6, 1.0])  # of the crop; above 1 zooms out
-    color: float = 0.25  # brightness, contrast, saturation, each way
-    blur: float = 0.8  # highest sigma, pixels of the input
-    noise: float = 0.0  # highest standard deviation of added noise, share of the range
+    color: float = 0.25  # of pictures: brightness, contrast, saturation, each way
+    blur: float = 0.8  # of pictures: highest sigma, pixels of the input
+    noise: float = 0.0  # highest standard deviation of added noise, share of the range (of depth: of half the cube)
+    erase: float = 0.0  # of depth: probability of a rectangle of noise
     mirror: float = 0.0  # probability
 
 
@@ -35,9 +36,9 @@ def crop_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     left, top, right, bottom = box
     scale = min(size[0] / (right - left), size[1] / (bottom - top))
     return (
-        _shift(size[0] / 2, size[1] / 2)
+        shift(size[0] / 2, size[1] / 2)
         @ np.diag([scale, scale, 1.0])
-        @ _shift(-(left + right) / 2, -(top + bottom) / 2)
+        @ shift(-(left + right) / 2, -(top + bottom) / 2)
     )
 
 
@@ -50,7 +51,7 @@ def random_matrix(size: tuple[int, int], options: Augmentation, rng: np.random.G
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     zoom = np.diag([mirror / share, 1 / share, 1.0])
     center = np.array(size) / 2
-    return _shift(*center) @ zoom @ _shift(*-offset) @ turn @ _shift(*-center)
+    return shift(*center) @ zoom @ shift(*-offset) @ turn @ shift(*-center)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -64,7 +65,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
         small = (max(width // factor, 1), max(height // factor, 1))
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
         matrix = matrix @ np.diag([width / small[0], height / small[1], 1.0])
-    pixels = _shift(-0.5, -0.5) @ matrix @ _shift(0.5, 0.5)
+    pixels = shift(-0.5, -0.5) @ matrix @ shift(0.5, 0.5)
     return cv2.warpAffine(image, pixels[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
@@ -87,5 +88,6 @@ def _pipeline(color: float, blur: float, noise: float) -> A.Compose:
     return A.Compose(steps)
 
 
-def _shift(x: float, y: float) -> np.ndarray:
+def shift(x: float, y: float) -> np.ndarray:
+    """The 3x3 that moves points by (x, y)."""
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])

@@ -6,9 +6,19 @@ import difflib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .body_anatomy import UPPER_BODY
+from .depth_sensors import SENSORS
+from .depth_sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from .hand_snap import SnapHands
+from .hands2017 import Hands2017
+from .icvl import IcvlHands
+from .itop import ItopBodies
+from .msra import MsraHands
+from .nyu import NyuHands
+from .rendered_depth import SUBJECTS, RenderedDepth
 from .rendered_hands import STYLES, RenderedHands
 from .sample import PoseDataset
+from .skeleton import HAND
 
 TEST_SCENES = 1_000_000
 """Index of the first test scene of a rendered set: train and test share no scene."""
@@ -24,14 +34,32 @@ class Options(Protocol):
     size: int
     scenes: int
     block: int
+    centers: str | None
+    cube: float | None
+    subject: int
+    skeleton: str
+
+
+def _counted(options: Options, part: str) -> tuple[int, int]:
+    """How many scenes a part of a rendered set has, and the index of the first."""
+    count, first = (options.train, 0) if part == "train" else (options.test, TEST_SCENES)
+    if count < 1:
+        raise ValueError(f"{options.name}: {part}={count} must be at least 1")
+    return count, first
 
 
 def _rendered(options: Options, part: str) -> PoseDataset:
     style = options.name.split(".")[1]
-    count, first = (options.train, 0) if part == "train" else (options.test, TEST_SCENES)
-    if count < 1:
-        raise ValueError(f"{options.name}: {part}={count} must be at least 1")
+    count, first = _counted(options, part)
     return RenderedHands(style, count, options.scenes, options.size, first, backgrounds=options.root)
+
+
+def _rendered_depth(options: Options, part: str) -> PoseDataset:
+    what, sensor = options.name.removeprefix("depth_").split(".")
+    count, first = _counted(options, part)
+    return RenderedDepth(
+        what, sensor, count, options.scenes, options.size, first, options.centers, options.cube
+    )
 
 
 def _snap(options: Options, part: str) -> PoseDataset:
@@ -43,9 +71,34 @@ def _snap(options: Options, part: str) -> PoseDataset:
     return SnapHands(options.root, part, options.block)
 
 
+def _public(options: Options, part: str) -> PoseDataset:
+    """A public depth dataset in its raw layout."""
+    name, _, view = options.name.partition("_")
+    if options.root is None:
+        raise ValueError(f"{options.name} needs the folder of {PUBLIC[name].source.about}, for example target.root=PATH")
+    more = {"msra": {"subject": f"P{options.subject}"}, "itop": {"view": view}}.get(name, {})
+    return PUBLIC[name](options.root, part, options.centers, options.cube, **more)
+
+
+def _depth_folder(options: Options, part: str) -> PoseDataset:
+    if options.root is None:
+        raise ValueError("depth_folder needs the folder of your frames and its camera.yaml, for example target.root=PATH")
+    from .depth_folder import DepthFolder
+
+    skeletons = {skeleton.name: skeleton for skeleton in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
+    if options.skeleton not in skeletons:
+        raise ValueError(f"skeleton={options.skeleton!r} is not known; choose one of {', '.join(skeletons)}")
+    return DepthFolder(options.root, skeletons[options.skeleton], part, centers=options.centers or "threshold")
+
+
+PUBLIC: dict[str, Any] = {"nyu": NyuHands, "icvl": IcvlHands, "msra": MsraHands, "hands2017": Hands2017, "itop": ItopBodies}
+
 DATASETS: dict[str, Callable[[Any, str], PoseDataset]] = {
     **{f"hands.{style}": _rendered for style in STYLES},
+    **{f"depth_{what}.{sensor}": _rendered_depth for what in SUBJECTS for sensor in SENSORS},
     "hand_snap": _snap,
+    **dict.fromkeys(("nyu", "icvl", "msra", "hands2017", "itop_front", "itop_top"), _public),
+    "depth_folder": _depth_folder,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -103,7 +103,7 @@ TONES = np.array(
 """Reflectance of skin from light to dark, RGB."""
 
 
-def _generator(style: str, seed: int, stream: int, number: int) -> np.random.Generator:
+def generator(style: str, seed: int, stream: int, number: int) -> np.random.Generator:
     """A generator of its own for each (style, seed, stream, number): nothing depends on what was drawn before."""
     key = np.array([seed & (2**64 - 1), zlib.crc32(style.encode()) << 8 | stream], dtype=np.uint64)
     counter = np.array([0, 0, number & (2**64 - 1), 0], dtype=np.uint64)
@@ -113,23 +113,20 @@ def _generator(style: str, seed: int, stream: int, number: int) -> np.random.Gen
 def draw_scene(style: str, seed: int, index: int, size: int, pictures: tuple[str, ...]) -> dict[str, Any]:
     """All that one picture is made from, as small arrays."""
     look = STYLES[style]
-    own = _generator(style, seed, 1, index // BLOCK)
+    own = generator(style, seed, 1, index // BLOCK)
     subject = sample_subject(own)
     skin = _skin(own, look)
-    rng = _generator(style, seed, 2, index)
+    rng = generator(style, seed, 2, index)
     angles, gesture = sample_pose(rng, subject)
     right = bool(rng.random() < 0.5)
     sleeve = rng.uniform(12, 95) if rng.random() < look.sleeves else np.inf
     pose = forward(subject, angles)
     body = flesh(subject, pose, sleeve)
     mirror = np.array([1.0 if right else -1.0, 1.0, 1.0])
-    turn = _view(rng, look) * mirror
+    turn = view(rng, look) * mirror
     joints, camera, shift = _frame(rng, look, pose.joints, turn, size)
-    a, b = _turned(body.a, turn) + shift, _turned(body.b, turn) + shift
-    arm = np.flatnonzero(b[:, 2] < 110)
-    if len(arm):  # the arm must end before it reaches the camera
-        share = (a[arm, 2] - 110) / (a[arm, 2] - b[arm, 2])
-        b[arm] = a[arm] + share.clip(0.05, 1)[:, None] * (b[arm] - a[arm])
+    a, b = turned(body.a, turn) + shift, turned(body.b, turn) + shift
+    b = short_of_camera(a, b)
     palm = turn[:, 2] * -1.0
     return {
         "gesture": gesture,
@@ -140,7 +137,7 @@ def draw_scene(style: str, seed: int, index: int, size: int, pictures: tuple[str
         "b": b,
         "radius": body.radii[:, 1],
         "radii": body.radii,
-        "back": _turned(body.back, turn),
+        "back": turned(body.back, turn),
         "palm": palm,
         "turn": turn,
         "wrist": joints[0],
@@ -151,15 +148,35 @@ def draw_scene(style: str, seed: int, index: int, size: int, pictures: tuple[str
     }
 
 
-def _turned(vectors: Array, turn: Array) -> Array:
+def short_of_camera(a: Array, b: Array) -> Array:
+    """The far ends `b` (N, 3) mm of cones from `a`, drawn back where an arm would reach the camera."""
+    b, near = b.copy(), np.flatnonzero(b[:, 2] < 110)
+    if len(near):
+        share = (a[near, 2] - 110) / (a[near, 2] - b[near, 2])
+        b[near] = a[near] + share.clip(0.05, 1)[:, None] * (b[near] - a[near])
+    return b
+
+
+def turned(vectors: Array, turn: Array) -> Array:
     """(N, 3) vectors turned by (3, 3), term by term."""
     x, y, z = vectors[:, :1], vectors[:, 1:2], vectors[:, 2:]
     return x * turn[:, 0] + y * turn[:, 1] + z * turn[:, 2]
 
 
-def _view(rng: np.random.Generator, look: Style) -> Array:
+class Look(Protocol):
+    """From where something is seen; see `Style`."""
+
+    @property
+    def turn(self) -> tuple[float, float, float]: ...
+    @property
+    def pitch(self) -> float: ...
+    @property
+    def any_yaw(self) -> float: ...
+
+
+def view(rng: np.random.Generator, look: Look, both_sides: bool = True) -> Array:
     """(3, 3) from the hand's frame to the camera's: upright, back or palm to the camera, then turned."""
-    yaw = 180.0 * (rng.random() < 0.5) + look.turn[0] * rng.standard_normal()
+    yaw = 180.0 * (both_sides and rng.random() < 0.5) + look.turn[0] * rng.standard_normal()
     if rng.random() < look.any_yaw:
         yaw = 360 * rng.random()
     pitch = look.pitch + look.turn[1] * rng.standard_normal()
@@ -176,12 +193,12 @@ def _frame(rng: np.random.Generator, look: Style, joints: Array, turn: Array, si
 
     As in a crop from a larger picture, the principal point need not be in the crop.
     """
-    turned = _turned(joints, turn)
+    stands = turned(joints, turn)
     distance = rng.uniform(*look.distance)
     off = look.off_axis * rng.uniform(-1, 1, 2)
-    middle = (turned.min(0) + turned.max(0)) / 2
+    middle = (stands.min(0) + stands.max(0)) / 2
     shift = np.array([off[0], off[1], 1.0]) * distance - middle
-    points = turned + shift
+    points = stands + shift
     seen = points[:, :2] / points[:, 2:]
     low, high = seen.min(0), seen.max(0)
     fill = rng.uniform(*look.fill)

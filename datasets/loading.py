@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Augmentation, crop_matrix, random_matrix, recolor, warp
+from .depth_center import UnusableDepth, check_center, check_depth
+from .depth_crop import cut, disturb
 from .images import UnreadableImage
 from .sample import Item, Labeled, PoseDataset, Unlabeled
 from .skeleton import Skeleton
@@ -73,6 +75,7 @@ class Crop:
     annotated: np.ndarray
     to_file: np.ndarray
     side: float
+    reach: float | None = None
 
 
 def crop(
@@ -81,20 +84,27 @@ def crop(
     options: Augmentation | None,
     rng: np.random.Generator | None,
     flip: Sequence[int],
+    how: str = "exact",
 ) -> Crop:
-    """Cut `item` to `size` (width, height), augmented when options are given. No joint is dropped; one that a
-    mirrored view names otherwise changes place by `flip`."""
-    matrix = crop_matrix(item.box, size)
-    if options is not None and rng is not None:
-        matrix = random_matrix(size, options, rng) @ matrix
-    image = warp(item.image, matrix, size)
-    if options is not None and rng is not None:
-        image = recolor(image, options, rng)
-    order = list(flip) if np.linalg.det(matrix) < 0 else list(range(len(flip)))
-    keypoints = item.keypoints[order] @ matrix[:2, :2].T + matrix[:2, 2]
+    """Cut `item` to `size` (width, height), augmented when options are given; a depth frame in the way `how` (see
+    depth_crop.py). No joint is dropped; one that a mirrored view names otherwise changes place by `flip`."""
+    extra = random_matrix(size, options, rng) if options is not None and rng is not None else np.eye(3)
+    reach = None
+    if item.cube is not None:
+        reach = float(item.cube[2] / 2)
+        image, back = cut(item, size, how, extra)
+        if options is not None and rng is not None:
+            image = disturb(image, reach, options, rng)
+    else:
+        matrix = extra @ crop_matrix(item.box, size)
+        image, back = warp(item.image, matrix, size), np.linalg.inv(matrix)[:2]
+        if options is not None and rng is not None:
+            image = recolor(image, options, rng)
+    order = list(flip) if np.linalg.det(back[:, :-1]) < 0 else list(range(len(flip)))
+    there = np.linalg.inv(np.vstack([back, np.eye(len(back) + 1)[-1]]))
+    keypoints = item.keypoints[order] @ there[:-1, :-1].T + there[:-1, -1]
     side = max(item.box[2] - item.box[0], item.box[3] - item.box[1])
-    back = np.linalg.inv(matrix)[:2]
-    return Crop(item, image, keypoints, item.visible[order], item.annotated[order], back, float(side))
+    return Crop(item, image, keypoints, item.visible[order], item.annotated[order], back, float(side), reach)
 
 
 def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
@@ -103,14 +113,20 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
     def stack(values: Iterable[Any], kind: Any = np.float32) -> Tensor:
         return torch.from_numpy(np.stack([np.asarray(v, kind) for v in values]))
 
+    depth = crops[0].reach is not None
+    if depth:
+        images = stack(c.image for c in crops).unsqueeze(1)
+    else:
+        images = stack((c.image for c in crops), np.uint8).permute(0, 3, 1, 2).contiguous()
     shared: dict[str, Any] = {
-        "image": stack((c.image for c in crops), np.uint8).permute(0, 3, 1, 2).contiguous(),
+        "image": images,
         "id": tuple(c.item.id for c in crops),
         "sequence": tuple(c.item.sequence for c in crops),
         "frame": stack((c.item.frame for c in crops), np.int64),
         "camera": stack(c.item.camera for c in crops),
         "to_file": stack(c.to_file for c in crops),
         "side": stack(c.side for c in crops),
+        "reach": stack(c.reach for c in crops) if depth else None,
     }
     if not labels:
         return Unlabeled(**shared)
@@ -143,6 +159,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         views: int = 1,
         rank: int = 0,
         processes: int = 1,
+        how: str = "exact",
     ) -> None:
         if batch % processes:
             raise ValueError(f"batch={batch} does not divide among {processes} processes; choose a multiple")
@@ -153,7 +170,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         self.dataset = dataset if labels else WithoutLabels(dataset)
         self.key = np.array([seed, zlib.crc32(domain.encode())], np.uint64)
         self.batch, self.size, self.augmentation = batch, size, augmentation
-        self.labels, self.views = labels, views
+        self.labels, self.views, self.how = labels, views, how
         share = batch // processes
         self.slots = range(rank * share, (rank + 1) * share)
         self.unreadable: set[int] = set()
@@ -173,7 +190,7 @@ class TrainingBatches(Dataset[Unlabeled]):
     def read(self, index: int) -> Item:
         while True:
             try:
-                return self.dataset[index]
+                return check_item(self.dataset[index])
             except UnreadableImage as error:
                 if index not in self.unreadable:
                     self.unreadable.add(index)
@@ -191,19 +208,30 @@ class TrainingBatches(Dataset[Unlabeled]):
         batches = []
         for view in range(self.views):
             rngs = [self.generator(step, slot, view) for slot in self.slots]
-            crops = [crop(i, self.size, self.augmentation, r, flip) for i, r in zip(items, rngs, strict=True)]
+            crops = [crop(i, self.size, self.augmentation, r, flip, self.how) for i, r in zip(items, rngs, strict=True)]
             batches.append(collate(crops, self.labels))
         return replace(batches[0], views=tuple(batches[1:]))
 
 
 class EvaluationBatches(Dataset[Labeled]):
-    """The dataset in its order, plain crops: item i is the i-th batch."""
+    """The dataset in its order, plain crops: item i is the i-th batch.
 
-    def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int]) -> None:
-        self.dataset, self.batch, self.size = dataset, batch, size
+    A depth frame in which nothing can be found is warned about and stays in its place, empty and with no joint
+    annotated: predictions keep the dataset's order, and metrics leave it out.
+    """
+
+    def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int], how: str = "exact") -> None:
+        self.dataset, self.batch, self.size, self.how = dataset, batch, size, how
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch)
+
+    def read(self, index: int) -> Item:
+        try:
+            return check_item(self.dataset[index])
+        except UnusableDepth as error:
+            warnings.warn(f"left out of the metrics: {error}", stacklevel=2)
+            return empty_item(f"{self.dataset.name}/{index}", len(self.dataset.skeleton))
 
     def __getitem__(self, number: int) -> Labeled:
         if not 0 <= number < len(self):
@@ -211,7 +239,36 @@ class EvaluationBatches(Dataset[Labeled]):
         cv2.setNumThreads(1)
         chosen = range(number * self.batch, min((number + 1) * self.batch, len(self.dataset)))
         flip = self.dataset.skeleton.flip
-        return cast(Labeled, collate([crop(self.dataset[i], self.size, None, None, flip) for i in chosen], labels=True))
+        crops = [crop(self.read(i), self.size, None, None, flip, self.how) for i in chosen]
+        return cast(Labeled, collate(crops, labels=True))
+
+
+def check_item(item: Item) -> Item:
+    """`item`, where it can be cut. Raises UnusableDepth for a depth frame, centre or cube that cannot."""
+    if item.image.ndim == 2 and (item.center is None or item.cube is None):
+        raise ValueError(f"{item.id} is a depth frame without a centre and a cube; its dataset must give both")
+    if item.center is not None and item.cube is not None:
+        check_depth(item.image, item.id)
+        check_center(item.center, item.cube, item.camera, item.image.shape, item.image, item.id)
+    return item
+
+
+def empty_item(name: str, keypoints: int) -> Item:
+    """A depth frame of which nothing is known."""
+    none, ahead = np.zeros(keypoints, bool), np.array([8.0, 8.0, 1000.0])
+    return Item(
+        image=np.zeros((16, 16), np.float32),
+        box=np.array([0.0, 0.0, 16.0, 16.0]),
+        id=name,
+        sequence="unusable",
+        frame=0,
+        camera=np.array([80.0, 80.0, 8.0, 8.0]),
+        keypoints=np.tile(ahead, (keypoints, 1)),
+        visible=none,
+        annotated=none,
+        center=ahead,
+        cube=np.full(3, 200.0),
+    )
 
 
 def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +82,53 @@ def _sweep(folder: Path) -> None:
 def open_arrays(folder: Path) -> Arrays:
     """The arrays of a folder as read-only memory maps, by name."""
     return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}
+
+
+class CachedSet:
+    """`count` rows of arrays that are rendered when the first is asked for; a base of rendered datasets.
+
+    `chunks` gives them, and must be a function of `identity` alone. `progress` is called with the rows done and their
+    count.
+    """
+
+    def __init__(
+        self,
+        identity: dict[str, Any],
+        count: int,
+        cache: str | Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.name, self.identity, self.count = str(identity["name"]), identity, count
+        self._folder = cache_folder(cache_root(cache), identity)
+        self._arrays: Arrays | None = None
+        self._progress = progress
+
+    def chunks(self) -> Iterator[Arrays]:
+        raise NotImplementedError
+
+    def arrays(self) -> Arrays:
+        """All rows as memory maps, rendered first where they are not cached."""
+
+        def told() -> Iterator[Arrays]:
+            done = 0
+            for arrays in self.chunks():
+                yield arrays
+                done += len(next(iter(arrays.values())))
+                if self._progress:
+                    self._progress(done, self.count)
+
+        if self._arrays is None:
+            fill(self._folder, self.identity, self.count, told)
+            self._arrays = open_arrays(self._folder)
+        return self._arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Memory maps stay behind: a worker process opens its own."""
+        return {**self.__dict__, "_arrays": None, "_progress": None}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def check(self, index: int) -> None:
+        if not 0 <= index < self.count:
+            raise IndexError(f"{self.name} has items 0 to {self.count - 1}, not {index}")

@@ -20,7 +20,7 @@ from .hand_flesh import CLOTH, OWNS, SEGMENT, SPLIT
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
 from .pictures import digest, list_pictures
 from .raycast import Cones, cast_rays, raycast
-from .render_cache import cache_folder, cache_root, fill, open_arrays
+from .render_cache import CachedSet
 from .sample import Item
 from .shading import background, develop, shade
 from .skeleton import HAND
@@ -124,7 +124,7 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
     }
 
 
-class RenderedHands:
+class RenderedHands(CachedSet):
     """A `PoseDataset` of `count` rendered hands, from index `first` on.
 
     The set is rendered once, on the CPU, when its first item is asked for, into memory maps under `cache` (see
@@ -151,12 +151,11 @@ class RenderedHands:
         look = _style(style)
         if count < 1 or first < 0 or size < 16:
             raise ValueError(f"rendered hands need count >= 1, first >= 0, size >= 16; got {count}, {first}, {size}")
-        self.style, self.count, self.seed, self.size, self.first = style, count, seed, size, first
-        self.name = f"hands.{style}"
+        self.style, self.seed, self.size, self.first = style, seed, size, first
         self.backgrounds = Path(backgrounds) if look.photos and backgrounds is not None else None
         pictures = list_pictures(self.backgrounds) if look.photos else ()
-        self.identity: dict[str, Any] = {
-            "name": self.name,
+        identity = {
+            "name": f"hands.{style}",
             "style": style,
             "seed": seed,
             "first": first,
@@ -165,45 +164,20 @@ class RenderedHands:
             "version": VERSION,
             "backgrounds": digest(pictures) if look.photos else None,
         }
-        self._folder = cache_folder(cache_root(cache), self.identity)
-        self._arrays: dict[str, Array] | None = None
-        self._progress = progress
+        super().__init__(identity, count, cache, progress)
 
-    def _fill(self) -> None:
-        def chunks() -> Iterator[dict[str, Array]]:
-            for start in range(0, self.count, CHUNK):
-                stop = min(start + CHUNK, self.count)
-                numbers = range(self.first + start, self.first + stop)
-                made = render(self.style, self.seed, numbers, self.size, "cpu", self.backgrounds)
-                arrays = {name: getattr(made, name).numpy() for name in STORED}
-                # Tenths of a millimetre in 16 bits reach 6.5 m evenly; float16 would err by 0.25 mm at arm's length.
-                arrays["depth"] = (made.depth.numpy() * 10).round().astype(np.uint16)
-                yield arrays
-                if self._progress:
-                    self._progress(stop, self.count)
-
-        fill(self._folder, self.identity, self.count, chunks)
-
-    def _open(self) -> dict[str, Array]:
-        if self._arrays is None:
-            self._fill()
-            self._arrays = open_arrays(self._folder)
-        return self._arrays
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Memory maps stay behind: a worker process opens its own."""
-        return {**self.__dict__, "_arrays": None, "_progress": None}
-
-    def __len__(self) -> int:
-        return self.count
-
-    def _check(self, index: int) -> None:
-        if not 0 <= index < self.count:
-            raise IndexError(f"{self.name} has items 0 to {self.count - 1}, not {index}")
+    def chunks(self) -> Iterator[dict[str, Array]]:
+        for start in range(self.first, self.first + self.count, CHUNK):
+            numbers = range(start, min(start + CHUNK, self.first + self.count))
+            made = render(self.style, self.seed, numbers, self.size, "cpu", self.backgrounds)
+            arrays = {name: getattr(made, name).numpy() for name in STORED}
+            # Tenths of a millimetre in 16 bits reach 6.5 m evenly; float16 would err by 0.25 mm at arm's length.
+            arrays["depth"] = (made.depth.numpy() * 10).round().astype(np.uint16)
+            yield arrays
 
     def __getitem__(self, index: int, /) -> Item:
-        self._check(index)
-        arrays, number, size = self._open(), self.first + index, self.size
+        self.check(index)
+        arrays, number, size = self.arrays(), self.first + index, self.size
         keypoints = np.array(arrays["keypoints"][index])
         return Item(
             image=np.array(arrays["image"][index]),
@@ -220,5 +194,5 @@ class RenderedHands:
 
     def depth(self, index: int) -> Array:
         """(S, S) float32 mm along the optical axis, to a tenth of a millimetre; 0 where nothing is hit."""
-        self._check(index)
-        return self._open()["depth"][index].astype(np.float32) / 10
+        self.check(index)
+        return self.arrays()["depth"][index].astype(np.float32) / 10

@@ -3,6 +3,9 @@
 Coordinates are (x, y[, z]), x first. In images they are pixels with pixel centres at +0.5: the top left corner of
 the image is (0, 0), the middle of the first pixel (0.5, 0.5). z and 3D points are millimetres in the camera's frame,
 x right, y down, z forward. A camera is (fx, fy, cx, cy) in file pixels under the same convention.
+
+A depth sample's keypoints are (x px, y px, z mm). In the file z is the distance along the optical axis; in the model's
+input it is counted from the crop's centre, and grows and shrinks with the crop as x and y do.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ class Item:
     """One crop as a dataset reads it from its files, in file pixels."""
 
     image: np.ndarray
-    """(H, W, 3) uint8 RGB."""
+    """(H, W, 3) uint8 RGB, or (H, W) float32 depth: mm along the optical axis, 0 where nothing returned."""
     box: np.ndarray
     """(4,) left, top, right, bottom of the square crop, file pixels. Input data, never made from target labels
     unless the dataset says `boxes=truth`."""
@@ -35,13 +38,17 @@ class Item:
     camera: np.ndarray
     """(4,) fx, fy, cx, cy in file pixels; NaN-free, zeros where unknown."""
     keypoints: np.ndarray
-    """(K, 2) file pixels."""
+    """(K, 2) file pixels; of a depth sample (K, 3), x and y in file pixels, z in mm."""
     visible: np.ndarray
     """(K,) bool: the camera sees the keypoint."""
     annotated: np.ndarray
     """(K,) bool: the position is known, seen or hidden. Losses and metrics count these."""
     points: np.ndarray | None = None
     """(K, 3) mm in the camera's frame, where the dataset has them."""
+    center: np.ndarray | None = None
+    """(3,) of a depth sample: the middle of what is looked at, x and y in file pixels, z in mm."""
+    cube: np.ndarray | None = None
+    """(3,) of a depth sample: edges in mm of the box around it, along x, y and z."""
 
 
 class PoseDataset(Protocol):
@@ -61,7 +68,7 @@ class Unlabeled:
     """A batch of B crops without labels: it has no field in which a label could travel."""
 
     image: Tensor
-    """(B, C, H, W) uint8 or float."""
+    """(B, 3, H, W) uint8 or float; of depth (B, 1, H, W) float32 mm from the crop's centre, `reach` where nothing is."""
     id: tuple[str, ...]
     sequence: tuple[str, ...]
     frame: Tensor
@@ -69,9 +76,11 @@ class Unlabeled:
     camera: Tensor
     """(B, 4)."""
     to_file: Tensor
-    """(B, 2, 3): maps points of the model's input to file pixels; undoes crop and augmentation."""
+    """(B, D, D+1): maps points of the model's input to the file's; undoes crop and augmentation, scaled depth too."""
     side: Tensor
     """(B,) the crop's side in file pixels, the length that PCK is normalised by."""
+    reach: Tensor | None = None
+    """(B,) of depth: half the cube's edge along z in mm of the input; nothing in the image is farther from 0."""
     views: tuple[Unlabeled, ...] = ()
     """The same images under other known warps."""
 
@@ -124,6 +133,20 @@ def transform(matrix: Tensor, points: Tensor) -> Tensor:
     linear, shift = matrix[:, :, :dims], matrix[:, :, dims]
     turned = (points.unsqueeze(-2) * linear.view(*lead, dims, dims)).sum(-1)
     return turned + shift.view(*lead, dims)
+
+
+def to_space(points: Tensor, camera: Tensor) -> Tensor:
+    """(B, ..., 3) x and y in file pixels and z in mm to mm in the camera's frame; camera (B, 4)."""
+    lead = (len(camera),) + (1,) * (points.dim() - 2)
+    focal, middle = camera[:, :2].reshape(*lead, 2), camera[:, 2:].reshape(*lead, 2)
+    return torch.cat([(points[..., :2] - middle) / focal * points[..., 2:], points[..., 2:]], -1)
+
+
+def to_pixels(points: Tensor, camera: Tensor) -> Tensor:
+    """The inverse of `to_space`."""
+    lead = (len(camera),) + (1,) * (points.dim() - 2)
+    focal, middle = camera[:, :2].reshape(*lead, 2), camera[:, 2:].reshape(*lead, 2)
+    return torch.cat([points[..., :2] / points[..., 2:] * focal + middle, points[..., 2:]], -1)
 
 
 def invert(matrix: Tensor) -> Tensor:

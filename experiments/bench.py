@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from ..datasets.loading import crop
 from ..datasets.rendered_hands import RenderedHands, render
 from ..datasets.sample import Labeled, Unlabeled
 from ..datasets.skeleton import HAND
+from ..models.a2j import A2J
+from ..models.output import Votes, divergence
 from ..models.pose_resnet import PoseResNet
 from .progress import Reporter
 
@@ -61,7 +64,7 @@ class ThreePasses(RegDA):
         yield next(super().step(source, target))
         for goal, names in ((ground_false, ("adversary",)), (None, ("features",))):
             features = self.model.features(target)
-            truth = ground_truth(self.model.votes(features, target), self.options.sigma, self.options.pseudo_labels)
+            truth = self.truth(self.model.votes(features, target), target)
             yield {"target": self.disparity(self.gradient(features), target, goal(truth) if goal else truth)}, names
 
 
@@ -117,8 +120,8 @@ def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
         votes = strategy.model(target)
 
     def labels() -> None:  # as often as an iteration draws them: source and target
-        ground_truth(votes)
-        ground_false(ground_truth(votes))
+        ground_truth(votes, votes.peak())
+        ground_false(ground_truth(votes, votes.peak()))
 
     def metrics() -> None:
         errors = torch.linalg.vector_norm(votes.peak() - source.keypoints, dim=-1) / source.side[:, None]
@@ -187,9 +190,70 @@ def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]
     ]
 
 
+def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
+    """A2J (ResNet-50, 14 joints): decoding and the density of its votes against the network, and against the formulas
+    written out joint by joint and candidate by candidate."""
+    model = A2J(14, input_size=(size, size)).to(_device()).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    pictures, _ = _batches(batch, size)
+    known = torch.ones(batch, 14, dtype=torch.bool, device=_device())
+    sample = replace(
+        pictures,
+        image=torch.randn(batch, 1, size, size, device=_device()) * 40,
+        reach=torch.full((batch,), 150.0, device=_device()),
+        keypoints=torch.rand(batch, 14, 3, device=_device()) * size,
+        visible=known,
+        annotated=known,
+    )
+    with torch.no_grad():
+        votes = model(sample)
+    goal = model.grid.targets(votes.mean(), 2.0)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.stack(list(model.loss(model(sample), sample).values())).sum().backward()
+        optimizer.step()
+
+    def density() -> None:
+        assert votes.where is not None
+        logits, where = votes.logits.clone().requires_grad_(), votes.where.clone().requires_grad_()
+        divergence(Votes(votes.grid, logits, where), goal).backward()
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(sample)
+
+    def direct() -> None:
+        assert votes.where is not None
+        for image in range(batch):
+            for joint in range(14):
+                weight = votes.logits[image, :, joint].softmax(0)
+                [(weight * votes.where[image, :, joint, axis]).sum() for axis in range(3)]
+
+    def direct_density() -> None:  # a joint's density by one tent function per candidate and cell
+        assert votes.where is not None
+        x, y = (votes.grid.axis(axis, votes.logits) for axis in (0, 1))
+        for joint in range(14):
+            weight = votes.logits[0, :, joint].softmax(0)[:, None, None]
+            across = (1 - (votes.where[0, :, joint, 0, None] - x).abs() / 4).clamp_min(0)[:, None, :]
+            down = (1 - (votes.where[0, :, joint, 1, None] - y).abs() / 4).clamp_min(0)[:, :, None]
+            (weight * across * down).sum(0)
+
+    sides: dict[str, Timed] = {"step": step, "forward": forward, "density": density, "decode": votes.mean}
+    seconds = alternate(sides | {"direct": direct, "tents": direct_density, "log": votes.log_density}, rounds=3)
+    share = (seconds["decode"] + seconds["density"]) / seconds["step"]
+    return [
+        ("decoding and density with its gradient / training step", f"{share:.1%}", "at most 15 %"),
+        ("decoding / forward", f"{seconds['decode'] / seconds['forward']:.2%}", "at most 5 %"),
+        ("formulas joint by joint / decoding", f"{seconds['direct'] / seconds['decode']:.1f}", ""),
+        ("tents per candidate and cell / density", f"{seconds['tents'] * batch / seconds['log']:.1f}", ""),
+    ]
+
+
 BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "regda": bench_regda,
     "labels": bench_labels,
+    "votes": bench_votes,
     "render": bench_render,
     "loading": bench_loading,
 }

@@ -73,8 +73,14 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
         made.add_argument("--overwrite", action="store_true", help="delete the run folder first")
 
-    made = command("evaluate", _evaluate, "score the selected weights of a run on its test sets")
-    made.add_argument("folder", metavar="RUN", type=Path)
+    made = command(
+        "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
+    )
+    made.add_argument("folder", metavar="RUN", type=Path, nargs="?")
+    made.add_argument("--predictions", metavar="FILE", type=Path, help="instead of RUN: one frame a line, u v d a joint")
+    made.add_argument("--truth", metavar="FILE", type=Path, help="the labels of the same frames, in the same form")
+    made.add_argument("--dataset", metavar="NAME", help="whose camera and joints: nyu, icvl, msra, hands2017 or itop")
+    made.add_argument("--space", choices=("uvd", "xyz"), help="px, px, mm, or mm in space (hands2017)")
     made.add_argument(
         "overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER"
     )
@@ -138,10 +144,22 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from .evaluate import evaluate
     from .progress import Reporter
 
-    evaluate(arguments.folder, arguments.overrides, Reporter())
+    files = {"--predictions": arguments.predictions, "--truth": arguments.truth, "--dataset": arguments.dataset}
+    missing = [name for name, value in files.items() if value is None]
+    if arguments.folder is not None and len(missing) == len(files):
+        from .evaluate import evaluate
+
+        evaluate(arguments.folder, arguments.overrides, Reporter())
+    elif arguments.folder is None and not missing and not arguments.overrides:
+        from .evaluate_files import evaluate_files
+
+        evaluate_files(*files.values(), Reporter(), arguments.space)
+    else:
+        raise ValueError(
+            f"evaluate takes RUN, or --predictions FILE --truth FILE --dataset NAME together (missing: {', '.join(missing)})"
+        )
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..adapt.files import write_json
+from ..adapt.selection import PCK, Headline
 from . import report, results
 from .config import Config, plain, seeds
 from .progress import Callback, Reporter
@@ -38,8 +39,7 @@ def train_one(config: Config, folder: Path, reporter: Reporter, overwrite: bool 
             found = run_one(task, config.strategy, config.seed, folder, reporter, mirror)
         finally:
             mirror.close()
-    score = found["target"]
-    reporter.say(f"{config.strategy}: target PCK@{config.threshold:g} {score['pck']:.3f}, EPE {score['epe']:.2f} px")
+    reporter.say(f"{config.strategy}: target {_scored(found['target'], config.threshold)}")
     reporter.say(f"run: {folder}")
     return found
 
@@ -95,31 +95,39 @@ def run_one(task: Task, name: str, seed: int, folder: Path, reporter: Reporter, 
 
 
 def print_table(found: dict[str, Any], reporter: Reporter) -> None:
-    rows = []
+    headline, rows = Headline.named(found["metric"]), []
     for name, summary in found["summary"].items():
         runs = list(found["strategies"][name].values())
         target = summary["target"]
-        spread = f" ± {target['std']:.3f}" if target["std"] is not None else ""
+        spread = f" ± {headline.bare(target['std'])}" if target["std"] is not None else ""
+        source = sum(run["source"][headline.key] for run in runs) / len(runs)
         rows.append(
             [
                 name,
-                f"{target['mean']:.3f}{spread}",
-                f"{sum(r['source']['pck'] for r in runs) / len(runs):.3f}",
-                _signed(summary["gain"]),
-                _signed(summary["gain_over_bn_control"]),
+                f"{headline.bare(target['mean'])}{spread}",
+                headline.bare(source),
+                _signed(summary["gain"], headline),
+                _signed(summary["gain_over_bn_control"], headline),
                 _percent(summary["gap_closed"]),
             ]
         )
     columns = ["strategy", "target", "source", "gain [95 %]", "over bn_control", "gap closed"]
     count = len(next(iter(found["strategies"].values())))
-    reporter.table(f"{found['metric']}, {count} seed{'s' if count > 1 else ''}", columns, rows)
+    reporter.table(f"{headline.heading}, {count} seed{'s' if count > 1 else ''}", columns, rows)
 
 
-def _signed(value: dict[str, Any]) -> str:
+def _scored(score: dict[str, Any], threshold: float) -> str:
+    headline = Headline.among(score, threshold=threshold) or PCK
+    if score[headline.key] is None:
+        return "holds no annotated joint: there is no score"
+    return f"{headline.heading} {headline.bare(score[headline.key])}, EPE {score['epe']:.2f} px"
+
+
+def _signed(value: dict[str, Any], headline: Headline) -> str:
     if value["mean"] is None:
         return "–"
-    low, high = value["interval"]
-    return f"{value['mean']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    mean, ends = headline.bare(value["mean"], sign=True), [end for end in value["interval"] if end is not None]
+    return f"{mean} [{', '.join(headline.bare(end, sign=True) for end in ends)}]" if ends else mean
 
 
 def _percent(value: dict[str, Any]) -> str:

@@ -21,13 +21,14 @@ from ..adapt.selection import RULES
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization
 from ..datasets.augment import Augmentation
+from ..datasets.depth_crop import CROPS
 
 SHIPPED = Path(__file__).parent
 
 
 @dataclass
 class Data:
-    """A dataset by name. The counts and sizes are of rendered sets, `block` of real ones."""
+    """A dataset by name. The counts and sizes are of rendered sets, `block` of real ones, the last four of depth."""
 
     name: str = "hands.studio"
     root: str | None = None  # folder of a real set; of background pictures for hands.photo
@@ -36,19 +37,51 @@ class Data:
     size: int = 128  # side of rendered pictures, pixels
     scenes: int = 0  # seed of the rendered scenes
     block: int = 20  # frames in a block of a real set's split
+    centers: str | None = None  # the set's own centre file, the path of another, threshold, or truth (a leak)
+    cube: float | None = None  # edge in mm of what is cut out; null: the set's own
+    subject: int = 0  # msra: the subject that is left out for the test
+    skeleton: str = "hand21"  # depth_folder: its joints, by a skeleton's name
+
+
+@dataclass
+class A2JOptions:
+    depth: bool = True  # false: (x, y) alone
+    spatial: float = 0.5  # the paper's alpha; 1 for ITOP
+    regression: float = 3.0  # the paper's lambda
+    smooth_depth: bool = True  # false: the released code's plain L1
+    mean: float = -0.66877532422628  # mm, of NYU's crops
+    std: float = 28.329582076876047
+    depth_reach: float = 150.0  # mm on either side of the centre that densities of depth cover
+
+
+@dataclass
+class AWROptions:
+    downsample: int = 2  # input pixels in a cell of the maps
+    form: str = "offset"  # offset, heatmap, pose or regress: the paper's ablation
+    kernel: float | None = None  # null: 0.4 for hourglasses, 0.8 else
+    losses: str = "dense_then_joint"  # or dense, joint
+    dense_steps: int = 0  # updates before the joint loss takes over
+    dense_weight: float = 1.0
+    joint_weight: float = 1.0
+    every_stack: bool = True  # false: the last stack alone, as the reference trains
+    depth_reach: float = 150.0
 
 
 @dataclass
 class Model:
-    name: str = "pose_resnet"
+    """The network. `heatmap_size`, `sigma` and `reference` are pose_resnet's."""
+
+    name: str = "pose_resnet"  # or a2j, awr: of depth
     backbone: str = "resnet18"
     weights: str | None = None  # torchvision's name (IMAGENET1K_V1), a local state_dict, or null
     input_size: list[int] = field(default_factory=lambda: [256, 256])  # width, height
     heatmap_size: list[int] = field(default_factory=lambda: [64, 64])
     channels: int = 256
-    head_layers: int = 1
+    head_layers: int | None = None  # convolutions of the head; null: the system's own number
     sigma: float = 2.0  # cells
     reference: bool = False  # TLLib's rounded labels and grid, for comparison
+    a2j: A2JOptions = field(default_factory=A2JOptions)
+    awr: AWROptions = field(default_factory=AWROptions)
 
 
 @dataclass
@@ -73,6 +106,7 @@ class Config:
     optimization: Optimization = field(default_factory=Optimization)
     batch_norm: str = "target"  # target, both or reference: which passes move the running statistics
     augmentation: Augmentation = field(default_factory=Augmentation)
+    crop: str = "exact"  # of depth: exact, or a reference's chain: a2j, awr
     regda: RegDAOptions = field(default_factory=RegDAOptions)
     mean_teacher: MeanTeacherOptions = field(default_factory=MeanTeacherOptions)
     threshold: float = 0.1  # of PCK, share of the crop's side
@@ -98,12 +132,15 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("target.train", "target.test", "target.block", "model.channels", "model.head_layers"), (1, inf)),
     **dict.fromkeys(("model.input_size", "model.heatmap_size"), (1, 8192)),
     **dict.fromkeys(("source.size", "target.size"), (16, 4096)),
+    **dict.fromkeys(("source.cube", "target.cube"), (1, 1e5)),
+    **dict.fromkeys(("source.subject", "target.subject"), (0, 8)),
+    **dict.fromkeys(("model.a2j.std", "model.a2j.depth_reach", "model.awr.depth_reach", "model.awr.kernel"), (1e-3, 1e5)),
     **dict.fromkeys(("pretrain_steps", "workers", "seed", "source.scenes", "target.scenes"), (0, 2**31)),
     **dict.fromkeys(
         ("pretrain.rate", "optimization.rate", "regda.margin", "regda.trade_off", "regda.highest"), (0, inf)
     ),
     **dict.fromkeys(("model.sigma", "regda.sigma", "mean_teacher.sigma"), (0.1, 100)),
-    **dict.fromkeys(("augmentation.color", "augmentation.noise", "augmentation.mirror"), (0, 1)),
+    **dict.fromkeys(("augmentation.color", "augmentation.noise", "augmentation.mirror", "augmentation.erase"), (0, 1)),
     **dict.fromkeys(("mean_teacher.decay", "mean_teacher.masked"), (0, 1)),
     "augmentation.rotation": (0, 180),
     "augmentation.blur": (0, 100),
@@ -209,6 +246,7 @@ def _check(config: Config) -> None:
     choose("batch_norm", config.batch_norm, POLICIES)
     choose("selection", config.selection, list(RULES))
     choose("regda.pseudo_labels", config.regda.pseudo_labels, VARIANTS)
+    choose("crop", config.crop, CROPS)
     choose("precision", config.precision, ("32-true", "bf16-mixed"))
     choose("device", config.device, ("auto", "cpu", "cuda"))
     choose("report.pictures", config.report.pictures, ("all", "blurred", "none"))
@@ -217,7 +255,7 @@ def _check(config: Config) -> None:
     for key, (low, high) in RANGES.items():
         found = OmegaConf.select(OmegaConf.structured(config), key)
         for value in found if isinstance(found, list | ListConfig) else [found]:
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ValueError(
                     f"{key}={found} must be at least {low:g}" + (f", at most {high:g}" if high < inf else "")
                 )

@@ -21,6 +21,8 @@ DARK: Colour = (24, 24, 24)
 PAPER: Colour = (246, 246, 244)
 OUTSIDE: Colour = (70, 70, 70)
 """What a crop shows beyond the image's border."""
+NEAREST, FARTHEST = 255, 90
+"""Greys of depth: what is near is bright, and what gave no return is black."""
 
 _SHIFT = 4  # OpenCV draws at 1/16 px: joints of small crops do not jump to whole pixels
 _SUPERSAMPLING = 8
@@ -39,9 +41,31 @@ def crop(image: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
     return warped if fine == 1 else cv2.resize(warped, (tile, tile), interpolation=cv2.INTER_AREA)
 
 
+def view(item: Item, tile: int) -> np.ndarray:
+    """An item's crop as a picture (tile, tile, 3)."""
+    image = item.image if item.image.ndim == 3 else depth_picture(item.image, _range(item))
+    return crop(image, item.box, tile)
+
+
+def depth_picture(image: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+    """Depth (H, W) in mm as grey (H, W, 3): from NEAREST to FARTHEST over `reach` (near, far), held at its ends."""
+    near, far = reach
+    share = ((image - near) / max(far - near, 1e-6)).clip(0, 1)
+    grey = np.where(image > 0, NEAREST + (FARTHEST - NEAREST) * share, 0).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
+
+
+def _range(item: Item) -> tuple[float, float]:
+    """The depths that matter: of the cube, where the item has one, else of all that returned."""
+    if item.center is not None and item.cube is not None:
+        return float(item.center[2] - item.cube[2] / 2), float(item.center[2] + item.cube[2] / 2)
+    found = item.image[item.image > 0]
+    return (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+
+
 def to_tile(points: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
-    """Points (..., 2) in file px as px of the tile that `crop` makes of `box`."""
-    return (np.asarray(points, np.float64) - np.asarray(box, np.float64)[:2]) * (tile / _side(box))
+    """x and y of points (..., 2 or 3) in file px as px of the tile that `crop` makes of `box`."""
+    return (np.asarray(points, np.float64)[..., :2] - np.asarray(box, np.float64)[:2]) * (tile / _side(box))
 
 
 def blur(picture: np.ndarray, cells: int = 7) -> np.ndarray:
@@ -99,7 +123,7 @@ def joint_colours(count: int) -> list[Colour]:
 
 def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.ndarray:
     """An item's crop with its own keypoints: seen joints filled, hidden ones hollow, unknown ones left out."""
-    picture = crop(item.image, item.box, tile)
+    picture = view(item, tile)
     points = to_tile(item.keypoints, item.box, tile)
     colours = joint_colours(len(points))
     return draw(picture, points, edges, colours, known=item.annotated, hidden=~np.asarray(item.visible, bool))
@@ -135,13 +159,19 @@ def _palette(colours: Colour | Sequence[Colour], count: int) -> list[Colour]:
 
 
 def prediction_sheet(
-    dataset: PoseDataset, points: np.ndarray, columns: int = 8, count: int = 16, tile: int = 160
+    dataset: PoseDataset, points: np.ndarray, annotated: np.ndarray, columns: int = 8, count: int = 16, tile: int = 160
 ) -> np.ndarray:
-    """Samples spread over the dataset, the truth in white and the predictions (N, K, 2) file px in colour."""
-    tiles = []
-    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
+    """Samples spread over the dataset, the truth in white and the predictions (N, K, 2 or 3) file px in colour.
+
+    Samples in which no joint is annotated (N, K) are left out, for they may be ones that cannot be read; where there is
+    no other, the sheet is one empty row.
+    """
+    tiles, usable = [], np.flatnonzero(annotated.any(1))
+    if not len(usable):
+        return np.full((tile, columns * tile, 3), 255, np.uint8)
+    for index in usable[np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int)]:
         item, edges = dataset[int(index)], dataset.skeleton.edges
-        picture = crop(item.image, item.box, tile)
+        picture = view(item, tile)
         picture = draw(picture, to_tile(item.keypoints, item.box, tile), edges, WHITE, known=item.annotated)
         tiles.append(draw(picture, to_tile(points[index], item.box, tile), edges, joint_colours(len(points[index]))))
     while len(tiles) % columns:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..adapt.evaluation import predict, scores
 from ..adapt.files import load_checkpoint, load_model
+from ..adapt.selection import PCK
 from ..datasets.loading import EvaluationBatches, loader
 from .config import load_folder
 from .progress import Reporter
@@ -24,7 +25,7 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     config = load_folder(folder, overrides)
     task = prepare(config, training=False)
     fabric = make_fabric(config)
-    rows = []
+    rows, headline = [], PCK
     for run in runs:
         selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
         model, keypoints = load_model(selected_weights(run, config.selection, selection))
@@ -35,11 +36,11 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
         model.to(fabric.device)
         row = [run.name]
         for dataset in (task.target_test, task.source_test):
-            batches = EvaluationBatches(dataset, 64, task.size)
-            score = scores(
-                predict(model, loader(batches, range(len(batches))), fabric.device), task.skeleton, config.threshold
-            )
-            row += [f"{score['pck']:.4f}", f"{score['auc']:.4f}", f"{score['epe']:.2f}"]
+            batches = EvaluationBatches(dataset, 64, task.size, config.crop)
+            predictions = predict(model, loader(batches, range(len(batches))), fabric.device)
+            headline = predictions.headline(config.threshold)
+            score = scores(predictions, task.skeleton, config.threshold)
+            row += [headline.bare(score[headline.key], more=1), f"{score['auc']:.4f}", f"{score['epe']:.2f}"]
         rows.append(row)
     columns = ["run", "target", "AUC", "EPE px", "source", "AUC", "EPE px"]
-    reporter.table(f"PCK@{config.threshold:g}, selection={config.selection}", columns, rows)
+    reporter.table(f"{headline.heading}, selection={config.selection}", columns, rows)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..adapt.selection import Headline
 from .config import load_folder, plain, read
 
 
@@ -33,12 +34,15 @@ def _row(folder: Path) -> list[str]:
     data = f"{config['source']['name']} -> {config['target']['name']}"
     parts = sorted(folder.glob("*-seed*/config.yaml"))
     if (folder / "results.json").exists():
-        summary = json.loads((folder / "results.json").read_text())["summary"]
-        scores = ", ".join(f"{name} {_number(value['target']['mean'])}" for name, value in summary.items())
+        results = json.loads((folder / "results.json").read_text())
+        summary, headline = results["summary"], Headline.named(results["metric"])
+        scores = ", ".join(f"{name} {_number(value['target']['mean'], headline)}" for name, value in summary.items())
         return [folder.name, data, ", ".join(summary), "finished", scores]
     if (folder / "result.json").exists():
-        score = json.loads((folder / "result.json").read_text())["target"]["pck"]
-        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", _number(score)]
+        target = json.loads((folder / "result.json").read_text())["target"]
+        judged = Headline.among(target)
+        score = "–" if judged is None else _number(target[judged.key], judged)
+        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", score]
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
         return [folder.name, data, ", ".join(config["strategies"]), f"{done} runs finished", "–"]
@@ -47,5 +51,6 @@ def _row(folder: Path) -> list[str]:
     return [folder.name, data, f"{config['strategy']} seed {config['seed']}", f"step {step} of {config['steps']}", "–"]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _number(value: float | None, headline: Headline) -> str:
+    """With its unit where runs of another metric may stand beside: 0.478, 23.41 mm."""
+    return "–" if value is None else headline.bare(value) + (f" {headline.unit}" if headline.scale == 1 else "")

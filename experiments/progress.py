@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..adapt.selection import Headline
+
 Callback = Callable[[int, dict[str, float]], None]
 """Called with (updates done, metrics) after each update; metrics are empty but when something was logged."""
 PLAIN_EVERY = 10.0
@@ -75,5 +77,6 @@ class Reporter:
 def _brief(metrics: dict[str, float]) -> str:
     loss = sum(value for name, value in metrics.items() if name.startswith("loss/"))
     rate = 1 / metrics["seconds/iteration"] if metrics.get("seconds/iteration") else 0.0
-    pck = f"  source {metrics['source/pck']:.3f}" if "source/pck" in metrics else ""
-    return f"loss {loss:.3f}  {rate:.1f} it/s{pck}"
+    headline = Headline.among(metrics, "source/")
+    score = f"  source {headline.bare(metrics[f'source/{headline.key}'])}" if headline else ""
+    return f"loss {loss:.3f}  {rate:.1f} it/s{score}"

@@ -16,6 +16,7 @@ import torch
 
 from ..adapt import metrics
 from ..adapt.files import write_text
+from ..adapt.selection import Headline
 from ..datasets.sample import PoseDataset
 from . import report_words as words
 from .report_charts import NARROW, Chart, Line, bars, lines, looks
@@ -23,8 +24,6 @@ from .report_crops import gallery
 from .report_data import RULES, Comparison, Predictions, curves, dig, predictions, read, without_passwords
 
 TEMPLATE = Path(__file__).with_name("report.html")
-HIGHEST = 0.2
-"""Where PCK curves and their AUC end, as a share of the crop's side."""
 
 EXPLAINED = {
     "source_only": "trained on the labelled source alone",
@@ -48,11 +47,16 @@ def write(folder: Path, target_test: PoseDataset) -> Path:
 def render(comparison: Comparison, target_test: PoseDataset) -> str:
     """The page as text."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters.update(percent=words.percent, number=words.number, seconds=words.seconds)
+    headline = comparison.headline
+    environment.filters.update(number=words.number, seconds=words.seconds)
+    environment.filters["shown"] = lambda value: words.shown(value, headline)
     template = environment.from_string(TEMPLATE.read_text("utf-8"))
     names = list(comparison.runs)
     return template.render(
         c=comparison,
+        headline=headline,
+        texts=words.TEXTS[headline.key],
+        metric=words.metric(headline),
         source=_mapping(comparison.config.get("source")),
         target=_mapping(comparison.config.get("target")),
         finding=words.finding(comparison),
@@ -75,27 +79,27 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         updates=updates(comparison),
         pretrained=dig(comparison.config, "pretrain_steps"),
         total_seconds=total_seconds(comparison),
-        highest=HIGHEST,
         absent=words.ABSENT,
     )
 
 
 def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The main table: one row for each strategy, numbers as text."""
-    rows = []
+    rows, headline = [], comparison.headline
+    longest = _end(comparison, [comparison.mean(name, "target", headline.key) for name in comparison.runs])
     for name, seeds in comparison.runs.items():
-        pck = comparison.mean(name, "target", "pck")
+        target = comparison.mean(name, "target", headline.key)
         spread = dig(comparison.summary, name, "target", "std")
         gain, share = (words.estimate(comparison, name, what) for what in ("gain", "gap_closed"))
         rows.append(
             {
                 "name": name,
-                "pck": words.percent(pck),
-                "std": "" if spread is None else f"± {words.number(100 * spread, 1)}",
-                "bar": 0 if pck is None else round(100 * pck, 1),
+                "target": words.shown(target, headline),
+                "std": "" if spread is None else f"± {words.number(headline.scale * spread, 1)}",
+                "bar": 0 if target is None else round(100 * headline.scale * target / longest, 1),
                 "epe": words.number(comparison.mean(name, "target", "epe")),
-                "source": words.percent(comparison.mean(name, "source", "pck")),
-                "gain": words.points(gain).replace("\u00a0points", ""),
+                "source": words.shown(comparison.mean(name, "source", headline.key), headline),
+                "gain": words.difference(gain, headline, unit=False),
                 "share": words.portion(share),
                 "seconds": words.seconds(comparison.mean(name, "seconds_per_iteration")),
                 "seeds": len(seeds),
@@ -106,15 +110,15 @@ def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def rule_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Target PCK of each strategy under each selection rule, with the steps that the rule chose."""
+    """The target's headline of each strategy under each selection rule, with the steps that the rule chose."""
     rows = []
     for name in comparison.runs:
         cells = []
         for rule in RULES:
             steps = sorted({round(step) for step in comparison.values(name, "selected", rule, "step")})
             span = f"{steps[0]}–{steps[-1]}" if len(steps) > 1 else f"{steps[0]}" if steps else ""
-            value = words.percent(comparison.mean(name, "selected", rule, "target", "pck"))
-            cells.append({"rule": rule, "pck": value, "steps": span})
+            value = comparison.mean(name, "selected", rule, "target", comparison.headline.key)
+            cells.append({"rule": rule, "target": words.shown(value, comparison.headline), "steps": span})
         rows.append({"name": name, "cells": cells})
     return rows
 
@@ -134,33 +138,55 @@ def score_table(comparison: Comparison, kind: str) -> dict[str, dict[str, tuple[
 
 def group_chart(comparison: Comparison) -> Chart | None:
     labels = _labels(comparison, "groups")
-    return bars("PCK by group of joints", score_table(comparison, "groups"), labels) if labels else None
+    return _bars(comparison, "group of joints", "groups", labels) if labels else None
 
 
 def joint_charts(comparison: Comparison) -> list[Chart]:
     """One chart, or two of equal length that stand side by side."""
-    labels, table = _labels(comparison, "joints"), score_table(comparison, "joints")
+    labels = _labels(comparison, "joints")
     if len(labels) <= 8:
-        return [bars("PCK by joint", table, labels)] if labels else []
+        return [_bars(comparison, "joint", "joints", labels)] if labels else []
     half = -(-len(labels) // 2)
-    return [bars("PCK by joint", table, labels[:half]), bars("PCK by joint, continued", table, labels[half:])]
+    parts = {"joint": labels[:half], "joint, continued": labels[half:]}
+    return [_bars(comparison, what, "joints", part) for what, part in parts.items()]
+
+
+def _bars(comparison: Comparison, what: str, kind: str, labels: list[str]) -> Chart:
+    headline, table = comparison.headline, score_table(comparison, kind)
+    ends = [mean + (std or 0) for row in table.values() for mean, std in row.values() if mean is not None]
+    title = _capital(f"{headline.noun} by {what}")
+    return bars(title, table, labels, _axis(comparison), headline.scale, _end(comparison, list(ends)))
+
+
+def _end(comparison: Comparison, values: list[float | None]) -> float:
+    """Where the axis of the headline ends: all of it for PCK, the longest bar for an error."""
+    known = [value for value in values if value]
+    return 100.0 if comparison.headline.sign > 0 or not known else max(known)
+
+
+def _axis(comparison: Comparison) -> str:
+    return f"{comparison.headline.noun}, {comparison.headline.unit}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def threshold_chart(comparison: Comparison) -> Chart | None:
-    """PCK over thresholds from each run's predictions; None where no run left any."""
-    thresholds = np.linspace(0, HIGHEST, 81)
+    """The share within each threshold from each run's predictions; None where no run left any."""
+    headline, texts = comparison.headline, words.TEXTS[comparison.headline.key]
+    thresholds = np.linspace(0, headline.highest, 81)
     series: dict[str, list[Line]] = {}
     notes: dict[str, str] = {}
     for name, seeds in comparison.runs.items():
         stored = [p for p in (predictions(comparison.run(name, seed)) for seed in seeds) if p is not None]
         stored = [p for p in stored if p.counted.any()]
         if stored:
-            series[name] = [(thresholds, _pck_curve(p, thresholds)) for p in stored]
-            area = float(np.mean([_auc(p) for p in stored]))
+            series[name] = [(thresholds, _curve(p, thresholds, headline)) for p in stored]
+            area = float(np.mean([_auc(p, headline) for p in stored]))
             notes[name] = f"AUC {words.number(area, 3)}"
-    labels = ("threshold, share of the crop's side", "PCK, %")
-    mark = comparison.threshold
-    return lines("PCK over thresholds", series, labels, percent=True, mark=mark, notes=notes) if series else None
+    mark = headline.threshold
+    return lines(texts.curve, series, texts.curve_axes, percent=True, mark=mark, notes=notes) if series else None
 
 
 def training_charts(comparison: Comparison) -> list[Chart]:
@@ -168,9 +194,11 @@ def training_charts(comparison: Comparison) -> list[Chart]:
     logged = {name: [curves(comparison.run(name, seed)) for seed in seeds] for name, seeds in comparison.runs.items()}
     found = {metric for seeds in logged.values() for seed in seeds for metric in seed}
     losses = sorted(metric for metric in found if metric.startswith("loss/"))
+    headline = comparison.headline
+    scored = f"{headline.noun} while training", _axis(comparison)
     titles = {
-        "target/pck": ("Target PCK while training", "PCK, %"),
-        "source/pck": ("Source PCK while training", "PCK, %"),
+        f"target/{headline.key}": (f"Target {scored[0]}", scored[1]),
+        f"source/{headline.key}": (f"Source {scored[0]}", scored[1]),
         "target/score": ("Target score, which needs no labels", "score"),
     } | {loss: (f"Loss: {loss.removeprefix('loss/')}", "loss") for loss in losses}
     charts = []
@@ -178,7 +206,7 @@ def training_charts(comparison: Comparison) -> list[Chart]:
         series = {name: [seed[metric] for seed in seeds if metric in seed] for name, seeds in logged.items()}
         series = {name: drawn for name, drawn in series.items() if drawn}
         if series:
-            charts.append(lines(title, series, ("step", unit), percent=unit == "PCK, %", width=NARROW))
+            charts.append(lines(title, series, ("step", unit), percent=unit.endswith("%"), width=NARROW))
     return charts
 
 
@@ -230,10 +258,13 @@ def _labels(comparison: Comparison, kind: str) -> list[str]:
     return list(seen)
 
 
-def _pck_curve(p: Predictions, thresholds: np.ndarray) -> np.ndarray:
-    errors, mask = torch.from_numpy(p.errors), torch.from_numpy(p.counted)
-    return metrics.pck_curve(errors, mask, torch.from_numpy(thresholds)).numpy()
+def _curve(p: Predictions, thresholds: np.ndarray, headline: Headline) -> np.ndarray:
+    return metrics.pck_curve(*_judged(p, headline), torch.from_numpy(thresholds)).numpy()
 
 
-def _auc(p: Predictions) -> float:
-    return float(metrics.auc(torch.from_numpy(p.errors), torch.from_numpy(p.counted), HIGHEST))
+def _auc(p: Predictions, headline: Headline) -> float:
+    return float(metrics.auc(*_judged(p, headline), headline.highest))
+
+
+def _judged(p: Predictions, headline: Headline) -> tuple[torch.Tensor, torch.Tensor]:
+    return headline.judged(torch.from_numpy(p.errors), torch.from_numpy(p.counted))

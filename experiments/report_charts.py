@@ -86,22 +86,30 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     return {name: Look(*FIXED[name]) if name in FIXED else spare[name] for name in names}
 
 
-def bars(title: str, values: dict[str, dict[str, tuple[float | None, float | None]]], labels: Sequence[str]) -> Chart:
-    """Grouped horizontal bars: values {strategy: {label: (mean, std)}}, fractions, labels from top to bottom."""
+def bars(
+    title: str,
+    values: dict[str, dict[str, tuple[float | None, float | None]]],
+    labels: Sequence[str],
+    axis: str,
+    scale: float,
+    end: float,
+) -> Chart:
+    """Grouped horizontal bars: values {strategy: {label: (mean, std)}}, labels from top to bottom. Values are drawn
+    `scale` times as large, on an axis from 0 to `end`."""
     look = looks(list(values))
     slot = 0.8 / max(1, len(values))
     with _figure(0.7 + len(labels) * (0.12 * len(values) + 0.14)) as (axes, finish):
         for place, (name, row) in enumerate(values.items()):
             at = np.arange(len(labels)) - 0.4 + (place + 0.5) * slot
             pairs = [row.get(label, (None, None)) for label in labels]
-            mean, std = (np.array([100 * _number(pair[i]) for pair in pairs]) for i in (0, 1))
+            mean, std = (np.array([scale * _number(pair[i]) for pair in pairs]) for i in (0, 1))
             axes.barh(at, np.nan_to_num(mean), slot * 0.86, color=look[name].colour, linewidth=0)
             known = np.isfinite(mean) & np.isfinite(std)
             axes.errorbar(mean[known], at[known], xerr=std[known], fmt="none", ecolor="#22262E", elinewidth=0.9)
         axes.set_yticks(np.arange(len(labels)), [_label(label) for label in labels])
         axes.set_ylim(len(labels) - 0.45, -0.55)
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("PCK, %")
+        axes.set_xlim(0, end)
+        axes.set_xlabel(axis)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         return Chart(title, finish(), f"Bar chart: {title}, one bar for each strategy.", dict.fromkeys(values, ""))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ..datasets.sample import Item, PoseDataset
-from .drawing import DARK, WHITE, Colour, blur, crop, draw, to_tile
+from .drawing import DARK, WHITE, Colour, blur, draw, to_tile, view
 from .report_charts import looks
 from .report_data import Comparison, Predictions, predictions
 
@@ -22,9 +22,9 @@ QUALITY = 82
 class Panel:
     strategy: str
     error: float
-    """Mean distance over annotated joints, as a share of the crop's side."""
+    """Mean distance over annotated joints, as a share of the crop's side or in mm."""
     pixels: float
-    """The same in file px."""
+    """Mean distance in the picture, file px."""
     picture: str | None
     """JPEG as a data URI; None where pictures are left out."""
 
@@ -57,13 +57,14 @@ def gallery(comparison: Comparison, dataset: PoseDataset) -> Gallery | None:
         return None
     seed, shown = chosen
     first = next(iter(shown.values()))
-    if any(len(p.id) != len(dataset) or not np.array_equal(p.id, first.id) for p in shown.values()):
+    if any(len(p.id) != len(dataset) or p.id != first.id for p in shown.values()):
         counts = ", ".join(f"{name} has {len(p.id)}" for name, p in shown.items())
         raise ValueError(
             f"predictions and the dataset {dataset.name!r} ({len(dataset)} samples) do not hold the same samples "
             f"in the same order: {counts}. Was the comparison run on another target test set?"
         )
-    errors = {name: _per_sample(p) for name, p in shown.items()}
+    errors = {name: _per_sample(p.errors, p.counted) for name, p in shown.items()}
+    pixels = {name: _per_sample(p.pixels, p.counted) for name, p in shown.items()}
     groups = {title: [int(i) for i in places] for title, places in _picked(list(errors.values())).items()}
     pictures = {i: dataset[i] for places in groups.values() for i in places} if comparison.pictures != "none" else {}
     for i, item in pictures.items():
@@ -74,8 +75,8 @@ def gallery(comparison: Comparison, dataset: PoseDataset) -> Gallery | None:
         for name, p in shown.items():
             item, colour = pictures.get(i), _rgb(looks([name])[name].colour)
             picture = _picture(item, p, i, dataset, colour, comparison.pictures == "blurred") if item else None
-            panels.append(Panel(name, float(errors[name][i]), float(errors[name][i] * p.side[i]), picture))
-        return Sample(str(first.id[i]), tuple(panels))
+            panels.append(Panel(name, float(errors[name][i]), float(pixels[name][i]), picture))
+        return Sample(first.id[i], tuple(panels))
 
     return Gallery(seed, tuple(shown), {title: [sample(i) for i in places] for title, places in groups.items()})
 
@@ -93,10 +94,10 @@ def _chosen(comparison: Comparison) -> tuple[str, dict[str, Predictions]] | None
     return None
 
 
-def _per_sample(p: Predictions) -> np.ndarray:
+def _per_sample(errors: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """(N,) mean error over the counted joints; NaN where a sample has none."""
-    count = p.counted.sum(1)
-    total = np.where(p.counted, p.errors, 0).sum(1)
+    count = counted.sum(1)
+    total = np.where(counted, errors, 0).sum(1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
@@ -113,10 +114,10 @@ def _picked(errors: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _check(item: Item, dataset: PoseDataset, p: Predictions, index: int) -> None:
-    if item.id != str(p.id[index]):
+    if item.id != p.id[index]:
         raise ValueError(
             f"sample {index} of dataset {dataset.name!r} is {item.id!r}, but the predictions at this place are of "
-            f"{str(p.id[index])!r}: the comparison was run on another target test set, or in another order"
+            f"{p.id[index]!r}: the comparison was run on another target test set, or in another order"
         )
     if len(dataset.skeleton) != p.points.shape[1]:
         raise ValueError(
@@ -127,7 +128,7 @@ def _check(item: Item, dataset: PoseDataset, p: Predictions, index: int) -> None
 
 def _picture(item: Item, p: Predictions, i: int, dataset: PoseDataset, colour: Colour, hide: bool) -> str:
     """The crop as JPEG: truth in white beneath, the prediction in the strategy's colour."""
-    edges, picture = dataset.skeleton.edges, crop(item.image, item.box, TILE)
+    edges, picture = dataset.skeleton.edges, view(item, TILE)
     picture = blur(picture) if hide else picture
     truth, points = (to_tile(value[i], item.box, TILE) for value in (p.truth, p.points))
     picture = draw(picture, truth, edges, WHITE, known=p.annotated[i], hidden=~p.visible[i], halo=DARK)

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..adapt import evaluation
+from ..adapt.selection import Headline
+
 RULES = {
     "last": "the last checkpoint of each run",
     "source": "the best checkpoint on held-out source labels",
@@ -32,7 +35,7 @@ class Comparison:
     config_text: str
     environment: dict[str, Any]
     identity: dict[str, Any]
-    metric: str
+    headline: Headline
     date: str
     runs: dict[str, dict[str, dict[str, Any]]]
     """{strategy: {seed: result}}: source_only first, oracle last, seeds in numeric order."""
@@ -49,12 +52,6 @@ class Comparison:
         return next((name for name in PREFERRED if name in adapting), adapting[0] if adapting else None)
 
     @property
-    def threshold(self) -> float | None:
-        """0.1 for the metric pck@0.1."""
-        found = re.search(r"@([\d.]+)$", self.metric)
-        return float(found[1]) if found else None
-
-    @property
     def rule(self) -> str:
         """The selection rule behind the results: the config's, else the one whose numbers they are."""
         for key in ("selection", "select"):
@@ -62,7 +59,8 @@ class Comparison:
                 return str(self.config[key])
         results = [result for seeds in self.runs.values() for result in seeds.values()]
         for rule in RULES:
-            pairs = [(dig(r, "target", "pck"), dig(r, "selected", rule, "target", "pck")) for r in results]
+            key = self.headline.key
+            pairs = [(dig(r, "target", key), dig(r, "selected", rule, "target", key)) for r in results]
             if pairs and all(used is not None and used == chosen for used, chosen in pairs):
                 return rule
         return "last"
@@ -90,19 +88,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Predictions:
-    """predictions.npz of a run: file px; N samples, K keypoints."""
+    """predictions.npz of a run; N samples, K keypoints."""
 
     points: np.ndarray
+    """(N, K, 2), or of depth (N, K, 3): file px and mm."""
     truth: np.ndarray
     annotated: np.ndarray
     visible: np.ndarray
-    side: np.ndarray
-    id: np.ndarray
-
-    @property
-    def errors(self) -> np.ndarray:
-        """(N, K) distances as fractions of the crop's side."""
-        return np.linalg.norm(self.points - self.truth, axis=-1) / self.side[:, None]
+    errors: np.ndarray
+    """(N, K) distances as fractions of the crop's side, or of depth in mm."""
+    pixels: np.ndarray
+    """(N, K) distances in the picture, file px."""
+    id: tuple[str, ...]
 
     @property
     def counted(self) -> np.ndarray:
@@ -111,7 +108,7 @@ class Predictions:
 
 
 def read(folder: Path) -> Comparison:
-    """Raises FileNotFoundError without results.json, ValueError for a schema of another version."""
+    """Raises FileNotFoundError without results.json, ValueError for a schema or a metric of another version."""
     file = folder / "results.json"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: a report is made of a finished `keyshift compare` folder")
@@ -128,7 +125,7 @@ def read(folder: Path) -> Comparison:
         config_text=without_passwords(text),
         environment=_json(folder / "environment.json"),
         identity=_json(folder / "identity.json"),
-        metric=str(results.get("metric") or "pck"),
+        headline=Headline.named(str(results.get("metric") or "pck")),
         # The day of the results, not of the writing: a report that is written again stays the same.
         date=datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d"),
         runs={name: runs[name] for name in sorted(runs, key=_place)},
@@ -141,8 +138,16 @@ def predictions(run: Path) -> Predictions | None:
     file = run / "predictions.npz"
     if not file.is_file():
         return None
-    with np.load(file, allow_pickle=False) as stored:
-        return Predictions(**{name: stored[name] for name in Predictions.__dataclass_fields__})
+    stored = evaluation.Predictions.load(file)
+    return Predictions(
+        points=stored.points.numpy(),
+        truth=stored.truth.numpy(),
+        annotated=stored.annotated.numpy(),
+        visible=stored.visible.numpy(),
+        errors=stored.errors().numpy(),
+        pixels=stored.pixels().numpy(),
+        id=stored.id,
+    )
 
 
 def curves(run: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..adapt.selection import Headline
 from .report_data import RULES, Comparison, dig
 
 ABSENT = "–"
@@ -11,8 +12,68 @@ TITLES = {"regda": "RegDA", "mean_teacher": "Mean teacher"}
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What the report says of a headline."""
+
+    subject: str
+    gain: str
+    """The unit of the column of gains."""
+    reached: str
+    gained: str
+    signed: bool
+    """Whether the number in `gained` has a sign."""
+    metric: str
+    of: str
+    """After a sample's error."""
+    errors: str
+    curve: str
+    curve_axes: tuple[str, str]
+
+
+TEXTS = {
+    "pck": Texts(
+        subject="PCK",
+        gain="points",
+        reached="{} PCK",
+        gained="gains {} of PCK over source_only",
+        signed=True,
+        metric="the share of annotated joints whose distance from the truth is at most {} the crop's side, pooled over "
+        "the test set. EPE is the mean distance in pixels of the file. AUC is the area under the PCK curve from 0 to "
+        "{}, as a share of the whole.",
+        of=" of the crop's side",
+        errors="as a share of the crop's side and in pixels of the file",
+        curve="PCK over thresholds",
+        curve_axes=("threshold, share of the crop's side", "PCK, %"),
+    ),
+    "mm": Texts(
+        subject="the mean error",
+        gain="mm less",
+        reached="a mean error of {}",
+        gained="lowers the mean error by {} against source_only",
+        signed=False,
+        metric="the mean distance between predicted and true joints in mm in the camera's frame, over all annotated "
+        "joints of the test set. Lower is better; a gain is by how much it falls. EPE is the mean distance in pixels "
+        "of the file. AUC is the area under the curve of frames whose worst joint is within a threshold, from 0 to "
+        "{} mm, as a share of the whole.",
+        of="",
+        errors="in mm in the camera's frame and in pixels of the file",
+        curve="Frames whose worst joint is within a threshold",
+        curve_axes=("threshold, mm", "frames, %"),
+    ),
+}
+
+
+def metric(headline: Headline) -> str:
+    """What the headline, EPE and AUC are, in sentences."""
+    text, end = TEXTS[headline.key].metric, f"{headline.highest:g}"
+    if headline.key == "mm":
+        return text.format(end)
+    return text.format("a set share of" if headline.threshold is None else f"{headline.threshold} of", end)
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval; fractions, None where undefined."""
+    """A mean over seeds with its 95 % interval; None where undefined."""
 
     mean: float | None
     low: float | None
@@ -29,6 +90,10 @@ class Estimate:
     @property
     def below_zero(self) -> bool:
         return self.high is not None and self.high < 0
+
+    def __neg__(self) -> Estimate:
+        mean, low, high = (None if end is None else -end for end in (self.mean, self.high, self.low))
+        return Estimate(mean, low, high)
 
 
 def estimate(comparison: Comparison, strategy: str, what: str) -> Estimate:
@@ -59,29 +124,32 @@ def others(comparison: Comparison) -> list[str]:
 
 
 def _claim(comparison: Comparison, name: str) -> str:
-    title = TITLES.get(name, name)
+    title, headline = TITLES.get(name, name), comparison.headline
+    texts = TEXTS[headline.key]
     gain, share = estimate(comparison, name, "gain"), estimate(comparison, name, "gap_closed")
     seeds = len(set(comparison.runs[name]) & set(comparison.runs.get("source_only", {})))
-    reached = f"{title} reaches {percent(comparison.mean(name, 'target', 'pck'))} PCK on the target"
+    target = {n: shown(comparison.mean(n, "target", headline.key), headline) for n in (name, "source_only")}
+    reached = f"{title} reaches {texts.reached.format(target[name])} on the target"
     if "source_only" not in comparison.runs:
         return f"{reached}; without source_only in the comparison its gain is undefined"
-    before = f"{percent(comparison.mean('source_only', 'target', 'pck'))} of source_only"
+    before = f"{target['source_only']} of source_only"
     if seeds < 2:
         return f"{'One seed' if seeds else 'No seed in common'}: no claim. {reached} against {before}"
     if not gain.known:
         return f"No claim: the gain has no interval. {reached} against {before}, over {seeds} seeds"
     if gain.below_zero:
-        return f"{title} is worse than source_only by {points(gain, size=True)} of PCK over {seeds} seeds"
+        loss = difference(-gain, headline, sign=False)
+        return f"{title} is worse than source_only by {loss} of {headline.noun} over {seeds} seeds"
     if not gain.above_zero:
         return (
-            f"No gain can be claimed: {title} changes PCK by {points(gain)} against source_only over {seeds} seeds, "
-            "and the interval includes zero"
+            f"No gain can be claimed: {title} changes {texts.subject} by {_change(gain, headline)} against source_only "
+            f"over {seeds} seeds, and the interval includes zero"
         )
     if share.known:
         return f"{title} closes {portion(share)} of the gap between source_only and oracle over {seeds} seeds"
     why = "its own interval includes zero" if "oracle" in comparison.runs else "there is no oracle run"
     return (
-        f"{title} gains {points(gain)} of PCK over source_only over {seeds} seeds; "
+        f"{title} {texts.gained.format(difference(gain, headline, sign=texts.signed))} over {seeds} seeds; "
         f"what share of the gap that closes is undefined, because {why}"
     )
 
@@ -94,13 +162,14 @@ def _control(comparison: Comparison, name: str) -> str:
         return ""
     share, whole = estimate(comparison, "bn_control", "gap_closed"), estimate(comparison, name, "gap_closed")
     as_share = mine.above_zero and share.known and whole.known
-    does = f"closes {portion(share)}" if as_share else f"changes it by {points(gain)}"
+    does = f"closes {portion(share)}" if as_share else f"changes it by {_change(gain, comparison.headline)}"
     equal = ", which is no less" if mine.mean <= gain.mean else ""
     return f"; bn_control alone {does}{equal}"
 
 
-def percent(value: float | None, decimals: int = 1) -> str:
-    return ABSENT if value is None else f"{number(100 * value, decimals)}\u00a0%"
+def shown(value: float | None, headline: Headline) -> str:
+    """47.8 % or 23.4 mm, in one piece."""
+    return ABSENT if value is None else headline.show(value).replace(" ", "\u00a0").replace("-", "−")
 
 
 def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
@@ -111,14 +180,18 @@ def number(value: float | None, decimals: int = 2, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def points(value: Estimate, size: bool = False) -> str:
-    """+11.2 points [8.0, 14.1]; `size`: of a loss, without signs."""
+def difference(value: Estimate, headline: Headline, *, sign: bool = True, unit: bool = True) -> str:
+    """+11.2 points [8.0, 14.1] or +8.6 mm [7.1, 9.9]; without the sign of the mean, or without the unit."""
     if value.mean is None:
         return ABSENT
-    mean, ends = 100 * value.mean, [value.low, value.high]
-    if size:
-        mean, ends = abs(mean), [None if end is None else abs(end) for end in reversed(ends)]
-    return f"{number(mean, 1, sign=not size)}\u00a0points{_interval(ends, 1)}"
+    said = f"\u00a0{headline.points}" if unit else ""
+    ends = _interval([value.low, value.high], 1, headline.scale)
+    return f"{number(headline.scale * value.mean, 1, sign=sign)}{said}{ends}"
+
+
+def _change(gain: Estimate, headline: Headline) -> str:
+    """What a gain does to the headline itself: an error falls."""
+    return difference(gain if headline.sign > 0 else -gain, headline)
 
 
 def portion(value: Estimate) -> str:
@@ -127,7 +200,7 @@ def portion(value: Estimate) -> str:
         return ABSENT
     ends = [value.low, value.high]
     decimals = 1 if any(end is not None and 0 < abs(end) < 0.005 for end in ends) else 0
-    return f"{number(100 * value.mean, decimals)}\u00a0%{_interval(ends, decimals)}"
+    return f"{number(100 * value.mean, decimals)}\u00a0%{_interval(ends, decimals, 100)}"
 
 
 def seconds(value: float | None) -> str:
@@ -140,8 +213,8 @@ def seconds(value: float | None) -> str:
     return f"{value / 3600:.1f}\u00a0h"
 
 
-def _interval(ends: list[float | None], decimals: int) -> str:
+def _interval(ends: list[float | None], decimals: int, scale: float) -> str:
     low, high = ends
     if low is None or high is None:
         return ""
-    return f" [{number(100 * low, decimals)}, {number(100 * high, decimals)}]"
+    return f" [{number(scale * low, decimals)}, {number(scale * high, decimals)}]"

@@ -1,15 +1,19 @@
 """What a comparison found: `results.json`, a stable format, and the intervals in it.
 
-{"schema": 1, "metric": "pck@0.1",
- "strategies": {NAME: {SEED: {"target": {"pck", "epe", "auc", "groups", "joints"}, "source": {the same},
+{"schema": 1, "metric": "pck@0.1" or "mm",
+ "strategies": {NAME: {SEED: {"target": {"pck" or "mm", "epe", "auc", "groups", "joints"}, "source": {the same},
                               "selected": {RULE: {"step", "target"}}, "seconds_per_iteration"}}},
  "summary": {NAME: {"target": {"mean", "std"}, "gain": {"mean", "interval": [lo, hi]},
                     "gain_over_bn_control": {the same}, "gap_closed": {the same},
                     "selected": {RULE: {"target", "gain", "gap_closed"}}}}}
 
 Numbers are fractions, EPE is in file pixels; null where undefined. `gain` is over source_only; `gap_closed` is the gain
-as a share of oracle - source_only, null where that gap's own interval includes zero. Intervals are 95 %, by a
-bootstrap over seeds and blocks of frames, paired: all strategies are resampled alike.
+as a share of the oracle's, null where the oracle's own interval includes zero. Intervals are 95 %, by a bootstrap over
+seeds and blocks of frames, paired: all strategies are resampled alike.
+
+Of depth the metric is "mm": targets, groups and joints are mean errors in mm, where lower is better; beside them stand
+"map", the share of joints within 100 mm, and an "auc" of other errors (see `scores`). A gain is positive where the
+strategy is better under either metric: what it adds to PCK, what it takes off the error.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..adapt.evaluation import Predictions
-from ..adapt.selection import RULES
+from ..adapt.selection import PCK, RULES, Headline
 
 RESAMPLES = 4000
 
@@ -30,55 +34,58 @@ def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: fl
     """The results of the finished runs `folder/STRATEGY-seedN`."""
     runs = {name: {seed: folder / f"{name}-seed{seed}" for seed in seeds} for name in strategies}
     found = {n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in runs.items()}
-    hits, counts = {}, np.empty(0)
+    totals, counts, headline = {}, np.empty(0), PCK
     for name, of in runs.items():
-        rows = [block_hits(Predictions.load(run / "predictions.npz"), threshold) for run in of.values()]
-        hits[name] = np.stack([hit for hit, _ in rows])
+        loaded = [Predictions.load(run / "predictions.npz") for run in of.values()]
+        headline = loaded[0].headline(threshold)
+        rows = [block_totals(predictions, headline) for predictions in loaded]
+        totals[name] = np.stack([total for total, _ in rows])
         counts = rows[0][1]
-    summary = summarize(hits, counts)
-    for name, rules in by_rule(found).items():
+    summary = summarize(totals, counts, headline)
+    for name, rules in by_rule(found, headline).items():
         summary[name]["selected"] = rules
-    return {"schema": 1, "metric": f"pck@{threshold:g}", "strategies": found, "summary": summary}
+    return {"schema": 1, "metric": headline.name, "strategies": found, "summary": summary}
 
 
-def by_rule(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_rule(found: dict[str, Any], headline: Headline) -> dict[str, dict[str, Any]]:
     """For each strategy and selection rule the means over seeds of target, gain and share of the gap closed, every
     strategy's checkpoint being chosen by that rule."""
 
     def mean(name: str, rule: str) -> float | None:
-        values = [
-            run["selected"][rule]["target"]["pck"] for run in found.get(name, {}).values() if rule in run["selected"]
-        ]
+        chosen = [run["selected"].get(rule) for run in found.get(name, {}).values()]
+        values = [run["target"][headline.key] for run in chosen if run is not None]
         return float(np.mean(values)) if values else None
 
     def entry(name: str, rule: str) -> dict[str, float | None]:
         own, base, top = (mean(n, rule) for n in (name, "source_only", "oracle"))
-        gain = None if own is None or base is None or name == "source_only" else own - base
-        gap = None if base is None or top is None or name == "oracle" else top - base
+        gain = None if own is None or base is None or name == "source_only" else headline.improvement(own, base)
+        gap = None if base is None or top is None or name == "oracle" else headline.improvement(top, base)
         return {"target": own, "gain": gain, "gap_closed": gain / gap if gain is not None and gap and gap > 0 else None}
 
     return {n: {rule: entry(n, rule) for rule in RULES} for n in found}
 
 
-def block_hits(predictions: Predictions, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Correct keypoints and counted keypoints of each block of frames, (blocks,) each, in the blocks' order."""
-    right = (predictions.errors() <= threshold) & predictions.annotated
+def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarray, np.ndarray]:
+    """The headline's values summed over the counted keypoints of each block of frames, and how many these are:
+    (blocks,) each, in the blocks' order."""
+    counted = predictions.annotated.numpy()
+    values = np.where(counted, headline.values(predictions), 0)
     _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
-    return (
-        np.bincount(block, right.sum(1).double().numpy()),
-        np.bincount(block, predictions.annotated.sum(1).double().numpy()),
-    )
+    return np.bincount(block, values.sum(1)), np.bincount(block, counted.sum(1).astype(float))
 
 
-def summarize(hits: dict[str, np.ndarray], counts: np.ndarray, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Means and intervals from hits (seeds, blocks) of each strategy and counts (blocks,)."""
-    seeds, blocks = next(iter(hits.values())).shape
+def summarize(
+    totals: dict[str, np.ndarray], counts: np.ndarray, headline: Headline = PCK, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Means and intervals from the headline's totals (seeds, blocks) of each strategy and counts (blocks,)."""
+    seeds, blocks = next(iter(totals.values())).shape
     rng = np.random.default_rng(0)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
     drawn_blocks = rng.multinomial(blocks, np.full(blocks, 1 / blocks), resamples)
     total = drawn_blocks @ counts * seeds
-    drawn = {name: np.einsum("rs,sb,rb->r", drawn_seeds, hit, drawn_blocks) / total for name, hit in hits.items()}
-    pck = {name: hit.sum(1) / counts.sum() for name, hit in hits.items()}
+    drawn = {n: np.einsum("rs,sb,rb->r", drawn_seeds, own, drawn_blocks) / total for n, own in totals.items()}
+    means = {name: own.sum(1) / counts.sum() for name, own in totals.items()}
+    better = headline.improvement
 
     single = seeds * blocks < 2  # nothing to resample
 
@@ -89,19 +96,21 @@ def summarize(hits: dict[str, np.ndarray], counts: np.ndarray, resamples: int = 
         return [float(low), float(high)]
 
     def gain(name: str, base: str) -> dict[str, Any]:
-        if name == base or base not in pck:
+        if name == base or base not in means:
             return _undefined()
-        return {"mean": float(np.mean(pck[name] - pck[base])), "interval": interval(drawn[name] - drawn[base])}
+        own = better(means[name], means[base])
+        return {"mean": float(np.mean(own)), "interval": interval(better(drawn[name], drawn[base]))}
 
     def closed(name: str) -> dict[str, Any]:
-        if name in ("source_only", "oracle") or not {"source_only", "oracle"} <= set(pck):
+        if name in ("source_only", "oracle") or not {"source_only", "oracle"} <= set(means):
             return _undefined()
-        gap = drawn["oracle"] - drawn["source_only"]
+        gap = better(drawn["oracle"], drawn["source_only"])
         low = interval(gap)[0]
         if low is None or low <= 0:
             return _undefined()
-        share = np.mean(pck[name] - pck["source_only"]) / np.mean(pck["oracle"] - pck["source_only"])
-        return {"mean": float(share), "interval": interval((drawn[name] - drawn["source_only"]) / gap)}
+        base, top = means["source_only"], means["oracle"]
+        share = np.mean(better(means[name], base)) / np.mean(better(top, base))
+        return {"mean": float(share), "interval": interval(better(drawn[name], drawn["source_only"]) / gap)}
 
     return {
         name: {
@@ -110,7 +119,7 @@ def summarize(hits: dict[str, np.ndarray], counts: np.ndarray, resamples: int = 
             "gain_over_bn_control": gain(name, "bn_control") if name != "source_only" else _undefined(),
             "gap_closed": closed(name),
         }
-        for name, value in pck.items()
+        for name, value in means.items()
     }
 
 

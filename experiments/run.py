@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -34,12 +35,12 @@ from ..datasets.sample import PoseDataset
 from ..datasets.skeleton import Skeleton, pair
 from ..models.export import to_onnx
 from ..models.pose_model import PoseModel
-from .config import FREE, Config, plain
+from .config import FREE, Config, Model, plain
 from .drawing import prediction_sheet, write_picture
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
-PRETRAINING = ("source", "model", "pretrain", "pretrain_steps", "batch", "augmentation", "precision", "channels_last")
+PRETRAINING = ("source", "model", "pretrain", "pretrain_steps", "batch", "augmentation", "crop", "precision", "channels_last")
 """Keys that pretrained weights depend on."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
@@ -87,18 +88,30 @@ def prepare(config: Config, training: bool = True) -> Task:
             )
         if dataset.skeleton.keypoints != skeleton.keypoints:
             opened[name] = Selected(dataset, skeleton.keypoints)
+    wanted = MODELS[config.model.name].reads
     for dataset in opened.values():
-        dataset[0]  # renders what is not cached yet, now that all is known to fit
+        found = "depth" if dataset[0].image.ndim == 2 else "pictures"  # renders what is not cached yet
+        if found != wanted:
+            raise ValueError(f"model.name={config.model.name} reads {wanted}, {dataset.name} gives {found}")
     return Task(config, skeleton, left_out, **opened)
 
 
 def build_model(config: Config, keypoints: int, weights: bool = True) -> PoseModel:
-    options = {key: value for key, value in vars(config.model).items() if key != "name"}
-    if not weights:
-        options["weights"] = None
+    """A fresh network. Raises ValueError for an unknown name, and for options that are another network's."""
+    told = {key: value for key, value in vars(config.model).items() if key not in ("name", *MODELS)}
     if config.model.name not in MODELS:
         raise ValueError(f"model.name={config.model.name!r} is not known; choose one of {', '.join(MODELS)}")
-    return MODELS[config.model.name](keypoints, **options)
+    kind = MODELS[config.model.name]
+    known = inspect.signature(kind).parameters
+    usual = vars(Model())
+    for key in told.keys() - known.keys():
+        if told[key] != usual[key]:
+            raise ValueError(f"model.{key}={told[key]} is no option of model.name={config.model.name}")
+    options = {key: value for key, value in told.items() if key in known and value is not None}
+    if not weights:
+        options.pop("weights", None)
+    own = getattr(config.model, config.model.name, None)
+    return kind(keypoints, **options, **(vars(own) if own else {}))
 
 
 def build_strategy(task: Task, name: str, seed: int, optimization: Optimization, start: Path | None) -> Strategy:
@@ -133,7 +146,7 @@ def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fa
     def batches(dataset: PoseDataset, domain: str, labels: bool, views: int) -> TrainingBatches:
         where = fabric.global_rank, fabric.world_size
         how = config.batch, task.size, config.augmentation
-        return TrainingBatches(dataset, domain, seed, *how, labels, views, *where)
+        return TrainingBatches(dataset, domain, seed, *how, labels, views, *where, config.crop)
 
     return {
         "source": batches(task.source_train, "source", True, 1),
@@ -142,20 +155,22 @@ def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fa
 
 
 def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
-    """PCK on held-out source and target, and the label-free score of the unlabelled target training images."""
+    """The headline on held-out source and target, and the label-free score of the unlabelled target training images."""
     config, size = task.config, task.size
-    batches = [EvaluationBatches(d, 64, size) for d in (task.source_test, task.target_test)]
+    batches = [EvaluationBatches(d, 64, size, config.crop) for d in (task.source_test, task.target_test)]
     unlabeled = WithoutLabels(task.target_train)
-    two_views = TrainingBatches(unlabeled, "score", 0, 64, size, config.augmentation, labels=False, views=2)
+    how: dict[str, Any] = {"labels": False, "views": 2, "how": config.crop}
+    two_views = TrainingBatches(unlabeled, "score", 0, 64, size, config.augmentation, **how)
     steps = range(-(-min(SCORED, len(unlabeled)) // 64))
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         found: dict[str, float] = {}
         for side, plain_batches in zip(("source", "target"), batches, strict=True):
             predictions = predict(model, (plain_batches[i] for i in range(len(plain_batches))), device)
+            key = predictions.headline(config.threshold).key
             score = scores(predictions, task.skeleton, config.threshold)
-            found |= {f"{side}/pck": score["pck"], f"{side}/epe": score["epe"]}
-            found |= {f"{side}/pck/{name}": value for name, value in score["groups"].items()}
+            found |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
+            found |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
         views = (two_views[step] for step in steps)
         found["target/score"] = agreement(model, views, task.skeleton.flip, device)
         return found
@@ -242,18 +257,19 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     model.to(device)
     found: dict[str, Any] = {}
     for side, dataset in (("target", task.target_test), ("source", task.source_test)):
-        batches = loader(EvaluationBatches(dataset, 64, task.size), range(-(-len(dataset) // 64)))
+        batches = loader(EvaluationBatches(dataset, 64, task.size, config.crop), range(-(-len(dataset) // 64)))
         predictions = predict(model, batches, device)
         found[side] = scores(predictions, task.skeleton, config.threshold)
         if side == "target":
+            key = predictions.headline(config.threshold).key
             predictions.save(folder / "predictions.npz")
             if config.report.pictures == "all":
-                sheet = prediction_sheet(dataset, predictions.points.numpy())
+                sheet = prediction_sheet(dataset, predictions.points.numpy(), predictions.annotated.numpy())
                 write_picture(folder / "predictions.png", sheet)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    evaluated = {line["step"]: line["metrics"] for line in lines if "target/pck" in line["metrics"]}
+    evaluated = {line["step"]: line["metrics"] for line in lines if f"target/{key}" in line["metrics"]}
     found["selected"] = {
-        rule: {"step": step, "target": _side(evaluated[step], "target")} for rule, step in state["steps"].items()
+        rule: {"step": step, "target": _side(evaluated[step], "target", key)} for rule, step in state["steps"].items()
     }
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     found["seconds_per_iteration"] = statistics.median(seconds)
@@ -284,9 +300,9 @@ def selected_weights(folder: Path, rule: str, selection: dict[str, Any]) -> Path
     return path
 
 
-def _side(metrics: dict[str, float], side: str) -> dict[str, Any]:
-    groups = {k.split("/")[2]: v for k, v in metrics.items() if k.startswith(f"{side}/pck/")}
-    return {"pck": metrics[f"{side}/pck"], "epe": metrics[f"{side}/epe"], "groups": groups}
+def _side(metrics: dict[str, float], side: str, key: str) -> dict[str, Any]:
+    groups = {k.split("/")[2]: v for k, v in metrics.items() if k.startswith(f"{side}/{key}/")}
+    return {key: metrics[f"{side}/{key}"], "epe": metrics[f"{side}/epe"], "groups": groups}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..adapt.selection import PCK, Headline
 
 KEY, PARAM, TAG, SOURCE = 250, 6000, 8000, 65535  # MLflow's limits, in characters
 Tree = dict[str, Any]
@@ -105,25 +107,27 @@ def table(results: Tree) -> str:
     """The summary as Markdown: what MLflow shows on the comparison's page."""
     if not results.get("summary"):
         return ""
-    rows = [f"Target test set, {results.get('metric', 'score')}, mean over seeds.", ""]
+    headline = Headline.named(results.get("metric") or PCK.name)
+    rows = [f"Target test set, {headline.title}, mean over seeds.", ""]
     rows += ["| strategy | target | std | gain [95 % interval] | gap closed [95 % interval] |"]
     rows += ["|:--|--:|--:|--:|--:|"]
     for name, row in results["summary"].items():
-        target, cells = row.get("target") or {}, [_interval(row.get(key)) for key in ("gain", "gap_closed")]
-        cells = [_percent(target.get("mean")), _percent(target.get("std")), *cells]
+        target, show = row.get("target") or {}, headline.show
+        cells = [_shown(target.get("mean"), show), _shown(target.get("std"), show)]
+        cells += [_interval(row.get("gain"), show), _interval(row.get("gap_closed"), PCK.show)]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _shown(value: float | None, show: Callable[[float], str]) -> str:
+    return "–" if value is None else show(value)
 
 
-def _interval(value: Tree | None) -> str:
+def _interval(value: Tree | None, show: Callable[[float], str]) -> str:
     if not value or value.get("mean") is None:
         return "–"
     low, high = value.get("interval") or (None, None)
-    return f"{_percent(value['mean'])} [{_percent(low)}, {_percent(high)}]"
+    return f"{show(value['mean'])} [{_shown(low, show)}, {_shown(high, show)}]"
 
 
 def datasets(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.error
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ class ResNet(nn.Module):
         self.channels = RESNETS[name]
         network = get_model(name, weights=None)
         if weights is not None:
-            network.load_state_dict(_read_weights(name, weights))
+            network.load_state_dict(read_weights(name, weights))
         for part, module in network.named_children():
             if part not in ("avgpool", "fc"):
                 self.add_module(part, module)
@@ -56,6 +57,39 @@ def _block(inner: int, outer: int, stride: int) -> BasicBlock:
     return BasicBlock(inner, outer, stride, shortcut)
 
 
+class TwoLevels(nn.Module):
+    """A backbone's last two levels at one resolution, channels of the earlier first: what A2J's heads look at.
+
+    A ResNet's layer4 is dilated instead of strided, its first block not yet (torchvision's
+    replace_stride_with_dilation): (B, 3, H, W) to (B, 1024 + 2048, H/16, W/16). `small`: (B, 96 + 96, H/8, W/8).
+    """
+
+    def __init__(self, name: str, weights: str | None = None) -> None:
+        super().__init__()
+        if name == "small":
+            small = build_backbone(name, weights)
+            assert isinstance(small, SmallResNet)
+            self.stride, self.channels = small.stride, (small.channels, small.channels)
+            self.early = nn.Sequential(small.stem, *small.levels[:-1])
+            self.late: nn.Module = small.levels[-1]
+        elif name in ("resnet50", "resnet101", "resnet152"):
+            network = get_model(name, weights=None, replace_stride_with_dilation=[False, False, True])
+            if weights is not None:
+                network.load_state_dict(read_weights(name, weights))
+            self.stride, self.channels = 16, (1024, 2048)
+            parts = dict(network.named_children())
+            names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+            self.early = nn.Sequential(OrderedDict((part, parts[part]) for part in names))
+            self.late = parts["layer4"]
+        else:
+            known = "small, resnet50, resnet101, resnet152"
+            raise ValueError(f"model.backbone={name!r} cannot be dilated for A2J; choose one of {known}")
+
+    def forward(self, image: Tensor) -> Tensor:
+        early = self.early(image)
+        return torch.cat([early, self.late(early)], 1)
+
+
 def build_backbone(name: str, weights: str | None = None) -> ResNet | SmallResNet:
     """A backbone by name: `small` or resnet18, 34, 50, 101, 152.
 
@@ -71,7 +105,7 @@ def build_backbone(name: str, weights: str | None = None) -> ResNet | SmallResNe
     return ResNet(name, weights)
 
 
-def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
+def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     path = Path(weights).expanduser()
     if path.is_file():
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,12 +14,22 @@ class Grid:
     """Regular cells over the model's input.
 
     `shape` is in array order, (H, W) or (Z, H, W); `stride` and `origin` are in coordinate order, (x, y[, z]):
-    cell j of the x axis stands at `origin[0] + stride[0] * j` pixels.
+    cell j of the x axis stands at `origin[0] + stride[0] * j` pixels. `depth` is a grid of one axis, mm, on which
+    z is read by itself where a head votes for (x, y, z) and a volume would be too large.
     """
 
     shape: tuple[int, ...]
     stride: tuple[float, ...]
     origin: tuple[float, ...]
+    depth: Grid | None = None
+
+    def marginals(self) -> tuple[Grid, ...]:
+        """The grids that densities live on: this one, and depth's where it has one."""
+        return (replace(self, depth=None),) + (() if self.depth is None else (self.depth,))
+
+    def split(self, points: Tensor) -> tuple[Tensor, ...]:
+        """Points (..., D) as each of `marginals()` sees them."""
+        return points.split([len(grid.shape) for grid in self.marginals()], -1)
 
     @property
     def cells(self) -> int:
@@ -39,9 +49,16 @@ class Grid:
         return cells * cells.new_tensor(self.stride) + cells.new_tensor(self.origin)
 
     def contains(self, points: Tensor) -> Tensor:
-        """Whether points (..., D) have a nearest cell on the grid: bool (...)."""
-        cells = self.to_cells(points)
-        return ((cells >= -0.5) & (cells < cells.new_tensor(self.shape[::-1]) - 0.5)).all(-1)
+        """Whether points (..., D) have a nearest cell on the grid, and on depth's: bool (...)."""
+        inside = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
+        for grid, part in zip(self.marginals(), self.split(points), strict=True):
+            cells = grid.to_cells(part)
+            inside = inside & ((cells >= -0.5) & (cells < cells.new_tensor(grid.shape[::-1]) - 0.5)).all(-1)
+        return inside
+
+    def targets(self, points: Tensor, sigma: float, cut: float | None = None) -> tuple[Tensor, ...]:
+        """`target` on each of `marginals()` for points (B, K, D)."""
+        return tuple(g.target(p, sigma, cut) for g, p in zip(self.marginals(), self.split(points), strict=True))
 
     def target(self, points: Tensor, sigma: float, cut: float | None = None) -> Tensor:
         """Gaussians of peak 1 around detached points (B, K, D) px: (B, K, *shape), not normalised.
@@ -79,6 +96,17 @@ class Votes:
     def from_maps(grid: Grid, maps: Tensor) -> Votes:
         """Votes of a heatmap or volume (B, K, *grid.shape) of logits."""
         return Votes(grid, maps.flatten(2).transpose(1, 2))
+
+    def marginals(self) -> tuple[Votes, ...]:
+        """The same votes as each of the grid's `marginals()` sees them: (x, y), and z by itself where it is voted."""
+        if self.grid.depth is None or self.where is None:
+            return (self,)
+        parts = self.grid.split(self.where)
+        return tuple(Votes(g, self.logits, part) for g, part in zip(self.grid.marginals(), parts, strict=True))
+
+    def log_densities(self) -> tuple[Tensor, ...]:
+        """`log_density` of each of `marginals()`."""
+        return tuple(votes.log_density() for votes in self.marginals())
 
     @property
     def maps(self) -> Tensor:
@@ -122,34 +150,43 @@ class Votes:
 
         On a pure grid the log-softmax of the maps. Else a differentiable bilinear splat of the softmax weights at
         the candidates' positions, blurred by (1/4, 1/2, 1/4) along each axis so that gradient reaches offsets whose
-        target lies a cell away; votes outside the grid are drawn to its border.
+        target lies a cell away; votes outside the grid are drawn to its border. Where z is voted too, `marginals()`
+        read it: the density here is of (x, y).
         """
         if self.where is None:
             log_weight = self.logits.float().log_softmax(1)
             return log_weight.transpose(1, 2).unflatten(2, self.grid.shape)
-        density = _blur(_splat(self.grid, self.logits.float().softmax(1), self.where.float()))
+        where = self.where[..., : len(self.grid.shape)].float()
+        density = _blur(_splat(self.grid, self.logits.float().softmax(1), where))
         return torch.log(density + 1e-9)
 
 
 def _splat(grid: Grid, weight: Tensor, where: Tensor) -> Tensor:
-    """Weights (B, N, K) at positions (B, N, K or 1, D) px, shared out to the nearest cells: (B, K, *shape)."""
+    """Weights (B, N, K) at positions (B, N, K or 1, D) px, shared out to the nearest cells: (B, K, *shape).
+
+    On CUDA by a sorted accumulation, which gives the same bits every time, so that a resumed run equals the whole one.
+    """
+    batch, _, joints = weight.shape
     size = weight.new_tensor(grid.shape[::-1])
     cells = grid.to_cells(where).clamp(torch.zeros_like(size), size - 1)
     low = cells.detach().floor().minimum(size - 2).clamp_min(0)
     part = cells - low
-    flat = weight.new_zeros(weight.shape[0], weight.shape[2], grid.cells)
+    first = torch.arange(batch * joints, device=weight.device).view(batch, 1, joints) * grid.cells
+    flat = weight.new_zeros(batch * joints * grid.cells)
     for corner in range(2 ** len(grid.shape)):
-        share = weight
-        index = torch.zeros_like(low[..., 0], dtype=torch.long)
-        step = 1
+        share, index, step = weight, first, 1
         for dim, count in enumerate(reversed(grid.shape)):
             high = corner >> dim & 1
             share = share * (part[..., dim] if high else 1 - part[..., dim])
             index = index + (low[..., dim].long() + high).clamp_max(count - 1) * step
             step *= count
-        index = index.expand(-1, -1, weight.shape[2]).transpose(1, 2)
-        flat = flat.scatter_add(2, index, share.transpose(1, 2))
-    return flat.unflatten(2, grid.shape)
+        flat = _accumulate(flat, index.expand_as(share).flatten(), share.flatten(), in_order=weight.is_cuda)
+    return flat.view(batch, joints, *grid.shape)
+
+
+def _accumulate(flat: Tensor, index: Tensor, values: Tensor, in_order: bool) -> Tensor:
+    """`flat` with values (M,) added at index (M,); `in_order` sorts first where a GPU would add in any order."""
+    return flat.index_put((index,), values, accumulate=True) if in_order else flat.scatter_add(0, index, values)
 
 
 def _blur(maps: Tensor) -> Tensor:
@@ -174,3 +211,18 @@ def spatial_kl(log_density: Tensor, target: Tensor, weight: Tensor | None = None
     goal = mass / total.clamp_min(1e-30)
     each = (torch.special.xlogy(goal, goal) - goal * log_density.flatten(2)).sum(-1)
     return each.mean() if weight is None else (each * weight).mean()
+
+
+def divergence(
+    votes: Votes,
+    targets: tuple[Tensor, ...],
+    weight: Tensor | None = None,
+    epsilon: float = 0.0,
+    image_index: Tensor | None = None,
+) -> Tensor:
+    """`spatial_kl` of the votes from `targets`, summed over the grid's marginals; per person where `image_index` (P,)
+    says in which image each stands."""
+    pairs = list(zip(votes.log_densities(), targets, strict=True))
+    if image_index is not None:
+        pairs = [(density[image_index], target[image_index]) for density, target in pairs]
+    return torch.stack([spatial_kl(density, target, weight, epsilon) for density, target in pairs]).sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,15 @@ class PoseModel(nn.Module, ABC):
     `head` is the main head; everything else that has parameters belongs to the features.
     """
 
+    reads: ClassVar[str] = "pictures"
+    """pictures, or depth: what a batch's `image` holds."""
     head: nn.Module
     architecture: dict[str, Any]
     """Plain arguments that build this network again, without downloading anything."""
 
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:
-        """Features of a batch; images are uint8 (normalised here) or float (taken as normalised)."""
+        """Features of a batch; pictures are uint8 (normalised here) or float (taken as normalised), depth is mm."""
 
     @abstractmethod
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
@@ -34,7 +36,7 @@ class PoseModel(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
-        """Points (B, K, D) in pixels of the input and confidence (B, K) in [0, 1]."""
+        """Points (B, K, D) in pixels (z: mm) of the input and confidence (B, K) in [0, 1]."""
 
     @abstractmethod
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
@@ -68,3 +70,13 @@ def normalize(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
     return (image.to(dtype) - mean) / std
+
+
+def reach_of(sample: Unlabeled) -> Tensor:
+    """`reach` (B, 1, 1, 1) of a depth batch. Raises ValueError for a batch of pictures."""
+    if sample.reach is None:
+        raise ValueError(
+            f"this network reads depth, mm around a centre, and was given pictures of {sample.image.shape[1]} channels; "
+            "choose a depth dataset, or model.name=pose_resnet"
+        )
+    return sample.reach.view(-1, 1, 1, 1)

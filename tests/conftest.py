@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from keyshift.datasets.depth_crop import cube_box
 from keyshift.datasets.sample import Item, Labeled
 from keyshift.datasets.skeleton import Skeleton
 
@@ -144,6 +145,60 @@ class Dots:
 @pytest.fixture
 def dots():
     return Dots
+
+
+class Balls:
+    """Depth that takes milliseconds: balls of three sizes before a wall. The second style is a coarse sensor."""
+
+    skeleton = Skeleton("balls", ("small", "middle", "large"), edges=((0, 1), (1, 2)), groups={"all": (0, 1, 2)})
+
+    def __init__(self, count=64, style="plain", size=32, first=0):
+        self.count, self.style, self.size, self.first = count, style, size, first
+        self.name = f"balls.{style}"
+        self.identity = {"name": self.name, "count": count, "size": size, "first": first}
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        number, size = self.first + index, self.size
+        rng = np.random.default_rng([number, 11])
+        camera = np.array([2.0 * size, 2.0 * size, size / 2, size / 2])
+        far = 600.0
+        points = np.concatenate([rng.uniform(-90, 90, (3, 2)), far + rng.uniform(-60, 60, (3, 1))], 1)
+        depth = np.full((size, size), far + 200.0)
+        v, u = np.mgrid[:size, :size] + 0.5
+        for radius, (x, y, z) in zip((12, 22, 34), points, strict=True):
+            away = np.hypot((u - size / 2) / camera[0] * z - x, (v - size / 2) / camera[1] * z - y)
+            front = z - np.sqrt(np.maximum(radius**2 - away**2, 0))
+            depth = np.where((away < radius) & (front < depth), front, depth)
+        if self.style == "shifted":
+            depth = 25 * np.round((depth + 12 * rng.standard_normal(depth.shape)) / 25) + 15
+            depth = np.where(rng.random(depth.shape) < 0.25, 0, depth)
+        known = np.ones(3, bool)
+        pixels = points[:, :2] / points[:, 2:] * camera[:2] + camera[2:]
+        cube, center = np.full(3, 300.0), np.array([size / 2, size / 2, far])
+        return Item(
+            image=depth.astype(np.float32),
+            box=cube_box(center, cube, camera),
+            id=f"{self.name}/{number}",
+            sequence=f"block{number // 8}",
+            frame=number,
+            camera=camera,
+            keypoints=np.concatenate([pixels, points[:, 2:]], 1),
+            visible=known,
+            annotated=known,
+            points=points,
+            center=center,
+            cube=cube,
+        )
+
+
+@pytest.fixture
+def balls():
+    return Balls
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,45 @@ class FakeHands:
         return np.stack(points)
 
 
+class FakeDepth(FakeHands):
+    """The same hands as a depth camera sees them, before a wall, cut by a cube that reaches beyond the frame."""
+
+    def __getitem__(self, index: int, /) -> Item:
+        flat = super().__getitem__(index)
+        rng = np.random.default_rng([index, 1])
+        depth = 600 + rng.uniform(-60, 60, 21)
+        image = np.full((self.size, self.size), 1400, np.float32)
+        image[:8] = 0
+        for a, b in HAND.edges:
+            ends = [tuple(int(v) for v in flat.keypoints[k]) for k in (a, b)]
+            cv2.line(image, ends[0], ends[1], float(depth[[a, b]].mean()), 7)
+        middle, half = self.size / 2, 150 * 200 / 600
+        return replace(
+            flat,
+            image=image,
+            box=np.array([middle - half, middle - half, middle + half, middle + half]),
+            camera=np.array([200.0, 210.0, middle + 0.5, middle - 1.5]),
+            keypoints=np.column_stack([flat.keypoints, depth]),
+            center=np.array([middle, middle, 600.0]),
+            cube=np.full(3, 300.0),
+        )
+
+
+def in_space(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """(N, K, 3) px, px and mm to mm."""
+    fx, fy, cx, cy = (camera[:, i, None] for i in range(4))
+    x, y, z = np.moveaxis(points, -1, 0)
+    return np.stack([(x - cx) * z / fx, (y - cy) * z / fy, z], -1)
+
+
+def scores_mm(error: np.ndarray, pixels: np.ndarray, annotated: np.ndarray) -> dict[str, Any]:
+    known = np.where(annotated, error, np.nan)
+    joints = dict(zip(HAND.keypoints, np.nanmean(known, 0).tolist(), strict=True))
+    groups = {name: float(np.nanmean(known[:, list(members)])) for name, members in HAND.groups.items()}
+    mean, epe = float(np.nanmean(known)), float(pixels[annotated].mean())
+    return {"mm": mean, "epe": epe, "auc": None, "map": None, "groups": groups, "joints": joints}
+
+
 def scores(error: np.ndarray, annotated: np.ndarray, side: np.ndarray) -> dict[str, Any]:
     right = np.where(annotated, error <= 0.1, np.nan)
     joints = dict(zip(HAND.keypoints, np.nanmean(right, 0).tolist(), strict=True))
@@ -75,6 +115,8 @@ def write_run(run: Path, strategy: str, seed: int, dataset: FakeHands) -> dict[s
     level = NOISE.get(strategy, 0.1)
     noise = rng.normal(0, 1, truth.shape) * (level * rng.uniform(0.15, 1.3, (len(items), 1, 1)) * side[:, None, None])
     points = truth + noise
+    camera = np.stack([item.camera for item in items])
+    depth = {"camera": camera.astype(np.float32)} if truth.shape[-1] == 3 else {}
     np.savez(
         run / "predictions.npz",
         points=points.astype(np.float32),
@@ -85,11 +127,18 @@ def write_run(run: Path, strategy: str, seed: int, dataset: FakeHands) -> dict[s
         side=side,
         sequence=np.array([item.sequence for item in items]),
         id=np.array([item.id for item in items]),
+        **depth,
     )
-    target = scores(np.linalg.norm(noise, axis=-1) / side[:, None], annotated, side)
-    source = {**target, "pck": min(0.97, target["pck"] + 0.2), "epe": target["epe"] / 2}
+    key = "mm" if depth else "pck"
+    if depth:
+        error = np.linalg.norm(in_space(points, camera) - in_space(truth, camera), axis=-1)
+        target = scores_mm(error, np.linalg.norm(noise[..., :2], axis=-1), annotated)
+        source = {**target, "mm": 0.6 * target["mm"], "epe": target["epe"] / 2}
+    else:
+        target = scores(np.linalg.norm(noise, axis=-1) / side[:, None], annotated, side)
+        source = {**target, "pck": min(0.97, target["pck"] + 0.2), "epe": target["epe"] / 2}
     selected = {
-        rule: {"step": 300 - 20 * i, "target": {**target, "pck": target["pck"] - 0.01 * (i % 3)}}
+        rule: {"step": 300 - 20 * i, "target": {**target, key: target[key] - 0.01 * (i % 3)}}
         for i, rule in enumerate(RULES)
     }
     with (run / "metrics.jsonl").open("w") as file:
@@ -99,7 +148,8 @@ def write_run(run: Path, strategy: str, seed: int, dataset: FakeHands) -> dict[s
             if strategy not in ("source_only", "oracle"):
                 metrics["loss/adversary"] = 0.6 + 0.3 * fade + 0.04 * rng.random()
             if step % 50 == 0:
-                metrics |= {"source/pck": source["pck"] * (1 - fade), "target/pck": target["pck"] * (1 - 0.9 * fade)}
+                rise = {"pck": (1 - fade, 1 - 0.9 * fade), "mm": (1 + fade, 1 + 0.9 * fade)}[key]
+                metrics |= {f"source/{key}": source[key] * rise[0], f"target/{key}": target[key] * rise[1]}
                 metrics |= {"target/epe": None, "target/score": 0.5 + 0.4 * (1 - fade) + 0.02 * rng.random()}
             file.write(json.dumps({"step": step, "time": 1.7636e9 + step, "metrics": metrics}) + "\n")
     result = {"target": target, "source": source, "selected": selected, "seconds_per_iteration": 0.05 + level / 10}
@@ -108,16 +158,20 @@ def write_run(run: Path, strategy: str, seed: int, dataset: FakeHands) -> dict[s
 
 
 def summary(strategies: dict[str, dict[str, Any]], several: bool) -> dict[str, Any]:
-    means = {name: float(np.mean([r["target"]["pck"] for r in runs.values()])) for name, runs in strategies.items()}
+    key, sign = (
+        ("mm", -1) if any("mm" in r["target"] for runs in strategies.values() for r in runs.values()) else ("pck", 1)
+    )
+    wide = 1.0 if key == "pck" else 50.0  # intervals in mm are as wide as in points
+    means = {name: float(np.mean([r["target"][key] for r in runs.values()])) for name, runs in strategies.items()}
     low, high = means.get("source_only"), means.get("oracle")
     found: dict[str, Any] = {}
     for name, runs in strategies.items():
-        spread = float(np.std([r["target"]["pck"] for r in runs.values()])) if several else None
-        gain = None if low is None or name == "source_only" else means[name] - low
-        share = None if gain is None or low is None or high is None else gain / (high - low)
+        spread = float(np.std([r["target"][key] for r in runs.values()])) if several else None
+        gain = None if low is None or name == "source_only" else sign * (means[name] - low)
+        share = None if gain is None or low is None or high is None else gain / (sign * (high - low))
         found[name] = {
             "target": {"mean": means[name], "std": spread},
-            "gain": {"mean": gain, "interval": None if gain is None else [gain - 0.03, gain + 0.04]},
+            "gain": {"mean": gain, "interval": None if gain is None else [gain - 0.03 * wide, gain + 0.04 * wide]},
             "gap_closed": {"mean": share, "interval": None if share is None else [share - 0.08, share + 0.1]},
         }
     return found
@@ -125,16 +179,17 @@ def summary(strategies: dict[str, dict[str, Any]], several: bool) -> dict[str, A
 
 @pytest.fixture
 def make_comparison(tmp_path: Path) -> Callable[..., tuple[Path, FakeHands]]:
-    """Writes a comparison folder: make(strategies, seeds, count, prefix, config) -> (folder, dataset)."""
+    """Writes a comparison folder: make(strategies, seeds, count, prefix, depth, config) -> (folder, dataset)."""
 
     def make(
         strategies: tuple[str, ...] = tuple(NOISE),
         seeds: tuple[int, ...] = (0, 1, 2),
         count: int = 40,
         prefix: str = "cam0/frame",
+        depth: bool = False,
         **config: Any,
     ) -> tuple[Path, FakeHands]:
-        folder, dataset = tmp_path / "run", FakeHands(count, prefix)
+        folder, dataset = tmp_path / "run", (FakeDepth if depth else FakeHands)(count, prefix)
         folder.mkdir()
         results = {
             name: {str(seed): write_run(folder / f"{name}-seed{seed}", name, seed, dataset) for seed in seeds}
@@ -156,7 +211,7 @@ def make_comparison(tmp_path: Path) -> Callable[..., tuple[Path, FakeHands]]:
         (folder / "identity.json").write_text(json.dumps(dict.fromkeys(roles, dataset.identity)))
         document = {
             "schema": 1,
-            "metric": "pck@0.1",
+            "metric": "mm" if depth else "pck@0.1",
             "strategies": results,
             "summary": summary(results, several=len(seeds) > 1),
         }

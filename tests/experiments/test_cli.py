@@ -10,7 +10,9 @@ import torch
 import yaml
 
 from keyshift.experiments.cli import main
+from keyshift.experiments.compare import print_table
 from keyshift.experiments.config import Config, build, load, shipped
+from keyshift.experiments.progress import Reporter, _brief
 
 SMALL = [
     "source.train=12",
@@ -193,6 +195,44 @@ def test_data_show(home, capsys):
     assert Path("hands.studio.png").read_bytes()[:4] == b"\x89PNG"
     assert main(["data", "show", "hands.studio", "size=48", "train=4"]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_depth_is_told_in_mm(home, capsys):
+    reporter = Reporter()
+    reporter.console.width = 160
+    score = {"mm": 23.414, "epe": 5.2}
+    nothing = {"mean": None, "interval": [None, None]}
+    summary = {"target": {"mean": 23.414, "std": 0.51}, "gain": nothing, "gain_over_bn_control": nothing}
+    summary = {"source_only": summary | {"gap_closed": nothing}}
+    summary["regda"] = summary["source_only"] | {"gain": {"mean": 8.62, "interval": [7.1, 9.96]}}
+    runs = {name: {"0": {"target": score, "source": score}, "1": {"source": {"mm": 20.0}}} for name in summary}
+    found = {"schema": 1, "metric": "mm", "strategies": runs, "summary": summary}
+    print_table(found, reporter)
+    told = capsys.readouterr().out
+    for part in ("mean error in mm, 2 seeds", "23.41 ± 0.51", "21.71", "+8.62 [+7.10, +9.96]"):
+        assert part in told
+    for name in ("whole", "single"):
+        folder = Path("runs", name)
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("source: {name: hands.studio}\ntarget: {name: hands.webcam}\n")
+    Path("runs/whole/results.json").write_text(json.dumps(found))
+    Path("runs/single/result.json").write_text(json.dumps({"target": score}))
+    assert main(["runs"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("23.41 mm") + told.count("23.41") >= 2
+    assert "pck" not in told.lower()
+    metrics = {"loss/supervised": 0.5, "source/mm": 31.27, "target/mm": 40.0, "source/epe": 3.0}
+    assert _brief(metrics) == "loss 0.500  0.0 it/s  source 31.27"
+    assert _brief({"source/pck": 0.4567}) == "loss 0.000  0.0 it/s  source 0.457"
+
+
+def test_a_gain_without_an_interval_is_told(capsys):
+    """One seed on one block of frames has nothing to resample."""
+    nothing, gain = {"mean": None, "interval": [None, None]}, {"mean": 0.1, "interval": [None, None]}
+    row = {"target": {"mean": 0.5, "std": None}, "gain": gain, "gain_over_bn_control": nothing, "gap_closed": nothing}
+    found = {"metric": "pck@0.1", "strategies": {"regda": {"0": {"source": {"pck": 0.6}}}}, "summary": {"regda": row}}
+    print_table(found, Reporter())
+    assert "+0.100" in capsys.readouterr().out
 
 
 def test_foreign_folders_are_left_alone(home, capsys):

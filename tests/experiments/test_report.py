@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keyshift.adapt import selection
-from keyshift.experiments import report, report_charts, report_data
+from keyshift.experiments import drawing, report, report_charts, report_data
 from keyshift.experiments.report_words import finding, number, others, seconds
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -398,6 +398,144 @@ def test_samples_without_annotation_are_not_shown(make_comparison: Make) -> None
     arrays["annotated"][:] = False
     np.savez(file, **arrays)
     assert "No sample has an annotated joint" in page(folder, dataset).text
+
+
+# Depth
+
+
+def error_in_mm(folder: Path, run: str) -> np.ndarray:
+    """(N, K), NaN where a joint is not annotated."""
+    with np.load(folder / run / "predictions.npz") as p:
+        found = []
+        for i, (fx, fy, cx, cy) in enumerate(p["camera"].astype(float)):
+            here, there = (
+                np.array([[(x - cx) / fx * z, (y - cy) / fy * z, z] for x, y, z in p[name][i].astype(float)])
+                for name in ("points", "truth")
+            )
+            found.append(np.where(p["annotated"][i], np.sqrt(((here - there) ** 2).sum(1)), np.nan))
+    return np.stack(found)
+
+
+def test_page_of_depth_speaks_of_mm_alone(make_comparison: Make) -> None:
+    folder, dataset = make_comparison(count=24, depth=True)
+    html = report.write(folder, dataset).read_text("utf-8")
+    charts = [base64.b64decode(found).decode() for found in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)]
+    assert len(charts) >= 6
+    written = "\n".join([re.sub(r'"data:[^"]*"', "", html), *charts])
+    assert not re.search("pck|crop's side|of points", written, re.IGNORECASE)
+    assert "points</" not in html
+    found = Page(html)
+    for part in (
+        "target mean error",
+        "mean error, mm",
+        "mm less [interval]",
+        "Frames whose worst joint is within",
+        "lower is better",
+    ):
+        assert part in written or part in found.text, part
+    results = json.loads((folder / "results.json").read_text())
+    mean, gain = (results["summary"]["regda"][what]["mean"] for what in ("target", "gain"))
+    assert gain > 0
+    assert f"{mean:.1f} mm" in found.text
+    assert f"+{gain:.1f} [{number(gain - 1.5, 1)}, {number(gain + 2, 1)}]" in found.text
+    assert found.jpegs
+    assert not re.search(r"\b(nan|inf|None)\b", found.text)
+
+
+def test_findings_of_depth(make_comparison: Make) -> None:
+    folder, _ = make_comparison(("source_only", "bn_control", "regda"), count=6, depth=True)
+    set_summary(folder, "bn_control", (1.0, 0.5, 1.5))
+    set_summary(folder, "regda", (8.6, 7.04, 10.1))
+    assert said(folder).startswith(
+        "RegDA lowers the mean error by 8.6 mm [7.0, 10.1] against source_only over 3 seeds; what share of the gap "
+        "that closes is undefined, because there is no oracle run; bn_control alone changes it by −1.0 mm [−1.5, "
+        "−0.5] ("
+    )
+    set_summary(folder, "regda", (1.2, -0.5, 2.9))
+    assert said(folder).startswith(
+        "No gain can be claimed: RegDA changes the mean error by −1.2 mm [−2.9, 0.5] against source_only over 3 seeds"
+    )
+    set_summary(folder, "regda", (-5, -7, -2))
+    assert said(folder).startswith(
+        "RegDA is worse than source_only by 5.0 mm [2.0, 7.0] of mean error over 3 seeds; bn_control alone changes it"
+    )
+
+
+def test_finding_of_depth_with_one_seed(make_comparison: Make) -> None:
+    folder, _ = make_comparison(("source_only", "regda"), seeds=(3,), count=6, depth=True)
+    assert re.match(
+        r"One seed: no claim. RegDA reaches a mean error of [\d.]+ mm on the target against [\d.]+ mm of source_only",
+        said(folder),
+    )
+
+
+def test_curve_of_depth_counts_frames_by_their_worst_joint(make_comparison: Make) -> None:
+    folder, _ = make_comparison(("regda",), seeds=(0,), count=12, depth=True)
+    chart = report.threshold_chart(report_data.read(folder))
+    worst = np.nanmax(error_in_mm(folder, "regda-seed0"), 1)
+    naive = np.mean([(worst <= t).mean() for t in np.linspace(0, 80, 4001)])
+    assert 0.02 < naive < 0.98
+    assert chart is not None
+    assert float(chart.notes["regda"].split()[1]) == pytest.approx(naive, abs=2e-3)
+
+
+def test_samples_of_depth_are_chosen_and_told_in_mm(make_comparison: Make) -> None:
+    folder, dataset = make_comparison(("source_only", "regda"), seeds=(0,), count=20, depth=True)
+    found = report.gallery(report_data.read(folder), dataset)
+    error = np.nanmean(error_in_mm(folder, "regda-seed0"), 1)
+    assert found is not None
+    assert [int(s.id[-4:]) for s in found.groups["Best"]] == np.argsort(error)[:6].tolist()
+    assert found.groups["Best"][0].panels[1].error == pytest.approx(error.min(), rel=1e-4)
+
+
+def test_bars_of_an_error_end_with_the_longest(make_comparison: Make) -> None:
+    folder, _ = make_comparison(("source_only", "regda"), count=6, depth=True)
+    rows = {row["name"]: row["bar"] for row in report.strategy_rows(report_data.read(folder))}
+    results = json.loads((folder / "results.json").read_text())["summary"]
+    assert rows["source_only"] == 100
+    assert rows["regda"] == pytest.approx(
+        100 * results["regda"]["target"]["mean"] / results["source_only"]["target"]["mean"], abs=0.1
+    )
+
+
+def test_a_metric_of_another_version_is_refused(make_comparison: Make) -> None:
+    folder, dataset = make_comparison(("regda",), seeds=(0,), count=4)
+    edit(folder, lambda r: r.update(metric="oks"))
+    with pytest.raises(ValueError, match="'oks' is not known: results have pck@THRESHOLD or mm"):
+        report.write(folder, dataset)
+
+
+def test_near_is_bright_and_nothing_is_black() -> None:
+    depth = np.array([[0, 100, 450, 600, 750, 3000]], np.float32)
+    grey = drawing.depth_picture(depth, (450, 750))
+    assert grey.shape == (1, 6, 3)
+    assert grey[0, :, 0].tolist() == [0, 255, 255, 172, 90, 90]
+
+
+def test_pictures_of_depth_crop_around_a_box_beyond_the_frame(make_comparison: Make) -> None:
+    _, dataset = make_comparison(("regda",), seeds=(0,), count=5, depth=True)
+    item = dataset[3]
+    assert item.box[0] < 0
+    tile = drawing.view(item, 300)
+    assert (tile[150, 0] == drawing.OUTSIDE).all()
+    wrist = drawing.to_tile(item.keypoints[:1], item.box, 300)[0].astype(int)
+    assert tile[wrist[1], wrist[0], 0] > 130
+    assert (tile[20, 150] == 0).all()
+    truth, annotated = item.keypoints[None].repeat(5, 0), np.ones((5, 21), bool)
+    sheet = drawing.prediction_sheet(dataset, truth, annotated, columns=4, tile=64)
+    assert sheet.shape == (128, 256, 3)
+    assert drawing.contact_sheet(dataset, 2, tile=64).dtype == np.uint8
+
+
+def test_the_sheet_leaves_out_what_may_be_unreadable(make_comparison: Make) -> None:
+    _, dataset = make_comparison(("regda",), seeds=(0,), count=5)
+    annotated = np.zeros((5, 21), bool)
+    empty = drawing.prediction_sheet(dataset, np.ones((5, 21, 2)), annotated, columns=2, tile=32)
+    annotated[3, 0] = True
+    sheet = drawing.prediction_sheet(dataset, np.ones((5, 21, 2)), annotated, columns=2, tile=32)
+    assert dataset.read == [3]
+    assert empty.shape == sheet.shape == (32, 64, 3)
+    assert (empty == 255).all()
 
 
 # In a browser

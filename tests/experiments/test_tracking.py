@@ -491,6 +491,25 @@ def test_table_without_results() -> None:
     assert table({}) == ""
 
 
+def test_depth(runs: Path) -> None:
+    """Metric names come from the results, and the table is in mm."""
+    folder = write_comparison(runs / "compare")
+    for file in [folder / "results.json", *folder.glob("*/result.json")]:
+        file.write_text(file.read_text().replace('"pck@0.1"', '"mm"').replace('"pck"', '"mm"'))
+    results = json.loads((folder / "results.json").read_text())
+    results["summary"]["regda"] |= {"target": {"mean": 23.44, "std": 0.5}, "gain": {"mean": 8.6, "interval": [7, 9.96]}}
+    (folder / "results.json").write_text(json.dumps(results))
+    sync(folder)
+    note = run_of(folder).data.tags["mlflow.note.content"]
+    assert "Target test set, mean error, mean over seeds." in note
+    assert "| regda | 23.4 mm | 0.5 mm | 8.6 mm [7.0 mm, 10.0 mm] | 33.3 % [20.0 %, 40.0 %] |" in note
+    metrics = run_of(folder).data.metrics
+    assert (metrics["regda/target/mean"], metrics["regda/gain_hi"]) == (23.44, 9.96)
+    child = run_of(folder / "regda-seed0", default_uri(runs)).data.metrics
+    assert child.items() >= {"final/target/mm": 0.6, "selected/last/target/mm": 0.6, "gain": 8.6}.items()
+    assert "final/target/pck" not in child
+
+
 def test_ui_command(tmp_path: Path) -> None:
     command = tracking.ui_command(default_uri(tmp_path), 5001)
     assert command[1:4] == ["-m", "mlflow", "ui"]

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from keyshift.models.output import Grid, Votes, spatial_kl
+from keyshift.models.output import Grid, Votes, _accumulate, _blur, _splat, divergence, spatial_kl
 
 GRID = Grid((6, 8), (4.0, 4.0), (2.0, 2.0))
 VOLUME = Grid((3, 4, 5), (4.0, 4.0, 10.0), (2.0, 2.0, -10.0))
@@ -90,3 +90,91 @@ def test_log_density_takes_half_precision():
     half = Votes.from_maps(GRID, maps.bfloat16()).log_density()
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, Votes.from_maps(GRID, maps).log_density(), atol=2e-2, rtol=1e-2)
+
+
+DEEP = Grid((6, 8), (4.0, 4.0), (2.0, 2.0), Grid((10,), (5.0,), (-22.5,)))
+
+
+def test_depth_is_read_by_its_marginal():
+    where = torch.cat([torch.rand(2, 7, 3, 2) * 24, torch.rand(2, 7, 3, 1) * 40 - 20], -1)
+    votes = Votes(DEEP, torch.randn(2, 7, 3), where)
+    plane, line = votes.log_densities()
+    assert plane.shape == (2, 3, 6, 8)
+    assert line.shape == (2, 3, 10)
+    torch.testing.assert_close(plane, Votes(GRID, votes.logits, where[..., :2]).log_density())
+    wanted = torch.zeros(2, 3, 10)
+    weight = votes.logits.softmax(1)
+    for b, n, k in [(b, n, k) for b in range(2) for n in range(7) for k in range(3)]:
+        cell = (where[b, n, k, 2].item() + 22.5) / 5
+        for j in range(10):
+            for near, share in ((j - 1, 0.25), (j, 0.5), (j + 1, 0.25)):
+                near = min(max(near, 0), 9)
+                wanted[b, k, j] += share * weight[b, n, k] * max(0, 1 - abs(cell - near))
+    torch.testing.assert_close(line.exp(), wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(votes.log_density(), plane)
+
+
+def test_divergence_adds_over_the_marginals_and_is_the_published_one_on_a_pure_grid():
+    points = torch.rand(2, 3, 2) * 20 + 2
+    pure = Votes.from_maps(GRID, torch.randn(2, 3, 6, 8))
+    weight = torch.tensor([[1.0, 0, 1], [1, 1, 1]])
+    goal = GRID.target(points, 1.0)
+    wanted = spatial_kl(pure.maps.flatten(2).log_softmax(-1).unflatten(2, (6, 8)), goal, weight, 1e-7)
+    torch.testing.assert_close(divergence(pure, (goal,), weight, 1e-7), wanted)
+
+    where = torch.cat([torch.rand(2, 7, 3, 2) * 24, torch.rand(2, 7, 3, 1) * 40 - 20], -1).requires_grad_()
+    logits = torch.randn(2, 7, 3, requires_grad=True)
+    deep = Votes(DEEP, logits, where)
+    goals = DEEP.targets(torch.cat([points, torch.zeros(2, 3, 1)], -1), 1.0)
+    loss = divergence(deep, goals, weight)
+    parts = [spatial_kl(d, g, weight) for d, g in zip(deep.log_densities(), goals, strict=True)]
+    torch.testing.assert_close(loss, parts[0] + parts[1])
+    loss.backward()
+    assert (where.grad.abs().sum((0, 1, 2)) > 0).all()  # x, y and z of the candidates
+    assert logits.grad.abs().sum() > 0
+
+
+def test_gradient_of_the_divergence_is_the_derived_one():
+    """d/dw_n = -sum_c p(c) b(c - r_n) / q(c), before the softmax; in RegDA's docstring."""
+    where = torch.rand(1, 5, 1, 2) * 20 + 4
+    weight = torch.full((1, 5, 1), 0.2, requires_grad=True)
+    density = _blur(_splat(GRID, weight, where)) + 1e-9
+    goal = GRID.target(torch.full((1, 1, 2), 14.0), 1.0)
+    goal = goal / goal.sum()
+    (-(goal * density.log()).sum()).backward()
+    for n in range(5):
+        alone = torch.zeros(1, 5, 1)
+        alone[0, n] = 1
+        tent = _blur(_splat(GRID, alone, where))
+        torch.testing.assert_close(weight.grad[0, n, 0], -(goal * tent / density.detach()).sum())
+
+
+def test_a_keypoint_too_near_or_too_far_is_not_on_the_grid():
+    points = torch.tensor([[10.0, 10.0, 0.0], [10.0, 10.0, 40.0], [90.0, 10.0, 0.0]])
+    assert DEEP.contains(points).tolist() == [True, False, False]
+    assert Grid(DEEP.shape, DEEP.stride, DEEP.origin).contains(points[:, :2]).tolist() == [True, True, False]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_splat_gives_the_same_bits_every_time_on_a_gpu():
+    torch.manual_seed(0)
+    logits, where = torch.randn(8, 500, 14, device="cuda"), torch.rand(8, 500, 14, 2, device="cuda") * 30
+
+    def gradient():
+        leaf = where.clone().requires_grad_()
+        density = Votes(GRID, logits, leaf).log_density()
+        density.square().sum().backward()
+        return density.detach(), leaf.grad
+
+    first, again = gradient(), gradient()
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    on_cpu = Votes(GRID, logits.cpu(), where.cpu()).log_density()
+    torch.testing.assert_close(first[0].cpu(), on_cpu, atol=1e-4, rtol=1e-4)
+
+
+def test_both_ways_to_accumulate_answer_alike():
+    index, values = torch.randint(0, 20, (300,)), torch.rand(300, requires_grad=True)
+    ways = [_accumulate(torch.zeros(20), index, values, in_order) for in_order in (True, False)]
+    torch.testing.assert_close(*ways)
+    gradients = [torch.autograd.grad(way.square().sum(), values)[0] for way in ways]
+    torch.testing.assert_close(*gradients)
