@@ -114,7 +114,7 @@ def table(results: Tree) -> str:
     for name, row in results["summary"].items():
         target, show = row.get("target") or {}, headline.show
         cells = [_shown(target.get("mean"), show), _shown(target.get("std"), show)]
-        cells += [_interval(row.get("gain"), show), _interval(row.get("gap_closed"), PCK.show)]
+        cells += [_interval(row.get("gain"), show), _interval(row.get("gap_closed"), PCK.show)]  # a share, as PCK is
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
