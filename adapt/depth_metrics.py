@@ -81,4 +81,4 @@ def pdj(
 
 def _worst(errors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The largest error of each frame, (N, 1), and which frames count, (N, 1)."""
-    return errors.masked_fill(~mask, -torch.inf).amax(1, keepdim=True), mask.any(1, keepdim=True)
+    return errors.masked_fill(~mask, 0).amax(1, keepdim=True), mask.any(1, keepdim=True)

@@ -36,9 +36,7 @@ def crop_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     left, top, right, bottom = box
     scale = min(size[0] / (right - left), size[1] / (bottom - top))
     return (
-        shift(size[0] / 2, size[1] / 2)
-        @ np.diag([scale, scale, 1.0])
-        @ shift(-(left + right) / 2, -(top + bottom) / 2)
+        shift(size[0] / 2, size[1] / 2) @ np.diag([scale, scale, 1.0]) @ shift(-(left + right) / 2, -(top + bottom) / 2)
     )
 
 

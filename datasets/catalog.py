@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .body_anatomy import UPPER_BODY
+from .centers import CenterTask
 from .depth_sensors import SENSORS
 from .depth_sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from .hand_snap import SnapHands
@@ -35,6 +36,7 @@ class Options(Protocol):
     scenes: int
     block: int
     centers: str | None
+    joints: str
     cube: float | None
     subject: int
     skeleton: str
@@ -57,9 +59,7 @@ def _rendered(options: Options, part: str) -> PoseDataset:
 def _rendered_depth(options: Options, part: str) -> PoseDataset:
     what, sensor = options.name.removeprefix("depth_").split(".")
     count, first = _counted(options, part)
-    return RenderedDepth(
-        what, sensor, count, options.scenes, options.size, first, options.centers, options.cube
-    )
+    return RenderedDepth(what, sensor, count, options.scenes, options.size, first, options.centers, options.cube)
 
 
 def _snap(options: Options, part: str) -> PoseDataset:
@@ -75,14 +75,18 @@ def _public(options: Options, part: str) -> PoseDataset:
     """A public depth dataset in its raw layout."""
     name, _, view = options.name.partition("_")
     if options.root is None:
-        raise ValueError(f"{options.name} needs the folder of {PUBLIC[name].source.about}, for example target.root=PATH")
+        raise ValueError(
+            f"{options.name} needs the folder of {PUBLIC[name].source.about}, for example target.root=PATH"
+        )
     more = {"msra": {"subject": f"P{options.subject}"}, "itop": {"view": view}}.get(name, {})
     return PUBLIC[name](options.root, part, options.centers, options.cube, **more)
 
 
 def _depth_folder(options: Options, part: str) -> PoseDataset:
     if options.root is None:
-        raise ValueError("depth_folder needs the folder of your frames and its camera.yaml, for example target.root=PATH")
+        raise ValueError(
+            "depth_folder needs the folder of your frames and its camera.yaml, for example target.root=PATH"
+        )
     from .depth_folder import DepthFolder
 
     skeletons = {skeleton.name: skeleton for skeleton in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
@@ -91,7 +95,13 @@ def _depth_folder(options: Options, part: str) -> PoseDataset:
     return DepthFolder(options.root, skeletons[options.skeleton], part, centers=options.centers or "threshold")
 
 
-PUBLIC: dict[str, Any] = {"nyu": NyuHands, "icvl": IcvlHands, "msra": MsraHands, "hands2017": Hands2017, "itop": ItopBodies}
+PUBLIC: dict[str, Any] = {
+    "nyu": NyuHands,
+    "icvl": IcvlHands,
+    "msra": MsraHands,
+    "hands2017": Hands2017,
+    "itop": ItopBodies,
+}
 
 DATASETS: dict[str, Callable[[Any, str], PoseDataset]] = {
     **{f"hands.{style}": _rendered for style in STYLES},
@@ -108,4 +118,5 @@ def open_dataset(options: Options, part: str) -> PoseDataset:
         near = difflib.get_close_matches(options.name, DATASETS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"no dataset {options.name!r}; known: {', '.join(DATASETS)}.{hint}")
-    return DATASETS[options.name](options, part)
+    dataset = DATASETS[options.name](options, part)
+    return CenterTask(dataset) if options.joints == "center" else dataset

@@ -29,16 +29,22 @@ def cube_box(center: Array, cube: Array, camera: Array) -> Array:
     return np.concatenate([center[:2] - half, center[:2] + half])
 
 
+def _of(item: Item) -> tuple[Array, Array]:
+    if item.center is None or item.cube is None:
+        raise ValueError(f"{item.id} is a depth frame without a centre and a cube; its dataset must give both")
+    return item.center, item.cube
+
+
 def cut(item: Item, size: tuple[int, int], how: str = "exact", extra: Array | None = None) -> tuple[Array, Array]:
     """The crop of a depth item at `size` (width, height), and its way back (3, 4).
 
     `extra` is a 3x3 of further warping in pixels of the crop; depth grows and shrinks with its scale. Raises
     ValueError for an unknown `how`.
     """
-    assert item.center is not None and item.cube is not None
+    center, cube = _of(item)
     extra = np.eye(3) if extra is None else extra
     zoom = float(np.sqrt(abs(np.linalg.det(extra))))
-    reach, middle = item.cube[2] / 2, item.center[2]
+    reach, middle = cube[2] / 2, center[2]
     if how == "exact":
         matrix = extra @ crop_matrix(item.box, size)
         image = _warp(item.image, matrix, size)
@@ -64,25 +70,25 @@ def _warp(image: Array, matrix: Array, size: tuple[int, int]) -> Array:
 
 
 def _a2j(item: Item, size: tuple[int, int]) -> tuple[Array, Array]:
-    assert item.center is not None and item.cube is not None
+    center, cube = _of(item)
     height, width = item.image.shape
-    left, top, right, bottom = cube_box(item.center, item.cube, item.camera) - 0.5
+    left, top, right, bottom = cube_box(center, cube, item.camera) - 0.5
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width - 1), min(bottom, height - 1)
     part = item.image[int(top) : int(bottom), int(left) : int(right)]
-    image = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) - item.center[2]
-    reach = item.cube[2] / 2
+    image = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) - center[2]
+    reach = cube[2] / 2
     scale = size[0] / (right - left), size[1] / (bottom - top)
     return np.where(np.abs(image) < reach, image, reach), np.diag([*scale, 1.0]) @ shift(-left - 0.5, -top - 0.5)
 
 
 def _awr(item: Item, size: tuple[int, int]) -> tuple[Array, Array]:
-    assert item.center is not None and item.cube is not None
+    center, cube = _of(item)
     height, width = item.image.shape
-    left, top, right, bottom = (int(v + 0.5) for v in cube_box(item.center, item.cube, item.camera) - 0.5)
+    left, top, right, bottom = (int(v + 0.5) for v in cube_box(center, cube, item.camera) - 0.5)
     inside = item.image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
     border = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
     part = cv2.copyMakeBorder(inside, *border, cv2.BORDER_CONSTANT, value=0)
-    near, far = item.center[2] - item.cube[2] / 2, item.center[2] + item.cube[2] / 2
+    near, far = center[2] - cube[2] / 2, center[2] + cube[2] / 2
     part = np.where((part > 0) & (part < near), near, part)
     part = np.where(part > far, 0, part)
     scale = min(size[0] / part.shape[1], size[1] / part.shape[0])
@@ -93,7 +99,7 @@ def _awr(item: Item, size: tuple[int, int]) -> tuple[Array, Array]:
     image = np.where((image == image.max()) | (image == 0), far, image)
     place = np.floor(size[0] / 2 - inner[0] / 2), np.floor(size[1] / 2 - inner[1] / 2)
     matrix = shift(*place) @ np.diag([scale, scale, 1.0]) @ shift(-left - 0.5, -top - 0.5)
-    return np.clip(image, near, far) - item.center[2], matrix
+    return np.clip(image, near, far) - center[2], matrix
 
 
 def disturb(image: Array, reach: float, options: Augmentation, rng: np.random.Generator) -> Array:

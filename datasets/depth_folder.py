@@ -47,8 +47,8 @@ from .skeleton import Skeleton
 Array = np.ndarray
 SPLITS = ("train", "test", "all")
 NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
-TABLES = ("boxes", "centers", "labels")
-KEYS = (*NEEDED, "pixel_centers", "near", "far", *TABLES)
+AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
+KEYS = (*NEEDED, "pixel_centers", "near", "far", *AXES)
 UNITS = {"mm": 1.0, "m": 1000.0}
 TYPES = ("uint16", "float32", "float64")
 
@@ -74,8 +74,7 @@ class DepthFolder:
     time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence.
 
     `centers`: None takes the file that camera.yaml names, else they are found in each frame; "threshold" finds them in
-    any case; a path is another such file. Without labels `annotated` is all false and `keypoints` is zeros. Labels are
-    for the report alone, except that they never choose a centre.
+    any case; a path is another such file. Labels are for the report alone; joints without have zeros for keypoints.
 
     Raises ValueError naming file, line or key; a frame that cannot be used raises UnusableDepth when it is read.
     """
@@ -96,7 +95,8 @@ class DepthFolder:
             raise ValueError(f"block={block} must be at least 1 frame")
         self.root, self.skeleton, self.name = Path(root).expanduser(), skeleton, f"depth_folder.{split}"
         self.setup = read_setup(self.root)
-        self.near, self.far = near or self.setup.near, far or self.setup.far
+        self.near = self.setup.near if near is None else near
+        self.far = self.setup.far if far is None else far
         if not 0 < self.near < self.far:
             raise ValueError(f"near={self.near} and far={self.far} must be distances in mm, 0 < near < far")
         everything = _frames(self.root)
@@ -123,7 +123,7 @@ class DepthFolder:
         }
 
     def _read_tables(self, everything: list[str], kept: list[int], centers: str | Path | None) -> dict[str, Path]:
-        """Hold boxes (N, 4), centers (N, 3), labels (N, K, 3) in our pixels, or None; the files they came from."""
+        """Hold boxes (N, 1, 4), centers (N, 1, 3), labels (N, K, 3) in our pixels; return the files they came from."""
         used = dict(self.setup.tables)
         if centers == "threshold":
             used.pop("centers", None)
@@ -131,22 +131,20 @@ class DepthFolder:
             used["centers"] = Path(centers).expanduser()
         if "centers" in used:
             used.pop("boxes", None)
-        joints = [f"{joint}_{axis}" for joint in self.skeleton.keypoints for axis in "xyz"]
-        columns = {"boxes": ["left", "top", "right", "bottom"], "centers": ["x", "y", "z"], "labels": joints}
-        held: dict[str, Array | None] = dict.fromkeys(TABLES)
+        self.tables: dict[str, Array] = {}
         for kind, path in used.items():
-            group = 4 if kind == "boxes" else 3
-            rows = _read_table(path, columns[kind], group, everything)
+            names = self.skeleton.keypoints if kind == "labels" else ("",)
+            columns = [f"{name}_{axis}".strip("_") for name in names for axis in AXES[kind]]
+            rows = _read_table(path, columns, len(AXES[kind]), everything)
             missing = [name for name in everything if name not in rows]
             if missing and kind != "labels":
                 raise ValueError(
                     f"{path}: no line for {len(missing)} of {len(everything)} frames, the first {missing[0]}; write "
                     "one for each, with empty cells where nothing is there"
                 )
-            none = np.full((len(columns[kind]) // group, group), np.nan)
-            values = np.stack([rows.get(everything[i], none) for i in kept])
-            held[kind] = values + self.setup.shift * np.array([1, 1, group == 4, group == 4][:group])
-        self.boxes, self.centers, self.labels = (held[kind] for kind in TABLES)
+            none = np.full((len(names), len(AXES[kind])), np.nan)
+            offset = [0.0 if axis == "z" else self.setup.shift for axis in AXES[kind]]
+            self.tables[kind] = np.stack([rows.get(everything[i], none) for i in kept]) + offset
         return used
 
     def __len__(self) -> int:
@@ -158,10 +156,10 @@ class DepthFolder:
         name, frame, setup = self.files[index], self.frames[index], self.setup
         depth = read_depth(self.root / name, setup.unit)
         center = self._center(index, depth)
-        keypoints = np.zeros((len(self.skeleton), 3)) if self.labels is None else self.labels[index]
-        known = np.zeros(len(keypoints), bool) if self.labels is None else np.isfinite(keypoints).all(1)
+        labels = self.tables.get("labels")
+        keypoints = np.full((len(self.skeleton), 3), np.nan) if labels is None else labels[index]
+        known = np.asarray(np.isfinite(keypoints).all(1))
         keypoints = np.where(known[:, None], keypoints, 0.0)
-        points = to_points(keypoints, tuple(setup.camera)) if self.labels is not None else None
         return Item(
             image=depth,
             box=cube_box(center, setup.cube, setup.camera),
@@ -172,20 +170,19 @@ class DepthFolder:
             keypoints=keypoints,
             visible=known,
             annotated=known,
-            points=points,
+            points=None if labels is None else to_points(keypoints, tuple(setup.camera)),
             center=center,
             cube=setup.cube.copy(),
         )
 
     def _center(self, index: int, depth: Array) -> Array:
         name, setup = self.files[index], self.setup
-        given = self.boxes if self.centers is None else self.centers
-        row = None if given is None else given[index, 0]
+        table = self.tables.get("centers", self.tables.get("boxes"))
+        row = None if table is None else table[index, 0]
         if row is not None and np.isnan(row).any():
-            what = "box" if self.centers is None else "centre"
-            raise NoCenter(f"{name}: its {what} is empty in the CSV file: nothing is there")
-        if self.centers is not None and row is not None:
-            return row
+            raise NoCenter(f"{name}: its {'centre' if len(row) == 3 else 'box'} in the CSV file is empty")
+        if row is not None and len(row) == 3:
+            return row.copy()
         try:
             return find_center(depth, setup.camera, setup.cube, row, self.near, self.far)
         except NoCenter as error:
@@ -238,6 +235,23 @@ def _load_npy(path: Path) -> Array:
 def read_setup(root: Path) -> Setup:
     """`root`/camera.yaml. Raises ValueError naming the key that is unknown, missing or wrong."""
     path = root / "camera.yaml"
+    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | _read_keys(path)
+    if said["unit"] not in UNITS:
+        raise ValueError(f"{path}: unit={said['unit']!r} must be mm or m")
+    if said["pixel_centers"] not in (0.0, 0.5) or isinstance(said["pixel_centers"], bool):
+        raise ValueError(f"{path}: pixel_centers={said['pixel_centers']!r} must be 0.0 (OpenCV, ROS) or 0.5")
+    shift = 0.5 - said["pixel_centers"]
+    fx, fy, near, far = (_number(said[key], key, path) for key in ("fx", "fy", "near", "far"))
+    cx, cy = (_number(said[key], key, path, positive=False) + shift for key in ("cx", "cy"))
+    edges = said["cube"] if isinstance(said["cube"], list) else [said["cube"]] * 3
+    if len(edges) != 3:
+        raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
+    cube = np.array([_number(edge, "cube", path) for edge in edges])
+    tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
+    return Setup(np.array([fx, fy, cx, cy]), shift, said["unit"], cube, near, far, tables)
+
+
+def _read_keys(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no {path}: write one with {', '.join(NEEDED)} (unit: mm or m) beside your depth frames")
     try:
@@ -245,33 +259,15 @@ def read_setup(root: Path) -> Setup:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(said, dict):
-        raise ValueError(
-            f"{path}: found {type(said).__name__}; expected lines of `key: value` with {', '.join(NEEDED)}"
-        )
+        raise ValueError(f"{path}: found {type(said).__name__}; expected lines `key: value` with {', '.join(NEEDED)}")
     for key in said:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, 1)
-            raise ValueError(
-                f"{path}: unknown key {key!r}{f', did you mean {near[0]}?' if near else ''}; known: {', '.join(KEYS)}"
-            )
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ValueError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(KEYS)}")
     if missing := [key for key in NEEDED if key not in said]:
         raise ValueError(f"{path}: missing {', '.join(missing)}")
-    if said["unit"] not in UNITS:
-        raise ValueError(f"{path}: unit={said['unit']!r} must be mm or m")
-    first = said.get("pixel_centers", 0.0)
-    if first not in (0.0, 0.5) or isinstance(first, bool):
-        raise ValueError(f"{path}: pixel_centers={first!r} must be 0.0 (OpenCV, ROS) or 0.5")
-    fx, fy, near, far = (
-        _number(said.get(key, default), key, path)
-        for key, default in (("fx", None), ("fy", None), ("near", 100.0), ("far", 2000.0))
-    )
-    cx, cy = (_number(said[key], key, path, positive=False) + 0.5 - first for key in ("cx", "cy"))
-    edges = said["cube"] if isinstance(said["cube"], list) else [said["cube"]] * 3
-    if len(edges) != 3:
-        raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
-    cube = np.array([_number(edge, "cube", path) for edge in edges])
-    tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in TABLES if said.get(kind) is not None}
-    return Setup(np.array([fx, fy, cx, cy]), 0.5 - first, said["unit"], cube, near, far, tables)
+    return said
 
 
 def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
@@ -298,9 +294,9 @@ def _frames(root: Path) -> list[str]:
     return sorted(names, key=lambda name: (_by_value(name.rpartition("/")[0]), _by_value(name), name))
 
 
-def _by_value(text: str) -> list[tuple[int, str]]:
+def _by_value(text: str) -> list[tuple[str, int]]:
     """A key that puts 9 before 10."""
-    return [(int(digits or 0), word) for word, digits in re.findall(r"(\D*)([0-9]*)", text)]
+    return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)([0-9]*)", text)]
 
 
 def _places(names: list[str]) -> list[int]:

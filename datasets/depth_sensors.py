@@ -79,9 +79,8 @@ def lit_by_projector(disparity: Array) -> Array:
 
 def _displaced(values: Array, way: Array) -> Array:
     """Each pixel's value taken from `way` (S, S, 2) pixels off, nearest."""
-    rows, columns = np.indices(values.shape)
-    rows = np.clip(np.rint(rows + way[..., 0]), 0, values.shape[0] - 1).astype(int)
-    columns = np.clip(np.rint(columns + way[..., 1]), 0, values.shape[1] - 1).astype(int)
+    there = np.indices(values.shape).transpose(1, 2, 0) + way
+    rows, columns = (np.clip(np.rint(there[..., a]), 0, values.shape[a] - 1).astype(int) for a in (0, 1))
     return values[rows, columns]
 
 

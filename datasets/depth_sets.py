@@ -8,6 +8,7 @@ at +0.5 and y down: half a pixel more in cx and cy than the datasets' own number
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .skeleton import FINGERS, Skeleton
 
@@ -15,7 +16,7 @@ Camera = tuple[float, float, float, float]
 
 
 def _chains(*chains: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple(pair for chain in chains for pair in zip(chain, chain[1:], strict=False))
+    return tuple(pair for chain in chains for pair in pairwise(chain))
 
 
 NYU = Skeleton(

@@ -245,8 +245,6 @@ class EvaluationBatches(Dataset[Labeled]):
 
 def check_item(item: Item) -> Item:
     """`item`, where it can be cut. Raises UnusableDepth for a depth frame, centre or cube that cannot."""
-    if item.image.ndim == 2 and (item.center is None or item.cube is None):
-        raise ValueError(f"{item.id} is a depth frame without a centre and a cube; its dataset must give both")
     if item.center is not None and item.cube is not None:
         check_depth(item.image, item.id)
         check_center(item.center, item.cube, item.camera, item.image.shape, item.image, item.id)

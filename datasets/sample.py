@@ -68,7 +68,7 @@ class Unlabeled:
     """A batch of B crops without labels: it has no field in which a label could travel."""
 
     image: Tensor
-    """(B, 3, H, W) uint8 or float; of depth (B, 1, H, W) float32 mm from the crop's centre, `reach` where nothing is."""
+    """(B, 3, H, W) uint8 or float; of depth (B, 1, H, W) float32 mm from the crop's centre, `reach` in the void."""
     id: tuple[str, ...]
     sequence: tuple[str, ...]
     frame: Tensor

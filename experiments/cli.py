@@ -77,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
     )
     made.add_argument("folder", metavar="RUN", type=Path, nargs="?")
-    made.add_argument("--predictions", metavar="FILE", type=Path, help="instead of RUN: one frame a line, u v d a joint")
+    made.add_argument(
+        "--predictions", metavar="FILE", type=Path, help="instead of RUN: one frame a line, u v d a joint"
+    )
     made.add_argument("--truth", metavar="FILE", type=Path, help="the labels of the same frames, in the same form")
     made.add_argument("--dataset", metavar="NAME", help="whose camera and joints: nyu, icvl, msra, hands2017 or itop")
     made.add_argument("--space", choices=("uvd", "xyz"), help="px, px, mm, or mm in space (hands2017)")
@@ -155,10 +157,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     elif arguments.folder is None and not missing and not arguments.overrides:
         from .evaluate_files import evaluate_files
 
-        evaluate_files(*files.values(), Reporter(), arguments.space)
+        evaluate_files(arguments.predictions, arguments.truth, arguments.dataset, Reporter(), arguments.space)
     else:
         raise ValueError(
-            f"evaluate takes RUN, or --predictions FILE --truth FILE --dataset NAME together (missing: {', '.join(missing)})"
+            "evaluate takes RUN, or --predictions FILE --truth FILE --dataset NAME together; "
+            f"missing: {', '.join(missing) or 'nothing, but RUN stands beside them'}"
         )
 
 

@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).parent
 
 @dataclass
 class Data:
-    """A dataset by name. The counts and sizes are of rendered sets, `block` of real ones, the last four of depth."""
+    """A dataset by name. The counts and sizes are of rendered sets, `block` of real ones, those behind it of depth."""
 
     name: str = "hands.studio"
     root: str | None = None  # folder of a real set; of background pictures for hands.photo
@@ -37,7 +37,8 @@ class Data:
     size: int = 128  # side of rendered pictures, pixels
     scenes: int = 0  # seed of the rendered scenes
     block: int = 20  # frames in a block of a real set's split
-    centers: str | None = None  # the set's own centre file, the path of another, threshold, or truth (a leak)
+    centers: str | None = None  # the set's own; a centre file or a run that predicts them; threshold; truth (a leak)
+    joints: str = "all"  # or center: their mean alone, for a network that predicts centres
     cube: float | None = None  # edge in mm of what is cut out; null: the set's own
     subject: int = 0  # msra: the subject that is left out for the test
     skeleton: str = "hand21"  # depth_folder: its joints, by a skeleton's name
@@ -134,7 +135,9 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("source.size", "target.size"), (16, 4096)),
     **dict.fromkeys(("source.cube", "target.cube"), (1, 1e5)),
     **dict.fromkeys(("source.subject", "target.subject"), (0, 8)),
-    **dict.fromkeys(("model.a2j.std", "model.a2j.depth_reach", "model.awr.depth_reach", "model.awr.kernel"), (1e-3, 1e5)),
+    **dict.fromkeys(
+        ("model.a2j.std", "model.a2j.depth_reach", "model.awr.depth_reach", "model.awr.kernel"), (1e-3, 1e5)
+    ),
     **dict.fromkeys(("pretrain_steps", "workers", "seed", "source.scenes", "target.scenes"), (0, 2**31)),
     **dict.fromkeys(
         ("pretrain.rate", "optimization.rate", "regda.margin", "regda.trade_off", "regda.highest"), (0, inf)
@@ -246,6 +249,8 @@ def _check(config: Config) -> None:
     choose("batch_norm", config.batch_norm, POLICIES)
     choose("selection", config.selection, list(RULES))
     choose("regda.pseudo_labels", config.regda.pseudo_labels, VARIANTS)
+    for side in (config.source, config.target):
+        choose("joints", side.joints, ("all", "center"))
     choose("crop", config.crop, CROPS)
     choose("precision", config.precision, ("32-true", "bf16-mixed"))
     choose("device", config.device, ("auto", "cpu", "cuda"))

@@ -35,12 +35,23 @@ from ..datasets.sample import PoseDataset
 from ..datasets.skeleton import Skeleton, pair
 from ..models.export import to_onnx
 from ..models.pose_model import PoseModel
-from .config import FREE, Config, Model, plain
+from .centers import recenter
+from .config import FREE, Config, Data, Model, load_folder, plain
 from .drawing import prediction_sheet, write_picture
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
-PRETRAINING = ("source", "model", "pretrain", "pretrain_steps", "batch", "augmentation", "crop", "precision", "channels_last")
+PRETRAINING = (
+    "source",
+    "model",
+    "pretrain",
+    "pretrain_steps",
+    "batch",
+    "augmentation",
+    "crop",
+    "precision",
+    "channels_last",
+)
 """Keys that pretrained weights depend on."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
@@ -79,7 +90,7 @@ def prepare(config: Config, training: bool = True) -> Task:
     opened = {}
     for side in ("source", "target"):
         for part in ("train", "test"):
-            opened[f"{side}_{part}"] = open_dataset(getattr(config, side), part)
+            opened[f"{side}_{part}"] = open_centered(getattr(config, side), part, config)
     skeleton, left_out = pair(opened["source_train"].skeleton, opened["target_train"].skeleton)
     for name, dataset in opened.items():
         if len(dataset) < processes:
@@ -94,6 +105,18 @@ def prepare(config: Config, training: bool = True) -> Task:
         if found != wanted:
             raise ValueError(f"model.name={config.model.name} reads {wanted}, {dataset.name} gives {found}")
     return Task(config, skeleton, left_out, **opened)
+
+
+def open_centered(data: Data, part: str, config: Config) -> PoseDataset:
+    """A dataset; where `centers` is a run folder, around the centres that its network finds."""
+    run = Path(data.centers or "")
+    if not (run / "config.yaml").is_file():
+        return open_dataset(data, part)
+    weights = selected_weights(
+        run, config.selection, load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu")
+    return recenter(open_dataset(replace(data, centers="threshold"), part), weights, load_folder(run), device)
 
 
 def build_model(config: Config, keypoints: int, weights: bool = True) -> PoseModel:

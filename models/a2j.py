@@ -191,9 +191,7 @@ def _branch(inputs: int, width: int, layers: int, outputs: int) -> nn.Sequential
 BRANCHES = {"classificationModel": "response", "regressionModel": "offset", "DepthRegressionModel": "depth"}
 
 
-def load_reference(
-    state: Mapping[str, Tensor], input_size: Sequence[int] = (176, 176), **options: Any
-) -> A2J:
+def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (176, 176), **options: Any) -> A2J:
     """An A2J from a released checkpoint; joints, depth or 2D only, and layers are read off its keys and shapes.
 
     `options` are A2J's own: `mean` and `std` where it is not NYU's. The result is in evaluation mode, with the released
@@ -240,7 +238,9 @@ def _renamed(key: str, layers: int) -> str:
         rest = rest.removeprefix("model.")
         if rest.startswith("fc."):
             return ""
-        return f"backbone.late.{rest.removeprefix('layer4.')}" if rest.startswith("layer4.") else f"backbone.early.{rest}"
+        return (
+            f"backbone.late.{rest.removeprefix('layer4.')}" if rest.startswith("layer4.") else f"backbone.early.{rest}"
+        )
     if part not in BRANCHES:
         return key
     layer, _, leaf = rest.partition(".")

@@ -46,13 +46,6 @@ class DenseVotes(Votes):
     raws: tuple[Tensor, ...] = ()
     """(B, C, H/s, W/s) each, of earlier stacks first; of `regress` (B, 3K)."""
 
-    def mean(self) -> Tensor:
-        """As of any votes. Along contiguous memory a float32 softmax over thousands of candidates sums to 1 within
-        1e-7, across it within 1e-6 and several times slower."""
-        assert self.where is not None
-        weight = self.logits.float().transpose(1, 2).contiguous().softmax(-1)
-        return (weight.unsqueeze(2) * self.where.permute(0, 2, 3, 1)).sum(-1)
-
 
 class AWR(PoseModel):
     """Votes of one candidate for each pixel of the features, for (x, y, z).

@@ -76,7 +76,7 @@ def reach_of(sample: Unlabeled) -> Tensor:
     """`reach` (B, 1, 1, 1) of a depth batch. Raises ValueError for a batch of pictures."""
     if sample.reach is None:
         raise ValueError(
-            f"this network reads depth, mm around a centre, and was given pictures of {sample.image.shape[1]} channels; "
+            f"this network reads depth, mm around a centre, not pictures of {sample.image.shape[1]} channels; "
             "choose a depth dataset, or model.name=pose_resnet"
         )
     return sample.reach.view(-1, 1, 1, 1)

@@ -136,6 +136,12 @@ def test_pixels_count_from_the_middle_of_the_first(hands):
     np.testing.assert_allclose(found.numpy(), wanted, atol=1e-9)
 
 
+def test_a_byte_order_mark_is_no_name(hands, write, reporter):
+    marked, plain = write("p", "\ufeff" + lines(hands[0])), write("t", hands[1])
+    assert not read_frames(marked, 16).names
+    assert evaluate_files(marked, plain, "icvl", reporter)["mean_error"] > 0
+
+
 @pytest.mark.parametrize("gap", [",", ", ", "\t", "  "])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", " \r\n"])
 def test_separators_and_line_ends(hands, write, reporter, gap, end):

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.models.a2j import A2J, load_reference
 from keyshift.models.output import divergence
 
@@ -52,9 +52,7 @@ def test_unannotated_joints_do_not_count(batch):
     some = dataclasses.replace(batch, annotated=torch.tensor([[True, False, True]]).expand(4, 3))
     moved = some.keypoints.clone()
     moved[:, 1] = 1e4
-    first, second = (
-        model.loss(model(batch), sample) for sample in (some, dataclasses.replace(some, keypoints=moved))
-    )
+    first, second = (model.loss(model(batch), sample) for sample in (some, dataclasses.replace(some, keypoints=moved)))
     assert {k: v.item() for k, v in first.items()} == {k: v.item() for k, v in second.items()}
     none = dataclasses.replace(batch, annotated=torch.zeros(4, 3, dtype=torch.bool))
     assert sum(model.loss(model(batch), none).values()) == 0

@@ -1,10 +1,9 @@
-
 import numpy as np
 import pytest
 import torch
 
 from keyshift.datasets.sample import Labeled
-from keyshift.models.a2j import A2J, load_reference
+from keyshift.models.a2j import load_reference
 from keyshift.models.output import Votes
 
 FACTORS = [("*bn3.weight", 0.5)]
