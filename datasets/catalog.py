@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from .body_anatomy import UPPER_BODY
 from .centers import CenterTask
+from .depth_folder import DepthFolder
 from .depth_sensors import SENSORS
 from .depth_sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from .hand_snap import SnapHands
@@ -87,12 +88,12 @@ def _depth_folder(options: Options, part: str) -> PoseDataset:
         raise ValueError(
             "depth_folder needs the folder of your frames and its camera.yaml, for example target.root=PATH"
         )
-    from .depth_folder import DepthFolder
-
     skeletons = {skeleton.name: skeleton for skeleton in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
     if options.skeleton not in skeletons:
         raise ValueError(f"skeleton={options.skeleton!r} is not known; choose one of {', '.join(skeletons)}")
-    return DepthFolder(options.root, skeletons[options.skeleton], part, centers=options.centers or "threshold")
+    if options.cube is not None:
+        raise ValueError(f"cube={options.cube:g}: the cube of depth_folder stands in its camera.yaml")
+    return DepthFolder(options.root, skeletons[options.skeleton], part, options.centers, block=options.block)
 
 
 PUBLIC: dict[str, Any] = {

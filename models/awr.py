@@ -65,6 +65,7 @@ class AWR(PoseModel):
     Raises ValueError for unknown names and sizes that do not divide.
     """
 
+    reads = "depth"
     updates: Tensor
 
     def __init__(
