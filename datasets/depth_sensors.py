@@ -51,7 +51,7 @@ def ideal(depth: Array, cosine: Array, focal: float, binned: float, rng: np.rand
 
 
 def structured_light(depth: Array, cosine: Array, focal: float, binned: float, rng: np.random.Generator) -> Array:
-    """Depth from the disparity to a projector `BASE` mm left of the camera."""
+    """Depth from the disparity to a projector `BASE` mm right of the camera."""
     disparity = focal * BASE / depth
     lit = lit_by_projector(disparity)
     # A block is matched as a whole: its middle wanders, most visibly at edges.
@@ -66,15 +66,15 @@ def structured_light(depth: Array, cosine: Array, focal: float, binned: float, r
 
 
 def lit_by_projector(disparity: Array) -> Array:
-    """(S, S) bool: the light of a projector on the left reaches the pixel's surface.
+    """(S, S) bool: the light of a projector right of the camera reaches the pixel's surface.
 
-    A surface at column u is hit at the projector's column u - disparity; it is in shadow where one further left in the
-    picture is hit at that column or beyond.
+    A surface at column u lies at the projector's column u - disparity. A nearer surface, whose disparity is larger,
+    blocks that column from further right in the picture: shadows lie left of what throws them.
     """
     columns = np.arange(disparity.shape[1]) - disparity
-    reached = np.maximum.accumulate(columns, axis=1)
-    before = np.concatenate([np.full((len(columns), 1), -np.inf), reached[:, :-1]], 1)
-    return columns > before
+    blocked = np.minimum.accumulate(columns[:, ::-1], axis=1)[:, ::-1]
+    beside = np.concatenate([blocked[:, 1:], np.full((len(columns), 1), np.inf)], 1)
+    return columns < beside
 
 
 def _displaced(values: Array, way: Array) -> Array:

@@ -29,7 +29,7 @@ from .render_cache import CachedSet
 from .sample import Item
 from .skeleton import HAND, Skeleton
 
-VERSION = 1
+VERSION = 2
 """Raise it when any depth or label changes: cached sets of another version are rendered anew."""
 CHUNK = 24
 Array = np.ndarray
