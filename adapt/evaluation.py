@@ -14,13 +14,10 @@ from torch import Tensor
 from ..datasets.sample import Labeled, Unlabeled, to_space, transform
 from ..datasets.skeleton import Skeleton
 from ..models.pose_model import PoseModel
-from . import metrics
+from . import depth_metrics, metrics
 from .files import write_whole
 from .mean_teacher import carry
 from .selection import Headline
-
-NEAR = 100.0
-"""mm: a joint nearer to its truth counts in ITOP's mAP (Haque et al., ECCV 2016)."""
 
 
 @dataclass
@@ -116,22 +113,34 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
     """The headline over all annotated, the seen, groups and joints; EPE in file px; the area under the curve.
 
     Of 2D points PCK at `threshold` of the crop's side, `auc` below its curve to 0.2. Of 3D points `mm`, the mean error;
-    `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share of joints within 100 mm.
+    `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share within 100 mm, ITOP's mAP.
     """
     headline = predictions.headline(threshold)
     errors, mask = predictions.errors(), predictions.annotated
     values = torch.from_numpy(headline.values(predictions))
     joints = metrics.mean_per_joint(values, mask)
-    near = {"map": float(metrics.mean(errors < NEAR, mask))} if headline.key == "mm" else {}
+    near = {"map": float(depth_metrics.mean_average_precision(errors, mask))} if headline.key == "mm" else {}
     return {
         headline.key: float(metrics.mean(values, mask)),
         f"{headline.key}_visible": float(metrics.mean(values, mask & predictions.visible)),
         "epe": float(metrics.mean(predictions.pixels(), mask)),
-        "auc": float(metrics.auc(*headline.judged(errors, mask), headline.highest)),
+        "auc": area(headline, errors, mask),
         **near,
         "groups": metrics.group_means(joints, skeleton.groups),
         "joints": dict(zip(skeleton.keypoints, joints.tolist(), strict=True)),
     }
+
+
+def curve(headline: Headline, errors: Tensor, mask: Tensor, thresholds: Tensor) -> Tensor:
+    """The share within each of `thresholds` (T,): of PCK all keypoints count, of mm each frame's worst one. (T,)"""
+    counted = metrics.pck_curve if headline.key == "pck" else depth_metrics.worst_joint_curve
+    return counted(errors, mask, thresholds)
+
+
+def area(headline: Headline, errors: Tensor, mask: Tensor) -> float:
+    """The area under `curve` up to the headline's highest threshold, as a share of the whole."""
+    found = metrics.auc if headline.key == "pck" else depth_metrics.worst_joint_auc
+    return float(found(errors, mask, headline.highest))
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
     from .evaluation import Predictions
 
@@ -88,13 +87,6 @@ class Headline:
             return errors.double().numpy()
         assert self.threshold is not None
         return (errors <= self.threshold).double().numpy()
-
-    def judged(self, errors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """What the curve over thresholds counts, errors and mask: PCK each keypoint (N, K); mm the worst keypoint of
-        each frame (N, 1), as depth pose estimation reports it (xinghaochen/awesome-hand-pose-estimation @ e297a6e)."""
-        if self.key == "pck":
-            return errors, mask
-        return errors.masked_fill(~mask, -math.inf).amax(1, keepdim=True), mask.any(1, keepdim=True)
 
     def bare(self, value: float, more: int = 0, sign: bool = False) -> str:
         """0.478 or 23.41, for a table under the `heading`; with `more` decimals than `decimals`."""

@@ -99,6 +99,7 @@ def _objects(depth: Array, inside: Array, jump: float) -> Array:
     loses touch with what is behind it.
     """
     kept = inside.copy()
+    depth = np.where(inside, depth, np.float32(1e9))  # what does not count is farther than all
     for axis in (0, 1):
         step = np.diff(depth, axis=axis)
         ahead, behind = [slice(None)] * 2, [slice(None)] * 2

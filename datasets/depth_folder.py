@@ -134,7 +134,7 @@ class DepthFolder:
         self.tables: dict[str, Array] = {}
         for kind, path in used.items():
             names = self.skeleton.keypoints if kind == "labels" else ("",)
-            columns = [f"{name}_{axis}".strip("_") for name in names for axis in AXES[kind]]
+            columns = [f"{name}_{axis}" if name else axis for name in names for axis in AXES[kind]]
             rows = _read_table(path, columns, len(AXES[kind]), everything)
             missing = [name for name in everything if name not in rows]
             if missing and kind != "labels":
@@ -263,8 +263,8 @@ def _read_keys(path: Path) -> dict[str, Any]:
     for key in said:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, 1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(KEYS)}")
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"{path}: unknown key {key!r}{hint}; known: {', '.join(KEYS)}")
     if missing := [key for key in NEEDED if key not in said]:
         raise ValueError(f"{path}: missing {', '.join(missing)}")
     return said

@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import torch
 
-from ..adapt import metrics
+from ..adapt import evaluation
 from ..adapt.files import write_text
 from ..adapt.selection import Headline
 from ..datasets.sample import PoseDataset
@@ -182,8 +182,8 @@ def threshold_chart(comparison: Comparison) -> Chart | None:
         stored = [p for p in (predictions(comparison.run(name, seed)) for seed in seeds) if p is not None]
         stored = [p for p in stored if p.counted.any()]
         if stored:
-            series[name] = [(thresholds, _curve(p, thresholds, headline)) for p in stored]
-            area = float(np.mean([_auc(p, headline) for p in stored]))
+            series[name] = [(thresholds, _curve(headline, p, thresholds)) for p in stored]
+            area = float(np.mean([_area(headline, p) for p in stored]))
             notes[name] = f"AUC {words.number(area, 3)}"
     mark = headline.threshold
     return lines(texts.curve, series, texts.curve_axes, percent=True, mark=mark, notes=notes) if series else None
@@ -258,13 +258,10 @@ def _labels(comparison: Comparison, kind: str) -> list[str]:
     return list(seen)
 
 
-def _curve(p: Predictions, thresholds: np.ndarray, headline: Headline) -> np.ndarray:
-    return metrics.pck_curve(*_judged(p, headline), torch.from_numpy(thresholds)).numpy()
+def _curve(headline: Headline, p: Predictions, thresholds: np.ndarray) -> np.ndarray:
+    errors, mask = torch.from_numpy(p.errors), torch.from_numpy(p.counted)
+    return evaluation.curve(headline, errors, mask, torch.from_numpy(thresholds)).numpy()
 
 
-def _auc(p: Predictions, headline: Headline) -> float:
-    return float(metrics.auc(*_judged(p, headline), headline.highest))
-
-
-def _judged(p: Predictions, headline: Headline) -> tuple[torch.Tensor, torch.Tensor]:
-    return headline.judged(torch.from_numpy(p.errors), torch.from_numpy(p.counted))
+def _area(headline: Headline, p: Predictions) -> float:
+    return evaluation.area(headline, torch.from_numpy(p.errors), torch.from_numpy(p.counted))

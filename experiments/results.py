@@ -12,8 +12,8 @@ as a share of the oracle's, null where the oracle's own interval includes zero. 
 seeds and blocks of frames, paired: all strategies are resampled alike.
 
 Of depth the metric is "mm": targets, groups and joints are mean errors in mm, where lower is better; beside them stand
-"map", the share of joints within 100 mm, and an "auc" of other errors (see `scores`). A gain is positive where the
-strategy is better under either metric: what it adds to PCK, what it takes off the error.
+"map", the share within 100 mm averaged over the joints, and an "auc" of worst joints (see `scores`). A gain is positive
+where the strategy is better under either metric: what it adds to PCK, what it takes off the error.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from keyshift.adapt import metrics
-from keyshift.adapt.evaluation import Predictions, agreement, predict, scores
+from keyshift.adapt.evaluation import Predictions, agreement, curve, predict, scores
 from keyshift.adapt.selection import MM
 from keyshift.datasets.sample import Labeled, Unlabeled
 from keyshift.datasets.skeleton import HAND
@@ -112,7 +112,10 @@ def test_errors_in_mm_against_loops(depth):
     pixels = [math.dist(depth.points[p][:2].tolist(), depth.truth[p][:2].tolist()) for p in known]
     assert found["epe"] == pytest.approx(sum(pixels) / len(pixels), rel=1e-4)
     depth.points[0, 0] += torch.tensor([0.0, 0.0, 300.0])
-    near = sum(e < 100 for p, e in known.items() if p != (0, 0)) / len(known)
+    assert depth.annotated[0, 0]
+    known[0, 0] = 300
+    shares = [[e < 100 for (_, j), e in known.items() if j == k] for k in range(21) if k != 4]
+    near = sum(sum(share) / len(share) for share in shares) / 20
     assert 0.5 < near < 1
     assert scores(depth, HAND, 0.1)["map"] == pytest.approx(near)
     of_joint = [e for (n, k), e in known.items() if k == 8]
@@ -129,8 +132,8 @@ def test_area_of_depth_is_of_each_frames_worst_joint(depth):
     area = sum(sum(w <= t for w in worst) / len(worst) for t in steps) / len(steps)
     assert 0.1 < area < 0.9
     assert scores(depth, HAND, 0.1)["auc"] == pytest.approx(area, abs=1e-3)
-    curve = metrics.pck_curve(*MM.judged(errors, mask), torch.tensor([20.0, 40.0]))
-    assert curve.tolist() == [sum(w <= t for w in worst) / 39 for t in (20, 40)]
+    within = curve(MM, errors, mask, torch.tensor([20.0, 40.0]))
+    assert within.tolist() == [sum(w <= t for w in worst) / 39 for t in (20, 40)]
 
 
 def test_errors_in_mm_need_a_camera(depth):
