@@ -24,6 +24,17 @@ from .pose_model import PoseModel, reach_of
 SPACING = 4
 """Pixels between neighbouring anchors."""
 
+REFERENCE: dict[str, dict[str, Any]] = {
+    "nyu": {"mean": -0.66877532422628, "std": 28.329582076876047, "spatial": 0.5, "regression": 3.0},
+    "icvl": {"mean": 4.827061368455762, "std": 16.29524411165314, "spatial": 0.5, "regression": 3.0},
+    "hands2017": {"mean": -6.392391573671643, "std": 25.006860723599576, "spatial": 0.5, "regression": 3.0},
+    "itop": {"spatial": 1.0, "regression": 3.0},
+    "k2hpd": {"depth": False},
+}
+"""Options of the reference by dataset, for `A2J(..., **REFERENCE[name])` and `load_reference(state, **REFERENCE[name])`.
+Its ITOP networks read and answer absolute depth (metres in, 50 a metre out, regression 3 in the published log though
+the script says 5); one trained here reads mm from the centre as all others do."""
+
 
 class A2J(PoseModel):
     """Votes of one anchor every 4 pixels, for (x, y, z), or for (x, y) with `depth=False`.
@@ -194,7 +205,7 @@ BRANCHES = {"classificationModel": "response", "regressionModel": "offset", "Dep
 def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (176, 176), **options: Any) -> A2J:
     """An A2J from a released checkpoint; joints, depth or 2D only, and layers are read off its keys and shapes.
 
-    `options` are A2J's own: `mean` and `std` where it is not NYU's. The result is in evaluation mode, with the released
+    `options` are A2J's own, as in REFERENCE where it is not NYU's. The result is in evaluation mode, with the released
     depth loss. Raises ValueError, naming keys, when the state is not an A2J's.
     """
     if "model" in state and isinstance(state["model"], Mapping):

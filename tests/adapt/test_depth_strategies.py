@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from copy import deepcopy
 
 import pytest
 import torch
@@ -132,3 +133,39 @@ def test_evaluation_reads_millimetres(balls):
     found = torch.cat([found, predictions.points[..., 2:]], -1)
     wanted = (found - truth).norm(dim=-1).mean().item()
     assert scores(predictions, balls.skeleton, 0.1)["mm"] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_adaptation_helps_on_a_toy_sensor(balls):
+    """Trained on exact depth, AWR fails on a coarse sensor; RegDA and mean teacher do better there."""
+    from keyshift.adapt.evaluation import predict, scores
+
+    torch.manual_seed(0)
+    start = AWR(3, "small", input_size=SIZE, channels=32, downsample=4, joint_weight=100.0, dense_weight=10.0)
+    options = {
+        "regda": RegDAOptions(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0, trade_off=0.03),
+        "mean_teacher": MeanTeacherOptions(decay=0.95, sigma=1.0, weight=0.03),
+    }
+    augmentation = Augmentation(rotation=20, area=[0.8, 1.2])
+
+    def run(name, first, last, fall):
+        torch.manual_seed(1)
+        how = {"options": options[name]} if name in options else {}
+        optimization = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0, milestones=[fall])
+        strategy = STRATEGIES[name](deepcopy(start), balls.skeleton, optimization, **how).train()
+        source = TrainingBatches(balls(200), "source", 0, 16, SIZE, augmentation, True)
+        target = TrainingBatches(balls(200, "shifted"), "target", 0, 16, SIZE, augmentation, False, strategy.views)
+        optimizers = strategy.optimizers()
+        for step in range(first, last):
+            iterate(strategy, source[step], target[step] if "target" in strategy.needs else None, optimizers)
+            for _, schedule in optimizers.values():
+                schedule.step()
+        return strategy.predictor
+
+    start = run("source_only", 0, 150, 100)
+    test = EvaluationBatches(balls(96, "shifted", first=1000), 96, SIZE)[0]
+    found = {}
+    for name in ("source_only", "regda", "mean_teacher"):
+        predictions = predict(run(name, 150, 210, 40), [test], torch.device("cpu"))
+        found[name] = scores(predictions, balls.skeleton, 0.1)["mm"]
+    assert found["regda"] < found["source_only"] - 4, found
+    assert found["mean_teacher"] < found["source_only"] - 4, found

@@ -168,11 +168,9 @@ def test_near_and_far(tmp_path):
     write_set(tmp_path, near=700)
     assert DepthFolder(tmp_path, PAIR)[0].center[2] == pytest.approx(1500)
     assert DepthFolder(tmp_path, PAIR, near=100)[0].center[2] == pytest.approx(600)
-    with pytest.raises(
-        NoCenter, match=r"a.png: nothing of .* between 200 and 500 mm: returns lie between 600 and 1500"
-    ):
+    with pytest.raises(NoCenter, match=r"a\.png: nothing .* 200 and 500 mm: returns lie between 600 and 1500"):
         DepthFolder(tmp_path, PAIR, near=200, far=500)[0]
-    with pytest.raises(ValueError, match="near=700.0 and far=500"):
+    with pytest.raises(ValueError, match=r"near=700\.0 and far=500"):
         DepthFolder(tmp_path, PAIR, far=500)
 
 
@@ -336,11 +334,11 @@ def test_a_wrong_table_is_named(tmp_path, kind, text, match):
 @pytest.mark.parametrize(
     ("kind", "text", "match"),
     [
-        ("centers", "file,x,y,z\na.png,,,\nb.png,20,24,600\n", "a.png: its centre in the CSV file is empty"),
+        ("centers", "file,x,y,z\na.png,,,\nb.png,20,24,600\n", "a.png: its centre .* is empty"),
         (
             "boxes",
             "file,left,top,right,bottom\na.png,,,,\nb.png,0,0,64,48\n",
-            "a.png: its box in the CSV file is empty",
+            "a.png: its box .* is empty",
         ),
         ("boxes", "file,left,top,right,bottom\na.png,90,0,95,9\nb.png,0,0,64,48\n", "a.png: no depth was returned in"),
     ],
