@@ -38,7 +38,7 @@ class Options(Protocol):
     block: int
     centers: str | None
     joints: str
-    cube: float | None
+    cube: Any
     subject: int
     skeleton: str
 
@@ -92,7 +92,7 @@ def _depth_folder(options: Options, part: str) -> PoseDataset:
     if options.skeleton not in skeletons:
         raise ValueError(f"skeleton={options.skeleton!r} is not known; choose one of {', '.join(skeletons)}")
     if options.cube is not None:
-        raise ValueError(f"cube={options.cube:g}: the cube of depth_folder stands in its camera.yaml")
+        raise ValueError(f"cube={options.cube}: the cube of depth_folder stands in its camera.yaml")
     return DepthFolder(options.root, skeletons[options.skeleton], part, options.centers, block=options.block)
 
 

@@ -184,7 +184,7 @@ class RenderedDepth(CachedSet):
         size: int = 128,
         first: int = 0,
         centers: str | None = None,
-        cube: float | None = None,
+        cube: float | Sequence[float] | None = None,
         cache: str | Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -195,10 +195,10 @@ class RenderedDepth(CachedSet):
             raise ValueError(f"centers={centers!r}: rendered depth has its own (null), threshold and truth")
         self.what, self.sensor, self.seed, self.size, self.first = what, sensor, seed, size, first
         self.centers, self.skeleton = centers, self.subject.skeleton
-        self.cube = np.full(3, float(cube or self.subject.cube))
+        self.cube = np.array(np.broadcast_to(np.asarray(cube or self.subject.cube, float), 3))
         identity = {"name": f"depth_{what}.{sensor}", "seed": seed, "first": first, "count": count}
         super().__init__(identity | {"size": size, "version": VERSION}, count, cache, progress)
-        self.identity = self.identity | {"centers": centers, "cube": float(self.cube[2])}
+        self.identity = self.identity | {"centers": centers, "cube": self.cube.tolist()}
 
     def chunks(self) -> Iterator[dict[str, Array]]:
         for start in range(self.first, self.first + self.count, CHUNK):

@@ -39,7 +39,7 @@ class Data:
     block: int = 20  # frames in a block of a real set's split
     centers: str | None = None  # the set's own; a centre file or a run that predicts them; threshold; truth (a leak)
     joints: str = "all"  # or center: their mean alone, for a network that predicts centres
-    cube: float | None = None  # edge in mm of what is cut out; null: the set's own
+    cube: Any = None  # edge in mm of what is cut out, or [x, y, z]; null: the set's own
     subject: int = 0  # msra: the subject that is left out for the test
     skeleton: str = "hand21"  # depth_folder: its joints, by a skeleton's name
 
@@ -251,6 +251,8 @@ def _check(config: Config) -> None:
     choose("regda.pseudo_labels", config.regda.pseudo_labels, VARIANTS)
     for side in (config.source, config.target):
         choose("joints", side.joints, ("all", "center"))
+        if isinstance(side.cube, list) and len(side.cube) != 3:
+            raise ValueError(f"cube={side.cube} must be one edge in mm, or [x, y, z]")
     choose("crop", config.crop, CROPS)
     choose("precision", config.precision, ("32-true", "bf16-mixed"))
     choose("device", config.device, ("auto", "cpu", "cuda"))
@@ -260,7 +262,7 @@ def _check(config: Config) -> None:
     for key, (low, high) in RANGES.items():
         found = OmegaConf.select(OmegaConf.structured(config), key)
         for value in found if isinstance(found, list | ListConfig) else [found]:
-            if value is not None and not low <= value <= high:
+            if value is not None and not (isinstance(value, int | float) and low <= value <= high):
                 raise ValueError(
                     f"{key}={found} must be at least {low:g}" + (f", at most {high:g}" if high < inf else "")
                 )

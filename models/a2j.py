@@ -31,8 +31,9 @@ REFERENCE: dict[str, dict[str, Any]] = {
     "itop": {"spatial": 1.0, "regression": 3.0},
     "k2hpd": {"depth": False},
 }
-"""Options of the reference by dataset, for `A2J(..., **REFERENCE[name])` and `load_reference(state, **...)`. Its ITOP networks read and answer absolute depth (metres in, 50 a metre out, regression 3 in the published log though
-the script says 5); one trained here reads mm from the centre as all others do."""
+"""Options of the reference by dataset, for `A2J(..., **REFERENCE[name])` and `load_reference(state, **...)`.
+Its ITOP networks read and answer absolute depth (metres in, 50 a metre out; regression is 3 in the published log, 5 in
+the script); one trained here reads mm from the centre, as all others do."""
 
 
 class A2J(PoseModel):
