@@ -116,7 +116,10 @@ def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
     overrides = [o for o in arguments.overrides if not o.startswith("output=")]
     outputs = [Path(o.removeprefix("output=")) for o in arguments.overrides if o.startswith("output=")]
     folder = Path(arguments.experiment)
-    if (folder / "config.yaml").is_file() or (folder.is_dir() and arguments.experiment not in shipped()):
+    elsewhere = bool(outputs) and arguments.experiment in shipped()  # a shipped name, though a run lies here under it
+    if not elsewhere and (
+        (folder / "config.yaml").is_file() or (folder.is_dir() and arguments.experiment not in shipped())
+    ):
         if outputs:
             raise ValueError(f"{folder} is a run folder and is continued where it is: output= cannot move it")
         return load_folder(folder, overrides), folder
