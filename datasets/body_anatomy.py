@@ -11,33 +11,15 @@ the breadths given there. Ranges of motion after the American Academy of Orthopa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .skeleton import Skeleton
+from .depth_sets import ITOP
 
 Array = np.ndarray
 
-UPPER_BODY = Skeleton(
-    "upper_body11",
-    (
-        *("head", "neck", "right_shoulder", "left_shoulder", "right_elbow", "left_elbow", "right_hand", "left_hand"),
-        *("torso", "right_hip", "left_hip"),
-    ),
-    edges=((0, 1), (1, 8), (6, 4), (4, 2), (2, 1), (1, 3), (3, 5), (5, 7), (9, 8), (8, 10)),
-    flip_pairs=((2, 3), (4, 5), (6, 7), (9, 10)),
-    groups={
-        "head": (0,),
-        "neck": (1,),
-        "shoulders": (2, 3),
-        "elbows": (4, 5),
-        "hands": (6, 7),
-        "torso": (8,),
-        "hips": (9, 10),
-        "all": tuple(range(11)),
-    },
-)
+UPPER_BODY = replace(ITOP.select(ITOP.keypoints[:11]), name="upper_body11")
 """ITOP's joints above the knees, in ITOP's order."""
 
 SEGMENTS = {
