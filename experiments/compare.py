@@ -101,10 +101,11 @@ def print_table(found: dict[str, Any], reporter: Reporter) -> None:
         target = summary["target"]
         spread = f" ± {headline.bare(target['std'])}" if target["std"] is not None else ""
         source = sum(run["source"][headline.key] for run in runs) / len(runs)
+        mean = "no labels" if target["mean"] is None else headline.bare(target["mean"])
         rows.append(
             [
                 name,
-                f"{headline.bare(target['mean'])}{spread}",
+                f"{mean}{spread}",
                 headline.bare(source),
                 _signed(summary["gain"], headline),
                 _signed(summary["gain_over_bn_control"], headline),

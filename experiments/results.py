@@ -54,7 +54,7 @@ def by_rule(found: dict[str, Any], headline: Headline) -> dict[str, dict[str, An
     def mean(name: str, rule: str) -> float | None:
         chosen = [run["selected"].get(rule) for run in found.get(name, {}).values()]
         values = [run["target"][headline.key] for run in chosen if run is not None]
-        return float(np.mean(values)) if values else None
+        return float(np.mean(values)) if values and None not in values else None
 
     def entry(name: str, rule: str) -> dict[str, float | None]:
         own, base, top = (mean(n, rule) for n in (name, "source_only", "oracle"))
@@ -77,7 +77,11 @@ def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarr
 def summarize(
     totals: dict[str, np.ndarray], counts: np.ndarray, headline: Headline = PCK, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Means and intervals from the headline's totals (seeds, blocks) of each strategy and counts (blocks,)."""
+    """Means and intervals from the headline's totals (seeds, blocks) of each strategy and counts (blocks,); all null
+    where nothing counts, the target's test part having no labels."""
+    if not counts.sum():
+        nothing = {key: _undefined() for key in ("gain", "gain_over_bn_control", "gap_closed")}
+        return {name: {"target": {"mean": None, "std": None}} | nothing for name in totals}
     seeds, blocks = next(iter(totals.values())).shape
     rng = np.random.default_rng(0)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
