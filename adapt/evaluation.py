@@ -90,11 +90,13 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
     for batch in batches:
         moved = batch.to(device)
         points, confidence = model.decode(model(moved), moved)
-        inside = _inside(moved.keypoints, moved)
+        truth = moved.keypoints[..., : points.shape[-1]]
+        # A picture's crop says what can be seen; a depth frame's cube only where to look: a joint beyond it is missed.
+        inside = torch.ones_like(moved.annotated) if moved.reach is not None else _inside(truth, moved)
         found = {
             "points": transform(moved.to_file, points),
             "confidence": confidence,
-            "truth": transform(moved.to_file, moved.keypoints),
+            "truth": transform(moved.to_file, truth),
             "annotated": moved.annotated & inside,
             "visible": moved.visible & inside,
             "side": moved.side,
@@ -163,7 +165,7 @@ def agreement(
         there = carry(model.decode(model(first), first)[0], first, second, flip)
         inside = _inside(there, second)
         close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * max(second.image.shape[2:])
-        if second.reach is not None:
+        if second.reach is not None and here.shape[-1] == 3:
             close &= (here - there)[..., 2].abs() <= threshold * 2 * second.reach[:, None]
         same += float((close & inside).sum())
         total += float(inside.sum())
@@ -175,4 +177,5 @@ def _inside(points: Tensor, batch: Unlabeled) -> Tensor:
     """Whether points (B, K, D) of the model's input lie in the picture, and of depth in the cube: (B, K)."""
     size = points.new_tensor(batch.image.shape[:1:-1])
     inside = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)
-    return inside if batch.reach is None else inside & (points[..., 2].abs() <= batch.reach[:, None])
+    deep = batch.reach is not None and points.shape[-1] == 3
+    return inside & (points[..., 2].abs() <= batch.reach[:, None]) if deep else inside  # type: ignore[index]

@@ -49,7 +49,7 @@ class MeanTeacher(Strategy):
             votes = self.predictor(target)
         points = carry(self.predictor.decode(votes, target)[0], target, view, self.skeleton.flip)
         confidence = votes.confidence()
-        keep = confidence > gather(confidence).float().quantile(self.options.masked)
+        keep = confidence >= gather(confidence).float().quantile(self.options.masked)
         with self.statistics("target"):
             student = self.model(view)
         keep = keep & student.grid.contains(points)

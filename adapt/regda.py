@@ -57,6 +57,10 @@ class RegDA(Strategy):
     def __init__(self, *args: Any, options: RegDAOptions | None = None, **how: Any) -> None:
         super().__init__(*args, **how)
         self.options = options or RegDAOptions()
+        if len(self.skeleton) < 2:
+            raise ValueError(
+                f"RegDA needs 2 keypoints or more, found {len(self.skeleton)}: ground false is where the others are"
+            )
         if self.options.fresh_head:
             self.model.restart_head(self.options.head_layers)
         self.adversary = self.model.new_head(self.options.head_layers)

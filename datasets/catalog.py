@@ -119,5 +119,8 @@ def open_dataset(options: Options, part: str) -> PoseDataset:
         near = difflib.get_close_matches(options.name, DATASETS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"no dataset {options.name!r}; known: {', '.join(DATASETS)}.{hint}")
+    for key in ("centers", "cube"):
+        if getattr(options, key) is not None and DATASETS[options.name] in (_rendered, _snap):
+            raise ValueError(f"{key}={getattr(options, key)} is of depth datasets; {options.name} gives pictures")
     dataset = DATASETS[options.name](options, part)
     return CenterTask(dataset) if options.joints == "center" else dataset

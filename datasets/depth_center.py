@@ -222,6 +222,11 @@ def check_center(center: Array, cube: Array, camera: Array, shape: tuple[int, ..
             f"{name}: the centre ({center[0]:.1f}, {center[1]:.1f}) px is outside the image of {width} x {height}; "
             "correct it, or have it found in the frame"
         )
+    if (cube[:2] * camera[:2] / center[2] < 2).any():
+        raise UnusableDepth(
+            f"{name}: the cube of {cube.tolist()} mm is less than 2 pixels wide at z = {center[2]:.0f} mm; correct the "
+            "centre or enlarge the cube"
+        )
     _check_filled(center, cube, camera, depth, name)
 
 

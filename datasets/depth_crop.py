@@ -1,7 +1,7 @@
 """Cutting the cube around a hand or body out of a depth frame: ours, and the two chains of the references.
 
-Every chain gives an image in mm from the centre, background and all that lies out of the cube at exactly `reach`, and
-the affine (3, 4) from (x px, y px, z mm) of that image back to the file. Networks normalise it as they need.
+Every chain gives an image in mm from the centre, with all that is nearer or farther than the cube at exactly `reach`,
+and the affine (3, 4) from (x px, y px, z mm) of that image back to the file. Networks normalise it as they need.
 
 `exact`: one nearest-neighbour warp of the cube's face, at the pixels' true places, black beyond the frame's border.
 `a2j`: zhangboshen/A2J @ 4c332f0, src_train/nyu.py: the box clipped to the frame and stretched, whatever its aspect.

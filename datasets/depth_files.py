@@ -119,7 +119,9 @@ class DepthFrames:
         row, cube, camera = int(self.rows[index]), self.cube[index], np.array(self.source.set.camera)
         name, sequence = self.place(row)
         depth = self.read(row)
-        center = _threshold(depth, camera, cube, name) if self.centers is None else self.centers[index]
+        center = (
+            _threshold(depth, camera, cube, self.source.set.far, name) if self.centers is None else self.centers[index]
+        )
         points = self.points[index].astype(np.float64)
         if not self.labelled:
             points = np.tile(to_points(center, self.source.set.camera), (len(points), 1))
@@ -202,11 +204,11 @@ class DepthFrames:
             )
 
 
-def _threshold(depth: Array, camera: Array, cube: Array, name: str) -> Array:
+def _threshold(depth: Array, camera: Array, cube: Array, far: float, name: str) -> Array:
     from .depth_center import find_center
 
     try:
-        return np.asarray(find_center(depth, camera, cube), np.float64)
+        return np.asarray(find_center(depth, camera, cube, far=far), np.float64)
     except ValueError as error:
         raise type(error)(f"{name}: {error}") from error
 

@@ -90,6 +90,8 @@ class DepthSet:
     """Edge in mm."""
     size: tuple[int, int]
     """(width, height) of its frames."""
+    far: float = 2000.0
+    """mm up to which its hands or bodies stand, where they are looked for."""
 
 
 DEPTH_SETS: dict[str, DepthSet] = {
@@ -97,6 +99,6 @@ DEPTH_SETS: dict[str, DepthSet] = {
     "icvl": DepthSet(ICVL, (240.99, 240.96, 160.5, 120.5), 250.0, (320, 240)),
     "msra": DepthSet(MSRA, (241.42, 241.42, 160.5, 120.5), 200.0, (320, 240)),
     "hands2017": DepthSet(HANDS2017, (475.065948, 475.065857, 316.444855, 245.787079), 250.0, (640, 480)),
-    "itop": DepthSet(ITOP, (1 / 0.0035, 1 / 0.0035, 160.5, 120.5), 2000.0, (320, 240)),
+    "itop": DepthSet(ITOP, (1 / 0.0035, 1 / 0.0035, 160.5, 120.5), 2000.0, (320, 240), far=5000.0),
 }
 """ICVL's camera is that of A2J and AWR; V2V-PoseNet, DeepPrior++ and TriHorn-Net use 241.42 (0.008 mm apart)."""

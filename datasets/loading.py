@@ -7,6 +7,7 @@ import signal
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -24,6 +25,13 @@ from .sample import Item, Labeled, PoseDataset, Unlabeled
 from .skeleton import Skeleton
 
 MAX_UNREADABLE = 0.01
+"""Share of a dataset's files; more of them stop a run."""
+MAX_UNUSABLE = 0.5
+"""Share of depth frames: one without a hand in it is nothing unusual."""
+
+
+UNUSABLE = "unusable"
+"""The sequence of depth frames of which nothing is known."""
 
 
 class WithoutLabels:
@@ -174,6 +182,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         share = batch // processes
         self.slots = range(rank * share, (rank + 1) * share)
         self.unreadable: set[int] = set()
+        self.unusable: set[int] = set()
         self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def generator(self, step: int, slot: int, view: int) -> np.random.Generator:
@@ -192,12 +201,15 @@ class TrainingBatches(Dataset[Unlabeled]):
             try:
                 return check_item(self.dataset[index])
             except UnreadableImage as error:
-                if index not in self.unreadable:
-                    self.unreadable.add(index)
+                empty = isinstance(error, UnusableDepth)
+                known, most = (self.unusable, MAX_UNUSABLE) if empty else (self.unreadable, MAX_UNREADABLE)
+                if index not in known:
+                    known.add(index)
                     warnings.warn(f"skipped: {error}", stacklevel=2)
-                if len(self.unreadable) > max(MAX_UNREADABLE * len(self.dataset), 1):
+                if len(known) > max(most * len(self.dataset), 1):
+                    told = "depth frames are unusable" if empty else "images are unreadable"
                     raise ValueError(
-                        f"{self.dataset.name}: more than 1 % of the images are unreadable, the last: {error}"
+                        f"{self.dataset.name}: more than {100 * most:g} % of the {told}, the last: {error}"
                     ) from error
                 index = (index + 1) % len(self.dataset)
 
@@ -243,6 +255,14 @@ class EvaluationBatches(Dataset[Labeled]):
         return cast(Labeled, collate(crops, labels=True))
 
 
+def first_item(dataset: PoseDataset) -> Item:
+    """The first item that can be read, of the first 100. Raises the first one's error where none can."""
+    for index in range(min(len(dataset), 100)):
+        with suppress(UnusableDepth):
+            return check_item(dataset[index])
+    return check_item(dataset[0])
+
+
 def check_item(item: Item) -> Item:
     """`item`, where it can be cut. Raises UnusableDepth for a depth frame, centre or cube that cannot."""
     if item.center is not None and item.cube is not None:
@@ -258,7 +278,7 @@ def empty_item(name: str, keypoints: int) -> Item:
         image=np.zeros((16, 16), np.float32),
         box=np.array([0.0, 0.0, 16.0, 16.0]),
         id=name,
-        sequence="unusable",
+        sequence=UNUSABLE,
         frame=0,
         camera=np.array([80.0, 80.0, 8.0, 8.0]),
         keypoints=np.tile(ahead, (keypoints, 1)),

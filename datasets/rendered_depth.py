@@ -192,7 +192,9 @@ class RenderedDepth(CachedSet):
         if count < 1 or first < 0 or size < 32:
             raise ValueError(f"rendered depth needs count >= 1, first >= 0, size >= 32; got {count}, {first}, {size}")
         if centers not in (None, "threshold", "truth"):
-            raise ValueError(f"centers={centers!r}: rendered depth has its own (null), threshold and truth")
+            raise ValueError(
+                f"centers={centers!r}: rendered depth has its own (null), threshold, truth, and runs that predict them"
+            )
         self.what, self.sensor, self.seed, self.size, self.first = what, sensor, seed, size, first
         self.centers, self.skeleton = centers, self.subject.skeleton
         self.cube = np.array(np.broadcast_to(np.asarray(cube or self.subject.cube, float), 3))

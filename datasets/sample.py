@@ -127,10 +127,10 @@ class Labeled(Unlabeled):
 
 
 def transform(matrix: Tensor, points: Tensor) -> Tensor:
-    """Apply affines (B, D, D+1) to points (B, ..., D)."""
+    """Apply affines (B, D, D+1) to points (B, ..., D); of depth also to (x, y) alone."""
     dims = points.shape[-1]
     lead = (len(matrix),) + (1,) * (points.dim() - 2)
-    linear, shift = matrix[:, :, :dims], matrix[:, :, dims]
+    linear, shift = matrix[:, :dims, :dims], matrix[:, :dims, -1]
     turned = (points.unsqueeze(-2) * linear.view(*lead, dims, dims)).sum(-1)
     return turned + shift.view(*lead, dims)
 
@@ -153,4 +153,5 @@ def invert(matrix: Tensor) -> Tensor:
     """The inverse affines of (B, D, D+1), in the same form."""
     dims = matrix.shape[-2]
     linear = torch.linalg.inv(matrix[..., :dims])
-    return torch.cat([linear, -(linear @ matrix[..., dims:])], dim=-1)
+    shift = (linear * matrix[..., dims:].transpose(-1, -2)).sum(-1, keepdim=True)  # exact under autocast too
+    return torch.cat([linear, -shift], dim=-1)

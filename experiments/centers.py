@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ..adapt.evaluation import predict
 from ..adapt.files import load_model
 from ..datasets.centers import CENTER, CenterTask, Recentered
-from ..datasets.loading import EvaluationBatches
+from ..datasets.loading import UNUSABLE, EvaluationBatches
 from ..datasets.sample import PoseDataset
 from .config import Config
 
@@ -30,5 +31,5 @@ def recenter(dataset: PoseDataset, weights: Path, config: Config, device: torch.
     batches = EvaluationBatches(CenterTask(dataset), 64, (width, height), config.crop)
     found = predict(model.to(device), (batches[i] for i in range(len(batches))), device)
     centers = found.points[:, 0].double().numpy()
-    centers[np.array(found.sequence) == "unusable"] = np.nan
-    return Recentered(dataset, centers, str(weights))
+    centers[np.array(found.sequence) == UNUSABLE] = np.nan
+    return Recentered(dataset, centers, hashlib.sha256(weights.read_bytes()).hexdigest()[:16])

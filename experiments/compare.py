@@ -14,7 +14,7 @@ from ..adapt.selection import PCK, Headline
 from . import report, results
 from .config import Config, plain, seeds
 from .progress import Callback, Reporter
-from .run import Task, locked, open_folder, prepare, rank, train, world_size
+from .run import Task, check_labels, locked, open_folder, prepare, rank, train, world_size
 from .tracking import Mirror, default_uri
 
 
@@ -32,6 +32,8 @@ def home(folder: Path) -> Path:
 def train_one(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
     """`keyshift train`: one strategy, one seed, in `folder`."""
     task = prepare(config)
+    if config.strategy == "oracle":
+        check_labels(task.target_train)
     _tell(task, reporter)
     with locked(folder, overwrite):
         mirror = Mirror(folder, tracking_uri(config, folder), say=reporter.say)
@@ -52,6 +54,8 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     if world_size() > 1:
         raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
     task = prepare(config)
+    if "oracle" in config.strategies:
+        check_labels(task.target_train)
     _tell(task, reporter)
     with locked(folder, overwrite):
         told = {key: value for key, value in plain(config).items() if key not in ("strategy", "seed")}
@@ -144,5 +148,8 @@ def _tell(task: Task, reporter: Reporter) -> None:
         f"{config.name}: {config.source.name} ({len(task.source_train)} labelled) -> {config.target.name} "
         f"({len(task.target_train)} unlabelled, {len(task.target_test)} to test), {len(task.skeleton)} keypoints"
     )
+    for data in (config.source, config.target):
+        if data.centers == "truth":
+            reporter.say(f"leak: {data.name} is cut around its true joints (centers=truth), in training and test")
     if task.left_out:
         reporter.say(f"left out, because only one side has them: {', '.join(task.left_out)}")

@@ -71,7 +71,9 @@ def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarr
     counted = predictions.annotated.numpy()
     values = np.where(counted, headline.values(predictions), 0)
     _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
-    return np.bincount(block, values.sum(1)), np.bincount(block, counted.sum(1).astype(float))
+    totals, counts = np.bincount(block, values.sum(1)), np.bincount(block, counted.sum(1).astype(float))
+    some = counts > 0  # a block without labels would be drawn and leave nothing to divide by
+    return (totals[some], counts[some]) if some.any() else (totals, counts)
 
 
 def summarize(
@@ -110,7 +112,7 @@ def summarize(
             return _undefined()
         gap = better(drawn["oracle"], drawn["source_only"])
         low = interval(gap)[0]
-        if low is None or low <= 0:
+        if low is None or not low > 0:
             return _undefined()
         base, top = means["source_only"], means["oracle"]
         share = np.mean(better(means[name], base)) / np.mean(better(top, base))

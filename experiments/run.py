@@ -13,7 +13,7 @@ import statistics
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +30,9 @@ from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization, Strategy
 from ..adapt.trainer import Callback, Loop, Trainer
 from ..datasets.catalog import open_dataset
-from ..datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, loader
-from ..datasets.sample import PoseDataset
+from ..datasets.images import UnreadableImage
+from ..datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, first_item, loader
+from ..datasets.sample import Item, PoseDataset
 from ..datasets.skeleton import Skeleton, pair
 from ..models.export import to_onnx
 from ..models.pose_model import PoseModel
@@ -99,12 +100,33 @@ def prepare(config: Config, training: bool = True) -> Task:
             )
         if dataset.skeleton.keypoints != skeleton.keypoints:
             opened[name] = Selected(dataset, skeleton.keypoints)
-    wanted = MODELS[config.model.name].reads
     for dataset in opened.values():
-        found = "depth" if dataset[0].image.ndim == 2 else "pictures"  # renders what is not cached yet
-        if found != wanted:
-            raise ValueError(f"model.name={config.model.name} reads {wanted}, {dataset.name} gives {found}")
+        check_fits(config, dataset, first_item(dataset))  # renders what is not cached yet
     return Task(config, skeleton, left_out, **opened)
+
+
+def check_fits(config: Config, dataset: PoseDataset, item: Item) -> None:
+    """Raises ValueError where the network cannot read what the dataset gives."""
+    wanted, found = MODELS[config.model.name].reads, "depth" if item.cube is not None else "pictures"
+    if found != wanted:
+        raise ValueError(f"model.name={config.model.name} reads {wanted}, {dataset.name} gives {found}")
+    if found == "pictures" and config.crop != "exact":
+        raise ValueError(f"crop={config.crop} is of depth; {dataset.name} gives pictures")
+    covered = getattr(getattr(config.model, config.model.name, None), "depth_reach", None)
+    if item.cube is not None and covered is not None and covered < item.cube[2] / 2:
+        raise ValueError(
+            f"model.{config.model.name}.depth_reach={covered:g} does not cover the cubes of {dataset.name}, "
+            f"which reach {item.cube[2] / 2:g} mm to either side; set it to that or more"
+        )
+
+
+def check_labels(dataset: PoseDataset) -> None:
+    """Raises ValueError for an oracle without labels; 20 frames spread over the dataset are tried."""
+    for index in range(0, len(dataset), -(-len(dataset) // 20)):
+        with suppress(UnreadableImage):
+            if dataset[index].annotated.any():
+                return
+    raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
 
 
 def open_centered(data: Data, part: str, config: Config) -> PoseDataset:
@@ -112,11 +134,12 @@ def open_centered(data: Data, part: str, config: Config) -> PoseDataset:
     run = Path(data.centers or "")
     if not (run / "config.yaml").is_file():
         return open_dataset(data, part)
-    weights = selected_weights(
-        run, config.selection, load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
-    )
+    if list(run.glob("*-seed*/config.yaml")):
+        raise ValueError(f"centers={run} is a comparison; name one of its runs, for example {run}/source_only-seed0")
+    trained, state = load_folder(run), load_checkpoint(run / "checkpoint.pt", ("selection",))
+    weights = selected_weights(run, trained.selection, state["selection"])
     device = torch.device("cuda" if torch.cuda.is_available() and config.device != "cpu" else "cpu")
-    return recenter(open_dataset(replace(data, centers="threshold"), part), weights, load_folder(run), device)
+    return recenter(open_dataset(replace(data, centers="threshold"), part), weights, trained, device)
 
 
 def build_model(config: Config, keypoints: int, weights: bool = True) -> PoseModel:
@@ -127,6 +150,9 @@ def build_model(config: Config, keypoints: int, weights: bool = True) -> PoseMod
     kind = MODELS[config.model.name]
     known = inspect.signature(kind).parameters
     usual = vars(Model())
+    for other in MODELS.keys() & usual.keys() - {config.model.name}:
+        if getattr(config.model, other) != usual[other]:
+            raise ValueError(f"options of model.{other} have no effect under model.name={config.model.name}")
     for key in told.keys() - known.keys():
         if told[key] != usual[key]:
             raise ValueError(f"model.{key}={told[key]} is no option of model.name={config.model.name}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..datasets.catalog import open_dataset
 from .config import build
 from .drawing import contact_sheet, write_picture
+from .run import open_centered
 
 COUNT = 24
 
@@ -24,5 +24,5 @@ def show(name: str, overrides: list[str], path: Path) -> None:
     config = build({"target": {"name": name}}, ["target.size=192", *sizes, *dotted])
     if part not in ("train", "test"):
         raise ValueError(f"part={part!r} must be train or test")
-    sheet = contact_sheet(open_dataset(config.target, part), COUNT)
+    sheet = contact_sheet(open_centered(config.target, part, config), COUNT)
     write_picture(path, sheet)

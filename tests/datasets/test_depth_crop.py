@@ -170,8 +170,8 @@ def test_batches_of_depth(balls):
 class Broken:
     """Balls of which some frames cannot be used."""
 
-    def __init__(self, balls, broken, count=400):
-        self.inner, self.broken = balls(count), broken
+    def __init__(self, balls, broken, count=400, which=(1, 2)):
+        self.inner, self.broken, self.which = balls(count), broken, which
         self.name, self.skeleton, self.identity = "broken", self.inner.skeleton, {}
 
     def __len__(self):
@@ -179,7 +179,7 @@ class Broken:
 
     def __getitem__(self, index):
         item = self.inner[index]
-        return self.broken(item) if index in (1, 2) else item
+        return self.broken(item) if index in self.which else item
 
 
 def spoiled(**fields):
@@ -213,10 +213,10 @@ def test_unusable_depth_is_skipped_in_training_and_masked_in_evaluation(balls, b
 
 
 def test_too_much_unusable_depth_stops_the_run(balls):
-    dataset = Broken(balls, BROKEN["all zero"], count=40)
+    dataset = Broken(balls, BROKEN["all zero"], 40, range(25))
     batches = TrainingBatches(dataset, "source", 0, 40, (32, 32), Augmentation(), True)
     with (
         pytest.warns(UserWarning, match="skipped"),
-        pytest.raises(ValueError, match="more than 1 % of the images are unreadable"),
+        pytest.raises(ValueError, match="more than 50 % of the depth frames are unusable"),
     ):
         batches[0]
