@@ -24,7 +24,9 @@ from ..datasets.rendered_hands import RenderedHands, render
 from ..datasets.sample import Labeled, Unlabeled
 from ..datasets.skeleton import HAND
 from ..models.a2j import A2J
+from ..models.awr import AWR
 from ..models.output import Votes, divergence
+from ..models.pose_model import PoseModel
 from ..models.pose_resnet import PoseResNet
 from .progress import Reporter
 
@@ -191,63 +193,80 @@ def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]
 
 
 def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
-    """A2J (ResNet-50, 14 joints): decoding and the density of its votes against the network, and against the formulas
-    written out joint by joint and candidate by candidate."""
-    model = A2J(14, input_size=(size, size)).to(_device()).train()
+    """A2J (ResNet-50) and AWR (ResNet-18), 14 joints: decoding and densities against the network."""
+    rows = _votes_rows("A2J", A2J(14, input_size=(size, size)), batch)
+    return rows + _votes_rows("AWR", AWR(14, input_size=(size, size), downsample=4), batch // 4)
+
+
+def _votes_rows(name: str, model: PoseModel, batch: int, written_out: int = 2) -> list[tuple[str, str, str]]:
+    """Decoding and one density with its gradient as shares of the network's time, and the formulas written out image
+    by image and joint by joint, on the first `written_out` images for both sides."""
+    model = model.to(_device()).train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    pictures, _ = _batches(batch, size)
-    known = torch.ones(batch, 14, dtype=torch.bool, device=_device())
-    sample = replace(
-        pictures,
-        image=torch.randn(batch, 1, size, size, device=_device()) * 40,
-        reach=torch.full((batch,), 150.0, device=_device()),
-        keypoints=torch.rand(batch, 14, 3, device=_device()) * size,
-        visible=known,
-        annotated=known,
-    )
+    sample = _depth_batch(batch, model)
     with torch.no_grad():
         votes = model(sample)
-    goal = model.grid.targets(votes.mean(), 2.0)
+    assert votes.where is not None
+    where, logits, goal = votes.where, votes.logits, votes.grid.targets(votes.mean(), 2.0)
+    few = Votes(votes.grid, logits[:written_out], where[:written_out])
 
     def step() -> None:
         optimizer.zero_grad()
         torch.stack(list(model.loss(model(sample), sample).values())).sum().backward()
         optimizer.step()
 
-    def density() -> None:
-        assert votes.where is not None
-        logits, where = votes.logits.clone().requires_grad_(), votes.where.clone().requires_grad_()
-        divergence(Votes(votes.grid, logits, where), goal).backward()
-
     def forward() -> None:
         with torch.no_grad():
             model(sample)
 
-    def direct() -> None:
-        assert votes.where is not None
+    def density() -> None:
+        leaves = logits.clone().requires_grad_(), where.clone().requires_grad_()
+        divergence(Votes(votes.grid, *leaves), goal).backward()
+
+    def direct() -> None:  # the weighted sum of the papers' equations, joint by joint
         for image in range(batch):
             for joint in range(14):
-                weight = votes.logits[image, :, joint].softmax(0)
-                [(weight * votes.where[image, :, joint, axis]).sum() for axis in range(3)]
+                weight = logits[image, :, joint].softmax(0)
+                [(weight * where[image, :, joint, axis]).sum() for axis in range(3)]
 
-    def direct_density() -> None:  # a joint's density by one tent function per candidate and cell
-        assert votes.where is not None
-        x, y = (votes.grid.axis(axis, votes.logits) for axis in (0, 1))
-        for joint in range(14):
-            weight = votes.logits[0, :, joint].softmax(0)[:, None, None]
-            across = (1 - (votes.where[0, :, joint, 0, None] - x).abs() / 4).clamp_min(0)[:, None, :]
-            down = (1 - (votes.where[0, :, joint, 1, None] - y).abs() / 4).clamp_min(0)[:, :, None]
-            (weight * across * down).sum(0)
+    def tents() -> None:  # a density's definition: one tent per candidate, met with every cell
+        axes = [(grid, axis) for grid in few.grid.marginals() for axis in range(len(grid.shape))]
+        for image in range(written_out):
+            for joint in range(14):
+                weight = logits[image, :, joint].softmax(0)
+                x, y, z = (
+                    (1 - (where[image, :, joint, d, None] - g.axis(a, weight)).abs() / g.stride[a]).clamp_min(0)
+                    for d, (g, a) in enumerate(axes)
+                )
+                (weight[:, None, None] * y[:, :, None] * x[:, None, :]).sum(0), (weight[:, None] * z).sum(0)
 
     sides: dict[str, Timed] = {"step": step, "forward": forward, "density": density, "decode": votes.mean}
-    seconds = alternate(sides | {"direct": direct, "tents": direct_density, "log": votes.log_density}, rounds=3)
+    seconds = alternate(sides | {"direct": direct, "tents": tents, "few": few.log_densities}, rounds=3)
     share = (seconds["decode"] + seconds["density"]) / seconds["step"]
     return [
-        ("decoding and density with its gradient / training step", f"{share:.1%}", "at most 15 %"),
-        ("decoding / forward", f"{seconds['decode'] / seconds['forward']:.2%}", "at most 5 %"),
-        ("formulas joint by joint / decoding", f"{seconds['direct'] / seconds['decode']:.1f}", ""),
-        ("tents per candidate and cell / density", f"{seconds['tents'] * batch / seconds['log']:.1f}", ""),
+        (
+            f"{name}, batch {batch}: decoding and density with its gradient / training step",
+            f"{share:.1%}",
+            "under 15 %",
+        ),
+        (f"{name}: decoding / forward", f"{seconds['decode'] / seconds['forward']:.2%}", "under 5 %"),
+        (f"{name}: weighted sums joint by joint / decoding", f"{seconds['direct'] / seconds['decode']:.1f}", ""),
+        (f"{name}: tents joint by joint / densities", f"{seconds['tents'] / seconds['few']:.1f}", ""),
     ]
+
+
+def _depth_batch(batch: int, model: PoseModel) -> Labeled:
+    width, height = model.architecture["input_size"]
+    pictures, _ = _batches(batch, width)
+    known = torch.ones(batch, 14, dtype=torch.bool, device=_device())
+    return replace(
+        pictures,
+        image=(torch.randn(batch, 1, height, width, device=_device()) * 60).clamp(-150, 150),
+        reach=torch.full((batch,), 150.0, device=_device()),
+        keypoints=torch.rand(batch, 14, 3, device=_device()) * width,
+        visible=known,
+        annotated=known,
+    )
 
 
 BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {

@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--overwrite", action="store_true")
 
     made = command("bench", _bench, "measure speed as ratios in one run")
-    made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, render, loading (default: all)")
+    made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")
 
     made = command("sync", _sync, "bring MLflow up to date with run folders")
     made.add_argument("folders", nargs="*", metavar="RUN", type=Path, help="default: every run below runs/")
