@@ -135,6 +135,42 @@ def test_evaluation_reads_millimetres(balls):
     assert scores(predictions, balls.skeleton, 0.1)["mm"] == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["regda", "mean_teacher"])
+def test_a_network_of_x_and_y_alone_adapts_and_is_evaluated_in_pixels(balls, name, monkeypatch):
+    from keyshift.adapt.evaluation import agreement, predict, scores
+
+    monkeypatch.setitem(
+        MODELS, "a2j", lambda: A2J(3, "small", input_size=SIZE, channels=16, head_layers=1, depth=False)
+    )
+    strategy = build(name, "a2j", balls.skeleton).train()
+    source, target = batches(balls, strategy, "plain", "source"), batches(balls, strategy, "shifted", "target")
+    iterate(strategy, source[0], target[0], strategy.optimizers())
+    cpu = torch.device("cpu")
+    predictions = predict(strategy.predictor, [EvaluationBatches(balls(8), 8, SIZE)[0]], cpu)
+    assert predictions.points.shape == (8, 3, 2)
+    assert 0 <= scores(predictions, balls.skeleton, 0.1)["pck"] <= 1
+    two_views = TrainingBatches(balls(8), "score", 0, 8, SIZE, Augmentation(), False, views=2)
+    assert 0 <= agreement(strategy.predictor, [two_views[0]], [0, 1, 2], cpu) <= 1
+
+
+def test_a_joint_out_of_the_cube_counts_in_millimetres(balls):
+    from keyshift.adapt.evaluation import predict
+
+    batch = EvaluationBatches(balls(4), 4, SIZE)[0]
+    far = batch.keypoints.clone()
+    far[:, 0, 2] = 400
+    far[:, 1, 0] = -5
+    moved = dataclasses.replace(batch, keypoints=far)
+    assert predict(MODELS["a2j"](), [moved], torch.device("cpu")).annotated.all()
+
+
+def test_regda_needs_other_keypoints(balls):
+    from keyshift.datasets.centers import CENTER
+
+    with pytest.raises(ValueError, match="RegDA needs 2 keypoints or more, found 1"):
+        build("regda", "a2j", CENTER)
+
+
 def test_adaptation_helps_on_a_toy_sensor(balls):
     """Trained on exact depth, AWR fails on a coarse sensor; RegDA and mean teacher do better there."""
     from keyshift.adapt.evaluation import predict, scores
