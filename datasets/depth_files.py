@@ -25,6 +25,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from .depth_center import find_center
 from .depth_crop import cube_box
 from .depth_sets import DEPTH_SETS, Camera, DepthSet
 from .images import UnreadableImage
@@ -205,8 +206,6 @@ class DepthFrames:
 
 
 def _threshold(depth: Array, camera: Array, cube: Array, far: float, name: str) -> Array:
-    from .depth_center import find_center
-
     try:
         return np.asarray(find_center(depth, camera, cube, far=far), np.float64)
     except ValueError as error:

@@ -3,7 +3,6 @@ import multiprocessing
 import pickle
 import shutil
 import sys
-import types
 from pathlib import Path
 
 import h5py
@@ -118,14 +117,13 @@ def test_centres_from_the_truth_are_named(tmp_path, name):
 def test_centres_from_the_depth_alone(tmp_path, name, monkeypatch):
     asked = []
 
-    def find_center(depth, camera, cube):
-        asked.append((depth, camera, cube))
+    def find_center(depth, camera, cube, far):
+        asked.append((depth, camera, cube, far))
         if len(asked) > 1:
             raise UnreadableImage("nothing in range")
         return np.array([100.5, 60.5, 480.0])
 
-    fake = types.SimpleNamespace(find_center=find_center)
-    monkeypatch.setitem(sys.modules, "keyshift.datasets.depth_center", fake)
+    monkeypatch.setattr("keyshift.datasets.depth_files.find_center", find_center)
     write, loader = LOADERS[name]
     truth = write(tmp_path)
     data = loader(tmp_path, centers="threshold", cube=(200, 210, 220))
@@ -134,6 +132,7 @@ def test_centres_from_the_depth_alone(tmp_path, name, monkeypatch):
     np.testing.assert_array_equal(item.center, [100.5, 60.5, 480.0])
     np.testing.assert_array_equal(asked[0][0], truth.depth[0].astype(np.float32))
     np.testing.assert_array_equal(asked[0][2], [200, 210, 220])
+    assert asked[0][3] == (5000 if name == "itop" else 2000)  # bodies stand farther than hands
     with pytest.raises(UnreadableImage, match=f"^{name}/.*: nothing in range"):
         data[1]
 
