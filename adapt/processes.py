@@ -55,3 +55,10 @@ def broadcast_buffers(module: torch.nn.Module) -> None:
     if together():
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
+
+
+def leave() -> None:
+    """Part from the other processes at the end of a run: a listening thread that is left can abort Python's exit."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..adapt.files import write_json
+from ..adapt.processes import leave
 from ..adapt.selection import PCK, Headline
 from . import report, results
 from .config import Config, plain, seeds
@@ -43,6 +44,7 @@ def train_one(config: Config, folder: Path, reporter: Reporter, overwrite: bool 
             mirror.close()
     reporter.say(f"{config.strategy}: target {_scored(found['target'], config.threshold)}")
     reporter.say(f"run: {folder}")
+    leave()
     return found
 
 

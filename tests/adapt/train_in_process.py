@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 
 from keyshift.adapt.files import save_checkpoint
 from keyshift.adapt.mean_teacher import MeanTeacher
+from keyshift.adapt.processes import leave
 from keyshift.adapt.regda import RegDA
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Loop, Trainer
@@ -68,6 +69,7 @@ def main(folder, steps, plain):
     if fabric.is_global_zero:
         found = {k: p.grad for k, p in strategy.named_parameters() if p.grad is not None}
         save_checkpoint(folder / "gradients.pt", found)
+    leave()
 
 
 if __name__ == "__main__":
