@@ -1,126 +1,155 @@
-"""The datasets by name. A new one is a file beside this one and a line in this dict."""
+"""The datasets by name. A new one is a file beside this one and a line in this dict.
+
+An opener's parameters say which options of the configuration it takes; the others are refused where they are set.
+"""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any
 
 from .body_anatomy import UPPER_BODY
 from .centers import CenterTask
 from .depth_folder import DepthFolder
 from .depth_sensors import SENSORS
 from .depth_sets import HANDS2017, ICVL, ITOP, MSRA, NYU
+from .hand_snap import ORIGIN as SNAP
 from .hand_snap import SnapHands
 from .hands2017 import Hands2017
 from .icvl import IcvlHands
 from .itop import ItopBodies
 from .msra import MsraHands
 from .nyu import NyuHands
+from .origin import Origin
 from .rendered_depth import SUBJECTS, RenderedDepth
 from .rendered_hands import STYLES, RenderedHands
 from .sample import PoseDataset
-from .skeleton import HAND
+from .skeleton import HAND, Skeleton
 
+OWN_DEPTH = Origin(
+    "the frames of your own depth camera", "yours", "your disk", "camera.yaml beside them; see datasets/depth_folder.py"
+)
 TEST_SCENES = 1_000_000
 """Index of the first test scene of a rendered set: train and test share no scene."""
 
 
-class Options(Protocol):
-    """What a dataset may ask of the configuration (experiments/config.py, Data)."""
+@dataclass(frozen=True)
+class Entry:
+    """How a dataset is opened, `open(part=..., **options)`, and where it comes from."""
 
-    name: str
-    root: str | None
-    train: int
-    test: int
-    size: int
-    scenes: int
-    block: int
-    centers: str | None
-    joints: str
-    cube: Any
-    subject: int
-    skeleton: str
+    open: Callable[..., PoseDataset]
+    origin: Origin | None = None
+    depth: bool = False
+
+    @property
+    def options(self) -> list[str]:
+        """The configuration's keys that it takes."""
+        own = ("part", "default_skeleton")
+        return [name for name in inspect.signature(self.open).parameters if name not in own]
 
 
-def _counted(options: Options, part: str) -> tuple[int, int]:
+def _counted(part: str, train: int, test: int) -> tuple[int, int]:
     """How many scenes a part of a rendered set has, and the index of the first."""
-    count, first = (options.train, 0) if part == "train" else (options.test, TEST_SCENES)
+    count, first = (train, 0) if part == "train" else (test, TEST_SCENES)
     if count < 1:
-        raise ValueError(f"{options.name}: {part}={count} must be at least 1")
+        raise ValueError(f"{part}={count} must be at least 1")
     return count, first
 
 
-def _rendered(options: Options, part: str) -> PoseDataset:
-    style = options.name.split(".")[1]
-    count, first = _counted(options, part)
-    return RenderedHands(style, count, options.scenes, options.size, first, backgrounds=options.root)
+def _rendered(style: str) -> Entry:
+    def opened(part: str, train: int, test: int, size: int, scenes: int, root: str | None = None) -> PoseDataset:
+        count, first = _counted(part, train, test)
+        return RenderedHands(style, count, scenes, size, first, backgrounds=root)
+
+    return Entry(opened)
 
 
-def _rendered_depth(options: Options, part: str) -> PoseDataset:
-    what, sensor = options.name.removeprefix("depth_").split(".")
-    count, first = _counted(options, part)
-    return RenderedDepth(what, sensor, count, options.scenes, options.size, first, options.centers, options.cube)
+def _rendered_depth(what: str, sensor: str) -> Entry:
+    def opened(
+        part: str, train: int, test: int, size: int, scenes: int, centers: str | None = None, cube: Any = None
+    ) -> PoseDataset:
+        count, first = _counted(part, train, test)
+        return RenderedDepth(what, sensor, count, scenes, size, first, centers, cube)
+
+    return Entry(opened, depth=True)
 
 
-def _snap(options: Options, part: str) -> PoseDataset:
-    if options.root is None:
-        raise ValueError(
-            "hand_snap needs the folder of the Snap hands, for example target.root=PATH: data/real_world_testset of "
-            "github.com/3d-hand-shape/hand-graph-cnn (non-commercial research licence)"
-        )
-    return SnapHands(options.root, part, options.block)
+def _snap(root: str, part: str, block: int) -> PoseDataset:
+    return SnapHands(root, part, block)
 
 
-def _public(options: Options, part: str) -> PoseDataset:
+def _public_depth(kind: Any, **more: Any) -> Entry:
     """A public depth dataset in its raw layout."""
-    name, _, view = options.name.partition("_")
-    if options.root is None:
-        raise ValueError(
-            f"{options.name} needs the folder of {PUBLIC[name].source.about}, for example target.root=PATH"
-        )
-    more = {"msra": {"subject": f"P{options.subject}"}, "itop": {"view": view}}.get(name, {})
-    return PUBLIC[name](options.root, part, options.centers, options.cube, **more)
+
+    def opened(root: str, part: str, centers: str | None = None, cube: Any = None) -> PoseDataset:
+        made: PoseDataset = kind(root, part, centers, cube, **more)
+        return made
+
+    return Entry(opened, _depth_origin(kind), depth=True)
 
 
-def _depth_folder(options: Options, part: str) -> PoseDataset:
-    if options.root is None:
-        raise ValueError(
-            "depth_folder needs the folder of your frames and its camera.yaml, for example target.root=PATH"
-        )
-    skeletons = {skeleton.name: skeleton for skeleton in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
-    if options.skeleton not in skeletons:
-        raise ValueError(f"skeleton={options.skeleton!r} is not known; choose one of {', '.join(skeletons)}")
-    if options.cube is not None:
-        raise ValueError(f"cube={options.cube}: the cube of depth_folder stands in its camera.yaml")
-    return DepthFolder(options.root, skeletons[options.skeleton], part, options.centers, block=options.block)
+def _depth_origin(kind: Any) -> Origin:
+    return Origin(kind.source.about, "research only", "its publisher", kind.source.layout)
 
 
-PUBLIC: dict[str, Any] = {
-    "nyu": NyuHands,
-    "icvl": IcvlHands,
-    "msra": MsraHands,
-    "hands2017": Hands2017,
-    "itop": ItopBodies,
+def _msra(root: str, part: str, subject: int, centers: str | None = None, cube: Any = None) -> PoseDataset:
+    return MsraHands(root, part, centers, cube, subject=f"P{subject}")
+
+
+def _depth_folder(
+    root: str, part: str, block: int, centers: str | None = None, skeleton: str | None = None
+) -> PoseDataset:
+    skeletons = {known.name: known for known in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
+    if (skeleton or HAND.name) not in skeletons:
+        raise ValueError(f"skeleton={skeleton!r} is not known; choose one of {', '.join(skeletons)}")
+    return DepthFolder(root, skeletons[skeleton or HAND.name], part, centers, block=block)
+
+
+DATASETS: dict[str, Entry] = {
+    **{f"hands.{style}": _rendered(style) for style in STYLES},
+    **{f"depth_{what}.{sensor}": _rendered_depth(what, sensor) for what in SUBJECTS for sensor in SENSORS},
+    "hand_snap": Entry(_snap, SNAP),
+    "nyu": _public_depth(NyuHands),
+    "icvl": _public_depth(IcvlHands),
+    "msra": Entry(_msra, _depth_origin(MsraHands), depth=True),
+    "hands2017": _public_depth(Hands2017),
+    "itop_front": _public_depth(ItopBodies, view="front"),
+    "itop_top": _public_depth(ItopBodies, view="top"),
+    "depth_folder": Entry(_depth_folder, OWN_DEPTH, depth=True),
 }
 
-DATASETS: dict[str, Callable[[Any, str], PoseDataset]] = {
-    **{f"hands.{style}": _rendered for style in STYLES},
-    **{f"depth_{what}.{sensor}": _rendered_depth for what in SUBJECTS for sensor in SENSORS},
-    "hand_snap": _snap,
-    **dict.fromkeys(("nyu", "icvl", "msra", "hands2017", "itop_front", "itop_top"), _public),
-    "depth_folder": _depth_folder,
-}
 
-
-def open_dataset(options: Options, part: str) -> PoseDataset:
-    """The `part` ("train" or "test") of a dataset. Raises ValueError for unknown names and missing folders."""
-    if options.name not in DATASETS:
-        near = difflib.get_close_matches(options.name, DATASETS, 1)
+def entry_of(name: str) -> Entry:
+    """Raises ValueError for a name that is not known, with the nearest."""
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"no dataset {options.name!r}; known: {', '.join(DATASETS)}.{hint}")
-    for key in ("centers", "cube"):
-        if getattr(options, key) is not None and DATASETS[options.name] in (_rendered, _snap):
-            raise ValueError(f"{key}={getattr(options, key)} is of depth datasets; {options.name} gives pictures")
-    dataset = DATASETS[options.name](options, part)
+        raise ValueError(f"no dataset {name!r}; known: {', '.join(DATASETS)}.{hint}")
+    return DATASETS[name]
+
+
+def open_dataset(options: Any, part: str, default_skeleton: Skeleton | None = None) -> PoseDataset:
+    """The `part` ("train" or "test") of a dataset; `options` is the configuration's Data (experiments/config.py).
+
+    `default_skeleton` is what a set without labels takes where it is told none. Raises ValueError for unknown names,
+    options that the dataset does not take, and missing folders.
+    """
+    entry = entry_of(options.name)
+    parameters = inspect.signature(entry.open).parameters
+    for key in fields(options):
+        value = getattr(options, key.name)
+        if key.name not in ("name", "joints", *parameters) and value != key.default:
+            raise ValueError(
+                f"{key.name}={value} is no option of {options.name}, which takes {', '.join(entry.options) or 'none'}"
+            )
+    if options.root is None and "root" in parameters and parameters["root"].default is inspect.Parameter.empty:
+        assert entry.origin is not None
+        raise entry.origin.missing(options.name)
+    told = {key: getattr(options, key) for key in parameters if hasattr(options, key)}
+    if "default_skeleton" in parameters:
+        told["default_skeleton"] = default_skeleton
+    dataset = entry.open(part=part, **told)
     return CenterTask(dataset) if options.joints == "center" else dataset

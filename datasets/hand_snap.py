@@ -16,8 +16,16 @@ import numpy as np
 import scipy.io
 
 from .images import read_image
+from .origin import Origin
 from .sample import Item
 from .skeleton import HAND
+
+ORIGIN = Origin(
+    "the real-world test set of Ge et al., CVPR 2019 (Snap, NTU)",
+    "Snap Inc., non-commercial research and education",
+    "https://github.com/3d-hand-shape/hand-graph-cnn (data/real_world_testset)",
+    "images/%05d.jpg, pose_gt.mat, params.mat",
+)
 
 SPLITS = ("train", "test", "all")
 
@@ -62,6 +70,7 @@ class SnapHands:
             "count": len(self),
             "sha256": digest.hexdigest(),
             "boxes": "published crops",
+            "licence": ORIGIN.licence,
         }
 
     def __len__(self) -> int:

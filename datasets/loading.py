@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import Augmentation, crop_matrix, random_matrix, recolor, warp
+from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, warp
 from .depth_center import UnusableDepth, check_center, check_depth
 from .depth_crop import cut, disturb
 from .images import UnreadableImage
@@ -31,7 +31,7 @@ MAX_UNUSABLE = 0.5
 
 
 UNUSABLE = "unusable"
-"""The sequence of depth frames of which nothing is known."""
+"""The sequence of pictures and depth frames of which nothing is known."""
 
 
 class WithoutLabels:
@@ -104,8 +104,10 @@ def crop(
         if options is not None and rng is not None:
             image = disturb(image, reach, options, rng)
     else:
-        matrix = extra @ crop_matrix(item.box, size)
-        image, back = warp(item.image, matrix, size), np.linalg.inv(matrix)[:2]
+        mirror = shift(size[0], 0) @ np.diag([-1.0, 1.0, 1.0]) if item.mirrored else np.eye(3)
+        matrix = extra @ mirror @ crop_matrix(item.box, size)
+        stored = matrix if item.to_file is None else matrix @ np.vstack([item.to_file, [0, 0, 1]])
+        image, back = warp(item.image, stored, size), np.linalg.inv(matrix)[:2]
         if options is not None and rng is not None:
             image = recolor(image, options, rng)
     order = list(flip) if np.linalg.det(back[:, :-1]) < 0 else list(range(len(flip)))
@@ -228,12 +230,14 @@ class TrainingBatches(Dataset[Unlabeled]):
 class EvaluationBatches(Dataset[Labeled]):
     """The dataset in its order, plain crops: item i is the i-th batch.
 
-    A depth frame in which nothing can be found is warned about and stays in its place, empty and with no joint
-    annotated: predictions keep the dataset's order, and metrics leave it out.
+    A picture that cannot be read, or a depth frame in which nothing can be found, is warned about and stays in its
+    place, empty and with no joint annotated: predictions keep the dataset's order, and metrics leave it out. More than
+    1 % unreadable pictures raise ValueError.
     """
 
     def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int], how: str = "exact") -> None:
         self.dataset, self.batch, self.size, self.how = dataset, batch, size, how
+        self.unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch)
@@ -241,9 +245,18 @@ class EvaluationBatches(Dataset[Labeled]):
     def read(self, index: int) -> Item:
         try:
             return check_item(self.dataset[index])
-        except UnusableDepth as error:
+        except UnreadableImage as error:
+            empty = isinstance(error, UnusableDepth)
+            if not empty:
+                self.unreadable.add(index)
+            if len(self.unreadable) > max(MAX_UNREADABLE * len(self.dataset), 1):
+                raise ValueError(
+                    f"{self.dataset.name}: more than {100 * MAX_UNREADABLE:g} % of the images are unreadable, "
+                    f"the last: {error}"
+                ) from error
             warnings.warn(f"left out of the metrics: {error}", stacklevel=2)
-            return empty_item(f"{self.dataset.name}/{index}", len(self.dataset.skeleton))
+            depth = empty or first_item(self.dataset).cube is not None
+            return empty_item(f"{self.dataset.name}/{index}", len(self.dataset.skeleton), depth)
 
     def __getitem__(self, number: int) -> Labeled:
         if not 0 <= number < len(self):
@@ -258,7 +271,7 @@ class EvaluationBatches(Dataset[Labeled]):
 def first_item(dataset: PoseDataset) -> Item:
     """The first item that can be read, of the first 100. Raises the first one's error where none can."""
     for index in range(min(len(dataset), 100)):
-        with suppress(UnusableDepth):
+        with suppress(UnreadableImage):
             return check_item(dataset[index])
     return check_item(dataset[0])
 
@@ -271,21 +284,21 @@ def check_item(item: Item) -> Item:
     return item
 
 
-def empty_item(name: str, keypoints: int) -> Item:
-    """A depth frame of which nothing is known."""
+def empty_item(name: str, keypoints: int, depth: bool) -> Item:
+    """A picture or depth frame of which nothing is known."""
     none, ahead = np.zeros(keypoints, bool), np.array([8.0, 8.0, 1000.0])
     return Item(
-        image=np.zeros((16, 16), np.float32),
+        image=np.zeros((16, 16), np.float32) if depth else np.zeros((16, 16, 3), np.uint8),
         box=np.array([0.0, 0.0, 16.0, 16.0]),
         id=name,
         sequence=UNUSABLE,
         frame=0,
         camera=np.array([80.0, 80.0, 8.0, 8.0]),
-        keypoints=np.tile(ahead, (keypoints, 1)),
+        keypoints=np.tile(ahead if depth else ahead[:2], (keypoints, 1)),
         visible=none,
         annotated=none,
-        center=ahead,
-        cube=np.full(3, 200.0),
+        center=ahead if depth else None,
+        cube=np.full(3, 200.0) if depth else None,
     )
 
 

@@ -49,6 +49,10 @@ class Item:
     """(3,) of a depth sample: the middle of what is looked at, x and y in file pixels, z in mm."""
     cube: np.ndarray | None = None
     """(3,) of a depth sample: edges in mm of the box around it, along x, y and z."""
+    to_file: np.ndarray | None = None
+    """(2, 3) from pixels of `image` to the file's, where `image` is a part of it kept at another scale."""
+    mirrored: bool = False
+    """The network sees the crop mirrored: a right hand that is to look like a left one."""
 
 
 class PoseDataset(Protocol):

@@ -28,20 +28,28 @@ SHIPPED = Path(__file__).parent
 
 @dataclass
 class Data:
-    """A dataset by name. The counts and sizes are of rendered sets, `block` of real ones, those behind it of depth."""
+    """A dataset by name. Each takes some of these options, and refuses the others where they are set."""
 
     name: str = "hands.studio"
-    root: str | None = None  # folder of a real set; of background pictures for hands.photo
-    train: int = 2000
+    root: str | None = None  # folder of a real set, raw or prepared; of background pictures for hands.photo
+    boxes: str | None = None  # null: the set's own; whole; truth, tllib (leaks on a target); a file; a detector's name
+    split: str | None = None  # frames: single frames at random, as TLLib does (a leak); null: keeps neighbours together
+    train: int = 2000  # of rendered sets, as the three below
     test: int = 500
-    size: int = 128  # side of rendered pictures, pixels
+    size: int = 128  # side of rendered pictures, pixels; prepare: side of the crops it keeps
     scenes: int = 0  # seed of the rendered scenes
     block: int = 20  # frames in a block of a real set's split
+    labels: Any = None  # coco_json: a COCO keypoint file, or [train, test]
+    skeleton: str | None = None  # of labels and folders: a skeleton's name, or a YAML with its names and pairs
+    stride: int | None = None  # of recordings: every how many-th frame; null: the set's own
+    duplicates: float | None = None  # videos: frames that differ less than this from the one before are skipped
+    version: str | None = None  # freihand: gs, hom, sample, auto or all
+    protocol: int = 2  # human36m: 1 or 2
+    shoulders: str = "smpl"  # surreal: or collar, the reference's
     centers: str | None = None  # the set's own; a centre file or a run that predicts them; threshold; truth (a leak)
     joints: str = "all"  # or center: their mean alone, for a network that predicts centres
     cube: Any = None  # edge in mm of what is cut out, or [x, y, z]; null: the set's own
     subject: int = 0  # msra: the subject that is left out for the test
-    skeleton: str = "hand21"  # depth_folder: its joints, by a skeleton's name
 
 
 @dataclass
@@ -133,6 +141,9 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("target.train", "target.test", "target.block", "model.channels", "model.head_layers"), (1, inf)),
     **dict.fromkeys(("model.input_size", "model.heatmap_size"), (1, 8192)),
     **dict.fromkeys(("source.size", "target.size"), (16, 4096)),
+    **dict.fromkeys(("source.stride", "target.stride"), (1, 1e6)),
+    **dict.fromkeys(("source.duplicates", "target.duplicates"), (0, 255)),
+    **dict.fromkeys(("source.protocol", "target.protocol"), (1, 2)),
     **dict.fromkeys(("source.cube", "target.cube"), (1, 1e5)),
     **dict.fromkeys(("source.subject", "target.subject"), (0, 8)),
     **dict.fromkeys(
@@ -197,6 +208,7 @@ def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = 
     schema = OmegaConf.structured(Config)
     try:
         dotted = OmegaConf.from_dotlist(list(overrides))
+        content = _of_named_sets(content, OmegaConf.to_container(dotted))
         for part, where in ((OmegaConf.create(content), origin), (dotted, "the command line")):
             _check_keys(OmegaConf.to_container(part), Config(), where)
             schema = OmegaConf.merge(schema, part)
@@ -209,6 +221,20 @@ def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = 
         config.tracking = "off"
     _check(config)
     return config
+
+
+def _of_named_sets(content: dict[str, Any], overrides: Any) -> dict[str, Any]:
+    """`content` without the options of datasets that the command line replaces by other ones."""
+    content = dict(content)
+    for side in ("source", "target"):
+        before, now = content.get(side), overrides.get(side)
+        if (
+            isinstance(before, dict)
+            and isinstance(now, dict)
+            and now.get("name", before.get("name")) != before.get("name")
+        ):
+            content[side] = {}
+    return content
 
 
 def seeds(config: Config) -> list[int]:

@@ -44,7 +44,10 @@ def crop(image: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
 def view(item: Item, tile: int) -> np.ndarray:
     """An item's crop as a picture (tile, tile, 3)."""
     image = item.image if item.image.ndim == 3 else depth_picture(item.image, _range(item))
-    return crop(image, item.box, tile)
+    box = item.box
+    if item.to_file is not None:  # a part of the file that is kept at another scale: no rotation
+        box = (box - np.tile(item.to_file[:, 2], 2)) / np.tile(np.diag(item.to_file[:, :2]), 2)
+    return crop(image, box, tile)
 
 
 def depth_picture(image: np.ndarray, reach: tuple[float, float]) -> np.ndarray:

@@ -80,7 +80,7 @@ def test_help_imports_nothing_heavy():
             ],
             "no such file",
         ),
-        (["compare", "demo", "target.name=hand_snap"], "target.root"),
+        (["compare", "demo", "target.name=hand_snap"], "hand_snap needs root=FOLDER"),
         (["compare", "demo", "target.name=hand_snap", "target.root=nowhere"], "nowhere"),
         (["compare", "demo", "target.name=hands.webcm"], "Did you mean hands.webcam"),
         (["compare", "demo", "source.name=hands.photo", "source.root=nowhere"], "nowhere"),

@@ -1,0 +1,146 @@
+"""Reading other people's annotation files: every surprise in them is one error that names file, entry and field.
+
+Nothing here executes what a file says, follows a name out of its root, or writes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import scipy.io
+
+LARGEST = 1e6
+"""No pixel, millimetre or focal length of a real annotation is larger."""
+
+
+class BadAnnotation(ValueError):
+    """An annotation file that is not what its format says."""
+
+    def __init__(self, file: str | Path, entry: object, field: str, found: object, expected: str) -> None:
+        shown = repr(found)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        place = f", {entry}" if entry != "" else ""
+        super().__init__(
+            f"{file}{place}: {field} is {shown}, expected {expected}. Correct the file or remove the entry"
+        )
+
+
+def need_file(path: Path, what: str) -> Path:
+    """`path`, which must be a file. Raises ValueError saying `what` was looked for."""
+    if not path.is_file():
+        raise ValueError(f"no file {path}: {what}")
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises BadAnnotation for one that is truncated, no JSON, or wrongly encoded."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "whole UTF-8 JSON") from error
+
+
+def read_mat(path: Path, **how: Any) -> dict[str, Any]:
+    """The variables of a MATLAB file (up to version 7). Raises BadAnnotation for anything else."""
+    try:
+        return dict(scipy.io.loadmat(path, **how))
+    except Exception as error:  # scipy raises whatever the bytes lead it to
+        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "a MATLAB file") from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz, which may hold no objects. Raises BadAnnotation for anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # numpy and zipfile raise whatever the bytes lead them to
+        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "a .npz of arrays") from error
+
+
+_SAFE = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
+    (f"numpy.{core}.{module}", name)
+    for core in ("core", "_core")
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+}
+
+
+class _OnlyArrays(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _SAFE:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_pickle(path: Path) -> Any:
+    """A pickle of dicts, lists, numbers, texts and numpy arrays; nothing else in it is ever called.
+
+    Raises BadAnnotation for a broken pickle and for one that asks for anything else.
+    """
+    try:
+        return _OnlyArrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except Exception as error:  # a pickle's bytes can lead to any error
+        raise BadAnnotation(
+            path, "", "the content", f"{type(error).__name__}: {error}", "a pickle of numpy arrays"
+        ) from error
+
+
+def numbers(value: Any, shape: Sequence[int | None], file: str | Path, entry: object, field: str) -> np.ndarray:
+    """`value` as float64 of `shape` (None: any length), finite and no larger than LARGEST. Raises BadAnnotation."""
+    wanted = f"finite numbers of shape ({', '.join('N' if n is None else str(n) for n in shape)})"
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iuf" and array.size:
+            raise ValueError
+        array = array.astype(np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadAnnotation(file, entry, field, value, wanted) from error
+    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if not fits:
+        raise BadAnnotation(file, entry, field, f"of shape {array.shape}", wanted)
+    if not (np.abs(array) <= LARGEST).all():  # false for NaN too
+        raise BadAnnotation(file, entry, field, value, f"{wanted}, none above {LARGEST:g}")
+    return array
+
+
+def whole(value: Any, file: str | Path, entry: object, field: str) -> int:
+    """`value`, which must be a whole number. Raises BadAnnotation."""
+    exact = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not exact or abs(value) > 2**62:
+        raise BadAnnotation(file, entry, field, value, "a whole number")
+    return int(value)
+
+
+def mapping(value: Any, file: str | Path, entry: object, field: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """`value`, which must be a mapping that has `keys`. Raises BadAnnotation."""
+    if not isinstance(value, dict):
+        raise BadAnnotation(file, entry, field, value, "a mapping")
+    for key in keys:
+        if key not in value:
+            raise BadAnnotation(file, entry, key, "missing", f"one of the fields {', '.join(keys)}")
+    return value
+
+
+def entries(value: Any, file: str | Path, entry: object, field: str) -> list[Any]:
+    """`value`, which must be a list. Raises BadAnnotation."""
+    if not isinstance(value, list):
+        raise BadAnnotation(file, entry, field, value, "a list")
+    return value
+
+
+def picture_name(value: Any, file: str | Path, entry: object, field: str = "file_name") -> str:
+    """A picture's path below its root, with forward slashes. Raises BadAnnotation for anything that leads out of it."""
+    if not isinstance(value, str) or not value.strip():
+        raise BadAnnotation(file, entry, field, value, "a picture's path below the root")
+    path = PurePosixPath(value)
+    drive = len(value) > 1 and value[1] == ":"
+    if path.is_absolute() or ".." in path.parts or drive or any(c == "\\" or ord(c) < 32 for c in value):
+        raise BadAnnotation(file, entry, field, value, "a path below the root, without .. and with forward slashes")
+    if len(value.encode("utf-8", "surrogatepass")) > 1000 or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise BadAnnotation(file, entry, field, value, "a file name")
+    return str(path)

@@ -1,0 +1,50 @@
+"""Which samples train and which test. The honest splits keep neighbours together; the reference's does not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+PARTS = ("train", "test")
+EVERY = 5
+"""One of five groups tests."""
+
+
+def check_part(part: str) -> None:
+    if part not in PARTS:
+        raise ValueError(f"part={part!r} is not known; choose one of {', '.join(PARTS)}")
+
+
+def by_group(groups: Sequence[object], part: str, every: int = EVERY) -> np.ndarray:
+    """Indices of `part`, (M,): of the distinct groups in sorted order each `every`-th tests, the others train.
+
+    `groups` says for each sample what it must not be parted from: its sequence, subject, photograph. Raises ValueError
+    where that leaves a part empty.
+    """
+    check_part(part)
+    distinct = sorted(set(groups), key=str)
+    test = set(distinct[every - 1 :: every] or distinct[1:2])
+    chosen = np.flatnonzero([(group in test) == (part == "test") for group in groups])
+    if not len(chosen):
+        raise ValueError(f"{len(groups)} samples in {len(distinct)} groups leave no {part} part: give more of them")
+    return chosen
+
+
+def by_block(count: int, block: int, part: str, every: int = EVERY) -> np.ndarray:
+    """Indices of `part` of `count` samples in their order: `by_group` on blocks of `block` neighbours."""
+    return by_group([f"{i // block:09d}" for i in range(count)], part, every)
+
+
+def by_shuffle(count: int, part: str) -> np.ndarray:
+    """TLLib's split: shuffled single samples, of which the first min(20 %, 3200) test (seed 42).
+
+    A LEAK between train and test wherever neighbouring frames are near duplicates; for comparison with published
+    numbers alone. thuml/Transfer-Learning-Library @ c4aa59e, hand_3d_studio.py, freihand.py.
+    """
+    check_part(part)
+    order = list(range(count))
+    random.Random(42).shuffle(order)
+    most = min(int(0.2 * count), 3200)
+    return np.array(order[:most] if part == "test" else order[most:], np.int64)
