@@ -72,6 +72,22 @@ class Selected:
         )
 
 
+class Thinned:
+    """At most `most` samples, spread over a dataset."""
+
+    def __init__(self, dataset: PoseDataset, most: int) -> None:
+        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
+        self.skeleton: Skeleton = dataset.skeleton
+        count = min(most, len(dataset))
+        self.rows = [i * len(dataset) // count for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> Item:
+        return self.dataset[self.rows[index]]
+
+
 @dataclass
 class Crop:
     """One warped item: image, label arrays in input pixels, the way back to the file."""

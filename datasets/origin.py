@@ -15,6 +15,10 @@ class Download:
     folder: str = "."
 
 
+class MissingData(ValueError):
+    """A public dataset that is not there."""
+
+
 @dataclass(frozen=True)
 class Origin:
     title: str
@@ -27,14 +31,12 @@ class Origin:
     """What lies below the root, as the publisher lays it out."""
     downloads: tuple[Download, ...] = ()
 
-    def missing(self, name: str) -> ValueError:
+    def missing(self, name: str, root: str | None) -> MissingData:
         """The error of a set that is not there: what to download, from whom, to where, and what prepares it."""
-        got = (
-            f"get it with: keyshift data prepare {name} root=FOLDER"
-            if self.downloads
-            else f"download it there by hand, then: keyshift data prepare {name} root=FOLDER"
-        )
-        return ValueError(
-            f"{name} needs root=FOLDER with {self.title}; licence: {self.licence}; from {self.home}; {got}. "
-            f"Expected below the root: {self.layout}"
+        place = root or "FOLDER"
+        found = f"there is no {root}" if root else f"{name} needs root=FOLDER"
+        how = "downloads and prepares it" if self.downloads else "prepares it once it lies there"
+        return MissingData(
+            f"{found}. {name} is {self.title}; licence: {self.licence}. Get it from {self.home} into {place}, as "
+            f"{self.layout}; this {how}: keyshift data prepare {name} root={place}"
         )

@@ -25,6 +25,8 @@ AROUND_JOINTS = 1.5
 AROUND_BOXES = 1.25
 """The same over a box of the whole person or hand, from a file or a detector."""
 BOXES = ("truth", "tllib", "whole")
+LEAKS = ("truth", "tllib")
+"""Those that look at labels: a target cut so is no honest target."""
 
 
 @dataclass(frozen=True)

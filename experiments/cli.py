@@ -87,6 +87,16 @@ def parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER"
     )
 
+    made = command("adapt", _adapt, "adapt a model to your own unlabelled pictures or video")
+    made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
+    made.add_argument("--target", metavar="PATH", type=Path, required=True, help="a folder of pictures, or a video")
+    made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
+    made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
+    made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more target pictures, for the report")
+    made.add_argument("--output", metavar="FOLDER", type=Path, help="default: runs/adapt-TARGET")
+    made.add_argument("--overwrite", action="store_true", help="delete the folder first")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
+
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
     show = data.add_parser("show", help="write a contact sheet with keypoints drawn")
     show.set_defaults(run=_show)
@@ -146,6 +156,15 @@ def _compare(arguments: argparse.Namespace) -> None:
     if (folder / "checkpoint.pt").exists():
         raise ValueError(f"{folder} is a single run; continue it with: keyshift train {folder}")
     compare(config, folder, Reporter(), arguments.overwrite)
+
+
+def _adapt(arguments: argparse.Namespace) -> None:
+    from .adapt import adapt
+    from .progress import Reporter
+
+    told = arguments
+    data = (told.model, told.target, told.source, told.strategy, told.check)
+    adapt(*data, told.overrides, told.output, told.overwrite, Reporter())
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

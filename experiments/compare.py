@@ -12,6 +12,7 @@ import torch
 from ..adapt.files import write_json
 from ..adapt.processes import leave
 from ..adapt.selection import PCK, Headline
+from ..datasets.people import LEAKS
 from . import report, results
 from .config import Config, plain, seeds
 from .progress import Callback, Reporter
@@ -150,8 +151,12 @@ def _tell(task: Task, reporter: Reporter) -> None:
         f"{config.name}: {config.source.name} ({len(task.source_train)} labelled) -> {config.target.name} "
         f"({len(task.target_train)} unlabelled, {len(task.target_test)} to test), {len(task.skeleton)} keypoints"
     )
-    for data in (config.source, config.target):
-        if data.centers == "truth":
-            reporter.say(f"leak: {data.name} is cut around its true joints (centers=truth), in training and test")
+    for dataset, keys in ((task.source_train, ("centers",)), (task.target_train, ("centers", "boxes"))):
+        for key in keys:
+            if dataset.identity.get(key) in LEAKS:
+                told = f"{key}={dataset.identity[key]}"
+                reporter.say(f"leak: {dataset.name} is cut around its true joints ({told}), in training and test")
+        if "licence" in dataset.identity:
+            reporter.say(f"licence of {dataset.name}: {dataset.identity['licence']}")
     if task.left_out:
         reporter.say(f"left out, because only one side has them: {', '.join(task.left_out)}")

@@ -17,6 +17,7 @@ import torch
 from ..adapt import evaluation
 from ..adapt.files import write_text
 from ..adapt.selection import Headline
+from ..datasets.people import LEAKS
 from ..datasets.sample import PoseDataset
 from . import report_words as words
 from .report_charts import NARROW, Chart, Line, bars, lines, looks
@@ -74,6 +75,8 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         threshold_chart=threshold_chart(comparison),
         training=training_charts(comparison),
         gallery=gallery(comparison, target_test),
+        leak=_leak(comparison),
+        licences=_licences(comparison),
         identity=[(role, flat(what)) for role, what in comparison.identity.items()],
         environment=flat(comparison.environment),
         updates=updates(comparison),
@@ -81,6 +84,22 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         total_seconds=total_seconds(comparison),
         absent=words.ABSENT,
     )
+
+
+def _leak(comparison: Comparison) -> str | None:
+    """How the target's crops were made from its labels, if they were."""
+    found = _mapping(comparison.identity.get("target_test")).get("boxes")
+    return found if found in LEAKS else None
+
+
+def _licences(comparison: Comparison) -> dict[str, list[str]]:
+    """The datasets under each licence."""
+    found: dict[str, list[str]] = {}
+    for side in ("source_train", "target_train"):
+        told = _mapping(comparison.identity.get(side))
+        if "licence" in told:
+            found.setdefault(str(told["licence"]), []).append(str(told.get("name", side)))
+    return found
 
 
 def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:

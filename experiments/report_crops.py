@@ -132,7 +132,11 @@ def _picture(item: Item, p: Predictions, i: int, dataset: PoseDataset, colour: C
     picture = blur(picture) if hide else picture
     truth, points = (to_tile(value[i], item.box, TILE) for value in (p.truth, p.points))
     picture = draw(picture, truth, edges, WHITE, known=p.annotated[i], hidden=~p.visible[i], halo=DARK)
-    picture = draw(picture, points, edges, colour, halo=WHITE, weight=0.85)
+    return as_uri(draw(picture, points, edges, colour, halo=WHITE, weight=0.85))
+
+
+def as_uri(picture: np.ndarray) -> str:
+    """An RGB picture as a JPEG in a data URI."""
     ok, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     assert ok
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
