@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +16,11 @@ import torch
 from ..datasets.skeleton import Skeleton
 from ..models.a2j import A2J
 from ..models.awr import AWR
+from ..models.own import OwnModel, rebuild
 from ..models.pose_model import PoseModel
 from ..models.pose_resnet import PoseResNet
 
-MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR}
+MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR, "own": OwnModel}
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -75,17 +77,37 @@ def save_model(path: Path, model: PoseModel, skeleton: Skeleton, step: int) -> N
     """Weights with what it takes to build the network again: its name, its arguments, its keypoints."""
     name = next(name for name, kind in MODELS.items() if type(model) is kind)
     state = {"format": "keyshift model 1", "name": name, "architecture": model.architecture, "step": step}
-    save_checkpoint(path, state | {"keypoints": list(skeleton.keypoints), "model": model.state_dict()})
+    names = {"keypoints": list(skeleton.keypoints), "skeleton": asdict(skeleton)}
+    save_checkpoint(path, state | names | {"model": model.state_dict()})
 
 
 def load_model(path: Path) -> tuple[PoseModel, list[str]]:
     """The network and the names of its keypoints. Raises ValueError for a corrupt or foreign file."""
+    model, names, _ = load_model_and_skeleton(path)
+    return model, names
+
+
+def load_model_and_skeleton(path: Path) -> tuple[PoseModel, list[str], Skeleton | None]:
+    """The network, the names of its keypoints, and its skeleton, None in files of version 0.1.0, which hold none.
+
+    Raises ValueError for a corrupt or foreign file.
+    """
     state = load_checkpoint(path, ("format", "name", "architecture", "keypoints", "model"))
     if state["name"] not in MODELS:
         raise ValueError(f"{path} holds a {state['name']!r}; this keyshift knows {', '.join(MODELS)}")
     try:
-        model = MODELS[state["name"]](**state["architecture"])
+        build = MODELS[state["name"]]
+        model = rebuild(state["architecture"]) if build is OwnModel else build(**state["architecture"])
         model.load_state_dict(state["model"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not fit its own architecture: {error}") from error
-    return model, list(state["keypoints"])
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be built: {error}") from error
+    names = list(state["keypoints"])
+    try:
+        skeleton = Skeleton(**state["skeleton"]) if "skeleton" in state else None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds a broken skeleton: {error}") from error
+    if skeleton is not None and list(skeleton.keypoints) != names:
+        raise ValueError(f"{path} holds a skeleton of {skeleton.keypoints}, but predicts {names}")
+    return model, names, skeleton

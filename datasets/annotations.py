@@ -8,22 +8,28 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import scipy.io
 
+MOST = 24
+"""Missing files that an error lists."""
 LARGEST = 1e6
 """No pixel, millimetre or focal length of a real annotation is larger."""
+
+
+class Words(str):
+    """What is said of something found, rather than what was found."""
 
 
 class BadAnnotation(ValueError):
     """An annotation file that is not what its format says."""
 
     def __init__(self, file: str | Path, entry: object, field: str, found: object, expected: str) -> None:
-        shown = repr(found)
+        shown = found if isinstance(found, Words) else repr(found)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         place = f", {entry}" if entry != "" else ""
         super().__init__(
@@ -38,12 +44,33 @@ def need_file(path: Path, what: str) -> Path:
     return path
 
 
+def need_all(paths: Iterable[Path], what: str) -> None:
+    """Raises ValueError listing those of `paths` that are not there."""
+    gone = [str(path) for path in paths if not path.exists()]
+    if gone:
+        shown = ", ".join(gone[:MOST]) + (f" and {len(gone) - MOST} more" if len(gone) > MOST else "")
+        raise ValueError(f"missing: {shown}. Expected {what}; get these files, or set root to the folder above them")
+
+
+def unique(ids: Sequence[str], file: str | Path) -> None:
+    """Raises BadAnnotation naming the first of `ids` that stands there twice."""
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise BadAnnotation(file, name, "the entry", Words("there twice"), "one of each")
+        seen.add(name)
+
+
+def _unreadable(path: Path, error: Exception, expected: str) -> BadAnnotation:
+    return BadAnnotation(path, "", "the content", Words(f"{type(error).__name__}: {error}"), expected)
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises BadAnnotation for one that is truncated, no JSON, or wrongly encoded."""
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "whole UTF-8 JSON") from error
+        raise _unreadable(path, error, "whole UTF-8 JSON") from error
 
 
 def read_mat(path: Path, **how: Any) -> dict[str, Any]:
@@ -51,7 +78,7 @@ def read_mat(path: Path, **how: Any) -> dict[str, Any]:
     try:
         return dict(scipy.io.loadmat(path, **how))
     except Exception as error:  # scipy raises whatever the bytes lead it to
-        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "a MATLAB file") from error
+        raise _unreadable(path, error, "a MATLAB file") from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -60,7 +87,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # numpy and zipfile raise whatever the bytes lead them to
-        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "a .npz of arrays") from error
+        raise _unreadable(path, error, "a .npz of arrays") from error
 
 
 _SAFE = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
@@ -85,9 +112,7 @@ def read_pickle(path: Path) -> Any:
     try:
         return _OnlyArrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except Exception as error:  # a pickle's bytes can lead to any error
-        raise BadAnnotation(
-            path, "", "the content", f"{type(error).__name__}: {error}", "a pickle of numpy arrays"
-        ) from error
+        raise _unreadable(path, error, "a pickle of numpy arrays") from error
 
 
 def numbers(value: Any, shape: Sequence[int | None], file: str | Path, entry: object, field: str) -> np.ndarray:
@@ -97,12 +122,13 @@ def numbers(value: Any, shape: Sequence[int | None], file: str | Path, entry: ob
         array = np.asarray(value)
         if array.dtype.kind not in "iuf" and array.size:
             raise ValueError
-        array = array.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN; it is refused below
+            array = array.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise BadAnnotation(file, entry, field, value, wanted) from error
     fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
     if not fits:
-        raise BadAnnotation(file, entry, field, f"of shape {array.shape}", wanted)
+        raise BadAnnotation(file, entry, field, Words(f"of shape {array.shape}"), wanted)
     if not (np.abs(array) <= LARGEST).all():  # false for NaN too
         raise BadAnnotation(file, entry, field, value, f"{wanted}, none above {LARGEST:g}")
     return array
@@ -122,7 +148,7 @@ def mapping(value: Any, file: str | Path, entry: object, field: str, keys: Seque
         raise BadAnnotation(file, entry, field, value, "a mapping")
     for key in keys:
         if key not in value:
-            raise BadAnnotation(file, entry, key, "missing", f"one of the fields {', '.join(keys)}")
+            raise BadAnnotation(file, entry, key, Words("missing"), f"one of the fields {', '.join(keys)}")
     return value
 
 

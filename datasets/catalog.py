@@ -9,8 +9,24 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from . import (
+    coco,
+    freihand,
+    h3d,
+    human36m,
+    interhand,
+    lsp,
+    mpi_inf_3dhp,
+    mpii,
+    onehand10k,
+    own_pictures,
+    panoptic_hands,
+    rhd,
+    surreal,
+)
 from .body_anatomy import UPPER_BODY
 from .centers import CenterTask
 from .depth_folder import DepthFolder
@@ -24,6 +40,7 @@ from .itop import ItopBodies
 from .msra import MsraHands
 from .nyu import NyuHands
 from .origin import Origin
+from .prepared import given, is_prepared, open_prepared
 from .rendered_depth import SUBJECTS, RenderedDepth
 from .rendered_hands import STYLES, RenderedHands
 from .sample import PoseDataset
@@ -112,6 +129,21 @@ DATASETS: dict[str, Entry] = {
     **{f"hands.{style}": _rendered(style) for style in STYLES},
     **{f"depth_{what}.{sensor}": _rendered_depth(what, sensor) for what in SUBJECTS for sensor in SENSORS},
     "hand_snap": Entry(_snap, SNAP),
+    "rhd": Entry(rhd.rhd, rhd.ORIGIN),
+    "h3d": Entry(h3d.h3d, h3d.ORIGIN),
+    "freihand": Entry(freihand.freihand, freihand.ORIGIN),
+    "interhand": Entry(interhand.interhand, interhand.ORIGIN),
+    "onehand10k": Entry(onehand10k.onehand10k, onehand10k.ORIGIN),
+    "panoptic_hands": Entry(panoptic_hands.panoptic_hands, panoptic_hands.ORIGIN),
+    "surreal": Entry(surreal.surreal, surreal.ORIGIN),
+    "human36m": Entry(human36m.human36m, human36m.ORIGIN),
+    "mpi_inf_3dhp": Entry(mpi_inf_3dhp.mpi_inf_3dhp, mpi_inf_3dhp.ORIGIN),
+    "lsp": Entry(lsp.lsp, lsp.ORIGIN),
+    "lspet": Entry(lsp.lspet, lsp.EXTENDED),
+    "mpii": Entry(mpii.mpii, mpii.ORIGIN),
+    "coco": Entry(coco.coco, coco.ORIGIN),
+    "coco_json": Entry(coco.coco_json, coco.OWN),
+    "pictures": Entry(own_pictures.own_pictures, own_pictures.ORIGIN),
     "nyu": _public_depth(NyuHands),
     "icvl": _public_depth(IcvlHands),
     "msra": Entry(_msra, _depth_origin(MsraHands), depth=True),
@@ -145,9 +177,12 @@ def open_dataset(options: Any, part: str, default_skeleton: Skeleton | None = No
             raise ValueError(
                 f"{key.name}={value} is no option of {options.name}, which takes {', '.join(entry.options) or 'none'}"
             )
-    if options.root is None and "root" in parameters and parameters["root"].default is inspect.Parameter.empty:
+    needed = entry.origin is not None and options.name != "coco_json" and "root" in parameters
+    if needed and (options.root is None or not Path(options.root).expanduser().exists()):
         assert entry.origin is not None
-        raise entry.origin.missing(options.name)
+        raise entry.origin.missing(options.name, options.root)
+    if is_prepared(options.root):
+        return open_prepared(options.root, part, options.name, given(options))
     told = {key: getattr(options, key) for key in parameters if hasattr(options, key)}
     if "default_skeleton" in parameters:
         told["default_skeleton"] = default_skeleton

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .annotations import LARGEST, BadAnnotation
+from .annotations import LARGEST, BadAnnotation, Words
 from .images import read_image
 from .origin import Origin
 from .sample import Item
@@ -71,13 +71,13 @@ class People:
         for name, shape in shapes.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
-                raise BadAnnotation(self.file, "", name, f"of shape {value.shape}", f"shape {shape}")
+                raise BadAnnotation(self.file, "", name, Words(f"of shape {value.shape}"), f"shape {shape}")
             if value is not None and value.dtype.kind == "f" and not (np.abs(value) <= LARGEST).all():
                 row = int(np.argmin((np.abs(value) <= LARGEST).reshape(n, -1).all(1)))
                 raise BadAnnotation(self.file, self.ids[row], name, value[row].tolist(), "finite pixels and mm")
         for name in ("ids", "sequences"):
             if len(getattr(self, name)) != n:
-                raise BadAnnotation(self.file, "", name, f"of length {len(getattr(self, name))}", f"length {n}")
+                raise BadAnnotation(self.file, "", name, Words(f"of length {len(getattr(self, name))}"), f"length {n}")
         if self.boxes is not None and n and not (self.boxes[:, 2:] > self.boxes[:, :2]).all():
             row = int(np.argmin((self.boxes[:, 2:] > self.boxes[:, :2]).all(1)))
             raise BadAnnotation(

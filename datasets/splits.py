@@ -48,3 +48,10 @@ def by_shuffle(count: int, part: str) -> np.ndarray:
     random.Random(42).shuffle(order)
     most = min(int(0.2 * count), 3200)
     return np.array(order[:most] if part == "test" else order[most:], np.int64)
+
+
+def every(stride: int | None, default: int) -> int:
+    """`stride`, or `default` for None. Raises ValueError for less than 1."""
+    if stride is not None and (isinstance(stride, bool) or not isinstance(stride, int) or stride < 1):
+        raise ValueError(f"stride={stride!r} must be a whole number of at least 1, or null: {default}")
+    return stride or default

@@ -77,10 +77,25 @@ class AWROptions:
 
 
 @dataclass
+class OwnOptions:
+    """A network of yours; models/own.py explains each."""
+
+    file: str = ""  # Python file that holds it
+    object: str = ""  # a torch.nn.Module's class, or a function annotated `-> nn.Module`
+    arguments: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None  # a state_dict of it
+    gives: str = "heatmaps"  # heatmaps, coordinates or offsets
+    head: str | None = None  # dotted name of the last operation; null: the last child
+    normalize: str = "imagenet"  # how uint8 becomes float: imagenet, unit or none
+    scale: float = 1.0  # of heatmaps and responses before the softmax
+    unit: str = "pixels"  # of coordinates: pixels of the input, or unit: 0..1
+
+
+@dataclass
 class Model:
     """The network. `heatmap_size`, `sigma` and `reference` are pose_resnet's."""
 
-    name: str = "pose_resnet"  # or a2j, awr: of depth
+    name: str = "pose_resnet"  # own: a network of yours; or a2j, awr: of depth
     backbone: str = "resnet18"
     weights: str | None = None  # torchvision's name (IMAGENET1K_V1), a local state_dict, or null
     input_size: list[int] = field(default_factory=lambda: [256, 256])  # width, height
@@ -91,6 +106,7 @@ class Model:
     reference: bool = False  # TLLib's rounded labels and grid, for comparison
     a2j: A2JOptions = field(default_factory=A2JOptions)
     awr: AWROptions = field(default_factory=AWROptions)
+    own: OwnOptions = field(default_factory=OwnOptions)
 
 
 @dataclass

@@ -32,6 +32,7 @@ from ..adapt.trainer import Callback, Loop, Trainer
 from ..datasets.catalog import open_dataset
 from ..datasets.images import UnreadableImage
 from ..datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, first_item, loader
+from ..datasets.origin import MissingData
 from ..datasets.sample import Item, PoseDataset
 from ..datasets.skeleton import Skeleton, pair
 from ..models.export import to_onnx
@@ -80,19 +81,29 @@ class Task:
         return {name: getattr(self, name).identity for name in names}
 
 
-def prepare(config: Config, training: bool = True) -> Task:
-    """Open the data and check that everything fits, before anything is written. Raises ValueError."""
-    build_model(config, 1, weights=training)  # sizes, names and the backbone's weights, before data is read
+def prepare(config: Config, training: bool = True, keypoints: tuple[str, ...] | None = None) -> Task:
+    """Open the data and check that everything fits, before anything is written. Raises ValueError.
+
+    `keypoints` are those of a network that is there already; else they are the ones that both sides have.
+    """
+    if config.model.name != "own":  # how many keypoints that one has is in its file
+        build_model(config, 1, weights=False)  # sizes and names, before data is read
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
-    opened = {}
-    for side in ("source", "target"):
-        for part in ("train", "test"):
-            opened[f"{side}_{part}"] = open_centered(getattr(config, side), part, config)
+    opened = open_sides(config)
     skeleton, left_out = pair(opened["source_train"].skeleton, opened["target_train"].skeleton)
+    if keypoints is not None:
+        lacking = [name for name in keypoints if name not in skeleton.keypoints]
+        if lacking:
+            raise ValueError(
+                f"the network predicts {', '.join(lacking)}, which {opened['source_train'].name} and "
+                f"{opened['target_train'].name} do not both have: choose the source it was trained on"
+            )
+        left_out, skeleton = [name for name in skeleton.keypoints if name not in keypoints], skeleton.select(keypoints)
+    build_model(config, len(skeleton), weights=training)
     for name, dataset in opened.items():
         if len(dataset) < processes:
             raise ValueError(
@@ -103,6 +114,25 @@ def prepare(config: Config, training: bool = True) -> Task:
     for dataset in opened.values():
         check_fits(config, dataset, first_item(dataset))  # renders what is not cached yet
     return Task(config, skeleton, left_out, **opened)
+
+
+def open_sides(config: Config) -> dict[str, PoseDataset]:
+    """The four datasets, source_train to target_test. Raises MissingData that tells of both sides."""
+    opened: dict[str, PoseDataset] = {}
+    missing: list[MissingData] = []
+    for side in ("source", "target"):
+        own = opened["source_train"].skeleton if side == "target" and not missing else None
+        try:
+            for part in ("train", "test"):
+                opened[f"{side}_{part}"] = open_centered(getattr(config, side), part, config, own)
+        except MissingData as error:
+            missing.append(error)
+        except ValueError:
+            if not missing:  # what is wrong with the target may follow from the source that is not there
+                raise
+    if missing:
+        raise MissingData("\n".join(dict.fromkeys(map(str, missing))))
+    return opened
 
 
 def check_fits(config: Config, dataset: PoseDataset, item: Item) -> None:
@@ -129,11 +159,12 @@ def check_labels(dataset: PoseDataset) -> None:
     raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
 
 
-def open_centered(data: Data, part: str, config: Config) -> PoseDataset:
-    """A dataset; where `centers` is a run folder, around the centres that its network finds."""
+def open_centered(data: Data, part: str, config: Config, skeleton: Skeleton | None = None) -> PoseDataset:
+    """A dataset; where `centers` is a run folder, around the centres that its network finds. `skeleton` is for one that
+    has no labels."""
     run = Path(data.centers or "")
     if not (run / "config.yaml").is_file():
-        return open_dataset(data, part)
+        return open_dataset(data, part, skeleton)
     if list(run.glob("*-seed*/config.yaml")):
         raise ValueError(f"centers={run} is a comparison; name one of its runs, for example {run}/source_only-seed0")
     trained, state = load_folder(run), load_checkpoint(run / "checkpoint.pt", ("selection",))
@@ -153,14 +184,15 @@ def build_model(config: Config, keypoints: int, weights: bool = True) -> PoseMod
     for other in MODELS.keys() & usual.keys() - {config.model.name}:
         if getattr(config.model, other) != usual[other]:
             raise ValueError(f"options of model.{other} have no effect under model.name={config.model.name}")
-    for key in told.keys() - known.keys():
+    own = getattr(config.model, config.model.name, None)
+    nested = vars(own) if own else {}
+    for key in told.keys() - (known.keys() - nested.keys()):
         if told[key] != usual[key]:
             raise ValueError(f"model.{key}={told[key]} is no option of model.name={config.model.name}")
-    options = {key: value for key, value in told.items() if key in known and value is not None}
+    options = {key: value for key, value in told.items() if key in known and value is not None} | nested
     if not weights:
         options.pop("weights", None)
-    own = getattr(config.model, config.model.name, None)
-    return kind(keypoints, **options, **(vars(own) if own else {}))
+    return kind(keypoints, **options)
 
 
 def build_strategy(task: Task, name: str, seed: int, optimization: Optimization, start: Path | None) -> Strategy:

@@ -1,0 +1,390 @@
+"""Picture sets prepared for fast reading: the crops as one memory-mapped array, with all that is known of them.
+
+    FOLDER/prepared.json          what it was made from and how; while it is being made, unfinished.json
+    FOLDER/PART/images.npy        (N, S, S, 3) uint8: each item's box at `size` pixels a side, with what is around it up
+                                  to sqrt(2) times its side, so that any rotation of the box stays inside
+    FOLDER/PART/labels.npy        (N,) records of the item's other fields, in pixels of the raw file
+    FOLDER/PART/names.jsonl       a line [id, sequence] for each row, found by `name_end` in the records
+
+`Item.to_file` leads from a stored picture's pixels to the raw file's, so that crops are cut as they are from the raw
+set, but for one more resampling; plain crops of `size` pixels meet the stored pixels and are the raw set's own. What
+lies outside the stored square is black; an augmentation that zooms out (`augmentation.area` above 1) shows that.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import MISSING, asdict, fields
+from math import ceil
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import cv2
+import numpy as np
+
+from .annotations import BadAnnotation, entries, mapping, read_json, whole
+from .augment import crop_matrix, shift, warp
+from .download import write_synced
+from .images import UnreadableImage
+from .loading import MAX_UNREADABLE, first_item
+from .sample import Item, PoseDataset
+from .skeleton import Skeleton
+from .video import is_frame
+
+FORMAT = "keyshift prepared 1"
+DONE, BEGUN, MARK = "prepared.json", "unfinished.json", "progress.json"
+CHUNK = 1 << 26
+"""Bytes of pictures between two marks of progress."""
+T = TypeVar("T")
+Stored = tuple[np.ndarray, np.ndarray, bytes]
+"""Of a row: the picture (S, S, 3), the record (), the line of names."""
+
+
+def is_prepared(root: str | Path | None) -> bool:
+    """Whether `root` is a folder that `prepare` made or began to make."""
+    return root is not None and any((Path(root).expanduser() / name).is_file() for name in (DONE, BEGUN))
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The options of a raw set that differ from their defaults; `options` is the configuration's Data."""
+    apart = ("name", "root", "size", "joints")  # what `open_prepared` is told otherwise, or what is laid over the set
+    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in apart and f.default != MISSING}
+    return {f.name: values[f.name] for f in fields(options) if f.name in values and values[f.name] != f.default}
+
+
+def open_prepared(root: str | Path, part: str, name: str, options: dict[str, Any]) -> Prepared:
+    """The `part` of the dataset `name` that was prepared with `options` (see `given`) in the folder `root`.
+
+    Raises ValueError for a folder of another dataset or other options, for an unfinished one and a damaged one.
+    """
+    folder = Path(root).expanduser()
+    if not (folder / DONE).is_file():
+        raise ValueError(f"{folder} is not finished; go on with: keyshift data prepare {name} root=RAW output={folder}")
+    about = read_about(folder / DONE)
+    told = differences({"name": about["name"], **about["options"]}, {"name": name, **options})
+    if told:
+        raise ValueError(
+            f"{folder} was prepared otherwise: {told}. Use the same options, or prepare another folder with: "
+            f"keyshift data prepare {name} root=RAW output=FOLDER"
+        )
+    return Prepared(folder, part)
+
+
+def differences(there: dict[str, Any], asked: dict[str, Any]) -> str:
+    """In words, what two mappings of plain data do not share; empty where they are the same."""
+    there, asked = (json.loads(json.dumps(side)) for side in (there, asked))
+    keys = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+    return ", ".join(f"{key} is {there.get(key)!r} there and {asked.get(key)!r} here" for key in keys)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What prepared.json or unfinished.json holds. Raises BadAnnotation where it is damaged or of another format."""
+    keys = ("format", "name", "options", "size", "skeleton", "parts")
+    about = mapping(read_json(path), path, "", "the content", keys)
+    if about["format"] != FORMAT:
+        raise BadAnnotation(path, "", "format", about["format"], f"{FORMAT!r}; prepare the set again")
+    for part, told in mapping(about["parts"], path, "", "parts", ("train", "test")).items():
+        mapping(told, path, part, "the part", ("name", "identity", "count", "points", "unreadable"))
+        mapping(told["identity"], path, part, "identity")
+        for pair in entries(told["unreadable"], path, part, "unreadable"):
+            if len(entries(pair, path, part, "unreadable")) != 2:
+                raise BadAnnotation(path, part, "unreadable", pair, "pairs of a row and a reason")
+            whole(pair[0], path, part, "unreadable")
+        if whole(told["count"], path, part, "count") <= len(told["unreadable"]):
+            raise BadAnnotation(path, part, "count", told["count"], "more than are unreadable")
+    mapping(about["options"], path, "", "options")
+    if not 1 <= whole(about["size"], path, "", "size") <= 2**14:
+        raise BadAnnotation(path, "", "size", about["size"], "pixels")
+    return about
+
+
+def stored_side(size: int) -> int:
+    """Side of a stored picture for crops of `size` under any rotation: as many whole pixels more at either end."""
+    return size + 2 * ceil(size * (2**0.5 - 1) / 2)
+
+
+def record(keypoints: int, points: bool) -> np.dtype[Any]:
+    """What labels.npy holds of an item; 3D points where the set has them."""
+    shapes: list[Any] = [
+        *(("keypoints", "<f8", (keypoints, 2)), ("annotated", "?", (keypoints,)), ("visible", "?", (keypoints,))),
+        *(("box", "<f8", (4,)), ("camera", "<f8", (4,)), ("to_file", "<f8", (2, 3))),
+        *(("frame", "<i8"), ("mirrored", "?"), ("name_end", "<i8")),
+    ]
+    return np.dtype([*shapes, *([("points", "<f8", (keypoints, 3))] if points else [])])
+
+
+class Prepared:
+    """One part of a prepared folder, `train` or `test`. Raises ValueError where its files are missing or damaged."""
+
+    def __init__(self, folder: str | Path, part: str) -> None:
+        self.folder = Path(folder) / part
+        about = read_about(Path(folder) / DONE)
+        if part not in about["parts"]:
+            raise ValueError(f"part={part!r} is not known; choose one of {', '.join(about['parts'])}")
+        told = about["parts"][part]
+        self.name = str(told["name"])
+        self.skeleton = _skeleton(about["skeleton"], Path(folder) / DONE)
+        left_out = [row for row, _ in told["unreadable"]]
+        self.identity: dict[str, Any] = {**told["identity"], "prepared": about["size"]}
+        self.identity |= {"left_out": left_out} if left_out else {}
+        self.count = told["count"] - len(left_out)
+        self.side, self.points = stored_side(about["size"]), bool(told["points"])
+        self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.arrays()
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """images (N, S, S, 3), labels (N,) and names (bytes,) as memory maps."""
+        if self._arrays is None:
+            kind = record(len(self.skeleton), self.points)
+            labels = _load(self.folder / "labels.npy", kind, (self.count,))
+            path = self.folder / "names.jsonl"
+            size, wanted = path.stat().st_size if path.is_file() else 0, int(labels["name_end"][-1])
+            if size != wanted or not size:
+                raise BadAnnotation(path, "", "the size", size, f"{wanted} bytes; prepare the set again")
+            images = _load(self.folder / "images.npy", np.dtype("u1"), (self.count, self.side, self.side, 3))
+            self._arrays = images, labels, np.memmap(path, "u1", "r")
+        return self._arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Memory maps stay behind: a worker process opens its own."""
+        return {**self.__dict__, "_arrays": None}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> Item:
+        if not 0 <= index < self.count:
+            raise IndexError(f"{self.name} has items 0 to {self.count - 1}, not {index}")
+        images, labels, names = self.arrays()
+        values = {name: np.array(labels[index][name]) for name in labels.dtype.names or ()}
+        for name, value in values.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise BadAnnotation(self.folder / "labels.npy", index, name, value.tolist(), "finite numbers")
+        identifier, sequence = self._names(names, int(labels["name_end"][index - 1]) if index else 0, values)
+        return Item(
+            image=np.array(images[index]),
+            id=identifier,
+            sequence=sequence,
+            frame=int(values["frame"]),
+            mirrored=bool(values["mirrored"]),
+            points=values.get("points"),
+            **{name: values[name] for name in ("box", "camera", "keypoints", "visible", "annotated", "to_file")},
+        )
+
+    def _names(self, names: np.ndarray, start: int, values: dict[str, np.ndarray]) -> tuple[str, str]:
+        end = int(values["name_end"])
+        try:
+            if not 0 <= start < end <= len(names):
+                raise ValueError(f"from byte {start} to {end}")
+            identifier, sequence = json.loads(names[start:end].tobytes())
+        except (ValueError, TypeError, RecursionError) as error:
+            path = self.folder / "names.jsonl"
+            raise BadAnnotation(path, f"byte {start}", "the line", str(error), "[id, sequence]") from error
+        return str(identifier), str(sequence)
+
+
+def _skeleton(told: Any, path: Path) -> Skeleton:
+    def pairs(name: str) -> tuple[tuple[int, int], ...]:
+        return tuple((int(a), int(b)) for a, b in told[name])
+
+    try:
+        return Skeleton(
+            str(told["name"]),
+            tuple(str(name) for name in told["keypoints"]),
+            pairs("edges"),
+            pairs("flip_pairs"),
+            {str(name): tuple(int(k) for k in members) for name, members in told["groups"].items()},
+            tuple(float(sigma) for sigma in told["sigmas"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadAnnotation(path, "", "skeleton", str(error), "names, edges, flip_pairs, groups and sigmas") from error
+
+
+def _load(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """A memory map of exactly that. Raises BadAnnotation."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy raises whatever the bytes lead it to
+        raise BadAnnotation(path, "", "the content", str(error), "a whole .npy; prepare the set again") from error
+    found, wanted = (getattr(array, "dtype", None), getattr(array, "shape", None)), (kind, shape)
+    if found != wanted or path.stat().st_size != getattr(array, "offset", 0) + array.nbytes:
+        told = f"of {found[0]} {found[1]}, {path.stat().st_size} bytes"
+        raise BadAnnotation(path, "", "the content", told, f"{kind} {shape}; prepare the set again")
+    return array
+
+
+def workers(dataset: PoseDataset) -> int:
+    """How many threads may read a dataset: one where it holds videos, whose frames are decoded in their order."""
+    people = getattr(dataset, "people", None)
+    film = people is not None and any(map(is_frame, people.pictures))
+    return 1 if film else min(os.cpu_count() or 1, 16)
+
+
+def in_order(work: Callable[[int], T], rows: range, threads: int, ahead: int = 64) -> Iterator[T]:
+    """work(row) for all rows in their order, done in threads; of a dataset's rows no more than `ahead` at once."""
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(rows), ahead):
+            yield from pool.map(work, rows[start : start + ahead])
+
+
+def bytes_needed(dataset: PoseDataset, size: int) -> int:
+    """About how much disk `convert` takes for all rows of a dataset."""
+    return len(dataset) * (stored_side(size) ** 2 * 3 + record(len(dataset.skeleton), True).itemsize + 100)
+
+
+def plan(name: str, options: dict[str, Any], size: int, parts: dict[str, PoseDataset], more: dict[str, Any]) -> Any:
+    """What unfinished.json says; prepared.json adds what could not be read. Plain data."""
+    told = {
+        "format": FORMAT,
+        "name": name,
+        "options": options,
+        "size": size,
+        **more,
+        "skeleton": asdict(parts["train"].skeleton),
+        "parts": {
+            part: {
+                "name": dataset.name,
+                "count": len(dataset),
+                "points": first_item(dataset).points is not None,
+                "identity": dataset.identity,
+                "unreadable": [],
+            }
+            for part, dataset in parts.items()
+        },
+    }
+    return json.loads(json.dumps(told, allow_nan=False))
+
+
+def convert(
+    dataset: PoseDataset,
+    folder: Path,
+    size: int,
+    told: Callable[[int], object] = lambda done: None,
+    chunk: int = CHUNK,
+) -> list[list[Any]]:
+    """Write a part's crops into `folder`, going on where an earlier call ended, however it ended: the files are the
+    same, byte for byte. Gives [row, reason] of each picture that cannot be read, which is left out.
+
+    Calls `told` with the rows that are done. Raises ValueError where more than 1 % are unreadable, for depth, and for a
+    label that is no finite number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first, side, count = first_item(dataset), stored_side(size), len(dataset)
+    kind = record(len(dataset.skeleton), first.points is not None)
+    done, unreadable = _resume(dataset, folder)
+    cv2.setNumThreads(1)  # the rows are shared among threads here
+    with ExitStack() as stack:
+        kept = done - len(unreadable)
+        images = stack.enter_context(_open(folder / "images.npy", np.dtype("u1"), (count, side, side, 3), kept))
+        labels = stack.enter_context(_open(folder / "labels.npy", kind, (count,), kept))
+        names_end = _last_end(labels, kind) if kept else 0
+        names = stack.enter_context(_open_at(folder / "names.jsonl", names_end))
+        step = max(1, chunk // (side * side * 3))
+        for start in range(done, count, step):
+            rows = range(start, min(start + step, count))
+            made = list(in_order(lambda row: _stored(dataset, row, size, kind), rows, workers(dataset)))
+            for row, found in zip(rows, made, strict=True):
+                if isinstance(found, str):
+                    unreadable.append([row, found])
+                    continue
+                image, values, name = found
+                names_end += len(name)
+                values["name_end"] = names_end
+                for file, written in ((images, image.tobytes()), (labels, values.tobytes()), (names, name)):
+                    file.write(written)
+            for file in (images, labels, names):
+                file.flush()
+                os.fsync(file.fileno())
+            write_synced(folder / MARK, json.dumps({"rows": rows.stop, "unreadable": unreadable}))
+            _few(unreadable, dataset)
+            told(rows.stop)
+        for file, dtype, shape in ((images, np.dtype("u1"), (side, side, 3)), (labels, kind, ())):
+            file.seek(0)
+            file.write(_header(dtype, (count - len(unreadable), *shape)))  # of the same length, whatever the number
+            file.flush()
+            os.fsync(file.fileno())
+    return unreadable
+
+
+def _few(unreadable: list[list[Any]], dataset: PoseDataset) -> None:
+    if len(unreadable) > max(MAX_UNREADABLE * len(dataset), 1):
+        raise ValueError(
+            f"{dataset.name}: more than {100 * MAX_UNREADABLE:g} % of the pictures are unreadable, the last: "
+            f"{unreadable[-1][1]}. The same command goes on; `keyshift data check` lists them all"
+        )
+
+
+def _resume(dataset: PoseDataset, folder: Path) -> tuple[int, list[list[Any]]]:
+    """How many rows are done and which of them were unreadable; back to the first of these that now can be read."""
+    path = folder / MARK
+    if not path.is_file():
+        return 0, []
+    mark = mapping(read_json(path), path, "", "the content", ("rows", "unreadable"))
+    rows = whole(mark["rows"], path, "", "rows")
+    listed = [entries(pair, path, "", "unreadable") for pair in entries(mark["unreadable"], path, "", "unreadable")]
+    for place, pair in enumerate(listed):
+        try:
+            dataset[whole(pair[0], path, "", "unreadable")]
+        except UnreadableImage:
+            continue
+        return pair[0], listed[:place]
+    return rows, listed
+
+
+def _stored(dataset: PoseDataset, row: int, size: int, kind: np.dtype[Any]) -> str | Stored:
+    """What is written of a row; the reason, where its picture cannot be read."""
+    try:
+        item = dataset[row]
+    except UnreadableImage as error:
+        root = getattr(dataset, "root", None)  # left out of the reason: the files do not tell where they were made
+        return str(error) if root is None else str(error).replace(f"{root}/", "")
+    if item.cube is not None or item.image.ndim != 3:
+        raise ValueError(f"{dataset.name} gives depth, which is not prepared; use the raw set")
+    side = stored_side(size)
+    matrix = shift((side - size) / 2, (side - size) / 2) @ crop_matrix(np.asarray(item.box, np.float64), (size, size))
+    values = np.zeros((), kind)
+    for name in kind.names or ():
+        value = np.linalg.inv(matrix)[:2] if name == "to_file" else getattr(item, name, 0)
+        if value is None or not np.isfinite(value).all():
+            raise ValueError(f"{item.id} of {dataset.name}: {name} is {value}, expected finite numbers in all rows")
+        values[name] = value
+    return warp(item.image, matrix, (side, side)), values, json.dumps([item.id, item.sequence]).encode() + b"\n"
+
+
+def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    told = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, told)
+    return buffer.getvalue()
+
+
+def _open(path: Path, kind: np.dtype[Any], shape: tuple[int, ...], kept: int) -> IO[bytes]:
+    """A .npy of that form, cut to the `kept` first rows and ready for the next."""
+    header = _header(kind, shape)
+    row = kind.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    file = _open_at(path, len(header) + kept * row if kept else 0)
+    file.seek(0)
+    file.write(header)
+    file.seek(0, os.SEEK_END)
+    return file
+
+
+def _open_at(path: Path, end: int) -> IO[bytes]:
+    """A file of which the first `end` bytes are kept."""
+    size = path.stat().st_size if path.is_file() else 0
+    if size < end:
+        raise ValueError(f"{path} has {size} bytes, its progress says {end}: begin again with --overwrite")
+    file = open(path, "r+b" if path.is_file() else "w+b")  # noqa: SIM115 the caller closes it
+    file.truncate(end)
+    file.seek(end)
+    return file
+
+
+def _last_end(labels: IO[bytes], kind: np.dtype[Any]) -> int:
+    labels.seek(-kind.itemsize, os.SEEK_END)
+    return int(np.frombuffer(labels.read(kind.itemsize), kind)[0]["name_end"])
