@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .annotations import BadAnnotation, mapping, need_file, numbers, picture_name, read_arrays
+from .annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from .bodies import COCO17
 from .coco_file import read_coco
 from .origin import Download, Origin
@@ -146,7 +146,7 @@ def read_spin(file: Path, skeleton: Skeleton | None, block: int) -> tuple[People
     arrays = mapping(read_arrays(file), file, "", "the content", ("imgname", "center", "scale", "part"))
     names, part = arrays["imgname"], arrays["part"]
     if names.ndim != 1 or names.dtype.kind != "U":
-        raise BadAnnotation(file, "", "imgname", f"{names.dtype} of shape {names.shape}", "a list of names")
+        raise BadAnnotation(file, "", "imgname", Words(f"{names.dtype} of shape {names.shape}"), "a list of names")
     if skeleton is None:
         k = part.shape[1] if part.ndim == 3 else "?"
         fitting = ", ".join(name for name, known in KNOWN.items() if len(known) == k) or "none of the known ones"

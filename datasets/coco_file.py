@@ -15,13 +15,12 @@ person's crop is then made of its true joints, in all of the file where no annot
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .annotations import BadAnnotation, entries, mapping, numbers, picture_name, read_json, whole
+from .annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, unique, whole
 from .people import AROUND_BOXES, AROUND_JOINTS, People
 from .skeleton import Skeleton
 from .skeleton_file import KNOWN, of_category
@@ -45,9 +44,7 @@ def read_coco(
         row = _row(value, number, file, kept, images)
         if row is not None:
             found.append(row)
-    twice = [name for name, count in Counter(row.id for row in found).items() if count > 1]
-    if twice:
-        raise BadAnnotation(file, f"annotation {twice[0]}", "id", twice[0], "an id of its own")
+    unique([f"annotation {row.id}" for row in found], file)
     joints = _joints(found, skeleton, file)
     some = np.flatnonzero((joints[..., 2] > 0).any(1))
     found, joints = [found[i] for i in some], joints[some]
@@ -82,7 +79,7 @@ def _categories(
         category = mapping(value, file, entry, "the category", ("id",))
         key = _key(category["id"], file, entry, "id")
         if key in every:
-            raise BadAnnotation(file, entry, "id", key, "an id of its own")
+            raise BadAnnotation(file, entry, "id", Words(f"{key!r} again"), "an id of its own")
         every[key] = category
     named = {key: category for key, category in every.items() if category.get("keypoints")}
     kept = {key: category if key in named or not named else None for key, category in every.items()}
@@ -90,7 +87,7 @@ def _categories(
         return kept, skeleton
     if not named:
         names = f"names: set skeleton to {', '.join(KNOWN)} or a YAML file"
-        raise BadAnnotation(file, "", "keypoints in categories", "missing", names)
+        raise BadAnnotation(file, "", "keypoints in categories", Words("missing"), names)
     if len({repr(category["keypoints"]) for category in named.values()}) > 1:
         listed = [str(category.get("name", key)) for key, category in named.items()]
         raise BadAnnotation(file, "", "categories", listed, "the same keypoints in all of them; keep one category")
@@ -114,7 +111,7 @@ def _images(listed: list[Any], file: Path, block: int | None, below: str) -> dic
         image = mapping(value, file, entry, "the image", ("id", "file_name"))
         key = _key(image["id"], file, entry, "id")
         if key in images:
-            raise BadAnnotation(file, entry, "id", key, "an id of its own")
+            raise BadAnnotation(file, entry, "id", Words(f"{key!r} again"), "an id of its own")
         name = picture_name(image["file_name"], file, entry)
         first = place.setdefault(name, number)  # one picture listed twice stays on one side
         sequence = name
@@ -194,7 +191,7 @@ def _joints(found: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
             value = [x for triple in value for x in (triple if isinstance(triple, list) else [triple])]
         if isinstance(value, list) and len(value) != 3 * k:
             wanted = f"x, y, v of the {k} keypoints of {skeleton.name}"
-            raise BadAnnotation(file, f"annotation {row.id}", "keypoints", f"{len(value)} numbers", wanted)
+            raise BadAnnotation(file, f"annotation {row.id}", "keypoints", Words(f"{len(value)} numbers"), wanted)
         values.append(value)
     joints = _stack(values, (3 * k,), file, found, "keypoints").reshape(-1, k, 3)
     flags = joints[..., 2]
@@ -252,7 +249,7 @@ def _mirrored(found: list[_Row], file: Path) -> np.ndarray | None:
     lacking = [row.id for row, side in zip(found, sides, strict=True) if side is None]
     if 0 < len(lacking) < len(found):
         wanted = "one of them, as other annotations have"
-        raise BadAnnotation(file, f"annotation {lacking[0]}", "hand_type or is_left", "missing", wanted)
+        raise BadAnnotation(file, f"annotation {lacking[0]}", "hand_type or is_left", Words("missing"), wanted)
     return None if lacking else np.array(sides, bool)
 
 

@@ -291,10 +291,10 @@ def _frames(root: Path) -> list[str]:
     names = [path.relative_to(root).as_posix() for path in paths]
     if not names:
         raise ValueError(f"no .png or .npy depth frame in {root} or its subfolders")
-    return sorted(names, key=lambda name: (_by_value(name.rpartition("/")[0]), _by_value(name), name))
+    return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
 
 
-def _by_value(text: str) -> list[tuple[str, int]]:
+def by_value(text: str) -> list[tuple[str, int]]:
     """A key that puts 9 before 10."""
     return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)([0-9]*)", text)]
 

@@ -13,8 +13,8 @@ Pixel origin: not stated by the publisher, whose camera is a MATLAB function; no
 wrong. The joints Torso, Neck and Head of the files are spine, neck and head_top here. The reference puts the mean of
 the shoulders at MPII's thorax; here sets are paired by name, and no joint is made up.
 
-Boxes: the true joints' (`boxes=truth`, a leak on a target). Those of the data files are no others: the true joints' with
-a margin of a tenth; here they hold the cameras to account, and nothing else.
+Boxes: the true joints' (`boxes=truth`, a leak on a target). Those of the data files are no others: they are the joints'
+with a margin of a tenth; here they hold the cameras to account, and nothing else.
 
 Parts: protocol 2 trains on the subjects 1, 5, 6, 7, 8 and tests on 9, 11; protocol 1 trains on 9 too and tests on 11.
 By default every 5th entry of a data file, as in the reference (thuml/Transfer-Learning-Library @ c11a06f, human36m.py);

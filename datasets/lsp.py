@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .annotations import BadAnnotation, need_file, numbers, picture_name, read_mat
+from .annotations import BadAnnotation, Words, need_file, numbers, picture_name, read_mat
 from .bodies import LSP14
 from .origin import Origin
 from .people import People, PictureSet, digest
@@ -100,7 +100,7 @@ def _check_split(name: str, split: str | None) -> None:
 def _joints(file: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     content = read_mat(file)
     if "joints" not in content:
-        raise BadAnnotation(file, "", "joints", "missing", "a matrix of that name")
+        raise BadAnnotation(file, "", "joints", Words("missing"), "a matrix of that name")
     return numbers(content["joints"], shape, file, "", "joints")
 
 

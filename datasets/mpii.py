@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from scipy.io.matlab import mat_struct
 
-from .annotations import BadAnnotation, entries, mapping, numbers, picture_name, read_json, read_mat
+from .annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, read_mat
 from .bodies import MPII16
 from .coco_file import joints_box, warn_of_boxes
 from .origin import Origin
@@ -97,7 +97,7 @@ def _published(file: Path) -> Iterator[dict[str, Any]]:
     content = read_mat(file, struct_as_record=False, squeeze_me=True)
     release = _structs(content.get("RELEASE"), file, "RELEASE", "RELEASE")
     if len(release) != 1:
-        raise BadAnnotation(file, "", "RELEASE", f"{len(release)} structs", "the struct of the release")
+        raise BadAnnotation(file, "", "RELEASE", Words(f"{len(release)} structs"), "the struct of the release")
     pictures = _structs(_get(release[0], "annolist"), file, "RELEASE", "annolist")
     trains = _get(release[0], "img_train")
     flags = numbers(np.atleast_1d(np.zeros(0) if trains is None else trains), (len(pictures),), file, "", "img_train")

@@ -38,7 +38,7 @@ import numpy as np
 
 from .annotations import BadAnnotation, picture_name
 from .boxes import FILES, Boxes, check_detector, detect, read_boxes, weights_of
-from .depth_folder import _by_value
+from .depth_folder import by_value
 from .origin import Origin
 from .people import People, PictureSet, digest
 from .skeleton import Skeleton
@@ -80,7 +80,7 @@ def own_pictures(
     wanted = _skeleton(skeleton, default_skeleton)
     _check_boxes(boxes)
     listing = _list(Path(root).expanduser())
-    frames = _frames(listing, block, stride, duplicates)
+    frames = listed_frames(listing, block, stride, duplicates)
     chosen = _part([frame.sequence for frame in frames], part)
     about = {
         **{"part": part, "block": block, "stride": stride, "duplicates": duplicates},
@@ -95,7 +95,7 @@ def own_pictures(
             found = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
             about["boxes_from"] = digest(path)
         else:
-            found = detect(boxes, listing.root, names, _teller(boxes))
+            found = detect(boxes, listing.root, names, teller(boxes))
             about["boxes_from"] = weights_of(boxes)
         if not found:
             raise ValueError(f"boxes={boxes}: not one box in the {len(names)} pictures of {root}, {part}")
@@ -125,22 +125,22 @@ def _check_boxes(boxes: str | None) -> None:
 
 
 @dataclass
-class _Listing:
+class Listing:
     root: Path
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of the files that are used, by their path below the root, in their order."""
 
 
-def _list(root: Path) -> _Listing:
+def _list(root: Path) -> Listing:
     if root.is_file():
         files, folder = [root.name], root.parent
     elif root.is_dir():
-        files, folder = list(_walk(root)), root
+        files, folder = list(walk(root)), root
     else:
         raise ValueError(f"root={root}: no such folder or file. Give a folder of pictures and videos, or one of them")
-    listing, left_out = _Listing(folder), defaultdict(list)
-    for name in sorted(files, key=lambda name: (_by_value(name.rpartition("/")[0]), _by_value(name), name)):
-        why, size = _usable(folder, name)
+    listing, left_out = Listing(folder), defaultdict(list)
+    for name in sorted(files, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name)):
+        why, size = usable(folder, name)
         if why is None:
             listing.sizes[name] = size
         elif why:
@@ -159,7 +159,7 @@ def _list(root: Path) -> _Listing:
     return listing
 
 
-def _usable(folder: Path, name: str) -> tuple[str | None, int]:
+def usable(folder: Path, name: str) -> tuple[str | None, int]:
     """Why a file is not used, "" where it is none of ours to speak of, None where it is; and its bytes."""
     suffix = os.path.splitext(name)[1].lower()
     if suffix in FOREIGN:
@@ -178,7 +178,7 @@ def _usable(folder: Path, name: str) -> tuple[str | None, int]:
     return (None if state.st_size else "empty"), state.st_size
 
 
-def _walk(root: Path) -> Iterator[str]:
+def walk(root: Path) -> Iterator[str]:
     """Paths of files below `root`, with forward slashes; hidden ones are passed over, links followed."""
 
     def refuse(error: OSError) -> None:
@@ -203,7 +203,7 @@ class _Frame:
     number: int
 
 
-def _frames(listing: _Listing, block: int, stride: int | None, duplicates: float | None) -> list[_Frame]:
+def listed_frames(listing: Listing, block: int, stride: int | None, duplicates: float | None) -> list[_Frame]:
     videos = [name for name in listing.sizes if name.lower().endswith(VIDEOS)]
     if duplicates is not None and not videos:
         raise ValueError(f"duplicates={duplicates} is for videos, and there is none below {listing.root}; leave it out")
@@ -256,7 +256,7 @@ def _digest(sizes: dict[str, int]) -> str:
     return hashlib.sha256("".join(f"{name}\0{size}\0" for name, size in sizes.items()).encode()).hexdigest()
 
 
-def _teller(detector: str) -> Callable[[int, int], None]:
+def teller(detector: str) -> Callable[[int, int], None]:
     """Says on stderr now and then how far the detector is: it can take hours."""
     last = time.monotonic()
 

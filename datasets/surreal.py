@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from .annotations import BadAnnotation, entries, mapping, numbers, picture_name, read_json, read_mat, unique
+from .annotations import BadAnnotation, entries, mapping, numbers, picture_name, probe_mats, read_json, read_mat, unique
 from .bodies import SMPL24
 from .cameras import UNITS, agree, pinhole, unit_of
 from .origin import Origin
@@ -135,6 +135,7 @@ def _clips(home: Path, part: str) -> list[Path]:
 def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[int]) -> People:
     pictures, ids, sequences = [], [], []
     points, frames = [], []
+    probe_mats(clips)
     for file in clips:
         stem = file.name.removesuffix("_info.mat")
         video = file.with_name(f"{stem}.mp4").relative_to(home).as_posix()
@@ -168,7 +169,7 @@ def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[in
 def _clip(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """(T, 24, 3) mm in the camera's frame, in the file's columns, and which frames (T,) show someone."""
     names = ("joints2D", "joints3D", "camLoc")
-    found = mapping(read_mat(file, variable_names=names), file, "", "the content", names)
+    found = mapping(read_mat(file, probed=True, variable_names=names), file, "", "the content", names)
     flat, world = (_timed(found[name], rows, file, name) for name, rows in (("joints2D", 2), ("joints3D", 3)))
     if len(flat) != len(world):
         raise BadAnnotation(file, "", "joints2D", f"of {len(flat)} frames", f"{len(world)}, as joints3D")

@@ -8,17 +8,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+DATA_OVERRIDES = "the dataset's options, for example root=FOLDER boxes=whole part=test (experiments/config.py, Data)"
 OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (see experiments/config.py)"
 
 
+class Problems(Exception):
+    """What was looked at is not as it should be; it has been said."""
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit status 0, 2 for bad input, 130 after Ctrl-C, 1 where training itself failed."""
+    """Run one command. Exit status 0, 2 for bad input, 130 after Ctrl-C, 1 where training itself failed or a
+    check found problems."""
     arguments = parse(argv)
     try:
         arguments.run(arguments)
     except KeyboardInterrupt as stop:
         print(f"keyshift: {stop}; the same command goes on" if str(stop) else "keyshift: interrupted", file=sys.stderr)
         return 130
+    except Problems:
+        return 1
     except ArithmeticError as error:
         print(f"keyshift: {error}", file=sys.stderr)
         return 1
@@ -97,15 +105,43 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
+    made = command("predict", _predict, "keypoints of pictures, folders and videos as one COCO file")
+    made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
+    made.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a picture, folder or video")
+    made.add_argument("--output", type=Path, default=Path("predictions.json"), help="default: predictions.json")
+    made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
+    made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
+    made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
+    made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
+    made.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
+    made.add_argument("--batch", type=int, default=32)
+    made.add_argument("--workers", type=int, default=2, help="threads that read pictures")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    made.add_argument("--overwrite", action="store_true")
+
+    made = command("export", _export, "a trained model as one file with decoding inside")
+    made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
+    made.add_argument("--format", default="onnx", help="onnx or torch")
+    made.add_argument("--output", type=Path, help="default: MODEL's name")
+    made.add_argument("--decode", help="mean or peak of the votes (default: the model's own)")
+    made.add_argument("--overwrite", action="store_true")
+
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
-    show = data.add_parser("show", help="write a contact sheet with keypoints drawn")
-    show.set_defaults(run=_show)
-    show.add_argument("name", metavar="NAME", help="for example hands.studio")
-    show.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="root=FOLDER train=24 size=192 scenes=0 part=test"
-    )
+
+    def action(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        made = data.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        made.add_argument("name", metavar="NAME", help="for example hands.studio, freihand, coco_json")
+        made.add_argument("overrides", nargs="*", metavar="key=value", help=DATA_OVERRIDES)
+        return made
+
+    show = action("show", _show, "write a contact sheet with keypoints drawn")
     show.add_argument("--output", type=Path, help="the picture to write (default NAME.png)")
     show.add_argument("--overwrite", action="store_true")
+    action("check", _check, "read every annotation and picture; count, and list what is wrong")
+    made = action("prepare", _prepare, "download where it can be; keep the crops as fast arrays")
+    made.add_argument("--accept-licence", action="store_true", help="you have read the dataset's licence and accept it")
+    made.add_argument("--overwrite", action="store_true", help="delete what was prepared before")
 
     made = command("bench", _bench, "measure speed as ratios in one run")
     made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")
@@ -195,6 +231,38 @@ def _show(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{path} exists; pass --overwrite or --output FILE")
     show(arguments.name, arguments.overrides, path)
     print(path)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from .data import check
+    from .progress import Reporter
+
+    if not check(arguments.name, arguments.overrides, Reporter()):
+        raise Problems
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from .data import prepare
+    from .progress import Reporter
+
+    prepare(arguments.name, arguments.overrides, Reporter(), arguments.accept_licence, arguments.overwrite)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from .predict import predict
+    from .progress import Reporter
+
+    told = dict(vars(arguments))
+    del told["run"]
+    predict(told.pop("model"), told.pop("paths"), told.pop("output"), Reporter(), **told)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from .export import export
+    from .progress import Reporter
+
+    told = arguments
+    export(told.model, told.format, told.output, Reporter(), told.decode, told.overwrite)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

@@ -301,8 +301,9 @@ def _check(config: Config) -> None:
     choose("report.pictures", config.report.pictures, ("all", "blurred", "none"))
     for stage in (config.pretrain, config.optimization):
         choose("optimization.name", stage.name, ("sgd", "adam"))
+    told = OmegaConf.structured(config)
     for key, (low, high) in RANGES.items():
-        found = OmegaConf.select(OmegaConf.structured(config), key)
+        found = OmegaConf.select(told, key)
         for value in found if isinstance(found, list | ListConfig) else [found]:
             if value is not None and not (isinstance(value, int | float) and low <= value <= high):
                 raise ValueError(

@@ -75,8 +75,9 @@ class Reporter:
 
 
 def _brief(metrics: dict[str, float]) -> str:
-    loss = sum(value for name, value in metrics.items() if name.startswith("loss/"))
+    losses = [value for name, value in metrics.items() if name.startswith("loss/")]
+    loss = f"loss {sum(losses):.3f}  " if losses else ""
     rate = 1 / metrics["seconds/iteration"] if metrics.get("seconds/iteration") else 0.0
     headline = Headline.among(metrics, "source/")
     score = f"  source {headline.bare(metrics[f'source/{headline.key}'])}" if headline else ""
-    return f"loss {loss:.3f}  {rate:.1f} it/s{score}"
+    return f"{loss}{rate:.1f} it/s{score}"

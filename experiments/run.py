@@ -315,7 +315,10 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
     `cache` by a hash of all that it depends on."""
     config = task.config
     depends = {key: plain(config)[key] for key in PRETRAINING}
-    told = json.dumps([depends, task.source_train.identity, task.skeleton.keypoints, seed], sort_keys=True, default=str)
+    own = config.model.own.file  # a network of yours is what its file says now
+    content = [hashlib.sha256(Path(own).read_bytes()).hexdigest()] if own else []
+    named = [depends, task.source_train.identity, task.skeleton.keypoints, seed, *content]
+    told = json.dumps(named, sort_keys=True, default=str)
     folder = cache / f"{hashlib.sha256(told.encode()).hexdigest()[:12]}-seed{seed}"
     weights = folder / f"weights-{config.pretrain_steps:06d}.pt"
     if not (folder / "done").exists():
@@ -361,7 +364,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 def export(model: PoseModel, task: Task, folder: Path) -> None:
     """The predictor as ONNX, for MLflow and for use elsewhere. A run's numbers do not hang on it."""
     try:
-        to_onnx(model, task.size, folder / "model.onnx")
+        to_onnx(model, task.size, folder / "model.onnx", task.skeleton)
     except ImportError:
         warnings.warn("no model.onnx: it takes pip install 'keyshift[export]'", stacklevel=2)
         return

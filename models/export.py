@@ -1,62 +1,239 @@
-"""A trained network as one ONNX file: uint8 images in, keypoints and confidences out."""
+"""A trained network as one file that needs no keyshift: uint8 images in, keypoints and confidences out.
+
+ONNX for onnxruntime and others, or torch's ExportedProgram for torch alone. Decoding is inside, the batch is free, and
+what a reader must know (keypoint names, sizes, how to crop) travels in the file. Before a file takes its place it
+answers as PyTorch does, or it is not written.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..datasets.people import AROUND_BOXES
 from ..datasets.sample import Unlabeled
+from ..datasets.skeleton import Skeleton
+from .output import Votes
 from .pose_model import PoseModel
+
+DECODINGS = ("mean", "peak")
+CLOSE = 1e-3
+"""Pixels (z: mm) that an exported network may differ from PyTorch by."""
+TIE = 1e-4
+"""Two strongest candidates nearer than this share of the largest logit: either of them is the peak."""
+SURE = 1e-4
+"""How far confidences may differ."""
+EXTRA = "keyshift.json"
+"""The name under which torch's exported program keeps what `metadata` says."""
+Run = Callable[[tuple[Tensor, ...]], tuple[np.ndarray, np.ndarray]]
 
 
 class Decoded(nn.Module):
     """images (B, 3, H, W) uint8 -> keypoints (B, K, 2) pixels of the image, confidence (B, K).
 
     Of a network that reads depth: images (B, 1, H, W) float32 mm from the crop's centre, and reach (B,) -> keypoints
-    (B, K, 3), z in mm from the centre.
+    (B, K, 3), z in mm from the centre. `decode` is "mean" or "peak" of the votes, None the model's own way. Raises
+    ValueError for anything else.
     """
 
-    def __init__(self, model: PoseModel) -> None:
+    def __init__(self, model: PoseModel, decode: str | None = None) -> None:
         super().__init__()
-        self.model = model
+        if decode not in (None, *DECODINGS):
+            raise ValueError(f"decode={decode!r} is not known; choose one of {', '.join(DECODINGS)}, or leave it out")
+        self.model, self.how = model, decode
 
-    def forward(self, image: Tensor, reach: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def votes(self, image: Tensor, reach: Tensor | None = None) -> tuple[Votes, Unlabeled]:
         nothing = torch.zeros(0)
         sample = Unlabeled(image, (), (), nothing, nothing, nothing, nothing, reach)
-        return self.model.decode(self.model(sample), sample)
+        return self.model(sample), sample
+
+    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
+        if self.how is None:
+            return self.model.decode(votes, sample)
+        return votes.mean() if self.how == "mean" else votes.peak(), votes.confidence()
+
+    def forward(self, image: Tensor, reach: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.decode(*self.votes(image, reach))
 
 
-def to_onnx(model: PoseModel, size: tuple[int, int], path: Path) -> None:
-    """Write `model` for images of `size` (width, height), the batch free. Needs the [export] extra.
+def to_onnx(
+    model: PoseModel,
+    size: tuple[int, int],
+    path: Path,
+    skeleton: Skeleton | None = None,
+    decode: str | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `model`, which is on the CPU, for images of `size` (width, height). Needs the [export] extra.
 
-    Raises ImportError without it. The file at `path` is written whole or not at all.
+    `metadata` is in the file's metadata_props, each value as JSON. The file at `path` is written whole or not at all.
+    Raises ImportError without the extra, and ArithmeticError where onnxruntime does not answer as PyTorch does.
     """
+    import onnxruntime
     import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly
 
-    inputs = {"image": torch.zeros(2, 3, size[1], size[0], dtype=torch.uint8)}
-    if model.reads == "depth":
-        inputs = {"image": torch.zeros(2, 1, size[1], size[0]), "reach": torch.ones(2)}
-    batch = torch.export.Dim("batch")
-    mode = model.training
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
-        temporary = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            Decoded(model).eval(),
+    batch = torch.export.Dim("batch")
+    with _exporting(model, decode, path) as (decoded, temporary):
+        inputs = dict(zip(("image", "reach"), next(examples(model, size, (2,))), strict=False))
+        program = torch.onnx.export(
+            decoded,
             tuple(inputs.values()),
-            str(temporary),
             dynamo=True,
-            external_data=False,
             verbose=False,
             input_names=list(inputs),
             output_names=["keypoints", "confidence"],
             dynamic_shapes=tuple({0: batch} for _ in inputs),
         )
-        temporary.replace(path)
-    model.train(mode)
+        assert program is not None
+        told = metadata(model, size, skeleton, decode, about)
+        program.model.metadata_props.update({key: json.dumps(value) for key, value in told.items()})
+        program.save(str(temporary), external_data=False)
+        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        check(
+            decoded,
+            lambda given: session.run(None, {k: v.numpy() for k, v in zip(inputs, given, strict=True)}),
+            examples(model, size),
+        )
+
+
+def to_program(
+    model: PoseModel,
+    size: tuple[int, int],
+    path: Path,
+    skeleton: Skeleton | None = None,
+    decode: str | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `model`, which is on the CPU, as a torch ExportedProgram (.pt2), which `torch.export.load` reads.
+
+    `metadata` is in its extra file `keyshift.json`. Whole or not at all; raises ArithmeticError as `to_onnx` does.
+    """
+    batch = torch.export.Dim("batch")
+    with _exporting(model, decode, path) as (decoded, temporary):
+        inputs = next(examples(model, size, (2,)))
+        program = torch.export.export(decoded, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+        told = json.dumps(metadata(model, size, skeleton, decode, about))
+        torch.export.save(program, temporary, extra_files={EXTRA: told})
+        loaded = torch.export.load(temporary).module()
+
+        def run(given: tuple[Tensor, ...]) -> tuple[np.ndarray, np.ndarray]:
+            points, confidence = loaded(*given)
+            return points.numpy(), confidence.numpy()
+
+        check(decoded, run, examples(model, size))
+
+
+@contextmanager
+def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tuple[Decoded, Path]]:
+    """The network in evaluation mode, and a temporary file that becomes `path` where nothing goes wrong."""
+    decoded, mode = Decoded(model, decode), model.training
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=path.parent) as folder,
+            warnings.catch_warnings(),
+            torch.no_grad(),
+        ):
+            warnings.simplefilter("ignore")  # the exporters warn about their own internals
+            temporary = Path(folder) / f"model{path.suffix}"
+            yield decoded.eval(), temporary
+            temporary.replace(path)
+    finally:
+        model.train(mode)
+
+
+def metadata(
+    model: PoseModel,
+    size: tuple[int, int],
+    skeleton: Skeleton | None = None,
+    decode: str | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a reader without keyshift must know, as plain data; `about` adds to it."""
+    width, height = size
+    told: dict[str, Any] = {
+        "keyshift": version("keyshift"),
+        "input": {"width": width, "height": height, "layout": "NCHW", "channels": "RGB", "dtype": "uint8"},
+        "crop": {
+            "padding": AROUND_BOXES,
+            "how": "a square about the middle of the person's or hand's box, its side `padding` times the box's longer "
+            "side; scaled so that it just fits into the input, centred, bilinear, black outside the picture",
+        },
+    }
+    if model.reads == "depth":
+        told["input"] |= {"channels": "depth in mm from the crop's centre, `reach` in the void", "dtype": "float32"}
+        told["crop"] = {"how": "a cube around the centre; reach is half its edge along z, mm"}
+    told |= {
+        "pixels": "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at "
+        "+0.5" + ("; z in mm from the crop's centre" if model.reads == "depth" else ""),
+        "decode": decode or "the model's own",
+    }
+    if skeleton is not None:
+        told |= {
+            "skeleton": skeleton.name,
+            "keypoints": list(skeleton.keypoints),
+            "edges": [list(edge) for edge in skeleton.edges],
+            "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
+        }
+    return told | dict(about or {})
+
+
+def examples(
+    model: PoseModel, size: tuple[int, int], batches: tuple[int, ...] = (1, 3)
+) -> Iterator[tuple[Tensor, ...]]:
+    """Inputs for each of the batch sizes: noise, then smooth pictures with edges; of depth with reach."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: size[1], : size[0]] / max(size)
+    for batch in batches:
+        waves = rng.uniform(2, 20, (batch, 3, 3, 1, 1))
+        smooth = 0.5 + 0.5 * np.sin(waves[:, :, 0] * x + waves[:, :, 1] * y + waves[:, :, 2])
+        discs = np.hypot(x - rng.uniform(0.2, 0.8, (batch, 1, 1, 1)), y - 0.5) < 0.25
+        for picture in (rng.random(smooth.shape), np.where(discs, smooth, 0.3 * smooth)):
+            if model.reads == "depth":
+                reach = torch.linspace(100, 150, batch)
+                mm = torch.from_numpy((2 * picture[:, :1] - 1).astype(np.float32)) * reach.view(-1, 1, 1, 1)
+                void = torch.from_numpy(~np.asarray(discs))
+                yield torch.where(void, reach.view(-1, 1, 1, 1), mm), reach
+            else:
+                yield (torch.from_numpy((255 * picture).astype(np.uint8)),)
+
+
+def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> None:
+    """Raises ArithmeticError where `run` does not answer as `decoded`, save for peaks that are ties."""
+    for given in inputs:
+        votes, sample = decoded.votes(*given)
+        points, confidence = decoded.decode(votes, sample)
+        found, sure = (torch.from_numpy(np.asarray(part)) for part in run(given))
+        if found.shape != points.shape or sure.shape != confidence.shape:
+            raise ArithmeticError(
+                f"the exported network gives {tuple(found.shape)} and {tuple(sure.shape)}, PyTorch "
+                f"{tuple(points.shape)} and {tuple(confidence.shape)}"
+            )
+        away = (found - points).abs().amax(-1)
+        wrong = ~(away <= CLOSE) & ~(_tied(votes.logits) & (points == votes.peak()).all(-1))
+        unsure = ~((sure - confidence).abs() <= SURE)
+        if wrong.any() or unsure.any():
+            raise ArithmeticError(
+                f"the exported network does not answer as PyTorch: of {wrong.numel()} keypoints {int(wrong.sum())} "
+                f"are off by more than {CLOSE:g}, by up to {float(away.max()):g} px or mm; {int(unsure.sum())} "
+                f"confidences by more than {SURE:g}. Try another version of torch, onnx or onnxruntime"
+            )
+
+
+def _tied(logits: Tensor) -> Tensor:
+    """Whether the two strongest of (B, N, K) are as good as equal: (B, K)."""
+    if logits.shape[1] == 1:
+        return torch.zeros(logits[:, 0].shape, dtype=torch.bool)
+    best = logits.float().topk(2, dim=1).values
+    return best[:, 0] - best[:, 1] <= TIE * logits.float().abs().amax(1)

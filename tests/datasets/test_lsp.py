@@ -142,5 +142,5 @@ def test_bad_options(tmp_path) -> None:
         lspet(str(tmp_path), "test", 20)
     with pytest.raises(ValueError, match="block=0"):
         lspet(str(tmp_path), "train", 0)
-    with pytest.raises(ValueError, match=r"\(14, 3, 10\)', expected finite numbers of shape \(3, 14, 2000\)"):
+    with pytest.raises(ValueError, match=r"\(14, 3, 10\), expected finite numbers of shape \(3, 14, 2000\)"):
         lsp(str(tmp_path), "train")

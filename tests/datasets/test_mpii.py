@@ -100,7 +100,7 @@ def write_published(root, pictures, trains=None) -> None:
     for picture in pictures:
         Image.new("RGB", (120, 100)).save(root / "images" / picture["image"]["name"])
     release = {"annolist": structs(pictures), "img_train": trains or [1] * len(pictures)}
-    scipy.io.savemat(root / "annotations/mpii_human_pose_v1_u12_1.mat", {"RELEASE": release})
+    scipy.io.savemat(root / "annotations/mpii_human_pose_v1_u12_1.mat", {"RELEASE": release}, do_compression=True)
 
 
 def picture(name, *people, **more):
@@ -215,7 +215,7 @@ def test_bad_publications(tmp_path, pictures, match) -> None:
 def test_other_matlab_files(tmp_path) -> None:
     write_published(tmp_path, PUBLISHED)
     file = tmp_path / "annotations/mpii_human_pose_v1_u12_1.mat"
-    file.write_bytes(file.read_bytes()[:700])
+    file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(ValueError, match="a MATLAB file"):
         mpii(str(tmp_path), "train")
     for content, match in [
