@@ -1,0 +1,295 @@
+"""Every picture set in its raw layout, tiny, with what its annotation files hold; and the writing of such content.
+
+The sets are those of the loaders' own tests; what those tests write inline is written here.
+"""
+
+import importlib.util
+import json
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+import yaml
+from PIL import Image
+
+from keyshift.datasets.bodies import COCO17
+
+
+def beside(name):
+    """A module of this folder: the tests of one loader hold the writer of its set."""
+    spec = importlib.util.spec_from_file_location(f"raw_of_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass
+class RawSet:
+    """Options of the configuration and a part that open it, and its annotation files below the root by their form."""
+
+    options: dict[str, Any]
+    files: dict[str, str]
+    part: str = "test"
+    content: dict[str, Any] | None = None
+    """Of files that cannot be read back as they were written."""
+
+
+def structs(value):
+    """Lists of mappings as MATLAB's struct arrays, other lists as cells."""
+    if isinstance(value, dict):
+        return {str(key): structs(member) for key, member in value.items()}
+    if not isinstance(value, list):
+        return value
+    if not value or not all(isinstance(item, dict) for item in value):
+        return np.array([*(structs(item) for item in value), None], object)[:-1]
+    fields = list(dict.fromkeys(str(key) for item in value for key in item))
+    made = np.empty(len(value), [(field, object) for field in fields])
+    for i, item in enumerate(value):
+        for field in fields:
+            made[i][field] = structs(item.get(field, np.zeros((0, 0))))
+    return made
+
+
+def decode(form: str, path: Path) -> Any:
+    """What a file holds, as mappings, lists, arrays and plain values; of a text its lines."""
+    if form == "json":
+        return json.loads(path.read_bytes())
+    if form == "pickle":
+        return pickle.loads(path.read_bytes())
+    if form == "mat":
+        return {name: value for name, value in scipy.io.loadmat(path).items() if name[:2] != "__"}
+    if form == "hdf5":
+        with h5py.File(path) as file:
+            return {name: np.asarray(file[name]) for name in file}
+    if form == "npz":
+        with np.load(path) as arrays:
+            return dict(arrays)
+    return yaml.safe_load(path.read_text()) if form == "yaml" else path.read_text().splitlines()
+
+
+def encode(form: str, content: Any) -> bytes:
+    """The inverse. Raises whatever the writer raises for content that the form cannot hold."""
+    made = BytesIO()
+    if form == "json":
+        return json.dumps(content).encode()
+    if form == "pickle":
+        return pickle.dumps(content, protocol=2)
+    if form == "mat":
+        scipy.io.savemat(made, structs(content), do_compression=True)
+    elif form == "hdf5":
+        with h5py.File(made, "w") as file:
+            for name, value in content.items():
+                file[name] = value
+    elif form == "npz":
+        np.savez(made, **content)
+    else:
+        text = yaml.safe_dump(content) if form == "yaml" else "\n".join(map(str, content))
+        return text.encode("utf-8", "surrogatepass")
+    return made.getvalue()
+
+
+def pictures(root, *names, size=(32, 24)) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (200, 30, 60)).save(root / name)
+
+
+def hands(count):
+    return beside("raw_hands").rendered(count, 64)
+
+
+def rhd(root):
+    beside("test_rhd").write_rendered(root, "train")
+    return RawSet({"name": "rhd"}, {"training/anno_training.pickle": "pickle"}, "train")
+
+
+def h3d(root):
+    tests = beside("test_h3d")
+    pictures(root, *tests.NAMES)
+    tests.save(root, tests.listed(hands(tests.COUNT)))
+    return RawSet({"name": "h3d"}, {"annotation.json": "json"}, "train")
+
+
+def freihand(root):
+    tests, made = beside("test_freihand"), hands(4)
+    images = np.repeat(made.image[None], 4, 0)
+    tests.write(root, [tests.raw.matrix(c).tolist() for c in made.camera], (made.points / 1000).tolist(), images)
+    files = {"training_K.json": "json", "training_xyz.json": "json"}
+    return RawSet({"name": "freihand", "block": 2}, files, "train")
+
+
+def interhand(root):
+    beside("test_interhand").write_set(root)
+    names = [f"annotations/test/InterHand2.6M_test_{what}.json" for what in ("data", "camera", "joint_3d")]
+    return RawSet({"name": "interhand"}, dict.fromkeys(names, "json"))
+
+
+def onehand10k(root):
+    beside("test_onehand10k").write_set(root)
+    return RawSet({"name": "onehand10k"}, {"Train/label_joint.txt": "text"}, "train")
+
+
+def panoptic_hands(root):
+    _, stems = beside("test_panoptic_hands").write_set(root)
+    return RawSet(
+        {"name": "panoptic_hands"}, {f"hand_labels/manual_train/{stem}.json": "json" for stem in stems}, "train"
+    )
+
+
+def surreal_lists(root):
+    beside("test_surreal").write_list(root / "test", count=4)
+    return RawSet({"name": "surreal"}, {"test/run0.json": "json"})
+
+
+def surreal_clips(root):
+    file = beside("test_surreal").write_clip(root / "test/run0", frames=2)
+    return RawSet({"name": "surreal", "stride": 1}, {file.relative_to(root).as_posix(): "mat"})
+
+
+def human36m(root):
+    files = {}
+    for subject in (9, 11):
+        beside("test_human36m").write(root, subject, frames=2)
+        files |= {f"annotations/Human36M_subject{subject}_{kind}.json": "json" for kind in ("camera", "data")}
+        files[f"annotations/Human36M_subject{subject}_joint_3d.json"] = "json"
+    return RawSet({"name": "human36m", "stride": 1}, files)
+
+
+def mpi_inf_3dhp_train(root):
+    tests = beside("test_mpi_inf_3dhp")
+    tests.FRAMES = 2
+    tests.write_train(root)
+    files = {"S1/Seq1/annot.mat": "mat", "S1/Seq1/camera.calibration": "text"}
+    return RawSet({"name": "mpi_inf_3dhp"}, files, "train")
+
+
+def mpi_inf_3dhp_test(root):
+    tests = beside("test_mpi_inf_3dhp")
+    tests.FRAMES = 5
+    tests.write_tests(root)
+    return RawSet({"name": "mpi_inf_3dhp"}, {"mpi_inf_3dhp_test_set/TS4/annot_data.mat": "hdf5"})
+
+
+def lsp(root):
+    joints = np.random.default_rng(0).uniform(1, 30, (3, 14, 2000))
+    joints[2] = joints[2] > 20
+    scipy.io.savemat(root / "joints.mat", {"joints": joints})
+    pictures(root, "images/im0001.jpg", "images/im1001.jpg", "images/im2000.jpg")
+    return RawSet({"name": "lsp"}, {"joints.mat": "mat"})
+
+
+def lspet(root):
+    joints = np.random.default_rng(0).uniform(1, 30, (14, 3, 4))
+    joints[:, 2] = joints[:, 2] > 5
+    scipy.io.savemat(root / "joints.mat", {"joints": joints})
+    pictures(root, *(f"images/im{n:05d}.jpg" for n in range(1, 5)))
+    return RawSet({"name": "lspet", "block": 1}, {"joints.mat": "mat"})
+
+
+JOINTS = (np.arange(32.0).reshape(16, 2) + 3).tolist()
+
+
+def mpii_lists(root):
+    person = {"joints": JOINTS, "joints_vis": [1] * 15 + [0], "center": [16.0, 12.0], "scale": 0.1}
+    (root / "annot").mkdir()
+    (root / "annot/valid.json").write_text(json.dumps([{"image": f"{name}.jpg", **person} for name in "aab"]))
+    pictures(root, "images/a.jpg", "images/b.jpg")
+    return RawSet({"name": "mpii"}, {"annot/valid.json": "json"})
+
+
+def mpii_published(root):
+    points = [{"id": k, "x": x, "y": y, "is_visible": k % 2} for k, (x, y) in enumerate(JOINTS)]
+    person = {"annopoints": {"point": points}, "objpos": {"x": 16, "y": 12}, "scale": 0.1}
+    listed = [{"image": {"name": f"{n}.jpg"}, "annorect": [person, person], "vididx": n} for n in range(6)]
+    content = {"RELEASE": {"annolist": listed, "img_train": np.ones(6)}}
+    name = "annotations/mpii_human_pose_v1_u12_1.mat"
+    (root / name).parent.mkdir()
+    (root / name).write_bytes(encode("mat", content))
+    pictures(root, *(f"images/{n}.jpg" for n in range(6)))
+    return RawSet({"name": "mpii"}, {name: "mat"}, content={name: content})
+
+
+def coco_content(**more):
+    triples = np.concatenate([np.arange(34.0).reshape(17, 2) / 2, np.tile([2, 1, 0], 6)[:17, None]], 1)
+    person = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoints), "skeleton": [[16, 14], [14, 12]]}
+    camera = {"focal": [50.0, 50.0], "princpt": [16.0, 12.0]}
+    plain = {"category_id": 1, "bbox": [1, 2, 20, 15], "keypoints": triples.ravel().tolist(), "iscrowd": 0}
+    return {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "cam_param": camera, **more} for n in range(4)],
+        "annotations": [{"id": 10 + n, "image_id": n, "num_keypoints": 11, "is_left": 1, **plain} for n in range(4)],
+        "categories": [person],
+    }
+
+
+def coco(root):
+    name = "annotations/person_keypoints_val2017.json"
+    (root / name).parent.mkdir()
+    (root / name).write_text(json.dumps(coco_content()))
+    pictures(root, *(f"val2017/{n}.jpg" for n in range(4)))
+    return RawSet({"name": "coco"}, {name: "json"})
+
+
+def coco_json(root):
+    made = coco_content(seq_name="walk")
+    for n, (image, annotation) in enumerate(zip(made["images"], made["annotations"], strict=True)):
+        image["seq_name"] = f"walk{n // 2}"
+        annotation["joint_cam"] = np.full((17, 3), 900.0).tolist()
+    (root / "labels.json").write_text(json.dumps(made))
+    pictures(root, *(f"{n}.jpg" for n in range(4)))
+    return RawSet({"name": "coco_json", "block": 1}, {"labels.json": "json"})
+
+
+def coco_npz(root):
+    rng = np.random.default_rng(0)
+    arrays = {"imgname": np.array([f"{n}.jpg" for n in range(4)]), "center": np.full((4, 2), 14.0)}
+    arrays |= {"scale": np.full(4, 0.1), "part": rng.uniform(1, 20, (4, 17, 3)), "S": rng.uniform(1, 2, (4, 17, 4))}
+    np.savez(root / "labels.npz", **arrays)
+    pictures(root, *(f"{n}.jpg" for n in range(4)))
+    options = {"name": "coco_json", "block": 1, "labels": "labels.npz", "skeleton": "coco17"}
+    return RawSet(options, {"labels.npz": "npz"})
+
+
+def skeleton(root):
+    made = coco_json(root)
+    names = [f"LShoulder{k}" for k in range(8)] + [f"RShoulder{k}" for k in range(8)] + ["nose"]
+    told = {"name": "dog", "keypoints": names, "edges": [["nose", names[0]]], "flip_pairs": [[names[0], names[8]]]}
+    (root / "dog.yaml").write_text(yaml.safe_dump(told))
+    return RawSet(made.options | {"skeleton": "dog.yaml"}, {"dog.yaml": "yaml"})
+
+
+def boxes_csv(root):
+    pictures(root, *(f"day/{n}.jpg" for n in range(4)))
+    lines = ["file,left,top,right,bottom,score", *(f"day/{n}.jpg,{n},2.5,20,18,0.9" for n in range(4))]
+    (root / "boxes.csv").write_text("\n".join(lines))
+    return RawSet({"name": "pictures", "boxes": "boxes.csv", "skeleton": "coco17"}, {"boxes.csv": "text"})
+
+
+def boxes_json(root):
+    pictures(root, *(f"day/{n}.jpg" for n in range(4)))
+    (root / "boxes.json").write_text(json.dumps({f"day/{n}.jpg": [[n, 2.5, 20, 18]] for n in range(4)}))
+    return RawSet({"name": "pictures", "boxes": "boxes.json", "skeleton": "coco17"}, {"boxes.json": "json"})
+
+
+def boxes_list(root):
+    made = boxes_json(root)
+    row = {"bbox": [1, 2.5, 20, 18], "score": 0.9, "category_id": 1}
+    (root / "boxes.json").write_text(json.dumps([{"file_name": f"day/{n}.jpg", **row} for n in range(4)]))
+    return made
+
+
+WRITERS: dict[str, Callable[[Path], RawSet]] = {
+    writer.__name__: writer
+    for writer in (
+        *(rhd, h3d, freihand, interhand, onehand10k, panoptic_hands, surreal_lists, surreal_clips, human36m),
+        *(mpi_inf_3dhp_train, mpi_inf_3dhp_test, lsp, lspet, mpii_lists, mpii_published, coco, coco_json, coco_npz),
+        *(skeleton, boxes_csv, boxes_json, boxes_list),
+    )
+}
