@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.files import write_whole
 from ..datasets.sample import Labeled, Unlabeled, to_space, transform
 from ..datasets.skeleton import Skeleton
 from ..models.pose_model import PoseModel
 from . import depth_metrics, metrics
-from .files import write_whole
 from .mean_teacher import carry
 from .selection import Headline
 

@@ -1,18 +1,15 @@
-"""Files that are written whole or not at all, and checkpoints that load without executing code."""
+"""Checkpoints: written whole or not at all, and loaded without executing code."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import pickle
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
+from ..datasets.files import write_whole
 from ..datasets.skeleton import Skeleton
 from ..models.a2j import A2J
 from ..models.awr import AWR
@@ -21,36 +18,6 @@ from ..models.pose_model import PoseModel
 from ..models.pose_resnet import PoseResNet
 
 MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR, "own": OwnModel}
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda file: file.write(text.encode()))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Strict JSON: a number that is not finite becomes null."""
-    write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {str(key): _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

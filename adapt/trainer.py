@@ -17,10 +17,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..datasets.files import write_text
 from ..datasets.loading import loader
 from ..datasets.sample import Unlabeled
 from ..models.pose_model import PoseModel
-from .files import load_checkpoint, save_checkpoint, save_model, write_text
+from .files import load_checkpoint, save_checkpoint, save_model
 from .processes import any_process, average, average_gradients, broadcast_buffers, together
 from .selection import Selection
 from .strategy import Strategy

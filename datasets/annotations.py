@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import reprlib
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,11 +29,30 @@ class Words(str):
     """What is said of something found, rather than what was found."""
 
 
+class _Short(reprlib.Repr):
+    """`repr` that no nesting, length or sharing of parts makes long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 30
+        self.maxstring = self.maxother = 200
+
+    def repr_ndarray(self, found: np.ndarray, level: int) -> str:
+        return f"objects of shape {found.shape}" if found.dtype.hasobject else repr(found)
+
+    def repr_int(self, found: int, level: int) -> str:
+        return repr(found) if found.bit_length() < 10_000 else f"a number of {found.bit_length()} bits"
+
+
+_SHORT = _Short()
+
+
 class BadAnnotation(ValueError):
     """An annotation file that is not what its format says."""
 
     def __init__(self, file: str | Path, entry: object, field: str, found: object, expected: str) -> None:
-        shown = found if isinstance(found, Words) else repr(found)
+        shown = found if isinstance(found, Words) else _SHORT.repr(found)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         place = f", {entry}" if entry != "" else ""
         super().__init__(
@@ -72,7 +92,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises BadAnnotation for one that is truncated, no JSON, or wrongly encoded."""
     try:
         return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    except (ValueError, RecursionError, OSError) as error:  # errors of decoding are ValueErrors
         raise _unreadable(path, error, "whole UTF-8 JSON") from error
 
 
@@ -116,7 +136,7 @@ def read_mat(path: Path, probed: bool = False, **how: Any) -> dict[str, Any]:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz, which may hold no objects. Raises BadAnnotation for anything else."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # numpy and zipfile raise whatever the bytes lead them to
         raise _unreadable(path, error, "a .npz of arrays") from error
@@ -129,7 +149,7 @@ _SAFE = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
 }
 
 
-class _OnlyArrays(pickle.Unpickler):
+class _OnlyArrays(pickle._Unpickler):  # the one in C makes room for the highest number of its memo: a byte, gigabytes
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _SAFE:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
@@ -150,6 +170,9 @@ def read_pickle(path: Path) -> Any:
 def numbers(value: Any, shape: Sequence[int | None], file: str | Path, entry: object, field: str) -> np.ndarray:
     """`value` as float64 of `shape` (None: any length), finite and no larger than LARGEST. Raises BadAnnotation."""
     wanted = f"finite numbers of shape ({', '.join('N' if n is None else str(n) for n in shape)})"
+    lengths = _lengths(value, len(shape) + 1)
+    if isinstance(value, list | tuple | np.ndarray) and not _fits(lengths, shape):  # first: it may ask for gigabytes
+        raise BadAnnotation(file, entry, field, Words(f"of shape {lengths}"), wanted)
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf" and array.size:
@@ -158,18 +181,28 @@ def numbers(value: Any, shape: Sequence[int | None], file: str | Path, entry: ob
             array = array.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise BadAnnotation(file, entry, field, value, wanted) from error
-    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
-    if not fits:
+    if not _fits(array.shape, shape):
         raise BadAnnotation(file, entry, field, Words(f"of shape {array.shape}"), wanted)
     if not (np.abs(array) <= LARGEST).all():  # false for NaN too
         raise BadAnnotation(file, entry, field, value, f"{wanted}, none above {LARGEST:g}")
     return array
 
 
+def _lengths(value: Any, most: int) -> tuple[int, ...]:
+    """The shape of nested lists by the first of each, no deeper than `most`."""
+    if isinstance(value, list | tuple) and most:
+        return (len(value), *(_lengths(value[0], most - 1) if value else ()))
+    return value.shape if isinstance(value, np.ndarray) else ()
+
+
+def _fits(lengths: Sequence[int], shape: Sequence[int | None]) -> bool:
+    return len(lengths) == len(shape) and all(n in (None, m) for n, m in zip(shape, lengths, strict=True))
+
+
 def whole(value: Any, file: str | Path, entry: object, field: str) -> int:
     """`value`, which must be a whole number. Raises BadAnnotation."""
     exact = isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not exact or abs(value) > 2**62:
+    if isinstance(value, bool) or not exact or abs(int(value)) > 2**62:
         raise BadAnnotation(file, entry, field, value, "a whole number")
     return int(value)
 

@@ -7,7 +7,6 @@ later downloads of the same file are held to), FILE.bad (one with another sum), 
 from __future__ import annotations
 
 import errno
-import fcntl
 import gzip
 import hashlib
 import http.client
@@ -25,11 +24,11 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from .annotations import picture_name
+from .files import write_text
 from .origin import Download
 
 FOLDER = "downloads"
@@ -48,31 +47,6 @@ BROKEN = (
 
 Told = Callable[[int, int | None], None]
 """Called with the bytes done and their number, None where the server does not say it."""
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold `folder`, made where it is missing, against other processes; the end of this one frees it, however it ends.
-
-    Raises ValueError where another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"another process is working in {folder}; wait until it is done") from error
-        yield
-
-
-def write_synced(path: Path, text: str) -> None:
-    """Replace a small file whole or not at all, and on the disk when this returns."""
-    temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def archive_path(download: Download, root: Path) -> Path:
@@ -116,7 +90,7 @@ def fetch(download: Download, root: Path, told: Told | None = None, wait: float 
     os.replace(there, path)
     _beside(part, "from").unlink(missing_ok=True)
     if written != found:
-        write_synced(noted, f"{found}  {path.name}\n")
+        write_text(noted, f"{found}  {path.name}\n")
     return path
 
 
@@ -182,7 +156,7 @@ def _request(url: str, part: Path, told: Told) -> None:
             raise OSError(errno.ENOSPC, f"{total - start:,} bytes are to come")
         tag = response.headers.get("ETag") or ""
         version = response.headers.get("Last-Modified") if not tag or tag.startswith("W/") else tag
-        write_synced(source, json.dumps({"version": version, "total": total}))
+        write_text(source, json.dumps({"version": version, "total": total}))
         with open(part, "r+b" if start else "wb") as file:
             file.seek(start)
             while block := response.read(BLOCK):
@@ -232,7 +206,7 @@ def unpack(download: Download, root: Path) -> None:
         told = f"the disk is full ({shutil.disk_usage(root).free:,} bytes free)" if _full(error) else str(error)
         raise ValueError(f"cannot unpack {path} into {target}: {told}; then the same command goes on") from error
     os.sync()  # one for all files, before the mark says that they are there
-    write_synced(_beside(path, "unpacked"), "")
+    write_text(_beside(path, "unpacked"), "")
 
 
 def _members(path: Path) -> Iterator[tuple[str, Any]]:

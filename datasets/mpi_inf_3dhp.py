@@ -31,7 +31,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .annotations import BadAnnotation, mapping, need_all, numbers, read_mat
+from .annotations import BadAnnotation, mapping, need_all, need_file, numbers, probe_mats, read_mat
 from .bodies import MPI3DHP17
 from .cameras import in_front
 from .origin import Origin
@@ -82,6 +82,7 @@ def mpi_inf_3dhp(root: str, part: str, boxes: str | None = None, stride: int | N
         folders = [home / f"S{person}/Seq{number}" for person in range(1, 9) for number in (1, 2)]
         files = [folder / name for folder in folders for name in ("annot.mat", "camera.calibration")]
         need_all([*files, *(_video(folder, camera) for folder in folders for camera in CAMERAS)], ORIGIN.layout)
+        probe_mats([folder / "annot.mat" for folder in folders])
         recordings = [found for folder in folders for found in _trained(folder, home, step)]
     else:
         inner = home / "mpi_inf_3dhp_test_set"
@@ -121,7 +122,7 @@ def _video(folder: Path, camera: int) -> Path:
 def _trained(folder: Path, home: Path, step: int) -> Iterator[Recording]:
     file, name = folder / "annot.mat", folder.relative_to(home).as_posix()
     names = ("annot2", "annot3")
-    content = mapping(read_mat(file, variable_names=names), file, "", "the content", names)
+    content = mapping(read_mat(file, probed=True, variable_names=names), file, "", "the content", names)
     cameras = _calibration(folder / "camera.calibration")
     for camera in CAMERAS:
         flat, space = (_cell(content[f"annot{dims}"], camera, dims, file)[::step] for dims in (2, 3))
@@ -151,7 +152,7 @@ def _calibration(file: Path) -> dict[int, np.ndarray]:
     """(4,) fx, fy, cx, cy of each of CAMERAS, from the lines `name N` and `intrinsic` (16 numbers, row by row)."""
     found: dict[int, np.ndarray] = {}
     camera = None
-    for line in file.read_bytes().decode("utf-8", "replace").splitlines():
+    for line in need_file(file, ORIGIN.layout).read_bytes().decode("utf-8", "replace").splitlines():
         word, *rest = line.split() or [""]
         if word == "name":
             camera = next((camera for camera in CAMERAS if rest == [str(camera)]), None)

@@ -6,6 +6,7 @@ A loader is a function from a folder in its raw layout to one `People` table; ev
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -131,7 +132,9 @@ class PictureSet:
             )
         if not len(self.people):
             raise ValueError(f"{self.people.file}: no usable sample of {self.name} in it; expected at least one")
-        if not any(self.path(i).is_file() for i in {0, len(self) // 2, len(self) - 1, *range(min(len(self), 50))}):
+        if not any(
+            os.path.isfile(self.path(i)) for i in {0, len(self) // 2, len(self) - 1, *range(min(len(self), 50))}
+        ):
             raise ValueError(
                 f"{self.name}: no picture {self.path(0)}, nor any other of the first 50 that {self.people.file} names. "
                 "Unpack the pictures there, or set root to the folder that their names start from"

@@ -20,7 +20,8 @@ import torch
 
 from ..adapt.distance import Distance, distance
 from ..adapt.evaluation import Predictions, predict, scores
-from ..adapt.files import load_model, save_model, write_json
+from ..adapt.files import load_model, save_model
+from ..datasets.files import write_json
 from ..datasets.loading import EvaluationBatches, Selected, Thinned, TrainingBatches, WithoutLabels, loader
 from ..datasets.people import LEAKS
 from ..datasets.sample import PoseDataset

@@ -5,24 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import torch
 import yaml
 
 from ..adapt.distance import Distance
 from ..adapt.evaluation import predict
-from ..adapt.files import write_text
 from ..adapt.selection import Headline
+from ..datasets.files import write_text
 from ..datasets.loading import UNUSABLE, EvaluationBatches, Thinned, WithoutLabels, loader
 from ..models.pose_model import PoseModel
 from .config import plain
 from .drawing import blur, draw, joint_colours, to_tile, view
+from .pages import template
 from .progress import Reporter
 from .report_crops import as_uri
 from .run import Task
 
-TEMPLATE = Path(__file__).with_name("adapt.html")
 SHOWN = 12
 TILE = 224
 
@@ -73,14 +72,12 @@ def check_words(check: dict[str, Any]) -> str:
 
 def write(folder: Path, told: dict[str, Any], before: PoseModel, after: PoseModel, task: Task) -> None:
     """report.html: the numbers, and held-out target pictures with both predictions."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text("utf-8"))
     licences = {
         d.name: d.identity["licence"] for d in (task.source_train, task.target_train) if "licence" in d.identity
     }
-    page = template.render(
+    page = template("adapt.html").render(
         told=told,
-        target=task.config.target.root,
+        target=Path(task.config.target.root or task.config.target.name),
         verdict=verdict(told),
         check=None if told["check"] is None else check_words(told["check"]),
         pictures=pictures(before, after, task),

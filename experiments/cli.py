@@ -234,7 +234,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from .data import check
+    from .data_check import check
     from .progress import Reporter
 
     if not check(arguments.name, arguments.overrides, Reporter()):
@@ -242,7 +242,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from .data import prepare
+    from .data_prepare import prepare
     from .progress import Reporter
 
     prepare(arguments.name, arguments.overrides, Reporter(), arguments.accept_licence, arguments.overwrite)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ..adapt.files import write_json
 from ..adapt.processes import leave
 from ..adapt.selection import PCK, Headline
+from ..datasets.files import write_json
 from ..datasets.people import LEAKS
 from . import report, results
 from .config import Config, plain, seeds

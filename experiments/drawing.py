@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..adapt.files import write_whole
+from ..datasets.files import write_whole
 from ..datasets.sample import Item, PoseDataset
 
 Colour = tuple[int, int, int]

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..adapt.files import write_whole
+from ..datasets.files import write_whole
 from ..datasets.people import digest
 from ..datasets.skeleton import Skeleton
 from ..datasets.video import frame_rate, is_frame, write_video

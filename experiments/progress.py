@@ -65,6 +65,21 @@ class Reporter:
 
         return step
 
+    @contextmanager
+    def counted(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, now and then a line elsewhere; gives what is called with the number done."""
+        printed = time.monotonic()
+        with self.stage(name, total) as step:
+
+            def told(done: int) -> None:
+                nonlocal printed
+                step(done, {})
+                if not self.live and time.monotonic() - printed > PLAIN_EVERY:
+                    printed = time.monotonic()
+                    self.say(f"{name}: {done:,}/{total:,}")
+
+            yield told
+
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         table = Table(title=title, title_justify="left")
         for i, column in enumerate(columns):

@@ -10,21 +10,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import torch
 
 from ..adapt import evaluation
-from ..adapt.files import write_text
 from ..adapt.selection import Headline
+from ..datasets.files import write_text
 from ..datasets.people import LEAKS
 from ..datasets.sample import PoseDataset
 from . import report_words as words
+from .pages import template
 from .report_charts import NARROW, Chart, Line, bars, lines, looks
 from .report_crops import gallery
 from .report_data import RULES, Comparison, Predictions, curves, dig, predictions, read, without_passwords
-
-TEMPLATE = Path(__file__).with_name("report.html")
 
 EXPLAINED = {
     "source_only": "trained on the labelled source alone",
@@ -47,13 +45,9 @@ def write(folder: Path, target_test: PoseDataset) -> Path:
 
 def render(comparison: Comparison, target_test: PoseDataset) -> str:
     """The page as text."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    headline = comparison.headline
-    environment.filters.update(number=words.number, seconds=words.seconds)
-    environment.filters["shown"] = lambda value: words.shown(value, headline)
-    template = environment.from_string(TEMPLATE.read_text("utf-8"))
-    names = list(comparison.runs)
-    return template.render(
+    headline, names = comparison.headline, list(comparison.runs)
+    filters = {"number": words.number, "seconds": words.seconds, "shown": lambda value: words.shown(value, headline)}
+    return template("report.html", **filters).render(
         c=comparison,
         headline=headline,
         texts=words.TEXTS[headline.key],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import inspect
 import json
@@ -25,11 +24,12 @@ from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
 from ..adapt.evaluation import agreement, predict, scores
-from ..adapt.files import MODELS, load_checkpoint, load_model, write_json, write_text
+from ..adapt.files import MODELS, load_checkpoint, load_model
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization, Strategy
 from ..adapt.trainer import Callback, Loop, Trainer
 from ..datasets.catalog import open_dataset
+from ..datasets.files import only_one, write_json, write_text
 from ..datasets.images import UnreadableImage
 from ..datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, first_item, loader
 from ..datasets.origin import MissingData
@@ -458,12 +458,7 @@ def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterato
         return
     if folder.exists() and not (folder / "config.yaml").exists() and any(folder.glob("[!.]*")):
         raise ValueError(f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER")
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            raise ValueError(f"another process is working in {folder}; wait for it or choose another folder") from error
+    with only_one(folder, wait, "wait for it or choose another folder"):
         if overwrite:
             for path in folder.iterdir():
                 if path.is_dir():

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import re
@@ -51,6 +50,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..datasets.files import write_json
 from . import tracked
 from .tracked import TrackingError
 
@@ -112,7 +112,7 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
         with _locked(folder / IDENTITY):
             state = tracked.read_json(folder / STATE)
             if state.get("uri") != uri:  # kept before anything can fail, for a later sync without a URI
-                _write_json(folder / STATE, {"uri": uri})
+                write_json(folder / STATE, {"uri": uri})
         client = _connect(uri)
         parent, done = tracked.parent_of(folder), Synced(uri)
         parent_id = _run_id_of(client, parent, uri) if parent else None
@@ -160,15 +160,6 @@ def _absolute(uri: str) -> str:
     return f"sqlite:///{database.resolve()}" if database else uri.lower() if uri.lower() in OFF else uri
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[IO[str]]:
     """One holder at a time among all threads and processes; freed when the holder dies."""
@@ -212,7 +203,7 @@ class _Job:
 
     def save(self, **change: Any) -> None:
         self.state |= change
-        _write_json(self.folder / STATE, self.state)
+        write_json(self.folder / STATE, self.state)
 
 
 @contextmanager

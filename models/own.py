@@ -52,20 +52,11 @@ so. What the file imports is not compared. Load checkpoints only with files that
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
-import inspect
-import json
 import math
 import pickle
-import sys
-import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -75,6 +66,7 @@ from torch.func import functional_call
 
 from ..datasets.sample import Labeled, Unlabeled
 from .output import Grid, Votes, spatial_kl
+from .own_file import build_module, named, read_file
 from .pose_model import PoseModel, normalize
 
 GIVES = ("heatmaps", "coordinates", "offsets")
@@ -156,7 +148,7 @@ class OwnModel(PoseModel):
         head = module.get_submodule(self.head_name)
         noisy = {key: p + 0.1 * torch.randn(p.shape, generator=draw) for key, p in head.named_parameters()}
         module.eval()
-        with torch.no_grad(), _named(f"{self.told} fails on images {tuple(image.shape)}"):
+        with torch.no_grad(), named(f"{self.told} fails on images {tuple(image.shape)}"):
             answer = module(image)
             whole = functional_call(module, {f"{self.head_name}.{key}": p for key, p in noisy.items()}, (image,))
         shape, children = self._shape(answer), _children(module)
@@ -168,7 +160,7 @@ class OwnModel(PoseModel):
             f"{self.told}: head={self.head_name} must be the last operation, one tensor in and nothing done to what "
             f"comes out; set head to the submodule that is, or put the last operations into one. Children: {children}"
         )
-        with torch.no_grad(), _named(wrong):
+        with torch.no_grad(), named(wrong):
             features = self._tapped(image)
             last = functional_call(head, noisy, (features,))
         if not _same(whole, last):
@@ -321,108 +313,6 @@ def to_float(image: Tensor, how: str) -> Tensor:
     if image.dtype != torch.uint8:
         return image
     return normalize(image) if how == "imagenet" else image.float() / (255 if how == "unit" else 1)
-
-
-def read_file(file: str, sha256: str | None = None) -> tuple[Path, bytes]:
-    """The absolute path and the content of `file`. Raises ValueError where it is missing, or not of that SHA-256.
-
-    Files of installed packages are refused: their content is known to everyone, and a checkpoint made by someone else
-    could call what is in them.
-    """
-    if not file:
-        raise ValueError("model.own.file is not set: name the Python file that holds your network")
-    path = Path(file).expanduser().resolve()
-    if _installed(path):
-        raise ValueError(f"{path} is of an installed package; import what you need of it in a file of your own")
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"no file {path} that can be read, which holds the network; put it there") from error
-    found = hashlib.sha256(source).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise ValueError(
-            f"{path} has changed: these weights were trained with SHA-256 {sha256[:12]}..., it is {found[:12]}... now. "
-            "It is not run. Put the earlier file back, or train again with this one and delete these weights"
-        )
-    return path, source
-
-
-def build_module(path: Path, source: bytes, name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """`name(**arguments)` of the file at `path`, whose content is `source`. Raises ValueError naming both."""
-    told = f"{name or 'the object'} of {path}"
-    try:
-        json.dumps(arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{told}: arguments must be plain data, numbers, words, lists, mappings: {error}") from error
-    with _importable(path.parent):
-        with _named(f"{path} does not run"):
-            found: Any = getattr(_module(path, source), name, None)
-        if not _makes_module(found):
-            raise ValueError(
-                f"{told} must be a class derived from torch.nn.Module, or a function annotated `-> nn.Module`; "
-                + (f"the file has no {name!r}" if found is None else f"found {found!r}")
-            )
-        with _named(f"{told} cannot be built with arguments={dict(arguments)}"):
-            module = found(**arguments)
-    if not isinstance(module, nn.Module):
-        raise ValueError(f"{told} gave a {type(module).__name__}; expected a torch.nn.Module")
-    return module
-
-
-def _module(path: Path, source: bytes) -> ModuleType:
-    """The bytes that were checked, run once as a module of a name that no other file has; no cached .pyc is read."""
-    name = f"keyshift_own_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
-    if name not in sys.modules:
-        loader = SourceFileLoader(name, str(path))
-        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-        assert spec is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            exec(loader.source_to_code(source, str(path)), module.__dict__)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
-
-
-def _makes_module(found: Any) -> bool:
-    """Asked before it is called, so that a checkpoint cannot have a file's other functions called."""
-    if inspect.isfunction(found):
-        with _named(f"the annotations of {found.__name__} cannot be read"):
-            found = inspect.signature(found, eval_str=True).return_annotation
-    return inspect.isclass(found) and issubclass(found, nn.Module)
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Within it, files of `folder` can be imported by name. They leave sys.modules after it, so that the files of
-    another network may have the same names."""
-    before = set(sys.modules)
-    importlib.invalidate_caches()
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            where = Path(getattr(sys.modules[name], "__file__", None) or "/")
-            if folder in where.parents and not _installed(where) and not name.startswith("keyshift"):
-                del sys.modules[name]
-
-
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Whatever code of the user's raises becomes a ValueError that says `what`."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{what}: {type(error).__name__}: {error}") from error
-
-
-def _installed(path: Path) -> bool:
-    library = Path(sysconfig.get_path("stdlib")).resolve()
-    return library in path.parents or bool({"site-packages", "dist-packages"} & set(path.parts))
 
 
 def _check(gives: str, normalize: str, scale: float, unit: str) -> None:

@@ -223,3 +223,44 @@ def labeled():
         )
 
     return make
+
+
+@pytest.fixture
+def augmentation():
+    from keyshift.datasets.augment import Augmentation
+
+    return Augmentation(rotation=20)
+
+
+@pytest.fixture
+def batches(augmentation):
+    """make(kind, strategy, style, domain) -> batches of 8 from 64 samples, as the trainer makes them for `strategy`."""
+    from keyshift.datasets.loading import TrainingBatches
+
+    def make(kind, strategy, style, domain):
+        labels = domain == "source" or strategy.labelled_target
+        views = 1 if domain == "source" else strategy.views
+        return TrainingBatches(kind(64, style), domain, 0, 8, (32, 32), augmentation, labels, views)
+
+    return make
+
+
+@pytest.fixture
+def iterate():
+    """update(strategy, source, target, optimizers): one iteration; gives the names of what each step updated."""
+
+    def update(strategy, source, target, optimizers):
+        seen = []
+        for losses, names in strategy.step(source, target):
+            for loss in losses.values():
+                assert loss.shape == ()
+                assert loss.isfinite()
+            strategy.zero_grad()
+            sum(losses.values()).backward()
+            for name in names:
+                optimizers[name][0].step()
+            seen.append(names)
+        strategy.after_step()
+        return seen
+
+    return update

@@ -29,32 +29,20 @@ OPTIONS = {
 }
 
 
+@pytest.fixture
+def augmentation():
+    return Augmentation(rotation=20, area=[0.8, 1.2])
+
+
 def build(name, model, skeleton, rate=3e-3):
     torch.manual_seed(0)
     how = {"options": OPTIONS[name]} if name in OPTIONS else {}
     return STRATEGIES[name](MODELS[model](), skeleton, Optimization("adam", rate, {}, 0.0, gamma=0.0), **how)
 
 
-def batches(balls, strategy, style, domain):
-    labels = domain == "source" or strategy.labelled_target
-    views = 1 if domain == "source" else strategy.views
-    augmentation = Augmentation(rotation=20, area=[0.8, 1.2])
-    return TrainingBatches(balls(64, style), domain, 0, 8, SIZE, augmentation, labels, views)
-
-
-def iterate(strategy, source, target, optimizers):
-    for losses, names in strategy.step(source, target):
-        assert all(loss.isfinite() and loss.shape == () for loss in losses.values())
-        strategy.zero_grad()
-        sum(losses.values()).backward()
-        for name in names:
-            optimizers[name][0].step()
-    strategy.after_step()
-
-
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_three_updates(balls, name, model):
+def test_three_updates(balls, batches, iterate, name, model):
     strategy = build(name, model, balls.skeleton).train()
     source, target = batches(balls, strategy, "plain", "source"), batches(balls, strategy, "shifted", "target")
     optimizers = strategy.optimizers()
@@ -67,7 +55,7 @@ def test_three_updates(balls, name, model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_adversary_moves_offsets_and_features_follow(balls, model):
+def test_the_adversary_moves_offsets_and_features_follow(balls, batches, model):
     """Step B's loss draws every output of the adversary, step C's draws the features, and nothing else."""
     strategy = build("regda", model, balls.skeleton).train()
     for _ in range(50):
@@ -94,7 +82,7 @@ def test_no_strategy_asks_which_head_it_works_with():
         assert not {"a2j", "awr", "isinstance", ".where", "depth"} & set(text.lower().replace("(", " ").split())
 
 
-def test_points_travel_between_views_with_their_depth(balls):
+def test_points_travel_between_views_with_their_depth(balls, batches):
     strategy = build("mean_teacher", "a2j", balls.skeleton)
     data = batches(balls, strategy, "plain", "target")[0]
     (view,) = data.views
@@ -106,7 +94,7 @@ def test_points_travel_between_views_with_their_depth(balls):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_target_labels_never_reach_training(balls, model):
+def test_target_labels_never_reach_training(balls, batches, iterate, model):
     """Noise for labels in the target changes no weight."""
 
     class Noisy(balls):
@@ -136,7 +124,7 @@ def test_evaluation_reads_millimetres(balls):
 
 
 @pytest.mark.parametrize("name", ["regda", "mean_teacher"])
-def test_a_network_of_x_and_y_alone_adapts_and_is_evaluated_in_pixels(balls, name, monkeypatch):
+def test_a_network_of_x_and_y_alone_adapts_and_is_evaluated_in_pixels(balls, batches, iterate, name, monkeypatch):
     from keyshift.adapt.evaluation import agreement, predict, scores
 
     monkeypatch.setitem(
@@ -171,7 +159,7 @@ def test_regda_needs_other_keypoints(balls):
         build("regda", "a2j", CENTER)
 
 
-def test_adaptation_helps_on_a_toy_sensor(balls):
+def test_adaptation_helps_on_a_toy_sensor(balls, iterate, augmentation):
     """Trained on exact depth, AWR fails on a coarse sensor; RegDA and mean teacher do better there."""
     from keyshift.adapt.evaluation import predict, scores
 
@@ -181,7 +169,6 @@ def test_adaptation_helps_on_a_toy_sensor(balls):
         "regda": RegDAOptions(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0, trade_off=0.03),
         "mean_teacher": MeanTeacherOptions(decay=0.95, sigma=1.0, weight=0.03),
     }
-    augmentation = Augmentation(rotation=20, area=[0.8, 1.2])
 
     def run(name, first, last, fall):
         torch.manual_seed(1)

@@ -10,8 +10,6 @@ from keyshift.adapt.mean_teacher import MeanTeacherOptions, carry
 from keyshift.adapt.regda import RegDAOptions
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
-from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.sample import Labeled, invert, transform
 from keyshift.models.pose_resnet import PoseResNet
 
@@ -26,29 +24,8 @@ def build(name, skeleton):
     return STRATEGIES[name](model, skeleton, ADAM, **how)
 
 
-def batches(dots, strategy, style, domain):
-    labels = domain == "source" or strategy.labelled_target
-    views = 1 if domain == "source" else strategy.views
-    return TrainingBatches(dots(64, style), domain, 0, 8, (32, 32), Augmentation(rotation=20), labels, views)
-
-
-def iterate(strategy, source, target, optimizers):
-    seen = []
-    for losses, names in strategy.step(source, target):
-        for loss in losses.values():
-            assert loss.shape == ()
-            assert loss.isfinite()
-        strategy.zero_grad()
-        sum(losses.values()).backward()
-        for name in names:
-            optimizers[name][0].step()
-        seen.append(names)
-    strategy.after_step()
-    return seen
-
-
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_three_updates(dots, name):
+def test_three_updates(dots, batches, iterate, name):
     strategy = build(name, dots.skeleton).train()
     source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
     optimizers = strategy.optimizers()
@@ -65,7 +42,7 @@ def test_three_updates(dots, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"oracle"}))
-def test_no_strategy_but_the_oracle_takes_labels(dots, name):
+def test_no_strategy_but_the_oracle_takes_labels(dots, batches, name):
     strategy = build(name, dots.skeleton)
     target = batches(dots, strategy, "shifted", "target")[0]
     assert not isinstance(target, Labeled)
@@ -73,7 +50,7 @@ def test_no_strategy_but_the_oracle_takes_labels(dots, name):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_state_is_complete(dots, name):
+def test_state_is_complete(dots, batches, iterate, name):
     """Two iterations, or one, a copy through the state dicts, and one more: the same weights to the bit."""
     source, target = (
         batches(dots, build(name, dots.skeleton), s, d) for s, d in (("plain", "source"), ("shifted", "target"))
@@ -92,7 +69,7 @@ def test_state_is_complete(dots, name):
         assert torch.equal(value, copy.state_dict()[key]), key
 
 
-def test_regda_steps_and_what_they_update(dots):
+def test_regda_steps_and_what_they_update(dots, batches, iterate):
     strategy = build("regda", dots.skeleton).train()
     source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
     names = iterate(strategy, source[0], target[0], strategy.optimizers())
@@ -103,7 +80,7 @@ def test_regda_steps_and_what_they_update(dots):
 @pytest.mark.parametrize(
     ("policy", "moved"), [("target", (0.0, 0.1)), ("both", (0.1, 0.1)), ("reference", (0.1, 0.19))]
 )
-def test_batch_norm_policy(dots, policy, moved):
+def test_batch_norm_policy(dots, batches, policy, moved):
     strategy = build("bn_control", dots.skeleton).train()
     strategy.batch_norm = policy
     norm = strategy.model.backbone.stem[1]
@@ -120,7 +97,7 @@ def test_batch_norm_policy(dots, policy, moved):
         assert norm.momentum == 0.1
 
 
-def test_points_travel_between_views(dots):
+def test_points_travel_between_views(dots, batches):
     strategy = build("mean_teacher", dots.skeleton)
     data = dataclasses.replace(batches(dots, strategy, "plain", "target")[0])
     (view,) = data.views
@@ -136,7 +113,7 @@ def test_points_travel_between_views(dots):
     torch.testing.assert_close(swapped[0], direct[0, [2, 1, 0]])
 
 
-def test_adaptation_helps_on_a_toy_shift(dots):
+def test_adaptation_helps_on_a_toy_shift(dots, batches, iterate):
     """Source-only fails on the shifted dots; each adaptation does better, and the oracle better still."""
     from keyshift.adapt.evaluation import predict, scores
     from keyshift.datasets.loading import EvaluationBatches

@@ -3,6 +3,7 @@
 The sets are those of the loaders' own tests; what those tests write inline is written here.
 """
 
+import functools
 import importlib.util
 import json
 import pickle
@@ -19,15 +20,22 @@ import scipy.io
 import yaml
 from PIL import Image
 
+from keyshift.datasets import rendered_hands
 from keyshift.datasets.bodies import COCO17
 
+render = functools.cache(rendered_hands.render)
 
+
+@functools.cache
 def beside(name):
     """A module of this folder: the tests of one loader hold the writer of its set."""
     spec = importlib.util.spec_from_file_location(f"raw_of_{name}", Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    for drawing in (module, getattr(module, "raw", None)):
+        if hasattr(drawing, "render"):
+            drawing.render = render  # each hand once for all sets
     return module
 
 
@@ -107,14 +115,19 @@ def hands(count):
 
 
 def rhd(root):
-    beside("test_rhd").write_rendered(root, "train")
+    tests, made, entries = beside("test_rhd"), hands(3), {}
+    for i in range(3):
+        points = np.stack([made.points[i], made.points[i] + [9000.0, 0, 0]])
+        entries[7 + i] = tests.entry(points, np.array([[True] * 21, [False] * 21]), made.camera[i] * 5)
+    tests.write(root, "train", entries, made.image.repeat(5, 1).repeat(5, 2))
     return RawSet({"name": "rhd"}, {"training/anno_training.pickle": "pickle"}, "train")
 
 
 def h3d(root):
     tests = beside("test_h3d")
+    tests.NAMES = [f"part{1 + i // 2}/{i}.png" for i in range(6)]
     pictures(root, *tests.NAMES)
-    tests.save(root, tests.listed(hands(tests.COUNT)))
+    tests.save(root, tests.listed(hands(6)))
     return RawSet({"name": "h3d"}, {"annotation.json": "json"}, "train")
 
 
@@ -167,6 +180,9 @@ def mpi_inf_3dhp_train(root):
     tests = beside("test_mpi_inf_3dhp")
     tests.FRAMES = 2
     tests.write_train(root)
+    for video in root.glob("S*/Seq*/imageSequence/video_*.avi"):
+        if not video.stat().st_size:
+            (video.parents[1] / "imageFrames" / video.stem).mkdir(parents=True)
     files = {"S1/Seq1/annot.mat": "mat", "S1/Seq1/camera.calibration": "text"}
     return RawSet({"name": "mpi_inf_3dhp"}, files, "train")
 

@@ -4,7 +4,6 @@ import errno
 import gzip
 import hashlib
 import io
-import os
 import shutil
 import stat
 import tarfile
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 
 from keyshift.datasets import download
-from keyshift.datasets.download import fetch, is_unpacked, only_one, unpack
+from keyshift.datasets.download import fetch, is_unpacked, unpack
 from keyshift.datasets.origin import Download
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -309,14 +308,3 @@ def test_broken_archives_are_kept_aside(tmp_path, kind, how):
         found = tree(tmp_path / "raw")
         found.pop(".unpacking", None)
         assert all(whole[name] == content for name, content in found.items())
-
-
-def test_one_process_at_a_time(tmp_path):
-    with (
-        only_one(tmp_path / "new"),
-        pytest.raises(ValueError, match="another process is working"),
-        only_one(tmp_path / "new"),
-    ):
-        pass
-    with only_one(tmp_path / "new"):
-        assert os.listdir(tmp_path / "new") == [".lock"]

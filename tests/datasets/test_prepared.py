@@ -21,7 +21,8 @@ from keyshift.datasets.hand_snap import SnapHands
 from keyshift.datasets.images import UnreadableImage
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, loader
 from keyshift.datasets.people import People, PictureSet
-from keyshift.datasets.prepared import Prepared, convert, is_prepared, open_prepared, plan
+from keyshift.datasets.prepared import Prepared, is_prepared, open_prepared
+from keyshift.datasets.preparing import convert, plan
 from keyshift.datasets.rendered_hands import RenderedHands
 from keyshift.datasets.skeleton import HAND
 
@@ -203,7 +204,7 @@ def test_killed_and_gone_on(raw, tmp_path):
     code = """
 import os, pickle, signal, sys
 from pathlib import Path
-from keyshift.datasets.prepared import convert
+from keyshift.datasets.preparing import convert
 raw, folder, last = pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), int(sys.argv[3])
 convert(raw, folder, 64, lambda done: done >= last and os.kill(os.getpid(), signal.SIGKILL), chunk=2 * 92 * 92 * 3)
 """

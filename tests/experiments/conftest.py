@@ -1,4 +1,5 @@
-"""A small comparison folder as experiments write it (made of random numbers), and the dataset it speaks of."""
+"""A small comparison folder as experiments write it (made of random numbers), the dataset it speaks of, and a network
+whose answers are known."""
 
 from __future__ import annotations
 
@@ -11,10 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from keyshift.adapt.files import MODELS
 from keyshift.datasets.sample import Item
 from keyshift.datasets.skeleton import HAND, Skeleton
+from keyshift.models.output import Grid, Votes
+from keyshift.models.pose_model import PoseModel
 
 NOISE = {"source_only": 0.16, "bn_control": 0.13, "regda": 0.08, "mean_teacher": 0.09, "oracle": 0.05}
 RULES = ("last", "source", "target_score", "oracle")
@@ -225,3 +230,38 @@ def make_comparison(tmp_path: Path) -> Callable[..., tuple[Path, FakeHands]]:
 def comparison(make_comparison: Callable[..., tuple[Path, FakeHands]]) -> tuple[Path, FakeHands]:
     """(folder, dataset): five strategies, three seeds."""
     return make_comparison(count=24)
+
+
+class Brightest(PoseModel):
+    """Keypoint k is where colour k is brightest."""
+
+    def __init__(self, input_size=(64, 64)):
+        super().__init__()
+        self.architecture = {"input_size": list(input_size)}
+        self.grid = Grid((input_size[1], input_size[0]), (1.0, 1.0), (0.5, 0.5))
+
+    def features(self, sample):
+        return sample.image.float()
+
+    def votes(self, features, sample, head=None):
+        return Votes.from_maps(self.grid, features)
+
+    def decode(self, votes, sample):
+        return Votes(votes.grid, votes.logits / 4).mean(), votes.confidence()
+
+    def loss(self, votes, sample):
+        return {}
+
+    def weight(self, sample):
+        return sample.annotated
+
+    def new_head(self, layers=None):
+        return torch.nn.Identity()
+
+
+@pytest.fixture
+def brightest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Brightest]:
+    """The class, among the models that can be loaded."""
+    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(MODELS, "brightest", Brightest)
+    return Brightest

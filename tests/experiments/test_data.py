@@ -20,8 +20,9 @@ from keyshift.datasets.origin import Download, Origin
 from keyshift.datasets.people import PictureSet, digest, table
 from keyshift.datasets.prepared import Prepared
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.experiments import data
-from keyshift.experiments.data import check, prepare
+from keyshift.experiments import data_prepare
+from keyshift.experiments.data_check import check
+from keyshift.experiments.data_prepare import prepare
 from keyshift.experiments.progress import Reporter
 from keyshift.experiments.show import Shown, show, with_legend
 
@@ -246,6 +247,7 @@ def test_stopped_anywhere_the_command_goes_on_to_the_same_bytes(root, monkeypatc
             prepare("toy", words, Reporter())
             assert stop == 15
         except KeyboardInterrupt:
+            (root.parent / f"at{stop}/.prepared.json.1.tmp").write_text("of a writer that was killed")
             assert content(prepare("toy", words, Reporter())) == wanted
     assert len(calls) == 14  # a mark before and one after; of each part three files, a mark, two headers
 
@@ -300,7 +302,7 @@ def test_a_public_set_is_downloaded_once_its_licence_is_accepted(root, tmp_path,
     wanted = prepare("toy", [f"root={root}", "size=32", f"output={tmp_path / 'other'}"], Reporter())
     for name in ("images.npy", "labels.npy", "names.jsonl"):
         assert (wanted / "train" / name).read_bytes() == (tmp_path / "out/train" / name).read_bytes()
-    assert data.SIZE == 256
+    assert data_prepare.SIZE == 256
     assert "licence: non-commercial; read and accept it at https://toy.example" in told(capsys)
 
 

@@ -12,56 +12,25 @@ import pytest
 import torch
 import yaml
 
-from keyshift.adapt.files import MODELS, save_checkpoint, save_model
+from keyshift.adapt.files import save_checkpoint, save_model
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.config import Config, plain
 from keyshift.experiments.export import export, licences
 from keyshift.experiments.progress import Reporter
-from keyshift.models.output import Grid, Votes
-from keyshift.models.pose_model import PoseModel
 from keyshift.models.pose_resnet import PoseResNet
 
 RGB = Skeleton("rgb", ("red", "green", "blue"), ((0, 1), (1, 2)), (), {"all": (0, 1, 2)})
 TRUTH = np.array([[17.3, 30.8], [30.1, 12.6], [41.7, 35.2]])
 
 
-class Brightest(PoseModel):
-    """Keypoint k is where colour k is brightest."""
-
-    def __init__(self, input_size=(64, 48)):
-        super().__init__()
-        self.architecture = {"input_size": list(input_size)}
-        self.grid = Grid((input_size[1], input_size[0]), (1.0, 1.0), (0.5, 0.5))
-
-    def features(self, sample):
-        return sample.image.float()
-
-    def votes(self, features, sample, head=None):
-        return Votes.from_maps(self.grid, features / 16)
-
-    def decode(self, votes, sample):
-        return votes.mean(), votes.confidence()
-
-    def loss(self, votes, sample):
-        return {}
-
-    def weight(self, sample):
-        return sample.annotated
-
-    def new_head(self, layers=None):
-        return torch.nn.Identity()
-
-
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, brightest):
     """A folder with a run, runs/mine, and pictures in photos."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(MODELS, "brightest", Brightest)
     run = tmp_path / "runs/mine"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(yaml.safe_dump(plain(Config())))
-    save_model(run / "weights-000004.pt", Brightest(), RGB, 4)
+    save_model(run / "weights-000004.pt", brightest((64, 48)), RGB, 4)
     save_checkpoint(run / "checkpoint.pt", {"selection": {"steps": {"last": 4}}})
     identity = {"source_train": {"name": "mine", "licence": "MIT"}, "target_train": {"name": "old"}}
     (run / "identity.json").write_text(json.dumps(identity))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from keyshift.adapt.files import MODELS, load_model, save_checkpoint, save_model
+from keyshift.adapt.files import load_model, save_checkpoint, save_model
 from keyshift.datasets.coco import coco_json
 from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.datasets.video import frames, write_video
@@ -17,46 +17,15 @@ from keyshift.experiments.config import Config, plain
 from keyshift.experiments.predict import known_skeleton, open_model, predict
 from keyshift.experiments.progress import Reporter
 from keyshift.models.a2j import A2J
-from keyshift.models.output import Grid, Votes
-from keyshift.models.pose_model import PoseModel
 from keyshift.models.pose_resnet import PoseResNet
 
 RGB = Skeleton("rgb", ("left_dot", "green_dot", "right_dot"), ((0, 1), (1, 2)), ((0, 2),), {"all": (0, 1, 2)})
 SIDE = 64
 
 
-class Brightest(PoseModel):
-    """Keypoint k is where colour k is brightest."""
-
-    def __init__(self, input_size=(SIDE, SIDE)):
-        super().__init__()
-        self.architecture = {"input_size": list(input_size)}
-        self.grid = Grid((input_size[1], input_size[0]), (1.0, 1.0), (0.5, 0.5))
-
-    def features(self, sample):
-        return sample.image.float()
-
-    def votes(self, features, sample, head=None):
-        return Votes.from_maps(self.grid, features)
-
-    def decode(self, votes, sample):
-        return Votes(votes.grid, votes.logits / 4).mean(), votes.confidence()
-
-    def loss(self, votes, sample):
-        return {}
-
-    def weight(self, sample):
-        return sample.annotated
-
-    def new_head(self, layers=None):
-        return torch.nn.Identity()
-
-
 @pytest.fixture
-def model(tmp_path, monkeypatch):
-    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(MODELS, "brightest", Brightest)
-    save_model(tmp_path / "weights.pt", Brightest(), RGB, 1)
+def model(tmp_path, brightest):
+    save_model(tmp_path / "weights.pt", brightest(), RGB, 1)
     return tmp_path / "weights.pt"
 
 
@@ -227,7 +196,7 @@ def test_nothing_of_the_users_is_overwritten(model, tmp_path):
     assert (tmp_path / "in/one.png").read_bytes() == before
 
 
-def test_bad_input_is_named(model, tmp_path, monkeypatch):
+def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
     output = tmp_path / "out.json"
     (tmp_path / "in").mkdir()
     (tmp_path / "in/one.png").write_bytes(b"no picture")
@@ -245,7 +214,7 @@ def test_bad_input_is_named(model, tmp_path, monkeypatch):
         run(tmp_path / "depth.pt", [tmp_path / "in"], output)
     image, _ = dots(np.random.default_rng(7), 40, 40)
     write(tmp_path / "in/one.png", image)
-    monkeypatch.setattr(Brightest, "features", lambda self, sample: sample.image * float("nan"))
+    monkeypatch.setattr(brightest, "features", lambda self, sample: sample.image * float("nan"))
     with pytest.raises(ArithmeticError, match=r"one\.png are not finite"):
         run(model, [tmp_path / "in"], output)
     assert not output.exists()

@@ -13,8 +13,7 @@ from keyshift.adapt.files import load_model, save_checkpoint, save_model
 from keyshift.adapt.mean_teacher import MeanTeacherOptions
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
-from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
+from keyshift.datasets.loading import EvaluationBatches
 from keyshift.datasets.sample import Unlabeled
 from keyshift.experiments.config import build as configure
 from keyshift.experiments.run import build_model
@@ -117,30 +116,14 @@ def images(count=4, size=SIZE):
     return torch.randint(0, 256, (count, 3, *size[::-1]), dtype=torch.uint8)
 
 
-def batches(dots, strategy, style, domain):
-    labels = domain == "source" or strategy.labelled_target
-    views = 1 if domain == "source" else strategy.views
-    return TrainingBatches(dots(64, style), domain, 0, 8, SIZE, Augmentation(rotation=20), labels, views)
-
-
 def strategy_of(name, model, skeleton, **how):
     how |= {"options": OPTIONS[name]} if name in OPTIONS else {}
     return STRATEGIES[name](model, skeleton, Optimization("adam", 3e-3, {}, 0.0, gamma=0.0), **how)
 
 
-def iterate(strategy, source, target, optimizers):
-    for losses, names in strategy.step(source, target):
-        assert all(loss.isfinite() and loss.shape == () for loss in losses.values())
-        strategy.zero_grad()
-        sum(losses.values()).backward()
-        for name in names:
-            optimizers[name][0].step()
-    strategy.after_step()
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_and_the_way_through_a_checkpoint(dots, nets, tmp_path, name, form):
+def test_every_strategy_and_the_way_through_a_checkpoint(dots, batches, iterate, nets, tmp_path, name, form):
     strategy = strategy_of(name, make(nets, form), dots.skeleton).train()
     source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
     optimizers = strategy.optimizers()
@@ -236,7 +219,7 @@ def test_offsets_against_a_loop(nets, labeled, form):
 
 
 @pytest.mark.parametrize("form", ["coordinates", "offsets"])
-def test_regda_draws_points_that_are_not_cells(dots, nets, form):
+def test_regda_draws_points_that_are_not_cells(dots, batches, nets, form):
     """Step B's loss moves every output of the adversary, offsets too; step C's moves the features and nothing else."""
     strategy = strategy_of("regda", make(nets, form), dots.skeleton).train()
     strategy.gradient.advance()
@@ -550,7 +533,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_adaptation_helps_an_own_network(dots, nets, one_thread):
+def test_adaptation_helps_an_own_network(dots, batches, iterate, nets, one_thread):
     """Source-only fails on the shifted dots; from the same start the mean teacher does better."""
     test = EvaluationBatches(dots(64, "shifted", first=1000), 64, SIZE)
     start, found = None, {}
