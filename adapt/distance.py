@@ -24,12 +24,13 @@ from ..models.pose_model import PoseModel
 from .evaluation import agreement
 
 FOLDS = 4
+SMALLEST = 8
 
 
 @dataclass(frozen=True)
 class Distance:
     classifier: float | None
-    """None where either side is a single recording, of which none can be held out."""
+    """None where either side has fewer than SMALLEST pictures."""
     entropy: float
     consistency: float
 
@@ -56,12 +57,14 @@ def pooled(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device)
 def separability(source: np.ndarray, target: np.ndarray, groups: list[str]) -> float | None:
     """Balanced accuracy of logistic regression on features (N, C) and (M, C), frames of one sequence held out together.
 
-    `groups` names the sequences of both, source first. None where a side has a single one.
+    `groups` names the sequences of both, source first; a single sequence is held out by quarters. None where a side
+    has fewer than SMALLEST samples.
     """
-    domain = np.repeat([0, 1], [len(source), len(target)])
-    fewest = min(len(set(groups[: len(source)])), len(set(groups[len(source) :])))
-    if fewest < 2:
+    if min(len(source), len(target)) < SMALLEST:
         return None
+    domain = np.repeat([0, 1], [len(source), len(target)])
+    groups = [*_parted(groups[: len(source)]), *_parted(groups[len(source) :])]
+    fewest = min(len(set(groups[: len(source)])), len(set(groups[len(source) :])))
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=0)
     values = cross_val_score(
@@ -70,16 +73,25 @@ def separability(source: np.ndarray, target: np.ndarray, groups: list[str]) -> f
     return float(values.mean())
 
 
+def _parted(groups: list[str]) -> list[str]:
+    """The groups, or quarters of the only one."""
+    if len(set(groups)) > 1:
+        return groups
+    return [f"{name}/{i * FOLDS // len(groups)}" for i, name in enumerate(groups)]
+
+
 def distance(
     model: PoseModel,
     source: Iterable[Unlabeled],
-    target: Iterable[Unlabeled],
+    target: tuple[Iterable[Unlabeled], Iterable[Unlabeled]],
     views: Iterable[Unlabeled],
     flip: list[int],
     device: torch.device,
 ) -> Distance:
-    """The three numbers; `views` are target batches in two known warps."""
+    """The three numbers. `target` are the pictures trained on and those held out, `views` the latter in two known
+    warps; the classifier sees all of them, the other numbers are of those held out."""
     here, ours, _ = pooled(model, source, device)
-    there, theirs, entropy = pooled(model, target, device)
+    trained, held = (pooled(model, batches, device) for batches in target)
+    there, theirs, entropy = np.concatenate([trained[0], held[0]]), trained[1] + held[1], held[2]
     groups = [f"source/{name}" for name in ours] + [f"target/{name}" for name in theirs]
     return Distance(separability(here, there, groups), entropy, agreement(model, views, flip, device))

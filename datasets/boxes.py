@@ -2,7 +2,7 @@
 
 A file is a CSV,
 
-    file,left,top,right,bottom,score        a line a box; score may be left out, in the first line too
+    file,left,top,right,bottom,score        a line a box; score may be empty, or left out with its name up here
     day1/0007.jpg,10.5,20,200,310.5,0.93
 
 or a JSON: {"day1/0007.jpg": [[left, top, right, bottom], ...], ...}, or a list as COCO's detectors give it,
@@ -105,6 +105,8 @@ def _csv_row(path: Path, where: str, header: list[str], cells: list[str]) -> Row
         raise BadAnnotation(path, where, "the line", ",".join(cells), f"{len(header)} cells: {','.join(header)}")
     values = []
     for column, cell in zip(header[1:], cells[1:], strict=True):
+        if column == "score" and not cell.strip():
+            break
         try:
             values.append(float(cell))
         except ValueError as error:

@@ -39,8 +39,8 @@ from .icvl import IcvlHands
 from .itop import ItopBodies
 from .msra import MsraHands
 from .nyu import NyuHands
-from .origin import Origin
-from .prepared import given, is_prepared, open_prepared
+from .origin import MissingData, Origin
+from .prepared import given, is_prepared, open_prepared, spelled
 from .rendered_depth import SUBJECTS, RenderedDepth
 from .rendered_hands import STYLES, RenderedHands
 from .sample import PoseDataset
@@ -180,7 +180,17 @@ def open_dataset(options: Any, part: str, default_skeleton: Skeleton | None = No
     needed = entry.origin is not None and options.name != "coco_json" and "root" in parameters
     if needed and (options.root is None or not Path(options.root).expanduser().exists()):
         assert entry.origin is not None
-        raise entry.origin.missing(options.name, options.root)
+        raise entry.origin.missing(options.name, options.root, " " + spelled(given(options)))
+    for file in options.labels if isinstance(options.labels, list | tuple) else [options.labels]:
+        if isinstance(file, str) and not Path(file).expanduser().exists():
+            raise MissingData(
+                f"there is no {file}. {options.name} reads a COCO keypoint JSON of yours, labels=FILE, and its "
+                "pictures, root=FOLDER; where an experiment names them, the head of its YAML says what they are and "
+                f"where to get them. Then: keyshift data check {options.name}"
+                + (f" root={options.root}" if options.root else "")
+                + " "
+                + spelled(given(options))
+            )
     if is_prepared(options.root):
         return open_prepared(options.root, part, options.name, given(options))
     told = {key: getattr(options, key) for key in parameters if hasattr(options, key)}

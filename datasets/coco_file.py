@@ -4,7 +4,8 @@
 (keypoints: names, skeleton: edges from 1). Keypoints are indices of pixels, whose centres lie at +0.5: +0.5. Boxes are
 continuous: 0. A flag v of 0 means not annotated, 1 hidden, 2 visible; a file that uses no 2 says with 1 that a joint
 is annotated and not which are hidden (mmpose's conversions of hand sets, PoseTrack). Crowds and annotations without an
-annotated keypoint are left out; segmentation, area and num_keypoints other than 0 are not looked at.
+annotated keypoint are left out, with a warning those that have no keypoints at all (people who are boxes alone); x and
+y of null are of a keypoint that is not annotated. Segmentation, area and num_keypoints other than 0 are not looked at.
 
 Beyond COCO are read where present: `vid_id`, `video_id` or `seq_name` of an image, the recording it belongs to, and
 `cam_param` (focal, princpt); `joint_cam` (mm, camera frame) of an annotation; and `hand_type` or `is_left` of an
@@ -45,6 +46,7 @@ def read_coco(
         if row is not None:
             found.append(row)
     unique([f"annotation {row.id}" for row in found], file)
+    found = _with_keypoints(found, file)
     joints = _joints(found, skeleton, file)
     some = np.flatnonzero((joints[..., 2] > 0).any(1))
     found, joints = [found[i] for i in some], joints[some]
@@ -95,8 +97,31 @@ def _categories(
     return kept, of_category(category, file, f"category {key}")
 
 
+def declared_sizes(file: Path, below: str = ".") -> dict[str, tuple[int, int]]:
+    """Width and height that a COCO keypoint JSON gives its pictures, by their paths as `read_coco` names them.
+
+    Pictures without both are left out. Raises BadAnnotation.
+    """
+    content = mapping(read_json(file), file, "", "the content", ("images",))
+    sizes = {}
+    for number, value in enumerate(entries(content["images"], file, "", "images")):
+        entry = f"image {number}"
+        image = mapping(value, file, entry, "the image", ("file_name",))
+        told = [image.get(side) for side in ("width", "height")]
+        if None not in told:
+            width, height = (whole(side, file, entry, "width and height") for side in told)
+            sizes[_below(below, picture_name(image["file_name"], file, entry))] = width, height
+    return sizes
+
+
+def _below(folder: str, name: str) -> str:
+    return name if folder == "." else f"{folder}/{name}"
+
+
 def _key(value: Any, file: Path, entry: str, field: str) -> int | str:
-    """An id: a whole number or a printable text."""
+    """An id: a whole number, which may be a hash of 64 bits, or a printable text."""
+    if type(value) is int:
+        return value
     if isinstance(value, str) and value.isprintable() and 0 < len(value) < 1000:
         return value
     return whole(value, file, entry, field)
@@ -118,9 +143,8 @@ def _images(listed: list[Any], file: Path, block: int | None, below: str) -> dic
         if block is not None:
             video = next((image[field] for field in VIDEO_FIELDS if image.get(field) is not None), None)
             sequence = f"{first // block:09d}" if video is None else str(_key(video, file, entry, "the video's id"))
-        picture = name if below == "." else f"{below}/{name}"
         images[key] = {
-            **{"picture": picture, "sequence": sequence, "frame": number},
+            **{"picture": _below(below, name), "sequence": sequence, "frame": number},
             "camera": _camera(image.get("cam_param"), file, entry),
         }
     return images
@@ -163,7 +187,7 @@ def _row(
         category = kept[key]
     if category is None or crowd or annotation.get("num_keypoints") == 0:
         return None
-    mapping(annotation, file, entry, "the annotation", ("image_id", "keypoints"))
+    mapping(annotation, file, entry, "the annotation", ("image_id",))
     image = images.get(_key(annotation["image_id"], file, entry, "image_id"))
     if image is None:
         raise BadAnnotation(file, entry, "image_id", annotation["image_id"], "the id of an entry of images")
@@ -181,6 +205,19 @@ def _stack(values: list[Any], shape: tuple[int, ...], file: Path, found: list[_R
         return np.stack([numbers(value, shape, file, f"annotation {row.id}", field) for value, row in each])
 
 
+def _with_keypoints(found: list[_Row], file: Path) -> list[_Row]:
+    """Those that are more than a box. Raises BadAnnotation where none is."""
+    lacking = [row.id for row in found if row.annotation.get("keypoints") in (None, [])]
+    if not lacking:
+        return found
+    if len(lacking) == len(found):
+        raise BadAnnotation(file, f"annotation {lacking[0]}", "keypoints", Words("missing"), "x, y, v of each keypoint")
+    shown = f"{len(lacking)} of {len(found)} annotations, the first {lacking[0]}"
+    warnings.warn(f"{file}: {shown}, have no keypoints and are left out", stacklevel=4)
+    gone = set(lacking)
+    return [row for row in found if row.id not in gone]
+
+
 def _joints(found: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
     """(N, K, 3) of x, y, v, flat or nested in the file."""
     k = len(skeleton)
@@ -192,6 +229,8 @@ def _joints(found: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
         if isinstance(value, list) and len(value) != 3 * k:
             wanted = f"x, y, v of the {k} keypoints of {skeleton.name}"
             raise BadAnnotation(file, f"annotation {row.id}", "keypoints", Words(f"{len(value)} numbers"), wanted)
+        if isinstance(value, list) and None in value:
+            value = [0 if x is None and value[n - n % 3 + 2] == 0 else x for n, x in enumerate(value)]
         values.append(value)
     joints = _stack(values, (3 * k,), file, found, "keypoints").reshape(-1, k, 3)
     flags = joints[..., 2]

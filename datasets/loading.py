@@ -72,20 +72,25 @@ class Selected:
         )
 
 
-class Thinned:
-    """At most `most` samples, spread over a dataset."""
+class Rows:
+    """A dataset reduced to some of its samples."""
 
-    def __init__(self, dataset: PoseDataset, most: int) -> None:
-        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
+    def __init__(self, dataset: PoseDataset, rows: Sequence[int]) -> None:
+        self.dataset, self.rows, self.name = dataset, list(rows), dataset.name
+        self.identity = dataset.identity | {"count": len(self.rows)}
         self.skeleton: Skeleton = dataset.skeleton
-        count = min(most, len(dataset))
-        self.rows = [i * len(dataset) // count for i in range(count)]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int, /) -> Item:
         return self.dataset[self.rows[index]]
+
+
+def spread(dataset: PoseDataset, most: int) -> Rows:
+    """At most `most` samples, spread over the dataset."""
+    count = min(most, len(dataset))
+    return Rows(dataset, [i * len(dataset) // count for i in range(count)])
 
 
 @dataclass

@@ -31,12 +31,13 @@ class Origin:
     """What lies below the root, as the publisher lays it out."""
     downloads: tuple[Download, ...] = ()
 
-    def missing(self, name: str, root: str | None) -> MissingData:
-        """The error of a set that is not there: what to download, from whom, to where, and what prepares it."""
+    def missing(self, name: str, root: str | None, options: str = "") -> MissingData:
+        """The error of a set that is not there: what to download, from whom, to where, and what prepares it with the
+        `options` that were asked for."""
         place = root or "FOLDER"
         found = f"there is no {root}" if root else f"{name} needs root=FOLDER"
         how = "downloads and prepares it" if self.downloads else "prepares it once it lies there"
         return MissingData(
             f"{found}. {name} is {self.title}; licence: {self.licence}. Get it from {self.home} into {place}, as "
-            f"{self.layout}; this {how}: keyshift data prepare {name} root={place}"
+            f"{self.layout}; this {how}: keyshift data prepare {name} root={place}{options}".rstrip()
         )

@@ -178,6 +178,11 @@ def usable(folder: Path, name: str) -> tuple[str | None, int]:
     return (None if state.st_size else "empty"), state.st_size
 
 
+def empty_files(root: Path) -> list[str]:
+    """Paths below `root` of pictures and videos of no bytes, which are in no part."""
+    return sorted(name for name in walk(root) if usable(root, name)[0] == "empty") if root.is_dir() else []
+
+
 def walk(root: Path) -> Iterator[str]:
     """Paths of files below `root`, with forward slashes; hidden ones are passed over, links followed."""
 

@@ -14,6 +14,8 @@ lies outside the stored square is black; an augmentation that zooms out (`augmen
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from dataclasses import MISSING, fields
 from math import ceil
 from pathlib import Path
@@ -26,6 +28,8 @@ from .sample import Item
 from .skeleton import Skeleton
 
 FORMAT = "keyshift prepared 1"
+FILE_OPTIONS: dict[str, tuple[str, ...]] = {"labels": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+"""Options that name files, and how they then end."""
 DONE, BEGUN = "prepared.json", "unfinished.json"
 
 
@@ -38,7 +42,25 @@ def given(options: Any) -> dict[str, Any]:
     """The options of a raw set that differ from their defaults; `options` is the configuration's Data."""
     apart = ("name", "root", "size", "joints")  # what `open_prepared` is told otherwise, or what is laid over the set
     values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in apart and f.default != MISSING}
-    return {f.name: values[f.name] for f in fields(options) if f.name in values and values[f.name] != f.default}
+    return resolved({f.name: values[f.name] for f in fields(options) if values.get(f.name, f.default) != f.default})
+
+
+def resolved(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` with the files among them as absolute paths: one file is one option from wherever it is named."""
+
+    def absolute(key: str, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [absolute(key, one) for one in value]
+        is_file = isinstance(value, str | Path) and str(value).lower().endswith(FILE_OPTIONS[key])
+        return os.path.realpath(os.path.expanduser(value)) if is_file else value
+
+    return {key: absolute(key, value) if key in FILE_OPTIONS else value for key, value in options.items()}
+
+
+def spelled(options: dict[str, Any], before: str = "") -> str:
+    """`options` as words of a command line, each with `before` in front."""
+    words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}
+    return " ".join(shlex.quote(f"{before}{key}={value}") for key, value in words.items())
 
 
 def open_prepared(root: str | Path, part: str, name: str, options: dict[str, Any]) -> Prepared:
@@ -47,16 +69,25 @@ def open_prepared(root: str | Path, part: str, name: str, options: dict[str, Any
     Raises ValueError for a folder of another dataset or other options, for an unfinished one and a damaged one.
     """
     folder = Path(root).expanduser()
+    asked = resolved(options)
     if not (folder / DONE).is_file():
-        raise ValueError(f"{folder} is not finished; go on with: keyshift data prepare {name} root=RAW output={folder}")
+        begun = read_about(folder / BEGUN) if (folder / BEGUN).is_file() else {"name": name, "options": asked}
+        raise ValueError(f"{folder} is not finished; go on with: {_command(begun, str(folder))}")
     about = read_about(folder / DONE)
-    told = differences({"name": about["name"], **about["options"]}, {"name": name, **options})
+    told = differences({"name": about["name"], **resolved(about["options"])}, {"name": name, **asked})
     if told:
+        command = _command({"name": name, "options": asked, "size": about["size"]}, "FOLDER")
         raise ValueError(
-            f"{folder} was prepared otherwise: {told}. Use the same options, or prepare another folder with: "
-            f"keyshift data prepare {name} root=RAW output=FOLDER"
+            f"{folder} was prepared otherwise: {told}. Use the same options, or prepare another folder with: {command}"
         )
     return Prepared(folder, part)
+
+
+def _command(about: dict[str, Any], output: str) -> str:
+    """What prepares a folder as `about` tells."""
+    size = {"size": about["size"]} if "size" in about else {}
+    words = spelled({"root": "RAW", "output": output, **about["options"], **size})
+    return f"keyshift data prepare {about['name']} {words}"
 
 
 def differences(there: dict[str, Any], asked: dict[str, Any]) -> str:

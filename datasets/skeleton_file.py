@@ -75,14 +75,17 @@ def from_names(name: str, names: Sequence[str], edges: Sequence[tuple[int, int]]
 def of_category(category: dict[str, Any], file: Path, entry: str) -> Skeleton:
     """The skeleton that a COCO category describes by `keypoints` and `skeleton`.
 
-    COCO counts the ends of an edge from 1; where one is 0 they are all taken as counted from 0. If one then lies
-    outside the keypoints, the file's edges are dropped with a warning and follow from the names. Raises BadAnnotation.
+    COCO counts the ends of an edge from 1; where one is 0 they are all taken as counted from 0; 1.0 and "1" are 1. If
+    one then lies outside the keypoints, the file's edges are dropped with a warning and follow from the names. Raises
+    BadAnnotation.
     """
     names = _names(category["keypoints"], file, entry)
-    listed = entries(category.get("skeleton") or [], file, entry, "skeleton")
-    for edge in listed:
-        if not isinstance(edge, list) or len(edge) != 2 or any(type(end) is not int for end in edge):
+    listed = []
+    for edge in entries(category.get("skeleton") or [], file, entry, "skeleton"):
+        ends = [end for end in map(_end, edge) if end is not None] if isinstance(edge, list) else []
+        if len(ends) != 2 or len(edge) != 2:
             raise BadAnnotation(file, entry, "skeleton", edge, "pairs of keypoint numbers")
+        listed.append(ends)
     base = 0 if any(0 in edge for edge in listed) else 1
     edges = [(a - base, b - base) for a, b in listed]
     if any(not 0 <= end < len(names) for edge in edges for end in edge):
@@ -91,6 +94,13 @@ def of_category(category: dict[str, Any], file: Path, entry: str) -> Skeleton:
         edges = []
     title = category.get("name")
     return from_names(f"{title if isinstance(title, str) else 'own'}{len(names)}", names, edges)
+
+
+def _end(value: Any) -> int | None:
+    """The number of a keypoint, which some tools write as 1.0 or "1"; None where it is none."""
+    text = isinstance(value, str) and len(value) < 10 and value.isdecimal()
+    exact = type(value) is int or (isinstance(value, float) and value.is_integer())
+    return int(value) if text or exact else None
 
 
 def _names(value: Any, file: Path, entry: str) -> tuple[str, ...]:

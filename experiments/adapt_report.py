@@ -13,7 +13,7 @@ from ..adapt.distance import Distance
 from ..adapt.evaluation import predict
 from ..adapt.selection import Headline
 from ..datasets.files import write_text
-from ..datasets.loading import UNUSABLE, EvaluationBatches, Thinned, WithoutLabels, loader
+from ..datasets.loading import UNUSABLE, EvaluationBatches, WithoutLabels, loader, spread
 from ..models.pose_model import PoseModel
 from .config import plain
 from .drawing import blur, draw, joint_colours, to_tile, view
@@ -28,7 +28,7 @@ TILE = 224
 
 def distance(found: Distance) -> str:
     told = (
-        "too few recordings to tell"
+        "too few pictures to tell"
         if found.classifier is None
         else f"{found.classifier:.2f} (0.5: not to be told apart)"
     )
@@ -93,7 +93,7 @@ def pictures(before: PoseModel, after: PoseModel, task: Task) -> list[tuple[str,
     how = task.config.report.pictures
     if how == "none":
         return []
-    few = Thinned(WithoutLabels(task.target_test), SHOWN)
+    few = spread(WithoutLabels(task.target_test), SHOWN)
     edges, colours = few.skeleton.edges, joint_colours(len(few.skeleton))
     batches = EvaluationBatches(few, SHOWN, task.size, task.config.crop)
     cpu, found = torch.device("cpu"), []

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from ..datasets.catalog import entry_of
+from ..datasets.coco_file import declared_sizes
 from ..datasets.depth_center import UnusableDepth
 from ..datasets.images import UnreadableImage
 from ..datasets.loading import check_item, first_item
-from ..datasets.people import LEAKS
+from ..datasets.own_pictures import empty_files
+from ..datasets.people import LEAKS, PictureSet
+from ..datasets.prepared import is_prepared
 from ..datasets.preparing import in_order, workers
 from ..datasets.sample import Item, PoseDataset
+from ..datasets.skeleton import HAND
 from ..datasets.skeleton_file import describe, order_doubts
 from ..datasets.splits import PARTS
 from .config import Data, build
@@ -58,6 +63,8 @@ class Tally:
     unusable: list[str] = field(default_factory=list)
     off: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
+    resized: dict[str, str] = field(default_factory=dict)
+    """Pictures that are of another size than their labels say, and both sizes."""
     bare: int = 0
     """Samples without an annotated joint."""
     outside: int = 0
@@ -90,14 +97,18 @@ def check(name: str, overrides: list[str], reporter: Reporter) -> bool:
     Overrides are keys of the configuration's Data. Raises ValueError where the dataset cannot be opened.
     """
     config = build({"target": {"name": name}}, [f"target.{o}" for o in overrides])
-    opened = {part: open_centered(config.target, part, config) for part in PARTS}
+    own = name == "pictures" and not is_prepared(config.target.root)
+    if own and config.target.skeleton is None:
+        reporter.say(f"skeleton= is not told: {HAND.name} is taken, which changes nothing in what is checked here")
+    opened = {part: open_centered(config.target, part, config, HAND) for part in PARTS}
     _introduce(name, config.target, opened["train"], reporter)
-    tallies = [_tally(part, dataset, reporter) for part, dataset in opened.items()]
+    tallies = [_tally(part, dataset, reporter, _declared(name, dataset)) for part, dataset in opened.items()]
     _print_counts(tallies, reporter)
     _print_joints(tallies, reporter)
     for note in [*_leaks(config.target, opened["test"]), *(n for t in tallies for n in _notes(t))]:
         reporter.say(f"note: {note}")
     problems = [*(p for t in tallies for p in _problems(t)), *_shared(*tallies)]
+    problems += _empty(Path(str(config.target.root)).expanduser()) if own else []
     for problem in problems:
         reporter.say(f"PROBLEM: {problem}")
     reporter.say(f"{name}: " + (f"{len(problems)} problems" if problems else "no problem found"))
@@ -137,13 +148,34 @@ def _in_picture(item: Item, xy: np.ndarray) -> np.ndarray:
     return (xy - item.to_file[:, 2]) @ np.linalg.inv(item.to_file[:, :2]).T
 
 
-def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:
+def _declared(name: str, dataset: PoseDataset) -> dict[int, tuple[str, tuple[int, int]]]:
+    """By row, the picture and the width and height that its label file gives it; only COCO's files give them."""
+    if name not in ("coco", "coco_json") or not isinstance(dataset, PictureSet):
+        return {}
+    people = dataset.people
+    if people.file.lower().endswith(".npz"):
+        return {}
+    below = people.pictures[0].partition("/")[0] if name == "coco" else "."
+    sizes = declared_sizes(Path(people.file), below)
+    return {row: (picture, sizes[picture]) for row, picture in enumerate(people.pictures) if picture in sizes}
+
+
+def _empty(root: Path) -> list[str]:
+    return [f"unreadable, and in neither part: {root / name}: the file is empty" for name in empty_files(root)]
+
+
+def _tally(
+    part: str, dataset: PoseDataset, reporter: Reporter, declared: dict[int, tuple[str, tuple[int, int]]]
+) -> Tally:
     cv2.setNumThreads(1)
     tally, rows = Tally(part, dataset), range(len(dataset))
     first_item(dataset)  # renders what is not cached yet, before threads ask for it
     with reporter.counted(f"reading {dataset.name}", len(dataset)) as told:
-        for seen in in_order(lambda row: look(dataset, row), rows, workers(dataset)):
+        for row, seen in enumerate(in_order(lambda row: look(dataset, row), rows, workers(dataset))):
             tally.add(seen)
+            if row in declared and isinstance(seen, Seen) and seen.size != declared[row][1]:
+                picture, (width, height) = declared[row]
+                tally.resized[picture] = f"{width}x{height} there, {seen.size[0]}x{seen.size[1]} as it is shown"
             told(len(tally.ids) + len(tally.twice) + len(tally.unreadable) + len(tally.unusable))
     return tally
 
@@ -225,13 +257,22 @@ def _problems(tally: Tally) -> list[str]:
         problems += [f"{part}: {doubt}; see whether skeleton= fits the labels" for doubt in order_doubts(people)]
     if tally.off:
         problems.append(f"{part}: {len(tally.off):,} boxes do not touch their picture{_some(tally.off)}; correct them")
+    if tally.resized:
+        picture, sizes = next(iter(tally.resized.items()))
+        problems.append(
+            f"{part}: {len(tally.resized):,} pictures are not of the size that the labels declare, the first {picture}:"
+            f" {sizes}. Sides that changed places come of an EXIF tag that turns the picture: keypoints and boxes must "
+            "be those of the picture as it is shown"
+        )
     if tally.twice:
         problems.append(f"{part}: {len(tally.twice):,} ids stand twice{_some(tally.twice)}; remove one of each")
     return problems
 
 
 def _shared(train: Tally, test: Tally) -> list[str]:
-    """What stands in both parts, so that a test is no test."""
+    """What stands in both parts, so that a test is no test; without labels there is none."""
+    if not train.annotated.any() and not test.annotated.any():
+        return []
     both = {
         "samples": sorted(train.ids & test.ids),
         "sequences": sorted(train.sequences & test.sequences),

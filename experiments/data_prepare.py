@@ -17,7 +17,7 @@ from ..datasets.catalog import Entry, entry_of, open_dataset
 from ..datasets.download import FOLDER, fetch, is_unpacked, unpack
 from ..datasets.files import only_one, write_text
 from ..datasets.origin import Origin
-from ..datasets.prepared import BEGUN, DONE, differences, given, is_prepared, read_about
+from ..datasets.prepared import BEGUN, DONE, differences, given, is_prepared, read_about, resolved, spelled
 from ..datasets.preparing import MARK, bytes_needed, convert, plan
 from ..datasets.sample import PoseDataset
 from ..datasets.splits import PARTS
@@ -181,7 +181,7 @@ def _text(about: dict[str, Any]) -> str:
 
 def _check_same(there: dict[str, Any], about: dict[str, Any], output: Path) -> None:
     choice = "choose another folder with output=FOLDER, or pass --overwrite"
-    named = [{"name": told["name"], "size": told["size"], **told["options"]} for told in (there, about)]
+    named = [{"name": told["name"], "size": told["size"], **resolved(told["options"])} for told in (there, about)]
     if told := differences(*named):
         raise ValueError(f"{output} was prepared otherwise: {told}; {choice}")
     for part in PARTS:
@@ -190,4 +190,4 @@ def _check_same(there: dict[str, Any], about: dict[str, Any], output: Path) -> N
 
 
 def _usage(name: str, output: Path, options: dict[str, Any]) -> str:
-    return " ".join(f"target.{key}={value}" for key, value in {"name": name, "root": output, **options}.items())
+    return spelled({"name": name, "root": str(output), **options}, "target.")

@@ -84,6 +84,12 @@ def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: 
         return
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is no folder; name one for the drawn pictures")
+    for read_whole in inputs.folders:
+        if folder.resolve().is_relative_to(read_whole.resolve()):
+            raise ValueError(
+                f"{folder} lies in {read_whole}, all of which is read: the next run would take the drawings for "
+                "pictures; draw into a folder outside it"
+            )
     names = list(dict.fromkeys(map(file_of, inputs.names)))
     read = {(inputs.root / name).resolve() for name in names}
     for name in names:

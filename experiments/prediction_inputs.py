@@ -36,6 +36,8 @@ class Inputs:
     """Where the boxes come from."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Files that are known to be no pictures, and why."""
+    folders: list[Path] = field(default_factory=list)
+    """All that lies below them is read."""
 
     def people(self, name: str) -> int:
         """How many crops a picture gives."""
@@ -90,7 +92,7 @@ def open_inputs(
             elif why:
                 left_out[name] = f"a file {why}" if why.startswith("in ") else why
     names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
-    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()))
+    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), [p for p in paths if p.is_dir()])
     if boxes in (None, "whole") or not names:
         return inputs
     if boxes.lower().endswith(FILES):

@@ -40,3 +40,14 @@ def check_order(points):
     assert apart(2, 5) < apart(2, 9) < apart(2, 13) < apart(2, 17)
     assert apart(5, 9) < apart(5, 13) < apart(5, 17)
     assert 60 < apart(0, 9) < 130
+
+
+def check_hand(item, made, i):
+    """The item is the i-th of `made`, whole pictures of 64 x 64 with every joint known and in sight."""
+    np.testing.assert_allclose(item.points, made.points[i], atol=0.1)
+    np.testing.assert_allclose(item.keypoints, made.keypoints[i], atol=0.05)
+    np.testing.assert_allclose(item.keypoints, project(item.points, item.camera), atol=0.05)
+    np.testing.assert_array_equal(item.box, [0, 0, 64, 64])
+    check_order(item.points)
+    assert item.visible.all()
+    assert item.annotated.all()

@@ -66,6 +66,18 @@ def test_boxes_of_low_scores_are_left_out_and_counted(tmp_path):
     assert any("no box for 1 of 2 pictures, the first b.jpg" in str(w.message) for w in told)
 
 
+def test_a_score_may_be_empty(tmp_path):
+    rows = f"a.jpg,0,0,9,9,\na.jpg,0,0,5,5, \nb.jpg,0,0,5,5,{SCORE}\n"
+    path = write(tmp_path, f"file,left,top,right,bottom,score\n{rows}")
+    found = read_boxes(path, ["a.jpg", "b.jpg"])
+    assert {name: box.tolist() for name, box in found.items()} == {
+        "a.jpg": [[0, 0, 9, 9], [0, 0, 5, 5]],
+        "b.jpg": [[0, 0, 5, 5]],
+    }
+    with pytest.raises(BadAnnotation, match="line 2: bottom is ''"):
+        read_boxes(write(tmp_path, "file,left,top,right,bottom,score\na.jpg,0,0,9,,1\n"), ["a.jpg"])
+
+
 def test_others_may_be_named(tmp_path):
     path = write(tmp_path, EVERYWHERE | {"z.png": [[0, 0, 1, 1]], "clip.mp4#7": [[0, 0, 1, 1]]}, "a.json")
     assert set(read_boxes(path, PICTURES, ["z.png", "clip.mp4"])) == set(PICTURES)
@@ -89,7 +101,7 @@ BAD = {
     "broken.json": ('{"a.jpg": [', "whole UTF-8 JSON"),
     "text.json": ('"a.jpg"', "the content is 'a.jpg', expected a list"),
     "one.json": ({"a.jpg": [1, 2, 3, 4]}, r"a\.jpg, box 0: the box"),
-    "three.json": ({"a.jpg": [[1, 2, 3]]}, r"a\.jpg, box 0: the box is of shape \(3,\)'"),
+    "three.json": ({"a.jpg": [[1, 2, 3]]}, r"a\.jpg, box 0: the box is of shape \(3,\), expected"),
     "words.json": ({"a.jpg": [["1", "2", "3", "4"]]}, r"a\.jpg, box 0: the box"),
     "mapping.json": ({"a.jpg": {"box": 1}}, r"a\.jpg: the boxes .*expected a list"),
     "number.json": (

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from keyshift.datasets.bodies import COCO17, H36M17
 from keyshift.datasets.coco import coco, coco_json, read_spin
-from keyshift.datasets.coco_file import read_coco
+from keyshift.datasets.coco_file import declared_sizes, read_coco
 from keyshift.datasets.people import project
 from keyshift.datasets.rendered_hands import RenderedHands
 from keyshift.datasets.skeleton import FINGERS, HAND
@@ -230,6 +231,45 @@ def test_boxes_that_are_missing(tmp_path) -> None:
     np.testing.assert_allclose(partly[0].box, data[0].box)
 
 
+def test_people_who_are_boxes_alone(tmp_path) -> None:
+    bare = annotation(12, 2)
+    del bare["keypoints"]
+    hidden = joints(nose=0)
+    hidden[:2] = None, None
+    others = [annotation(10, 0, keypoints=hidden), annotation(11, 1), annotation(13, 3)]
+    lacking = [bare, annotation(14, 0, keypoints=[]), annotation(15, 1, keypoints=None)]
+    file = write(tmp_path, content(*lacking, *others))
+    with pytest.warns(UserWarning, match="3 of 6 annotations, the first 12, have no keypoints") as told:
+        read = coco_json(None, "train", labels=[file, file])
+    assert len(told) == 1
+    assert read.people.ids == ["10", "11", "13"]
+    assert read[0].annotated.tolist() == [False] + [True] * 16
+    np.testing.assert_allclose(read[0].keypoints[1], BASE[1, :2] + 0.5)
+    with pytest.raises(ValueError, match="annotation 12: keypoints is missing"):
+        open_one(tmp_path, content(*lacking))
+
+
+def test_ids_may_be_hashes(tmp_path) -> None:
+    made = content(annotation(2**64 - 1, 2**90), annotation("b", 1), annotation(-5, 2))
+    made["images"][0]["id"] = 2**90
+    people = coco_json(None, "train", labels=[write(tmp_path, made)] * 2).people
+    assert people.ids == [str(2**64 - 1), "b", "-5"]
+    assert people.pictures == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_declared_sizes(tmp_path) -> None:
+    made = content()
+    made["images"][1] |= {"width": 160, "height": 120.0}
+    made["images"][2] |= {"width": 160, "height": None}
+    file = Path(write(tmp_path, made))
+    assert declared_sizes(file) == {"1.jpg": (160, 120)}
+    assert declared_sizes(file, "below") == {"below/1.jpg": (160, 120)}
+    made["images"][1]["width"] = "wide"
+    write(tmp_path, made)
+    with pytest.raises(ValueError, match="image 1: width and height is 'wide'"):
+        declared_sizes(file)
+
+
 def test_optional_fields_that_some_lack(tmp_path) -> None:
     _, made = write_hands(tmp_path)
     del made["images"][0]["cam_param"]
@@ -288,7 +328,7 @@ def change(*path, to):
         (change("annotations", 1, "image_id", to=KeyError), "annotation 11: image_id is missing"),
         (change("annotations", 1, "image_id", to=77), "image_id is 77, expected the id of an entry of images"),
         (change("annotations", 1, "category_id", to=9), "category_id is 9"),
-        (change("annotations", 1, "keypoints", to=KeyError), "annotation 11: keypoints is missing"),
+        (change("annotations", 1, "keypoints", 3, to=None), "annotation 11: keypoints"),
         (change("annotations", 1, "keypoints", to=[1, 2, 2]), "3 numbers.* 17 keypoints of coco17"),
         (change("annotations", 1, "keypoints", to="x"), "annotation 11: keypoints is 'x'"),
         (change("annotations", 1, "keypoints", to=[[1, 2, 2]] * 16), "48 numbers"),

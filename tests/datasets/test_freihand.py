@@ -57,13 +57,7 @@ def test_round_trip(root, made, version):
             assert version in (None, "all", ("gs", "hom", "sample", "auto")[place])
             tint = np.array([[0, 0, 0], [60, 0, 0], [0, 60, 0], [0, 0, 60]])[place]
             np.testing.assert_allclose(item.image.mean((0, 1)), (made.image[photo] // 2 + tint).mean((0, 1)), atol=2)
-            np.testing.assert_allclose(item.points, made.points[photo], atol=0.1)
-            np.testing.assert_allclose(item.keypoints, made.keypoints[photo], atol=0.05)
-            np.testing.assert_allclose(item.keypoints, raw.project(item.points, item.camera), atol=0.05)
-            np.testing.assert_array_equal(item.box, [0, 0, 64, 64])
-            raw.check_order(item.points)
-            assert item.visible.all()
-            assert item.annotated.all()
+            raw.check_hand(item, made, photo)
             assert item.mirrored
             seen.setdefault(part, set()).add((photo, place, item.sequence))
     assert len(seen["train"] | seen["test"]) == COUNT * (4 if version in (None, "all") else 1)

@@ -66,13 +66,7 @@ def test_round_trip(root, made, unit, per_mm):
         for item, name in zip((data[i] for i in range(len(data))), names[part], strict=True):
             i = NAMES.index(name)
             np.testing.assert_array_equal(item.image, made.image[i])
-            np.testing.assert_allclose(item.keypoints, made.keypoints[i], atol=0.05)
-            np.testing.assert_allclose(item.points, made.points[i], atol=0.1)
-            np.testing.assert_allclose(item.keypoints, raw.project(item.points, item.camera), atol=0.05)
-            np.testing.assert_array_equal(item.box, [0, 0, 64, 64])
-            raw.check_order(item.points)
-            assert item.visible.all()
-            assert item.annotated.all()
+            raw.check_hand(item, made, i)
             assert not item.mirrored
     assert names["test"] == NAMES[12:]  # part5
     assert names["train"] == [name for i, name in enumerate(NAMES[:12]) if i != 4]

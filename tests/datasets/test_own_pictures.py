@@ -13,7 +13,7 @@ from keyshift.datasets import boxes as detectors
 from keyshift.datasets.bodies import COCO17
 from keyshift.datasets.images import UnreadableImage
 from keyshift.datasets.loading import WithoutLabels
-from keyshift.datasets.own_pictures import own_pictures
+from keyshift.datasets.own_pictures import empty_files, own_pictures
 from keyshift.datasets.skeleton import HAND
 
 
@@ -177,6 +177,7 @@ def test_what_is_passed_over_and_what_is_counted(tmp_path):
     ):
         assert part in text
     assert list(pictures.people.ids) == ["good/a.png"]
+    assert empty_files(tmp_path) == ["empty 2.mp4", "empty.jpg"]
 
 
 def test_roots_without_pictures(tmp_path):

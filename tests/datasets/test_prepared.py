@@ -251,13 +251,21 @@ def test_depth_and_labels_that_are_no_numbers_are_refused(raw, balls, tmp_path):
 
 def test_it_is_opened_as_what_it_was_made_as(raw, tmp_path):
     options = prepared.given(Options(boxes="truth", labels=["a.json", "b.json"], root="raw", size=64))
-    assert options == {"boxes": "truth", "labels": ["a.json", "b.json"]}
+    assert options == {"boxes": "truth", "labels": [os.path.abspath("a.json"), os.path.abspath("b.json")]}
     folder = made(raw, tmp_path / "out", options=options)
     assert open_prepared(folder, "test", "toy", options).name == raw.name
+    relative = {"boxes": "truth", "labels": ["a.json", "./here/../b.json"]}
+    assert open_prepared(folder, "test", "toy", relative).name == raw.name
     for name, other, told in (
         ("other", options, "name is 'toy' there and 'other' here"),
         ("toy", {"labels": ["a.json", "b.json"]}, "boxes is 'truth' there and None here"),
         ("toy", {**options, "split": "frames"}, "split is None there and 'frames' here"),
+        (
+            "toy",
+            {**options, "labels": "a.json"},
+            r"labels is \['/.*/a.json', '/.*/b.json'\] there and '/.*/a.json' here",
+        ),
+        ("toy", {"boxes": "whole"}, r"prepare toy root=RAW output=FOLDER boxes=whole size=64$"),
     ):
         with pytest.raises(ValueError, match=told):
             open_prepared(folder, "train", name, other)
@@ -265,7 +273,7 @@ def test_it_is_opened_as_what_it_was_made_as(raw, tmp_path):
         open_prepared(folder, "all", "toy", options)
     (folder / "prepared.json").unlink()
     assert is_prepared(folder)
-    with pytest.raises(ValueError, match="not finished"):
+    with pytest.raises(ValueError, match=r"not finished.* prepare toy root=RAW output=/.*/out boxes=truth"):
         open_prepared(folder, "train", "toy", options)
 
 

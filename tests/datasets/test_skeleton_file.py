@@ -75,6 +75,7 @@ def test_edges_of_a_category(tmp_path) -> None:
     assert (made.name, made.keypoints, made.flip_pairs) == ("dog3", ("nose", "left_paw", "right_paw"), ((1, 2),))
     assert edges([1, 2], [3, 1]) == ((0, 1), (2, 0))
     assert edges([0, 1], [2, 0]) == ((0, 1), (2, 0))
+    assert edges([1.0, "2"], ["3", 1]) == ((0, 1), (2, 0))
     with pytest.warns(UserWarning, match="outside 1 to 3"):
         assert edges([1, 2], [4, 1]) == ()
 
@@ -87,7 +88,10 @@ def test_edges_of_a_category(tmp_path) -> None:
         ({"keypoints": []}, "at least one"),
         ({"keypoints": ["LHip", "left_hip", "nose"]}, r"\['LHip', 'left_hip'\], expected different"),
         ({"keypoints": ["a\ud800"]}, "names of keypoints"),
-        ({"keypoints": ["a", "b"], "skeleton": [[1, "2"]]}, "pairs of keypoint numbers"),
+        *(
+            ({"keypoints": ["a", "b"], "skeleton": [[1, end]]}, "pairs of keypoint numbers")
+            for end in ("b", "-2", "", "9" * 5000, 1.5, float("inf"), True, None, [2])
+        ),
         ({"keypoints": ["a", "b"], "skeleton": [[1, 2, 3]]}, "pairs of keypoint numbers"),
         ({"keypoints": ["a", "b"], "skeleton": {"1": 2}}, "a list"),
     ],

@@ -247,7 +247,7 @@ class Brightest(PoseModel):
         return Votes.from_maps(self.grid, features)
 
     def decode(self, votes, sample):
-        return Votes(votes.grid, votes.logits / 4).mean(), votes.confidence()
+        return Votes(votes.grid, votes.logits / 16).mean(), votes.confidence()
 
     def loss(self, votes, sample):
         return {}

@@ -45,7 +45,7 @@ def trained(tmp_path, monkeypatch, dots):
     for module in ("run", "adapt"):  # writing ONNX takes seconds, and is tested by itself
         monkeypatch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
     write_dots(dots, tmp_path / "lab", "plain", 80, 0)
-    write_dots(dots, tmp_path / "wild", "shifted", 120, 1000)
+    write_dots(dots, tmp_path / "wild", "shifted", 64, 1000)
     source = ["source.name=coco_json", "source.labels=lab/labels.json", "source.root=lab/pictures", "source.block=8"]
     target = ["target.name=pictures", "target.root=wild/pictures", "target.block=8"]
     (tmp_path / "mine.yaml").write_text("name: mine\nstrategy: source_only\n")
@@ -68,20 +68,20 @@ def test_from_own_labels_to_the_own_camera(trained, capsys):
     told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
     assert told["adapted"]
     assert told["after"]["consistency"] > told["before"]["consistency"]
-    assert told["check"]["pictures"] == 120
+    assert told["check"]["pictures"] == 64
     low, _ = told["check"]["gain"]["interval"]
     assert told["check"]["gain"]["mean"] > 0.05
     assert low > 0
     _, names = load_model(job.locate(Path("runs/adapt-pictures"))[0])
     assert names == ["red", "green", "blue"]
     page = Path("runs/adapt-pictures/report.html").read_text()
-    assert "on 120 labelled pictures" in page
+    assert "on 64 labelled pictures" in page
     assert page.count("data:image/jpeg") == 24
     assert "domain classifier" in capsys.readouterr().out
 
 
 def few(*words):
-    return adapt("steps=4", "evaluate_every=2", "checkpoint_every=2", *words)
+    return adapt("steps=2", "evaluate_every=2", "checkpoint_every=2", *words)
 
 
 def weights(folder):
@@ -114,7 +114,10 @@ def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypat
     ("words", "told"),
     [
         (["--target", "nowhere"], "no target nowhere"),
-        (["--check", "few.json"], "labels 20 pictures; a number takes 30 or more"),
+        (["--check", "few.json"], "labels 20 pictures of wild/pictures that can be read; a number takes 30 or more"),
+        (["--strategy", "oracle"], "oracle does not adapt to unlabelled pictures"),
+        (["strategy=regda"], "adapt takes --strategy"),
+        (["target.root=lab/pictures"], "adapt takes --target"),
         (["--source", "dmeo"], "Did you mean demo"),
         (["--source", "demo"], "the network predicts red, green, blue"),
         (["--strategy", "regad"], "Did you mean regda"),
@@ -132,6 +135,78 @@ def test_bad_input(trained, capsys, words, told):
     assert not Path("runs/adapt-pictures").exists()
 
 
+def test_a_finished_folder_answers_for_its_own_job_alone(trained, capsys):
+    trained(1)
+    assert few() == 0
+    before = weights("runs/adapt-pictures")
+    assert few("--check", "wild/labels.json") == 0, "labels that came later"
+    after, out = weights("runs/adapt-pictures"), capsys.readouterr().out
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert "is finished" in out
+    assert "on 64 labelled pictures" in out
+    assert "on 64 labelled pictures" in Path("runs/adapt-pictures/report.html").read_text()
+    assert few("--strategy", "regda") == 2
+    assert few("--target", "lab/pictures") == 2
+    assert "holds another run: target.root was 'wild/pictures'" in capsys.readouterr().err
+
+
+def test_unreadable_pictures_are_left_out(trained, capsys):
+    trained(1)
+    for i in range(8):
+        Path(f"wild/pictures/{i}/{8 * i:03d}.png").write_bytes(b"no picture")
+    assert few("--check", "wild/labels.json") == 0
+    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert len(told["unreadable"]) == 8
+    assert told["check"]["pictures"] == 56
+    assert "left out, because they cannot be read: 8 pictures, 0/000.png first" in capsys.readouterr().out
+
+
+def test_check_is_cut_by_the_targets_boxes(trained):
+    """Labels that are the model's own answers are met exactly, whichever way the target is cut."""
+    trained(1)
+    lines = [f"{i // 8}/{i:03d}.png,4,4,{20 + i % 9},28" for i in range(64)]
+    Path("boxes.csv").write_text("\n".join(["file,left,top,right,bottom", *lines]))
+    cut = ["--boxes", "boxes.csv"]
+    assert main(["predict", "runs/given", "wild/pictures", "--output", "own.json", *cut]) == 0
+    assert few("--check", "own.json", "target.boxes=boxes.csv", "steps=1", "evaluate_every=1") == 0
+    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert told["check"]["before"]["pck"] == 1
+
+
+OWN = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, keypoints):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 7, 2, 3), nn.BatchNorm2d(16), nn.ReLU())
+        self.final = nn.Conv2d(16, keypoints, 1)
+
+    def forward(self, image):
+        return self.final(self.body(image))
+"""
+
+
+def test_a_trained_network_of_ones_own(trained):
+    """Its file, its weights and an experiment that names both: no run of keyshift before."""
+    Path("net.py").write_text(OWN)
+    space: dict = {}
+    exec(OWN, space)
+    network = space["Net"](3)
+    torch.save(network.state_dict(), "net.pt")
+    Path("own.yaml").write_text(
+        "source: {name: coco_json, labels: lab/labels.json, root: lab/pictures, block: 8}\n"
+        "model: {name: own, input_size: [32, 32], own: {file: net.py, object: Net, arguments: {keypoints: 3}, "
+        "weights: net.pt}}\nbatch: 8\ntracking: 'off'\noptimization: {rate: 0.0}\n"
+    )
+    words = ["steps=2", "evaluate_every=1", "checkpoint_every=1", "target.block=8", "--output", "runs/own"]
+    assert main(["adapt", "own.yaml", "--target", "wild/pictures", *words]) == 0
+    shipped, _ = load_model(Path("runs/own/model.pt"))
+    assert torch.equal(shipped.own_state()["final.weight"], network.final.weight)
+    assert main(["adapt", "own.yaml", "--target", "wild/pictures", *words]) == 0, "finished"
+
+
 def test_pictures_can_be_left_out(trained):
     trained(1)
     assert few("report.pictures=none") == 0
@@ -146,7 +221,8 @@ def test_domains_that_differ_are_told_apart():
     same, other = rng.normal(0, 1, (100, 8)), rng.normal(0, 1, (100, 8))
     assert 0.3 < separability(same, other, groups) < 0.7
     assert separability(same, other + 3, groups) > 0.95
-    assert separability(same, other, ["s"] * 100 + groups[100:]) is None
+    assert separability(same, other + 3, ["s"] * 100 + groups[100:]) > 0.95, "one recording: by quarters"
+    assert separability(same[:7], other, groups[:7] + groups[100:]) is None
 
 
 def test_a_recording_is_held_out_as_a_whole():

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from keyshift.datasets import catalog
 from keyshift.datasets.catalog import Entry
@@ -21,6 +22,7 @@ from keyshift.datasets.people import PictureSet, digest, table
 from keyshift.datasets.prepared import Prepared
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments import data_prepare
+from keyshift.experiments.config import build
 from keyshift.experiments.data_check import check
 from keyshift.experiments.data_prepare import prepare
 from keyshift.experiments.progress import Reporter
@@ -149,6 +151,51 @@ def test_leaks_that_were_asked_for_and_bare_samples_are_noted(root, rows, capsys
     assert "note: test has no labels" in text
 
 
+def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, capsys):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 50 * i, np.uint8))
+    assert check("pictures", [f"root={tmp_path}"], Reporter())
+    text = told(capsys)
+    assert "skeleton= is not told: hand21 is taken" in text
+    assert "pictures │ 3 │ 3" in text
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/empty.jpg").touch()
+    with pytest.warns(UserWarning, match="1 empty"):
+        assert not check("pictures", [f"root={tmp_path}", "skeleton=coco17"], Reporter())
+    text = told(capsys)
+    assert f"PROBLEM: unreadable, and in neither part: {tmp_path}/below/empty.jpg: the file is empty" in text
+    assert "1 problems" in text
+    assert "hand21" not in text
+
+
+def test_sizes_that_labels_declare_are_those_of_the_pictures(tmp_path, capsys):
+    turned, rng = Image.Exif(), np.random.default_rng(0)
+    turned[0x0112] = 6
+    for i in range(4):
+        picture = Image.fromarray(rng.integers(0, 255, (60, 80, 3), np.uint8))
+        picture.save(tmp_path / f"{i}.jpg", **({"exif": turned} if i in (1, 2) else {}))
+    person = {"image_id": 0, "category_id": 1, "bbox": [5, 5, 40, 40], "keypoints": [10, 10, 2, 20, 20, 2]}
+    made = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60} for i in range(4)],
+        "annotations": [person | {"id": i, "image_id": i % 4} for i in range(8)],
+        "categories": [{"id": 1, "name": "stick", "keypoints": ["a", "b"]}],
+    }
+    words = [f"labels={tmp_path / 'labels.json'}", "block=3"]
+    (tmp_path / "labels.json").write_text(json.dumps(made))
+    assert not check("coco_json", words, Reporter())
+    text = told(capsys)
+    assert (
+        "PROBLEM: train: 2 pictures are not of the size that the labels declare, the first 1.jpg: "
+        "80x60 there, 60x80 as it is shown" in text
+    )
+    assert "EXIF" in text
+    assert "1 problems" in text
+    for i in (1, 2):
+        made["images"][i] |= {"width": 60, "height": 80}
+    (tmp_path / "labels.json").write_text(json.dumps(made))
+    assert check("coco_json", words, Reporter())
+
+
 def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsys):
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path))
     assert check("hands.studio", ["train=24", "test=3", "size=32"], Reporter())
@@ -202,6 +249,18 @@ def test_prepared_once_and_used(root, capsys):
     assert content(output) == before
     prepare("toy", [f"root={root}", "boxes=whole", "size=32", f"output={root.parent / 'small'}"], Reporter())
     assert Prepared(root.parent / "small", "train")[0].image.shape == (46, 46, 3)
+
+
+def test_what_was_prepared_otherwise_is_prepared_by_the_command_that_the_error_gives(root):
+    output = prepare("toy", [f"root={root}", "size=32"], Reporter())
+    asked = build({"target": {"name": "toy"}}, ["target.boxes=whole", "target.split=frames", f"target.root={output}"])
+    with pytest.raises(ValueError, match="boxes is None there and 'whole' here, split is") as error:
+        catalog.open_dataset(asked.target, "train")
+    command = str(error.value).rpartition("keyshift data prepare ")[2]
+    assert command == "toy root=RAW output=FOLDER boxes=whole split=frames size=32"
+    name, *words = command.replace("RAW", str(root)).replace("FOLDER", str(root.parent / "other")).split()
+    asked.target.root = str(prepare(name, words, Reporter()))
+    assert len(catalog.open_dataset(asked.target, "train")) == 8
 
 
 def test_another_set_options_or_annotations_are_not_mixed(root, rows):

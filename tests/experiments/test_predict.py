@@ -182,7 +182,10 @@ def test_nothing_of_the_users_is_overwritten(model, tmp_path):
         with pytest.raises(ValueError, match=told):
             run(model, [tmp_path / "in"], **({"output": output} | options))
 
-    refused("one of the pictures to read", draw=tmp_path / "in", overwrite=True)
+    for folder in ("in", "in/drawn", "in/../in/a/b"):
+        refused("the next run would take the drawings for pictures", draw=tmp_path / folder, overwrite=True)
+    with pytest.raises(ValueError, match="one of the pictures to read"):
+        run(model, [tmp_path / "in/one.png"], output, draw=tmp_path / "in", overwrite=True)
     refused("expected the name of a .json file", output=tmp_path / "in/one.png", overwrite=True)
     refused("in a folder that exists", output=tmp_path / "nowhere/out.json")
     refused("detector", boxes="mask_rcnn")
