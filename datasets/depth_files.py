@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from PIL import Image
 
+from .annotations import read_mat as read_variables
 from .depth_center import find_center
 from .depth_crop import cube_box
 from .depth_sets import DEPTH_SETS, Camera, DepthSet
@@ -316,10 +316,7 @@ def check_points(points: Array, where: str | Path, rows: Array | None = None) ->
 
 def read_mat(path: Path, *names: str) -> list[Array]:
     """The arrays `names` of a MATLAB file. Raises ValueError naming the file."""
-    try:
-        content = scipy.io.loadmat(path, variable_names=names)
-    except Exception as error:  # scipy raises whatever the bytes lead it to
-        raise ValueError(f"cannot read {path}: {error}") from error
+    content = read_variables(path, variable_names=names)
     missing = [name for name in names if name not in content]
     if missing:
         raise ValueError(f"{path}: no array {', '.join(missing)}")

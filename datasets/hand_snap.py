@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
+from .annotations import probe_mats, read_mat
 from .images import read_image
 from .origin import Origin
 from .sample import Item
@@ -105,10 +105,12 @@ def _folder(root: Path) -> Path:
 
 def _labels(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
     try:
-        pose = scipy.io.loadmat(folder / "pose_gt.mat")["pose_gt"]
-        params = scipy.io.loadmat(folder / "params.mat")
+        files = folder / "pose_gt.mat", folder / "params.mat"
+        probe_mats(files)
+        pose, params = (read_mat(file, probed=True) for file in files)
+        pose = pose["pose_gt"]
         camera, box, paths = params["cam_param"], params["bbox"], params["image_path"]
-    except Exception as error:  # scipy raises whatever the bytes lead it to
+    except (ValueError, KeyError) as error:
         raise ValueError(f"cannot read the labels in {folder} (pose_gt.mat, params.mat): {error}") from error
     count = len(pose)
     if pose.shape != (count, 21, 3) or camera.shape != (count, 4) or box.shape != (count, 4):
