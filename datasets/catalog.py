@@ -49,6 +49,8 @@ from .skeleton import HAND, Skeleton
 OWN_DEPTH = Origin(
     "the frames of your own depth camera", "yours", "your disk", "camera.yaml beside them; see datasets/depth_folder.py"
 )
+RENDERED = ("train", "test", "size", "scenes")
+"""Options that say how much is rendered. They may stay where another set takes a rendered one's place."""
 TEST_SCENES = 1_000_000
 """Index of the first test scene of a rendered set: train and test share no scene."""
 
@@ -173,7 +175,7 @@ def open_dataset(options: Any, part: str, default_skeleton: Skeleton | None = No
     parameters = inspect.signature(entry.open).parameters
     for key in fields(options):
         value = getattr(options, key.name)
-        if key.name not in ("name", "joints", *parameters) and value != key.default:
+        if key.name not in ("name", "joints", *RENDERED, *parameters) and value != key.default:
             raise ValueError(
                 f"{key.name}={value} is no option of {options.name}, which takes {', '.join(entry.options) or 'none'}"
             )

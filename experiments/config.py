@@ -28,7 +28,8 @@ SHIPPED = Path(__file__).parent
 
 @dataclass
 class Data:
-    """A dataset by name. Each takes some of these options, and refuses the others where they are set."""
+    """A dataset by name. Each takes some of these options, and refuses the others where they are set; how much is
+    rendered means nothing to sets that are not."""
 
     name: str = "hands.studio"
     root: str | None = None  # folder of a real set, raw or prepared; of background pictures for hands.photo
@@ -224,7 +225,6 @@ def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = 
     schema = OmegaConf.structured(Config)
     try:
         dotted = OmegaConf.from_dotlist(list(overrides))
-        content = _of_named_sets(content, OmegaConf.to_container(dotted))
         for part, where in ((OmegaConf.create(content), origin), (dotted, "the command line")):
             _check_keys(OmegaConf.to_container(part), Config(), where)
             schema = OmegaConf.merge(schema, part)
@@ -237,20 +237,6 @@ def build(content: dict[str, Any], overrides: Sequence[str] = (), origin: str = 
         config.tracking = "off"
     _check(config)
     return config
-
-
-def _of_named_sets(content: dict[str, Any], overrides: Any) -> dict[str, Any]:
-    """`content` without the options of datasets that the command line replaces by other ones."""
-    content = dict(content)
-    for side in ("source", "target"):
-        before, now = content.get(side), overrides.get(side)
-        if (
-            isinstance(before, dict)
-            and isinstance(now, dict)
-            and now.get("name", before.get("name")) != before.get("name")
-        ):
-            content[side] = {}
-    return content
 
 
 def seeds(config: Config) -> list[int]:

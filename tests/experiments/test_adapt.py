@@ -76,7 +76,7 @@ def test_from_own_labels_to_the_own_camera(trained, capsys):
     assert names == ["red", "green", "blue"]
     page = Path("runs/adapt-pictures/report.html").read_text()
     assert "on 64 labelled pictures" in page
-    assert page.count("data:image/jpeg") == 24
+    assert page.count("data:image/jpeg") == 16
     assert "domain classifier" in capsys.readouterr().out
 
 
