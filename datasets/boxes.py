@@ -30,9 +30,9 @@ import torch
 from torch import nn
 
 from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
-from .images import UnreadableImage, read_image
+from .images import UnreadableImage
 from .render_cache import cache_root
-from .video import is_frame, read_frame
+from .video import file_of, read_named
 
 SCORE = 0.7
 """A box of a lower score is left out."""
@@ -59,7 +59,7 @@ def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) 
     low = 0
     for where, told, value, score in rows:
         name = picture_name(told, path, where, "file")
-        if name not in known and name not in more and not (is_frame(name) and name.rpartition("#")[0] in more):
+        if name not in known and not {name, file_of(name)} & more:
             near = difflib.get_close_matches(name, [*pictures, *others], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise BadAnnotation(path, where, "file", name, f"a picture below the root{hint}")
@@ -226,7 +226,7 @@ def _detected(
         names, images = [], []
         for name in pictures[start : start + batch]:
             try:
-                image = _image(root, name)
+                image = read_named(root, name)
             except UnreadableImage as error:
                 broken.append(str(error))
                 boxes[name] = np.zeros((0, 4))
@@ -243,11 +243,6 @@ def _detected(
     return boxes
 
 
-def _image(root: Path, name: str) -> np.ndarray:
-    video, _, number = name.rpartition("#")
-    return read_frame(root / video, int(number)) if is_frame(name) else read_image(root / name)
-
-
 def _people(found: dict[str, torch.Tensor]) -> np.ndarray:
     """(n, 4) of what torchvision's detectors answer for one picture: `boxes`, `labels`, `scores`."""
     boxes = found["boxes"]
@@ -261,7 +256,7 @@ def _key(name: str, root: Path, pictures: Sequence[str]) -> str:
     total = hashlib.sha256(json.dumps([weights_of(name), SCORE, str(root.absolute())]).encode())
     states: dict[str, str] = {}
     for picture in pictures:
-        file = picture.rpartition("#")[0] if is_frame(picture) else picture
+        file = file_of(picture)
         if file not in states:
             try:
                 state = (root / file).stat()

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from .annotations import LARGEST, BadAnnotation, Words
-from .images import read_image
 from .origin import Origin
 from .sample import Item
 from .skeleton import Skeleton
-from .video import is_frame, read_frame
+from .video import file_of, read_named
 
 AROUND_JOINTS = 1.5
 """A square crop's side over the longer side of the joints' box (TLLib's scale_box)."""
@@ -152,15 +151,11 @@ class PictureSet:
     def path(self, index: int) -> Path:
         """The file that holds row `index`: a picture or a video."""
         name = self.people.pictures[index]
-        return self.root / (name.rpartition("#")[0] if is_frame(name) else name)
+        return self.root / file_of(name)
 
     def __getitem__(self, index: int, /) -> Item:
-        people, name = self.people, self.people.pictures[index]
-        image = (
-            read_frame(self.path(index), int(name.rpartition("#")[2]))
-            if is_frame(name)
-            else read_image(self.path(index))
-        )
+        people = self.people
+        image = read_named(self.root, people.pictures[index])
         return Item(
             image=image,
             box=self.box(index, image.shape[1], image.shape[0]),

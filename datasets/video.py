@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .images import UnreadableImage
+from .images import UnreadableImage, read_image
 from .render_cache import cache_folder, cache_root, fill, open_arrays
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -70,6 +70,17 @@ def frames_of(path: Path, stride: int | None = None, duplicates: float | None = 
             stacklevel=2,
         )
     return list(range(0, count, stride)) if duplicates is None else list(_distinct(*_key(path), stride, duplicates))
+
+
+def file_of(name: str) -> str:
+    """clip.mp4 of clip.mp4#12; a picture's own name."""
+    return name.rpartition("#")[0] if is_frame(name) else name
+
+
+def read_named(root: Path, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of the picture `name` below `root`, or of the frame clip.mp4#12. Raises UnreadableImage."""
+    path = root / file_of(name)
+    return read_frame(path, int(name.rpartition("#")[2])) if is_frame(name) else read_image(path)
 
 
 def read_frame(path: Path, number: int) -> np.ndarray:

@@ -20,9 +20,9 @@ import numpy as np
 from ..datasets.files import write_whole
 from ..datasets.people import digest
 from ..datasets.skeleton import Skeleton
-from ..datasets.video import frame_rate, is_frame, write_video
+from ..datasets.video import file_of, frame_rate, is_frame, write_video
 from .drawing import draw, joint_colours, write_picture
-from .prediction_inputs import Inputs, file_of, is_video
+from .prediction_inputs import Inputs, is_video
 from .progress import Reporter
 
 PIXELS = (

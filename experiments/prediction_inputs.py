@@ -15,12 +15,12 @@ import numpy as np
 
 from ..datasets.boxes import FILES, Boxes, check_detector, detect, read_boxes
 from ..datasets.depth_folder import by_value
-from ..datasets.images import UnreadableImage, read_image
+from ..datasets.images import UnreadableImage
 from ..datasets.loading import Crop, crop, empty_item
 from ..datasets.own_pictures import PICTURES, Listing, listed_frames, teller, usable, walk
 from ..datasets.people import AROUND_BOXES, square
 from ..datasets.skeleton import Skeleton
-from ..datasets.video import VIDEOS, frames_of, is_frame, read_frame
+from ..datasets.video import VIDEOS, frames_of, is_frame, read_named
 
 
 @dataclass
@@ -43,25 +43,15 @@ class Inputs:
         """How many crops a picture gives."""
         return 1 if self.boxes is None else len(self.boxes.get(name, ()))
 
-    def file(self, name: str) -> Path:
-        """The file that holds a picture or frame."""
-        return self.root / file_of(name)
-
     def read(self, name: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB. Raises UnreadableImage."""
-        path = self.file(name)
-        return read_frame(path, int(name.rpartition("#")[2])) if is_frame(name) else read_image(path)
+        return read_named(self.root, name)
 
     def squares(self, name: str, width: int, height: int) -> list[np.ndarray]:
         """The square crops (4,) of a picture of that size."""
         if self.boxes is None:
             return [square(np.array([0.0, 0.0, width, height]), 1.0)]
         return [square(box, AROUND_BOXES) for box in self.boxes.get(name, ())]
-
-
-def file_of(name: str) -> str:
-    """clip.mp4 of clip.mp4#12; a picture's own name."""
-    return name.rpartition("#")[0] if is_frame(name) else name
 
 
 def is_video(name: str) -> bool:

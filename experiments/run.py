@@ -103,7 +103,8 @@ def prepare(config: Config, training: bool = True, keypoints: tuple[str, ...] | 
                 f"{opened['target_train'].name} do not both have: choose the source it was trained on"
             )
         left_out, skeleton = [name for name in skeleton.keypoints if name not in keypoints], skeleton.select(keypoints)
-    build_model(config, len(skeleton), weights=training)
+    if config.model.name == "own" or (training and config.model.weights is not None):
+        build_model(config, len(skeleton), weights=training)
     for name, dataset in opened.items():
         if len(dataset) < processes:
             raise ValueError(
