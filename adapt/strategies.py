@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .baselines import BatchNormControl, Oracle, SourceOnly
-from .mean_teacher import MeanTeacher
-from .regda import RegDA
+from .methods.baselines import BatchNormControl, Oracle, SourceOnly
+from .methods.mean_teacher import MeanTeacher
+from .methods.regda import RegDA
 from .strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {

@@ -17,13 +17,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..datasets.files import write_text
 from ..datasets.loading import loader
+from ..datasets.reading.files import write_text
 from ..datasets.sample import Unlabeled
 from ..models.pose_model import PoseModel
-from .files import load_checkpoint, save_checkpoint, save_model
+from ..models.saved import load_checkpoint, save_checkpoint, save_model
 from .processes import any_process, average, average_gradients, broadcast_buffers, together
-from .selection import Selection
+from .scoring.selection import Selection
 from .strategy import Strategy
 
 Evaluate = Callable[[PoseModel], dict[str, float]]

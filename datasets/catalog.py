@@ -12,42 +12,33 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import (
-    coco,
-    freihand,
-    h3d,
-    human36m,
-    interhand,
-    lsp,
-    mpi_inf_3dhp,
-    mpii,
-    onehand10k,
-    own_pictures,
-    panoptic_hands,
-    rhd,
-    surreal,
-)
-from .body_anatomy import UPPER_BODY
-from .centers import CenterTask
-from .depth_folder import DepthFolder
-from .depth_sensors import SENSORS
-from .depth_sets import HANDS2017, ICVL, ITOP, MSRA, NYU
-from .hand_snap import ORIGIN as SNAP
-from .hand_snap import SnapHands
-from .hands2017 import Hands2017
-from .icvl import IcvlHands
-from .itop import ItopBodies
-from .msra import MsraHands
-from .nyu import NyuHands
-from .origin import MissingData, Origin
-from .prepared import given, is_prepared, open_prepared, spelled
-from .rendered_depth import SUBJECTS, RenderedDepth
-from .rendered_hands import STYLES, RenderedHands
+from .bodies import coco, human36m, lsp, mpi_inf_3dhp, mpii, surreal
+from .depth.center_task import CenterTask
+from .depth.hands2017 import Hands2017
+from .depth.icvl import IcvlHands
+from .depth.itop import ItopBodies
+from .depth.msra import MsraHands
+from .depth.nyu import NyuHands
+from .depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
+from .hands import freihand, h3d, interhand, onehand10k, panoptic_hands, rhd
+from .hands.hand_snap import ORIGIN as SNAP
+from .hands.hand_snap import SnapHands
+from .own import pictures as own_pictures
+from .own.depth_folder import DepthFolder
+from .reading.origin import MissingData, Origin
+from .reading.prepared import given, is_prepared, open_prepared, spelled
+from .rendered.body_anatomy import UPPER_BODY
+from .rendered.depth import SUBJECTS, RenderedDepth
+from .rendered.hands import STYLES, RenderedHands
+from .rendered.sensors import SENSORS
 from .sample import PoseDataset
 from .skeleton import HAND, Skeleton
 
 OWN_DEPTH = Origin(
-    "the frames of your own depth camera", "yours", "your disk", "camera.yaml beside them; see datasets/depth_folder.py"
+    "the frames of your own depth camera",
+    "yours",
+    "your disk",
+    "camera.yaml beside them; see datasets/own/depth_folder.py",
 )
 RENDERED = ("train", "test", "size", "scenes")
 """Options that say how much is rendered. They may stay where another set takes a rendered one's place."""

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, warp
-from .depth_center import UnusableDepth, check_center, check_depth
-from .depth_crop import cut, disturb
-from .images import UnreadableImage
+from .depth.center import UnusableDepth, check_center, check_depth
+from .depth.crop import cut, disturb
+from .reading.images import UnreadableImage
 from .sample import Item, Labeled, PoseDataset, Unlabeled
 from .skeleton import Skeleton
 

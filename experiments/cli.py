@@ -174,8 +174,8 @@ def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
 
 def _train(arguments: argparse.Namespace) -> None:
     config, folder = _settings(arguments)
-    from .compare import train_one
-    from .progress import Reporter
+    from .runs.comparison import train_one
+    from .runs.progress import Reporter
 
     folder = folder or Path("runs") / f"{config.name}-{config.strategy}-seed{config.seed}"
     if list(folder.glob("*-seed*/config.yaml")):
@@ -185,8 +185,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     config, folder = _settings(arguments)
-    from .compare import compare
-    from .progress import Reporter
+    from .runs.comparison import compare
+    from .runs.progress import Reporter
 
     folder = folder or Path("runs") / config.name
     if (folder / "checkpoint.pt").exists():
@@ -195,8 +195,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _adapt(arguments: argparse.Namespace) -> None:
-    from .adapt import adapt
-    from .progress import Reporter
+    from .commands.adapt import adapt
+    from .runs.progress import Reporter
 
     told = arguments
     data = (told.model, told.target, told.source, told.strategy, told.check)
@@ -204,16 +204,16 @@ def _adapt(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from .progress import Reporter
+    from .runs.progress import Reporter
 
     files = {"--predictions": arguments.predictions, "--truth": arguments.truth, "--dataset": arguments.dataset}
     missing = [name for name, value in files.items() if value is None]
     if arguments.folder is not None and len(missing) == len(files):
-        from .evaluate import evaluate
+        from .commands.evaluate import evaluate
 
         evaluate(arguments.folder, arguments.overrides, Reporter())
     elif arguments.folder is None and not missing and not arguments.overrides:
-        from .evaluate_files import evaluate_files
+        from .commands.evaluate_files import evaluate_files
 
         evaluate_files(arguments.predictions, arguments.truth, arguments.dataset, Reporter(), arguments.space)
     else:
@@ -224,7 +224,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from .show import show
+    from .commands.data_show import show
 
     path = arguments.output or Path(f"{arguments.name}.png")
     if path.exists() and not arguments.overwrite:
@@ -234,23 +234,23 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from .data_check import check
-    from .progress import Reporter
+    from .commands.data_check import check
+    from .runs.progress import Reporter
 
     if not check(arguments.name, arguments.overrides, Reporter()):
         raise Problems
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from .data_prepare import prepare
-    from .progress import Reporter
+    from .commands.data_prepare import prepare
+    from .runs.progress import Reporter
 
     prepare(arguments.name, arguments.overrides, Reporter(), arguments.accept_licence, arguments.overwrite)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from .predict import predict
-    from .progress import Reporter
+    from .commands.predict import predict
+    from .runs.progress import Reporter
 
     told = dict(vars(arguments))
     del told["run"]
@@ -258,22 +258,22 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from .export import export
-    from .progress import Reporter
+    from .commands.export import export
+    from .runs.progress import Reporter
 
     told = arguments
     export(told.model, told.format, told.output, Reporter(), told.decode, told.overwrite)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from .bench import bench
+    from .commands.bench import bench
 
     bench(arguments.what)
 
 
 def _sync(arguments: argparse.Namespace) -> None:
-    from .listing import run_folders
-    from .tracking import sync
+    from .commands.runs import run_folders
+    from .tracking.mirror import sync
 
     folders = arguments.folders or run_folders(Path("runs"))
     if not folders:
@@ -285,7 +285,7 @@ def _sync(arguments: argparse.Namespace) -> None:
 
 
 def _runs(arguments: argparse.Namespace) -> None:
-    from .listing import print_runs
+    from .commands.runs import print_runs
 
     print_runs(arguments.folder)
 

@@ -14,14 +14,14 @@ from omegaconf import ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..adapt.batch_norm import POLICIES
-from ..adapt.mean_teacher import MeanTeacherOptions
-from ..adapt.pseudo_labels import VARIANTS
-from ..adapt.regda import RegDAOptions
-from ..adapt.selection import RULES
+from ..adapt.methods.mean_teacher import MeanTeacherOptions
+from ..adapt.methods.pseudo_labels import VARIANTS
+from ..adapt.methods.regda import RegDAOptions
+from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization
 from ..datasets.augment import Augmentation
-from ..datasets.depth_crop import CROPS
+from ..datasets.depth.crop import CROPS
 
 SHIPPED = Path(__file__).parent
 
@@ -79,7 +79,7 @@ class AWROptions:
 
 @dataclass
 class OwnOptions:
-    """A network of yours; models/own.py explains each."""
+    """A network of yours; models/systems/own.py explains each."""
 
     file: str = ""  # Python file that holds it
     object: str = ""  # a torch.nn.Module's class, or a function annotated `-> nn.Module`

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..datasets.people import AROUND_BOXES
+from ..datasets.reading.people import AROUND_BOXES
 from ..datasets.sample import Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Votes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.datasets.depth_crop import cube_box
+from keyshift.datasets.depth.crop import cube_box
 from keyshift.datasets.sample import Item, Labeled
 from keyshift.datasets.skeleton import Skeleton
 

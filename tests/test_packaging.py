@@ -47,7 +47,7 @@ def test_the_wheel_writes_into_its_own_folder_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"keyshift"}
     assert not [name for name in names if name.endswith("__init__.py")]
-    for needed in ("adapt/regda.py", "experiments/demo.yaml", "experiments/report.html", "datasets/py.typed"):
+    for needed in ("adapt/methods/regda.py", "experiments/demo.yaml", "experiments/report.html", "datasets/py.typed"):
         assert f"keyshift/{needed}" in names
     written = {name for name in names if name.endswith(".py")}
     tracked = {

@@ -6,12 +6,12 @@ from copy import deepcopy as copy_of
 import pytest
 import torch
 
-from keyshift.adapt.mean_teacher import MeanTeacherOptions, carry
-from keyshift.adapt.regda import RegDAOptions
+from keyshift.adapt.methods.mean_teacher import MeanTeacherOptions, carry
+from keyshift.adapt.methods.regda import RegDAOptions
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.sample import Labeled, invert, transform
-from keyshift.models.pose_resnet import PoseResNet
+from keyshift.models.systems.pose_resnet import PoseResNet
 
 OPTIONS = {"regda": RegDAOptions(head_layers=1), "mean_teacher": MeanTeacherOptions(decay=0.9)}
 ADAM = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
@@ -115,7 +115,7 @@ def test_points_travel_between_views(dots, batches):
 
 def test_adaptation_helps_on_a_toy_shift(dots, batches, iterate):
     """Source-only fails on the shifted dots; each adaptation does better, and the oracle better still."""
-    from keyshift.adapt.evaluation import predict, scores
+    from keyshift.adapt.scoring.evaluation import predict, scores
     from keyshift.datasets.loading import EvaluationBatches
 
     test = EvaluationBatches(dots(64, "shifted", first=1000), 64, (32, 32))

@@ -14,15 +14,15 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from keyshift.adapt.baselines import SourceOnly
-from keyshift.adapt.files import load_checkpoint, load_model, save_checkpoint
+from keyshift.adapt.methods.baselines import SourceOnly
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Interrupted, Loop, NotFinite, Trainer
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import TrainingBatches
-from keyshift.datasets.rendered_hands import RenderedHands
-from keyshift.models.pose_resnet import PoseResNet
+from keyshift.datasets.rendered.hands import RenderedHands
+from keyshift.models.saved import load_checkpoint, load_model, save_checkpoint
+from keyshift.models.systems.pose_resnet import PoseResNet
 
 SCRIPT = Path(__file__).with_name("train_in_process.py")
 

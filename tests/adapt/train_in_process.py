@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from keyshift.adapt.files import save_checkpoint
-from keyshift.adapt.mean_teacher import MeanTeacher
+from keyshift.adapt.methods.mean_teacher import MeanTeacher
+from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.processes import leave
-from keyshift.adapt.regda import RegDA
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Loop, Trainer
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.sample import Item
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.models.pose_resnet import PoseResNet
+from keyshift.models.saved import save_checkpoint
+from keyshift.models.systems.pose_resnet import PoseResNet
 
 
 class Noise:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from keyshift.datasets.rendered_hands import render
+from keyshift.datasets.rendered.hands import render
 
 
 def rendered(count, size, first=0):

@@ -20,8 +20,8 @@ import scipy.io
 import yaml
 from PIL import Image
 
-from keyshift.datasets import rendered_hands
-from keyshift.datasets.bodies import COCO17
+from keyshift.datasets.bodies.skeletons import COCO17
+from keyshift.datasets.rendered import hands as rendered_hands
 
 render = functools.cache(rendered_hands.render)
 

@@ -9,7 +9,7 @@ import pytest
 
 from keyshift.datasets.catalog import open_dataset
 from keyshift.datasets.loading import crop
-from keyshift.datasets.prepared import Prepared
+from keyshift.datasets.reading.prepared import Prepared
 from keyshift.experiments.config import Data
 
 _spec = spec_from_file_location("raw_pictures", Path(__file__).with_name("raw_pictures.py"))

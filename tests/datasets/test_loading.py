@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.images import UnreadableImage
 from keyshift.datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, crop, loader
-from keyshift.datasets.rendered_hands import RenderedHands
+from keyshift.datasets.reading.images import UnreadableImage
+from keyshift.datasets.rendered.hands import RenderedHands
 from keyshift.datasets.sample import Labeled, Unlabeled, invert, transform
 from keyshift.datasets.skeleton import HAND, Skeleton, pair
 

@@ -24,8 +24,8 @@ import pytest
 from PIL import Image
 
 import keyshift.datasets
-from keyshift.datasets.annotations import BadAnnotation, numbers, read_arrays, read_pickle, whole
 from keyshift.datasets.catalog import open_dataset
+from keyshift.datasets.reading.annotations import BadAnnotation, numbers, read_arrays, read_pickle, whole
 from keyshift.experiments.config import Data
 
 _spec = importlib.util.spec_from_file_location("raw_malformed", Path(__file__).with_name("raw_malformed.py"))

@@ -15,11 +15,11 @@ import pytest
 import torch
 import yaml
 
-from keyshift.adapt.files import MODELS
 from keyshift.datasets.sample import Item
 from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.models.output import Grid, Votes
 from keyshift.models.pose_model import PoseModel
+from keyshift.models.saved import MODELS
 
 NOISE = {"source_only": 0.16, "bn_control": 0.13, "regda": 0.08, "mean_teacher": 0.09, "oracle": 0.05}
 RULES = ("last", "source", "target_score", "oracle")

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from keyshift.experiments.cli import main
-from keyshift.experiments.compare import print_table
 from keyshift.experiments.config import Config, build, load, shipped
-from keyshift.experiments.progress import Reporter, _brief
+from keyshift.experiments.runs.comparison import print_table
+from keyshift.experiments.runs.progress import Reporter, _brief
 
 SMALL = [
     "source.train=12",
@@ -163,7 +163,7 @@ def test_a_comparison_end_to_end(home, capsys):
 
 
 def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch):
-    from keyshift.experiments import run
+    from keyshift.experiments.runs import run
 
     folder = Path("runs/demo-regda-seed0")
     whole = ["train", "demo", *SMALL, "log_every=1"]

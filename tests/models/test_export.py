@@ -8,10 +8,10 @@ import torch
 
 from keyshift.datasets.sample import Unlabeled
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.models.a2j import A2J
-from keyshift.models.awr import AWR
 from keyshift.models.export import EXTRA, Decoded, check, examples, to_onnx, to_program
-from keyshift.models.pose_resnet import PoseResNet
+from keyshift.models.systems.a2j import A2J
+from keyshift.models.systems.awr import AWR
+from keyshift.models.systems.pose_resnet import PoseResNet
 
 FACE = Skeleton("face", ("nose", "left_eye", "right_eye", "chin"), ((0, 1), (0, 2), (0, 3)), ((1, 2),))
 

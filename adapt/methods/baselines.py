@@ -1,0 +1,44 @@
+"""What every adaptation is measured against, under the same number of updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ...datasets.sample import Labeled, Unlabeled
+from ..strategy import Strategy, Update
+
+
+class SourceOnly(Strategy):
+    """Supervised training on the source; the target is never seen."""
+
+    needs = frozenset({"source"})
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        yield self.supervised(source), ("model",)
+
+
+class Oracle(Strategy):
+    """Supervised training on the target's labels: the upper end of the gap, never a result."""
+
+    needs = frozenset({"target"})
+    labelled_target = True
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        assert isinstance(target, Labeled)
+        yield self.supervised(target), ("model",)
+
+
+class BatchNormControl(Strategy):
+    """Source training as RegDA continues it, target images only passing forward through batch norm.
+
+    What this gains is owed to batch norm's statistics, not to an adaptation loss.
+    """
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        with self.statistics("source"):
+            losses = self.supervised(source)
+        yield losses, ("model",)
+        with torch.no_grad(), self.statistics("target"):
+            self.model(target)

@@ -1,0 +1,147 @@
+"""RegDA: Regressive Domain Adaptation for Unsupervised Keypoint Detection (Jiang et al., CVPR 2021).
+
+thuml/Transfer-Learning-Library @ c4aa59e, tllib/alignment/regda.py, tllib/modules/gl.py and
+examples/domain_adaptation/keypoint_detection/regda.py. An adversarial head is drawn to wrong joints on the target
+(ground false), the features are drawn to where both heads agree (ground truth): a minimax of two different losses,
+not of one loss with its gradient reversed.
+
+Against the reference: one forward of the target features serves steps B and C (their gradients are identical,
+because features do not change in between), no target visibility enters the losses, and the warm-up counter is part
+of the state.
+
+For any head. Let a head's candidates n vote with weights w_n = softmax(logits) for positions r_n. What the paper
+compares is where a keypoint may be, so the heads are compared as densities on the grid's cells c,
+    q(c) = sum_n w_n b(c - r_n),    b a bilinear tent of one cell, lightly blurred.
+Where the candidates are the cells themselves, r_n = n and q = softmax(logits): the published method. Elsewhere the
+gradient of KL(p || q) = const - sum_c p(c) log q(c) is
+    d/dw_n = -sum_c p(c) b(c - r_n) / q(c),    d/dr_n = w_n sum_c p(c) grad b(c - r_n) / q(c),
+so responses are drawn to candidates that point to the goal and offsets are drawn to point there. (Comparing w itself
+with a wanted distribution over candidates would leave the offsets as they are, would ask for nothing where all
+candidates point to one place, and is void where there is one candidate.) A depth that is voted beside x and y is
+compared by its marginal on an axis of its own, as if independent: KL adds over the marginals, and a volume of
+H * W * Z cells is never built. Ground truth stands at the model's own decoded keypoint, ground false at those of the
+other joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from ...datasets.sample import Labeled, Unlabeled
+from ...models.output import Votes, divergence
+from ..strategy import Strategy, Update
+from .pseudo_labels import ground_false, ground_truth
+
+
+@dataclass
+class RegDAOptions:
+    margin: float = 4.0
+    trade_off: float = 1.0
+    head_layers: int = 2
+    fresh_head: bool = True  # the reference restarts the main head; false continues the pretrained one
+    sigma: float = 2.0  # cells
+    pseudo_labels: str = "fast"  # fast or lookup: the two generators of the reference
+    warmup: int = 1000  # iterations over which the gradient layer opens
+    highest: float = 0.1
+
+
+class RegDA(Strategy):
+    """`model` is updated by all steps, `adversary` exists in training only."""
+
+    def __init__(self, *args: Any, options: RegDAOptions | None = None, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.options = options or RegDAOptions()
+        if len(self.skeleton) < 2:
+            raise ValueError(
+                f"RegDA needs 2 keypoints or more, found {len(self.skeleton)}: ground false is where the others are"
+            )
+        if self.options.fresh_head:
+            self.model.restart_head(self.options.head_layers)
+        self.adversary = self.model.new_head(self.options.head_layers)
+        self.gradient = WarmStartGradient(hi=self.options.highest, max_iters=self.options.warmup)
+
+    def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
+        groups = self.model.groups()
+        head = {"head": groups.pop("head")}
+        adversary = {"adversary": list(self.adversary.parameters())}
+        build = self.optimization.optimizer
+        return {"features": build(groups), "head": build(head), "adversary": build(adversary)}
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        model, options = self.model, self.options
+        # A: both heads and the features learn from the source
+        with self.statistics("source", model, self.adversary):
+            features = model.features(source)
+            votes = model.votes(features, source)
+            adversary = model.votes(self.gradient(features), source, self.adversary)
+        truth = self.truth(votes, source)
+        agreement = divergence(adversary, truth, model.weight(source), 1e-7, source.image_index)
+        losses = model.loss(votes, source)
+        yield losses | {"margin": options.margin * options.trade_off * agreement}, ("features", "head", "adversary")
+
+        # B: the adversary learns to look at the wrong joints of the target
+        with self.statistics("target"):
+            features = model.features(target)
+            with torch.no_grad():
+                truth = self.truth(model.votes(features, target), target)
+        yield {"false": self.disparity(features.detach(), target, ground_false(truth))}, ("adversary",)
+
+        # C: the features learn to keep it from doing so
+        yield {"truth": self.disparity(self.gradient(features), target, truth)}, ("features",)
+
+    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
+        """Ground truth at the keypoints that the model reads from `votes`."""
+        points = self.model.decode(votes, sample)[0].detach()
+        return ground_truth(votes, points, self.options.sigma, self.options.pseudo_labels)
+
+    def disparity(self, features: Tensor, target: Unlabeled, goal: tuple[Tensor, ...]) -> Tensor:
+        """trade_off * KL from the adversary's density on `target` to `goal`."""
+        votes = self.model.votes(features, target, self.adversary)
+        return self.options.trade_off * divergence(votes, goal, epsilon=1e-7)
+
+    def after_step(self) -> None:
+        self.gradient.advance()
+
+
+class WarmStartGradient(nn.Module):
+    """Identity forward; backward multiplies by
+    lambda(i) = 2 (hi - lo) / (1 + exp(-alpha i / max_iters)) - (hi - lo) + lo.
+
+    The sign is kept: this is not a gradient reversal. The counter is a buffer, so that a resumed run continues it
+    (the reference restarts it at 0). TLLib, modules/gl.py WarmStartGradientLayer @ c4aa59e.
+    """
+
+    iteration: Tensor
+
+    def __init__(self, alpha: float = 1.0, lo: float = 0.0, hi: float = 0.1, max_iters: int = 1000) -> None:
+        super().__init__()
+        self.alpha, self.lo, self.hi, self.max_iters = alpha, lo, hi, max_iters
+        self.register_buffer("iteration", torch.zeros(()))
+
+    def factor(self) -> Tensor:
+        """lambda at the present iteration, a scalar on the device."""
+        span = self.hi - self.lo
+        return 2 * span / (1 + torch.exp(-self.alpha * self.iteration / self.max_iters)) - span + self.lo
+
+    def advance(self) -> None:
+        self.iteration += 1
+
+    def forward(self, features: Tensor) -> Tensor:
+        return _ScaleGradient.apply(features, self.factor().to(features.dtype))
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[0] * ctx.saved_tensors[0], None

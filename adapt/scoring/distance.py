@@ -1,0 +1,97 @@
+"""How far a model's target is from its source, without a label of the target: three numbers, none of them an error.
+
+`classifier` is the accuracy with which a linear classifier tells source from target features (Ben-David et al., "A
+theory of learning from different domains", Machine Learning 2010: the proxy A-distance is 2 (2 accuracy - 1)); at 0.5
+they cannot be told apart. `entropy` is that of the target's votes as a share of the highest. `consistency` is the share
+of keypoints that are predicted at the same place in two known warps of a target picture (see evaluation.agreement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from ...datasets.sample import Unlabeled
+from ...models.pose_model import PoseModel
+from .evaluation import agreement
+
+FOLDS = 4
+SMALLEST = 8
+
+
+@dataclass(frozen=True)
+class Distance:
+    classifier: float | None
+    """None where either side has fewer than SMALLEST pictures."""
+    entropy: float
+    consistency: float
+
+
+@torch.no_grad()
+def pooled(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device) -> tuple[np.ndarray, list[str], float]:
+    """Features averaged over the picture (N, C), the samples' sequences, and the mean entropy of the votes' shares."""
+    mode = model.training
+    model.eval()
+    features: list[Tensor] = []
+    groups: list[str] = []
+    entropy, count = 0.0, 0
+    for batch in batches:
+        moved = batch.to(device)
+        found = model.features(moved)
+        features.append(found.flatten(2).mean(-1).float().cpu() if found.dim() > 2 else found.float().cpu())
+        sure = model.votes(found, moved).confidence()
+        entropy, count = entropy + float((1 - sure).sum()), count + sure.numel()
+        groups += batch.sequence
+    model.train(mode)
+    return torch.cat(features).numpy(), groups, entropy / max(count, 1)
+
+
+def separability(source: np.ndarray, target: np.ndarray, groups: list[str]) -> float | None:
+    """Balanced accuracy of logistic regression on features (N, C) and (M, C), frames of one sequence held out together.
+
+    `groups` names the sequences of both, source first; a single sequence is held out by quarters. None where a side
+    has fewer than SMALLEST samples.
+    """
+    if min(len(source), len(target)) < SMALLEST:
+        return None
+    domain = np.repeat([0, 1], [len(source), len(target)])
+    groups = [*_parted(groups[: len(source)]), *_parted(groups[len(source) :])]
+    fewest = min(len(set(groups[: len(source)])), len(set(groups[len(source) :])))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=0)
+    values = cross_val_score(
+        classifier, np.concatenate([source, target]), domain, groups=groups, cv=folds, scoring="balanced_accuracy"
+    )
+    return float(values.mean())
+
+
+def _parted(groups: list[str]) -> list[str]:
+    """The groups, or quarters of the only one."""
+    if len(set(groups)) > 1:
+        return groups
+    return [f"{name}/{i * FOLDS // len(groups)}" for i, name in enumerate(groups)]
+
+
+def distance(
+    model: PoseModel,
+    source: Iterable[Unlabeled],
+    target: tuple[Iterable[Unlabeled], Iterable[Unlabeled]],
+    views: Iterable[Unlabeled],
+    flip: list[int],
+    device: torch.device,
+) -> Distance:
+    """The three numbers. `target` are the pictures trained on and those held out, `views` the latter in two known
+    warps; the classifier sees all of them, the other numbers are of those held out."""
+    here, ours, _ = pooled(model, source, device)
+    trained, held = (pooled(model, batches, device) for batches in target)
+    there, theirs, entropy = np.concatenate([trained[0], held[0]]), trained[1] + held[1], held[2]
+    groups = [f"source/{name}" for name in ours] + [f"target/{name}" for name in theirs]
+    return Distance(separability(here, there, groups), entropy, agreement(model, views, flip, device))

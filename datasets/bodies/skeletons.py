@@ -1,0 +1,122 @@
+"""Bodies as the public sets annotate them, under one vocabulary of names, so that any two can be paired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..skeleton import Skeleton
+
+_BONES = (
+    *(
+        ("left_ankle", "left_knee"),
+        ("left_knee", "left_hip"),
+        ("right_ankle", "right_knee"),
+        ("right_knee", "right_hip"),
+    ),
+    *(("left_wrist", "left_elbow"), ("left_elbow", "left_shoulder"), ("right_wrist", "right_elbow")),
+    *(("right_elbow", "right_shoulder"), ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip")),
+    *(("left_shoulder", "left_hip"), ("right_shoulder", "right_hip"), ("neck", "head_top"), ("neck", "head")),
+    *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
+    *(("pelvis", "spine"), ("spine", "neck"), ("thorax", "neck"), ("pelvis", "thorax"), ("neck", "nose")),
+    *(
+        ("left_ankle", "left_foot"),
+        ("right_ankle", "right_foot"),
+        ("left_foot", "left_toe"),
+        ("right_foot", "right_toe"),
+    ),
+    *(("left_wrist", "left_hand"), ("right_wrist", "right_hand")),
+)
+_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
+
+def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """The pairs (left_x, right_x) among `names`."""
+    place = {name: k for k, name in enumerate(names)}
+    mirrored = (
+        (k, place.get("right_" + name.removeprefix("left_"))) for name, k in place.items() if "left_" in name[:5]
+    )
+    return tuple((a, b) for a, b in mirrored if b is not None)
+
+
+def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Skeleton:
+    """A body of these joints: bones, flip pairs and groups follow from the names.
+
+    The group `all` is the twelve limb joints, as in the published tables of RegDA (TLLib @ c4aa59e); head, neck, thorax
+    and pelvis are not in it.
+    """
+    place = {joint: k for k, joint in enumerate(names)}
+    groups = {limb: tuple(place[f"{s}_{limb}"] for s in ("left", "right") if f"{s}_{limb}" in place) for limb in _LIMBS}
+    groups = {limb: members for limb, members in groups.items() if members}
+    limbs = tuple(sorted(k for members in groups.values() for k in members))
+    edges = tuple((place[a], place[b]) for a, b in _BONES if a in place and b in place)
+    return Skeleton(
+        name, tuple(names), edges, flip_pairs(names), groups | {"all": limbs or tuple(place.values())}, sigmas
+    )
+
+
+def _sides(*joints: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{joint}" for joint in joints for side in ("left", "right"))
+
+
+COCO17 = body(
+    "coco17",
+    ("nose", *_sides("eye", "ear", *_LIMBS)),
+    (
+        0.026,
+        0.025,
+        0.025,
+        0.035,
+        0.035,
+        0.079,
+        0.079,
+        0.072,
+        0.072,
+        0.062,
+        0.062,
+        0.107,
+        0.107,
+        0.087,
+        0.087,
+        0.089,
+        0.089,
+    ),
+)
+MPII16 = body(
+    "mpii16",
+    (
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "neck"),
+        *("head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+    ),
+)
+"""MPII's own names are "upper neck" for neck and "head top"."""
+LSP14 = body(
+    "lsp14",
+    (
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist"),
+        *("right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top"),
+    ),
+)
+H36M17 = body(
+    "h36m17",
+    (
+        *("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "spine", "neck"),
+        *("nose", "head_top", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow"),
+        "right_wrist",
+    ),
+)
+SMPL24 = body(
+    "smpl24",
+    (
+        *("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle"),
+        *("right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head"),
+        *_sides("shoulder", "elbow", "wrist", "hand"),
+    ),
+)
+MPI3DHP17 = body(
+    "mpi_inf_3dhp17",
+    (
+        *("head_top", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow"),
+        *("left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "pelvis"),
+        *("spine", "head"),
+    ),
+)

@@ -1,0 +1,247 @@
+"""SURREAL of Varol et al., CVPR 2017: rendered SMPL bodies before photographs, in clips of 320 x 240 px.
+
+Two layouts, recognised by what lies below the root.
+
+Raw (github.com/gulvarol/surreal @ 8af8ae1, README): {train,val,test}/run{0,1,2}/SEQ/SEQ_c%04d.mp4 and _info.mat beside
+each, below the root or its cmu/, data/cmu/ or SURREAL/data/cmu/. Of _info.mat are read joints2D (2, 24, T) px, joints3D
+(3, 24, T) metres in the world and camLoc (3, 1); a clip of one frame loses its last axis. The camera is fixed by
+datageneration/misc/3Dto2D there: 600 px of focal length, the axis in the middle of the picture (160, 120), and
+(x, y, z) = (loc_z - Z, Y - loc_y, loc_x - X) for a world point (X, Y, Z). joints2D are that projection rounded to whole
+pixels (0 is the picture's edge, the file's y already runs down), so the exact projection is used for keypoints, and
+joints2D only to check it: nothing is shifted. Opening a part reads all its _info.mat, some GB of them.
+
+That camera is a mirror (its matrix has determinant -1): pictures and joints agree, but show the mirror image of the
+SMPL body, whose left hip is a right hip to anyone who looks (gulvarol/surreal#10). Names follow the picture: `left_hip`
+is column 2, SMPL's right hip, and so on. The reference does the same where it maps MPII's right ankle to column 7.
+
+Frames with a joint nearer than what the camera draws (100 mm), and frames without a joint in the picture, are left out.
+
+JSON (thuml/Transfer-Learning-Library @ ff06720, surreal.py): {train,val,test}/run{0,1,2}.json, lists of name,
+keypoint2d (24, 2), keypoint3d (24, 3), intrinsic_matrix (3, 3), and run{0,1,2}/<name>: crops of 1.5 times the joints'
+box. The script that cut them was never published: keypoints are taken as counted from the picture's edge, as they are
+raw. The list's points are given where they project onto its keypoints and have a body's size in m, cm or mm; `identity`
+says which, or why there are none. Its usual download lacks run2: all lists that are there are used.
+
+Shoulders are SMPL's (columns 16, 17). The reference takes the collars (13, 14), decimetres nearer to the neck:
+`shoulders=collar` puts left_shoulder and right_shoulder there. Nothing says which joints are hidden: `visible` is
+`annotated`, all.
+
+Parts: the publisher's train and test; val is a part of test and not used. A `sequence` is a motion, with all its clips
+in all runs. `split=frames`, of JSON alone, is the reference's: of the shuffled test list the first 20 %, at most 3200;
+of the train list all but as many. It keeps to the publisher's parts, and so leaks no more than they do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..reading.annotations import (
+    BadAnnotation,
+    entries,
+    mapping,
+    numbers,
+    picture_name,
+    probe_mats,
+    read_json,
+    read_mat,
+    unique,
+)
+from ..reading.cameras import UNITS, agree, pinhole, unit_of
+from ..reading.origin import Origin
+from ..reading.people import People, PictureSet, digest, project
+from ..reading.splits import by_shuffle, check_part, every
+from .skeletons import SMPL24
+
+ORIGIN = Origin(
+    "SURREAL of Varol, Romero, Martin, Mahmood, Black, Laptev and Schmid, CVPR 2017",
+    "non-commercial research, after registration",
+    "https://www.di.ens.fr/willow/research/surreal/data/",
+    "cmu/{train,test}/run{0,1,2}/SEQ/SEQ_c%04d.mp4 with _info.mat; or, as cropped by the authors of RegDA, "
+    "{train,test}/run{0,1,2}.json and run{0,1,2}/",
+)
+CAMERA = np.array([600.0, 600.0, 160.0, 120.0])
+SIZE = np.array([320, 240])
+NEAREST = 100.0
+"""mm: Blender's clip_start in datageneration/main_part1.py."""
+STRIDE = 10
+"""Of raw clips: three pictures a second."""
+SHOULDERS = ("smpl", "collar")
+TRUNK_BONE = (SMPL24.keypoints.index("neck"), SMPL24.keypoints.index("pelvis"))
+TRUNK = (350.0, 750.0)
+"""mm from pelvis to neck that a median over a set can have."""
+OFF = 1.5
+"""px: a clip whose median joint is farther from joints2D was made with another camera."""
+
+
+def surreal(
+    root: str,
+    part: str,
+    boxes: str | None = None,
+    shoulders: str = "smpl",
+    split: str | None = None,
+    stride: int | None = None,
+) -> PictureSet:
+    """One sample a frame of a clip, every `stride`-th (None: 10th), or a picture of the lists (None: each).
+
+    Raises ValueError for options that are not known, a root with neither layout, and malformed files.
+    """
+    check_part(part)
+    if shoulders not in SHOULDERS:
+        raise ValueError(f"shoulders={shoulders!r} is not known; choose one of {', '.join(SHOULDERS)}")
+    home = Path(root).expanduser()
+    lists = sorted((home / part).glob("run[0-2].json"))
+    if split is not None and (split != "frames" or not lists):
+        raise ValueError(f"split={split!r} is not known here; choose frames (of run*.json alone) or null")
+    step = every(stride, 1 if lists else STRIDE)
+    about: dict[str, Any] = {"part": part, "shoulders": shoulders, "split": split or "publisher", "stride": step}
+    order, files = columns(shoulders), lists or _clips(home, part)
+    if lists:
+        people, about["points"] = _listed(lists, part, order)
+        people = people.select((by_shuffle(len(people), part) if split else np.arange(len(people)))[::step])
+    else:
+        people = _raw(files, home, part, step, order)
+    about |= {"layout": "lists" if lists else "clips", "sha256": digest(*files)}
+    return PictureSet(f"surreal.{part}", home, people, about, ORIGIN, boxes, fallback="whole" if lists else "truth")
+
+
+def columns(shoulders: str) -> list[int]:
+    """For each keypoint of SMPL24 the column of the files that holds it."""
+    order = SMPL24.flip
+    if shoulders == "collar":
+        for side in ("left", "right"):
+            shoulder, collar = (SMPL24.keypoints.index(f"{side}_{joint}") for joint in ("shoulder", "collar"))
+            order[shoulder] = order[collar]
+    return order
+
+
+def to_camera(points: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """World points (..., 3) and the camera's place (3,) in one unit to the camera's frame: x right, y down, z forward.
+
+    A mirror. getExtrinsicBlender.m of github.com/gulvarol/surreal @ 8af8ae1.
+    """
+    away = points - place
+    return np.stack([-away[..., 2], away[..., 1], -away[..., 0]], -1)
+
+
+def _clips(home: Path, part: str) -> list[Path]:
+    """The _info.mat of all clips of `part`. Raises ValueError where there are none."""
+    below = ("", "cmu", "data/cmu", "SURREAL/data/cmu")
+    for folder in (home / name / part for name in below):
+        found = sorted(folder.glob("run[0-2]/*/*_info.mat"))
+        if found:
+            return found
+    tried = ", ".join(str(home / name / part) for name in below)
+    raise ValueError(
+        f"neither run*.json nor run*/SEQ/*_info.mat in any of {tried}. {ORIGIN.title} is at {ORIGIN.home}; expected "
+        f"below the root: {ORIGIN.layout}"
+    )
+
+
+def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[int]) -> People:
+    pictures, ids, sequences = [], [], []
+    points, frames = [], []
+    probe_mats(clips)
+    for file in clips:
+        stem = file.name.removesuffix("_info.mat")
+        video = file.with_name(f"{stem}.mp4").relative_to(home).as_posix()
+        name = f"surreal/{part}/{file.parent.parent.name}/{stem}"
+        found, shown = _clip(file)
+        numbered = [n for n in range(0, len(found), step) if shown[n]]
+        pictures += [f"{video}#{n}" for n in numbered]
+        ids += [f"{name}/{n:03d}" for n in numbered]
+        sequences += [f"surreal/{part}/{file.parent.name}"] * len(numbered)
+        points.append(found[numbered][:, order])
+        frames.append(np.array(numbered, np.int64))
+    joined = np.concatenate(points)
+    camera = np.tile(CAMERA, (len(joined), 1))
+    known = np.ones(joined.shape[:2], bool)
+    unique(ids, clips[0].parent)
+    return People(
+        file=str(clips[0].parent.parent.parent),
+        skeleton=SMPL24,
+        pictures=pictures,
+        ids=ids,
+        sequences=sequences,
+        frames=np.concatenate(frames),
+        keypoints=project(joined, camera),
+        annotated=known,
+        visible=known,
+        camera=camera,
+        points=joined,
+    )
+
+
+def _clip(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 24, 3) mm in the camera's frame, in the file's columns, and which frames (T,) show someone."""
+    names = ("joints2D", "joints3D", "camLoc")
+    found = mapping(read_mat(file, probed=True, variable_names=names), file, "", "the content", names)
+    flat, world = (_timed(found[name], rows, file, name) for name, rows in (("joints2D", 2), ("joints3D", 3)))
+    if len(flat) != len(world):
+        raise BadAnnotation(file, "", "joints2D", f"of {len(flat)} frames", f"{len(world)}, as joints3D")
+    points = to_camera(world, numbers(np.ravel(found["camLoc"]), (3,), file, "", "camLoc")) * 1000
+    drawn: np.ndarray = points[..., 2].min(-1) >= NEAREST
+    keypoints = project(np.where(drawn[:, None, None], points, NEAREST), CAMERA)
+    off = np.linalg.norm(keypoints - flat, axis=-1)[drawn]
+    if off.size and np.median(off) > OFF:
+        wanted = f"the projection of joints3D to {OFF} px, not {np.median(off):.1f} px away"
+        raise BadAnnotation(file, "", "joints2D", flat[drawn][0].tolist(), wanted)
+    outside = np.maximum(-keypoints, keypoints - SIZE).max(-1)
+    return points, drawn & (outside.min(-1) <= 0)
+
+
+def _timed(value: Any, rows: int, file: Path, name: str) -> np.ndarray:
+    """(T, 24, rows) of a MATLAB array (rows, 24, T), which for one frame is (rows, 24)."""
+    whole = value[..., None] if isinstance(value, np.ndarray) and value.ndim == 2 else value
+    return numbers(whole, (rows, len(SMPL24), None), file, "", name).transpose(2, 1, 0)
+
+
+_SHAPES: dict[str, tuple[int, int]] = {"keypoint2d": (24, 2), "keypoint3d": (24, 3), "intrinsic_matrix": (3, 3)}
+
+
+def _listed(lists: Sequence[Path], part: str, order: list[int]) -> tuple[People, str]:
+    """All pictures of the lists in their order, and the unit of their points."""
+    rows = [row for file in lists for row in _entries(file)]
+    keypoints, points, matrices = (
+        np.array([row[field] for row in rows]).reshape(-1, *shape) for field, shape in _SHAPES.items()
+    )
+    pictures = [f"{part}/{row['name']}" for row in rows]
+    unique(pictures, lists[0].parent)
+    camera, unit = pinhole(matrices, lists[0].parent, "intrinsic_matrix"), None
+    if len(rows) and agree(points, camera, keypoints):
+        unit = unit_of(points, TRUNK_BONE, TRUNK)
+    known = np.ones(keypoints.shape[:2], bool)
+    people = People(
+        file=str(lists[0].parent),
+        skeleton=SMPL24,
+        pictures=pictures,
+        ids=[f"surreal/{name}" for name in pictures],
+        sequences=[f"surreal/{part}/{motion(row['name'])}" for row in rows],
+        frames=np.arange(len(rows)),
+        keypoints=keypoints[:, order],
+        annotated=known,
+        visible=known,
+        camera=camera,
+        points=points[:, order] * UNITS[unit] if unit else None,
+    )
+    return people, unit or "none: they do not project onto keypoint2d, or are not of a body's size in m, cm or mm"
+
+
+def _entries(file: Path) -> list[dict[str, Any]]:
+    rows = []
+    for i, entry in enumerate(entries(read_json(file), file, "", "the content")):
+        place = f"entry {i}"
+        fields = mapping(entry, file, place, "the entry", ("name", *_SHAPES))
+        row: dict[str, Any] = {key: numbers(fields[key], shape, file, place, key) for key, shape in _SHAPES.items()}
+        rows.append(row | {"name": f"{file.stem}/{picture_name(fields['name'], file, place, 'name')}"})
+    return rows
+
+
+def motion(name: str) -> str:
+    """The motion sequence in a picture's name run0/01_01_c0001_12.jpg; of other names all but the last number."""
+    file = name.rpartition("/")[2]
+    return re.split(r"_c\d{4}|[_-]?\d+\.\w+$", file)[0] or file

@@ -1,0 +1,274 @@
+"""Your own camera: pictures and videos without labels, to adapt to and to predict on.
+
+    ROOT/any/folders/IMG_0001.jpg       JPEG, PNG, BMP, WebP, TIFF, of any size, turned by their EXIF tag
+    ROOT/any/folders/clip.mp4           videos; see datasets/reading/video.py
+
+or ROOT itself is one video or one picture. Pictures come in the order of their paths, numbers by value, and the frames
+of a video (`clip.mp4#12`) in its place. Hidden files and folders and __MACOSX are passed over; empty files and pictures
+that nothing here reads (.heic, raw) are counted in a warning. Links are followed, each folder once.
+
+Labels: none; all keypoints are zeros and not annotated. `skeleton` says what is looked for: a known name or a YAML file
+(datasets/own/skeleton_file.py); without it a run takes the source's.
+
+Boxes: null or whole, the whole picture; a .csv or .json file, or a detector's name (datasets/reading/boxes.py): one row a box,
+pictures without one are left out.
+
+Split: pictures of one folder, and frames of one video, follow each other in time; they are cut into blocks of `block`,
+which are the sequences, and every fifth block tests. Where there is one block alone, both parts are all of it: without
+labels nothing can leak, and nothing is scored.
+
+`stride` takes every n-th picture of a folder and every n-th frame of a video; `duplicates` passes over frames of videos
+(not pictures of folders) that differ less than so many grey levels from the last one kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+import time
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..reading.annotations import BadAnnotation, picture_name
+from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, weights_of
+from ..reading.origin import Origin
+from ..reading.people import People, PictureSet, digest
+from ..reading.splits import by_group, check_part
+from ..reading.video import VIDEOS, frames_of
+from ..skeleton import Skeleton
+from .depth_folder import by_value
+from .skeleton_file import skeleton_of
+
+PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FOREIGN = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".raf", ".wmv", ".flv", ".3gp")
+"""Pictures and videos that are there and cannot be read."""
+ORIGIN = Origin(
+    "your own pictures and videos",
+    "yours",
+    "your disk",
+    f"any folders of pictures ({', '.join(PICTURES)}) and videos ({', '.join(VIDEOS)}), or one such file",
+)
+SAY_EVERY = 10.0
+"""Seconds between lines about how far a detector is."""
+
+
+def own_pictures(
+    root: str,
+    part: str,
+    block: int,
+    boxes: str | None = None,
+    stride: int | None = None,
+    duplicates: float | None = None,
+    skeleton: str | None = None,
+    default_skeleton: Skeleton | None = None,
+) -> PictureSet:
+    """The pictures and frames below `root`, or of the one file that it is, in the file's pixels; see above.
+
+    No picture is decoded here: one that is broken raises UnreadableImage when it is read. Videos are decoded through
+    once. Raises ValueError for a root without pictures, unknown options, boxes that do not fit, and broken videos.
+    """
+    check_part(part)
+    if block < 1:
+        raise ValueError(f"block={block} must be at least 1 frame")
+    wanted = _skeleton(skeleton, default_skeleton)
+    _check_boxes(boxes)
+    listing = _list(Path(root).expanduser())
+    frames = listed_frames(listing, block, stride, duplicates)
+    chosen = _part([frame.sequence for frame in frames], part)
+    about = {
+        **{"part": part, "block": block, "stride": stride, "duplicates": duplicates},
+        **{"skeleton": wanted.name, "keypoints": list(wanted.keypoints), "sha256": _digest(listing.sizes)},
+    }
+    rows, found = [frames[i] for i in chosen], None
+    if boxes not in (None, "whole"):
+        assert boxes is not None
+        names = [row.name for row in rows]
+        if boxes.lower().endswith(FILES):
+            path = Path(boxes).expanduser()
+            found = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
+            about["boxes_from"] = digest(path)
+        else:
+            found = detect(boxes, listing.root, names, teller(boxes))
+            about["boxes_from"] = weights_of(boxes)
+        if not found:
+            raise ValueError(f"boxes={boxes}: not one box in the {len(names)} pictures of {root}, {part}")
+    return PictureSet(
+        f"pictures.{part}",
+        listing.root,
+        _people(str(root), rows, found, wanted),
+        about=about,
+        origin=ORIGIN,
+        boxes="whole" if found is None else None,
+    )
+
+
+def _skeleton(told: str | None, default: Skeleton | None) -> Skeleton:
+    if told is not None:
+        return skeleton_of(told)
+    if default is None:
+        raise ValueError("pictures without labels: say what to look for with skeleton=, a known name or a YAML file")
+    return default
+
+
+def _check_boxes(boxes: str | None) -> None:
+    if boxes in ("truth", "tllib"):
+        raise ValueError(f"boxes={boxes}: these pictures have no labels; use whole, a .csv or .json, or a detector")
+    if boxes not in (None, "whole") and not boxes.lower().endswith(FILES):
+        check_detector(boxes)
+
+
+@dataclass
+class Listing:
+    root: Path
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of the files that are used, by their path below the root, in their order."""
+
+
+def _list(root: Path) -> Listing:
+    if root.is_file():
+        files, folder = [root.name], root.parent
+    elif root.is_dir():
+        files, folder = list(walk(root)), root
+    else:
+        raise ValueError(f"root={root}: no such folder or file. Give a folder of pictures and videos, or one of them")
+    listing, left_out = Listing(folder), defaultdict(list)
+    for name in sorted(files, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name)):
+        why, size = usable(folder, name)
+        if why is None:
+            listing.sizes[name] = size
+        elif why:
+            left_out[why].append(name)
+    told = "; ".join(f"{len(names)} {why}, the first {names[0]!r}" for why, names in left_out.items())
+    if not listing.sizes:
+        kinds = ", ".join(
+            f"{n} {kind}" for kind, n in Counter(Path(f).suffix or "without suffix" for f in files).items()
+        )
+        raise ValueError(
+            f"root={root}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}; found "
+            f"{kinds or 'no files'}{f' ({told})' if told else ''}"
+        )
+    if told:
+        warnings.warn(f"{root}: left out {told}", stacklevel=3)
+    return listing
+
+
+def usable(folder: Path, name: str) -> tuple[str | None, int]:
+    """Why a file is not used, "" where it is none of ours to speak of, None where it is; and its bytes."""
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in FOREIGN:
+        return f"in formats that are not read ({', '.join(FOREIGN)}): convert them", 0
+    if suffix not in (*PICTURES, *VIDEOS):
+        return "", 0
+    try:
+        state = os.stat(folder / name)
+        picture_name(name, folder, "", "the name")
+    except OSError:
+        return "that cannot be opened", 0
+    except BadAnnotation:
+        return "of names with \\, : or signs that are none: rename them", 0
+    if not stat.S_ISREG(state.st_mode):
+        return "that are no files", 0
+    return (None if state.st_size else "empty"), state.st_size
+
+
+def empty_files(root: Path) -> list[str]:
+    """Paths below `root` of pictures and videos of no bytes, which are in no part."""
+    return sorted(name for name in walk(root) if usable(root, name)[0] == "empty") if root.is_dir() else []
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Paths of files below `root`, with forward slashes; hidden ones are passed over, links followed."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"cannot list {error.filename}: {error.strerror}") from error
+
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        below = Path(folder).relative_to(root).as_posix()
+        yield from (name if below == "." else f"{below}/{name}" for name in files if not name.startswith("."))
+
+
+@dataclass(frozen=True)
+class _Frame:
+    name: str
+    sequence: str
+    number: int
+
+
+def listed_frames(listing: Listing, block: int, stride: int | None, duplicates: float | None) -> list[_Frame]:
+    videos = [name for name in listing.sizes if name.lower().endswith(VIDEOS)]
+    if duplicates is not None and not videos:
+        raise ValueError(f"duplicates={duplicates} is for videos, and there is none below {listing.root}; leave it out")
+    if stride is not None and stride < 1:
+        raise ValueError(f"stride={stride} must be at least 1 frame")
+    places: Counter[str] = Counter()
+    frames, step = [], stride or 1
+    for name in listing.sizes:
+        if name.lower().endswith(VIDEOS):
+            for k, number in enumerate(frames_of(listing.root / name, stride, duplicates)):
+                frames.append(_Frame(f"{name}#{number}", f"{name}/{k // block:03d}", number))
+            continue
+        folder = name.rpartition("/")[0] or "."
+        place = places[folder]
+        places[folder] += 1
+        if place % step == 0:
+            frames.append(_Frame(name, f"{folder}/{place // step // block:03d}", place))
+    return frames
+
+
+def _part(sequences: list[str], part: str) -> np.ndarray:
+    order = {sequence: f"{k:09d}" for k, sequence in enumerate(dict.fromkeys(sequences))}
+    return by_group([order[s] for s in sequences], part) if len(order) > 1 else np.arange(len(sequences))
+
+
+def _people(root: str, frames: list[_Frame], boxes: Boxes | None, skeleton: Skeleton) -> People:
+    """One row a box, or a picture where there are no boxes. A picture's only box has its name, several name/k."""
+    ids, rows = [], []
+    for frame in frames:
+        count = 1 if boxes is None else len(boxes.get(frame.name, ()))
+        ids += [frame.name] if count == 1 else [f"{frame.name}/{k}" for k in range(count)]
+        rows += [frame] * count
+    n, k = len(rows), len(skeleton)
+    return People(
+        root,
+        skeleton,
+        [row.name for row in rows],
+        ids,
+        [row.sequence for row in rows],
+        np.array([row.number for row in rows], np.int64),
+        np.zeros((n, k, 2)),
+        np.zeros((n, k), bool),
+        np.zeros((n, k), bool),
+        boxes=None if boxes is None else np.concatenate([boxes[frame.name] for frame in frames if frame.name in boxes]),
+    )
+
+
+def _digest(sizes: dict[str, int]) -> str:
+    """A name for these files by their paths and bytes, the same on every disk that they are copied to."""
+    return hashlib.sha256("".join(f"{name}\0{size}\0" for name, size in sizes.items()).encode()).hexdigest()
+
+
+def teller(detector: str) -> Callable[[int, int], None]:
+    """Says on stderr now and then how far the detector is: it can take hours."""
+    last = time.monotonic()
+
+    def tell(done: int, count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > SAY_EVERY:
+            last = time.monotonic()
+            print(f"{detector}: searched {done} of {count} pictures for people", file=sys.stderr)
+
+    return tell

@@ -1,0 +1,290 @@
+"""Boxes of people or hands for pictures that have none: from a file, or from a detector of torchvision.
+
+A file is a CSV,
+
+    file,left,top,right,bottom,score        a line a box; score may be empty, or left out with its name up here
+    day1/0007.jpg,10.5,20,200,310.5,0.93
+
+or a JSON: {"day1/0007.jpg": [[left, top, right, bottom], ...], ...}, or a list as COCO's detectors give it,
+[{"file_name": "day1/0007.jpg", "bbox": [left, top, width, height], "score": 0.93}, ...], where `image_id` may stand for
+`file_name` if it holds names. Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12 of a video.
+Coordinates are continuous pixels of the picture as it is shown, turned by its EXIF tag: the top left corner is (0, 0).
+Boxes that are given a score below `SCORE` are left out, from files and detectors alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..rendered.cache import cache_root
+from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
+from .images import UnreadableImage
+from .video import file_of, read_named
+
+SCORE = 0.7
+"""A box of a lower score is left out."""
+PERSON = 1
+"""COCO's class of people in all of torchvision's detectors."""
+FILES = (".csv", ".json")
+SIDES = ("left", "top", "right", "bottom")
+Boxes = dict[str, np.ndarray]
+Row = tuple[str, Any, Any, Any]
+"""Where it stands as errors name it, picture, box, score."""
+
+
+def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) -> Boxes:
+    """{picture: (n, 4) left, top, right, bottom} of those `pictures` that the file has boxes for, in the file's order.
+
+    `others` are pictures, and videos for all their frames, that the file may name too; their boxes are passed over.
+    Pictures without a box are counted in a warning. Raises BadAnnotation, a ValueError, naming file, line or entry, and
+    field.
+    """
+    need_file(path, "boxes= takes a .csv or .json file with a box a line")
+    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
+    known, more = set(pictures), set(others)
+    found: dict[str, list[np.ndarray]] = {}
+    low = 0
+    for where, told, value, score in rows:
+        name = picture_name(told, path, where, "file")
+        if name not in known and not {name, file_of(name)} & more:
+            near = difflib.get_close_matches(name, [*pictures, *others], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise BadAnnotation(path, where, "file", name, f"a picture below the root{hint}")
+        box = numbers(value, (4,), path, where, "the box")
+        if not (box[2:] > box[:2]).all():
+            raise BadAnnotation(path, where, "the box", box.tolist(), "right > left and bottom > top")
+        if score is not None and numbers(score, (), path, where, "score") < SCORE:
+            low += 1
+        elif name in known:
+            found.setdefault(name, []).append(box)
+    if low:
+        warnings.warn(f"{path}: {low} boxes of a score below {SCORE} are left out", stacklevel=2)
+    return _told({name: np.stack(boxes) for name, boxes in found.items()}, pictures, str(path))
+
+
+def _told(boxes: Boxes, pictures: Sequence[str], source: str) -> Boxes:
+    missing = [name for name in pictures if name not in boxes]
+    if missing:
+        warnings.warn(
+            f"{source}: no box for {len(missing)} of {len(pictures)} pictures, the first {missing[0]}; "
+            "they are left out",
+            stacklevel=3,
+        )
+    return boxes
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [cell.strip() for cell in next(reader, [])]
+            if header not in (["file", *SIDES], ["file", *SIDES, "score"]):
+                raise BadAnnotation(path, "line 1", "the header", ",".join(header), f"file,{','.join(SIDES)}[,score]")
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield _csv_row(path, f"line {reader.line_num}", header, cells)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadAnnotation(path, "", "the content", str(error), "a UTF-8 CSV file") from error
+
+
+def _csv_row(path: Path, where: str, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        raise BadAnnotation(path, where, "the line", ",".join(cells), f"{len(header)} cells: {','.join(header)}")
+    values = []
+    for column, cell in zip(header[1:], cells[1:], strict=True):
+        if column == "score" and not cell.strip():
+            break
+        try:
+            values.append(float(cell))
+        except ValueError as error:
+            raise BadAnnotation(path, where, column, cell, "a number") from error
+    return where, cells[0].strip(), values[:4], values[4] if len(values) == 5 else None
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    content = read_json(path)
+    if isinstance(content, dict):
+        for name, boxes in content.items():
+            for k, box in enumerate(entries(boxes, path, name, "the boxes")):
+                yield f"{name}, box {k}", name, box, None
+        return
+    classes = set()
+    for k, told in enumerate(entries(content, path, "", "the content")):
+        where = f"entry {k}"
+        row = mapping(told, path, where, "the detection", ("bbox",))
+        box = numbers(row["bbox"], (4,), path, where, "bbox")
+        classes.add(str(row.get("category_id", "")))
+        if len(classes) > 1:
+            raise BadAnnotation(path, where, "category_id", row.get("category_id"), "one class in all entries")
+        name = row.get("file_name", row.get("image_id"))
+        yield where, name, np.concatenate([box[:2], box[:2] + box[2:]]), row.get("score")
+
+
+def detector_names() -> list[str]:
+    """The detectors of torchvision, all trained on COCO."""
+    from torchvision.models import detection, list_models  # a second to import, and few need it
+
+    return list_models(module=detection)
+
+
+def detect(
+    name: str,
+    root: Path,
+    pictures: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    cache: str | Path | None = None,
+) -> Boxes:
+    """{picture: (n, 4)} of the people that a torchvision detector sees in `pictures` below `root`, surest first.
+
+    `name` is a model's, with the weights that torchvision downloads, or NAME:PATH with a state_dict of your own.
+    Boxes are kept in the cache, and not looked for again while pictures and weights stay the same. `progress` is called
+    with the pictures done and their count. Pictures without a person, and unreadable ones, are counted in a warning.
+    Raises ValueError for unknown names, impossible downloads and foreign files.
+    """
+    check_detector(name)
+    file = cache_root(cache) / f"boxes-{_key(name, root, pictures)}.json"
+    boxes = _cached(file, pictures)
+    if boxes is None:
+        boxes = _detected(_load(name), root, pictures, progress)
+        _keep(file, boxes)
+    return _told({picture: found for picture, found in boxes.items() if len(found)}, pictures, f"boxes={name}")
+
+
+def check_detector(name: str) -> None:
+    """Raises ValueError with the choices and the nearest where `name` is no detector's, or its PATH no file."""
+    known, (model, apart, weights) = detector_names(), name.partition(":")
+    if model not in known:
+        near = difflib.get_close_matches(model, ["whole", *known], 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"boxes={name!r} is not known; choose whole, a .csv or .json file, or a detector of torchvision: "
+            f"{', '.join(known)}; DETECTOR:PATH takes your own weights.{hint}"
+        )
+    if apart and not Path(weights).expanduser().is_file():
+        raise ValueError(f"boxes={name}: no file {weights!r}. Give a state_dict of {model}, or its name alone")
+
+
+def weights_of(name: str) -> str:
+    """What names a detector's weights exactly: the published file's name, or the sum of a file's content."""
+    from torchvision.models import get_model_weights
+
+    model, apart, weights = name.partition(":")
+    if not apart:
+        return f"{model} {get_model_weights(model)['DEFAULT'].url.rpartition('/')[2]}"
+    with Path(weights).expanduser().open("rb") as file:
+        return f"{model} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _load(name: str) -> nn.Module:
+    from torchvision.models import get_model, get_model_weights
+
+    model, apart, weights = name.partition(":")
+    if apart:
+        try:
+            state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+        except Exception as error:  # a foreign file can lead the unpickler to any error
+            raise ValueError(f"boxes={name}: not a PyTorch state_dict ({type(error).__name__})") from error
+    else:
+        published = get_model_weights(model)["DEFAULT"]
+        try:
+            state = published.get_state_dict(progress=False, check_hash=True)
+        except (OSError, RuntimeError) as error:  # URLError is an OSError; a truncated download has another sum
+            raise ValueError(
+                f"boxes={name}: cannot download {published.url} ({error}). Download it elsewhere and give its path as "
+                f"boxes={model}:PATH, or use boxes=whole or a .csv file"
+            ) from error
+    network = get_model(model, weights=None, weights_backbone=None).eval()
+    try:
+        network.load_state_dict(state.get("state_dict", state))
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(f"boxes={name}: not weights of torchvision's {model}: {str(error)[:300]}") from error
+    return network
+
+
+def _detected(
+    network: nn.Module, root: Path, pictures: Sequence[str], progress: Callable[[int, int], None] | None
+) -> Boxes:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = 8 if device.type == "cuda" else 1
+    boxes: Boxes = {}
+    broken: list[str] = []
+    network = network.to(device)
+    for start in range(0, len(pictures), batch):
+        names, images = [], []
+        for name in pictures[start : start + batch]:
+            try:
+                image = read_named(root, name)
+            except UnreadableImage as error:
+                broken.append(str(error))
+                boxes[name] = np.zeros((0, 4))
+                continue
+            names.append(name)
+            images.append(torch.from_numpy(image).to(device).permute(2, 0, 1) / 255)
+        with torch.inference_mode():
+            found = network(images) if images else []
+        boxes |= {name: _people(one) for name, one in zip(names, found, strict=True)}
+        if progress:
+            progress(min(start + batch, len(pictures)), len(pictures))
+    if broken:
+        warnings.warn(f"{len(broken)} pictures cannot be searched for people, the first: {broken[0]}", stacklevel=3)
+    return boxes
+
+
+def _people(found: dict[str, torch.Tensor]) -> np.ndarray:
+    """(n, 4) of what torchvision's detectors answer for one picture: `boxes`, `labels`, `scores`."""
+    boxes = found["boxes"]
+    kept = (found["labels"] == PERSON) & (found["scores"] >= SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    order = found["scores"][kept].argsort(descending=True, stable=True)
+    return boxes[kept][order].double().cpu().numpy()
+
+
+def _key(name: str, root: Path, pictures: Sequence[str]) -> str:
+    """A name for these pictures on this disk, as they are now, and the detector."""
+    total = hashlib.sha256(json.dumps([weights_of(name), SCORE, str(root.absolute())]).encode())
+    states: dict[str, str] = {}
+    for picture in pictures:
+        file = file_of(picture)
+        if file not in states:
+            try:
+                state = (root / file).stat()
+                states[file] = f"{state.st_size} {state.st_mtime_ns}"
+            except OSError:
+                states[file] = "missing"
+        total.update(f"{picture}\0{states[file]}\0".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()[:16]
+
+
+def _cached(file: Path, pictures: Sequence[str]) -> Boxes | None:
+    """What was kept; None where nothing is, or it is broken: then it is made anew."""
+    try:
+        content = mapping(read_json(file), file, "", "the content", pictures)
+        return {
+            name: numbers(content[name] or np.zeros((0, 4)), (None, 4), file, name, "the boxes") for name in pictures
+        }
+    except (OSError, ValueError):
+        return None
+
+
+def _keep(file: Path, boxes: Boxes) -> None:
+    """Written to a sibling that is renamed, so that a killed process leaves no half file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(prefix=f".part-{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            json.dump({name: found.tolist() for name, found in boxes.items()}, opened)
+        os.replace(part, file)
+    finally:
+        Path(part).unlink(missing_ok=True)

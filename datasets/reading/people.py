@@ -1,0 +1,245 @@
+"""Pictures with people in them: the table that a picture set's annotations are parsed into, and the dataset on top.
+
+A loader is a function from a folder in its raw layout to one `People` table; everything else is the same for all sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..sample import Item
+from ..skeleton import Skeleton
+from .annotations import LARGEST, BadAnnotation, Words
+from .origin import Origin
+from .video import file_of, read_named
+
+AROUND_JOINTS = 1.5
+"""A square crop's side over the longer side of the joints' box (TLLib's scale_box)."""
+AROUND_BOXES = 1.25
+"""The same over a box of the whole person or hand, from a file or a detector."""
+BOXES = ("truth", "tllib", "whole")
+LEAKS = ("truth", "tllib")
+"""Those that look at labels: a target cut so is no honest target."""
+
+
+@dataclass(frozen=True)
+class People:
+    """N people or hands as a set annotates them, one row a crop; x and y in file pixels, pixel centres at +0.5.
+
+    Raises BadAnnotation, naming the row by its id, for numbers that are not finite or absurd, and for empty boxes.
+    """
+
+    file: str
+    """The annotation file, as errors name it."""
+    skeleton: Skeleton
+    pictures: Sequence[str]
+    """(N) paths below the root, checked by `picture_name`; `clip.mp4#12` is frame 12, from 0, of a video."""
+    ids: Sequence[str]
+    """(N) unique."""
+    sequences: Sequence[str]
+    """(N) what is resampled together: a recording, a photograph with all its people."""
+    frames: np.ndarray
+    """(N,)"""
+    keypoints: np.ndarray
+    """(N, K, 2); of keypoints that are not annotated anything finite."""
+    annotated: np.ndarray
+    """(N, K) bool"""
+    visible: np.ndarray
+    """(N, K) bool; a set that does not say which joints are hidden says `annotated` here too."""
+    boxes: np.ndarray | None = None
+    """(N, 4) left, top, right, bottom of the person or hand, from the set's own files; None: it has none."""
+    camera: np.ndarray | None = None
+    """(N, 4) fx, fy, cx, cy"""
+    points: np.ndarray | None = None
+    """(N, K, 3) mm in the camera's frame, x right, y down, z forward."""
+    mirrored: np.ndarray | None = None
+    """(N,) bool: shown mirrored to the network, so that all hands look like left ones; labels here are the file's."""
+
+    def __post_init__(self) -> None:
+        n, k = len(self.pictures), len(self.skeleton)
+        shapes = {
+            **{"keypoints": (n, k, 2), "annotated": (n, k), "visible": (n, k), "frames": (n,)},
+            **{"boxes": (n, 4), "camera": (n, 4), "points": (n, k, 3), "mirrored": (n,)},
+        }
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise BadAnnotation(self.file, "", name, Words(f"of shape {value.shape}"), f"shape {shape}")
+            if value is not None and value.dtype.kind == "f" and not (np.abs(value) <= LARGEST).all():
+                row = int(np.argmin((np.abs(value) <= LARGEST).reshape(n, -1).all(1)))
+                raise BadAnnotation(self.file, self.ids[row], name, value[row].tolist(), "finite pixels and mm")
+        for name in ("ids", "sequences"):
+            if len(getattr(self, name)) != n:
+                raise BadAnnotation(self.file, "", name, Words(f"of length {len(getattr(self, name))}"), f"length {n}")
+        if self.boxes is not None and n and not (self.boxes[:, 2:] > self.boxes[:, :2]).all():
+            row = int(np.argmin((self.boxes[:, 2:] > self.boxes[:, :2]).all(1)))
+            raise BadAnnotation(
+                self.file, self.ids[row], "the box", self.boxes[row].tolist(), "right > left, bottom > top"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def select(self, rows: np.ndarray | Sequence[int]) -> People:
+        """The table reduced to `rows`, indices or a mask, in that order."""
+        index = np.arange(len(self))[np.asarray(rows)]
+        lists: dict[str, Any] = {
+            name: [getattr(self, name)[i] for i in index] for name in ("pictures", "ids", "sequences")
+        }
+        arrays = ("frames", "keypoints", "annotated", "visible", "boxes", "camera", "points", "mirrored")
+        parts: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[index] for name in arrays
+        }
+        return replace(self, **lists, **parts)
+
+
+@dataclass
+class PictureSet:
+    """A `People` table with its pictures below `root`; they are read when asked for.
+
+    `boxes` says what crops are made from: None, the set's own boxes, or `fallback` where it has none; "whole", the
+    whole picture; "truth", the true joints; "tllib", the true joints as TLLib cuts. The last two leak where the set is
+    a target. `about` goes into `identity`: what names the rows exactly. Raises ValueError for an empty table, and where
+    none of the first pictures of the table is there.
+    """
+
+    name: str
+    root: Path
+    people: People
+    about: dict[str, Any]
+    origin: Origin | None = None
+    boxes: str | None = None
+    around: float = AROUND_BOXES
+    """Side of a crop over the longer side of the set's own box."""
+    fallback: str = "whole"
+    """What None means in a set without boxes: whole, or truth."""
+    skeleton: Skeleton = field(init=False)
+    identity: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.root = Path(self.root)
+        if self.boxes not in (None, *BOXES):
+            raise ValueError(
+                f"boxes={self.boxes!r} is not known for {self.name}; choose one of {', '.join(BOXES)} or null"
+            )
+        if not len(self.people):
+            raise ValueError(f"{self.people.file}: no usable sample of {self.name} in it; expected at least one")
+        if not any(
+            os.path.isfile(self.path(i)) for i in {0, len(self) // 2, len(self) - 1, *range(min(len(self), 50))}
+        ):
+            raise ValueError(
+                f"{self.name}: no picture {self.path(0)}, nor any other of the first 50 that {self.people.file} names. "
+                "Unpack the pictures there, or set root to the folder that their names start from"
+            )
+        self.skeleton = self.people.skeleton
+        own = "file" if self.people.boxes is not None else self.fallback
+        self.cut = self.boxes or own
+        self.identity = {"name": self.name, **self.about, "count": len(self), "boxes": self.cut}
+        if self.origin is not None:
+            self.identity["licence"] = self.origin.licence
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def path(self, index: int) -> Path:
+        """The file that holds row `index`: a picture or a video."""
+        name = self.people.pictures[index]
+        return self.root / file_of(name)
+
+    def __getitem__(self, index: int, /) -> Item:
+        people = self.people
+        image = read_named(self.root, people.pictures[index])
+        return Item(
+            image=image,
+            box=self.box(index, image.shape[1], image.shape[0]),
+            id=people.ids[index],
+            sequence=people.sequences[index],
+            frame=int(people.frames[index]),
+            camera=np.zeros(4, np.float32) if people.camera is None else people.camera[index].astype(np.float32),
+            keypoints=np.where(people.annotated[index][:, None], people.keypoints[index], 0.0),
+            visible=people.visible[index] & people.annotated[index],
+            annotated=people.annotated[index],
+            points=None if people.points is None else people.points[index],
+            mirrored=bool(people.mirrored[index]) if people.mirrored is not None else False,
+        )
+
+    def box(self, index: int, width: int, height: int) -> np.ndarray:
+        """The square crop (4,) of a row in a picture of that size."""
+        if self.cut == "file":
+            assert self.people.boxes is not None
+            return square(self.people.boxes[index], self.around)
+        known = self.people.annotated[index]
+        if self.cut == "whole" or not known.any():
+            return square(np.array([0.0, 0.0, width, height]), 1.0)
+        joints = self.people.keypoints[index][known]
+        tight = np.concatenate([joints.min(0), joints.max(0)])
+        return tllib_square(tight, width, height) if self.cut == "tllib" else square(tight, AROUND_JOINTS)
+
+
+def square(box: np.ndarray, around: float) -> np.ndarray:
+    """The square about the middle of `box` (4,) whose side is `around` times the longer side, at least 8 px."""
+    middle = (box[:2] + box[2:]) / 2
+    half = max(float((box[2:] - box[:2]).max()) * around, 8.0) / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def tllib_square(box: np.ndarray, width: int, height: int, around: float = AROUND_JOINTS) -> np.ndarray:
+    """TLLib's scale_box: a rounded square of `around` times the longer side, no longer than the picture's sides and
+    shifted back inside it, its last row and column lost (keypoint_detection/util.py @ c4aa59e)."""
+    left, top, right, bottom = box - 0.5  # it counts pixel centres from 0
+    side = min(round(around * max(right - left, bottom - top)), width, height)
+    corner = []
+    for low, high, extent in ((left, right, width), (top, bottom, height)):
+        start = (low + high - side) / 2
+        corner.append(round(min(max(start, 0), extent - side)))
+    x, y = corner
+    return np.array([x, y, x + max(side - 1, 1), y + max(side - 1, 1)], np.float64)
+
+
+def project(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """(..., K, 3) mm through cameras (..., 4) to (..., K, 2) px. Points not in front of the camera give zeros."""
+    deep = np.where(points[..., 2:] > 0, points[..., 2:], np.inf)
+    return points[..., :2] / deep * camera[..., None, :2] + np.where(np.isinf(deep), 0.0, camera[..., None, 2:])
+
+
+def digest(*files: Path) -> str:
+    """A name for the content of annotation files."""
+    total = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def table(file: str | Path, skeleton: Skeleton, rows: Iterable[dict[str, Any]]) -> People:
+    """A `People` table from rows that hold its columns as picture, id, sequence, frame, keypoints, annotated, visible,
+    and optionally box, camera, points, mirrored: in all rows or in none."""
+    listed = list(rows)
+    k = len(skeleton)
+
+    def column(name: str, shape: tuple[int, ...], kind: Any) -> np.ndarray | None:
+        if listed and name not in listed[0]:
+            return None
+        return np.array([row[name] for row in listed], kind).reshape(len(listed), *shape)
+
+    arrays: dict[str, Any] = {
+        "frames": column("frame", (), np.int64),
+        "keypoints": column("keypoints", (k, 2), np.float64),
+        "annotated": column("annotated", (k,), bool),
+        "visible": column("visible", (k,), bool),
+        "boxes": column("box", (4,), np.float64),
+        "camera": column("camera", (4,), np.float64),
+        "points": column("points", (k, 3), np.float64),
+        "mirrored": column("mirrored", (), bool),
+    }
+    names: dict[str, Any] = {
+        plural: [row[single] for row in listed] for plural, single in (("pictures", "picture"), ("ids", "id"))
+    }
+    return People(str(file), skeleton, **names, sequences=[row["sequence"] for row in listed], **arrays)

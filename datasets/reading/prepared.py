@@ -1,0 +1,233 @@
+"""Picture sets prepared for fast reading: the crops as one memory-mapped array, with all that is known of them.
+
+    FOLDER/prepared.json          what it was made from and how; while it is being made, unfinished.json
+    FOLDER/PART/images.npy        (N, S, S, 3) uint8: each item's box at `size` pixels a side, with what is around it up
+                                  to sqrt(2) times its side, so that any rotation of the box stays inside
+    FOLDER/PART/labels.npy        (N,) records of the item's other fields, in pixels of the raw file
+    FOLDER/PART/names.jsonl       a line [id, sequence] for each row, found by `name_end` in the records
+
+`Item.to_file` leads from a stored picture's pixels to the raw file's, so that crops are cut as they are from the raw
+set, but for one more resampling; plain crops of `size` pixels meet the stored pixels and are the raw set's own. What
+lies outside the stored square is black; an augmentation that zooms out (`augmentation.area` above 1) shows that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import MISSING, fields
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..sample import Item
+from ..skeleton import Skeleton
+from .annotations import BadAnnotation, entries, mapping, read_json, whole
+
+FORMAT = "keyshift prepared 1"
+FILE_OPTIONS: dict[str, tuple[str, ...]] = {"labels": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+"""Options that name files, and how they then end."""
+DONE, BEGUN = "prepared.json", "unfinished.json"
+
+
+def is_prepared(root: str | Path | None) -> bool:
+    """Whether `root` is a folder that `keyshift data prepare` made or began to make."""
+    return root is not None and any((Path(root).expanduser() / name).is_file() for name in (DONE, BEGUN))
+
+
+def given(options: Any) -> dict[str, Any]:
+    """The options of a raw set that differ from their defaults; `options` is the configuration's Data."""
+    apart = ("name", "root", "size", "joints")  # what `open_prepared` is told otherwise, or what is laid over the set
+    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in apart and f.default != MISSING}
+    return resolved({f.name: values[f.name] for f in fields(options) if values.get(f.name, f.default) != f.default})
+
+
+def resolved(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` with the files among them as absolute paths: one file is one option from wherever it is named."""
+
+    def absolute(key: str, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [absolute(key, one) for one in value]
+        is_file = isinstance(value, str | Path) and str(value).lower().endswith(FILE_OPTIONS[key])
+        return os.path.realpath(os.path.expanduser(value)) if is_file else value
+
+    return {key: absolute(key, value) if key in FILE_OPTIONS else value for key, value in options.items()}
+
+
+def spelled(options: dict[str, Any], before: str = "") -> str:
+    """`options` as words of a command line, each with `before` in front."""
+    words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}
+    return " ".join(shlex.quote(f"{before}{key}={value}") for key, value in words.items())
+
+
+def open_prepared(root: str | Path, part: str, name: str, options: dict[str, Any]) -> Prepared:
+    """The `part` of the dataset `name` that was prepared with `options` (see `given`) in the folder `root`.
+
+    Raises ValueError for a folder of another dataset or other options, for an unfinished one and a damaged one.
+    """
+    folder = Path(root).expanduser()
+    asked = resolved(options)
+    if not (folder / DONE).is_file():
+        begun = read_about(folder / BEGUN) if (folder / BEGUN).is_file() else {"name": name, "options": asked}
+        raise ValueError(f"{folder} is not finished; go on with: {_command(begun, str(folder))}")
+    about = read_about(folder / DONE)
+    told = differences({"name": about["name"], **resolved(about["options"])}, {"name": name, **asked})
+    if told:
+        command = _command({"name": name, "options": asked, "size": about["size"]}, "FOLDER")
+        raise ValueError(
+            f"{folder} was prepared otherwise: {told}. Use the same options, or prepare another folder with: {command}"
+        )
+    return Prepared(folder, part)
+
+
+def _command(about: dict[str, Any], output: str) -> str:
+    """What prepares a folder as `about` tells."""
+    size = {"size": about["size"]} if "size" in about else {}
+    words = spelled({"root": "RAW", "output": output, **about["options"], **size})
+    return f"keyshift data prepare {about['name']} {words}"
+
+
+def differences(there: dict[str, Any], asked: dict[str, Any]) -> str:
+    """In words, what two mappings of plain data do not share; empty where they are the same."""
+    there, asked = (json.loads(json.dumps(side)) for side in (there, asked))
+    keys = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+    return ", ".join(f"{key} is {there.get(key)!r} there and {asked.get(key)!r} here" for key in keys)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What prepared.json or unfinished.json holds. Raises BadAnnotation where it is damaged or of another format."""
+    keys = ("format", "name", "options", "size", "skeleton", "parts")
+    about = mapping(read_json(path), path, "", "the content", keys)
+    if about["format"] != FORMAT:
+        raise BadAnnotation(path, "", "format", about["format"], f"{FORMAT!r}; prepare the set again")
+    for part, told in mapping(about["parts"], path, "", "parts", ("train", "test")).items():
+        mapping(told, path, part, "the part", ("name", "identity", "count", "points", "unreadable"))
+        mapping(told["identity"], path, part, "identity")
+        for pair in entries(told["unreadable"], path, part, "unreadable"):
+            if len(entries(pair, path, part, "unreadable")) != 2:
+                raise BadAnnotation(path, part, "unreadable", pair, "pairs of a row and a reason")
+            whole(pair[0], path, part, "unreadable")
+        if whole(told["count"], path, part, "count") <= len(told["unreadable"]):
+            raise BadAnnotation(path, part, "count", told["count"], "more than are unreadable")
+    mapping(about["options"], path, "", "options")
+    if not 1 <= whole(about["size"], path, "", "size") <= 2**14:
+        raise BadAnnotation(path, "", "size", about["size"], "pixels")
+    return about
+
+
+def stored_side(size: int) -> int:
+    """Side of a stored picture for crops of `size` under any rotation: as many whole pixels more at either end."""
+    return size + 2 * ceil(size * (2**0.5 - 1) / 2)
+
+
+def record(keypoints: int, points: bool) -> np.dtype[Any]:
+    """What labels.npy holds of an item; 3D points where the set has them."""
+    shapes: list[Any] = [
+        *(("keypoints", "<f8", (keypoints, 2)), ("annotated", "?", (keypoints,)), ("visible", "?", (keypoints,))),
+        *(("box", "<f8", (4,)), ("camera", "<f8", (4,)), ("to_file", "<f8", (2, 3))),
+        *(("frame", "<i8"), ("mirrored", "?"), ("name_end", "<i8")),
+    ]
+    return np.dtype([*shapes, *([("points", "<f8", (keypoints, 3))] if points else [])])
+
+
+class Prepared:
+    """One part of a prepared folder, `train` or `test`. Raises ValueError where its files are missing or damaged."""
+
+    def __init__(self, folder: str | Path, part: str) -> None:
+        self.folder = Path(folder) / part
+        about = read_about(Path(folder) / DONE)
+        if part not in about["parts"]:
+            raise ValueError(f"part={part!r} is not known; choose one of {', '.join(about['parts'])}")
+        told = about["parts"][part]
+        self.name = str(told["name"])
+        self.skeleton = _skeleton(about["skeleton"], Path(folder) / DONE)
+        left_out = [row for row, _ in told["unreadable"]]
+        self.identity: dict[str, Any] = {**told["identity"], "prepared": about["size"]}
+        self.identity |= {"left_out": left_out} if left_out else {}
+        self.count = told["count"] - len(left_out)
+        self.side, self.points = stored_side(about["size"]), bool(told["points"])
+        self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.arrays()
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """images (N, S, S, 3), labels (N,) and names (bytes,) as memory maps."""
+        if self._arrays is None:
+            kind = record(len(self.skeleton), self.points)
+            labels = _load(self.folder / "labels.npy", kind, (self.count,))
+            path = self.folder / "names.jsonl"
+            size, wanted = path.stat().st_size if path.is_file() else 0, int(labels["name_end"][-1])
+            if size != wanted or not size:
+                raise BadAnnotation(path, "", "the size", size, f"{wanted} bytes; prepare the set again")
+            images = _load(self.folder / "images.npy", np.dtype("u1"), (self.count, self.side, self.side, 3))
+            self._arrays = images, labels, np.memmap(path, "u1", "r")
+        return self._arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Memory maps stay behind: a worker process opens its own."""
+        return {**self.__dict__, "_arrays": None}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> Item:
+        if not 0 <= index < self.count:
+            raise IndexError(f"{self.name} has items 0 to {self.count - 1}, not {index}")
+        images, labels, names = self.arrays()
+        values = {name: np.array(labels[index][name]) for name in labels.dtype.names or ()}
+        for name, value in values.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise BadAnnotation(self.folder / "labels.npy", index, name, value.tolist(), "finite numbers")
+        identifier, sequence = self._names(names, int(labels["name_end"][index - 1]) if index else 0, values)
+        return Item(
+            image=np.array(images[index]),
+            id=identifier,
+            sequence=sequence,
+            frame=int(values["frame"]),
+            mirrored=bool(values["mirrored"]),
+            points=values.get("points"),
+            **{name: values[name] for name in ("box", "camera", "keypoints", "visible", "annotated", "to_file")},
+        )
+
+    def _names(self, names: np.ndarray, start: int, values: dict[str, np.ndarray]) -> tuple[str, str]:
+        end = int(values["name_end"])
+        try:
+            if not 0 <= start < end <= len(names):
+                raise ValueError(f"from byte {start} to {end}")
+            identifier, sequence = json.loads(names[start:end].tobytes())
+        except (ValueError, TypeError, RecursionError) as error:
+            path = self.folder / "names.jsonl"
+            raise BadAnnotation(path, f"byte {start}", "the line", str(error), "[id, sequence]") from error
+        return str(identifier), str(sequence)
+
+
+def _skeleton(told: Any, path: Path) -> Skeleton:
+    def pairs(name: str) -> tuple[tuple[int, int], ...]:
+        return tuple((int(a), int(b)) for a, b in told[name])
+
+    try:
+        return Skeleton(
+            str(told["name"]),
+            tuple(str(name) for name in told["keypoints"]),
+            pairs("edges"),
+            pairs("flip_pairs"),
+            {str(name): tuple(int(k) for k in members) for name, members in told["groups"].items()},
+            tuple(float(sigma) for sigma in told["sigmas"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadAnnotation(path, "", "skeleton", str(error), "names, edges, flip_pairs, groups and sigmas") from error
+
+
+def _load(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """A memory map of exactly that. Raises BadAnnotation."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy raises whatever the bytes lead it to
+        raise BadAnnotation(path, "", "the content", str(error), "a whole .npy; prepare the set again") from error
+    found, wanted = (getattr(array, "dtype", None), getattr(array, "shape", None)), (kind, shape)
+    if found != wanted or path.stat().st_size != getattr(array, "offset", 0) + array.nbytes:
+        told = f"of {found[0]} {found[1]}, {path.stat().st_size} bytes"
+        raise BadAnnotation(path, "", "the content", told, f"{kind} {shape}; prepare the set again")
+    return array

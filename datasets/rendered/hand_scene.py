@@ -1,0 +1,282 @@
+"""What a rendered hand's scene is: the styles, and one scene drawn for each (style, seed, index).
+
+A style is a domain: "studio" is soft light before plain walls; "webcam" has clutter, other views and lenses, coloured
+hard light, sleeves, all skin tones, blur and noise; "photo" is a webcam before the user's own pictures.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .backgrounds import random_crop
+from .hand_anatomy import forward, sample_pose, sample_subject
+from .hand_flesh import flesh
+
+Array = np.ndarray
+BLOCK = 20
+"""Neighbouring indices that show one subject."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """A domain: from which distributions scenes and cameras are drawn. Pairs are (lowest, highest)."""
+
+    distance: tuple[float, float]
+    """mm from the camera to the hand; short distances give strong perspective."""
+    off_axis: float
+    """Highest tangent of the angle at which the hand stands off the optical axis."""
+    fill: tuple[float, float]
+    """Share of the picture that the joints' larger extent takes."""
+    turn: tuple[float, float, float]
+    """Standard deviations in degrees of yaw (about the hand's axis), pitch and roll around the upright hand."""
+    pitch: float
+    """Mean pitch in degrees; positive tips the fingers to the camera."""
+    any_yaw: float
+    """Share of hands seen from any side instead of near the palm or the back."""
+    tone: tuple[float, float]
+    """Skin tone, 0 light to 1 dark."""
+    sleeves: float
+    clutter: int
+    """Number of shapes behind the hand; 0 is a plain wall."""
+    photos: bool = False
+    tint: float = 0.05
+    """How coloured lamps and white balance are."""
+    hard: tuple[float, float] = (0.0, 0.2)
+    """Hardness of the key light: 0 soft and without shadow, 1 hard."""
+    exposure: tuple[float, float] = (0.95, 1.05)
+    blur: tuple[float, float] = (0.0, 0.1)
+    """Blur in pixels of a picture of 128 pixels."""
+    noise: tuple[float, float] = (0.0, 0.004)
+    vignette: float = 0.05
+    veil: float = 0.0
+    """Highest share of stray light, which takes contrast."""
+
+
+_WILD: dict[str, Any] = {
+    "distance": (280.0, 560.0),
+    "off_axis": 0.2,
+    "fill": (0.6, 0.82),
+    "turn": (27.0, 24.0, 28.0),
+    "pitch": 6.0,
+    "any_yaw": 0.08,
+    "tone": (0.0, 1.0),
+    "sleeves": 0.6,
+    "tint": 0.25,
+    "hard": (0.2, 1.0),
+    "exposure": (0.6, 1.3),
+    "blur": (0.3, 1.4),
+    "noise": (0.01, 0.045),
+    "vignette": 0.2,
+    "veil": 0.2,
+}
+
+STYLES: dict[str, Style] = {
+    "studio": Style(
+        distance=(450.0, 650.0),
+        off_axis=0.06,
+        fill=(0.62, 0.82),
+        turn=(24.0, 20.0, 22.0),
+        pitch=0.0,
+        any_yaw=0.05,
+        tone=(0.12, 0.4),
+        sleeves=0.0,
+        clutter=0,
+    ),
+    "webcam": Style(**_WILD, clutter=3),
+    "photo": Style(**_WILD, clutter=0, photos=True),
+}
+
+TONES = np.array(
+    [
+        [0.95, 0.78, 0.69],
+        [0.9, 0.69, 0.57],
+        [0.79, 0.57, 0.44],
+        [0.62, 0.42, 0.3],
+        [0.43, 0.28, 0.2],
+        [0.29, 0.19, 0.14],
+    ]
+)
+"""Reflectance of skin from light to dark, RGB."""
+
+
+def generator(style: str, seed: int, stream: int, number: int) -> np.random.Generator:
+    """A generator of its own for each (style, seed, stream, number): nothing depends on what was drawn before."""
+    key = np.array([seed & (2**64 - 1), zlib.crc32(style.encode()) << 8 | stream], dtype=np.uint64)
+    counter = np.array([0, 0, number & (2**64 - 1), 0], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def draw_scene(style: str, seed: int, index: int, size: int, pictures: tuple[str, ...]) -> dict[str, Any]:
+    """All that one picture is made from, as small arrays."""
+    look = STYLES[style]
+    own = generator(style, seed, 1, index // BLOCK)
+    subject = sample_subject(own)
+    skin = _skin(own, look)
+    rng = generator(style, seed, 2, index)
+    angles, gesture = sample_pose(rng, subject)
+    right = bool(rng.random() < 0.5)
+    sleeve = rng.uniform(12, 95) if rng.random() < look.sleeves else np.inf
+    pose = forward(subject, angles)
+    body = flesh(subject, pose, sleeve)
+    mirror = np.array([1.0 if right else -1.0, 1.0, 1.0])
+    turn = view(rng, look) * mirror
+    joints, camera, shift = _frame(rng, look, pose.joints, turn, size)
+    a, b = turned(body.a, turn) + shift, turned(body.b, turn) + shift
+    b = short_of_camera(a, b)
+    palm = turn[:, 2] * -1.0
+    return {
+        "gesture": gesture,
+        "right": np.array(right),
+        "points": joints,
+        "camera": camera,
+        "a": a,
+        "b": b,
+        "radius": body.radii[:, 1],
+        "radii": body.radii,
+        "back": turned(body.back, turn),
+        "palm": palm,
+        "turn": turn,
+        "wrist": joints[0],
+        **skin,
+        **_light(rng, look),
+        **_wall(rng, look, size, pictures),
+        **_camera(rng, look, size),
+    }
+
+
+def short_of_camera(a: Array, b: Array) -> Array:
+    """The far ends `b` (N, 3) mm of cones from `a`, drawn back where an arm would reach the camera."""
+    b, near = b.copy(), np.flatnonzero(b[:, 2] < 110)
+    if len(near):
+        share = (a[near, 2] - 110) / (a[near, 2] - b[near, 2])
+        b[near] = a[near] + share.clip(0.05, 1)[:, None] * (b[near] - a[near])
+    return b
+
+
+def turned(vectors: Array, turn: Array) -> Array:
+    """(N, 3) vectors turned by (3, 3), term by term."""
+    x, y, z = vectors[:, :1], vectors[:, 1:2], vectors[:, 2:]
+    return x * turn[:, 0] + y * turn[:, 1] + z * turn[:, 2]
+
+
+class Look(Protocol):
+    """From where something is seen; see `Style`."""
+
+    @property
+    def turn(self) -> tuple[float, float, float]: ...
+    @property
+    def pitch(self) -> float: ...
+    @property
+    def any_yaw(self) -> float: ...
+
+
+def view(rng: np.random.Generator, look: Look, both_sides: bool = True) -> Array:
+    """(3, 3) from the hand's frame to the camera's: upright, back or palm to the camera, then turned."""
+    yaw = 180.0 * (both_sides and rng.random() < 0.5) + look.turn[0] * rng.standard_normal()
+    if rng.random() < look.any_yaw:
+        yaw = 360 * rng.random()
+    pitch = look.pitch + look.turn[1] * rng.standard_normal()
+    roll = look.turn[2] * rng.standard_normal()
+    (sy, sp, sr), (cy, cp, cr) = np.sin(np.deg2rad([yaw, pitch, roll])), np.cos(np.deg2rad([yaw, pitch, roll]))
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return about_z @ about_x @ np.diag([1.0, -1.0, -1.0]) @ about_y
+
+
+def _frame(rng: np.random.Generator, look: Style, joints: Array, turn: Array, size: int) -> tuple[Array, Array, Array]:
+    """Stand the hand before the camera and crop to it: joints (21, 3), camera (4,), and the hand's place (3,).
+
+    As in a crop from a larger picture, the principal point need not be in the crop.
+    """
+    stands = turned(joints, turn)
+    distance = rng.uniform(*look.distance)
+    off = look.off_axis * rng.uniform(-1, 1, 2)
+    middle = (stands.min(0) + stands.max(0)) / 2
+    shift = np.array([off[0], off[1], 1.0]) * distance - middle
+    points = stands + shift
+    seen = points[:, :2] / points[:, 2:]
+    low, high = seen.min(0), seen.max(0)
+    fill = rng.uniform(*look.fill)
+    focal = fill * size / (high - low).max()
+    # The flesh reaches a finger's thickness beyond the joints: a small border stays free.
+    room = (1 - fill) / 2 * size - 0.03 * size
+    centre = size / 2 + room * rng.uniform(-1, 1, 2) - focal * (low + high) / 2
+    return points, np.array([focal, focal, *centre]), shift
+
+
+def _skin(rng: np.random.Generator, look: Style) -> dict[str, Array]:
+    """Colours of skin, palm and nails of one subject."""
+    place = rng.uniform(*look.tone) * (len(TONES) - 1.001)
+    low = int(place)
+    skin = TONES[low] + (place - low) * (TONES[low + 1] - TONES[low])
+    skin = skin * (1 + np.array([0.03, 0.03, 0.05]) * rng.uniform(-1, 1, 3))
+    palm = skin + (0.25 + 0.25 * place / 5) * (np.array([0.9, 0.66, 0.56]) - skin)
+    nail = np.array([0.96, 0.76, 0.72]) * (0.6 + 0.4 * skin[0])
+    gloss = np.array(rng.uniform(0.15, 0.6))
+    mottle = np.array(rng.uniform(0.03, 0.08))
+    return {"skin": skin, "palm_skin": palm, "nail": nail, "gloss": gloss, "mottle": mottle}
+
+
+def _light(rng: np.random.Generator, look: Style) -> dict[str, Array]:
+    """A key lamp, a fill lamp and the light from all around, and the sleeve's cloth."""
+    hard = rng.uniform(*look.hard)
+    spread = np.array([[0.9, 0.5, 0.3], [1.0, 0.6, 0.3]])
+    ways = np.array([[0.0, -0.6, -0.8], [0.0, 0.2, -1.0]]) + spread * rng.uniform(-1, 1, (2, 3))
+    ways = ways / np.sqrt((ways * ways).sum(-1, keepdims=True))
+    tint = 1 + look.tint * rng.uniform(-1, 1, (3, 3))
+    key, rest = 0.5 + 0.45 * hard, 0.5 - 0.28 * hard
+    return {
+        "light": ways,
+        "light_colour": tint[:2] * np.array([[key], [0.25 * rng.random()]]),
+        "ambient": tint[2] * rest,
+        "wrap": np.array(0.5 - 0.4 * hard),
+        "shadow": np.array(min(1.0, 0.25 + hard)),
+        "sleeve": rng.uniform(0.05, 0.9, 3) * rng.uniform(0.4, 1),
+        "weave": np.array([rng.uniform(0.03, 0.25), rng.choice([0.0, 0.25, 0.5])]),
+    }
+
+
+def _wall(rng: np.random.Generator, look: Style, size: int, pictures: tuple[str, ...]) -> dict[str, Array]:
+    """What stands behind the hand."""
+    shapes, colours, grain = np.zeros((look.clutter, 8)), np.zeros((look.clutter, 3)), np.zeros((3, 0, 0))
+    if look.photos:
+        wall = np.ascontiguousarray(random_crop(rng, pictures, size).transpose(2, 0, 1))
+    elif look.clutter:
+        wall = rng.uniform(0.1, 0.85) + rng.uniform(-0.25, 0.25, (1, 4, 4)) + rng.uniform(-0.1, 0.1, (3, 4, 4))
+        grain = rng.uniform(-0.1, 0.1, (1, 22, 22)) + rng.uniform(-0.03, 0.03, (3, 22, 22))
+        angle = rng.uniform(0, np.pi, look.clutter)
+        half = np.array([0.05, 0.05]) + np.array([0.4, 0.3]) * rng.random((look.clutter, 2)) ** 2
+        centre = rng.uniform(-0.05, 1.05, (look.clutter, 2))
+        kind = (rng.random(look.clutter) < 0.5).astype(float)
+        stripes = np.where(rng.random(look.clutter) < 0.3, rng.uniform(2, 7, look.clutter), 0.0)
+        shapes = np.stack([*centre.T, np.cos(angle), np.sin(angle), 1 / half[:, 0], 1 / half[:, 1], kind, stripes], 1)
+        colours = rng.uniform(0.03, 0.95, (look.clutter, 1)) + rng.uniform(-0.25, 0.25, (look.clutter, 3))
+        # Some things are of a skin's colour: arms, faces, wood.
+        tone = TONES[rng.integers(0, len(TONES), look.clutter)] * rng.uniform(0.6, 1.05, (look.clutter, 1))
+        colours = np.where(rng.random((look.clutter, 1)) < 0.35, tone, colours)
+    else:
+        wall = rng.uniform(0.2, 0.85) + rng.uniform(-0.08, 0.08, (3, 1, 1)) + rng.uniform(-0.08, 0.08, (1, 2, 2))
+    return {"wall": wall, "grain": grain, "shapes": shapes, "shape_colours": colours}
+
+
+def _camera(rng: np.random.Generator, look: Style, size: int) -> dict[str, Array]:
+    """Exposure, white balance, blur and noise."""
+    blur = rng.uniform(*look.blur) * size / 128
+    # One pass has variance 2w; even a sharp camera has some, which also smooths the outline.
+    weight = min(0.33, 0.1 + blur * blur / 8)
+    passes = np.full(2, weight)
+    if look.blur[1] > 0.5:
+        passes = np.minimum(0.33, weight * np.array([1, 1, 1, 1, 0, 0]) + 0.18 * blur * rng.random(6) ** 3)
+    return {
+        "gain": rng.uniform(*look.exposure) * (1 + 0.5 * look.tint * rng.uniform(-1, 1, 3)),
+        "veil": np.array(look.veil * rng.random()),
+        "vignette": np.array(look.vignette * rng.random()),
+        "noise": np.array(rng.uniform(*look.noise)),
+        "blur": passes,
+        "key": np.array(rng.integers(-(2**31), 2**31), dtype=np.int32),
+    }

@@ -1,0 +1,306 @@
+"""`keyshift bench`: where speed claims are made. Both sides of a ratio run in turn in one process and medians are
+compared, because machines are noisy and absolute seconds mean little."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from ...adapt.methods.pseudo_labels import ground_false, ground_truth
+from ...adapt.methods.regda import RegDA
+from ...adapt.scoring.metrics import pck, pck_per_joint
+from ...adapt.strategy import Optimization, Strategy, Update
+from ...datasets.augment import Augmentation
+from ...datasets.loading import crop
+from ...datasets.rendered.hands import RenderedHands, render
+from ...datasets.sample import Labeled, Unlabeled
+from ...datasets.skeleton import HAND
+from ...models.output import Votes, divergence
+from ...models.pose_model import PoseModel
+from ...models.systems.a2j import A2J
+from ...models.systems.awr import AWR
+from ...models.systems.pose_resnet import PoseResNet
+from ..runs.progress import Reporter
+
+Timed = Callable[[], object]
+
+
+def bench(what: Sequence[str]) -> None:
+    """Run the named benchmarks, or all of them. Raises ValueError for unknown names."""
+    unknown = set(what) - set(BENCHES)
+    if unknown:
+        raise ValueError(f"no benchmark {sorted(unknown)[0]!r}; known: {', '.join(BENCHES)}")
+    reporter = Reporter()
+    reporter.say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {_device()}")
+    for name in what or BENCHES:
+        rows = BENCHES[name]()
+        reporter.table(name, ["what", "value", "claim"], [list(row) for row in rows])
+
+
+def alternate(sides: dict[str, Timed], rounds: int = 7, warm: int = 1) -> dict[str, float]:
+    """Median seconds of each side, the sides taking turns."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + warm):
+        for name, run in sides.items():
+            _wait()
+            start = time.perf_counter()
+            run()
+            _wait()
+            if turn >= warm:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+class ThreePasses(RegDA):
+    """RegDA as the reference runs it: target features anew in steps B and C, B's gradient through them in vain."""
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        yield next(super().step(source, target))
+        for goal, names in ((ground_false, ("adversary",)), (None, ("features",))):
+            features = self.model.features(target)
+            truth = self.truth(self.model.votes(features, target), target)
+            yield {"target": self.disparity(self.gradient(features), target, goal(truth) if goal else truth)}, names
+
+
+def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything: bool, bf16: bool = False) -> Timed:
+    """One iteration; `everything` computes all gradients, as a plain backward does."""
+    optimizers = strategy.optimizers()
+
+    def run() -> None:
+        updates = strategy.step(source, target)
+        while True:
+            with torch.autocast(_device(), torch.bfloat16, enabled=bf16):
+                update = next(updates, None)
+            if update is None:
+                return
+            losses, names = update
+            chosen = [optimizers[name][0] for name in names]
+            inputs = [p for o in chosen for group in o.param_groups for p in group["params"]]
+            strategy.zero_grad()
+            torch.stack(list(losses.values())).sum().backward(inputs=None if everything else inputs)
+            for optimizer in chosen:
+                optimizer.step()
+
+    return run
+
+
+def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
+    """One RegDA iteration, ResNet-18, against the plain three-pass form; and in bf16."""
+    source, target = _batches(batch, size)
+    model = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4))
+    ours = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    other = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4))
+    plain = ThreePasses(other, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    seconds = alternate(
+        {
+            "ours": iteration(ours, source, target, everything=False),
+            "plain": iteration(plain, source, target, everything=True),
+            "bf16": iteration(ours, source, target, everything=False, bf16=True),
+        }
+    )
+    return [
+        ("RegDA iteration / three-pass form (fp32)", f"{seconds['ours'] / seconds['plain']:.3f}", "at most 0.82"),
+        ("the same in bf16 autocast / ours in fp32", f"{seconds['bf16'] / seconds['ours']:.3f}", ""),
+        (f"seconds an iteration, batch {batch} + {batch}", f"{seconds['ours']:.3f}", ""),
+    ]
+
+
+def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
+    """Pseudo labels and metrics as a share of a RegDA iteration."""
+    source, target = _batches(batch, size)
+    model = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4)).to(_device())
+    strategy = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    with torch.no_grad():
+        votes = strategy.model(target)
+
+    def labels() -> None:  # as often as an iteration draws them: source and target
+        ground_truth(votes, votes.peak())
+        ground_false(ground_truth(votes, votes.peak()))
+
+    def metrics() -> None:
+        errors = torch.linalg.vector_norm(votes.peak() - source.keypoints, dim=-1) / source.side[:, None]
+        pck(errors, source.annotated, 0.1)
+        pck_per_joint(errors, source.annotated, 0.1)
+
+    seconds = alternate(
+        {"iteration": iteration(strategy, source, target, everything=False), "labels": labels, "metrics": metrics}, 9
+    )
+    share = (seconds["labels"] + seconds["metrics"]) / seconds["iteration"]
+    return [
+        ("pseudo labels and metrics / iteration", f"{share:.2%}", "under 2 %"),
+        ("pseudo labels, ms", f"{1000 * seconds['labels']:.2f}", ""),
+        ("metrics, ms", f"{1000 * seconds['metrics']:.2f}", ""),
+    ]
+
+
+def bench_render(count: int = 24, size: int = 128) -> list[tuple[str, str, str]]:
+    """Rendered hands: capsules culled by their boxes against all capsules for all pixels."""
+    indices = range(count)
+    seconds = alternate(
+        {
+            "culled": lambda: render("studio", 0, indices, size, _device()),
+            "all": lambda: render("studio", 0, indices, size, _device(), cull=False),
+            "webcam": lambda: render("webcam", 0, indices, size, _device()),
+        },
+        rounds=3,
+    )
+    return [
+        ("unculled / culled", f"{seconds['all'] / seconds['culled']:.1f}", "at least 8"),
+        ("studio images/s", f"{count / seconds['culled']:.0f}", "about 120 on 2 quiet cores"),
+        ("webcam images/s", f"{count / seconds['webcam']:.0f}", ""),
+    ]
+
+
+def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]]:
+    """Augmented samples from cached arrays against the same steps by a library's transforms (torchvision on PIL)."""
+    with tempfile.TemporaryDirectory() as cache:
+        dataset = RenderedHands("studio", count, 0, size, cache=cache)
+        options, threads = Augmentation(), torch.get_num_threads()
+        library = v2.Compose(
+            [
+                v2.RandomRotation(180),
+                v2.RandomResizedCrop(size, scale=(0.6, 1.0), ratio=(1.0, 1.0)),
+                v2.ColorJitter(0.25, 0.25, 0.25),
+                v2.GaussianBlur(5, (0.01, 0.8)),
+                v2.PILToTensor(),
+            ]
+        )
+
+        def ours() -> None:
+            for i in range(count):
+                rng = np.random.Generator(np.random.Philox(key=[0, i]))
+                crop(dataset[i], (size, size), options, rng, range(21))
+
+        def theirs() -> None:
+            for i in range(count):
+                library(Image.fromarray(dataset[i].image))
+
+        torch.set_num_threads(1)  # as in a loader's worker
+        seconds = alternate({"ours": ours, "library": theirs}, rounds=5)
+        torch.set_num_threads(threads)
+    return [
+        ("library transforms / ours", f"{seconds['library'] / seconds['ours']:.2f}", "at least 2"),
+        ("samples/s of one worker", f"{count / seconds['ours']:.0f}", "about 1,000"),
+    ]
+
+
+def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
+    """A2J (ResNet-50) and AWR (ResNet-18), 14 joints: decoding and densities against the network."""
+    rows = _votes_rows("A2J", A2J(14, input_size=(size, size)), batch)
+    return rows + _votes_rows("AWR", AWR(14, input_size=(size, size), downsample=4), batch // 4)
+
+
+def _votes_rows(name: str, model: PoseModel, batch: int, written_out: int = 2) -> list[tuple[str, str, str]]:
+    """Decoding and one density with its gradient as shares of the network's time, and the formulas written out image
+    by image and joint by joint, on the first `written_out` images for both sides."""
+    model = model.to(_device()).train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    sample = _depth_batch(batch, model)
+    with torch.no_grad():
+        votes = model(sample)
+    assert votes.where is not None
+    where, logits, goal = votes.where, votes.logits, votes.grid.targets(votes.mean(), 2.0)
+    few = Votes(votes.grid, logits[:written_out], where[:written_out])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.stack(list(model.loss(model(sample), sample).values())).sum().backward()
+        optimizer.step()
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(sample)
+
+    def density() -> None:
+        leaves = logits.clone().requires_grad_(), where.clone().requires_grad_()
+        divergence(Votes(votes.grid, *leaves), goal).backward()
+
+    def direct() -> None:  # the weighted sum of the papers' equations, joint by joint
+        for image in range(batch):
+            for joint in range(14):
+                weight = logits[image, :, joint].softmax(0)
+                [(weight * where[image, :, joint, axis]).sum() for axis in range(3)]
+
+    def tents() -> None:  # a density's definition: one tent per candidate, met with every cell
+        axes = [(grid, axis) for grid in few.grid.marginals() for axis in range(len(grid.shape))]
+        for image in range(written_out):
+            for joint in range(14):
+                weight = logits[image, :, joint].softmax(0)
+                x, y, z = (
+                    (1 - (where[image, :, joint, d, None] - g.axis(a, weight)).abs() / g.stride[a]).clamp_min(0)
+                    for d, (g, a) in enumerate(axes)
+                )
+                (weight[:, None, None] * y[:, :, None] * x[:, None, :]).sum(0), (weight[:, None] * z).sum(0)
+
+    sides: dict[str, Timed] = {"step": step, "forward": forward, "density": density, "decode": votes.mean}
+    seconds = alternate(sides | {"direct": direct, "tents": tents, "few": few.log_densities}, rounds=3)
+    share = (seconds["decode"] + seconds["density"]) / seconds["step"]
+    return [
+        (
+            f"{name}, batch {batch}: decoding and density with its gradient / training step",
+            f"{share:.1%}",
+            "under 15 %",
+        ),
+        (f"{name}: decoding / forward", f"{seconds['decode'] / seconds['forward']:.2%}", "under 5 %"),
+        (f"{name}: weighted sums joint by joint / decoding", f"{seconds['direct'] / seconds['decode']:.1f}", ""),
+        (f"{name}: tents joint by joint / densities", f"{seconds['tents'] / seconds['few']:.1f}", ""),
+    ]
+
+
+def _depth_batch(batch: int, model: PoseModel) -> Labeled:
+    width, height = model.architecture["input_size"]
+    pictures, _ = _batches(batch, width)
+    known = torch.ones(batch, 14, dtype=torch.bool, device=_device())
+    return replace(
+        pictures,
+        image=(torch.randn(batch, 1, height, width, device=_device()) * 60).clamp(-150, 150),
+        reach=torch.full((batch,), 150.0, device=_device()),
+        keypoints=torch.rand(batch, 14, 3, device=_device()) * width,
+        visible=known,
+        annotated=known,
+    )
+
+
+BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
+    "regda": bench_regda,
+    "labels": bench_labels,
+    "votes": bench_votes,
+    "render": bench_render,
+    "loading": bench_loading,
+}
+
+
+def _batches(batch: int, size: int) -> tuple[Labeled, Unlabeled]:
+    torch.manual_seed(0)
+    known = torch.ones(batch, 21, dtype=torch.bool)
+    source = Labeled(
+        image=torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8),
+        id=tuple(str(i) for i in range(batch)),
+        sequence=("",) * batch,
+        frame=torch.arange(batch),
+        camera=torch.zeros(batch, 4),
+        to_file=torch.eye(3)[:2].repeat(batch, 1, 1),
+        side=torch.full((batch,), float(size)),
+        keypoints=torch.rand(batch, 21, 2) * size,
+        visible=known,
+        annotated=known,
+        image_index=torch.arange(batch),
+    ).to(_device())
+    return source, source.without_labels()
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,56 @@
+"""Run folders on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...adapt.scoring.selection import Headline
+from ..config import load_folder, plain, read
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Runs and comparisons directly below `runs`, the newest last; the cache of pretrained weights is none."""
+    found = [path.parent for path in runs.glob("*/config.yaml")]
+    return sorted(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime)
+
+
+def print_runs(runs: Path) -> None:
+    from ..runs.progress import Reporter
+
+    if not runs.is_dir():
+        raise ValueError(f"no folder {runs}; runs are written to runs/ where keyshift is started")
+    reporter = Reporter()
+    columns = ["run", "data", "strategies", "state", "target"]
+    reporter.table(str(runs), columns, [_row(folder) for folder in run_folders(runs)])
+
+
+def _row(folder: Path) -> list[str]:
+    try:
+        config: dict[str, Any] = plain(load_folder(folder)) | read(folder / "config.yaml")
+    except ValueError as error:
+        return [folder.name, "–", "–", f"unreadable: {error}", "–"]
+    data = f"{config['source']['name']} -> {config['target']['name']}"
+    parts = sorted(folder.glob("*-seed*/config.yaml"))
+    if (folder / "results.json").exists():
+        results = json.loads((folder / "results.json").read_text())
+        summary, headline = results["summary"], Headline.named(results["metric"])
+        scores = ", ".join(f"{name} {_number(value['target']['mean'], headline)}" for name, value in summary.items())
+        return [folder.name, data, ", ".join(summary), "finished", scores]
+    if (folder / "result.json").exists():
+        target = json.loads((folder / "result.json").read_text())["target"]
+        judged = Headline.among(target)
+        score = "–" if judged is None else _number(target[judged.key], judged)
+        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", score]
+    if parts:
+        done = len(list(folder.glob("*-seed*/result.json")))
+        return [folder.name, data, ", ".join(config["strategies"]), f"{done} runs finished", "–"]
+    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+    step = json.loads(lines[-1])["step"] if lines else 0
+    return [folder.name, data, f"{config['strategy']} seed {config['seed']}", f"step {step} of {config['steps']}", "–"]
+
+
+def _number(value: float | None, headline: Headline) -> str:
+    """With its unit where runs of another metric may stand beside: 0.478, 23.41 mm."""
+    return "–" if value is None else headline.bare(value) + (f" {headline.unit}" if headline.scale == 1 else "")

@@ -1,0 +1,227 @@
+"""Keypoints drawn on crops. Pictures are (H, W, 3) uint8 RGB; every function returns a new one.
+
+Points follow the house convention (pixel centres at +0.5), OpenCV counts pixel centres from 0: the half pixel is
+taken off here, where OpenCV is called, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ...datasets.reading.files import write_whole
+from ...datasets.sample import Item, PoseDataset
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+DARK: Colour = (24, 24, 24)
+PAPER: Colour = (246, 246, 244)
+OUTSIDE: Colour = (70, 70, 70)
+"""What a crop shows beyond the image's border."""
+NEAREST, FARTHEST = 255, 90
+"""Greys of depth: what is near is bright, and what gave no return is black."""
+
+_SHIFT = 4  # OpenCV draws at 1/16 px: joints of small crops do not jump to whole pixels
+_SUPERSAMPLING = 8
+_CAPTION = 18
+
+
+def crop(image: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
+    """The square `box` (left, top, right, bottom in file px) of an image, resized to (tile, tile, 3)."""
+    scale = tile / _side(box)
+    # warpAffine reads single points: a crop that shrinks is warped larger and averaged down, else it shimmers.
+    fine = int(np.clip(np.ceil(1 / scale), 1, _SUPERSAMPLING))
+    matrix = np.array([[scale * fine, 0, -box[0] * scale * fine], [0, scale * fine, -box[1] * scale * fine]])
+    matrix[:, 2] += matrix[:, :2].sum(1) * 0.5 - 0.5
+    size = (tile * fine, tile * fine)
+    warped = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=OUTSIDE)
+    return warped if fine == 1 else cv2.resize(warped, (tile, tile), interpolation=cv2.INTER_AREA)
+
+
+def view(item: Item, tile: int) -> np.ndarray:
+    """An item's crop as a picture (tile, tile, 3)."""
+    image = item.image if item.image.ndim == 3 else depth_picture(item.image, _range(item))
+    box = item.box
+    if item.to_file is not None:  # a part of the file that is kept at another scale: no rotation
+        box = (box - np.tile(item.to_file[:, 2], 2)) / np.tile(np.diag(item.to_file[:, :2]), 2)
+    return crop(image, box, tile)
+
+
+def depth_picture(image: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+    """Depth (H, W) in mm as grey (H, W, 3): from NEAREST to FARTHEST over `reach` (near, far), held at its ends."""
+    near, far = reach
+    share = ((image - near) / max(far - near, 1e-6)).clip(0, 1)
+    grey = np.where(image > 0, NEAREST + (FARTHEST - NEAREST) * share, 0).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 2)
+
+
+def _range(item: Item) -> tuple[float, float]:
+    """The depths that matter: of the cube, where the item has one, else of all that returned."""
+    if item.center is not None and item.cube is not None:
+        return float(item.center[2] - item.cube[2] / 2), float(item.center[2] + item.cube[2] / 2)
+    found = item.image[item.image > 0]
+    return (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+
+
+def to_tile(points: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
+    """x and y of points (..., 2 or 3) in file px as px of the tile that `crop` makes of `box`."""
+    return (np.asarray(points, np.float64)[..., :2] - np.asarray(box, np.float64)[:2]) * (tile / _side(box))
+
+
+def blur(picture: np.ndarray, cells: int = 7) -> np.ndarray:
+    """The picture reduced to cells x cells averages and smoothed: colours and layout stay, a face does not."""
+    height, width = picture.shape[:2]
+    coarse = cv2.resize(picture, (cells, cells), interpolation=cv2.INTER_AREA)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def draw(
+    picture: np.ndarray,
+    points: np.ndarray,
+    edges: Sequence[tuple[int, int]],
+    colours: Colour | Sequence[Colour],
+    *,
+    known: np.ndarray | None = None,
+    hidden: np.ndarray | None = None,
+    halo: Colour = DARK,
+    weight: float = 1.0,
+) -> np.ndarray:
+    """A skeleton drawn on a picture.
+
+    points (K, 2) in px of the picture; `colours` one for all or one for each keypoint (an edge takes that of its
+    second end); `known` (K,) bool: the others are left out, with their edges; `hidden` (K,) bool: drawn hollow.
+    The halo keeps the drawing readable on any background.
+    """
+    points = np.asarray(points, np.float64)
+    count = len(points)
+    palette = _palette(colours, count)
+    shown = np.isfinite(points).all(1) & (np.ones(count, bool) if known is None else known)
+    hollow = np.zeros(count, bool) if hidden is None else hidden
+    result = np.ascontiguousarray(picture).copy()
+    at = _fixed_point(points, max(picture.shape[:2]))
+    unit = weight * max(picture.shape[0] / 192, 0.5)
+    thin, radius = max(1, round(1.6 * unit)), 3.2 * unit
+
+    bones = [(a, b) for a, b in edges if shown[a] and shown[b]]
+    for colour, width in ((halo, thin + 2), (None, thin)):
+        for a, b in bones:
+            cv2.line(result, at[a], at[b], colour or palette[b], width, cv2.LINE_AA, _SHIFT)
+    for k in np.flatnonzero(shown):
+        wide = 1.5 * radius if hollow[k] else radius
+        _joint(result, at[k], wide, palette[k], halo)
+        if hollow[k]:
+            _uncover(result, picture, at[k], 0.68 * wide)
+    return result
+
+
+def joint_colours(count: int) -> list[Colour]:
+    """Distinct colours along the order of keypoints, so that a swapped or mirrored joint stands out."""
+    ramp = np.linspace(16, 240, count).round().astype(np.uint8)[:, None]
+    table = cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    return [(int(r), int(g), int(b)) for r, g, b in table]
+
+
+def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.ndarray:
+    """An item's crop with its own keypoints: seen joints filled, hidden ones hollow, unknown ones left out."""
+    picture = view(item, tile)
+    points = to_tile(item.keypoints, item.box, tile)
+    colours = joint_colours(len(points))
+    return draw(picture, points, edges, colours, known=item.annotated, hidden=~np.asarray(item.visible, bool))
+
+
+def contact_sheet(dataset: PoseDataset, count: int = 24, columns: int = 8, tile: int = 192) -> np.ndarray:
+    """(H, W, 3) uint8: `count` samples spread evenly over the dataset, joints drawn, hidden joints hollow.
+
+    Raises ValueError for an empty dataset and for sizes below 1.
+    """
+    if min(count, columns, tile) < 1:
+        raise ValueError(f"count, columns and tile must be at least 1, not {count}, {columns}, {tile}")
+    if not len(dataset):
+        raise ValueError(f"dataset {dataset.name!r} is empty: there is nothing to draw")
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
+    columns = min(columns, len(chosen))
+    rows, gap = -(-len(chosen) // columns), max(2, tile // 32)
+    height, width = tile + _CAPTION, tile + gap
+    sheet = np.full((gap + rows * (height + gap), gap + columns * width, 3), PAPER, np.uint8)
+    for place, index in enumerate(chosen):
+        item = dataset[int(index)]
+        top, left = gap + place // columns * (height + gap), gap + place % columns * width
+        sheet[top : top + tile, left : left + tile] = draw_item(item, dataset.skeleton.edges, tile)
+        _caption(sheet[top + tile : top + height, left : left + tile], f"{index}  {item.id}")
+    return sheet
+
+
+def _palette(colours: Colour | Sequence[Colour], count: int) -> list[Colour]:
+    each = [colour for colour in colours if not isinstance(colour, int)]
+    if each and len(each) != count:
+        raise ValueError(f"{len(each)} colours for {count} keypoints: give one for all or one for each")
+    return each or [(int(colours[0]), int(colours[1]), int(colours[2]))] * count  # type: ignore[arg-type]
+
+
+def prediction_sheet(
+    dataset: PoseDataset, points: np.ndarray, annotated: np.ndarray, columns: int = 8, count: int = 16, tile: int = 160
+) -> np.ndarray:
+    """Samples spread over the dataset, the truth in white and the predictions (N, K, 2 or 3) file px in colour.
+
+    Samples in which no joint is annotated (N, K) are left out, for they may be ones that cannot be read; where there is
+    no other, the sheet is one empty row.
+    """
+    tiles, usable = [], np.flatnonzero(annotated.any(1))
+    if not len(usable):
+        return np.full((tile, columns * tile, 3), 255, np.uint8)
+    for index in usable[np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int)]:
+        item, edges = dataset[int(index)], dataset.skeleton.edges
+        picture = view(item, tile)
+        picture = draw(picture, to_tile(item.keypoints, item.box, tile), edges, WHITE, known=item.annotated)
+        tiles.append(draw(picture, to_tile(points[index], item.box, tile), edges, joint_colours(len(points[index]))))
+    while len(tiles) % columns:
+        tiles.append(np.full_like(tiles[0], 255))
+    return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)])
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """An RGB picture as a file of the path's type, whole or not at all. Raises ValueError for an unknown type."""
+    try:
+        encoded = cv2.imencode(path.suffix or ".png", picture[..., ::-1])[1]
+    except cv2.error as error:
+        raise ValueError(f"cannot write a picture of type {path.suffix!r}; use .png or .jpg") from error
+    write_whole(path, lambda file: file.write(encoded.tobytes()))
+
+
+def _side(box: np.ndarray) -> float:
+    side = float(max(box[2] - box[0], box[3] - box[1]))
+    if not side > 0:
+        raise ValueError(f"a crop's box must have right > left and bottom > top, got {[float(x) for x in box]}")
+    return side
+
+
+def _fixed_point(points: np.ndarray, size: int) -> list[tuple[int, int]]:
+    """OpenCV's fixed-point pixels; wild predictions are held near the picture, else they overflow its int32."""
+    near = np.clip(np.nan_to_num(points), -8 * size, 9 * size)
+    return [(int(x), int(y)) for x, y in np.round((near - 0.5) * 2**_SHIFT)]
+
+
+def _joint(picture: np.ndarray, at: tuple[int, int], radius: float, colour: Colour, halo: Colour) -> None:
+    size = round(radius * 2**_SHIFT)
+    cv2.circle(picture, at, size + 2**_SHIFT, halo, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    cv2.circle(picture, at, size, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+def _uncover(drawn: np.ndarray, picture: np.ndarray, at: tuple[int, int], radius: float) -> None:
+    """Make a joint hollow: the picture beneath shows through its middle. (OpenCV's thin rings are ragged.)"""
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    cv2.circle(mask, at, round(radius * 2**_SHIFT), 255, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    share = mask[..., None] / 255
+    drawn[:] = np.round(drawn * (1 - share) + picture * share)
+
+
+def _caption(strip: np.ndarray, text: str) -> None:
+    """Index and id under a tile; OpenCV's font holds ASCII only, and what does not fit is cut."""
+    plain = text.encode("ascii", "replace").decode()
+    room = max(1, strip.shape[1] // 7)
+    written = np.ascontiguousarray(strip)
+    cv2.putText(written, plain[:room], (1, _CAPTION - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.38, DARK, 1, cv2.LINE_AA)
+    strip[:] = written

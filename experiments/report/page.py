@@ -1,0 +1,280 @@
+"""The report of a comparison: one HTML page that needs no network, no script and no other file.
+
+It is made from the comparison folder alone, and from the target test set where pictures are asked for
+(`report.pictures: all | blurred | none` in the config).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...adapt.scoring import evaluation
+from ...adapt.scoring.selection import Headline
+from ...datasets.reading.files import write_text
+from ...datasets.reading.people import LEAKS
+from ...datasets.sample import PoseDataset
+from . import words as words
+from .charts import NARROW, Chart, Line, bars, lines, looks
+from .crops import gallery
+from .data import RULES, Comparison, Predictions, curves, dig, predictions, read, without_passwords
+from .pages import template
+
+EXPLAINED = {
+    "source_only": "trained on the labelled source alone",
+    "bn_control": "the same continued training with target images passing through batch norm, no adaptation loss",
+    "regda": "regressive domain adaptation by an adversarial regressor",
+    "mean_teacher": "consistency with a moving average of the model's own weights",
+    "oracle": "trained with target labels under the same budget; the upper reference",
+}
+
+
+def write(folder: Path, target_test: PoseDataset) -> Path:
+    """Write `folder`/report.html for a finished comparison, in one piece or not at all, and return its path.
+
+    Raises FileNotFoundError without results.json, ValueError when the predictions are not of `target_test`.
+    """
+    file = Path(folder) / "report.html"
+    write_text(file, render(read(Path(folder)), target_test))
+    return file
+
+
+def render(comparison: Comparison, target_test: PoseDataset) -> str:
+    """The page as text."""
+    headline, names = comparison.headline, list(comparison.runs)
+    filters = {"number": words.number, "seconds": words.seconds, "shown": lambda value: words.shown(value, headline)}
+    return template("report.html", **filters).render(
+        c=comparison,
+        headline=headline,
+        texts=words.TEXTS[headline.key],
+        metric=words.metric(headline),
+        source=_mapping(comparison.config.get("source")),
+        target=_mapping(comparison.config.get("target")),
+        finding=words.finding(comparison),
+        others=words.others(comparison),
+        looks=looks(names),
+        explained={name: EXPLAINED[name] for name in names if name in EXPLAINED},
+        several=any(len(seeds) > 1 for seeds in comparison.runs.values()),
+        rows=strategy_rows(comparison),
+        rules=RULES,
+        rule_rows=rule_rows(comparison),
+        groups=score_table(comparison, "groups"),
+        joints=score_table(comparison, "joints"),
+        group_chart=group_chart(comparison),
+        joint_charts=joint_charts(comparison),
+        threshold_chart=threshold_chart(comparison),
+        training=training_charts(comparison),
+        gallery=gallery(comparison, target_test),
+        leak=_leak(comparison),
+        licences=_licences(comparison),
+        identity=[(role, flat(what)) for role, what in comparison.identity.items()],
+        environment=flat(comparison.environment),
+        updates=updates(comparison),
+        pretrained=dig(comparison.config, "pretrain_steps"),
+        total_seconds=total_seconds(comparison),
+        absent=words.ABSENT,
+    )
+
+
+def _leak(comparison: Comparison) -> str | None:
+    """How the target's crops were made from its labels, if they were."""
+    found = _mapping(comparison.identity.get("target_test")).get("boxes")
+    return found if found in LEAKS else None
+
+
+def _licences(comparison: Comparison) -> dict[str, list[str]]:
+    """The datasets under each licence."""
+    found: dict[str, list[str]] = {}
+    for side in ("source_train", "target_train"):
+        told = _mapping(comparison.identity.get(side))
+        if "licence" in told:
+            found.setdefault(str(told["licence"]), []).append(str(told.get("name", side)))
+    return found
+
+
+def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The main table: one row for each strategy, numbers as text."""
+    rows, headline = [], comparison.headline
+    longest = _end(comparison, [comparison.mean(name, "target", headline.key) for name in comparison.runs])
+    for name, seeds in comparison.runs.items():
+        target = comparison.mean(name, "target", headline.key)
+        spread = dig(comparison.summary, name, "target", "std")
+        gain, share = (words.estimate(comparison, name, what) for what in ("gain", "gap_closed"))
+        rows.append(
+            {
+                "name": name,
+                "target": words.shown(target, headline),
+                "std": "" if spread is None else f"± {words.number(headline.scale * spread, 1)}",
+                "bar": 0 if target is None else round(100 * headline.scale * target / longest, 1),
+                "epe": words.number(comparison.mean(name, "target", "epe")),
+                "source": words.shown(comparison.mean(name, "source", headline.key), headline),
+                "gain": words.difference(gain, headline, unit=False),
+                "share": words.portion(share),
+                "seconds": words.seconds(comparison.mean(name, "seconds_per_iteration")),
+                "seeds": len(seeds),
+                "which": ", ".join(seeds),
+            }
+        )
+    return rows
+
+
+def rule_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The target's headline of each strategy under each selection rule, with the steps that the rule chose."""
+    rows = []
+    for name in comparison.runs:
+        cells = []
+        for rule in RULES:
+            steps = sorted({round(step) for step in comparison.values(name, "selected", rule, "step")})
+            span = f"{steps[0]}–{steps[-1]}" if len(steps) > 1 else f"{steps[0]}" if steps else ""
+            value = comparison.mean(name, "selected", rule, "target", comparison.headline.key)
+            cells.append({"rule": rule, "target": words.shown(value, comparison.headline), "steps": span})
+        rows.append({"name": name, "cells": cells})
+    return rows
+
+
+def score_table(comparison: Comparison, kind: str) -> dict[str, dict[str, tuple[float | None, float | None]]]:
+    """{strategy: {group or joint: (mean, std over seeds)}}; std is None with one seed."""
+    table: dict[str, dict[str, tuple[float | None, float | None]]] = {}
+    for name in comparison.runs:
+        row = {}
+        for label in _labels(comparison, kind):
+            values = comparison.values(name, "target", kind, label)
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            row[label] = (float(np.mean(values)) if values else None, spread)
+        table[name] = row
+    return table
+
+
+def group_chart(comparison: Comparison) -> Chart | None:
+    labels = _labels(comparison, "groups")
+    return _bars(comparison, "group of joints", "groups", labels) if labels else None
+
+
+def joint_charts(comparison: Comparison) -> list[Chart]:
+    """One chart, or two of equal length that stand side by side."""
+    labels = _labels(comparison, "joints")
+    if len(labels) <= 8:
+        return [_bars(comparison, "joint", "joints", labels)] if labels else []
+    half = -(-len(labels) // 2)
+    parts = {"joint": labels[:half], "joint, continued": labels[half:]}
+    return [_bars(comparison, what, "joints", part) for what, part in parts.items()]
+
+
+def _bars(comparison: Comparison, what: str, kind: str, labels: list[str]) -> Chart:
+    headline, table = comparison.headline, score_table(comparison, kind)
+    ends = [mean + (std or 0) for row in table.values() for mean, std in row.values() if mean is not None]
+    title = _capital(f"{headline.noun} by {what}")
+    return bars(title, table, labels, _axis(comparison), headline.scale, _end(comparison, list(ends)))
+
+
+def _end(comparison: Comparison, values: list[float | None]) -> float:
+    """Where the axis of the headline ends: all of it for PCK, the longest bar for an error."""
+    known = [value for value in values if value]
+    return 100.0 if comparison.headline.sign > 0 or not known else max(known)
+
+
+def _axis(comparison: Comparison) -> str:
+    return f"{comparison.headline.noun}, {comparison.headline.unit}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def threshold_chart(comparison: Comparison) -> Chart | None:
+    """The share within each threshold from each run's predictions; None where no run left any."""
+    headline, texts = comparison.headline, words.TEXTS[comparison.headline.key]
+    thresholds = np.linspace(0, headline.highest, 81)
+    series: dict[str, list[Line]] = {}
+    notes: dict[str, str] = {}
+    for name, seeds in comparison.runs.items():
+        stored = [p for p in (predictions(comparison.run(name, seed)) for seed in seeds) if p is not None]
+        stored = [p for p in stored if p.counted.any()]
+        if stored:
+            series[name] = [(thresholds, _curve(headline, p, thresholds)) for p in stored]
+            area = float(np.mean([_area(headline, p) for p in stored]))
+            notes[name] = f"AUC {words.number(area, 3)}"
+    mark = headline.threshold
+    return lines(texts.curve, series, texts.curve_axes, percent=True, mark=mark, notes=notes) if series else None
+
+
+def training_charts(comparison: Comparison) -> list[Chart]:
+    """One chart for each metric that a reader of training curves looks for, then one for each loss."""
+    logged = {name: [curves(comparison.run(name, seed)) for seed in seeds] for name, seeds in comparison.runs.items()}
+    found = {metric for seeds in logged.values() for seed in seeds for metric in seed}
+    losses = sorted(metric for metric in found if metric.startswith("loss/"))
+    headline = comparison.headline
+    scored = f"{headline.noun} while training", _axis(comparison)
+    titles = {
+        f"target/{headline.key}": (f"Target {scored[0]}", scored[1]),
+        f"source/{headline.key}": (f"Source {scored[0]}", scored[1]),
+        "target/score": ("Target score, which needs no labels", "score"),
+    } | {loss: (f"Loss: {loss.removeprefix('loss/')}", "loss") for loss in losses}
+    charts = []
+    for metric, (title, unit) in titles.items():
+        series = {name: [seed[metric] for seed in seeds if metric in seed] for name, seeds in logged.items()}
+        series = {name: drawn for name, drawn in series.items() if drawn}
+        if series:
+            charts.append(lines(title, series, ("step", unit), percent=unit.endswith("%"), width=NARROW))
+    return charts
+
+
+def total_seconds(comparison: Comparison) -> float | None:
+    """Seconds per iteration times updates, over all runs; None where a run does not say."""
+    total = 0.0
+    for name, seeds in comparison.runs.items():
+        for seed, result in seeds.items():
+            steps, each = _last_step(comparison, name, seed), dig(result, "seconds_per_iteration")
+            if steps is None or each is None:
+                return None
+            total += steps * each
+    return total
+
+
+def updates(comparison: Comparison) -> dict[str, str]:
+    """{strategy: updates of its runs}, read from what was logged and not from what was planned."""
+    found = {}
+    for name, seeds in comparison.runs.items():
+        steps = sorted({s for s in (_last_step(comparison, name, seed) for seed in seeds) if s is not None})
+        if steps:
+            found[name] = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
+    return found
+
+
+def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested plain data as (dotted key, text) pairs, without passwords."""
+    if isinstance(tree, dict):
+        return [pair for key, value in tree.items() for pair in flat(value, f"{prefix}.{key}" if prefix else str(key))]
+    text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
+    return [(prefix, without_passwords(text))]
+
+
+def _last_step(comparison: Comparison, name: str, seed: str) -> int | None:
+    return max((int(x[-1]) for x, _ in curves(comparison.run(name, seed)).values()), default=None)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _labels(comparison: Comparison, kind: str) -> list[str]:
+    """Group or joint names in the order in which results list them; names without a number left out."""
+    seen: dict[str, None] = {}
+    for seeds in comparison.runs.values():
+        for result in seeds.values():
+            entries = ((result or {}).get("target") or {}).get(kind) or {}
+            seen |= {label: None for label in entries if dig(entries, label) is not None}
+    return list(seen)
+
+
+def _curve(headline: Headline, p: Predictions, thresholds: np.ndarray) -> np.ndarray:
+    errors, mask = torch.from_numpy(p.errors), torch.from_numpy(p.counted)
+    return evaluation.curve(headline, errors, mask, torch.from_numpy(thresholds)).numpy()
+
+
+def _area(headline: Headline, p: Predictions) -> float:
+    return evaluation.area(headline, torch.from_numpy(p.errors), torch.from_numpy(p.counted))

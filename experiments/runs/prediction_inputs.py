@@ -1,0 +1,159 @@
+"""What `keyshift predict` reads: any pictures, folders and videos, cut into crops ahead of their use."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes
+from ...datasets.own.depth_folder import by_value
+from ...datasets.reading.images import UnreadableImage
+from ...datasets.loading import Crop, crop, empty_item
+from ...datasets.own.pictures import PICTURES, Listing, listed_frames, teller, usable, walk
+from ...datasets.reading.people import AROUND_BOXES, square
+from ...datasets.skeleton import Skeleton
+from ...datasets.reading.video import VIDEOS, frames_of, is_frame, read_named
+
+
+@dataclass
+class Inputs:
+    """Pictures and frames below one folder, in order."""
+
+    root: Path
+    names: list[str]
+    """(P) paths below the root, with forward slashes; `clip.mp4#12` is frame 12, from 0, of a video."""
+    boxes: Boxes | None = None
+    """People by picture, (n, 4) left, top, right, bottom; None: each picture is one crop."""
+    how: str = "whole"
+    """Where the boxes come from."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Files that are known to be no pictures, and why."""
+    folders: list[Path] = field(default_factory=list)
+    """All that lies below them is read."""
+
+    def people(self, name: str) -> int:
+        """How many crops a picture gives."""
+        return 1 if self.boxes is None else len(self.boxes.get(name, ()))
+
+    def read(self, name: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB. Raises UnreadableImage."""
+        return read_named(self.root, name)
+
+    def squares(self, name: str, width: int, height: int) -> list[np.ndarray]:
+        """The square crops (4,) of a picture of that size."""
+        if self.boxes is None:
+            return [square(np.array([0.0, 0.0, width, height]), 1.0)]
+        return [square(box, AROUND_BOXES) for box in self.boxes.get(name, ())]
+
+
+def is_video(name: str) -> bool:
+    return name.lower().endswith(VIDEOS)
+
+
+def open_inputs(
+    paths: Sequence[Path], boxes: str | None = None, stride: int | None = None, duplicates: float | None = None
+) -> Inputs:
+    """The pictures and frames of `paths`, in the order of datasets/own/pictures.py, whose options these are; a file
+    that two paths lead to is taken once.
+
+    Empty files and broken videos are `unreadable`. Raises ValueError for paths that are not there or without
+    pictures, and for unknown options.
+    """
+    if boxes not in (None, "whole") and not boxes.lower().endswith(FILES):
+        check_detector(boxes)
+    root = common_root(paths)
+    listing, left_out = Listing(root), {}
+    for path in paths:
+        for file in listed(path):
+            name = Path(os.path.relpath(file, root)).as_posix()
+            why, size = usable(root, name)
+            if why is None and is_video(name):
+                why = _broken(file, stride, duplicates)
+            if why is None:
+                listing.sizes[name] = size
+            elif why:
+                left_out[name] = f"a file {why}" if why.startswith("in ") else why
+    names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
+    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), [p for p in paths if p.is_dir()])
+    if boxes in (None, "whole") or not names:
+        return inputs
+    if boxes.lower().endswith(FILES):
+        return replace(inputs, boxes=read_boxes(Path(boxes).expanduser(), names, list(listing.sizes)))
+    return replace(inputs, boxes=detect(boxes, root, names, teller(boxes)))
+
+
+def common_root(paths: Sequence[Path]) -> Path:
+    """The folder itself where one is given, else the nearest one that holds all of them."""
+    if not paths:
+        raise ValueError("name pictures, folders or videos to predict")
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"no picture, folder or video {path}")
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    return folders[0] if len(paths) == 1 else Path(os.path.commonpath([os.path.abspath(f) for f in folders]))
+
+
+def listed(path: Path) -> list[Path]:
+    """A picture or video itself, or all of a folder and below, in the order of their paths, numbers by value."""
+    files = [path]
+    if path.is_dir():
+        names = sorted(walk(path), key=lambda name: (*map(by_value, os.path.split(name)), name))
+        files = [path / name for name in names]
+    if not any(usable(file.parent, file.name)[0] != "" for file in files):
+        raise ValueError(f"{path}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}")
+    return files
+
+
+def _broken(path: Path, stride: int | None, duplicates: float | None) -> str | None:
+    try:
+        frames_of(path, stride, duplicates)
+    except UnreadableImage as error:
+        return str(error)
+    return None
+
+
+class Cut(NamedTuple):
+    """One picture's people as the network sees them; the picture itself is gone."""
+
+    width: int
+    height: int
+    crops: list[Crop]
+
+
+def cut(inputs: Inputs, name: str, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut | UnreadableImage:
+    """The crops of one picture, read once."""
+    try:
+        image = inputs.read(name)
+    except UnreadableImage as error:
+        return error
+    height, width = image.shape[:2]
+    nobody = replace(empty_item(name, len(skeleton), False), mirrored=mirror)
+    crops = []
+    for box in inputs.squares(name, width, height):
+        made = crop(replace(nobody, image=image, box=box), size, None, None, skeleton.flip)
+        crops.append(replace(made, item=replace(nobody, box=box)))
+    return Cut(width, height, crops)
+
+
+def read_ahead(
+    inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, mirror: bool, ahead: int, workers: int
+) -> Iterator[Cut | UnreadableImage]:
+    """Every picture in its order, read by threads, at most `ahead` before their use. Frames of videos are decoded by
+    one thread, in their order."""
+    cv2.setNumThreads(1)  # the threads share the cores
+    waiting: deque[Future[Cut | UnreadableImage]] = deque()
+    with ThreadPoolExecutor(workers) as many, ThreadPoolExecutor(1) as one:
+        for name in inputs.names:
+            waiting.append((one if is_frame(name) else many).submit(cut, inputs, name, size, skeleton, mirror))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,98 @@
+"""What a person sees while training: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ...adapt.scoring.selection import Headline
+
+Callback = Callable[[int, dict[str, float]], None]
+"""Called with (updates done, metrics) after each update; metrics are empty but when something was logged."""
+PLAIN_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Reporter:
+    """Prints for a person; of several processes the first speaks."""
+
+    def __init__(self) -> None:
+        self.console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+        self.live = sys.stdout.isatty()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, steps: int) -> Iterator[Callback]:
+        """Show a stage of `steps` updates through the callback that this gives."""
+        if not self.live:
+            yield self._lines(name, steps)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=steps, text="")
+
+            def step(done: int, metrics: dict[str, float]) -> None:
+                progress.update(task, completed=done)
+                if metrics:
+                    progress.update(task, text=_brief(metrics))
+
+            yield step
+
+    def _lines(self, name: str, steps: int) -> Callback:
+        printed = time.monotonic()
+
+        def step(done: int, metrics: dict[str, float]) -> None:
+            nonlocal printed
+            if metrics and (done == steps or time.monotonic() - printed > PLAIN_EVERY):
+                printed = time.monotonic()
+                left = (steps - done) * metrics.get("seconds/iteration", 0.0)
+                self.say(f"{name}: {done}/{steps}  {_brief(metrics)}  {left:.0f} s left")
+
+        return step
+
+    @contextmanager
+    def counted(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal, now and then a line elsewhere; gives what is called with the number done."""
+        printed = time.monotonic()
+        with self.stage(name, total) as step:
+
+            def told(done: int) -> None:
+                nonlocal printed
+                step(done, {})
+                if not self.live and time.monotonic() - printed > PLAIN_EVERY:
+                    printed = time.monotonic()
+                    self.say(f"{name}: {done:,}/{total:,}")
+
+            yield told
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        table = Table(title=title, title_justify="left")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+def _brief(metrics: dict[str, float]) -> str:
+    losses = [value for name, value in metrics.items() if name.startswith("loss/")]
+    loss = f"loss {sum(losses):.3f}  " if losses else ""
+    rate = 1 / metrics["seconds/iteration"] if metrics.get("seconds/iteration") else 0.0
+    headline = Headline.among(metrics, "source/")
+    score = f"  source {headline.bare(metrics[f'source/{headline.key}'])}" if headline else ""
+    return f"{loss}{rate:.1f} it/s{score}"

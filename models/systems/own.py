@@ -1,0 +1,386 @@
+"""Your own network: any torch module that answers with heatmaps, coordinates or offsets, adapted by every strategy.
+
+A file of yours, my_net.py, holds the module, or a function annotated `-> nn.Module` that builds it:
+
+    class MyNet(nn.Module):
+        def __init__(self, keypoints: int) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 64, 7, 4, 3), nn.ReLU())
+            self.final = nn.Conv2d(64, keypoints, 1)
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.final(self.body(image))
+
+and the experiment's YAML names it:
+
+    model:
+      name: own
+      input_size: [256, 256]           # width, height
+      own:
+        file: my_net.py
+        object: MyNet
+        arguments: {keypoints: 21}     # the dataset's number, in its order
+        weights: my_net.pt             # state_dict of the module; null: as built
+        gives: heatmaps                # coordinates, offsets
+        head: final                    # the last operation, by its dotted name; null: the last child
+        normalize: imagenet            # how uint8 becomes float; unit: 0..1; none: 0..255
+        scale: 1.0                     # of heatmaps and responses before the softmax; of maps in 0..1 more, about 20
+        unit: pixels                   # of coordinates, of the input; unit: 0..1
+
+`forward` takes images (B, 3, H, W), float, and answers, by `gives`, with
+
+- heatmaps (B, K, h, w);
+- coordinates (B, K, 2), or (B, 2K) in the order x1, y1, x2, ...;
+- offsets (B, 3K, h, w): K responses, then x1, y1, x2, ... from the cell's centre in pixels of the input; or these two
+  as a tuple (B, K, h, w), (B, 2K, h, w).
+
+x points right, y down, the input's top left corner is (0, 0). h and w are any; cells cover the input evenly, and the
+first is centred at half a stride.
+
+`head` has one tensor as input, and nothing is done to what it answers. It is taken out; the features are what your
+`forward` hands it. That head(features) is your module's answer is tried when the network is built. RegDA starts it
+anew by `reset_parameters` of its layers; with regda.head_layers of 2 (the default) or more, hidden layers go before
+it: 3x3 convolutions where it reads maps, linear layers where it reads vectors, with batch norm and ReLU. Everything
+but the head is the group "backbone" of the optimiser's factors. `OwnModel.own_state()` gives the weights back under
+your module's names.
+
+A checkpoint holds weights and plain data, and no code: it names the file by its absolute path and SHA-256, and loading
+it runs that file, as training did. Where the file is missing or has another content nothing is run, and the error says
+so. What the file imports is not compared. Load checkpoints only with files that you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...datasets.sample import Labeled, Unlabeled
+from ..output import Grid, Votes, spatial_kl
+from ..pose_model import PoseModel, normalize
+from .own_file import build_module, named, read_file
+
+GIVES = ("heatmaps", "coordinates", "offsets")
+NORMALIZE = ("imagenet", "unit", "none")
+UNITS = ("pixels", "unit")
+SIGMA = 2.0
+"""Of the Gaussian that heatmaps and responses are drawn to, cells."""
+CELL = 4
+"""Input pixels in a cell of the grid on which densities of coordinates are read."""
+TAU = 0.01
+"""Where the loss of points turns from square to linear, in sides of the input; AWR's number."""
+
+
+class OwnModel(PoseModel):
+    """The module `object(**arguments)` of the Python file `file`, split into features and head.
+
+    `weights`: a state_dict of the whole module, read once: a checkpoint does not need it. `sha256`: what the file's
+    must be, None to take the file as it is. The other arguments are explained above. Raises ValueError, naming file
+    and object, for a file that is missing, changed or does not run, an object that is no module, weights that do not
+    fit, answers of another shape than `gives` and `keypoints` say, and a head that is not the last operation.
+    """
+
+    def __init__(
+        self,
+        keypoints: int,
+        input_size: Sequence[int] = (256, 256),
+        head_layers: int | None = None,
+        file: str = "",
+        object: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        weights: str | None = None,
+        gives: str = "heatmaps",
+        head: str | None = None,
+        normalize: str = "imagenet",
+        scale: float = 1.0,
+        unit: str = "pixels",
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__()
+        _check(gives, normalize, scale, unit)
+        path, source = read_file(file, sha256)
+        arguments = dict(arguments or {})
+        module = build_module(path, source, object, arguments)
+        self.told = f"{object} of {path}"
+        if weights is not None:
+            _load_weights(module, weights, self.told)
+        self.keypoints, self.gives, self.normalize, self.scale = keypoints, gives, normalize, scale
+        width, height = (int(side) for side in input_size)
+        self.input_size = (width, height)
+        self.length = (1.0, 1.0) if unit == "pixels" else (float(width), float(height))
+        self.head_name = _head_name(module, head, self.told)
+        rows, columns = self._split(module)
+        stride = (width / columns, height / rows)
+        self.grid = Grid((rows, columns), stride, (stride[0] / 2, stride[1] / 2))
+        self.architecture = {
+            "keypoints": keypoints,
+            "input_size": list(self.input_size),
+            "head_layers": head_layers,
+            "file": str(path),
+            "object": object,
+            "arguments": arguments,
+            "gives": gives,
+            "head": self.head_name,
+            "normalize": normalize,
+            "scale": scale,
+            "unit": unit,
+            "sha256": hashlib.sha256(source).hexdigest(),
+        }
+        if head_layers is not None and head_layers > 1:
+            self.head = self.new_head(head_layers)
+
+    def _split(self, module: nn.Module) -> tuple[int, int]:
+        """Take the head out of `module`, a tap in its place, after a trial on random images. Returns the grid's shape.
+
+        The two are compared under noise on the head's parameters: a head of zeros answers alike wherever it stands.
+        """
+        draw = torch.Generator().manual_seed(0)
+        image = torch.randn(2, 3, *self.input_size[::-1], generator=draw)
+        head = module.get_submodule(self.head_name)
+        noisy = {key: p + 0.1 * torch.randn(p.shape, generator=draw) for key, p in head.named_parameters()}
+        module.eval()
+        with torch.no_grad(), named(f"{self.told} fails on images {tuple(image.shape)}"):
+            answer = module(image)
+            whole = functional_call(module, {f"{self.head_name}.{key}": p for key, p in noisy.items()}, (image,))
+        shape, children = self._shape(answer), _children(module)
+        module.set_submodule(self.head_name, Tap())
+        if {id(p) for p in head.parameters()} & {id(p) for p in module.parameters()}:
+            raise ValueError(f"{self.told}: head={self.head_name} shares parameters with the rest; give it its own")
+        self.backbone, self.head = module, head
+        wrong = (
+            f"{self.told}: head={self.head_name} must be the last operation, one tensor in and nothing done to what "
+            f"comes out; set head to the submodule that is, or put the last operations into one. Children: {children}"
+        )
+        with torch.no_grad(), named(wrong):
+            features = self._tapped(image)
+            last = functional_call(head, noisy, (features,))
+        if not _same(whole, last):
+            raise ValueError(wrong)
+        self.features_shape = tuple(features.shape[1:])
+        self.train()
+        return shape
+
+    def _shape(self, answer: Any) -> tuple[int, int]:
+        """Rows and columns of the grid. Raises ValueError where the answer to a batch of 2 is not what `gives` says."""
+        k, found = self.keypoints, [tuple(part.shape) for part in _parts(answer)]
+        tail = found[0][2:] if found else ()
+        forms: dict[str, tuple[list[list[tuple[int, ...]]], str]] = {
+            "heatmaps": ([[(2, k, *tail)]], f"(2, {k}, h, w)"),
+            "coordinates": ([[(2, k, 2)], [(2, 2 * k)]], f"(2, {k}, 2) or (2, {2 * k})"),
+            "offsets": (
+                [[(2, 3 * k, *tail)], [(2, k, *tail), (2, 2 * k, *tail)]],
+                f"(2, {3 * k}, h, w), or a tuple of (2, {k}, h, w) and (2, {2 * k}, h, w)",
+            ),
+        }
+        wanted, words = forms[self.gives]
+        if found not in wanted or (self.gives != "coordinates" and len(tail) != 2):
+            told = " and ".join(map(str, found)) or f"a {type(answer).__name__}"
+            raise ValueError(
+                f"{self.told} answers images (2, 3, {self.input_size[1]}, {self.input_size[0]}) with {told}; "
+                f"gives={self.gives} of {k} keypoints is {words}. Check gives, and that the network has the dataset's "
+                "number of keypoints"
+            )
+        width, height = self.input_size
+        return (max(height // CELL, 2), max(width // CELL, 2)) if self.gives == "coordinates" else (tail[0], tail[1])
+
+    def _tapped(self, image: Tensor) -> Tensor:
+        """What the head reads: the module runs until it calls the tap."""
+        try:
+            self.backbone(image)
+        except Reached as reached:
+            return reached.features
+        raise ValueError(f"{self.told} does not call head={self.head_name}")
+
+    def features(self, sample: Unlabeled) -> Tensor:
+        image = sample.image
+        if tuple(image.shape[-1:-3:-1]) != self.input_size:
+            raise ValueError(
+                f"{self.told} was built for inputs of {self.input_size[0]}x{self.input_size[1]} (width x height), "
+                f"got {image.shape[-1]}x{image.shape[-2]}"
+            )
+        return self._tapped(to_float(image, self.normalize))
+
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        answer = (self.head if head is None else head)(features)
+        if self.gives == "heatmaps":
+            return Votes.from_maps(self.grid, self.scale * answer)
+        if self.gives == "coordinates":
+            where = answer.float().reshape(-1, 1, self.keypoints, 2)
+            where = where * where.new_tensor(self.length)
+            return Votes(self.grid, torch.zeros_like(where[..., 0]), where)
+        split = [self.keypoints, 2 * self.keypoints]
+        responses, offsets = answer.split(split, 1) if isinstance(answer, Tensor) else answer
+        x, y = (self.grid.axis(dim, offsets.float()) for dim in (0, 1))
+        cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).view(1, -1, 1, 2)
+        where = cells + offsets.float().flatten(2).transpose(1, 2).unflatten(2, (self.keypoints, 2))
+        return Votes(self.grid, self.scale * responses.flatten(2).transpose(1, 2), where)
+
+    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
+        """The strongest cell of heatmaps, else the mean of the votes."""
+        return votes.peak() if votes.where is None else votes.mean(), votes.confidence()
+
+    def weight(self, sample: Labeled) -> Tensor:
+        if self.gives == "coordinates":
+            return sample.annotated
+        return sample.annotated & self.grid.contains(sample.keypoints)
+
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        """heatmap: KL of the maps, or of an offset head's responses, from a Gaussian of 2 cells. point: smooth L1 of
+        the voted points in units of the input's longer side."""
+        people, weight, losses = sample.image_index, self.weight(sample), {}
+        if self.gives != "coordinates":
+            responses = Votes(self.grid, votes.logits).log_density()[people]
+            losses["heatmap"] = spatial_kl(responses, self.grid.target(sample.keypoints, SIGMA), weight)
+        if self.gives != "heatmaps":
+            away = (votes.mean()[people] - sample.keypoints) / max(self.input_size)
+            each = F.smooth_l1_loss(away, torch.zeros_like(away), reduction="none", beta=TAU).mean(-1)
+            losses["point"] = (each * weight).sum() / weight.sum().clamp_min(1)
+        return losses
+
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """Your head with fresh parameters behind `layers` - 1 hidden layers as wide as what it reads.
+
+        Raises ValueError for a head whose parameters no `reset_parameters` makes fresh, and for hidden layers before
+        a head that reads neither maps (B, C, h, w) nor vectors (B, C).
+        """
+        final = deepcopy(self.head[-1] if isinstance(self.head, Deeper) else self.head)
+        stuck = _restart(final)
+        if stuck:
+            raise ValueError(
+                f"{self.told}: a fresh head={self.head_name} is asked for, but {stuck} has parameters and no "
+                "reset_parameters(); give it that method, or choose a strategy that keeps the head"
+            )
+        count = (layers or self.architecture["head_layers"] or 1) - 1
+        if count and len(self.features_shape) not in (1, 3):
+            raise ValueError(
+                f"{self.told}: head={self.head_name} reads features (B, {', '.join(map(str, self.features_shape))}); "
+                "hidden layers go before maps (B, C, h, w) or vectors (B, C) only. Set regda.head_layers=1"
+            )
+        hidden = [part for _ in range(count) for part in _hidden(self.features_shape)]
+        return Deeper(*hidden, final) if hidden else final
+
+    def own_state(self) -> dict[str, Tensor]:
+        """The weights under your module's own names, for its load_state_dict. Raises ValueError where hidden layers
+        were put before the head, which your module does not have."""
+        if isinstance(self.head, Deeper):
+            raise ValueError(
+                f"{self.told}: the head has hidden layers that the module has not, and its weights do not fit there; "
+                "use the checkpoint or its ONNX, or train with regda.head_layers=1"
+            )
+        head = {f"{self.head_name}.{key}": value for key, value in self.head.state_dict().items()}
+        return self.backbone.state_dict() | head
+
+
+class Reached(Exception):
+    """No error: it ends a forward where the features are complete."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+
+class Tap(nn.Module):
+    """Stands where the head was: ends the forward there, and hands out what the head would have read."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not isinstance(features, Tensor):
+            raise TypeError(f"the head gets a {type(features).__name__}")
+        raise Reached(features)
+
+
+class Deeper(nn.Sequential):
+    """Hidden layers, then a head of the user's form."""
+
+
+def rebuild(architecture: Mapping[str, Any]) -> OwnModel:
+    """The network of a checkpoint. Raises ValueError where it does not say which file it may run, by its SHA-256."""
+    if not isinstance(architecture.get("sha256"), str):
+        raise ValueError(f"no SHA-256 of {architecture.get('file')!r} in it, so that file is not run")
+    return OwnModel(**{**architecture, "weights": None})
+
+
+def to_float(image: Tensor, how: str) -> Tensor:
+    """uint8 images as `how` (imagenet, unit, none) says; float images pass unchanged."""
+    if image.dtype != torch.uint8:
+        return image
+    return normalize(image) if how == "imagenet" else image.float() / (255 if how == "unit" else 1)
+
+
+def _check(gives: str, normalize: str, scale: float, unit: str) -> None:
+    given = {"gives": (gives, GIVES), "normalize": (normalize, NORMALIZE), "unit": (unit, UNITS)}
+    for key, (value, known) in given.items():
+        if value not in known:
+            raise ValueError(f"model.own.{key}={value!r} is not known; choose one of {', '.join(known)}")
+    if not 0 < scale < math.inf:
+        raise ValueError(f"model.own.scale={scale} must be a number above 0")
+    if gives == "coordinates" and scale != 1:
+        raise ValueError(f"model.own.scale={scale} has no effect on coordinates; leave it at 1")
+    if gives != "coordinates" and unit != "pixels":
+        raise ValueError(f"model.own.unit={unit} is of coordinates; with gives={gives} leave it at pixels")
+
+
+def _head_name(module: nn.Module, head: str | None, told: str) -> str:
+    name = head or next((name for name, _ in reversed(list(module.named_children()))), "")
+    try:
+        if name and module.get_submodule(name) is not module:
+            return name
+    except AttributeError:
+        pass
+    raise ValueError(f"{told} has no submodule head={head}; name one of its children: {_children(module)}")
+
+
+def _children(module: nn.Module) -> str:
+    return ", ".join(f"{name} ({type(child).__name__})" for name, child in module.named_children()) or "none"
+
+
+def _load_weights(module: nn.Module, weights: str, told: str) -> None:
+    """A state_dict, by itself or under "state_dict", its keys with or without `module.`"""
+    try:
+        state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+    except (OSError, EOFError, RuntimeError, AttributeError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError(f"model.own.weights={weights} is no state_dict of {told}: {error}") from error
+
+
+def _parts(answer: Any) -> list[Tensor]:
+    parts = list(answer) if isinstance(answer, tuple | list) else [answer]
+    return parts if all(isinstance(part, Tensor) for part in parts) else []
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two answers agree to float tolerance, whatever the form of their last axes."""
+    pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(_parts(one), _parts(other), strict=False)]
+    alike = len(_parts(one)) == len(_parts(other)) and all(a.shape == b.shape for a, b in pairs)
+    return alike and all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in pairs)
+
+
+def _restart(module: nn.Module, reached: bool = False) -> str | None:
+    """Fresh parameters in place, inner modules first; the name of a class that has some which nothing resets."""
+    reset = getattr(module, "reset_parameters", None)
+    if reset is None and not reached and any(True for _ in module.parameters(recurse=False)):
+        return type(module).__name__
+    for child in module.children():
+        stuck = _restart(child, reached or reset is not None)
+        if stuck:
+            return stuck
+    if reset is not None:
+        reset()
+    return None
+
+
+def _hidden(shape: tuple[int, ...]) -> list[nn.Module]:
+    """A hidden layer for features of `shape`, (C, h, w) or (C,)."""
+    width = shape[0]
+    if len(shape) == 1:
+        return [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+    return [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]

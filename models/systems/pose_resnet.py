@@ -1,0 +1,173 @@
+"""PoseResNet: a ResNet, transposed convolutions, and a head of heatmaps read by a spatial softmax.
+
+Xiao et al., "Simple Baselines for Human Pose Estimation", ECCV 2018, in the form of RegDA (Jiang et al., CVPR 2021):
+thuml/Transfer-Learning-Library @ c4aa59e, tllib/vision/models/keypoint_detection/pose_resnet.py and
+tllib/alignment/regda.py. Agrees with it numerically. Keys of its checkpoints are ours, less the unused
+`backbone.fc.*`; `head_adv.*` of a RegDA checkpoint belongs to the strategy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from ...datasets.sample import Labeled, Unlabeled
+from ..output import Grid, Votes, spatial_kl
+from ..parts.backbones import build_backbone
+from ..pose_model import PoseModel, normalize
+
+
+class PoseResNet(PoseModel):
+    """Heatmap logits for K keypoints.
+
+    `input_size` and `heatmap_size` are (width, height); their ratio is a power of two, and the input a multiple of
+    the backbone's stride. `reference` switches to TLLib's labels and grid: the label's centre rounded to a cell, the
+    Gaussian cut to 13 x 13 at sigma 2, cell j at pixel 4j; ours is exact and cell j is centred at pixel 4j + 2.
+    Raises ValueError for sizes that do not divide.
+    """
+
+    def __init__(
+        self,
+        keypoints: int,
+        backbone: str = "resnet101",
+        weights: str | None = None,
+        input_size: Sequence[int] = (256, 256),
+        heatmap_size: Sequence[int] = (64, 64),
+        channels: int = 256,
+        head_layers: int = 1,
+        sigma: float = 2.0,
+        reference: bool = False,
+    ) -> None:
+        super().__init__()
+        self.keypoints, self.channels, self.sigma, self.reference = keypoints, channels, sigma, reference
+        self.backbone = build_backbone(backbone, weights)
+        stride = _stride(input_size, heatmap_size, self.backbone.stride)
+        self.input_size = (int(input_size[0]), int(input_size[1]))
+        self.architecture = {
+            "keypoints": keypoints,
+            "backbone": backbone,
+            "input_size": list(input_size),
+            "heatmap_size": list(heatmap_size),
+            "channels": channels,
+            "head_layers": head_layers,
+            "sigma": sigma,
+            "reference": reference,
+        }
+        origin = 0.0 if reference else stride / 2
+        self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
+        layers: list[nn.Module] = []
+        for i in range(int(math.log2(self.backbone.stride / stride))):
+            wider = nn.ConvTranspose2d(channels if i else self.backbone.channels, channels, 4, 2, 1, bias=False)
+            nn.init.normal_(wider.weight, std=0.001)
+            layers += [wider, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+        self.upsampling = nn.Sequential(*layers)
+        if not layers:
+            self.channels = self.backbone.channels
+        self.head = self.new_head()
+
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """A head of `layers` convolutions: hidden 3x3 ones with batch norm, then 1x1 to K maps. Weights std 0.001."""
+        final = nn.Conv2d(self.channels, self.keypoints, 1)
+        hidden = [
+            module
+            for _ in range((layers or self.architecture["head_layers"]) - 1)
+            for module in (
+                nn.Conv2d(self.channels, self.channels, 3, 1, 1),
+                nn.BatchNorm2d(self.channels),
+                nn.ReLU(inplace=True),
+            )
+        ]
+        for module in (*hidden, final):
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.001)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        return nn.Sequential(*hidden, final) if hidden else final
+
+    def features(self, sample: Unlabeled) -> Tensor:
+        image = normalize(sample.image)
+        if tuple(image.shape[-1:-3:-1]) != self.input_size:
+            raise ValueError(
+                f"PoseResNet was built for inputs of {self.input_size[0]}x{self.input_size[1]} (width x height), "
+                f"got {image.shape[-1]}x{image.shape[-2]}"
+            )
+        return self.upsampling(self.backbone(image))
+
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        return Votes.from_maps(self.grid, (self.head if head is None else head)(features))
+
+    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
+        return votes.peak(), votes.confidence()
+
+    def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
+        """Where the labels are drawn (P, K, 2) px, and which of them count (P, K) bool: known and on the grid."""
+        points = self.reference_points(sample.keypoints) if self.reference else sample.keypoints
+        return points, sample.annotated & self.grid.contains(points)
+
+    def weight(self, sample: Labeled) -> Tensor:
+        return self.labels(sample)[1]
+
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        points, weight = self.labels(sample)
+        target = self.grid.target(points, self.sigma, cut=3 * self.sigma if self.reference else None)
+        return {"heatmap": spatial_kl(votes.log_density()[sample.image_index], target, weight)}
+
+    def reference_points(self, points: Tensor) -> Tensor:
+        """The label's cell as TLLib rounds it, int(x / stride + 0.5) with truncation toward zero, in pixels."""
+        return self.grid.to_points((self.grid.to_cells(points) + 0.5).trunc())
+
+
+def _stride(input_size: Sequence[int], heatmap_size: Sequence[int], deepest: int) -> int:
+    (width, height), (columns, rows) = input_size, heatmap_size
+    stride = width // max(columns, 1)
+    fits = columns > 0 and rows > 0 and stride * columns == width and stride * rows == height
+    if not fits or stride & (stride - 1) or stride > deepest:
+        raise ValueError(
+            f"model.heatmap_size {columns}x{rows} does not divide model.input_size {width}x{height}: input / heatmap "
+            f"must be the same power of two on both axes, at most {deepest} (for example "
+            f"{max(width // 4, 1)}x{max(height // 4, 1)})"
+        )
+    if width % deepest or height % deepest:
+        raise ValueError(f"model.input_size {width}x{height} must be a multiple of the backbone's stride {deepest}")
+    return stride
+
+
+def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256, 256)) -> PoseResNet:
+    """A PoseResNet from a TLLib checkpoint: of pretraining (head 1x1) or of RegDA (its main head).
+
+    The backbone, the keypoints and the head's layers are read off the shapes; keys may carry a `module.` prefix.
+    The result is in evaluation mode, with the reference's grid (cell j at pixel 4j). Raises ValueError, naming the
+    keys, when the state is not a PoseResNet's.
+    """
+    if "model" in state and isinstance(state["model"], Mapping):
+        state = state["model"]
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    kept = {k: v for k, v in state.items() if not k.startswith(("backbone.fc.", "head_adv.", "gl_layer."))}
+    heads = sorted((k for k in kept if k.startswith("head.") and kept[k].dim() == 4), key=lambda k: (len(k), k))
+    blocks = "-".join(
+        str(len({k.split(".")[2] for k in kept if k.startswith(f"backbone.layer{i}.")})) for i in range(1, 5)
+    )
+    depth = {"2-2-2-2": 18, "3-4-6-3": 34, "3-4-23-3": 101, "3-8-36-3": 152}.get(blocks)
+    if depth == 34 and "backbone.layer1.0.conv3.weight" in kept:
+        depth = 50
+    if depth is None or not heads or "upsampling.0.weight" not in kept:
+        raise ValueError(
+            f"not a PoseResNet checkpoint: found {len(state)} entries such as {sorted(state)[:3]}; expected "
+            "backbone.layer1.0.conv1.weight, upsampling.0.weight, head.weight (TLLib's PoseResNet or PoseResNet2d)"
+        )
+    strides = sum(1 for k in kept if k.startswith("upsampling.") and kept[k].dim() == 4)
+    model = PoseResNet(
+        kept[heads[-1]].shape[0],
+        backbone=f"resnet{depth}",
+        input_size=input_size,
+        heatmap_size=[side * 2**strides // 32 for side in input_size],
+        channels=kept["upsampling.0.weight"].shape[1],
+        head_layers=len(heads),
+        reference=True,
+    )
+    try:
+        model.load_state_dict(kept)
+    except RuntimeError as error:
+        raise ValueError(f"not a PoseResNet checkpoint of ResNet-{depth}: {error}") from error
+    return model.eval()

@@ -1,0 +1,332 @@
+"""Prepared crops against the raw set they were made from, and interrupted writing against uninterrupted."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.hands.hand_snap import SnapHands
+from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, loader
+from keyshift.datasets.reading import prepared
+from keyshift.datasets.reading.images import UnreadableImage
+from keyshift.datasets.reading.people import People, PictureSet
+from keyshift.datasets.reading.prepared import Prepared, is_prepared, open_prepared
+from keyshift.datasets.reading.preparing import convert, plan
+from keyshift.datasets.rendered.hands import RenderedHands
+from keyshift.datasets.skeleton import HAND
+
+COUNT, SIDE = 11, 96
+
+
+@dataclass
+class Options:
+    name: str = "toy"
+    root: str | None = None
+    boxes: str | None = None
+    size: int = 128
+    labels: object = None
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return [RenderedHands("studio", COUNT, 0, SIDE, 0, cache=cache)[i] for i in range(COUNT)]
+
+
+@pytest.fixture
+def raw(tmp_path, rendered):
+    """Hands somewhere in larger pictures, at several scales; crops reach over the edge, every other is mirrored."""
+    root, rng = tmp_path / "raw", np.random.default_rng(0)
+    root.mkdir()
+    keypoints, boxes = [], []
+    for i, item in enumerate(rendered):
+        scale, corner = (1, 2, 3)[i % 3], rng.integers(0, 60, 2)
+        big = cv2.resize(item.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        image = np.full((SIDE * scale + 60, SIDE * scale + 60, 3), 90, np.uint8)
+        image[corner[1] : corner[1] + len(big), corner[0] : corner[0] + len(big)] = big
+        image = cv2.GaussianBlur(image, (0, 0), 2.0 * scale)
+        cv2.imwrite(str(root / f"{i}.png"), image[..., ::-1])
+        keypoints.append(item.keypoints * scale + corner)
+        boxes.append([*corner, *(corner + len(big) - rng.integers(0, 9, 2))])
+    annotated = rng.random((COUNT, 21)) > 0.2
+    people = People(
+        file="labels.json",
+        skeleton=HAND,
+        pictures=[f"{i}.png" for i in range(COUNT)],
+        ids=[f'träin "{i}"' for i in range(COUNT)],
+        sequences=[f"s{i // 3}\n" for i in range(COUNT)],
+        frames=np.arange(COUNT) * 7,
+        keypoints=np.array(keypoints, np.float64) + 1e-9,
+        annotated=annotated,
+        visible=annotated & (rng.random((COUNT, 21)) > 0.3),
+        boxes=np.array(boxes, np.float64),
+        camera=rng.uniform(100, 200, (COUNT, 4)),
+        points=np.array([item.points for item in rendered], np.float64) + 1e-9,
+        mirrored=np.arange(COUNT) % 2 == 1,
+    )
+    return PictureSet("toy.train", root, people, {"part": "train", "sha256": "0" * 64})
+
+
+def made(dataset, folder, size=64, options=None, **how):
+    """What the command does, for one part that is both."""
+    about = plan("toy", options or {}, size, {"train": dataset, "test": dataset}, {})
+    folder.mkdir(exist_ok=True)
+    (folder / "unfinished.json").write_text(json.dumps(about))
+    unreadable = convert(dataset, folder / "train", size, **how)
+    if not (folder / "test").exists():
+        (folder / "test").symlink_to("train")
+    for part in about["parts"].values():
+        part["unreadable"] = unreadable
+    (folder / "prepared.json").write_text(json.dumps(about))
+    return folder
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def same(item, other):
+    for field in fields(item):
+        if field.name not in ("image", "to_file"):
+            a, b = getattr(item, field.name), getattr(other, field.name)
+            assert np.array_equal(a, b), field.name
+
+
+def test_everything_but_the_picture_is_the_raw_sets_exactly(raw, tmp_path):
+    folder = made(raw, tmp_path / "out")
+    assert is_prepared(folder)
+    assert not is_prepared(raw.root)
+    assert not is_prepared(None)
+    dataset = pickle.loads(pickle.dumps(Prepared(folder, "train")))
+    assert (dataset.name, len(dataset), dataset.skeleton) == (raw.name, COUNT, HAND)
+    assert dataset.identity == {**raw.identity, "prepared": 64}
+    for i in range(COUNT):
+        same(raw[i], dataset[i])
+        assert dataset[i].image.shape == (92, 92, 3)  # 64 sqrt(2) and 14 whole pixels at either end
+        corners = np.array([[0, 0], [92, 92]]) @ dataset[i].to_file[:, :2].T + dataset[i].to_file[:, 2]
+        side = (raw[i].box[2:] - raw[i].box[:2]).max()
+        np.testing.assert_allclose(corners.mean(0), (raw[i].box[:2] + raw[i].box[2:]) / 2)
+        np.testing.assert_allclose(corners[1] - corners[0], side * 92 / 64)
+    with pytest.raises(IndexError):
+        dataset[COUNT]
+    assert len(pickle.dumps(dataset)) < 10_000
+
+
+def near(one, other, most):
+    for name in ("keypoints", "to_file", "camera", "side"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-3, rtol=1e-5)
+    assert torch.equal(one.annotated, other.annotated)
+    assert torch.equal(one.visible, other.visible)
+    assert (one.id, one.sequence) == (other.id, other.sequence)
+    off = (one.image.float() - other.image.float()).abs()
+    assert off.mean() < most, off.mean()
+    # moved by a pixel the same pictures differ by far more, so that a shifted crop would not pass
+    moved = (one.image.float()[..., 1:] - other.image.float()[..., :-1]).abs().mean()
+    assert moved > 2 * off.mean()
+
+
+@pytest.mark.parametrize(("size", "most"), [(64, 0.02), (48, 0.8)])
+def test_batches_are_those_of_the_raw_set_but_for_a_resampling(raw, tmp_path, size, most):
+    dataset = Prepared(made(raw, tmp_path / "out", 64), "train")
+    plain = [EvaluationBatches(data, COUNT, (size, size))[0] for data in (raw, dataset)]
+    near(*plain, most)
+    how = Augmentation(color=0.0, blur=0.0)  # rotation and crops
+    turned = [TrainingBatches(data, "x", 1, COUNT, (size, size), how, True) for data in (raw, dataset)]
+    for step in range(3):
+        near(turned[0][step], turned[1][step], 1.0)
+
+
+def test_workers_open_their_own_maps(raw, tmp_path):
+    batches = EvaluationBatches(Prepared(made(raw, tmp_path / "out"), "train"), 6, (32, 32))
+    for number, batch in enumerate(loader(batches, range(2), workers=1)):
+        assert torch.equal(batch.image, batches[number].image)
+
+
+def test_real_hands(shared, tmp_path):
+    raw = SnapHands(shared / "data/hand_real_snap", "test")
+    dataset = Prepared(made(raw, tmp_path / "out", 64), "test")
+    for i in (0, 70, 159):
+        same(raw[i], dataset[i])
+    near(*(EvaluationBatches(data, 40, (64, 64))[1] for data in (raw, dataset)), 0.05)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_interrupted_anywhere_the_files_are_the_same(raw, tmp_path, monkeypatch):
+    row = 92 * 92 * 3
+    wanted = content(made(raw, tmp_path / "whole") / "train")
+    sync, stops = os.fsync, 0
+    while True:
+        folder = tmp_path / f"at{stops}"
+        calls = []
+
+        def interrupted(number, calls=calls, stops=stops):
+            calls.append(number)
+            if len(calls) > stops:
+                raise Stop
+            sync(number)
+
+        monkeypatch.setattr(os, "fsync", interrupted)
+        try:
+            convert(raw, folder, 64, chunk=2 * row)
+            break
+        except Stop:
+            monkeypatch.setattr(os, "fsync", sync)
+        with open(folder / "images.npy", "ab") as file:
+            file.write(b"torn")
+        told = []
+        convert(raw, folder, 64, told.append, chunk=3 * row)  # other chunks make no difference
+        found = content(folder)
+        assert found.keys() - {".progress.json.new"} == wanted.keys()
+        assert all(found[name] == wanted[name] for name in ("images.npy", "labels.npy", "names.jsonl"))
+        if stops >= 8 and told:  # what two marks say is done is not done again
+            assert told[0] >= 5
+        stops += 1
+    assert stops == 6 * 4 + 2  # six chunks of three files and a mark, two headers
+
+
+def test_killed_and_gone_on(raw, tmp_path):
+    wanted = content(made(raw, tmp_path / "whole") / "train")
+    (tmp_path / "raw.pickle").write_bytes(pickle.dumps(raw))
+    code = """
+import os, pickle, signal, sys
+from pathlib import Path
+from keyshift.datasets.reading.preparing import convert
+raw, folder, last = pickle.loads(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]), int(sys.argv[3])
+convert(raw, folder, 64, lambda done: done >= last and os.kill(os.getpid(), signal.SIGKILL), chunk=2 * 92 * 92 * 3)
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "raw.pickle"), str(tmp_path / "killed")]
+    for last, status in ((4, -signal.SIGKILL), (99, 0)):
+        assert subprocess.run([*words, str(last)]).returncode == status
+        assert json.loads((tmp_path / "killed/progress.json").read_text())["rows"] == min(last, COUNT)
+    assert content(tmp_path / "killed") == wanted
+
+
+def test_an_unreadable_picture_is_left_out_and_looked_at_again(raw, tmp_path):
+    good = (raw.root / "4.png").read_bytes()
+    (raw.root / "4.png").write_bytes(good[:1000])
+    folder = made(raw, tmp_path / "out")
+    dataset = Prepared(folder, "train")
+    assert len(dataset) == COUNT - 1
+    assert dataset.identity == {**raw.identity, "prepared": 64, "left_out": [4]}
+    same(raw[3], dataset[3])
+    same(raw[5], dataset[4])
+    same(raw[COUNT - 1], dataset[COUNT - 2])
+    ((row, reason),) = json.loads((folder / "prepared.json").read_text())["parts"]["train"]["unreadable"]
+    assert row == 4
+    assert "4.png" in reason
+    assert str(tmp_path) not in reason
+    (raw.root / "7.png").unlink()
+    with pytest.raises(ValueError, match=r"more than 1 % of the pictures are unreadable.*7\.png"):
+        made(raw, tmp_path / "other")
+    with pytest.raises(UnreadableImage):
+        raw[7]
+    # restored, the same folder is brought to the end as if nothing had been wrong
+    (raw.root / "4.png").write_bytes(good)
+    image = raw[4].image
+    cv2.imwrite(str(raw.root / "7.png"), image)
+    assert content(made(raw, tmp_path / "other") / "train") == content(made(raw, tmp_path / "fresh") / "train")
+
+
+def test_depth_and_labels_that_are_no_numbers_are_refused(raw, balls, tmp_path):
+    with pytest.raises(ValueError, match="gives depth"):
+        convert(balls(4), tmp_path / "out", 32)
+    raw.people.keypoints[2, raw.people.annotated[2]] = np.nan
+    with pytest.raises(ValueError, match=r'träin "2" of toy.train: keypoints is .*nan'):
+        convert(raw, tmp_path / "other", 32)
+
+
+def test_it_is_opened_as_what_it_was_made_as(raw, tmp_path):
+    options = prepared.given(Options(boxes="truth", labels=["a.json", "b.json"], root="raw", size=64))
+    assert options == {"boxes": "truth", "labels": [os.path.abspath("a.json"), os.path.abspath("b.json")]}
+    folder = made(raw, tmp_path / "out", options=options)
+    assert open_prepared(folder, "test", "toy", options).name == raw.name
+    relative = {"boxes": "truth", "labels": ["a.json", "./here/../b.json"]}
+    assert open_prepared(folder, "test", "toy", relative).name == raw.name
+    for name, other, told in (
+        ("other", options, "name is 'toy' there and 'other' here"),
+        ("toy", {"labels": ["a.json", "b.json"]}, "boxes is 'truth' there and None here"),
+        ("toy", {**options, "split": "frames"}, "split is None there and 'frames' here"),
+        (
+            "toy",
+            {**options, "labels": "a.json"},
+            r"labels is \['/.*/a.json', '/.*/b.json'\] there and '/.*/a.json' here",
+        ),
+        ("toy", {"boxes": "whole"}, r"prepare toy root=RAW output=FOLDER boxes=whole size=64$"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            open_prepared(folder, "train", name, other)
+    with pytest.raises(ValueError, match="part='all'"):
+        open_prepared(folder, "all", "toy", options)
+    (folder / "prepared.json").unlink()
+    assert is_prepared(folder)
+    with pytest.raises(ValueError, match=r"not finished.* prepare toy root=RAW output=/.*/out boxes=truth"):
+        open_prepared(folder, "train", "toy", options)
+
+
+def cut(path):
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+
+
+def grow(path):
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+@pytest.mark.parametrize("harm", [cut, grow, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "names.jsonl"])
+def test_damaged_files_are_named(raw, tmp_path, harm, name):
+    folder = made(raw, tmp_path / "out")
+    harm(folder / "train" / name)
+    with pytest.raises(ValueError, match=name):
+        Prepared(folder, "train")
+
+
+def test_damaged_values_are_named(raw, tmp_path):
+    folder = made(raw, tmp_path / "out")
+    labels = np.load(folder / "train/labels.npy", mmap_mode="r+")
+    labels["keypoints"][3] = np.inf
+    labels["name_end"][5] = 2**60
+    labels.flush()
+    dataset = Prepared(folder, "train")
+    same(raw[2], dataset[2])
+    for row, told in ((3, "keypoints"), (5, "names.jsonl"), (6, "names.jsonl")):
+        with pytest.raises(ValueError, match=told):
+            dataset[row]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "keyshift prepared 9"),
+        ("size", 0),
+        ("size", "64"),
+        ("parts", []),
+        ("parts", {"train": {}, "test": {}}),
+        ("skeleton", {"name": "x"}),
+        ("skeleton", None),
+        ("options", 3),
+    ],
+)
+def test_a_damaged_description_is_named(raw, tmp_path, key, value):
+    folder = made(raw, tmp_path / "out")
+    about = json.loads((folder / "prepared.json").read_text())
+    (folder / "prepared.json").write_text(json.dumps(about | {key: value}))
+    with pytest.raises(ValueError, match=r"prepared\.json"):
+        open_prepared(folder, "train", "toy", {})
+    shutil.copy(raw.root / "0.png", folder / "prepared.json")
+    with pytest.raises(ValueError, match=r"prepared\.json"):
+        open_prepared(folder, "train", "toy", {})

@@ -1,0 +1,233 @@
+"""From own labels and own pictures to an adapted model: the job of someone with a new camera."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from keyshift.adapt.scoring.distance import separability
+from keyshift.experiments.cli import main
+from keyshift.experiments.commands import adapt as job
+from keyshift.models.saved import load_model
+
+NET = [
+    *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[16,16]", "model.channels=16"),
+    *("model.sigma=1", "batch=16", "pretrain_steps=0", "tracking=off", "augmentation.rotation=20", "threshold=0.1"),
+    *("optimization.name=adam", "optimization.rate=0.004", "optimization.weight_decay=0", "optimization.gamma=0"),
+    *("optimization.factors.backbone=1", "optimization.factors.upsampling=1", "mean_teacher.decay=0.95"),
+]
+
+
+def write_dots(dots, folder, style, count, first):
+    """Pictures of dots and their labels, as a user has them."""
+    (folder / "pictures").mkdir(parents=True)
+    images, annotations = [], []
+    for i, item in enumerate(dots(count, style, first=first)[k] for k in range(count)):
+        name = f"{i // 8}/{i:03d}.png"
+        (folder / "pictures" / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / "pictures" / name), item.image[..., ::-1])
+        images.append({"id": i, "file_name": name, "width": 32, "height": 32})
+        flat = np.column_stack([item.keypoints - 0.5, np.full(3, 2)]).ravel().tolist()
+        annotations.append(
+            {"id": i, "image_id": i, "category_id": 1, "keypoints": flat, "bbox": [3.2, 3.2, 25.6, 25.6]}
+        )
+    categories = [{"id": 1, "name": "dots", "keypoints": ["red", "green", "blue"], "skeleton": [[1, 2], [2, 3]]}]
+    told = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "labels.json").write_text(json.dumps(told))
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, dots):
+    monkeypatch.chdir(tmp_path)
+    for module in ("run", "adapt"):  # writing ONNX takes seconds, and is tested by itself
+        monkeypatch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
+    write_dots(dots, tmp_path / "lab", "plain", 80, 0)
+    write_dots(dots, tmp_path / "wild", "shifted", 64, 1000)
+    source = ["source.name=coco_json", "source.labels=lab/labels.json", "source.root=lab/pictures", "source.block=8"]
+    target = ["target.name=pictures", "target.root=wild/pictures", "target.block=8"]
+    (tmp_path / "mine.yaml").write_text("name: mine\nstrategy: source_only\n")
+    data = [*source, *target]
+
+    def train(steps):
+        often = [f"steps={steps}", f"evaluate_every={steps}", f"checkpoint_every={steps}"]
+        assert main(["train", "mine.yaml", *NET, *data, *often, "output=runs/given"]) == 0
+
+    return train
+
+
+def adapt(*words, target="wild/pictures"):
+    return main(["adapt", "runs/given", "--target", target, "target.block=8", *words])
+
+
+def test_from_own_labels_to_the_own_camera(trained, capsys):
+    trained(120)
+    assert adapt("--check", "wild/labels.json", "steps=120", "evaluate_every=40", "checkpoint_every=40") == 0
+    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert told["adapted"]
+    assert told["after"]["consistency"] > told["before"]["consistency"]
+    assert told["check"]["pictures"] == 64
+    low, _ = told["check"]["gain"]["interval"]
+    assert told["check"]["gain"]["mean"] > 0.05
+    assert low > 0
+    _, names = load_model(job.locate(Path("runs/adapt-pictures"))[0])
+    assert names == ["red", "green", "blue"]
+    page = Path("runs/adapt-pictures/report.html").read_text()
+    assert "on 64 labelled pictures" in page
+    assert page.count("data:image/jpeg") == 16
+    assert "domain classifier" in capsys.readouterr().out
+
+
+def few(*words):
+    return adapt("steps=2", "evaluate_every=2", "checkpoint_every=2", *words)
+
+
+def weights(folder):
+    return load_model(Path(folder) / "model.pt")[0].state_dict()
+
+
+def test_check_labels_reach_nothing_but_the_report(trained):
+    trained(4)
+    assert few("--output", "runs/a", "--check", "wild/labels.json") == 0
+    assert few("--output", "runs/b") == 0
+    a, b = weights("runs/a"), weights("runs/b")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert "No labelled target pictures" in Path("runs/b/report.html").read_text()
+
+
+def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypatch, capsys):
+    trained(4)
+    falling = iter([0.9, 0.5, 0.4, 0.3, 0.2])
+    monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": next(falling)})
+    monkeypatch.setattr("keyshift.experiments.runs.run.evaluator", lambda *_: lambda _: {"target/score": next(falling)})
+    assert adapt("steps=40", "evaluate_every=2", "checkpoint_every=2") == 0
+    out = capsys.readouterr().out
+    assert "stopped at update 4 of 40: the label-free score fell from 0.900 to 0.400" in out
+    assert "not adapted" in out
+    given, shipped = load_model(job.locate(Path("runs/given"))[0])[0].state_dict(), weights("runs/adapt-pictures")
+    assert all(torch.equal(given[name], shipped[name]) for name in given)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--target", "nowhere"], "no target nowhere"),
+        (["--check", "few.json"], "labels 20 pictures of wild/pictures that can be read; a number takes 30 or more"),
+        (["--strategy", "oracle"], "oracle does not adapt to unlabelled pictures"),
+        (["strategy=regda"], "adapt takes --strategy"),
+        (["target.root=lab/pictures"], "adapt takes --target"),
+        (["--source", "dmeo"], "Did you mean demo"),
+        (["--source", "demo"], "the network predicts red, green, blue"),
+        (["--strategy", "regad"], "Did you mean regda"),
+        (["selection=oracle"], "without target labels"),
+        (["report.picturs=none"], "Did you mean report.pictures"),
+    ],
+)
+def test_bad_input(trained, capsys, words, told):
+    trained(1)
+    whole = json.loads(Path("wild/labels.json").read_text())
+    whole["annotations"] = whole["annotations"][:20]
+    Path("few.json").write_text(json.dumps(whole))
+    assert few(*words) == 2
+    assert told in capsys.readouterr().err
+    assert not Path("runs/adapt-pictures").exists()
+
+
+def test_a_finished_folder_answers_for_its_own_job_alone(trained, capsys):
+    trained(1)
+    assert few() == 0
+    before = weights("runs/adapt-pictures")
+    assert few("--check", "wild/labels.json") == 0, "labels that came later"
+    after, out = weights("runs/adapt-pictures"), capsys.readouterr().out
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert "is finished" in out
+    assert "on 64 labelled pictures" in out
+    assert "on 64 labelled pictures" in Path("runs/adapt-pictures/report.html").read_text()
+    assert few("--strategy", "regda") == 2
+    assert few("--target", "lab/pictures") == 2
+    assert "holds another run: target.root was 'wild/pictures'" in capsys.readouterr().err
+
+
+def test_unreadable_pictures_are_left_out(trained, capsys):
+    trained(1)
+    for i in range(8):
+        Path(f"wild/pictures/{i}/{8 * i:03d}.png").write_bytes(b"no picture")
+    assert few("--check", "wild/labels.json") == 0
+    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert len(told["unreadable"]) == 8
+    assert told["check"]["pictures"] == 56
+    assert "left out, because they cannot be read: 8 pictures, 0/000.png first" in capsys.readouterr().out
+
+
+def test_check_is_cut_by_the_targets_boxes(trained):
+    """Labels that are the model's own answers are met exactly, whichever way the target is cut."""
+    trained(1)
+    lines = [f"{i // 8}/{i:03d}.png,4,4,{20 + i % 9},28" for i in range(64)]
+    Path("boxes.csv").write_text("\n".join(["file,left,top,right,bottom", *lines]))
+    cut = ["--boxes", "boxes.csv"]
+    assert main(["predict", "runs/given", "wild/pictures", "--output", "own.json", *cut]) == 0
+    assert few("--check", "own.json", "target.boxes=boxes.csv", "steps=1", "evaluate_every=1") == 0
+    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert told["check"]["before"]["pck"] == 1
+
+
+OWN = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, keypoints):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 7, 2, 3), nn.BatchNorm2d(16), nn.ReLU())
+        self.final = nn.Conv2d(16, keypoints, 1)
+
+    def forward(self, image):
+        return self.final(self.body(image))
+"""
+
+
+def test_a_trained_network_of_ones_own(trained):
+    """Its file, its weights and an experiment that names both: no run of keyshift before."""
+    Path("net.py").write_text(OWN)
+    space: dict = {}
+    exec(OWN, space)
+    network = space["Net"](3)
+    torch.save(network.state_dict(), "net.pt")
+    Path("own.yaml").write_text(
+        "source: {name: coco_json, labels: lab/labels.json, root: lab/pictures, block: 8}\n"
+        "model: {name: own, input_size: [32, 32], own: {file: net.py, object: Net, arguments: {keypoints: 3}, "
+        "weights: net.pt}}\nbatch: 8\ntracking: 'off'\noptimization: {rate: 0.0}\n"
+    )
+    words = ["steps=2", "evaluate_every=1", "checkpoint_every=1", "target.block=8", "--output", "runs/own"]
+    assert main(["adapt", "own.yaml", "--target", "wild/pictures", *words]) == 0
+    shipped, _ = load_model(Path("runs/own/model.pt"))
+    assert torch.equal(shipped.own_state()["final.weight"], network.final.weight)
+    assert main(["adapt", "own.yaml", "--target", "wild/pictures", *words]) == 0, "finished"
+
+
+def test_pictures_can_be_left_out(trained):
+    trained(1)
+    assert few("report.pictures=none") == 0
+    page = Path("runs/adapt-pictures/report.html").read_text()
+    assert "data:image" not in page
+    assert "Pictures are left out" in page
+
+
+def test_domains_that_differ_are_told_apart():
+    rng = np.random.default_rng(0)
+    groups = [f"{side}{i // 10}" for side in "st" for i in range(100)]
+    same, other = rng.normal(0, 1, (100, 8)), rng.normal(0, 1, (100, 8))
+    assert 0.3 < separability(same, other, groups) < 0.7
+    assert separability(same, other + 3, groups) > 0.95
+    assert separability(same, other + 3, ["s"] * 100 + groups[100:]) > 0.95, "one recording: by quarters"
+    assert separability(same[:7], other, groups[:7] + groups[100:]) is None
+
+
+def test_a_recording_is_held_out_as_a_whole():
+    """Frames of one recording look alike; a classifier that saw some of them would tell domains apart by that alone."""
+    rng = np.random.default_rng(1)
+    recordings = rng.normal(0, 5, (40, 4)).repeat(10, 0)
+    features = recordings + rng.normal(0, 0.1, recordings.shape)
+    assert separability(features[:200], features[200:], [str(i // 10) for i in range(400)]) < 0.75

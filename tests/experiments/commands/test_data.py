@@ -1,0 +1,391 @@
+"""`data check`, `data prepare` and `data show` on a small set in the catalog."""
+
+import functools
+import json
+import os
+import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from keyshift.datasets import catalog
+from keyshift.datasets.catalog import Entry
+from keyshift.datasets.reading.images import read_image
+from keyshift.datasets.reading.origin import Download, Origin
+from keyshift.datasets.reading.people import PictureSet, digest, table
+from keyshift.datasets.reading.prepared import Prepared
+from keyshift.datasets.skeleton import Skeleton
+from keyshift.experiments.commands import data_prepare
+from keyshift.experiments.commands.data_check import check
+from keyshift.experiments.commands.data_prepare import prepare
+from keyshift.experiments.commands.data_show import Shown, show, with_legend
+from keyshift.experiments.config import build
+from keyshift.experiments.runs.progress import Reporter
+
+ARM = Skeleton("arm", ("shoulder", "elbow", "wrist"), edges=((0, 1), (1, 2)))
+ORIGIN = Origin("a toy", "do as you like", "https://toy.example", "labels.json and pictures/")
+
+
+def toy(root: str, part: str, boxes: str | None = None, split: str | None = None) -> PictureSet:
+    path = Path(root).expanduser() / "labels.json"
+    rows = [
+        {**row, "keypoints": row["keypoints"], "annotated": row["known"], "visible": row["seen"]}
+        for row in json.loads(path.read_text())
+        if row["part"] == part
+    ]
+    about = {"part": part, "split": split, "sha256": digest(path)}
+    return PictureSet(f"toy.{part}", Path(root), table(path, ARM, rows), about, ORIGIN, boxes)
+
+
+def write(root, rows):
+    (root / "labels.json").write_text(json.dumps(rows))
+
+
+@pytest.fixture
+def rows():
+    """Twelve arms, of which four test; of each the elbow is hidden."""
+    made = []
+    for i in range(12):
+        x = 20.0 + i
+        made.append(
+            {"part": "train" if i < 8 else "test", "picture": f"pictures/{i}.png", "id": f"arm{i}"}
+            | {"sequence": f"s{i // 2}", "frame": i, "box": [5, 5, 75, 75], "mirrored": i % 2 == 1}
+            | {"keypoints": [[x, 10], [x, 30], [x, 50]], "known": [True] * 3, "seen": [True, False, True]}
+        )
+    return made
+
+
+@pytest.fixture
+def root(tmp_path, rows, monkeypatch):
+    monkeypatch.setitem(catalog.DATASETS, "toy", Entry(toy, ORIGIN))
+    folder, rng = tmp_path / "raw", np.random.default_rng(0)
+    (folder / "pictures").mkdir(parents=True)
+    for i in range(12):
+        coarse = rng.integers(0, 255, (8, 8, 3), np.uint8)
+        cv2.imwrite(str(folder / f"pictures/{i}.png"), cv2.resize(coarse, (80, 90), interpolation=cv2.INTER_CUBIC))
+    write(folder, rows)
+    return folder
+
+
+def told(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_sound_set_has_no_problem(root, capsys):
+    assert check("toy", [f"root={root}"], Reporter())
+    text = told(capsys)
+    for words in (
+        f"root: {root}",
+        "licence: do as you like; from https://toy.example",
+        "layout: labels.json and pictures/",
+        "arm, 3 keypoints: shoulder, elbow, wrist",
+        "samples │ 8 │ 4",
+        "sequences │ 4 │ 2",
+        "80x90 │ 80x90",
+        "shoulder │ 8 │ 8 │ 4 │ 4",
+        "elbow │ 8 │ 0 │ 4 │ 0",
+        "no problem found",
+    ):
+        assert words in text, words
+    assert "note:" not in text
+
+
+def spoil(root, rows, what):
+    train, test = rows[0], rows[9]
+    if what == "unreadable":
+        for name in (train["picture"], test["picture"]):
+            (root / name).write_bytes((root / name).read_bytes()[:300])
+    elif what == "sequence":
+        test["sequence"] = train["sequence"]
+    elif what == "same picture":
+        shutil.copy(root / train["picture"], root / test["picture"])
+    elif what == "box":
+        test["box"] = [100, 5, 170, 75]
+    elif what == "outside":
+        for row in rows[:3]:
+            row["keypoints"] = [[500, 10], [500, 30], [500, 50]]
+    elif what == "twice":
+        rows[1]["id"] = train["id"]
+    elif what == "order":
+        for row in rows:
+            row["keypoints"] = [row["keypoints"][k] for k in (1, 0, 2)]
+    write(root, rows)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("unreadable", ["train, unreadable: cannot read the image", "0.png", "9.png", "2 problems"]),
+        ("sequence", ["1 sequences stand in train and in test (s0): a leak", "1 problems"]),
+        ("same picture", ["1 pictures, by their pixels, stand in train and in test", "1 problems"]),
+        ("box", ["test: 1 boxes do not touch their picture (arm9); correct them", "1 problems"]),
+        ("outside", ["train: 9 of 24 joints lie outside their pictures", "joints outside the picture │ 9 │ 0"]),
+        ("twice", ["train: 1 ids stand twice (arm0)"]),
+        ("order", ["elbow does not lie between shoulder and wrist in 8 of 8 samples", "2 problems"]),
+    ],
+)
+def test_problems_are_named(root, rows, capsys, what, words):
+    spoil(root, rows, what)
+    assert not check("toy", [f"root={root}"], Reporter())
+    text = told(capsys)
+    for word in words:
+        assert word in text, (word, text)
+
+
+def test_leaks_that_were_asked_for_and_bare_samples_are_noted(root, rows, capsys):
+    for row in rows[8:]:
+        row["known"] = [False] * 3
+    rows[0]["known"] = [False] * 3
+    write(root, rows)
+    assert check("toy", [f"root={root}", "boxes=truth", "split=frames"], Reporter())
+    text = told(capsys)
+    assert "note: boxes=truth: crops are cut by the true joints, a leak" in text
+    assert "note: split=frames" in text
+    assert "note: train: 1 samples have no annotated joint" in text
+    assert "note: test has no labels" in text
+
+
+def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, capsys):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 50 * i, np.uint8))
+    assert check("pictures", [f"root={tmp_path}"], Reporter())
+    text = told(capsys)
+    assert "skeleton= is not told: hand21 is taken" in text
+    assert "pictures │ 3 │ 3" in text
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/empty.jpg").touch()
+    with pytest.warns(UserWarning, match="1 empty"):
+        assert not check("pictures", [f"root={tmp_path}", "skeleton=coco17"], Reporter())
+    text = told(capsys)
+    assert f"PROBLEM: unreadable, and in neither part: {tmp_path}/below/empty.jpg: the file is empty" in text
+    assert "1 problems" in text
+    assert "hand21" not in text
+
+
+def test_sizes_that_labels_declare_are_those_of_the_pictures(tmp_path, capsys):
+    turned, rng = Image.Exif(), np.random.default_rng(0)
+    turned[0x0112] = 6
+    for i in range(4):
+        picture = Image.fromarray(rng.integers(0, 255, (60, 80, 3), np.uint8))
+        picture.save(tmp_path / f"{i}.jpg", **({"exif": turned} if i in (1, 2) else {}))
+    person = {"image_id": 0, "category_id": 1, "bbox": [5, 5, 40, 40], "keypoints": [10, 10, 2, 20, 20, 2]}
+    made = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 80, "height": 60} for i in range(4)],
+        "annotations": [person | {"id": i, "image_id": i % 4} for i in range(8)],
+        "categories": [{"id": 1, "name": "stick", "keypoints": ["a", "b"]}],
+    }
+    words = [f"labels={tmp_path / 'labels.json'}", "block=3"]
+    (tmp_path / "labels.json").write_text(json.dumps(made))
+    assert not check("coco_json", words, Reporter())
+    text = told(capsys)
+    assert (
+        "PROBLEM: train: 2 pictures are not of the size that the labels declare, the first 1.jpg: "
+        "80x60 there, 60x80 as it is shown" in text
+    )
+    assert "EXIF" in text
+    assert "1 problems" in text
+    for i in (1, 2):
+        made["images"][i] |= {"width": 60, "height": 80}
+    (tmp_path / "labels.json").write_text(json.dumps(made))
+    assert check("coco_json", words, Reporter())
+
+
+def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsys):
+    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path))
+    assert check("hands.studio", ["train=24", "test=3", "size=32"], Reporter())
+    assert "wrist │ 24" in told(capsys)
+
+    class Broken(balls):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            if index % 3 == 0:
+                item.image[:] = 0
+            return item
+
+    def opened(part):
+        return Broken(9, first=0 if part == "train" else 100)
+
+    monkeypatch.setitem(catalog.DATASETS, "balls", Entry(opened, depth=True))
+    check("balls", [], Reporter())
+    assert "unusable depth frames │ 3 │ 3" in told(capsys)
+
+
+def test_an_unusable_option_is_refused(root):
+    with pytest.raises(ValueError, match="Did you mean"):
+        check("toy", [f"rot={root}"], Reporter())
+    with pytest.raises(ValueError, match="stride=3 is no option of toy"):
+        check("toy", [f"root={root}", "stride=3"], Reporter())
+
+
+def content(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_prepared_once_and_used(root, capsys):
+    output = prepare("toy", [f"root={root}", "boxes=whole"], Reporter())
+    assert output == root.parent / "raw-prepared" / "toy"
+    text = told(capsys)
+    assert "GB to write" in text
+    assert f"target.name=toy target.root={output} target.boxes=whole" in text
+    dataset = Prepared(output, "test")
+    assert len(dataset) == 4
+    assert dataset.identity["prepared"] == 256
+    assert dataset[1].mirrored
+    before = content(output)
+    assert sorted(before) == [".lock", "prepared.json"] + [
+        f"{part}/{name}" for part in ("test", "train") for name in ("images.npy", "labels.npy", "names.jsonl")
+    ]
+    about = json.loads(before["prepared.json"])
+    assert (about["name"], about["options"], about["size"]) == ("toy", {"boxes": "whole"}, 256)
+    assert (about["licence"], about["home"]) == (ORIGIN.licence, ORIGIN.home)
+    prepare("toy", [f"root={root}", "boxes=whole"], Reporter())
+    assert "finished already: nothing to do" in told(capsys)
+    assert content(output) == before
+    prepare("toy", [f"root={root}", "boxes=whole", "size=32", f"output={root.parent / 'small'}"], Reporter())
+    assert Prepared(root.parent / "small", "train")[0].image.shape == (46, 46, 3)
+
+
+def test_what_was_prepared_otherwise_is_prepared_by_the_command_that_the_error_gives(root):
+    output = prepare("toy", [f"root={root}", "size=32"], Reporter())
+    asked = build({"target": {"name": "toy"}}, ["target.boxes=whole", "target.split=frames", f"target.root={output}"])
+    with pytest.raises(ValueError, match="boxes is None there and 'whole' here, split is") as error:
+        catalog.open_dataset(asked.target, "train")
+    command = str(error.value).rpartition("keyshift data prepare ")[2]
+    assert command == "toy root=RAW output=FOLDER boxes=whole split=frames size=32"
+    name, *words = command.replace("RAW", str(root)).replace("FOLDER", str(root.parent / "other")).split()
+    asked.target.root = str(prepare(name, words, Reporter()))
+    assert len(catalog.open_dataset(asked.target, "train")) == 8
+
+
+def test_another_set_options_or_annotations_are_not_mixed(root, rows):
+    output = root.parent / "out"
+    words = [f"root={root}", f"output={output}", "size=32"]
+    prepare("toy", words, Reporter())
+    with pytest.raises(ValueError, match=r"size is 32 there and 48 here; choose another folder .* --overwrite"):
+        prepare("toy", [*words[:2], "size=48"], Reporter())
+    with pytest.raises(ValueError, match="boxes is None there and 'truth' here"):
+        prepare("toy", [*words, "boxes=truth"], Reporter())
+    rows[2]["keypoints"][0] = [33.0, 3.0]
+    write(root, rows)
+    with pytest.raises(ValueError, match=r"the raw set has changed since .* train: sha256 is"):
+        prepare("toy", words, Reporter())
+    prepare("toy", words, Reporter(), overwrite=True)
+    assert Prepared(output, "train")[2].keypoints[0].tolist() == [33.0, 3.0]
+    with pytest.raises(ValueError, match="is prepared already"):
+        prepare("toy", [f"root={output}"], Reporter())
+    with pytest.raises(ValueError, match="holds the raw set"):
+        prepare("toy", [f"root={root}", f"output={root.parent}"], Reporter(), overwrite=True)
+    (root.parent / "mine").mkdir()
+    (root.parent / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something else"):
+        prepare("toy", [f"root={root}", f"output={root.parent / 'mine'}"], Reporter(), overwrite=True)
+    assert (root.parent / "mine/thesis.txt").exists()
+
+
+def test_stopped_anywhere_the_command_goes_on_to_the_same_bytes(root, monkeypatch):
+    wanted = content(prepare("toy", [f"root={root}", "size=32", f"output={root.parent / 'whole'}"], Reporter()))
+    sync = os.fsync
+    for stop in range(0, 16, 3):
+        calls = []
+
+        def stopped(number, calls=calls, stop=stop):
+            calls.append(number)
+            if len(calls) == stop + 1:
+                raise KeyboardInterrupt
+            sync(number)
+
+        monkeypatch.setattr(os, "fsync", stopped)
+        words = [f"root={root}", "size=32", f"output={root.parent / f'at{stop}'}"]
+        try:
+            prepare("toy", words, Reporter())
+            assert stop == 15
+        except KeyboardInterrupt:
+            (root.parent / f"at{stop}/.prepared.json.1.tmp").write_text("of a writer that was killed")
+            assert content(prepare("toy", words, Reporter())) == wanted
+    assert len(calls) == 14  # a mark before and one after; of each part three files, a mark, two headers
+
+
+def test_a_disk_that_is_too_small_is_told_before(root, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    with pytest.raises(ValueError, match=r"0\.00 GB to write .* 0\.00 GB free .* make room"):
+        prepare("toy", [f"root={root}"], Reporter())
+    assert not (root.parent / "raw-prepared").exists()
+
+
+def test_what_cannot_be_prepared(root, rows):
+    with pytest.raises(ValueError, match="is rendered"):
+        prepare("hands.studio", [], Reporter())
+    with pytest.raises(ValueError, match="gives depth"):
+        prepare("nyu", [f"root={root}"], Reporter())
+    with pytest.raises(ValueError, match="toy needs root=FOLDER"):
+        prepare("toy", [], Reporter())
+    spoil(root, rows, "unreadable")
+    (root / rows[1]["picture"]).unlink()
+    with pytest.raises(ValueError, match="more than 1 % of the pictures are unreadable"):
+        prepare("toy", [f"root={root}"], Reporter())
+
+
+def test_a_public_set_is_downloaded_once_its_licence_is_accepted(root, tmp_path, monkeypatch, capsys):
+    shutil.make_archive(str(tmp_path / "served" / "toy"), "zip", root)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "served")))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        origin = Origin(
+            *("a toy", "non-commercial", "https://toy.example", "labels.json and pictures/"),
+            (Download(f"http://127.0.0.1:{server.server_port}/toy.zip"),),
+        )
+        monkeypatch.setitem(catalog.DATASETS, "toy", Entry(toy, origin))
+        words = [f"root={tmp_path / 'fetched'}", "size=32", f"output={tmp_path / 'out'}"]
+        with pytest.raises(ValueError, match=r"non-commercial; https://toy.example\): pass --accept-licence"):
+            prepare("toy", words, Reporter())
+        assert not (tmp_path / "fetched").exists()
+        assert not (tmp_path / "out").exists()
+        prepare("toy", words, Reporter(), accept=True)
+        prepare("toy", words, Reporter())  # it is there: nothing to accept
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    wanted = prepare("toy", [f"root={root}", "size=32", f"output={tmp_path / 'other'}"], Reporter())
+    for name in ("images.npy", "labels.npy", "names.jsonl"):
+        assert (wanted / "train" / name).read_bytes() == (tmp_path / "out/train" / name).read_bytes()
+    assert data_prepare.SIZE == 256
+    assert "licence: non-commercial; read and accept it at https://toy.example" in told(capsys)
+
+
+def test_a_root_that_holds_something_is_never_downloaded_into(root, monkeypatch):
+    origin = Origin("a toy", "free", "home", "labels.json", (Download("http://127.0.0.1:9/toy.zip"),))
+    monkeypatch.setitem(catalog.DATASETS, "toy", Entry(toy, origin))
+    prepare("toy", [f"root={root}", "size=32"], Reporter())
+    assert not (root / "downloads").exists()
+
+
+def test_show_tells_what_is_seen_hidden_and_unknown(root, rows, tmp_path):
+    rows[0]["known"] = [True, True, False]
+    (root / rows[3]["picture"]).unlink()
+    write(root, rows)
+    show("toy", [f"root={root}"], tmp_path / "toy.png")
+    picture = read_image(tmp_path / "toy.png")
+    shown = Shown(toy(str(root), "train"))
+    captions = [shown[i].id for i in range(4)]
+    assert captions == ["arm0", "mirrored arm1", "arm2", "UNREADABLE"]
+    assert len(shown.items) == 3
+    sheet = np.zeros((10, 100, 3), np.uint8)
+    table = with_legend(sheet, shown)
+    assert table.shape[0] == 10 + (3 + 2) * 20
+    assert picture.shape[1] > 8 * 192
+    # the same legend with every joint seen looks another way
+    shown.items = [shown[2]] * 3
+    assert (with_legend(sheet, shown) != table).any()

@@ -1,0 +1,305 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from keyshift.datasets.depth.sets import DEPTH_SETS
+from keyshift.experiments.commands import evaluate_files as module
+from keyshift.experiments.commands.evaluate_files import evaluate_files, read_frames
+from keyshift.experiments.runs.progress import Reporter
+
+# Each set's own numbers: pixels count from 0 and fy may be negative.
+ICVL, NYU = (240.99, 240.96, 160, 120), (588.03, 587.07, 320, 240)
+
+
+@pytest.fixture
+def reporter():
+    return Reporter()
+
+
+def lines(values, names=None, gap=" "):
+    rows = [gap.join(f"{v:.6f}" for v in frame.reshape(-1)) for frame in values]
+    return "\n".join(f"{name}{gap}{row}" for name, row in zip(names, rows, strict=True)) if names else "\n".join(rows)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.write_text(text if isinstance(text, str) else lines(text), newline="")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def hands():
+    """(predictions, truth) (6, 16, 3) u v d in ICVL's frame."""
+    rng = np.random.default_rng(0)
+    truth = rng.uniform([80, 60, 250], [240, 180, 450], (6, 16, 3))
+    return truth + rng.normal(0, [6, 6, 9], truth.shape), truth
+
+
+def space(u, v, d, camera):
+    fx, fy, cx, cy = camera
+    return ((u - cx) * d / fx, (v - cy) * d / fy, d)
+
+
+def away(predicted, truth, camera):
+    return np.array(
+        [
+            [math.dist(space(*p, camera), space(*t, camera)) for p, t in zip(a, b, strict=True)]
+            for a, b in zip(predicted, truth, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "published"),
+    [("CVPR14_LRF_Results", 12.58), ("IJCAI16_ICVL_DeepModel", 11.56), ("ICIP17_ICVL_REN_4x6x6", 7.63)],
+)
+def test_published_results_on_icvl(shared, reporter, capsys, file, published):
+    folder = shared / "data/hand_depth_labels"
+    predictions = folder / f"results/icvl/{file}.txt"
+    truth = folder / "groundtruth/icvl/icvl_test_groundtruth_label.txt"
+    scores = evaluate_files(predictions, truth, "icvl", reporter)
+    assert round(scores["mean_error"], 2) == published
+    assert f" {published:.2f} " in capsys.readouterr().out
+    values = [np.fromstring(path.read_text(), sep=" ").reshape(-1, 16, 3) for path in (predictions, truth)]
+    xyz = [np.stack(space(*np.moveaxis(v, -1, 0), ICVL), -1) for v in values]
+    errors = np.linalg.norm(xyz[0] - xyz[1], axis=-1)
+    assert scores["frames"] == 1596
+    assert scores["mean_error"] == pytest.approx(errors.mean(), rel=1e-9)
+    assert list(scores["joints"].values()) == pytest.approx(errors.mean(0).tolist(), rel=1e-9)
+    for t in (10, 20, 30, 40, 50, 80):
+        assert scores["success"][str(t)] == pytest.approx((errors.max(1) <= t).mean())
+    assert scores["auc"] == pytest.approx((1 - errors.max(1) / 80).clip(0).mean())
+    assert scores["map_10cm"] == pytest.approx((errors < 100).mean())
+
+
+def test_icvl_lists_with_names_and_odd_line_ends(shared, reporter, tmp_path):
+    folder = shared / "data/hand_depth_labels/groundtruth/icvl"
+    named = folder / "test_seq_1.txt"
+    assert named.read_bytes().endswith(b"\r\r\n")
+    plain = tmp_path / "plain.txt"
+    whole = (folder / "icvl_test_groundtruth_label.txt").read_text().splitlines()
+    plain.write_text("\n".join(whole[:702]))
+    scores = evaluate_files(plain, named, "icvl", reporter)
+    assert scores["frames"] == 702
+    assert scores["mean_error"] < 1e-3
+
+
+def test_nyu_truth_against_itself(shared, reporter):
+    path = shared / "data/hand_depth_labels/groundtruth/nyu/nyu_test_groundtruth_label.txt"
+    assert read_frames(path, 14).values.shape == (8252, 14, 3)
+    scores = evaluate_files(path, path, "nyu", reporter)
+    assert scores["mean_error"] == 0
+    assert scores["auc"] == scores["awr_auc"] == scores["map_10cm"] == scores["success"]["10"] == 1
+
+
+def test_itop_labels_through_the_text_format(shared, reporter, write, capsys):
+    folder = shared / "data/body_depth_labels_itop/itop_side"
+    metres = scipy.io.loadmat(folder / "itop_side_keypoints3D_test.mat")["keypoints3D"].astype(np.float64)
+    x, y, z = np.moveaxis(metres, -1, 0)
+    truth = np.stack([160 + x / z / 0.0035, 120 - y / z / 0.0035, 1000 * z], -1)
+    path = write("itop.txt", truth)
+    held = module.in_space(read_frames(path, 15).values, "uvd", DEPTH_SETS["itop"])
+    np.testing.assert_allclose(held.numpy(), metres * [1000, -1000, 1000], atol=0.01)
+    scores = evaluate_files(path, path, "itop", reporter)
+    assert scores["map_10cm"] == 1
+    assert "│ shoulders │" in capsys.readouterr().out
+    moved = truth.copy()
+    moved[: len(truth) // 2, 6, 2] += 101  # the right hand, half of the time
+    scores = evaluate_files(write("moved.txt", moved), path, "itop", reporter)
+    half = (len(truth) // 2) / len(truth)
+    assert scores["groups_10cm"]["hands"] == pytest.approx(1 - half / 2)
+    assert scores["map_10cm"] == pytest.approx(1 - half / 15)
+
+
+@pytest.mark.parametrize("name", ["icvl", "nyu"])
+def test_against_loops(hands, write, reporter, name):
+    joints = len(DEPTH_SETS[name].skeleton)
+    predicted, truth = (values[:, :joints] for values in hands)
+    scores = evaluate_files(write("p", predicted), write("t", truth), name, reporter)
+    errors = away(predicted, truth, ICVL if name == "icvl" else NYU)
+    assert scores["mean_error"] == pytest.approx(errors.mean(), abs=1e-4)
+    assert list(scores["joints"]) == list(DEPTH_SETS[name].skeleton.keypoints)
+    assert list(scores["joints"].values()) == pytest.approx(errors.mean(0).tolist(), abs=1e-4)
+    assert scores["groups"]["all"] == pytest.approx(errors.mean(), abs=1e-4)
+
+
+def test_pixels_count_from_the_middle_of_the_first(hands):
+    found = module.in_space(hands[1], "uvd", DEPTH_SETS["icvl"])
+    wanted = [[space(*joint, ICVL) for joint in frame] for frame in hands[1]]
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-9)
+
+
+def test_a_byte_order_mark_is_no_name(hands, write, reporter):
+    marked, plain = write("p", "\ufeff" + lines(hands[0])), write("t", hands[1])
+    assert not read_frames(marked, 16).names
+    assert evaluate_files(marked, plain, "icvl", reporter)["mean_error"] > 0
+
+
+@pytest.mark.parametrize("gap", [",", ", ", "\t", "  "])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", " \r\n"])
+def test_separators_and_line_ends(hands, write, reporter, gap, end):
+    text = lines(hands[0], gap=gap).replace("\n", end if end.count("\n") == 1 else "\n") + end
+    scores = evaluate_files(write("p", text), write("t", hands[1]), "icvl", reporter)
+    assert scores["mean_error"] == pytest.approx(away(*hands, ICVL).mean(), abs=1e-4)
+
+
+def test_frames_are_paired_by_name(hands, write, reporter):
+    predicted, truth = hands
+    names = [f"0_{n}" for n in range(6)]  # Python alone would read these as numbers
+    order = [3, 1, 5, 0, 2, 4]
+    shuffled = write("p", lines(predicted[order], [names[n] for n in order]))
+    named = write("t", lines(truth, names))
+    wanted = pytest.approx(away(predicted, truth, ICVL).mean(), abs=1e-4)
+    assert evaluate_files(shuffled, named, "icvl", reporter)["mean_error"] == wanted
+    assert evaluate_files(shuffled, write("plain", truth), "icvl", reporter)["mean_error"] != wanted
+
+
+def test_joints_of_three_zeros_do_not_count(hands, write, reporter):
+    predicted, truth = hands
+    truth[2, 5] = truth[:, 9] = truth[4] = 0
+    scores = evaluate_files(write("p", predicted), write("t", truth), "icvl", reporter)
+    counted = truth[..., 2] > 0
+    errors = away(predicted, truth, ICVL)
+    assert scores["mean_error"] == pytest.approx(errors[counted].mean(), abs=1e-4)
+    assert math.isnan(scores["joints"]["middle_tip"])
+    worst = [errors[n][counted[n]].max() for n in range(6) if n != 4]
+    assert scores["success"]["80"] == pytest.approx(np.mean([w <= 80 for w in worst]))
+    assert scores["success"]["40"] == pytest.approx(np.mean([w <= 40 for w in worst]))
+
+
+def test_camera_millimetres(write, reporter):
+    rng = np.random.default_rng(1)
+    truth = rng.uniform([-150, -150, 300], [150, 150, 900], (5, 21, 3))
+    predicted = truth + rng.normal(0, 9, truth.shape)
+    names = [f"image_D{n:08d}.png" for n in range(5)]
+    paths = write("p", lines(predicted, names, "\t")), write("t", lines(truth, names, "\t"))
+    wanted = np.linalg.norm(predicted - truth, axis=-1).mean()
+    for asked in (None, "xyz"):
+        scores = evaluate_files(*paths, "hands2017", reporter, asked)
+        assert scores["space"] == "xyz"
+        assert scores["mean_error"] == pytest.approx(wanted, abs=1e-4)
+    with pytest.raises(ValueError, match=r"t: \d+ of 105 joints lie outside of the 640 x 480 frame.*space=xyz"):
+        evaluate_files(*paths, "hands2017", reporter, "uvd")
+    with pytest.raises(ValueError, match="space='uvz' is not known; expected one of uvd, xyz"):
+        evaluate_files(*paths, "hands2017", reporter, "uvz")
+
+
+def swap(line, word, new):
+    def change(rows):
+        words = rows[line - 1].split()
+        words[word] = new
+        rows[line - 1] = " ".join(words)
+        return "\n".join(rows)
+
+    return change
+
+
+NAMES = [f"a/{n}.png" for n in range(6)]
+MALFORMED = [
+    (lambda rows: "", None, "is empty; expected one frame a line, 48 numbers each"),
+    (lambda rows: " \n\n", None, "is empty"),
+    (
+        lambda rows: "\n".join([*rows[:3], rows[3] + " 1", *rows[4:]]),
+        None,
+        r"line 4: found 49 numbers, expected 48",
+    ),
+    (lambda rows: "\n".join([*rows[:3], rows[3][:-30], *rows[4:]]), None, r"line 4: found 4\d numbers, expected 48"),
+    (lambda rows: "\n".join([rows[0] + " 1", *rows[1:]]), NAMES, "line 1: found 49 numbers after the name 'a/0.png'"),
+    (lambda rows: "\n".join([rows[0], "", *rows[1:]]), None, "line 2: the line is empty; expected 48 numbers"),
+    (swap(2, 7, "1.2.3"), None, "line 2: '1.2.3' is no finite number"),
+    (swap(2, 7, "nan"), None, "line 2: 'nan' is no finite number"),
+    (swap(6, 47, "-inf"), None, "line 6: '-inf' is no finite number"),
+    (swap(6, 47, "1e999"), None, "line 6: '1e999' is no finite number"),
+    (swap(6, 47, "1_0"), None, "line 6: '1_0' is no finite number"),
+    (swap(6, 47, "__import__('os')"), None, "is no finite number"),
+    (swap(1, 0, "nan"), None, "line 1: 'nan' is no finite number"),
+    (swap(3, 0, "a.png"), None, "line 3 begins with a name .'a.png'., the first line does not; expected one on each"),
+    (swap(3, 0, "7"), NAMES, "line 3 does not begin with a name .'7'., the first line does;"),
+    (swap(3, 0, "a/1.png"), NAMES, "line 3: 'a/1.png' stands on line 2 already"),
+]
+
+
+@pytest.mark.parametrize("side", ["predictions", "truth"])
+@pytest.mark.parametrize(("change", "names", "message"), MALFORMED)
+def test_malformed_texts(hands, write, reporter, side, change, names, message):
+    bad = write("bad.txt", change(lines(hands[1], names).split("\n")))
+    good = write("good.txt", lines(hands[1], names))
+    pair = (bad, good) if side == "predictions" else (good, bad)
+    with pytest.raises(ValueError, match=rf"bad\.txt.*{message}"):
+        evaluate_files(*pair, "icvl", reporter)
+
+
+def test_missing_and_binary_files(hands, write, reporter, tmp_path):
+    good = write("good.txt", hands[1])
+    binary = tmp_path / "image.png"
+    binary.write_bytes(bytes(range(256)))
+    for path, message in (
+        (tmp_path / "none.txt", r"no file .*none\.txt"),
+        (tmp_path, "no file"),
+        (binary, r"image\.png is not a text.*expected one frame a line"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate_files(path, good, "icvl", reporter)
+        with pytest.raises(ValueError, match=message):
+            evaluate_files(good, path, "icvl", reporter)
+
+
+def test_different_frames(hands, write, reporter):
+    with pytest.raises(ValueError, match=r"p has 5 frames, .*t has 6"):
+        evaluate_files(write("p", hands[0][:5]), write("t", hands[1]), "icvl", reporter)
+    other = ["a/x.png", *NAMES[1:5], "a/y.png"]
+    paths = write("p", lines(hands[0], other)), write("t", lines(hands[1], NAMES))
+    with pytest.raises(ValueError, match=r"t, line 1: .*p has no frame 'a/0.png' \(2 such\)"):
+        evaluate_files(*paths, "icvl", reporter)
+    more = write("more", lines(np.concatenate([hands[0], hands[0][:1]]), [*NAMES, "a/6.png"]))
+    with pytest.raises(ValueError, match=r"more, line 7: .*t has no frame 'a/6.png' \(1 such\)"):
+        evaluate_files(more, paths[1], "icvl", reporter)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nyuu", "no depth dataset 'nyuu'; known: nyu, icvl.*Did you mean nyu"),
+        ("HANDS17", "Did you mean hands2017"),
+        ("imagenet", r"known: nyu, icvl, msra, hands2017, itop\.$"),
+    ],
+)
+def test_unknown_dataset(tmp_path, reporter, name, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_files(tmp_path, tmp_path, name, reporter)
+
+
+@pytest.mark.parametrize("depth", [0.0, -300.0])
+def test_depths_that_cannot_be(hands, write, reporter, depth):
+    good = write("good", hands[1])
+    hands[1][3, 2, 2] = depth
+    bad = write("bad", hands[1])
+    with pytest.raises(ValueError, match=rf"bad, line 4: joint 3 is .* {depth:g}; true depths must be above 0"):
+        evaluate_files(good, bad, "icvl", reporter)
+    with pytest.raises(ValueError, match=rf"bad, line 4: joint 3 is .* {depth:g}; predicted depths must be above 0"):
+        evaluate_files(bad, good, "icvl", reporter)
+    hands[1][3, 2] = 0
+    with pytest.raises(ValueError, match="bad, line 4: joint 3 is 0 0 0; predicted"):
+        evaluate_files(write("bad", hands[1]), good, "icvl", reporter)
+
+
+def test_metres_are_refused(hands, write, reporter):
+    good = write("good", hands[1])
+    metres = write("metres", hands[1] * [1, 1, 0.001])
+    for pair in ((good, metres), (metres, good)):
+        with pytest.raises(ValueError, match=r"metres: no depth exceeds 0\.\d+; expected mm, is this metres"):
+            evaluate_files(*pair, "icvl", reporter)
+
+
+def test_nothing_annotated_is_nan(hands, write, reporter, capsys):
+    scores = evaluate_files(write("p", hands[0]), write("t", 0 * hands[1]), "icvl", reporter)
+    assert all(math.isnan(scores[name]) for name in ("mean_error", "auc", "awr_auc", "map_10cm"))
+    assert torch.tensor(list(scores["success"].values())).isnan().all()
+    assert "nan" in capsys.readouterr().out

@@ -1,0 +1,117 @@
+"""`keyshift export` on a network whose answers are known, and every block of docs/use.md."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from keyshift.datasets.skeleton import Skeleton
+from keyshift.experiments.commands.export import export, licences
+from keyshift.experiments.config import Config, plain
+from keyshift.experiments.runs.progress import Reporter
+from keyshift.models.saved import save_checkpoint, save_model
+from keyshift.models.systems.pose_resnet import PoseResNet
+
+RGB = Skeleton("rgb", ("red", "green", "blue"), ((0, 1), (1, 2)), (), {"all": (0, 1, 2)})
+TRUTH = np.array([[17.3, 30.8], [30.1, 12.6], [41.7, 35.2]])
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, brightest):
+    """A folder with a run, runs/mine, and pictures in photos."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/mine"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(plain(Config())))
+    save_model(run / "weights-000004.pt", brightest((64, 48)), RGB, 4)
+    save_checkpoint(run / "checkpoint.pt", {"selection": {"steps": {"last": 4}}})
+    identity = {"source_train": {"name": "mine", "licence": "MIT"}, "target_train": {"name": "old"}}
+    (run / "identity.json").write_text(json.dumps(identity))
+    y, x = np.mgrid[:60, :70] + 0.5
+    spots = [250 * np.exp(-((x - px) ** 2 + (y - py) ** 2) / 18) for px, py in TRUTH]
+    (tmp_path / "photos").mkdir()
+    for name in ("one", "two"):
+        cv2.imwrite(f"photos/{name}.png", np.stack(spots[::-1], -1).round().astype(np.uint8))
+    return tmp_path
+
+
+def test_every_block_of_the_guide_runs(home):
+    guide = (Path(__file__).parents[3] / "docs/use.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    alone = [block for block in blocks if "keyshift." not in block.replace("keyshift.json", "")]
+    assert (len(blocks), len(alone)) == (4, 2)
+    export(Path("runs/mine"), "onnx", Path("model.onnx"), Reporter())
+    export(Path("runs/mine"), "torch", Path("model.pt2"), Reporter())
+    for block in blocks:
+        if block in alone:
+            without = "import sys; sys.modules['keyshift'] = None\n"
+            shown = "\nprint('POINTS', points.tolist() if 'points' in globals() else keypoints.shape)"
+            run = subprocess.run([sys.executable, "-c", without + block + shown], capture_output=True, text=True)
+            assert run.returncode == 0, run.stderr
+            if "onnxruntime" in block:
+                points = json.loads(run.stdout.split("POINTS ")[1])
+                np.testing.assert_allclose(points, TRUTH, atol=0.15)
+        else:
+            there: dict = {}
+            exec(block, there)
+            found = there["found"].points if "found" in there else there["labels"][0].keypoints[None]
+            np.testing.assert_allclose(found, np.broadcast_to(TRUTH, found.shape), atol=0.15)
+
+
+def test_a_run_exports_its_selected_weights_and_what_they_were_trained_on(home):
+    written = export(Path("runs/mine"), "torch", None, Reporter(), decode="peak")
+    assert written == Path("mine.pt2")
+    extra = {"keyshift.json": ""}
+    network = torch.export.load(written, extra_files=extra).module()
+    about = json.loads(extra["keyshift.json"])
+    assert about["weights"] == "weights-000004.pt"
+    assert about["data"] == {"mine": "MIT", "old": "not said"}
+    assert about["keypoints"] == list(RGB.keypoints)
+    image = torch.zeros(1, 3, 48, 64, dtype=torch.uint8)
+    image[0, :, 20, 30] = 200
+    assert network(image)[0].tolist() == [[[30.5, 20.5]] * 3]
+    assert licences(None) == {}
+    assert export(Path("runs/mine/weights-000004.pt"), "torch", None, Reporter()) == Path("weights-000004.pt2")
+
+
+def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
+    run, before = Path("runs/mine"), sorted(home.rglob("*"))
+
+    def refused(told, *more, **options):
+        with pytest.raises(ValueError, match=told):
+            export(*(more or (run, "onnx", None)), Reporter(), **options)
+
+    refused("format='tflite'", run, "tflite", None)
+    refused("decode='median'", decode="median")
+    refused("name of a .onnx file", run, "onnx", Path("model.pt2"))
+    refused("folder that exists", run, "onnx", Path("nowhere/model.onnx"))
+    refused("is a comparison", make_comparison(home), "onnx", None)
+    refused("no model nowhere", Path("nowhere"), "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    refused(r"no onnxscript here: it takes pip install 'keyshift\[export\]'")
+    assert [p for p in sorted(home.rglob("*")) if "several" not in str(p)] == before
+    Path("mine.pt2").write_text("mine")
+    refused("mine.pt2 exists; pass --overwrite", run, "torch", None)
+    export(run, "torch", None, Reporter(), overwrite=True)
+    assert Path("mine.pt2").stat().st_size > 1000
+
+
+def make_comparison(home):
+    (home / "several/regda-seed0").mkdir(parents=True)
+    (home / "several/regda-seed0/config.yaml").write_text("")
+    return home / "several"
+
+
+def test_a_network_that_a_run_trained_exports_too(home):
+    torch.manual_seed(0)
+    model = PoseResNet(3, "small", input_size=(32, 32), heatmap_size=(8, 8), channels=8)
+    save_model(home / "trained.pt", model, RGB, 1)
+    for format, suffix in (("onnx", ".onnx"), ("torch", ".pt2")):
+        assert export(home / "trained.pt", format, None, Reporter()).suffix == suffix

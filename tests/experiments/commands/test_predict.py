@@ -1,0 +1,299 @@
+"""A network whose answers are known, the brightest red, green and blue of a picture, through `keyshift predict`."""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from keyshift.datasets.bodies.coco import coco_json
+from keyshift.datasets.reading.video import frames, write_video
+from keyshift.datasets.skeleton import HAND, Skeleton
+from keyshift.experiments.commands.predict import known_skeleton, open_model, predict
+from keyshift.experiments.config import Config, plain
+from keyshift.experiments.runs.progress import Reporter
+from keyshift.models.saved import load_model, save_checkpoint, save_model
+from keyshift.models.systems.a2j import A2J
+from keyshift.models.systems.pose_resnet import PoseResNet
+
+RGB = Skeleton("rgb", ("left_dot", "green_dot", "right_dot"), ((0, 1), (1, 2)), ((0, 2),), {"all": (0, 1, 2)})
+SIDE = 64
+
+
+@pytest.fixture
+def model(tmp_path, brightest):
+    save_model(tmp_path / "weights.pt", brightest(), RGB, 1)
+    return tmp_path / "weights.pt"
+
+
+def dots(rng, width, height, points=None):
+    """A picture with a red, a green and a blue dot, and where they are: pixel centres at +0.5."""
+    if points is None:
+        points = rng.uniform(0.25, 0.75, (3, 2)) * (width, height)
+    y, x = np.mgrid[:height, :width] + 0.5
+    spots = [np.exp(-((x - px) ** 2 + (y - py) ** 2) / 18) for px, py in points]
+    return (250 * np.stack(spots, -1)).round().astype(np.uint8), points
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image[..., ::-1])
+
+
+def read(path):
+    """The JSON, and points (K, 2) by picture as COCO counts them."""
+    content = json.loads(path.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    points = {}
+    for told in content["annotations"]:
+        triples = np.reshape(told["keypoints"], (-1, 3))
+        assert (triples[:, 2] == 2).all()
+        points.setdefault(names[told["image_id"]], []).append(triples[:, :2])
+    return content, points
+
+
+def run(model, paths, output, **options):
+    return predict(model, paths, output, Reporter(), **options)
+
+
+def test_points_lie_where_the_picture_says_in_cocos_pixels(model, tmp_path):
+    rng = np.random.default_rng(0)
+    truth = {}
+    for name, size in (("b/2.png", (50, 40)), ("b/10.png", (64, 64)), ("a.png", (33, 61))):
+        image, truth[name] = dots(rng, *size)
+        write(tmp_path / "in" / name, image)
+    run(model, [tmp_path / "in"], tmp_path / "out.json")
+    content, points = read(tmp_path / "out.json")
+    assert list(points) == ["a.png", "b/2.png", "b/10.png"]  # numbers by value
+    for name, expected in truth.items():
+        np.testing.assert_allclose(points[name][0] + 0.5, expected, atol=0.12)
+    image = next(i for i in content["images"] if i["file_name"] == "b/2.png")
+    assert (image["width"], image["height"]) == (50, 40)
+    told = next(a for a in content["annotations"] if a["image_id"] == image["id"])
+    assert told["bbox"] == [0, -5, 50, 50]
+    assert told["score"] == pytest.approx(np.mean(told["keypoint_scores"]), abs=1e-4)
+    assert content["categories"][0]["keypoints"] == list(RGB.keypoints)
+    assert content["categories"][0]["skeleton"] == [[1, 2], [2, 3]]
+    assert content["info"]["version"]
+    assert "pixel centres from 0" in content["info"]["pixels"]
+    assert content["unreadable"] == []
+
+
+def test_predictions_are_labels_that_keyshift_reads(model, tmp_path):
+    rng = np.random.default_rng(1)
+    truth = {}
+    for k in range(6):
+        image, truth[f"{k}.png"] = dots(rng, 60, 48)
+        write(tmp_path / "in" / f"{k}.png", image)
+    run(model, [tmp_path / "in"], tmp_path / "out.json")
+    labels = coco_json(str(tmp_path / "in"), "test", labels=[str(tmp_path / "out.json")] * 2)
+    assert labels.skeleton.keypoints == RGB.keypoints
+    assert labels.skeleton.edges == RGB.edges
+    for k in range(6):
+        np.testing.assert_allclose(labels[k].keypoints, truth[labels.people.pictures[k]], atol=0.12)
+
+
+def test_mirrored_pictures_keep_their_names(model, tmp_path):
+    image, points = dots(np.random.default_rng(2), 50, 64)
+    write(tmp_path / "one.png", image)
+    run(model, [tmp_path / "one.png"], tmp_path / "out.json", mirror=True)
+    found = read(tmp_path / "out.json")[1]["one.png"][0]
+    # the network calls what is red left; it sees the mirrored picture, so red is the picture's right
+    np.testing.assert_allclose(found + 0.5, points[::-1], atol=0.12)
+
+
+def test_many_pictures_some_of_them_broken(model, tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    for k in range(300):
+        image, _ = dots(rng, *(int(v) for v in rng.integers(20, 90, 2)))
+        write(tmp_path / f"in/{k % 3}/{k}.png", image)
+    broken = [f"{k % 3}/{k}.png" for k in (0, 77, 150, 151, 299)]
+    for k, name in enumerate(broken):
+        path = tmp_path / "in" / name
+        path.write_bytes([b"", b"no picture", path.read_bytes()[:200]][k % 3])
+    run(model, [tmp_path / "in"], tmp_path / "out.json", draw=tmp_path / "drawn")
+    content, points = read(tmp_path / "out.json")
+    assert sorted(u["file_name"] for u in content["unreadable"]) == sorted(broken)
+    assert all(u["reason"] for u in content["unreadable"])
+    assert len(points) == len(content["images"]) == len(content["annotations"]) == 295
+    assert len(list((tmp_path / "drawn").rglob("*.png"))) == 295
+    told = capsys.readouterr().err
+    assert "5 could not be read" in told
+    assert "0/150.png" in told
+    run(model, [tmp_path / "in"], tmp_path / "again.json", workers=1)
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "out.json").read_bytes()
+    run(model, [tmp_path / "in"], tmp_path / "other.json", batch=7, workers=3)
+    for name, found in read(tmp_path / "other.json")[1].items():
+        np.testing.assert_allclose(found, points[name], atol=2e-3)
+
+
+def test_frames_of_videos_and_several_paths(model, tmp_path):
+    rng = np.random.default_rng(4)
+    images, truth = zip(*(dots(rng, 64, 48) for _ in range(9)), strict=True)
+    (tmp_path / "in/day").mkdir(parents=True)
+    write_video(tmp_path / "in/day/clip.mp4", images, 10)
+    write(tmp_path / "in/one.jpg", images[0])
+    (tmp_path / "in/cut.mp4").write_bytes((tmp_path / "in/day/clip.mp4").read_bytes()[:100])
+    paths = [tmp_path / "in/day/clip.mp4", tmp_path / "in"]
+    run(model, paths, tmp_path / "out.json", stride=2, draw=tmp_path / "drawn")
+    content, points = read(tmp_path / "out.json")
+    assert list(points) == [*(f"day/clip.mp4#{k}" for k in (0, 2, 4, 6, 8)), "one.jpg"]
+    assert [u["file_name"] for u in content["unreadable"]] == ["cut.mp4"]
+    assert content["images"][1] | {"video": "day/clip.mp4", "frame": 2} == content["images"][1]
+    for k in (0, 2, 4, 6, 8):
+        np.testing.assert_allclose(points[f"day/clip.mp4#{k}"][0] + 0.5, truth[k], atol=2.0)  # MPEG smears colours
+    assert len(list(frames(tmp_path / "drawn/day/clip.mp4"))) == 5
+    assert (tmp_path / "drawn/one.jpg").is_file()
+
+
+def test_boxes_of_a_file_say_who_is_where(model, tmp_path):
+    rng = np.random.default_rng(5)
+    left, first = dots(rng, 50, 50)
+    right, second = dots(rng, 50, 50)
+    write(tmp_path / "in/two.png", np.concatenate([left, right], 1))
+    write(tmp_path / "in/nobody.png", left)
+    boxes = {"two.png": [[5, 5, 45, 45], [55, 5, 95, 45]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    with pytest.warns(UserWarning, match="no box for 1 of 2"):
+        run(model, [tmp_path / "in"], tmp_path / "out.json", boxes=str(tmp_path / "boxes.json"), draw=tmp_path / "d")
+    content, points = read(tmp_path / "out.json")
+    assert [image["file_name"] for image in content["images"]] == ["nobody.png", "two.png"]
+    assert [a["bbox"] for a in content["annotations"]] == [[0, 0, 50, 50], [50, 0, 50, 50]]
+    np.testing.assert_allclose(points["two.png"][0] + 0.5, first, atol=0.12)
+    np.testing.assert_allclose(points["two.png"][1] + 0.5, np.add(second, (50, 0)), atol=0.12)
+    drawn = cv2.imread(str(tmp_path / "d/two.png"))[..., ::-1].astype(int)
+    changed = np.abs(drawn - np.concatenate([left, right], 1)).max(-1) > 60
+    assert drawn.shape == (50, 100, 3)
+    assert changed[:, :50].any()
+    assert changed[:, 50:].any()
+    assert not np.abs(cv2.imread(str(tmp_path / "d/nobody.png"))[..., ::-1].astype(int) - left).any()
+
+
+def test_nothing_of_the_users_is_overwritten(model, tmp_path):
+    image, _ = dots(np.random.default_rng(6), 40, 40)
+    write(tmp_path / "in/one.png", image)
+    before = (tmp_path / "in/one.png").read_bytes()
+    output = tmp_path / "out.json"
+
+    def refused(told, **options):
+        with pytest.raises(ValueError, match=told):
+            run(model, [tmp_path / "in"], **({"output": output} | options))
+
+    for folder in ("in", "in/drawn", "in/../in/a/b"):
+        refused("the next run would take the drawings for pictures", draw=tmp_path / folder, overwrite=True)
+    with pytest.raises(ValueError, match="one of the pictures to read"):
+        run(model, [tmp_path / "in/one.png"], output, draw=tmp_path / "in", overwrite=True)
+    refused("expected the name of a .json file", output=tmp_path / "in/one.png", overwrite=True)
+    refused("in a folder that exists", output=tmp_path / "nowhere/out.json")
+    refused("detector", boxes="mask_rcnn")
+    refused("device='tpu'", device="tpu")
+    refused("at least 1", batch=0)
+    assert not output.exists()
+    output.write_text("mine")
+    refused("out.json exists; pass --overwrite")
+    run(model, [tmp_path / "in"], output, overwrite=True, draw=tmp_path / "drawn")
+    refused("one.png exists", output=tmp_path / "more.json", draw=tmp_path / "drawn")
+    assert (tmp_path / "in/one.png").read_bytes() == before
+
+
+def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
+    output = tmp_path / "out.json"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/one.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"none of the 1 pictures can be read; the first: one\.png"):
+        run(model, [tmp_path / "in"], output)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: no picture or video"):
+        run(model, [tmp_path / "in", tmp_path / "empty"], output)
+    with pytest.raises(ValueError, match=r"no picture, folder or video .*nowhere"):
+        run(model, [tmp_path / "nowhere"], output)
+    with pytest.raises(ValueError, match=r"no model .*nowhere"):
+        run(tmp_path / "nowhere", [tmp_path / "in"], output)
+    save_model(tmp_path / "depth.pt", A2J(3, "small", input_size=(32, 32), channels=8, head_layers=1), RGB, 1)
+    with pytest.raises(ValueError, match="reads depth"):
+        run(tmp_path / "depth.pt", [tmp_path / "in"], output)
+    image, _ = dots(np.random.default_rng(7), 40, 40)
+    write(tmp_path / "in/one.png", image)
+    monkeypatch.setattr(brightest, "features", lambda self, sample: sample.image * float("nan"))
+    with pytest.raises(ArithmeticError, match=r"one\.png are not finite"):
+        run(model, [tmp_path / "in"], output)
+    assert not output.exists()
+
+
+def small(keypoints):
+    torch.manual_seed(0)
+    return PoseResNet(keypoints, "small", input_size=(32, 32), heatmap_size=(8, 8), channels=8)
+
+
+def make_run(folder, keypoints=3, skeleton=RGB):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(plain(Config(selection="source"))))
+    for step in (2, 4):
+        save_model(folder / f"weights-{step:06d}.pt", small(keypoints), skeleton, step)
+    save_checkpoint(folder / "checkpoint.pt", {"selection": {"steps": {"last": 4, "source": 2}}})
+    return folder
+
+
+def test_a_run_gives_its_selected_weights(tmp_path):
+    folder = make_run(tmp_path / "runs/mine-seed0")
+    marked = small(3)
+    torch.nn.init.constant_(marked.head.bias, 7.0)
+    save_model(folder / "weights-000002.pt", marked, RGB, 2)
+    model, skeleton, size, crop = open_model(folder)
+    assert (model.head.bias == 7).all()
+    assert (skeleton, size, crop, model.training) == (RGB, (32, 32), "exact", False)
+    with pytest.raises(ValueError, match=r"is a comparison; name one of its runs: .*mine-seed0"):
+        open_model(tmp_path / "runs")
+    (folder / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match="no checkpoint"):
+        open_model(folder)
+    save_model(folder / "model.pt", small(3), RGB, 9)  # what an adapted run ships
+    assert (open_model(folder).model.head.bias == 0).all()
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(ValueError, match="corrupt"):
+        open_model(tmp_path / "text.pt")
+
+
+def test_older_weights_have_names_alone(tmp_path):
+    tips = tuple(name for name in HAND.keypoints if name.endswith(("tip", "dip")))
+    save_model(tmp_path / "weights.pt", small(len(tips)), HAND.select(tips), 1)
+    state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    assert state.pop("skeleton")["name"] == "hand21"
+    save_checkpoint(tmp_path / "old.pt", state)
+    assert open_model(tmp_path / "old.pt").skeleton == HAND.select(tips)
+    assert load_model(tmp_path / "old.pt")[1] == list(tips)
+    body = known_skeleton(("left_knee", "left_ankle", "tail", "right_knee"))
+    assert body.edges == ((1, 0),)
+    assert body.flip_pairs == ((0, 3),)
+    save_checkpoint(tmp_path / "broken.pt", state | {"skeleton": {"name": "x", "keypoints": tips, "edges": ((0, 99),)}})
+    with pytest.raises(ValueError, match="broken skeleton"):
+        open_model(tmp_path / "broken.pt")
+
+
+def test_a_depth_network_knows_how_its_crops_were_cut_in_its_run_alone(tmp_path):
+    network = A2J(3, "small", input_size=(32, 32), channels=8, head_layers=1)
+    save_model(tmp_path / "weights.pt", network, RGB, 1)
+    assert open_model(tmp_path / "weights.pt").crop is None
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(Config(crop="a2j"))))
+    assert open_model(tmp_path / "weights.pt").crop == "a2j"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat(model, tmp_path):
+    """The crops of 2000 pictures are 25 MB; they are not kept."""
+
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4 // 1024
+
+    image, _ = dots(np.random.default_rng(8), 24, 24)
+    write(tmp_path / "in/0.png", image)
+    run(model, [tmp_path / "in"], tmp_path / "one.json")
+    for k in range(1, 2000):
+        (tmp_path / f"in/{k}.png").hardlink_to(tmp_path / "in/0.png")
+    before = resident()
+    run(model, [tmp_path / "in"], tmp_path / "all.json")
+    assert resident() - before < 15
