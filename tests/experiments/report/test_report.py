@@ -16,7 +16,7 @@ from keyshift.adapt.scoring import selection
 from keyshift.experiments.report import charts as report_charts
 from keyshift.experiments.report import data as report_data
 from keyshift.experiments.report import drawing
-from keyshift.experiments.report.page import page as report
+from keyshift.experiments.report import page as report
 from keyshift.experiments.report.words import finding, number, others, seconds
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
