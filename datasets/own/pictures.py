@@ -10,8 +10,8 @@ that nothing here reads (.heic, raw) are counted in a warning. Links are followe
 Labels: none; all keypoints are zeros and not annotated. `skeleton` says what is looked for: a known name or a YAML file
 (datasets/own/skeleton_file.py); without it a run takes the source's.
 
-Boxes: null or whole, the whole picture; a .csv or .json file, or a detector's name (datasets/reading/boxes.py): one row a
-box, pictures without one are left out.
+Boxes: null or whole, the whole picture; a .csv or .json file, or a detector's name (datasets/reading/boxes.py): one row
+a box, pictures without one are left out.
 
 Split: pictures of one folder, and frames of one video, follow each other in time; they are cut into blocks of `block`,
 which are the sequences, and every fifth block tests. Where there is one block alone, both parts are all of it: without

@@ -1,10 +1,11 @@
 """Skeletons that come from outside: names as label tools write them, a COCO category, a YAML file, and whether the
 names agree with the geometry.
 
-Names are brought to one vocabulary (datasets/bodies/skeletons.py, `HAND`), because two datasets are paired by name: case,
-spaces and camel case go, sides stand in front (`LShoulder`, `shoulder_l`, `Left Shoulder` are left_shoulder), fingers are
-counted from the wrist (`forefinger1` is index_mcp, `pinky_finger4` little_tip). MediaPipe's thumb (CMC, MCP, IP, TIP)
-moves one place down, to HAND's. A name that is not understood keeps its meaning and loses only its spelling.
+Names are brought to one vocabulary (datasets/bodies/skeletons.py, `HAND`), because two datasets are paired by name:
+case, spaces and camel case go, sides stand in front (`LShoulder`, `shoulder_l`, `Left Shoulder` are left_shoulder),
+fingers are counted from the wrist (`forefinger1` is index_mcp, `pinky_finger4` little_tip). MediaPipe's thumb (CMC,
+MCP, IP, TIP) moves one place down, to HAND's. A name that is not understood keeps its meaning and loses only its
+spelling.
 """
 
 from __future__ import annotations

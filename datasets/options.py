@@ -1,0 +1,132 @@
+"""Options as data. Whoever owns a thing has one frozen dataclass beside it that derives from `Options`: the only place
+where an option is named, typed, defaulted, limited and explained. Configuration, `--help` and docs/options.md read it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from math import inf
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Kind = TypeVar("Kind", bound="Options")
+
+
+class BadOption(ValueError):
+    """A value that an option does not take; the message starts with the option's name."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all options. Raises BadOption for a value that is out of range or no choice."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check(one, getattr(self, one.name))
+
+
+def option(
+    default: Any, about: str, *, low: float = -inf, high: float = inf, choices: Sequence[Any] = (), size: int = 0
+) -> Any:
+    """A field with its meaning and limits. `low`, `high` and `choices` hold for each entry of a list; `size` is how
+    many entries it has. None is always taken where the type allows it."""
+    metadata = {"about": about, "low": low, "high": high, "choices": tuple(choices), "size": size}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = "") -> Kind:
+    """`kind` with the values of the mapping `content`. Raises ValueError, naming `origin` and the key with `prefix`,
+    for unknown keys (with the nearest), wrong types, and values out of range."""
+    refuse_unknown(kind, content, origin, prefix)
+    inner = {one.name: type(default) for one in fields(kind) if isinstance(default := default_of(one), Options)}
+    nested = {n: make(k, content[n], origin, f"{prefix}{n}.") for n, k in inner.items() if n in content}
+    leaves = {key: value for key, value in content.items() if key not in nested}
+    try:
+        schema = OmegaConf.structured(kind)
+        OmegaConf.set_readonly(schema, False)  # what a frozen dataclass is; the schema is a copy
+        made = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(leaves)))
+    except BadOption as error:
+        raise ValueError(f"{prefix}{error}") from error
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        raise ValueError(f"{origin}: {prefix}{key or 'a key'}: {str(error).splitlines()[0]}") from error
+    assert isinstance(made, kind)
+    return replace(made, **nested)
+
+
+def refuse_unknown(kind: type, content: Any, origin: str, prefix: str = "") -> None:
+    """Raises ValueError for what is no mapping, and for keys that `kind` does not have."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{origin}: {prefix.rstrip('.') or 'it'} must be a mapping, found {content!r}")
+    known = [one.name for one in fields(kind)]
+    for key in content:
+        if key not in known:
+            raise unknown(str(key), known, origin, prefix)
+
+
+def unknown(key: str, known: Sequence[str], origin: str, prefix: str = "") -> ValueError:
+    """The error of a key that is none of `known`, with the nearest."""
+    near = difflib.get_close_matches(key, known, 1, 0.4)
+    hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known keys: {', '.join(known) or 'none'}."
+    return ValueError(f"{origin}: unknown key {prefix}{key}.{hint}")
+
+
+def choose(key: str, value: Any, known: Sequence[Any]) -> None:
+    """Raises BadOption where `value` is none of `known`."""
+    if value not in known:
+        near = difflib.get_close_matches(str(value), [str(one) for one in known], 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise BadOption(f"{key}={value!r} is not known; choose one of {', '.join(map(str, known))}.{hint}")
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Options as plain data, a copy."""
+    return asdict(options)
+
+
+def default_of(one: Field[Any]) -> Any:
+    return one.default_factory() if one.default_factory is not MISSING else one.default
+
+
+def listed(kind: type) -> Iterator[tuple[str, str, str, str]]:
+    """(name, default, limits, meaning) of each option, for help texts and tables; nested options by dotted name."""
+    for one in fields(kind):
+        default = default_of(one)
+        if isinstance(default, Options):
+            for name, *rest in listed(type(default)):
+                yield f"{one.name}.{name}", *rest  # type: ignore[misc]
+            continue
+        shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+        yield one.name, shown, limits(one), one.metadata.get("about", "")
+
+
+def limits(one: Field[Any]) -> str:
+    """In words: the choices, or the range."""
+    told = one.metadata
+    if told.get("choices"):
+        return ", ".join(map(str, told["choices"]))
+    low, high = told.get("low", -inf), told.get("high", inf)
+    parts = [f"at least {low:g}"] * (low > -inf) + [f"at most {high:g}"] * (high < inf)
+    return ", ".join(parts)
+
+
+def _check(one: Field[Any], value: Any) -> None:
+    told = one.metadata
+    if not told or value is None:
+        return
+    entries = value if isinstance(value, list | tuple) else [value]
+    if told["size"] and isinstance(value, list | tuple) and len(value) != told["size"]:
+        raise BadOption(f"{one.name}={value} must have {told['size']} entries")
+    for entry in entries:
+        if told["choices"]:
+            choose(one.name, entry, told["choices"])
+        low, high = told["low"], told["high"]
+        if (low > -inf or high < inf) and not (isinstance(entry, int | float) and low <= entry <= high):
+            raise BadOption(f"{one.name}={value} must be {limits(one)}")
