@@ -13,13 +13,18 @@ def together() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gather(values: Tensor) -> Tensor:
-    """`values` of all processes along the first axis, without gradient."""
+def gather(values: Tensor, ragged: bool = False) -> Tensor:
+    """`values` of all processes along the first axis, without gradient; `ragged` where it may differ in length."""
     if not together():
         return values.detach()
-    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, values.detach().contiguous())
-    return torch.cat(parts)
+    own, count = values.detach().contiguous(), dist.get_world_size()
+    lengths = [len(own)] * count
+    if ragged:
+        dist.all_gather_object(lengths, len(own))
+        own = torch.cat([own, own.new_zeros(max(lengths) - len(own), *own.shape[1:])])
+    parts = [torch.empty_like(own) for _ in range(count)]
+    dist.all_gather(parts, own)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
 def average(values: Tensor) -> Tensor:
@@ -34,9 +39,9 @@ def any_process(flag: bool) -> bool:
     """Whether any process says so."""
     if not together():
         return flag
-    told: list[bool] = [False] * dist.get_world_size()
-    dist.all_gather_object(told, flag)
-    return any(told)
+    flags: list[bool] = [False] * dist.get_world_size()
+    dist.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from ..datasets import options as owned
+from ..datasets.options import option
 from ..datasets.sample import Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
+from ..models.output import Poses
 from ..models.pose_model import PoseModel
 from .batch_norm import running_statistics
 
 Update = tuple[dict[str, Tensor], tuple[str, ...]]
 
 
-@dataclass
-class Optimization:
+@dataclass(frozen=True)
+class Optimization(owned.Options):
     """Rates of one stage. The rate at update i is rate * factor * (1 + gamma * i) ** -power, times 0.1 for each
     milestone passed; the defaults are RegDA's (TLLib, regda.py @ c4aa59e)."""
 
-    name: str = "sgd"  # sgd (momentum 0.9, Nesterov) or adam
-    rate: float = 0.1
-    factors: dict[str, float] = field(default_factory=lambda: {"backbone": 0.1, "upsampling": 0.1})
-    weight_decay: float = 1e-4
-    gamma: float = 1e-4
-    power: float = 0.75
-    milestones: list[int] = field(default_factory=list)  # updates after which the rate falls to a tenth
+    name: str = option("sgd", "sgd (momentum 0.9, Nesterov) or adam", choices=("sgd", "adam"))
+    rate: float = option(0.1, "the learning rate", low=0)
+    factors: dict[str, float] = option(
+        {"backbone": 0.1, "upsampling": 0.1}, "of the rate, by the part of the network that holds the parameters"
+    )
+    weight_decay: float = option(1e-4, "weight decay", low=0)
+    gamma: float = option(1e-4, "how fast the rate falls", low=0)
+    power: float = option(0.75, "in which form it falls", low=0)
+    milestones: list[int] = option([], "updates after which the rate falls to a tenth", low=0)
 
     def optimizer(self, groups: dict[str, list[nn.Parameter]]) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """One optimiser over named groups of parameters, and its schedule by update."""
@@ -42,10 +47,8 @@ class Optimization:
         optimizer: torch.optim.Optimizer
         if self.name == "sgd":
             optimizer = torch.optim.SGD(named, momentum=0.9, weight_decay=self.weight_decay, nesterov=True)
-        elif self.name == "adam":
-            optimizer = torch.optim.Adam(named, weight_decay=self.weight_decay)
         else:
-            raise ValueError(f"optimization name={self.name!r} is not known; choose sgd or adam")
+            optimizer = torch.optim.Adam(named, weight_decay=self.weight_decay)
         return optimizer, LambdaLR(optimizer, self.factor)
 
     def factor(self, update: int) -> float:
@@ -60,13 +63,36 @@ class Strategy(nn.Module, ABC):
     them and goes on with the generator. A strategy never calls backward, logs or moves devices.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
-    views: ClassVar[int] = 1
-    labelled_target: ClassVar[bool] = False  # only the oracle is handed target labels
+    @dataclass(frozen=True)
+    class Options(owned.Options):
+        """A strategy's own options; none here."""
 
-    def __init__(self, model: PoseModel, skeleton: Skeleton, optimization: Optimization, batch_norm: str = "target"):
+    title: ClassVar[str]
+    """Its name as a person reads it."""
+    about: ClassVar[str]
+    """What it does, in one line."""
+    needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
+    """Without "source" it is source-free: its run opens no source."""
+    views: ClassVar[dict[str, int]] = {"source": 1, "target": 1}
+    """In how many known warps each domain's samples come."""
+    labelled_target: ClassVar[bool] = False  # only the oracle is handed target labels
+    adapts: ClassVar[bool] = True
+    """False of what adaptation is measured against."""
+    options: Any
+
+    def __init__(
+        self,
+        model: PoseModel,
+        skeleton: Skeleton,
+        optimization: Optimization,
+        batch_norm: str = "target",
+        options: Any = None,
+    ) -> None:
         super().__init__()
         self.model, self.skeleton, self.optimization, self.batch_norm = model, skeleton, optimization, batch_norm
+        self.options = self.Options() if options is None else options
+        if batch_norm == "frozen":
+            model.freeze_statistics()
 
     def statistics(self, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
         """Within it, a pass of `domain` through `modules` (the model) moves statistics as the policy says."""
@@ -78,10 +104,20 @@ class Strategy(nn.Module, ABC):
 
     @abstractmethod
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        """One iteration: a generator that yields (losses by name, already weighted; names of optimisers)."""
+        """One iteration: a generator that yields (losses by name, already weighted; names of optimisers). A domain that
+        the strategy does not need is None."""
 
     def after_step(self) -> None:
         """Called once after the last update of an iteration."""
+
+    def round_length(self) -> int:
+        """Iterations between two calls of `begin_round`; 0 where there are no rounds."""
+        return 0
+
+    def begin_round(self, predict_all: Callable[[], Poses]) -> None:
+        """Called before each round's first iteration by methods that relabel. `predict_all` answers with the
+        predictor's poses for all target training samples: points in file pixels, `image_index` the samples' rows.
+        What is kept of them belongs into buffers, so that a resumed run has it."""
 
     @property
     def predictor(self) -> PoseModel:
@@ -91,3 +127,8 @@ class Strategy(nn.Module, ABC):
     def supervised(self, batch: Labeled) -> dict[str, Tensor]:
         """The model's own losses on a labelled batch."""
         return self.model.loss(self.model(batch), batch)
+
+
+def source_free(strategy: type[Strategy]) -> bool:
+    """Whether it adapts a given model to unlabelled targets alone; the oracle is handed labels and is none."""
+    return "source" not in strategy.needs and not strategy.labelled_target

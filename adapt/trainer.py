@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from ..datasets.loading import loader
 from ..datasets.reading.files import write_text
 from ..datasets.sample import Unlabeled
+from ..models.output import Poses
 from ..models.pose_model import PoseModel
 from ..models.saved import load_checkpoint, save_checkpoint, save_model
 from .processes import any_process, average, average_gradients, broadcast_buffers, together
@@ -72,17 +73,18 @@ class History:
         if bad is not None:
             losses = ", ".join(f"{name} = {value:g}" for (step, name), value in rows if step == bad)
             raise NotFinite(f"a loss is not finite at step {bad}: {losses}. Samples of that step: {ids(bad)}")
-        found: dict[str, list[float]] = {}
+        by_name: dict[str, list[float]] = {}
         for (_, name), value in rows:
-            found.setdefault(f"loss/{name}", []).append(value)
-        return {name: sum(values) / len(values) for name, values in found.items()}
+            by_name.setdefault(f"loss/{name}", []).append(value)
+        return {name: sum(values) / len(values) for name, values in by_name.items()}
 
 
 class Trainer:
     """Trains `strategy` in `folder`, from its checkpoint if there is one.
 
     `batches` maps "source" and "target" to datasets whose item `step` is that step's batch. `evaluate` gives metrics
-    of the predictor; `callbacks` get (step, metrics) after each step, metrics empty but when something was logged.
+    of the predictor, `predict_all` its poses for all target training samples, for methods that relabel. `callbacks` get
+    (step, metrics) after each step, metrics empty but when something was logged.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Trainer:
         loop: Loop,
         seed: int,
         evaluate: Evaluate | None = None,
+        predict_all: Callable[[PoseModel], Poses] | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self.fabric, self.folder, self.loop, self.seed = fabric, folder, loop, seed
@@ -102,7 +105,7 @@ class Trainer:
             self.strategy = self.strategy.to(memory_format=torch.channels_last)
         self.optimizers = self.strategy.optimizers()
         self.batches = {domain: batches[domain] for domain in sorted(strategy.needs)}
-        self.evaluate, self.callbacks = evaluate, list(callbacks)
+        self.evaluate, self.predict_all, self.callbacks = evaluate, predict_all, list(callbacks)
         self.selection, self.history, self.start = Selection(), History(), 0
         self.checkpoint = folder / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -116,9 +119,12 @@ class Trainer:
         self.ticked, self.ticks = time.perf_counter(), 0
         with interruptible() as interrupted:
             for step, source, target in self.stream():
+                # what is drawn in a step depends on the step alone, so that a resumed run draws the same
                 torch.manual_seed(self.seed * 1_000_003 + step)
+                self.begin_round(step)
                 updates = self.strategy.step(source, target)
                 while True:
+                    # forward: up to the next losses
                     with self.fabric.autocast():  # one context an update: a longer one keeps stale casts of weights
                         update = next(updates, None)
                     if update is None:
@@ -128,16 +134,20 @@ class Trainer:
                     parameters = [
                         p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]
                     ]
+                    # backward: into what these losses update, and nothing else
                     self.strategy.zero_grad()
                     total = torch.stack([loss.float() for loss in losses.values()]).sum()
                     self.fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
                     average_gradients(parameters)
+                    # update
                     for optimizer in chosen:
                         optimizer.step()
                     self.history.add(step, losses)
+                # rates and moving averages go on
                 for _, schedule in self.optimizers.values():
                     schedule.step()
                 self.strategy.after_step()
+                # log, evaluate, checkpoint, stop
                 stop = self.after(step + 1, bool(interrupted))
                 if stop:
                     raise Interrupted(f"stopped at step {step + 1}, checkpoint written in {self.folder}")
@@ -148,15 +158,21 @@ class Trainer:
         pin = self.fabric.device.type == "cuda"
         loaders = {name: loader(b, steps, self.loop.workers, pin) for name, b in self.batches.items()}
         for step in steps:
-            found = {name: self.place(next(batches)) for name, batches in loaders.items()}
-            yield step, found.get("source"), found.get("target")
+            placed = {name: self.place(next(batches)) for name, batches in loaders.items()}
+            yield step, placed.get("source"), placed.get("target")
+
+    def begin_round(self, step: int) -> None:
+        """Let a method that relabels do so where a round begins."""
+        length = self.strategy.round_length()
+        if length and step % length == 0:
+            if self.predict_all is None:
+                raise ValueError(f"{type(self.strategy).__name__} relabels its target, and none is given to predict")
+            predict_all, predictor = self.predict_all, self.strategy.predictor
+            self.strategy.begin_round(lambda: predict_all(predictor))
 
     def place(self, batch: Unlabeled) -> Unlabeled:
         batch = batch.to(self.fabric.device, non_blocking=True)
-        if self.loop.channels_last:
-            image = batch.image.contiguous(memory_format=torch.channels_last)
-            batch = replace(batch, image=image, views=tuple(self.place(view) for view in batch.views))
-        return batch
+        return batch.each(_channels_last) if self.loop.channels_last else batch
 
     def after(self, done: int, interrupted: bool) -> bool:
         """Log, evaluate and checkpoint where it is time to; whether to stop. Several processes agree on that when
@@ -250,6 +266,11 @@ def cut_back(path: Path, step: int) -> None:
         if record["step"] <= step:
             kept.append(line + "\n")
     write_text(path, "".join(kept))
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """Images (B, C, H, W) with channels innermost; other tensors as they are."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -19,16 +19,25 @@ import numpy as np
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
+from .options import BadOption, Options, option
 
-@dataclass
-class Augmentation:
-    rotation: float = 180.0  # degrees, each way
-    area: list[float] = field(default_factory=lambda: [0.6, 1.0])  # of the crop; above 1 zooms out
-    color: float = 0.25  # of pictures: brightness, contrast, saturation, each way
-    blur: float = 0.8  # of pictures: highest sigma, pixels of the input
-    noise: float = 0.0  # highest standard deviation of added noise, share of the range (of depth: of half the cube)
-    erase: float = 0.0  # of depth: probability of a rectangle of noise
-    mirror: float = 0.0  # probability
+
+@dataclass(frozen=True)
+class Augmentation(Options):
+    rotation: float = option(180.0, "degrees, each way", low=0, high=180)
+    area: list[float] = option([0.6, 1.0], "of the crop, lowest and highest; above 1 zooms out", low=1e-6, size=2)
+    color: float = option(0.25, "of pictures: brightness, contrast, saturation, each way", low=0, high=1)
+    blur: float = option(0.8, "of pictures: highest sigma, pixels of the input", low=0, high=100)
+    noise: float = option(
+        0.0, "highest standard deviation of added noise, share of the range (of depth: of half the cube)", low=0, high=1
+    )
+    erase: float = option(0.0, "of depth: probability of a rectangle of noise", low=0, high=1)
+    mirror: float = option(0.0, "probability that a sample is mirrored", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.area[0] > self.area[1]:
+            raise BadOption(f"area={self.area} must be [lowest, highest] shares above 0")
 
 
 def crop_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:

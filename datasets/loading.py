@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
 from .reading.images import UnreadableImage
 from .sample import Item, Labeled, PoseDataset, Unlabeled
-from .skeleton import Skeleton
+from .views import WithoutLabels
 
 MAX_UNREADABLE = 0.01
 """Share of a dataset's files; more of them stop a run."""
@@ -34,77 +35,25 @@ UNUSABLE = "unusable"
 """The sequence of pictures and depth frames of which nothing is known."""
 
 
-class WithoutLabels:
-    """A dataset whose labels are gone before anything else sees them: nothing downstream can read them."""
-
-    def __init__(self, dataset: PoseDataset) -> None:
-        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
-        self.skeleton: Skeleton = dataset.skeleton
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int, /) -> Item:
-        item = self.dataset[index]
-        none = np.zeros_like(item.visible)
-        return replace(item, keypoints=np.zeros_like(item.keypoints), visible=none, annotated=none, points=None)
-
-
-class Selected:
-    """A dataset reduced to the keypoints `names`, in that order: how two datasets are paired by name."""
-
-    def __init__(self, dataset: PoseDataset, names: tuple[str, ...]) -> None:
-        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
-        self.order = [dataset.skeleton.keypoints.index(name) for name in names]
-        self.skeleton: Skeleton = dataset.skeleton.select(names)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int, /) -> Item:
-        item = self.dataset[index]
-        return replace(
-            item,
-            keypoints=item.keypoints[self.order],
-            visible=item.visible[self.order],
-            annotated=item.annotated[self.order],
-            points=None if item.points is None else item.points[self.order],
-        )
-
-
-class Rows:
-    """A dataset reduced to some of its samples."""
-
-    def __init__(self, dataset: PoseDataset, rows: Sequence[int]) -> None:
-        self.dataset, self.rows, self.name = dataset, list(rows), dataset.name
-        self.identity = dataset.identity | {"count": len(self.rows)}
-        self.skeleton: Skeleton = dataset.skeleton
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int, /) -> Item:
-        return self.dataset[self.rows[index]]
-
-
-def spread(dataset: PoseDataset, most: int) -> Rows:
-    """At most `most` samples, spread over the dataset."""
-    count = min(most, len(dataset))
-    return Rows(dataset, [i * len(dataset) // count for i in range(count)])
-
-
 @dataclass
 class Crop:
-    """One warped item: image, label arrays in input pixels, the way back to the file."""
+    """One warped item: what a system reads, label arrays in the input's coordinates, the way back to the file."""
 
     item: Item
-    image: np.ndarray
+    inputs: dict[str, np.ndarray]
     keypoints: np.ndarray
+    """(P, K, D)"""
     visible: np.ndarray
     annotated: np.ndarray
     to_file: np.ndarray
     side: float
-    reach: float | None = None
+    points: np.ndarray | None
+    row: int = 0
+    """The item's place in its dataset."""
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.inputs["image"]
 
 
 def crop(
@@ -113,60 +62,110 @@ def crop(
     options: Augmentation | None,
     rng: np.random.Generator | None,
     flip: Sequence[int],
-    how: str = "exact",
+    mode: str = "exact",
+    row: int = 0,
 ) -> Crop:
-    """Cut `item` to `size` (width, height), augmented when options are given; a depth frame in the way `how` (see
-    depth_crop.py). No joint is dropped; one that a mirrored view names otherwise changes place by `flip`."""
-    extra = random_matrix(size, options, rng) if options is not None and rng is not None else np.eye(3)
-    reach = None
-    if item.cube is not None:
-        reach = float(item.cube[2] / 2)
-        image, back = cut(item, size, how, extra)
-        if options is not None and rng is not None:
-            image = disturb(image, reach, options, rng)
-    else:
-        mirror = shift(size[0], 0) @ np.diag([-1.0, 1.0, 1.0]) if item.mirrored else np.eye(3)
-        matrix = extra @ mirror @ crop_matrix(item.box, size)
-        stored = matrix if item.to_file is None else matrix @ np.vstack([item.to_file, [0, 0, 1]])
-        image, back = warp(item.image, stored, size), np.linalg.inv(matrix)[:2]
-        if options is not None and rng is not None:
-            image = recolor(image, options, rng)
-    order = list(flip) if np.linalg.det(back[:, :-1]) < 0 else list(range(len(flip)))
+    """Cut `item` to `size` (width, height), augmented when options are given; a depth frame in the `mode` that
+    depth/crop.py explains. No joint is dropped; one that a mirrored view names otherwise changes place by `flip`."""
+    augment = None if options is None or rng is None else (options, rng)
+    if augment is not None and item.in_camera:  # a turned picture would ask for a turned camera
+        augment = replace(augment[0], rotation=0.0), augment[1]
+    extra = np.eye(3) if augment is None else random_matrix(size, *augment)
+    inputs, back = (_depth if item.depth else _picture)(item, size, extra, augment, mode)
+    mirrored = np.linalg.det(back[:, :-1]) < 0
+    order = list(flip) if mirrored else list(range(len(flip)))
+    if "keypoints2d" in inputs:
+        inputs["keypoints2d"] = inputs["keypoints2d"][..., order, :]
+    if item.in_camera:
+        back = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0, 1.0])[:3]
     there = np.linalg.inv(np.vstack([back, np.eye(len(back) + 1)[-1]]))
-    keypoints = item.keypoints[order] @ there[:-1, :-1].T + there[:-1, -1]
+    keypoints = item.keypoints[..., order, :] @ there[:-1, :-1].T + there[:-1, -1]
     side = max(item.box[2] - item.box[0], item.box[3] - item.box[1])
-    return Crop(item, image, keypoints, item.visible[order], item.annotated[order], back, float(side), reach)
+    return Crop(
+        item=item,
+        inputs=inputs,
+        keypoints=keypoints.reshape(-1, *keypoints.shape[-2:]),
+        visible=item.visible[..., order].reshape(-1, len(order)),
+        annotated=item.annotated[..., order].reshape(-1, len(order)),
+        to_file=back,
+        side=float(side),
+        points=None if item.points is None else item.points[..., order, :].reshape(-1, len(order), 3),
+        row=row,
+    )
+
+
+Augment = tuple[Augmentation, np.random.Generator]
+
+
+def _depth(
+    item: Item, size: tuple[int, int], extra: np.ndarray, augment: Augment | None, mode: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The inputs of a depth frame, and the affine (3, 4) back to the file."""
+    assert item.cube is not None
+    reach = float(item.cube[2] / 2)
+    image, back = cut(item, size, mode, extra)
+    if augment is not None:
+        image = disturb(image, reach, *augment)
+    return {"image": image[None], "reach": np.array(reach), **item.inputs}, back
+
+
+def _picture(
+    item: Item, size: tuple[int, int], extra: np.ndarray, augment: Augment | None, mode: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The inputs of a picture, a clip or keypoints alone, and the affine (2, 3) back to the file."""
+    mirror = shift(size[0], 0) @ np.diag([-1.0, 1.0, 1.0]) if item.mirrored else np.eye(3)
+    matrix = extra @ mirror @ crop_matrix(item.box, size)
+    inputs = dict(item.inputs)
+    if item.image.size:
+        stored = matrix if item.to_file is None else matrix @ np.vstack([item.to_file, [0, 0, 1]])
+        frames = item.image if item.image.ndim == 4 else item.image[None]
+        warped = [warp(frame, stored, size) for frame in frames]
+        if augment is not None:  # a clip's frames share what is drawn
+            options, rng = augment
+            draws = [rng, *(deepcopy(rng) for _ in frames[1:])]
+            warped = [recolor(frame, options, draw) for frame, draw in zip(warped, draws[::-1], strict=True)]
+        image = np.stack(warped) if item.image.ndim == 4 else warped[0]
+        inputs["image"] = np.moveaxis(image, -1, -3)
+    if "keypoints2d" in inputs:
+        moved = inputs["keypoints2d"].astype(np.float64)
+        moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
+        inputs["keypoints2d"] = moved.astype(np.float32)
+    return inputs, np.linalg.inv(matrix)[:2]
 
 
 def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
-    """One batch of B crops, P = B people."""
+    """One batch of B samples with all their people, P in number."""
 
     def stack(values: Iterable[Any], kind: Any = np.float32) -> Tensor:
         return torch.from_numpy(np.stack([np.asarray(v, kind) for v in values]))
 
-    depth = crops[0].reach is not None
-    if depth:
-        images = stack(c.image for c in crops).unsqueeze(1)
-    else:
-        images = stack((c.image for c in crops), np.uint8).permute(0, 3, 1, 2).contiguous()
+    def people(name: str, kind: Any = np.float32) -> Tensor:
+        return torch.from_numpy(np.concatenate([np.asarray(getattr(c, name), kind) for c in crops]))
+
+    def read(name: str) -> Tensor:
+        kind = np.uint8 if crops[0].inputs[name].dtype == np.uint8 else np.float32
+        return stack((c.inputs[name] for c in crops), kind)
+
     shared: dict[str, Any] = {
-        "image": images,
+        "inputs": {name: read(name) for name in crops[0].inputs},
         "id": tuple(c.item.id for c in crops),
         "sequence": tuple(c.item.sequence for c in crops),
         "frame": stack((c.item.frame for c in crops), np.int64),
         "camera": stack(c.item.camera for c in crops),
         "to_file": stack(c.to_file for c in crops),
         "side": stack(c.side for c in crops),
-        "reach": stack(c.reach for c in crops) if depth else None,
+        "row": stack((c.row for c in crops), np.int64),
+        "space": crops[0].item.space,
     }
     if not labels:
         return Unlabeled(**shared)
     return Labeled(
         **shared,
-        keypoints=stack(c.keypoints for c in crops),
-        visible=stack((c.visible for c in crops), np.bool_),
-        annotated=stack((c.annotated for c in crops), np.bool_),
-        image_index=torch.arange(len(crops)),
+        keypoints=people("keypoints"),
+        visible=people("visible", np.bool_),
+        annotated=people("annotated", np.bool_),
+        image_index=torch.arange(len(crops)).repeat_interleave(torch.tensor([len(c.keypoints) for c in crops])),
+        points=None if any(c.points is None for c in crops) else people("points"),
     )
 
 
@@ -190,7 +189,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         views: int = 1,
         rank: int = 0,
         processes: int = 1,
-        how: str = "exact",
+        mode: str = "exact",
     ) -> None:
         if batch % processes:
             raise ValueError(f"batch={batch} does not divide among {processes} processes; choose a multiple")
@@ -201,7 +200,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         self.dataset = dataset if labels else WithoutLabels(dataset)
         self.key = np.array([seed, zlib.crc32(domain.encode())], np.uint64)
         self.batch, self.size, self.augmentation = batch, size, augmentation
-        self.labels, self.views, self.how = labels, views, how
+        self.labels, self.views, self.mode = labels, views, mode
         share = batch // processes
         self.slots = range(rank * share, (rank + 1) * share)
         self.unreadable: set[int] = set()
@@ -219,10 +218,11 @@ class TrainingBatches(Dataset[Unlabeled]):
             self._epoch = (epoch, rng.permutation(len(self.dataset)))
         return int(self._epoch[1][place])
 
-    def read(self, index: int) -> Item:
+    def read(self, index: int) -> tuple[int, Item]:
+        """The item at `index`, or the next that can be read, with its place."""
         while True:
             try:
-                return check_item(self.dataset[index])
+                return index, check_item(self.dataset[index])
             except UnreadableImage as error:
                 empty = isinstance(error, UnusableDepth)
                 known, most = (self.unusable, MAX_UNUSABLE) if empty else (self.unreadable, MAX_UNREADABLE)
@@ -230,9 +230,9 @@ class TrainingBatches(Dataset[Unlabeled]):
                     known.add(index)
                     warnings.warn(f"skipped: {error}", stacklevel=2)
                 if len(known) > max(most * len(self.dataset), 1):
-                    told = "depth frames are unusable" if empty else "images are unreadable"
+                    problem = "depth frames are unusable" if empty else "images are unreadable"
                     raise ValueError(
-                        f"{self.dataset.name}: more than {100 * most:g} % of the {told}, the last: {error}"
+                        f"{self.dataset.name}: more than {100 * most:g} % of the {problem}, the last: {error}"
                     ) from error
                 index = (index + 1) % len(self.dataset)
 
@@ -243,7 +243,10 @@ class TrainingBatches(Dataset[Unlabeled]):
         batches = []
         for view in range(self.views):
             rngs = [self.generator(step, slot, view) for slot in self.slots]
-            crops = [crop(i, self.size, self.augmentation, r, flip, self.how) for i, r in zip(items, rngs, strict=True)]
+            crops = [
+                crop(item, self.size, self.augmentation, rng, flip, self.mode, row)
+                for (row, item), rng in zip(items, rngs, strict=True)
+            ]
             batches.append(collate(crops, self.labels))
         return replace(batches[0], views=tuple(batches[1:]))
 
@@ -256,8 +259,8 @@ class EvaluationBatches(Dataset[Labeled]):
     1 % unreadable pictures raise ValueError.
     """
 
-    def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int], how: str = "exact") -> None:
-        self.dataset, self.batch, self.size, self.how = dataset, batch, size, how
+    def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int], mode: str = "exact") -> None:
+        self.dataset, self.batch, self.size, self.mode = dataset, batch, size, mode
         self.unreadable: set[int] = set()
 
     def __len__(self) -> int:
@@ -276,8 +279,7 @@ class EvaluationBatches(Dataset[Labeled]):
                     f"the last: {error}"
                 ) from error
             warnings.warn(f"left out of the metrics: {error}", stacklevel=2)
-            depth = empty or first_item(self.dataset).cube is not None
-            return empty_item(f"{self.dataset.name}/{index}", len(self.dataset.skeleton), depth)
+            return empty_like(f"{self.dataset.name}/{index}", first_item(self.dataset))
 
     def __getitem__(self, number: int) -> Labeled:
         if not 0 <= number < len(self):
@@ -285,7 +287,7 @@ class EvaluationBatches(Dataset[Labeled]):
         cv2.setNumThreads(1)
         chosen = range(number * self.batch, min((number + 1) * self.batch, len(self.dataset)))
         flip = self.dataset.skeleton.flip
-        crops = [crop(self.read(i), self.size, None, None, flip, self.how) for i in chosen]
+        crops = [crop(self.read(i), self.size, None, None, flip, self.mode, i) for i in chosen]
         return cast(Labeled, collate(crops, labels=True))
 
 
@@ -323,11 +325,25 @@ def empty_item(name: str, keypoints: int, depth: bool) -> Item:
     )
 
 
+def empty_like(name: str, item: Item) -> Item:
+    """What stands for an item of the same dataset that cannot be read: the same inputs, empty, and nothing known."""
+    keypoints = item.annotated.shape[-1]
+    if item.depth or item.image.size:
+        empty = empty_item(name, keypoints, item.depth)
+    else:
+        empty = replace(item, id=name, sequence=UNUSABLE, annotated=np.zeros_like(item.annotated))
+    if item.image.ndim == 4:
+        empty = replace(empty, image=np.zeros((len(item.image), 16, 16, 3), np.uint8))
+    points = None if item.points is None else np.zeros((keypoints, 3))
+    inputs = {name: np.zeros_like(value) for name, value in item.inputs.items()}
+    return replace(empty, inputs=inputs, points=points)
+
+
 def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterator[Any]:
     """Iterate over `batches[step]` in order, read ahead by `workers` spawned processes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # the number of workers is the user's to say
-        made: DataLoader[Any] = DataLoader(
+        batched: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,
             sampler=list(steps),
@@ -336,7 +352,7 @@ def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: b
             worker_init_fn=_leave_interrupts_to_the_trainer if workers else None,
             pin_memory=pin,
         )
-        return iter(made)
+        return iter(batched)
 
 
 def _leave_interrupts_to_the_trainer(_: int) -> None:

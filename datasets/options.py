@@ -31,25 +31,41 @@ class Options:
 
 
 def option(
-    default: Any, about: str, *, low: float = -inf, high: float = inf, choices: Sequence[Any] = (), size: int = 0
+    default: Any,
+    about: str,
+    *,
+    low: float = -inf,
+    high: float = inf,
+    choices: Sequence[Any] = (),
+    size: int = 0,
+    tags: Sequence[str] = (),
 ) -> Any:
     """A field with its meaning and limits. `low`, `high` and `choices` hold for each entry of a list; `size` is how
-    many entries it has. None is always taken where the type allows it."""
-    metadata = {"about": about, "low": low, "high": high, "choices": tuple(choices), "size": size}
-    if isinstance(default, list | dict):
+    many entries it has. None is always taken where the type allows it. `tags` are what its owner sorts options by."""
+    metadata = {"about": about, "low": low, "high": high, "choices": tuple(choices), "size": size, "tags": tuple(tags)}
+    if isinstance(default, list | dict | Options):
         return field(default_factory=lambda: deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = "") -> Kind:
-    """`kind` with the values of the mapping `content`. Raises ValueError, naming `origin` and the key with `prefix`,
-    for unknown keys (with the nearest), wrong types, and values out of range."""
+def tagged(kind: type, tag: str) -> list[str]:
+    """The names of the options with a tag."""
+    return [one.name for one in fields(kind) if tag in one.metadata.get("tags", ())]
+
+
+def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = "", base: Kind | None = None) -> Kind:
+    """`kind` with the values of the mapping `content`, the others as in `base` or by default. Raises ValueError, naming
+    `origin` and the key with `prefix`, for unknown keys (with the nearest), wrong types, and values out of range."""
     refuse_unknown(kind, content, origin, prefix)
-    inner = {one.name: type(default) for one in fields(kind) if isinstance(default := default_of(one), Options)}
-    nested = {n: make(k, content[n], origin, f"{prefix}{n}.") for n, k in inner.items() if n in content}
+    inner = {one.name: getattr(base, one.name) if base else default_of(one) for one in fields(kind)}
+    nested = {
+        name: make(type(default), content[name], origin, f"{prefix}{name}.", default)
+        for name, default in inner.items()
+        if name in content and isinstance(default, Options)
+    }
     leaves = {key: value for key, value in content.items() if key not in nested}
     try:
-        schema = OmegaConf.structured(kind)
+        schema = OmegaConf.structured(base or kind)
         OmegaConf.set_readonly(schema, False)  # what a frozen dataclass is; the schema is a copy
         made = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(leaves)))
     except BadOption as error:
@@ -109,24 +125,24 @@ def listed(kind: type) -> Iterator[tuple[str, str, str, str]]:
 
 def limits(one: Field[Any]) -> str:
     """In words: the choices, or the range."""
-    told = one.metadata
-    if told.get("choices"):
-        return ", ".join(map(str, told["choices"]))
-    low, high = told.get("low", -inf), told.get("high", inf)
+    limit = one.metadata
+    if limit.get("choices"):
+        return ", ".join(map(str, limit["choices"]))
+    low, high = limit.get("low", -inf), limit.get("high", inf)
     parts = [f"at least {low:g}"] * (low > -inf) + [f"at most {high:g}"] * (high < inf)
     return ", ".join(parts)
 
 
 def _check(one: Field[Any], value: Any) -> None:
-    told = one.metadata
-    if not told or value is None:
+    limit = one.metadata
+    if not limit or value is None or isinstance(value, Options):
         return
     entries = value if isinstance(value, list | tuple) else [value]
-    if told["size"] and isinstance(value, list | tuple) and len(value) != told["size"]:
-        raise BadOption(f"{one.name}={value} must have {told['size']} entries")
+    if limit["size"] and isinstance(value, list | tuple) and len(value) != limit["size"]:
+        raise BadOption(f"{one.name}={value} must have {limit['size']} entries")
     for entry in entries:
-        if told["choices"]:
-            choose(one.name, entry, told["choices"])
-        low, high = told["low"], told["high"]
+        if limit["choices"]:
+            choose(one.name, entry, limit["choices"])
+        low, high = limit["low"], limit["high"]
         if (low > -inf or high < inf) and not (isinstance(entry, int | float) and low <= entry <= high):
             raise BadOption(f"{one.name}={value} must be {limits(one)}")

@@ -10,7 +10,8 @@ input it is counted from the crop's centre, and grows and shrinks with the crop 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,14 +21,17 @@ from torch import Tensor
 from .skeleton import Skeleton
 
 Batch = TypeVar("Batch", bound="Unlabeled")
+PIXELS, PIXELS_AND_MM, CAMERA_MM = "pixels", "pixels and mm", "camera mm"
+"""What coordinates are: (x, y) px of the input; (x px, y px, z mm from the crop's centre); mm in the camera's frame."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One crop as a dataset reads it from its files, in file pixels."""
+    """One crop, picture or clip as a dataset reads it from its files, in file pixels."""
 
     image: np.ndarray
-    """(H, W, 3) uint8 RGB, or (H, W) float32 depth: mm along the optical axis, 0 where nothing returned."""
+    """(H, W, 3) uint8 RGB, (T, H, W, 3) of a clip, or (H, W) float32 depth: mm along the optical axis, 0 where nothing
+    returned. Of size 0 where the set has keypoints alone."""
     box: np.ndarray
     """(4,) left, top, right, bottom of the square crop, file pixels. Input data, never made from target labels
     unless the dataset says `boxes=truth`."""
@@ -38,13 +42,14 @@ class Item:
     camera: np.ndarray
     """(4,) fx, fy, cx, cy in file pixels; NaN-free, zeros where unknown."""
     keypoints: np.ndarray
-    """(K, 2) file pixels; of a depth sample (K, 3), x and y in file pixels, z in mm."""
+    """(K, 2) file pixels; of a depth sample (K, 3), x and y in file pixels, z in mm; `in_camera` (K, 3) mm. Of a
+    picture of P people (P, K, D), P may be 0."""
     visible: np.ndarray
-    """(K,) bool: the camera sees the keypoint."""
+    """(K,) or (P, K) bool: the camera sees the keypoint."""
     annotated: np.ndarray
-    """(K,) bool: the position is known, seen or hidden. Losses and metrics count these."""
+    """(K,) or (P, K) bool: the position is known, seen or hidden. Losses and metrics count these."""
     points: np.ndarray | None = None
-    """(K, 3) mm in the camera's frame, where the dataset has them."""
+    """(K, 3) or (P, K, 3) mm in the camera's frame, where the dataset has them."""
     center: np.ndarray | None = None
     """(3,) of a depth sample: the middle of what is looked at, x and y in file pixels, z in mm."""
     cube: np.ndarray | None = None
@@ -53,6 +58,21 @@ class Item:
     """(2, 3) from pixels of `image` to the file's, where `image` is a part of it kept at another scale."""
     mirrored: bool = False
     """The network sees the crop mirrored: a right hand that is to look like a left one."""
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What else a system may read, by name. `keypoints2d` (T, K, 3), x and y in file pixels and a confidence, is moved
+    as the picture is; the others go on as they are."""
+    in_camera: bool = False
+    """Keypoints are mm in the camera's frame, not pixels."""
+
+    @property
+    def depth(self) -> bool:
+        """Whether the image is depth, cut by a cube around a centre."""
+        return self.cube is not None
+
+    @property
+    def space(self) -> str:
+        """What the coordinates of `keypoints` are in the model's input."""
+        return CAMERA_MM if self.in_camera else PIXELS_AND_MM if self.depth else PIXELS
 
 
 class PoseDataset(Protocol):
@@ -69,10 +89,12 @@ class PoseDataset(Protocol):
 
 @dataclass(frozen=True)
 class Unlabeled:
-    """A batch of B crops without labels: it has no field in which a label could travel."""
+    """A batch of B samples without labels: it has no field in which a label could travel."""
 
-    image: Tensor
-    """(B, 3, H, W) uint8 or float; of depth (B, 1, H, W) float32 mm from the crop's centre, `reach` in the void."""
+    inputs: dict[str, Tensor]
+    """What systems read, by name: `image` (B[, T], 3, H, W) uint8 or float, of depth (B, 1, H, W) float32 mm from the
+    crop's centre, `reach` in the void; `reach` (B,) of depth, half the cube's edge along z in mm of the input;
+    `keypoints2d` (B, T, K, 3) px of the input and a confidence; and whatever a dataset gives besides."""
     id: tuple[str, ...]
     sequence: tuple[str, ...]
     frame: Tensor
@@ -83,34 +105,46 @@ class Unlabeled:
     """(B, D, D+1): maps points of the model's input to the file's; undoes crop and augmentation, scaled depth too."""
     side: Tensor
     """(B,) the crop's side in file pixels, the length that PCK is normalised by."""
-    reach: Tensor | None = None
-    """(B,) of depth: half the cube's edge along z in mm of the input; nothing in the image is farther from 0."""
+    row: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    """(B,) int64, the sample's place in its dataset: where a bank of pseudo labels keeps it."""
+    space: str = PIXELS
+    """What the coordinates of points in the model's input are: PIXELS, PIXELS_AND_MM or CAMERA_MM."""
     views: tuple[Unlabeled, ...] = ()
-    """The same images under other known warps."""
+    """The same samples under other known warps."""
 
     def __len__(self) -> int:
-        return self.image.shape[0]
+        return len(self.id)
 
-    def to(self: Batch, device: torch.device | str, **how: Any) -> Batch:
+    @property
+    def image(self) -> Tensor:
+        return self.inputs["image"]
+
+    @property
+    def gives(self) -> set[str]:
+        """The names of what a system can read of it."""
+        return {*self.inputs, *(["camera"] if bool((self.camera[:, :2] > 0).all()) else [])}
+
+    def to(self: Batch, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on `device`."""
-
-        def move(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.to(device, **how)
-            if isinstance(value, tuple) and value and isinstance(value[0], Unlabeled):
-                return tuple(view.to(device, **how) for view in value)
-            return value
-
-        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        return self.each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: Batch) -> Batch:
         """The hook by which torch's loader pins a batch."""
-        pinned = {
-            f.name: getattr(self, f.name).pin_memory()
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), Tensor)
-        }
-        return replace(self, **pinned, views=tuple(view.pin_memory() for view in self.views))
+        return self.each(lambda tensor: tensor.pin_memory())
+
+    def each(self: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with every tensor changed, those of its views too."""
+
+        def changed(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return change(value)
+            if isinstance(value, dict):
+                return {name: changed(one) for name, one in value.items()}
+            if isinstance(value, tuple) and value and isinstance(value[0], Unlabeled):
+                return tuple(view.each(change) for view in value)
+            return value
+
+        return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,16 +152,59 @@ class Labeled(Unlabeled):
     """A batch with labels, flat over P people; a batch of crops is the case P = B."""
 
     keypoints: Tensor
-    """(P, K, D) in pixels of the model's input; a keypoint outside the frame keeps its place."""
+    """(P, K, D) as `space` says; a keypoint outside the frame keeps its place."""
     visible: Tensor
     """(P, K) bool: the camera sees the keypoint."""
     annotated: Tensor
     """(P, K) bool: the position is known, seen or hidden; losses and metrics count these."""
     image_index: Tensor
     """(P,) int64: the image that a person stands in."""
+    points: Tensor | None = None
+    """(P, K, 3) mm in the frame of the file's camera, where the set has them; crop and augmentation do not move them,
+    but in a mirrored view keypoints change places here as they do in `keypoints`."""
 
     def without_labels(self) -> Unlabeled:
         return Unlabeled(**{f.name: getattr(self, f.name) for f in fields(Unlabeled)})
+
+
+def check_reads(reader: str, reads: Collection[str], giver: str, gives: Collection[str]) -> None:
+    """Raises ValueError, naming both sides, where a system does not get what it reads, or reads a depth image (one with
+    a `reach`) as a picture."""
+    if set(reads) <= set(gives) and ("reach" in reads) == ("reach" in gives):
+        return
+    given, wanted = (" and ".join(sorted(names)) or "nothing" for names in (gives, reads))
+    hint = " (an image with a reach is depth)" if "reach" in {*reads, *gives} else ""
+    raise ValueError(f"{reader} reads {wanted}; {giver} gives {given}{hint}. Choose a system and data that fit")
+
+
+def inside(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
+    """Whether points (P, K, D) of the model's input lie in what the input shows, the picture and of depth the cube:
+    (P, K) bool. In the camera's frame all do."""
+    if sample.space == CAMERA_MM:
+        return torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
+    size = points.new_tensor(sample.image.shape[:-3:-1])
+    seen = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)
+    if sample.space == PIXELS or points.shape[-1] == 2:
+        return seen
+    return seen & (points[..., 2].abs() <= sample.inputs["reach"][image_index, None])
+
+
+def countable(truth: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
+    """Whether true keypoints (P, K, D) count in metrics: (P, K) bool. A picture's crop says what can be seen; a depth
+    frame's cube only where to look, so that a joint beyond it is missed."""
+    if sample.space == PIXELS:
+        return inside(truth, sample, image_index)
+    return torch.ones(truth.shape[:2], dtype=torch.bool, device=truth.device)
+
+
+def carry(points: Tensor, start: Unlabeled, goal: Unlabeled, flip: list[int], image_index: Tensor) -> Tensor:
+    """Points (P, K, D) of the people in images (P,) from one view's coordinates to another view of the same images.
+
+    Where exactly one of the views is mirrored, keypoints change places by the permutation `flip`.
+    """
+    there = transform(invert(goal.to_file)[image_index], transform(start.to_file[image_index], points))
+    mirrored = torch.linalg.det(start.to_file[:, :, :-1]) * torch.linalg.det(goal.to_file[:, :, :-1]) < 0
+    return torch.where(mirrored[image_index].view(-1, 1, 1), there[:, flip], there)
 
 
 def transform(matrix: Tensor, points: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets.reading.people import AROUND_BOXES
-from ..datasets.sample import Unlabeled
+from ..datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
-from .output import Votes
+from .output import Poses, Votes
 from .pose_model import PoseModel
 
 DECODINGS = ("mean", "peak")
@@ -36,35 +36,47 @@ SURE = 1e-4
 """How far confidences may differ."""
 EXTRA = "keyshift.json"
 """The name under which torch's exported program keeps what `metadata` says."""
-Run = Callable[[tuple[Tensor, ...]], tuple[np.ndarray, np.ndarray]]
+OUTPUTS = ("keypoints", "confidence")
+OUTPUTS_OF_MANY = (*OUTPUTS, "image_index", "score")
+"""Of a system that finds several people: the image that each stands in, and how sure the system is of them."""
+Run = Callable[[tuple[Tensor, ...]], Sequence[np.ndarray]]
 
 
 class Decoded(nn.Module):
-    """images (B, 3, H, W) uint8 -> keypoints (B, K, 2) pixels of the image, confidence (B, K).
+    """The inputs that the network `reads`, in that order -> keypoints (P, K, D), confidence (P, K); of a network that
+    finds several people also image_index (P,) and score (P,), else P = B.
 
-    Of a network that reads depth: images (B, 1, H, W) float32 mm from the crop's centre, and reach (B,) -> keypoints
-    (B, K, 3), z in mm from the centre. `decode` is "mean" or "peak" of the votes, None the model's own way. Raises
-    ValueError for anything else.
+    Images are (B, 3, H, W) uint8 and keypoints pixels of them; of depth (B, 1, H, W) float32 mm from the crop's centre
+    with reach (B,), z in mm from the centre. `decode` is "mean" or "peak" of the votes, None the model's own way.
+    Raises ValueError for anything else, and for several people read otherwise than in the model's own way.
     """
 
     def __init__(self, model: PoseModel, decode: str | None = None) -> None:
         super().__init__()
         if decode not in (None, *DECODINGS):
             raise ValueError(f"decode={decode!r} is not known; choose one of {', '.join(DECODINGS)}, or leave it out")
-        self.model, self.how = model, decode
+        if decode is not None and not model.single:
+            raise ValueError(f"decode={decode!r}: a system that finds several people is read in its own way")
+        self.model, self.decoding, self.reads, self.single = model.plain(), decode, model.reads, model.single
+        self.space = PIXELS_AND_MM if "reach" in model.reads else PIXELS if "image" in model.reads else CAMERA_MM
 
-    def votes(self, image: Tensor, reach: Tensor | None = None) -> tuple[Votes, Unlabeled]:
+    def votes(self, *inputs: Tensor) -> tuple[Votes, Unlabeled]:
         nothing = torch.zeros(0)
-        sample = Unlabeled(image, (), (), nothing, nothing, nothing, nothing, reach)
+        named = dict(zip(self.reads, inputs, strict=True))
+        camera = named.get("camera", nothing)
+        sample = Unlabeled(named, (), (), nothing, camera, nothing, nothing, space=self.space)
         return self.model(sample), sample
 
-    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
-        if self.how is None:
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        if self.decoding is None:
             return self.model.decode(votes, sample)
-        return votes.mean() if self.how == "mean" else votes.peak(), votes.confidence()
+        points = votes.mean() if self.decoding == "mean" else votes.peak()
+        return Poses.of_crops(points, votes.confidence())
 
-    def forward(self, image: Tensor, reach: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.decode(*self.votes(image, reach))
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        poses = self.decode(*self.votes(*inputs))
+        crops = (poses.points, poses.confidence)
+        return crops if self.single else (*crops, poses.image_index, poses.score)
 
 
 def to_onnx(
@@ -86,19 +98,19 @@ def to_onnx(
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     batch = torch.export.Dim("batch")
     with _exporting(model, decode, path) as (decoded, temporary):
-        inputs = dict(zip(("image", "reach"), next(examples(model, size, (2,))), strict=False))
+        inputs = dict(zip(model.reads, next(examples(model, size, (2,))), strict=True))
         program = torch.onnx.export(
             decoded,
             tuple(inputs.values()),
             dynamo=True,
             verbose=False,
             input_names=list(inputs),
-            output_names=["keypoints", "confidence"],
-            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            output_names=list(OUTPUTS if model.single else OUTPUTS_OF_MANY),
+            dynamic_shapes=(tuple({0: batch} for _ in inputs),),  # of `forward`s one parameter, *inputs
         )
         assert program is not None
-        told = metadata(model, size, skeleton, decode, about)
-        program.model.metadata_props.update({key: json.dumps(value) for key, value in told.items()})
+        notes = metadata(model, size, skeleton, decode, about)
+        program.model.metadata_props.update({key: json.dumps(value) for key, value in notes.items()})
         program.save(str(temporary), external_data=False)
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         check(
@@ -123,16 +135,12 @@ def to_program(
     batch = torch.export.Dim("batch")
     with _exporting(model, decode, path) as (decoded, temporary):
         inputs = next(examples(model, size, (2,)))
-        program = torch.export.export(decoded, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
-        told = json.dumps(metadata(model, size, skeleton, decode, about))
-        torch.export.save(program, temporary, extra_files={EXTRA: told})
+        program = torch.export.export(decoded, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
+        notes = json.dumps(metadata(model, size, skeleton, decode, about))
+        torch.export.save(program, temporary, extra_files={EXTRA: notes})
         loaded = torch.export.load(temporary).module()
 
-        def run(given: tuple[Tensor, ...]) -> tuple[np.ndarray, np.ndarray]:
-            points, confidence = loaded(*given)
-            return points.numpy(), confidence.numpy()
-
-        check(decoded, run, examples(model, size))
+        check(decoded, lambda given: [answer.numpy() for answer in loaded(*given)], examples(model, size))
 
 
 @contextmanager
@@ -162,37 +170,42 @@ def metadata(
 ) -> dict[str, Any]:
     """What a reader without keyshift must know, as plain data; `about` adds to it."""
     width, height = size
-    told: dict[str, Any] = {
-        "keyshift": version("keyshift"),
-        "input": {"width": width, "height": height, "layout": "NCHW", "channels": "RGB", "dtype": "uint8"},
-        "crop": {
+    depth, pictures = "reach" in model.reads, "image" in model.reads
+    notes: dict[str, Any] = {"keyshift": version("keyshift"), "inputs": list(model.reads)}
+    if pictures:
+        channels = "depth in mm from the crop's centre, `reach` in the void" if depth else "RGB"
+        notes["input"] = {"width": width, "height": height, "layout": "NCHW", "channels": channels}
+        notes["input"] |= {"dtype": "float32" if depth else "uint8"}
+    if depth:
+        notes["crop"] = {"how": "a cube around the centre; reach is half its edge along z, mm"}
+    elif pictures and model.single:
+        notes["crop"] = {
             "padding": AROUND_BOXES,
             "how": "a square about the middle of the person's or hand's box, its side `padding` times the box's longer "
             "side; scaled so that it just fits into the input, centred, bilinear, black outside the picture",
-        },
-    }
-    if model.reads == "depth":
-        told["input"] |= {"channels": "depth in mm from the crop's centre, `reach` in the void", "dtype": "float32"}
-        told["crop"] = {"how": "a cube around the centre; reach is half its edge along z, mm"}
-    told |= {
-        "pixels": "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at "
-        "+0.5" + ("; z in mm from the crop's centre" if model.reads == "depth" else ""),
-        "decode": decode or "the model's own",
-    }
+        }
+    elif pictures:
+        notes["crop"] = {"how": "the whole picture, scaled so that it just fits into the input, centred, black around"}
+    pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
+    notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
+    if not pictures:
+        notes["pixels"] = "keypoints are x, y, z in mm in the camera's frame"
+    notes["decode"] = decode or "the model's own"
     if skeleton is not None:
-        told |= {
+        notes |= {
             "skeleton": skeleton.name,
             "keypoints": list(skeleton.keypoints),
             "edges": [list(edge) for edge in skeleton.edges],
             "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
         }
-    return told | dict(about or {})
+    return notes | dict(about or {})
 
 
 def examples(
     model: PoseModel, size: tuple[int, int], batches: tuple[int, ...] = (1, 3)
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Inputs for each of the batch sizes: noise, then smooth pictures with edges; of depth with reach."""
+    """What the model reads, for each of the batch sizes: of pictures noise, then smooth ones with edges; what is
+    neither picture nor reach the model gives itself."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: size[1], : size[0]] / max(size)
     for batch in batches:
@@ -200,29 +213,30 @@ def examples(
         smooth = 0.5 + 0.5 * np.sin(waves[:, :, 0] * x + waves[:, :, 1] * y + waves[:, :, 2])
         discs = np.hypot(x - rng.uniform(0.2, 0.8, (batch, 1, 1, 1)), y - 0.5) < 0.25
         for picture in (rng.random(smooth.shape), np.where(discs, smooth, 0.3 * smooth)):
-            if model.reads == "depth":
+            inputs: dict[str, Tensor] = {"image": torch.from_numpy((255 * picture).astype(np.uint8))}
+            if "reach" in model.reads:
                 reach = torch.linspace(100, 150, batch)
                 mm = torch.from_numpy((2 * picture[:, :1] - 1).astype(np.float32)) * reach.view(-1, 1, 1, 1)
-                void = torch.from_numpy(~np.asarray(discs))
-                yield torch.where(void, reach.view(-1, 1, 1, 1), mm), reach
-            else:
-                yield (torch.from_numpy((255 * picture).astype(np.uint8)),)
+                image = torch.where(torch.from_numpy(~np.asarray(discs)), reach.view(-1, 1, 1, 1), mm)
+                inputs = {"image": image, "reach": reach}
+            yield tuple(inputs[name] if name in inputs else model.example(name, batch) for name in model.reads)
 
 
 def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> None:
     """Raises ArithmeticError where `run` does not answer as `decoded`, save for peaks that are ties."""
     for given in inputs:
         votes, sample = decoded.votes(*given)
-        points, confidence = decoded.decode(votes, sample)
-        found, sure = (torch.from_numpy(np.asarray(part)) for part in run(given))
-        if found.shape != points.shape or sure.shape != confidence.shape:
-            raise ArithmeticError(
-                f"the exported network gives {tuple(found.shape)} and {tuple(sure.shape)}, PyTorch "
-                f"{tuple(points.shape)} and {tuple(confidence.shape)}"
-            )
-        away = (found - points).abs().amax(-1)
-        wrong = ~(away <= CLOSE) & ~(_tied(votes.logits) & (points == votes.peak()).all(-1))
-        unsure = ~((sure - confidence).abs() <= SURE)
+        poses = decoded.decode(votes, sample)
+        answers = [torch.from_numpy(np.asarray(part)) for part in run(given)]
+        wanted = [getattr(poses, name) for name in ("points", "confidence", "image_index", "score")][: len(answers)]
+        if [part.shape for part in answers] != [part.shape for part in wanted]:
+            shapes, ours = (" and ".join(str(tuple(part.shape)) for part in parts) for parts in (answers, wanted))
+            raise ArithmeticError(f"the exported network gives {shapes}, PyTorch {ours}")
+        away = (answers[0] - poses.points).abs().amax(-1)
+        wrong = ~(away <= CLOSE)
+        if decoded.single:
+            wrong &= ~(_tied(votes.logits) & (poses.points == votes.peak()).all(-1))
+        unsure = ~((answers[1] - poses.confidence).abs() <= SURE)
         if wrong.any() or unsure.any():
             raise ArithmeticError(
                 f"the exported network does not answer as PyTorch: of {wrong.numel()} keypoints {int(wrong.sum())} "

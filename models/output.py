@@ -1,9 +1,12 @@
-"""What every pose head answers: votes of N candidates for each keypoint, read as a density on a fixed grid."""
+"""What every pose head answers: votes of N candidates for each keypoint, read as a density on a fixed grid; and what is
+read from them, the poses of P people in B images."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,11 +94,13 @@ class Votes:
     grid: Grid
     logits: Tensor
     where: Tensor | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What a head says besides, by name (tags, offsets, raw maps): its own decode and loss alone read it."""
 
     @staticmethod
-    def from_maps(grid: Grid, maps: Tensor) -> Votes:
-        """Votes of a heatmap or volume (B, K, *grid.shape) of logits."""
-        return Votes(grid, maps.flatten(2).transpose(1, 2))
+    def from_maps(grid: Grid, maps: Tensor, **extra: Any) -> Votes:
+        """Votes of a heatmap or volume (B, K, *grid.shape) of logits, with what the head says besides."""
+        return Votes(grid, maps.flatten(2).transpose(1, 2), extra=extra)
 
     def marginals(self) -> tuple[Votes, ...]:
         """The same votes as each of the grid's `marginals()` sees them: (x, y), and z by itself where it is voted."""
@@ -214,16 +219,49 @@ def spatial_kl(log_density: Tensor, target: Tensor, weight: Tensor | None = None
     return each.mean() if weight is None else (each * weight).mean()
 
 
-def divergence(
-    votes: Votes,
-    targets: tuple[Tensor, ...],
-    weight: Tensor | None = None,
-    epsilon: float = 0.0,
-    image_index: Tensor | None = None,
-) -> Tensor:
-    """`spatial_kl` of the votes from `targets`, summed over the grid's marginals; per person where `image_index` (P,)
-    says in which image each stands."""
-    pairs = list(zip(votes.log_densities(), targets, strict=True))
-    if image_index is not None:
-        pairs = [(density[image_index], target[image_index]) for density, target in pairs]
+def divergence(votes: Votes, targets: tuple[Tensor, ...], weight: Tensor | None = None, epsilon: float = 0.0) -> Tensor:
+    """`spatial_kl` of the votes from `targets` (B, K, *shape) with weight (B, K), summed over the grid's marginals."""
+    pairs = zip(votes.log_densities(), targets, strict=True)
     return torch.stack([spatial_kl(density, target, weight, epsilon) for density, target in pairs]).sum()
+
+
+@dataclass(frozen=True)
+class Poses:
+    """The poses of P people in B images: what `decode` answers, and what teachers, metrics, predictions and files hold.
+    Of crops P = B and person i stands in image i."""
+
+    points: Tensor
+    """(P, K, D) in the coordinates that the sample's `space` names."""
+    confidence: Tensor
+    """(P, K) in [0, 1]."""
+    image_index: Tensor
+    """(P,) int64, ascending: the image that a person stands in."""
+    score: Tensor
+    """(P,) how sure the model is of the person; of crops the mean confidence."""
+
+    @staticmethod
+    def of_crops(points: Tensor, confidence: Tensor) -> Poses:
+        """One person in each image."""
+        return Poses(points, confidence, torch.arange(points.shape[0], device=points.device), confidence.mean(-1))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Poses:
+        """The same with every tensor changed."""
+        return Poses(*(change(getattr(self, f.name)) for f in fields(self)))
+
+    def counts(self, images: int) -> list[int]:
+        """How many people stand in each of `images` images."""
+        return torch.bincount(self.image_index, minlength=images).tolist()
+
+
+def per_image(values: Tensor, image_index: Tensor, images: int) -> Tensor:
+    """Values (P, ...) of people in images (P,) summed over each image's people and clipped to 1: (images, ...).
+
+    Of crops the values as they are. On CUDA the sum has one order, so that a resumed run equals the whole one.
+    """
+    total = values.new_zeros(images, *values.shape[1:])
+    if values.is_cuda:
+        return total.index_put((image_index,), values, accumulate=True).clamp_max(1)
+    return total.index_add(0, image_index, values).clamp_max(1)

@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..datasets.sample import Labeled, Unlabeled
-from .output import Votes
+from ..datasets import options as owned
+from ..datasets.options import option
+from ..datasets.sample import Labeled, Unlabeled, check_reads
+from .output import Grid, Poses, Votes, per_image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WEIGHTS = "a name of torchvision's (IMAGENET1K_V1), a local state_dict, or null: random"
 
 
 class PoseModel(nn.Module, ABC):
     """Features, then a head that votes. A strategy may hold further heads from `new_head()`.
 
-    `head` is the main head; everything else that has parameters belongs to the features.
+    `head` is the main head; everything else that has parameters belongs to the features. A system's class takes the
+    number of keypoints and its own `Options`.
     """
 
-    reads: ClassVar[str] = "pictures"
-    """pictures, or depth: what a batch's `image` holds."""
+    @dataclass(frozen=True)
+    class Options(owned.Options):
+        """What every system has."""
+
+        input_size: list[int] = option([256, 256], "width, height", low=1, high=8192, size=2)
+        weights: str | None = option(None, WEIGHTS)
+        head_layers: int = option(1, "layers of the head", low=1)
+
+    reads: ClassVar[tuple[str, ...]] = ("image",)
+    """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
+    single: ClassVar[bool] = True
+    """It answers each image with one person, that of the crop."""
     head: nn.Module
-    architecture: dict[str, Any]
-    """Plain arguments that build this network again, without downloading anything."""
+    options: Options
+    frozen: frozenset[str] = frozenset()
+    """Names of the batch-norm layers whose statistics stay, in training too."""
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__()
+        self.keypoints, self.options = keypoints, options
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The options, plain, that build this network again without downloading anything."""
+        return owned.plain(self.options) | {"weights": None}
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        width, height = self.options.input_size
+        return width, height
+
+    @classmethod
+    def rebuild(cls, keypoints: int, options: Options) -> Self:
+        """The network of a checkpoint, before its weights are loaded."""
+        return cls(keypoints, options)
 
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:
@@ -35,15 +72,15 @@ class PoseModel(nn.Module, ABC):
         """The votes of `head`, the main head unless another is given."""
 
     @abstractmethod
-    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
-        """Points (B, K, D) in pixels (z: mm) of the input and confidence (B, K) in [0, 1]."""
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        """The people of each image, in the coordinates that `sample.space` names."""
 
     @abstractmethod
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """Supervised losses by name, already weighted against each other."""
 
     @abstractmethod
-    def weight(self, sample: Labeled) -> Tensor:
+    def counted(self, sample: Labeled) -> Tensor:
         """Which keypoints take part in losses: (P, K) bool."""
 
     @abstractmethod
@@ -53,14 +90,92 @@ class PoseModel(nn.Module, ABC):
     def restart_head(self, layers: int) -> None:
         """Replace the main head by a fresh one."""
         self.head = self.new_head(layers)
-        self.architecture["head_layers"] = layers
+        self.options = replace(self.options, head_layers=layers)
+        self.frozen = frozenset(name for name in self.frozen if not name.startswith("head."))
 
     def forward(self, sample: Unlabeled) -> Votes:
         return self.votes(self.features(sample), sample)
 
+    def plain(self) -> PoseModel:
+        """The same network in a form that exporters trace; it answers `forward` and `decode` alone."""
+        return self
+
+    def example(self, name: str, batch: int) -> Tensor:
+        """An input `name` for a batch, to try an exported network on; of systems that read more than images."""
+        raise ValueError(f"{type(self).__name__} gives no example of its input {name!r}, so that it cannot be exported")
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the child that holds them, the main head under "head"."""
         return {name: list(child.parameters()) for name, child in self.named_children()}
+
+    def freeze_statistics(self) -> None:
+        """Keep the batch statistics that were learned, in training too; layers that have none yet learn theirs."""
+        self.frozen = frozenset(
+            name for name, norm in _norms(self) if norm.num_batches_tracked is not None and norm.num_batches_tracked > 0
+        )
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name, norm in _norms(self):
+            if name in self.frozen:
+                norm.eval()
+        return self
+
+    def check(self, sample: Unlabeled, giver: str) -> None:
+        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives."""
+        check_reads(type(self).__name__, self.reads, giver, sample.gives)
+
+    def check_size(self, image: Tensor) -> None:
+        """Raises ValueError for images (..., H, W) of another size than the network was built for."""
+        width, height = self.input_size
+        if image.shape[-1] != width or image.shape[-2] != height:
+            raise ValueError(
+                f"{type(self).__name__} was built for inputs of {width}x{height} (width x height), "
+                f"got {image.shape[-1]}x{image.shape[-2]}"
+            )
+
+
+class DepthModel(PoseModel):
+    """A system that reads depth images cut by a cube, and may vote for z on an axis of its own."""
+
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        depth_reach: float = option(
+            150.0, "mm on either side of the centre on which densities of depth are read", low=1e-3, high=1e5
+        )
+
+    reads = ("image", "reach")
+    options: Options
+
+    def depth_axis(self, columns: int) -> Grid:
+        """The grid of z, with as many cells as x has."""
+        reach = self.options.depth_reach
+        cell = 2 * reach / columns
+        return Grid((columns,), (cell,), (cell / 2 - reach,))
+
+    def check(self, sample: Unlabeled, giver: str) -> None:
+        super().check(sample, giver)
+        covered, reach = self.options.depth_reach, float(sample.inputs["reach"].max())
+        if covered < reach:
+            raise ValueError(
+                f"model.depth_reach={covered:g} does not cover the cubes of {giver}, which reach {reach:g} mm to "
+                "either side; set it to that or more"
+            )
+
+
+def reach_of(sample: Unlabeled) -> Tensor:
+    """`reach` (B, 1, 1, 1) of a depth batch."""
+    return sample.inputs["reach"].view(-1, 1, 1, 1)
+
+
+def _norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, _BatchNorm))
+
+
+def counted_per_image(mask: Tensor, sample: Labeled) -> Tensor:
+    """Which keypoints count in each image, being counted (P, K) for one of its people: (B, K) float."""
+    return per_image(mask.float(), sample.image_index, len(sample))
 
 
 def normalize(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -70,13 +185,3 @@ def normalize(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
     return (image.to(dtype) - mean) / std
-
-
-def reach_of(sample: Unlabeled) -> Tensor:
-    """`reach` (B, 1, 1, 1) of a depth batch. Raises ValueError for a batch of pictures."""
-    if sample.reach is None:
-        raise ValueError(
-            f"this network reads depth, mm around a centre, not pictures of {sample.image.shape[1]} channels; "
-            "choose a depth dataset, or model.name=pose_resnet"
-        )
-    return sample.reach.view(-1, 1, 1, 1)

@@ -1,4 +1,7 @@
-"""Checkpoints: written whole or not at all, and loaded without executing code."""
+"""The pose systems by name, and their weights as files: written whole or not at all, loaded without executing code.
+
+A new system is a file in systems/ and a line in MODELS.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,22 @@ from typing import Any
 
 import torch
 
+from ..datasets.bodies.skeletons import body
+from ..datasets.depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
+from ..datasets.options import choose, make
+from ..datasets.own.skeleton_file import KNOWN
 from ..datasets.reading.files import write_whole
+from ..datasets.rendered.body_anatomy import UPPER_BODY
 from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
-from .systems.own import OwnModel, rebuild
+from .systems.own import OwnModel
 from .systems.pose_resnet import PoseResNet
 
 MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR, "own": OwnModel}
+SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
+"""Those that a weights file which holds names alone is looked up in."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -35,46 +45,65 @@ def load_checkpoint(path: Path, expect: tuple[str, ...] = ()) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is corrupt or not a keyshift checkpoint: {reason}") from error
     if not isinstance(state, dict) or any(key not in state for key in expect):
-        found = sorted(map(str, state))[:5] if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {found}")
+        content = sorted(map(str, state))[:5] if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {content}")
     return state
 
 
 def save_model(path: Path, model: PoseModel, skeleton: Skeleton, step: int) -> None:
-    """Weights with what it takes to build the network again: its name, its arguments, its keypoints."""
+    """Weights with what it takes to build the network again: its name, its options, its skeleton."""
     name = next(name for name, kind in MODELS.items() if type(model) is kind)
-    state = {"format": "keyshift model 1", "name": name, "architecture": model.architecture, "step": step}
-    names = {"keypoints": list(skeleton.keypoints), "skeleton": asdict(skeleton)}
-    save_checkpoint(path, state | names | {"model": model.state_dict()})
+    state = {"format": "keyshift model 2", "name": name, "architecture": model.architecture, "step": step}
+    save_checkpoint(path, state | {"skeleton": asdict(skeleton), "model": model.state_dict()})
 
 
-def load_model(path: Path) -> tuple[PoseModel, list[str]]:
-    """The network and the names of its keypoints. Raises ValueError for a corrupt or foreign file."""
-    model, names, _ = load_model_and_skeleton(path)
-    return model, names
-
-
-def load_model_and_skeleton(path: Path) -> tuple[PoseModel, list[str], Skeleton | None]:
-    """The network, the names of its keypoints, and its skeleton, None in files of version 0.1.0, which hold none.
-
-    Raises ValueError for a corrupt or foreign file.
-    """
-    state = load_checkpoint(path, ("format", "name", "architecture", "keypoints", "model"))
-    if state["name"] not in MODELS:
-        raise ValueError(f"{path} holds a {state['name']!r}; this keyshift knows {', '.join(MODELS)}")
+def load_model(path: Path) -> tuple[PoseModel, Skeleton]:
+    """The network and its skeleton. Raises ValueError for a corrupt or foreign file, or one that cannot be built."""
+    state = load_checkpoint(path, ("format", "name", "architecture", "model"))
+    skeleton = _skeleton(path, state)
     try:
-        build = MODELS[state["name"]]
-        model = rebuild(state["architecture"]) if build is OwnModel else build(**state["architecture"])
+        choose(f"{path} holds a system that this keyshift does not know: name", state["name"], list(MODELS))
+        kind = MODELS[state["name"]]
+        options = make(kind.Options, _options(state), str(path), "model.")
+        model = kind.rebuild(len(skeleton), options)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be built: {error}") from error
+    try:
         model.load_state_dict(state["model"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not fit its own architecture: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be built: {error}") from error
-    names = list(state["keypoints"])
+    return model, skeleton
+
+
+def known_skeleton(names: tuple[str, ...]) -> Skeleton:
+    """The first known skeleton that has all of `names`, reduced to them; else the bones that the names tell."""
+    for known in SKELETONS:
+        if set(names) <= set(known.keypoints):
+            return known.select(names)
+    return body("keypoints", names)
+
+
+def _options(state: dict[str, Any]) -> Any:
+    """The system's options. Files of version 0.1.0 hold the number of keypoints among them, and null where a head had
+    its usual number of layers."""
+    options = state["architecture"]
+    if state["format"] == "keyshift model 1" and isinstance(options, dict):
+        return {key: value for key, value in options.items() if key != "keypoints" and (key, value) != _USUAL_HEAD}
+    return options
+
+
+_USUAL_HEAD = ("head_layers", None)
+
+
+def _skeleton(path: Path, state: dict[str, Any]) -> Skeleton:
+    """Files of version 0.1.0 hold the names of the keypoints beside it, and the first of them these alone."""
     try:
-        skeleton = Skeleton(**state["skeleton"]) if "skeleton" in state else None
-    except (ValueError, TypeError) as error:
+        if "skeleton" not in state:
+            return known_skeleton(tuple(state["keypoints"]))
+        skeleton = Skeleton(**state["skeleton"])
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} holds a broken skeleton: {error}") from error
-    if skeleton is not None and list(skeleton.keypoints) != names:
+    names = list(state.get("keypoints", skeleton.keypoints))
+    if list(skeleton.keypoints) != names:
         raise ValueError(f"{path} holds a skeleton of {skeleton.keypoints}, but predicts {names}")
-    return model, names, skeleton
+    return skeleton

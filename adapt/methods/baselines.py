@@ -13,7 +13,10 @@ from ..strategy import Strategy, Update
 class SourceOnly(Strategy):
     """Supervised training on the source; the target is never seen."""
 
+    title = "Source only"
+    about = "trained on the labelled source alone"
     needs = frozenset({"source"})
+    adapts = False
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         yield self.supervised(source), ("model",)
@@ -22,8 +25,11 @@ class SourceOnly(Strategy):
 class Oracle(Strategy):
     """Supervised training on the target's labels: the upper end of the gap, never a result."""
 
+    title = "Oracle"
+    about = "trained with target labels under the same budget; the upper reference"
     needs = frozenset({"target"})
     labelled_target = True
+    adapts = False
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         assert isinstance(target, Labeled)
@@ -35,6 +41,10 @@ class BatchNormControl(Strategy):
 
     What this gains is owed to batch norm's statistics, not to an adaptation loss.
     """
+
+    title = "Batch norm control"
+    about = "the same continued training with target images passing through batch norm, no adaptation loss"
+    adapts = False
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         with self.statistics("source"):

@@ -1,75 +1,110 @@
 """Mean teacher for keypoints: a student follows a slow copy of itself across two known warps of each target image.
 
-The base of UniFrame (Kim et al., ECCV 2022; VisionLearningGroup/UDA_PoseEstimation @ baf85f1, train_human.py) without
-its style transfer and occlusion. Where UniFrame warps heatmaps back three times and redraws them, the teacher's
-*points* travel to the student's view by the two affines, and the target is drawn there.
+Tarvainen and Valpola, NeurIPS 2017: the teacher's weights are t = decay * t + (1 - decay) * student after each update,
+the first included. The base of UniFrame (Kim et al., ECCV 2022; VisionLearningGroup/UDA_PoseEstimation @ baf85f1,
+train_human.py) without its style transfer and occlusion. Where UniFrame warps heatmaps back three times and redraws
+them, the teacher's *points* travel to the student's view by the two affines, and the target is drawn there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ...datasets.sample import Labeled, Unlabeled, invert, transform
-from ...models.output import divergence
+from ...datasets import options as owned
+from ...datasets.options import option
+from ...datasets.sample import Labeled, Unlabeled, carry
+from ...models.output import Poses, Votes, divergence, per_image
 from ...models.pose_model import PoseModel
 from ..processes import gather
 from ..strategy import Strategy, Update
 
 
-@dataclass
-class MeanTeacherOptions:
-    decay: float = 0.999
-    weight: float = 1.0
-    masked: float = 0.5  # share of the least confident keypoints that is left out
-    sigma: float = 2.0  # cells
-
-
 class MeanTeacher(Strategy):
     """The teacher is evaluated and shipped. It stays in training mode: its batch statistics are its own."""
 
-    views = 2
+    @dataclass(frozen=True)
+    class Options(owned.Options):
+        decay: float = option(0.999, "of the teacher's weights at each update", low=0, high=1)
+        weight: float = option(1.0, "of the consistency loss", low=0)
+        masked: float = option(0.5, "share of the least confident keypoints that is left out", low=0, high=1)
+        sigma: float = option(2.0, "of the Gaussians at the teacher's keypoints, cells", low=0.1, high=100)
+        averaging: str = option(
+            "paper",
+            "copied: what version 0.1.0 did, for runs that it began: the first update copies the student, and every "
+            "update its batch statistics",
+            choices=("paper", "copied"),
+        )
 
-    def __init__(self, *args: Any, options: MeanTeacherOptions | None = None, **how: Any) -> None:
-        super().__init__(*args, **how)
-        self.options = options or MeanTeacherOptions()
-        self.teacher = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.options.decay))
-        self.teacher.requires_grad_(False)
+    title = "Mean teacher"
+    about = "consistency with a moving average of the model's own weights"
+    views: ClassVar = {"source": 1, "target": 2}
+    averaged: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.teacher = deepcopy(self.model).requires_grad_(False)
+        self.register_buffer("averaged", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_pre_hook(_rename)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         (view,) = target.views
         with self.statistics("source"):
             losses = self.supervised(source)
         with torch.no_grad(), self.statistics("target", self.teacher):
-            votes = self.predictor(target)
-        points = carry(self.predictor.decode(votes, target)[0], target, view, self.skeleton.flip)
-        confidence = votes.confidence()
-        keep = confidence >= gather(confidence).float().quantile(self.options.masked)
+            poses = self.teacher.decode(self.teacher(target), target)
+        points = carry(poses.points, target, view, self.skeleton.flip, poses.image_index)
         with self.statistics("target"):
             student = self.model(view)
-        keep = keep & student.grid.contains(points)
-        goal = student.grid.targets(points, self.options.sigma)
-        consistency = self.options.weight * divergence(student, goal, keep)
-        yield losses | {"consistency": consistency}, ("model",)
+        keep = confident(poses, self.options.masked, ragged=not self.model.single) & student.grid.contains(points)
+        consistency = drawn_to(student, points, keep, poses.image_index, self.options.sigma)
+        yield losses | {"consistency": self.options.weight * consistency}, ("model",)
 
+    @torch.no_grad()
     def after_step(self) -> None:
-        self.teacher.update_parameters(self.model)
+        copied = self.options.averaging == "copied"
+        if copied and self.averaged == 0:
+            self.teacher.load_state_dict(self.model.state_dict())
+        else:
+            teacher, student = (list(model.parameters()) for model in (self.teacher, self.model))
+            torch._foreach_lerp_(teacher, student, 1 - self.options.decay)
+        if copied:
+            for own, other in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
+                own.copy_(other)
+        self.averaged += 1
 
     @property
     def predictor(self) -> PoseModel:
-        return self.teacher.module  # type: ignore[return-value]
+        return self.teacher
 
 
-def carry(points: Tensor, start: Unlabeled, goal: Unlabeled, flip: list[int]) -> Tensor:
-    """Points (B, K, D) from one view's pixels to another view of the same images.
+def confident(poses: Poses, masked: float, ragged: bool = False) -> Tensor:
+    """All but the share `masked` of the keypoints, the least confident of all processes: (P, K) bool. `ragged`: these
+    may have different numbers of people."""
+    everyone = gather(poses.confidence, ragged)
+    if not everyone.numel():
+        return torch.zeros_like(poses.confidence, dtype=torch.bool)
+    return poses.confidence >= everyone.float().quantile(masked)
 
-    Where exactly one of the views is mirrored, keypoints change places by the permutation `flip`.
-    """
-    there = transform(invert(goal.to_file), transform(start.to_file, points))
-    mirrored = torch.linalg.det(start.to_file[:, :, :-1]) * torch.linalg.det(goal.to_file[:, :, :-1]) < 0
-    return torch.where(mirrored.view(-1, 1, 1), there[:, flip], there)
+
+def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float) -> Tensor:
+    """The divergence of votes from Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K)
+    to keep."""
+    images = votes.logits.shape[0]
+    people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in votes.grid.targets(points, sigma))
+    goal = tuple(per_image(maps, image_index, images) for maps in people)
+    return divergence(votes, goal, per_image(keep.float(), image_index, images))
+
+
+def _rename(module: MeanTeacher, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """A checkpoint of version 0.1.0 holds the teacher inside an AveragedModel."""
+    old = f"{prefix}teacher.module."
+    for key in [key for key in state if key.startswith(old)]:
+        state[f"{prefix}teacher.{key.removeprefix(old)}"] = state.pop(key)
+    if f"{prefix}teacher.n_averaged" in state:
+        state[f"{prefix}averaged"] = state.pop(f"{prefix}teacher.n_averaged")

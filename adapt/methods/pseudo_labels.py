@@ -5,27 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...models.output import Votes
+from ...models.output import Poses, Votes, per_image
 
 VARIANTS = ("fast", "lookup")
 
 
-def ground_truth(votes: Votes, points: Tensor, sigma: float = 2.0, variant: str = "fast") -> tuple[Tensor, ...]:
-    """Gaussians of peak 1 at the predicted keypoints `points` (B, K, D): (B, K, *shape) on each of the grid's
-    marginals, without gradient.
+def ground_truth(votes: Votes, poses: Poses, sigma: float = 2.0, variant: str = "fast") -> tuple[Tensor, ...]:
+    """Gaussians of peak 1 at the predicted keypoints, those of an image's people summed and clipped: (B, K, *shape) on
+    each of the grid's marginals, without gradient.
 
     `fast`: values up to 0.01 are set to 0 (FastPseudoLabelGenerator2d).
     `lookup`: cut to 6 cells each way at sigma 2, and placed at cell 0 where no logit is positive, a quirk of
     the reference's PseudoLabelGenerator2d that is kept for comparison only. TLLib, alignment/regda.py @ c4aa59e.
     """
     if variant == "fast":
-        maps = votes.grid.targets(points, sigma)
-        return tuple(torch.where(part > 0.01, part, 0.0) for part in maps)
-    if variant == "lookup":
-        positive = votes.logits.detach().amax(1) > 0
-        corner = points.new_tensor([value for grid in votes.grid.marginals() for value in grid.origin])
-        return votes.grid.targets(torch.where(positive.unsqueeze(-1), points, corner), sigma, cut=3 * sigma)
-    raise ValueError(f"pseudo_labels={variant!r} is not known; choose one of {', '.join(VARIANTS)}")
+        maps = tuple(torch.where(part > 0.01, part, 0.0) for part in votes.grid.targets(poses.points, sigma))
+    elif variant == "lookup":
+        positive = (votes.logits.detach().amax(1) > 0)[poses.image_index]
+        corner = poses.points.new_tensor([value for grid in votes.grid.marginals() for value in grid.origin])
+        maps = votes.grid.targets(torch.where(positive.unsqueeze(-1), poses.points, corner), sigma, cut=3 * sigma)
+    else:
+        raise ValueError(f"pseudo_labels={variant!r} is not known; choose one of {', '.join(VARIANTS)}")
+    return tuple(per_image(part, poses.image_index, votes.logits.shape[0]) for part in maps)
 
 
 def ground_false(truth: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -33,30 +33,34 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from ...datasets import options as owned
+from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes, divergence
+from ...models.pose_model import counted_per_image
 from ..strategy import Strategy, Update
-from .pseudo_labels import ground_false, ground_truth
-
-
-@dataclass
-class RegDAOptions:
-    margin: float = 4.0
-    trade_off: float = 1.0
-    head_layers: int = 2
-    fresh_head: bool = True  # the reference restarts the main head; false continues the pretrained one
-    sigma: float = 2.0  # cells
-    pseudo_labels: str = "fast"  # fast or lookup: the two generators of the reference
-    warmup: int = 1000  # iterations over which the gradient layer opens
-    highest: float = 0.1
+from .pseudo_labels import VARIANTS, ground_false, ground_truth
 
 
 class RegDA(Strategy):
     """`model` is updated by all steps, `adversary` exists in training only."""
 
-    def __init__(self, *args: Any, options: RegDAOptions | None = None, **how: Any) -> None:
-        super().__init__(*args, **how)
-        self.options = options or RegDAOptions()
+    @dataclass(frozen=True)
+    class Options(owned.Options):
+        margin: float = option(4.0, "weight of the adversary's agreement with the head on the source", low=0)
+        trade_off: float = option(1.0, "weight of the adversarial losses", low=0)
+        head_layers: int = option(2, "layers of the adversary, and of a fresh head", low=1)
+        fresh_head: bool = option(True, "the reference restarts the main head; false: the pretrained one goes on")
+        sigma: float = option(2.0, "of the pseudo labels' Gaussians, cells", low=0.1, high=100)
+        pseudo_labels: str = option("fast", "which of the reference's two generators", choices=VARIANTS)
+        warmup: int = option(1000, "iterations over which the gradient layer opens", low=1)
+        highest: float = option(0.1, "how far it opens", low=0)
+
+    title = "RegDA"
+    about = "regressive domain adaptation by an adversarial regressor"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if len(self.skeleton) < 2:
             raise ValueError(
                 f"RegDA needs 2 keypoints or more, found {len(self.skeleton)}: ground false is where the others are"
@@ -81,7 +85,7 @@ class RegDA(Strategy):
             votes = model.votes(features, source)
             adversary = model.votes(self.gradient(features), source, self.adversary)
         truth = self.truth(votes, source)
-        agreement = divergence(adversary, truth, model.weight(source), 1e-7, source.image_index)
+        agreement = divergence(adversary, truth, counted_per_image(model.counted(source), source), 1e-7)
         losses = model.loss(votes, source)
         yield losses | {"margin": options.margin * options.trade_off * agreement}, ("features", "head", "adversary")
 
@@ -96,9 +100,9 @@ class RegDA(Strategy):
         yield {"truth": self.disparity(self.gradient(features), target, truth)}, ("features",)
 
     def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
-        """Ground truth at the keypoints that the model reads from `votes`."""
-        points = self.model.decode(votes, sample)[0].detach()
-        return ground_truth(votes, points, self.options.sigma, self.options.pseudo_labels)
+        """Ground truth at the keypoints that the model reads from `votes`, of all people in an image together."""
+        poses = self.model.decode(votes, sample).each(torch.Tensor.detach)
+        return ground_truth(votes, poses, self.options.sigma, self.options.pseudo_labels)
 
     def disparity(self, features: Tensor, target: Unlabeled, goal: tuple[Tensor, ...]) -> Tensor:
         """trade_off * KL from the adversary's density on `target` to `goal`."""

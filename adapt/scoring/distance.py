@@ -45,9 +45,9 @@ def pooled(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device)
     entropy, count = 0.0, 0
     for batch in batches:
         moved = batch.to(device)
-        found = model.features(moved)
-        features.append(found.flatten(2).mean(-1).float().cpu() if found.dim() > 2 else found.float().cpu())
-        sure = model.votes(found, moved).confidence()
+        maps = model.features(moved)
+        features.append(maps.flatten(2).mean(-1).float().cpu() if maps.dim() > 2 else maps.float().cpu())
+        sure = model.votes(maps, moved).confidence()
         entropy, count = entropy + float((1 - sure).sum()), count + sure.numel()
         groups += batch.sequence
     model.train(mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,34 @@ import torch
 from torch import Tensor
 
 from ...datasets.reading.files import write_whole
-from ...datasets.sample import Labeled, Unlabeled, to_space, transform
+from ...datasets.sample import (
+    CAMERA_MM,
+    PIXELS,
+    PIXELS_AND_MM,
+    Labeled,
+    Unlabeled,
+    carry,
+    countable,
+    inside,
+    to_pixels,
+    to_space,
+    transform,
+)
 from ...datasets.skeleton import Skeleton
+from ...models.output import Poses
 from ...models.pose_model import PoseModel
-from ..methods.mean_teacher import carry
 from . import depth_metrics, metrics
+from .matching import match
 from .selection import Headline
 
 
 @dataclass
 class Predictions:
-    """Predictions and truth for N crops in dataset order, in file pixels; of depth also z in mm."""
+    """Predictions and truth for the N labelled people of a dataset in its order, of crops one each; in file pixels, of
+    depth z in mm beside them, or mm in the camera's frame, as `space` says."""
 
     points: Tensor
-    """(N, K, 2 or 3)"""
+    """(N, K, 2 or 3); zeros of people that were missed."""
     confidence: Tensor
     """(N, K)"""
     truth: Tensor
@@ -40,6 +54,13 @@ class Predictions:
     """(N, 4) fx, fy, cx, cy in file pixels, zeros where unknown; 3D points need it."""
     sequence: tuple[str, ...]
     id: tuple[str, ...]
+    row: Tensor
+    """(N,) the dataset's sample that the person stands in."""
+    matched: Tensor
+    """(N,) bool: the model has found the person; of crops all."""
+    space: str = PIXELS
+    invented: int = 0
+    """People that the model has found and nobody labelled."""
 
     def save(self, path: Path) -> None:
         arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
@@ -50,9 +71,16 @@ class Predictions:
         with np.load(path) as arrays:
             values: dict[str, Any] = {name: arrays[name] for name in arrays.files}
         for name, value in values.items():
-            named = name in ("sequence", "id")
-            values[name] = tuple(str(v) for v in value) if named else torch.from_numpy(value)
-        values.setdefault("camera", torch.zeros(len(values["side"]), 4))  # files of version 0.1.0 hold none
+            if name in WORDS:
+                values[name] = tuple(str(v) for v in value)
+            else:
+                values[name] = torch.from_numpy(value) if value.ndim else value.item()
+        count, dims = values["points"].shape[0], values["points"].shape[-1]
+        # files of version 0.1.0 hold crops, and the first of them no camera
+        values.setdefault("camera", torch.zeros(count, 4))
+        values.setdefault("row", torch.arange(count))
+        values.setdefault("matched", torch.ones(count, dtype=torch.bool))
+        values.setdefault("space", PIXELS_AND_MM if dims == 3 else PIXELS)
         return cls(**values)
 
     @property
@@ -64,21 +92,36 @@ class Predictions:
         return Headline.of(self.dims, threshold)
 
     def errors(self) -> Tensor:
-        """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame. Raises
-        ValueError for 3D points without a camera."""
+        """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame; infinite for
+        people that were missed. Raises ValueError for 3D points without a camera."""
         if self.dims == 2:
-            return metrics.relative_errors(self.points, self.truth, self.side)
+            return self.of_matched(metrics.relative_errors(self.points, self.truth, self.side))
+        if self.space == CAMERA_MM:
+            return self.of_matched(metrics.distances(self.points, self.truth))
         blind = (self.camera[:, :2] == 0).any(1)
         if blind.any():
             raise ValueError(
                 f"{int(blind.sum())} of {len(blind)} samples have no camera, {self.id[int(blind.int().argmax())]!r} "
                 "first: errors in mm need fx and fy in file pixels; let the dataset give them"
             )
-        return metrics.distances(to_space(self.points, self.camera), to_space(self.truth, self.camera))
+        distances = metrics.distances(to_space(self.points, self.camera), to_space(self.truth, self.camera))
+        return self.of_matched(distances)
 
     def pixels(self) -> Tensor:
-        """Distances in the picture, file px: (N, K)."""
-        return metrics.distances(self.points[..., :2], self.truth[..., :2])
+        """Distances in the picture, file px, of points in space through the camera: (N, K)."""
+        points, truth = self.points, self.truth
+        if self.space == CAMERA_MM:
+            points, truth = to_pixels(points, self.camera), to_pixels(truth, self.camera)
+        return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
+
+    def of_matched(self, distances: Tensor) -> Tensor:
+        return torch.where(self.matched[:, None], distances, torch.inf)
+
+
+NEAR_MM = 2000.0
+"""The length that points in the camera's frame agree within a share of: about that of a person."""
+WORDS = ("sequence", "id")
+"""Fields of predictions that hold words."""
 
 
 @torch.no_grad()
@@ -88,27 +131,64 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
     model.eval()
     parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
     for batch in batches:
-        moved = batch.to(device)
-        points, confidence = model.decode(model(moved), moved)
-        truth = moved.keypoints[..., : points.shape[-1]]
-        # A picture's crop says what can be seen; a depth frame's cube only where to look: a joint beyond it is missed.
-        inside = torch.ones_like(moved.annotated) if moved.reach is not None else _inside(truth, moved)
-        found = {
-            "points": transform(moved.to_file, points),
-            "confidence": confidence,
-            "truth": transform(moved.to_file, truth),
-            "annotated": moved.annotated & inside,
-            "visible": moved.visible & inside,
-            "side": moved.side,
-            "camera": moved.camera,
+        sample = batch.to(device)
+        poses = model.decode(model(sample), sample)
+        truth = sample.keypoints[..., : poses.points.shape[-1]]
+        people = sample.image_index
+        counted = sample.annotated & countable(truth, sample, people)
+        place = arrange(poses, truth, counted, sample, model.single)
+        matched, taken = place >= 0, place.clamp_min(0)
+        values = {
+            "points": transform(sample.to_file[people], picked(poses.points, taken, matched)),
+            "confidence": picked(poses.confidence, taken, matched),
+            "truth": transform(sample.to_file[people], truth),
+            "annotated": counted,
+            "visible": sample.visible & countable(truth, sample, people),
+            "side": sample.side[people],
+            "camera": sample.camera[people],
+            "row": sample.row[people],
+            "matched": matched,
         }
-        for name, value in found.items():
+        for name, value in values.items():
             parts[name].append(value.cpu())
-        parts["sequence"] += batch.sequence
-        parts["id"] += batch.id
+        for name in WORDS:
+            parts[name] += [getattr(batch, name)[i] for i in people.tolist()]
+        parts["space"].append(sample.space)
+        parts["invented"].append(len(poses) - int(matched.sum()))
     model.train(mode)
-    whole: dict[str, Any] = {n: tuple(v) if n in ("sequence", "id") else torch.cat(v) for n, v in parts.items()}
-    return Predictions(**whole)
+    whole: dict[str, Any] = {name: value for name, value in parts.items() if name not in ("space", "invented")}
+    whole = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in whole.items()}
+    return Predictions(**whole, space=parts["space"][0], invented=sum(parts["invented"]))
+
+
+def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, single: bool) -> Tensor:
+    """Which of the predicted people each labelled person is: (P,), -1 for nobody. Of crops the only one."""
+    if single:
+        return sample.image_index
+    return match(poses, truth, counted, sample.image_index, sample.space)
+
+
+def picked(values: Tensor, place: Tensor, matched: Tensor) -> Tensor:
+    """Rows `place` (P,) of values (Q, ...), zeros where nobody was matched."""
+    if not len(values):
+        return values.new_zeros(len(place), *values.shape[1:])
+    return values[place] * matched.view(-1, *(1,) * (values.dim() - 1))
+
+
+@torch.no_grad()
+def predict_people(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device) -> Poses:
+    """The poses of everyone whom the model finds: points as the files have them (file pixels, or mm in the camera's
+    frame), `image_index` the sample's row in its dataset."""
+    mode = model.training
+    model.eval()
+    parts = []
+    for batch in batches:
+        sample = batch.to(device)
+        poses = model.decode(model(sample), sample)
+        points = transform(sample.to_file[poses.image_index], poses.points)
+        parts.append(replace(poses, points=points, image_index=sample.row[poses.image_index]))
+    model.train(mode)
+    return Poses(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Poses)))
 
 
 def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:
@@ -122,12 +202,15 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
     values = torch.from_numpy(headline.values(predictions))
     joints = metrics.mean_per_joint(values, mask)
     near = {"map": float(depth_metrics.mean_average_precision(errors, mask))} if headline.key == "mm" else {}
+    lost = int((~predictions.matched & mask.any(1)).sum())
+    people = {"missed": lost, "invented": predictions.invented} if lost or predictions.invented else {}
     return {
         headline.key: float(metrics.mean(values, mask)),
         f"{headline.key}_visible": float(metrics.mean(values, mask & predictions.visible)),
-        "epe": float(metrics.mean(predictions.pixels(), mask)),
+        "epe": float(metrics.mean(predictions.pixels(), mask & predictions.matched[:, None])),
         "auc": area(headline, errors, mask),
         **near,
+        **people,
         "groups": metrics.group_means(joints, skeleton.groups),
         "joints": dict(zip(skeleton.keypoints, joints.tolist(), strict=True)),
     }
@@ -141,8 +224,8 @@ def curve(headline: Headline, errors: Tensor, mask: Tensor, thresholds: Tensor) 
 
 def area(headline: Headline, errors: Tensor, mask: Tensor) -> float:
     """The area under `curve` up to the headline's highest threshold, as a share of the whole."""
-    found = metrics.auc if headline.key == "pck" else depth_metrics.worst_joint_auc
-    return float(found(errors, mask, headline.highest))
+    counted = metrics.auc if headline.key == "pck" else depth_metrics.worst_joint_auc
+    return float(counted(errors, mask, headline.highest))
 
 
 @torch.no_grad()
@@ -161,21 +244,27 @@ def agreement(
     for batch in batches:
         first = batch.to(device)
         (second,) = first.views
-        here = model.decode(model(second), second)[0]
-        there = carry(model.decode(model(first), first)[0], first, second, flip)
-        inside = _inside(there, second)
-        close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * max(second.image.shape[2:])
-        if second.reach is not None and here.shape[-1] == 3:
-            close &= (here - there)[..., 2].abs() <= threshold * 2 * second.reach[:, None]
-        same += float((close & inside).sum())
-        total += float(inside.sum())
+        there = model.decode(model(first), first)
+        points = carry(there.points, first, second, flip, there.image_index)
+        here = model.decode(model(second), second)
+        shown = inside(points, second, there.image_index)
+        place = torch.arange(len(points), device=points.device)
+        if not model.single:
+            place = match(here, points, shown, there.image_index, second.space)
+        mine = picked(here.points, place.clamp_min(0), place >= 0)
+        close = (place >= 0)[:, None] & near(mine, points, second, there.image_index, threshold)
+        same += float((close & shown).sum())
+        total += float(shown.sum())
     model.train(mode)
     return same / total if total else float("nan")
 
 
-def _inside(points: Tensor, batch: Unlabeled) -> Tensor:
-    """Whether points (B, K, D) of the model's input lie in the picture, and of depth in the cube: (B, K)."""
-    size = points.new_tensor(batch.image.shape[:1:-1])
-    inside = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)
-    deep = batch.reach is not None and points.shape[-1] == 3
-    return inside & (points[..., 2].abs() <= batch.reach[:, None]) if deep else inside  # type: ignore[index]
+def near(here: Tensor, there: Tensor, sample: Unlabeled, image_index: Tensor, threshold: float) -> Tensor:
+    """Whether points (P, K, D) of a sample agree: to `threshold` of the input's longer side, along z of the cube's
+    edge, in the camera's frame of NEAR_MM: (P, K) bool."""
+    if sample.space == CAMERA_MM:
+        return metrics.distances(here, there) <= threshold * NEAR_MM
+    close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * max(sample.image.shape[-2:])
+    if sample.space == PIXELS_AND_MM and here.shape[-1] == 3:
+        close &= (here - there)[..., 2].abs() <= threshold * 2 * sample.inputs["reach"][image_index, None]
+    return close

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_weight
 from torchvision.models.resnet import BasicBlock
 
+DILATED = ("small", "resnet50", "resnet101", "resnet152")
+"""Those whose last level can be dilated."""
 RESNETS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet152": 2048}
 
 
@@ -72,7 +74,7 @@ class TwoLevels(nn.Module):
             self.stride, self.channels = small.stride, (small.channels, small.channels)
             self.early = nn.Sequential(small.stem, *small.levels[:-1])
             self.late: nn.Module = small.levels[-1]
-        elif name in ("resnet50", "resnet101", "resnet152"):
+        elif name in DILATED:
             network = get_model(name, weights=None, replace_stride_with_dilation=[False, False, True])
             if weights is not None:
                 network.load_state_dict(read_weights(name, weights))
@@ -82,8 +84,7 @@ class TwoLevels(nn.Module):
             self.early = nn.Sequential(OrderedDict((part, parts[part]) for part in names))
             self.late = parts["layer4"]
         else:
-            known = "small, resnet50, resnet101, resnet152"
-            raise ValueError(f"model.backbone={name!r} cannot be dilated for A2J; choose one of {known}")
+            raise ValueError(f"model.backbone={name!r} cannot be dilated for A2J; choose one of {', '.join(DILATED)}")
 
     def forward(self, image: Tensor) -> Tensor:
         early = self.early(image)

@@ -44,11 +44,11 @@ class Hourglasses(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.stem(image)
-        found = [self.features[0](self.stacks[0](x))]
+        features = [self.features[0](self.stacks[0](x))]
         for i, output in enumerate(self.outputs):
-            x = x + self.merge_maps[i](output(found[i])) + self.merge_features[i](found[i])
-            found.append(self.features[i + 1](self.stacks[i + 1](x)))
-        return torch.cat(found, 1)
+            x = x + self.merge_maps[i](output(features[i])) + self.merge_features[i](features[i])
+            features.append(self.features[i + 1](self.stacks[i + 1](x)))
+        return torch.cat(features, 1)
 
     def answers(self, features: Tensor) -> tuple[Tensor, ...]:
         """The maps that the earlier stacks answered with, from what `forward` returned."""

@@ -11,15 +11,17 @@ the lattice that they form, one anchor every 4 pixels. Keys of its checkpoints: 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
-from ..output import Grid, Votes
-from ..parts.backbones import TwoLevels
-from ..pose_model import PoseModel, reach_of
+from ..output import Grid, Poses, Votes
+from ..parts.backbones import DILATED, TwoLevels
+from ..pose_model import DepthModel, reach_of
 
 SPACING = 4
 """Pixels between neighbouring anchors."""
@@ -31,66 +33,46 @@ REFERENCE: dict[str, dict[str, Any]] = {
     "itop": {"spatial": 1.0, "regression": 3.0},
     "k2hpd": {"mean": 88.00896856, "std": 67.12190293},
 }
-"""Options of the reference by dataset, for `A2J(..., **REFERENCE[name])` and `load_reference(state, **...)`.
+"""Options of the reference by dataset, for `A2J.Options(**REFERENCE[name])` and `load_reference(state, **...)`.
 Its ITOP networks read and answer absolute depth (metres in, 50 a metre out; regression is 3 in the published log, 5 in
 the script); one trained here reads mm from the centre, as all others do. K2HPD's are 2D (`depth=False`)."""
 
 
-class A2J(PoseModel):
+class A2J(DepthModel):
     """Votes of one anchor every 4 pixels, for (x, y, z), or for (x, y) with `depth=False`.
 
-    The image is normalised as (mm - mean) / std, pixels out of the cube counting as the centre; `mean` and `std` are
-    the reference's for NYU. `smooth_depth=False` is the released code's plain L1 on depth, instead of the paper's
-    smooth L1. `spatial` and `regression` are the paper's alpha (1 for ITOP) and lambda. `depth_reach`: mm on either
-    side of the centre on which densities of depth are read. Raises ValueError for sizes that do not divide.
+    The image is normalised as (mm - mean) / std, pixels out of the cube counting as the centre. Raises ValueError for
+    sizes that do not divide.
     """
 
-    reads = "depth"
+    @dataclass(frozen=True)
+    class Options(DepthModel.Options):
+        backbone: str = option("resnet50", "the network below the heads, dilated", choices=DILATED)
+        input_size: list[int] = option([176, 176], "width, height", low=1, high=8192, size=2)
+        channels: int = option(256, "channels of the heads' layers", low=1)
+        head_layers: int = option(4, "hidden layers of each head", low=1)
+        depth: bool = option(True, "false: vote for (x, y) alone")
+        spatial: float = option(0.5, "the paper's alpha, the weight of x and y; 1 for ITOP", low=0)
+        regression: float = option(3.0, "the paper's lambda, the weight of the joints' places", low=0)
+        smooth_depth: bool = option(True, "false: the released code's plain L1 on depth, not the paper's smooth L1")
+        mean: float = option(-0.66877532422628, "mm; the reference's, of NYU's crops")
+        std: float = option(28.329582076876047, "mm; the same", low=1e-3, high=1e5)
 
-    def __init__(
-        self,
-        keypoints: int,
-        backbone: str = "resnet50",
-        weights: str | None = None,
-        input_size: Sequence[int] = (176, 176),
-        channels: int = 256,
-        head_layers: int = 4,
-        depth: bool = True,
-        spatial: float = 0.5,
-        regression: float = 3.0,
-        smooth_depth: bool = True,
-        mean: float = -0.66877532422628,
-        std: float = 28.329582076876047,
-        depth_reach: float = 150.0,
-    ) -> None:
-        super().__init__()
-        self.architecture = {
-            "keypoints": keypoints,
-            "backbone": backbone,
-            "input_size": list(input_size),
-            "channels": channels,
-            "head_layers": head_layers,
-            "depth": depth,
-            "spatial": spatial,
-            "regression": regression,
-            "smooth_depth": smooth_depth,
-            "mean": mean,
-            "std": std,
-            "depth_reach": depth_reach,
-        }
-        self.keypoints, self.channels, self.depth = keypoints, channels, depth
-        self.spatial, self.regression, self.smooth_depth = spatial, regression, smooth_depth
-        self.mean, self.std = mean, std
-        self.backbone = TwoLevels(backbone, weights)
-        self.input_size = (int(input_size[0]), int(input_size[1]))
+    options: Options
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        self.channels, self.depth = options.channels, options.depth
+        self.spatial, self.regression, self.smooth_depth = options.spatial, options.regression, options.smooth_depth
+        self.mean, self.std = options.mean, options.std
+        self.backbone = TwoLevels(options.backbone, options.weights)
         if any(side % self.backbone.stride or side < 2 * self.backbone.stride for side in self.input_size):
             raise ValueError(
-                f"model.input_size {input_size[0]}x{input_size[1]} must be a multiple of the backbone's stride "
-                f"{self.backbone.stride}, at least two of it"
+                f"model.input_size {self.input_size[0]}x{self.input_size[1]} must be a multiple of the backbone's "
+                f"stride {self.backbone.stride}, at least two of it"
             )
         columns, rows = (side // SPACING for side in self.input_size)
-        cell = 2 * depth_reach / columns
-        axis = Grid((columns,), (cell,), (cell / 2 - depth_reach,)) if depth else None
+        axis = self.depth_axis(columns) if options.depth else None
         middle = SPACING / 2
         self.grid = Grid((rows, columns), (SPACING, SPACING), (middle, middle), axis)
         self.head = self.new_head()
@@ -100,7 +82,7 @@ class A2J(PoseModel):
         return AnchorHead(
             self.backbone.channels,
             self.channels,
-            layers or self.architecture["head_layers"],
+            layers or self.options.head_layers,
             self.keypoints,
             per_side,
             self.depth,
@@ -108,11 +90,7 @@ class A2J(PoseModel):
 
     def features(self, sample: Unlabeled) -> Tensor:
         image = sample.image
-        if tuple(image.shape[-1:-3:-1]) != self.input_size:
-            raise ValueError(
-                f"A2J was built for inputs of {self.input_size[0]}x{self.input_size[1]} (width x height), "
-                f"got {image.shape[-1]}x{image.shape[-2]}"
-            )
+        self.check_size(image)
         return self.encode((torch.where(image < reach_of(sample), image, 0.0) - self.mean) / self.std)
 
     def encode(self, image: Tensor) -> Tensor:
@@ -131,10 +109,10 @@ class A2J(PoseModel):
         x, y = (self.grid.axis(dim, like.detach().float()) for dim in (0, 1))
         return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
 
-    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
-        return votes.mean(), votes.confidence()
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        return Poses.of_crops(votes.mean(), votes.confidence())
 
-    def weight(self, sample: Labeled) -> Tensor:
+    def counted(self, sample: Labeled) -> Tensor:
         return sample.annotated & self.grid.contains(sample.keypoints[..., : 3 if self.depth else 2])
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
@@ -217,20 +195,20 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (176
             "Backbone.model.layer4.0.conv3.weight and classificationModel.output.weight"
         )
     output = state["classificationModel.output.weight"]
-    model = A2J(
-        output.shape[0] // 16,
-        backbone=_depth_of(state),
-        input_size=input_size,
-        channels=output.shape[1],
-        head_layers=sum(key.startswith("classificationModel.conv") for key in state) // 2,
-        depth="DepthRegressionModel.output.weight" in state,
-        **{"smooth_depth": False} | options,
-    )
-    renamed = {_renamed(key, model.architecture["head_layers"]): value for key, value in state.items()}
+    chosen: dict[str, Any] = {
+        "backbone": _depth_of(state),
+        "input_size": list(input_size),
+        "channels": output.shape[1],
+        "head_layers": sum(key.startswith("classificationModel.conv") for key in state) // 2,
+        "depth": "DepthRegressionModel.output.weight" in state,
+        "smooth_depth": False,
+    }
+    model = A2J(output.shape[0] // 16, A2J.Options(**(chosen | options)))
+    renamed = {_renamed(key, model.options.head_layers): value for key, value in state.items()}
     try:
         model.load_state_dict({key: value for key, value in renamed.items() if key})
     except RuntimeError as error:
-        raise ValueError(f"not an A2J checkpoint of {model.architecture['backbone']}: {error}") from error
+        raise ValueError(f"not an A2J checkpoint of {model.options.backbone}: {error}") from error
     return model.eval()
 
 

@@ -22,12 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
-from ..output import Grid, Votes
+from ..output import Grid, Poses, Votes
 from ..parts.backbones import ResNet, SmallResNet
 from ..parts.hourglass import Hourglasses, hourglass_state
-from ..pose_model import PoseModel, reach_of
+from ..pose_model import DepthModel, reach_of
 
+BACKBONES = ("small", "resnet18", "resnet50", "resnet101", "resnet152")
 FORMS = {"offset": 4, "heatmap": 1, "pose": 3, "regress": 3}
 """What a head answers, and with how many channels for each joint."""
 LOSSES = {"dense": ("dense",), "joint": ("joint",), "dense_then_joint": ("dense", "joint")}
@@ -39,109 +41,80 @@ TAU = 0.01
 """Where the losses change from square to linear."""
 
 
-@dataclass(frozen=True)
-class DenseVotes(Votes):
-    """Votes with the maps that they were read from."""
-
-    raws: tuple[Tensor, ...] = ()
-    """(B, C, H/s, W/s) each, of earlier stacks first; of `regress` (B, 3K)."""
-
-
-class AWR(PoseModel):
+class AWR(DepthModel):
     """Votes of one candidate for each pixel of the features, for (x, y, z).
-
-    `backbone`: resnet18, 50, 101 or 152 with a stem for depth images, hourglass_N, or small; all start from random
-    weights. `downsample`: input pixels per pixel of the features. `channels`: of the layers before the head.
-    `kernel`: the distance, in half cubes, at which a pixel stops voting; None is the reference's, 0.4 for hourglasses
-    and 0.8 else.
 
     `form` is what the head answers, after the paper's ablation: `offset` (AWR: unit vector and closeness of each
     joint); `heatmap` (closeness alone: surface points vote for themselves); `pose` (every surface pixel answers with
     the joints' coordinates, all weigh the same); `regress` (global pooling and a linear layer, one candidate).
-
-    `losses`: `dense` (the maps), `joint` (the decoded points), or `dense_then_joint`: the maps alone for
-    `dense_steps` updates, both after them. `every_stack=False` supervises the last hourglass alone, as the released
-    training script does. `depth_reach`: mm on either side of the centre on which densities of depth are read.
-    Raises ValueError for unknown names and sizes that do not divide.
+    `Votes.extra["raws"]` holds the maps that votes were read from, (B, C, H/s, W/s) each, of earlier stacks first; of
+    `regress` (B, 3K). Raises ValueError for options that contradict each other and sizes that do not divide.
     """
 
-    reads = "depth"
+    @dataclass(frozen=True)
+    class Options(DepthModel.Options):
+        backbone: str = option("resnet18", f"{', '.join(BACKBONES)} with a stem for depth images, or hourglass_N")
+        input_size: list[int] = option([128, 128], "width, height", low=1, high=8192, size=2)
+        channels: int = option(256, "channels of the layers before the head", low=1)
+        downsample: int = option(2, "pixels of the input in a cell of the maps", low=1)
+        form: str = option("offset", "what the head answers: the paper's ablation", choices=tuple(FORMS))
+        kernel: float | None = option(
+            None,
+            "the distance, in half cubes, at which a pixel stops voting; null: 0.4 of hourglasses, 0.8 else",
+            low=1e-3,
+            high=1e5,
+        )
+        losses: str = option(
+            "dense_then_joint",
+            "of the maps, of the decoded points, or of the maps alone for `dense_steps` updates and both after them",
+            choices=tuple(LOSSES),
+        )
+        dense_steps: int = option(0, "updates before the joint loss takes over", low=0)
+        dense_weight: float = option(1.0, "of the maps' loss", low=0)
+        joint_weight: float = option(1.0, "of the points' loss", low=0)
+        every_stack: bool = option(True, "false: the last hourglass alone is supervised, as the released script does")
+
+    options: Options
     updates: Tensor
 
-    def __init__(
-        self,
-        keypoints: int,
-        backbone: str = "resnet18",
-        weights: str | None = None,
-        input_size: Sequence[int] = (128, 128),
-        channels: int = 256,
-        head_layers: int = 1,
-        downsample: int = 2,
-        form: str = "offset",
-        kernel: float | None = None,
-        losses: str = "dense_then_joint",
-        dense_steps: int = 0,
-        dense_weight: float = 1.0,
-        joint_weight: float = 1.0,
-        every_stack: bool = True,
-        depth_reach: float = 150.0,
-    ) -> None:
-        super().__init__()
-        if weights is not None:
-            raise ValueError(f"model.weights={weights!r}: AWR's backbones start from random weights; use null")
-        if kernel is None:
-            kernel = 0.4 if backbone.startswith("hourglass") else 0.8
-        self.architecture = {
-            "keypoints": keypoints,
-            "backbone": backbone,
-            "input_size": list(input_size),
-            "channels": channels,
-            "head_layers": head_layers,
-            "downsample": downsample,
-            "form": form,
-            "kernel": kernel,
-            "losses": losses,
-            "dense_steps": dense_steps,
-            "dense_weight": dense_weight,
-            "joint_weight": joint_weight,
-            "every_stack": every_stack,
-            "depth_reach": depth_reach,
-        }
-        _check(form, losses, dense_steps, kernel)
-        self.keypoints, self.channels, self.form, self.kernel = keypoints, channels, form, kernel
-        self.active = ("joint",) if form == "regress" else LOSSES[losses]
-        self.dense_steps, self.every_stack = dense_steps, every_stack
-        self.dense_weight, self.joint_weight = dense_weight, joint_weight
-        self.plain_start = backbone.startswith("hourglass")
-        self.input_size = (int(input_size[0]), int(input_size[1]))
-        self.backbone = self._backbone(backbone)
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        _check(options)
+        hourglass = options.backbone.startswith("hourglass")
+        self.kernel = options.kernel if options.kernel is not None else 0.4 if hourglass else 0.8
+        self.channels, self.form = options.channels, options.form
+        self.active = ("joint",) if options.form == "regress" else LOSSES[options.losses]
+        self.dense_steps, self.every_stack = options.dense_steps, options.every_stack
+        self.dense_weight, self.joint_weight = options.dense_weight, options.joint_weight
+        self.plain_start = hourglass
+        self.backbone = self._backbone(options.backbone)
         inputs = self.backbone.channels
-        doublings = _doublings(self.input_size, self.backbone, downsample) * (form != "regress")
-        self.upsampling = _upsampling(inputs, channels, doublings)
-        self.channels = channels if doublings else inputs
+        downsample = options.downsample
+        doublings = _doublings(self.input_size, self.backbone, downsample) * (options.form != "regress")
+        self.upsampling = _upsampling(inputs, options.channels, doublings)
+        self.channels = options.channels if doublings else inputs
         columns, rows = (side // downsample for side in self.input_size)
-        cell, middle = 2 * depth_reach / columns, downsample / 2
-        axis = Grid((columns,), (cell,), (cell / 2 - depth_reach,))
-        self.grid = Grid((rows, columns), (downsample, downsample), (middle, middle), axis)
+        middle = downsample / 2
+        self.grid = Grid((rows, columns), (downsample, downsample), (middle, middle), self.depth_axis(columns))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.head = self.new_head()
 
     def _backbone(self, name: str) -> DepthResNet | SmallResNet | Hourglasses:
         if name == "small":
             return SmallResNet()
-        if name in ("resnet18", "resnet50", "resnet101", "resnet152"):
+        if name in BACKBONES[1:]:
             return DepthResNet(name)
         if re.fullmatch(r"hourglass_[1-9]\d*", name) and self.form != "regress":
             outputs = FORMS[self.form] * self.keypoints
             return Hourglasses(self.channels, [nn.Conv2d(self.channels, outputs, 1) for _ in range(1, int(name[10:]))])
-        known = "small, resnet18, resnet50, resnet101, resnet152" + ("" if self.form == "regress" else ", hourglass_N")
+        known = ", ".join(BACKBONES) + ("" if self.form == "regress" else ", hourglass_N")
         raise ValueError(f"model.backbone={name!r} is not known to AWR's form {self.form!r}; choose one of {known}")
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         """Hidden 3x3 convolutions with batch norm, then a 1x1 one (of `regress`: pooling and a linear layer)."""
         width, outputs = self.channels, FORMS[self.form] * self.keypoints
         parts: list[nn.Module] = []
-        for _ in range((layers or self.architecture["head_layers"]) - 1):
+        for _ in range((layers or self.options.head_layers) - 1):
             parts += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         if self.form == "regress":
             parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, outputs)]
@@ -155,11 +128,7 @@ class AWR(PoseModel):
 
     def features(self, sample: Unlabeled) -> Tensor:
         image = sample.image
-        if tuple(image.shape[-1:-3:-1]) != self.input_size:
-            raise ValueError(
-                f"AWR was built for inputs of {self.input_size[0]}x{self.input_size[1]} (width x height), "
-                f"got {image.shape[-1]}x{image.shape[-2]}"
-            )
+        self.check_size(image)
         return self.encode(normalized(sample))
 
     def encode(self, image: Tensor) -> Tensor:
@@ -168,7 +137,7 @@ class AWR(PoseModel):
             image = image.expand(-1, 3, -1, -1)
         return self.upsampling(self.backbone(image))
 
-    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> DenseVotes:
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         """The last stack's votes; of the main head with the earlier stacks' maps beside, where they are supervised."""
         raw = (self.head if head is None else head)(features[:, -self.channels :])
         backbone = self.backbone
@@ -177,7 +146,7 @@ class AWR(PoseModel):
             earlier = backbone.answers(features)
         return self.read((*earlier, raw), sample)
 
-    def read(self, raws: tuple[Tensor, ...], sample: Unlabeled) -> DenseVotes:
+    def read(self, raws: tuple[Tensor, ...], sample: Unlabeled) -> Votes:
         """The votes that the last of `raws` stands for."""
         raw = raws[-1].float()
         if self.form == "regress":
@@ -189,7 +158,7 @@ class AWR(PoseModel):
             logits, points = self.candidates(fields, pixels, surface)
         scale, middle = self.cube(sample)
         where = points * scale[:, None, None] + middle[:, None, None]
-        return DenseVotes(self.grid, logits, where, raws)
+        return Votes(self.grid, logits, where, {"raws": raws})
 
     def candidates(self, fields: Tensor, pixels: Tensor, surface: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, N, K) and points (B, N, K or 1, 3) in the cube, from fields (B, N, C) at pixels (B, N, 1, 3) that
@@ -210,10 +179,10 @@ class AWR(PoseModel):
         x, y = (torch.full_like(reach, side / 2) for side in self.input_size)
         return torch.stack([x, y, reach], -1), torch.stack([x, y, torch.zeros_like(reach)], -1)
 
-    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
-        return votes.mean(), votes.confidence()
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        return Poses.of_crops(votes.mean(), votes.confidence())
 
-    def weight(self, sample: Labeled) -> Tensor:
+    def counted(self, sample: Labeled) -> Tensor:
         inside = self.grid.marginals()[0].contains(sample.keypoints[..., :2])
         reach = reach_of(sample).view(-1, 1)[sample.image_index]
         return sample.annotated & inside & (sample.keypoints[..., 2].abs() <= reach)
@@ -221,16 +190,15 @@ class AWR(PoseModel):
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """Losses of the maps and of the decoded points, added over the stacks: each stack is trained as if it were the
         only one, and the weight of maps against points does not depend on their number."""
-        if not isinstance(votes, DenseVotes):
-            raise ValueError(f"AWR's loss needs the maps behind the votes; got {type(votes).__name__}, use AWR.votes()")
         people = sample.image_index
         scale, middle = (part[people, None] for part in self.cube(sample))
         image, joints = normalized(sample)[people], (sample.keypoints - middle) / scale
-        stacks = [*(self.read(votes.raws[:n], sample) for n in range(1, len(votes.raws))), votes]
+        raws = votes.extra["raws"]
+        stacks = [*(self.read(raws[:n], sample) for n in range(1, len(raws))), votes]
         losses = {}
         if "dense" in self.active:
             target = self.target(joints, image)
-            parts = [self.dense_loss(v.raws[-1].float()[people], target, sample.annotated) for v in stacks]
+            parts = [self.dense_loss(v.extra["raws"][-1].float()[people], target, sample.annotated) for v in stacks]
             losses["dense"] = self.dense_weight * torch.stack(parts).sum()
         if "joint" in self.active:
             points = [(v.mean()[people] - middle) / scale for v in stacks]
@@ -308,11 +276,10 @@ def _upsampling(inputs: int, channels: int, doublings: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _check(form: str, losses: str, dense_steps: int, kernel: float) -> None:
-    if form not in FORMS:
-        raise ValueError(f"model.form={form!r} is not known; choose one of {', '.join(FORMS)}")
-    if losses not in LOSSES:
-        raise ValueError(f"model.losses={losses!r} is not known; choose one of {', '.join(LOSSES)}")
+def _check(options: AWR.Options) -> None:
+    form, losses, dense_steps = options.form, options.losses, options.dense_steps
+    if options.weights is not None:
+        raise ValueError(f"model.weights={options.weights!r}: AWR's backbones start from random weights; use null")
     if form == "regress" and losses == "dense":
         raise ValueError("model.form='regress' has no maps to learn from with model.losses='dense'; choose 'joint'")
     if dense_steps and (form == "regress" or losses != "dense_then_joint"):
@@ -320,8 +287,6 @@ def _check(form: str, losses: str, dense_steps: int, kernel: float) -> None:
             f"model.dense_steps={dense_steps} is for losses='dense_then_joint' of a form with maps; set it to 0 with "
             f"form={form!r} and losses={losses!r}"
         )
-    if kernel <= 0 or dense_steps < 0:
-        raise ValueError(f"model.kernel={kernel} must be above 0, model.dense_steps={dense_steps} at least 0")
 
 
 def _doublings(input_size: tuple[int, int], backbone: nn.Module, downsample: int) -> int:
@@ -352,17 +317,18 @@ def load_reference(state: Mapping[str, Any], input_size: Sequence[int] = (128, 1
             f"not an AWR checkpoint: found {len(state)} entries such as {sorted(state)[:3]}; expected pre.0.weight, "
             "final1.weight and final2.weight (ResNet) or pre.0.conv.weight, outs_1.0.weight and outs_2.0.weight"
         )
-    found = _resnet_of(state) if resnet else _hourglass_of(state)
-    model = AWR(input_size=input_size, **(found | options))
+    keypoints, architecture = _resnet_of(state) if resnet else _hourglass_of(state)
+    model = AWR(keypoints, AWR.Options(**({"input_size": list(input_size)} | architecture | options)))
     try:
         ours = _resnet_state(state) if resnet else hourglass_state(state, model.backbone)
         model.load_state_dict(ours | {"updates": model.updates})
     except (KeyError, RuntimeError) as error:
-        raise ValueError(f"not an AWR checkpoint of {found['backbone']}: {error}") from error
+        raise ValueError(f"not an AWR checkpoint of {model.options.backbone}: {error}") from error
     return model.eval()
 
 
-def _resnet_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _resnet_of(state: Mapping[str, Tensor]) -> tuple[int, dict[str, Any]]:
+    """The number of keypoints, and the options that the checkpoint tells."""
     blocks = tuple(len({k.split(".")[1] for k in state if k.startswith(f"layer{i}.")}) for i in range(1, 5))
     wide = "layer1.0.conv3.weight" in state
     names = {(2, 2, 2, 2): "resnet18", (3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101", (3, 8, 36, 3): "resnet152"}
@@ -370,14 +336,14 @@ def _resnet_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         raise ValueError(f"not an AWR checkpoint: layer1 to 4 have {blocks} blocks; expected one of {sorted(names)}")
     final = state["final2.weight"]
     doublings = sum(key.startswith("deconv_layers.") and value.dim() == 4 for key, value in state.items())
-    how = {"keypoints": final.shape[0], "channels": final.shape[1], "downsample": DepthResNet.stride >> doublings}
-    return {"backbone": names[blocks]} | how
+    options = {"channels": final.shape[1], "downsample": DepthResNet.stride >> doublings}
+    return final.shape[0], {"backbone": names[blocks]} | options
 
 
-def _hourglass_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def _hourglass_of(state: Mapping[str, Tensor]) -> tuple[int, dict[str, Any]]:
     stacks = sum(re.fullmatch(r"outs_2\.\d+\.weight", key) is not None for key in state)
     final = state["outs_2.0.weight"]
-    return {"backbone": f"hourglass_{stacks}", "keypoints": final.shape[0], "channels": final.shape[1]}
+    return final.shape[0], {"backbone": f"hourglass_{stacks}", "channels": final.shape[1]}
 
 
 def _resnet_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,17 +15,16 @@ and the experiment's YAML names it:
 
     model:
       name: own
-      input_size: [256, 256]           # width, height
-      own:
-        file: my_net.py
-        object: MyNet
-        arguments: {keypoints: 21}     # the dataset's number, in its order
-        weights: my_net.pt             # state_dict of the module; null: as built
-        gives: heatmaps                # coordinates, offsets
-        head: final                    # the last operation, by its dotted name; null: the last child
-        normalize: imagenet            # how uint8 becomes float; unit: 0..1; none: 0..255
-        scale: 1.0                     # of heatmaps and responses before the softmax; of maps in 0..1 more, about 20
-        unit: pixels                   # of coordinates, of the input; unit: 0..1
+      input_size: [256, 256]         # width, height
+      file: my_net.py
+      object: MyNet
+      arguments: {keypoints: 21}     # the dataset's number, in its order
+      weights: my_net.pt             # state_dict of the module; null: as built
+      gives: heatmaps                # coordinates, offsets
+      head: final                    # the last operation, by its dotted name; null: the last child
+      normalize: imagenet            # how uint8 becomes float; unit: 0..1; none: 0..255
+      scale: 1.0                     # of heatmaps and responses before the softmax; of maps in 0..1 more, about 20
+      unit: pixels                   # of coordinates, of the input; unit: 0..1
 
 `forward` takes images (B, 3, H, W), float, and answers, by `gives`, with
 
@@ -52,10 +51,9 @@ so. What the file imports is not compared. Load checkpoints only with files that
 from __future__ import annotations
 
 import hashlib
-import math
 import pickle
-from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +62,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
-from ..output import Grid, Votes, spatial_kl
+from ..output import Grid, Poses, Votes, spatial_kl
 from ..pose_model import PoseModel, normalize
 from .own_file import build_module, named, read_file
 
-GIVES = ("heatmaps", "coordinates", "offsets")
-NORMALIZE = ("imagenet", "unit", "none")
-UNITS = ("pixels", "unit")
 SIGMA = 2.0
 """Of the Gaussian that heatmaps and responses are drawn to, cells."""
 CELL = 4
@@ -83,60 +79,51 @@ TAU = 0.01
 class OwnModel(PoseModel):
     """The module `object(**arguments)` of the Python file `file`, split into features and head.
 
-    `weights`: a state_dict of the whole module, read once: a checkpoint does not need it. `sha256`: what the file's
-    must be, None to take the file as it is. The other arguments are explained above. Raises ValueError, naming file
-    and object, for a file that is missing, changed or does not run, an object that is no module, weights that do not
-    fit, answers of another shape than `gives` and `keypoints` say, and a head that is not the last operation.
+    Raises ValueError, naming file and object, for a file that is missing, changed or does not run, an object that is no
+    module, weights that do not fit, answers of another shape than `gives` and `keypoints` say, and a head that is not
+    the last operation.
     """
 
-    def __init__(
-        self,
-        keypoints: int,
-        input_size: Sequence[int] = (256, 256),
-        head_layers: int | None = None,
-        file: str = "",
-        object: str = "",
-        arguments: Mapping[str, Any] | None = None,
-        weights: str | None = None,
-        gives: str = "heatmaps",
-        head: str | None = None,
-        normalize: str = "imagenet",
-        scale: float = 1.0,
-        unit: str = "pixels",
-        sha256: str | None = None,
-    ) -> None:
-        super().__init__()
-        _check(gives, normalize, scale, unit)
-        path, source = read_file(file, sha256)
-        arguments = dict(arguments or {})
-        module = build_module(path, source, object, arguments)
-        self.told = f"{object} of {path}"
-        if weights is not None:
-            _load_weights(module, weights, self.told)
-        self.keypoints, self.gives, self.normalize, self.scale = keypoints, gives, normalize, scale
-        width, height = (int(side) for side in input_size)
-        self.input_size = (width, height)
-        self.length = (1.0, 1.0) if unit == "pixels" else (float(width), float(height))
-        self.head_name = _head_name(module, head, self.told)
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        head_layers: int = option(1, "1: your head alone; more: hidden layers go before it", low=1)
+        file: str = option("", "the Python file that holds your network")
+        object: str = option("", "a torch.nn.Module's class in it, or a function annotated `-> nn.Module`")
+        arguments: dict[str, Any] = option({}, "what it is called with, plain data")
+        gives: str = option("heatmaps", "what the network answers", choices=("heatmaps", "coordinates", "offsets"))
+        head: str | None = option(None, "dotted name of the last operation; null: the last child")
+        normalize: str = option("imagenet", "how uint8 becomes float", choices=("imagenet", "unit", "none"))
+        scale: float = option(1.0, "of heatmaps and responses before the softmax", low=1e-9, high=1e9)
+        unit: str = option("pixels", "of coordinates: pixels of the input, or unit: 0..1", choices=("pixels", "unit"))
+        sha256: str | None = option(None, "what the file's SHA-256 must be; null: the file is taken as it is")
+
+    options: Options
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        _check(options)
+        path, source = read_file(options.file, options.sha256)
+        module = build_module(path, source, options.object, dict(options.arguments))
+        self.title = f"{options.object} of {path}"
+        if options.weights is not None:
+            _load_weights(module, options.weights, self.title)
+        self.gives, self.normalize, self.scale = options.gives, options.normalize, options.scale
+        width, height = self.input_size
+        self.length = (1.0, 1.0) if options.unit == "pixels" else (float(width), float(height))
+        self.head_name = _head_name(module, options.head, self.title)
         rows, columns = self._split(module)
         stride = (width / columns, height / rows)
         self.grid = Grid((rows, columns), stride, (stride[0] / 2, stride[1] / 2))
-        self.architecture = {
-            "keypoints": keypoints,
-            "input_size": list(self.input_size),
-            "head_layers": head_layers,
-            "file": str(path),
-            "object": object,
-            "arguments": arguments,
-            "gives": gives,
-            "head": self.head_name,
-            "normalize": normalize,
-            "scale": scale,
-            "unit": unit,
-            "sha256": hashlib.sha256(source).hexdigest(),
-        }
-        if head_layers is not None and head_layers > 1:
-            self.head = self.new_head(head_layers)
+        digest = hashlib.sha256(source).hexdigest()
+        self.options = replace(options, file=str(path), head=self.head_name, sha256=digest)
+        if options.head_layers > 1:
+            self.head = self.new_head(options.head_layers)
+
+    @classmethod
+    def rebuild(cls, keypoints: int, options: Options) -> OwnModel:  # type: ignore[override]
+        if options.sha256 is None:
+            raise ValueError(f"no SHA-256 of {options.file!r} in it, so that file is not run")
+        return cls(keypoints, replace(options, weights=None))
 
     def _split(self, module: nn.Module) -> tuple[int, int]:
         """Take the head out of `module`, a tap in its place, after a trial on random images. Returns the grid's shape.
@@ -148,16 +135,16 @@ class OwnModel(PoseModel):
         head = module.get_submodule(self.head_name)
         noisy = {key: p + 0.1 * torch.randn(p.shape, generator=draw) for key, p in head.named_parameters()}
         module.eval()
-        with torch.no_grad(), named(f"{self.told} fails on images {tuple(image.shape)}"):
+        with torch.no_grad(), named(f"{self.title} fails on images {tuple(image.shape)}"):
             answer = module(image)
             whole = functional_call(module, {f"{self.head_name}.{key}": p for key, p in noisy.items()}, (image,))
         shape, children = self._shape(answer), _children(module)
         module.set_submodule(self.head_name, Tap())
         if {id(p) for p in head.parameters()} & {id(p) for p in module.parameters()}:
-            raise ValueError(f"{self.told}: head={self.head_name} shares parameters with the rest; give it its own")
+            raise ValueError(f"{self.title}: head={self.head_name} shares parameters with the rest; give it its own")
         self.backbone, self.head = module, head
         wrong = (
-            f"{self.told}: head={self.head_name} must be the last operation, one tensor in and nothing done to what "
+            f"{self.title}: head={self.head_name} must be the last operation, one tensor in and nothing done to what "
             f"comes out; set head to the submodule that is, or put the last operations into one. Children: {children}"
         )
         with torch.no_grad(), named(wrong):
@@ -171,8 +158,8 @@ class OwnModel(PoseModel):
 
     def _shape(self, answer: Any) -> tuple[int, int]:
         """Rows and columns of the grid. Raises ValueError where the answer to a batch of 2 is not what `gives` says."""
-        k, found = self.keypoints, [tuple(part.shape) for part in _parts(answer)]
-        tail = found[0][2:] if found else ()
+        k, shapes = self.keypoints, [tuple(part.shape) for part in _parts(answer)]
+        tail = shapes[0][2:] if shapes else ()
         forms: dict[str, tuple[list[list[tuple[int, ...]]], str]] = {
             "heatmaps": ([[(2, k, *tail)]], f"(2, {k}, h, w)"),
             "coordinates": ([[(2, k, 2)], [(2, 2 * k)]], f"(2, {k}, 2) or (2, {2 * k})"),
@@ -182,10 +169,10 @@ class OwnModel(PoseModel):
             ),
         }
         wanted, words = forms[self.gives]
-        if found not in wanted or (self.gives != "coordinates" and len(tail) != 2):
-            told = " and ".join(map(str, found)) or f"a {type(answer).__name__}"
+        if shapes not in wanted or (self.gives != "coordinates" and len(tail) != 2):
+            gave = " and ".join(map(str, shapes)) or f"a {type(answer).__name__}"
             raise ValueError(
-                f"{self.told} answers images (2, 3, {self.input_size[1]}, {self.input_size[0]}) with {told}; "
+                f"{self.title} answers images (2, 3, {self.input_size[1]}, {self.input_size[0]}) with {gave}; "
                 f"gives={self.gives} of {k} keypoints is {words}. Check gives, and that the network has the dataset's "
                 "number of keypoints"
             )
@@ -198,19 +185,20 @@ class OwnModel(PoseModel):
             self.backbone(image)
         except Reached as reached:
             return reached.features
-        raise ValueError(f"{self.told} does not call head={self.head_name}")
+        raise ValueError(f"{self.title} does not call head={self.head_name}")
 
     def features(self, sample: Unlabeled) -> Tensor:
-        image = sample.image
-        if tuple(image.shape[-1:-3:-1]) != self.input_size:
-            raise ValueError(
-                f"{self.told} was built for inputs of {self.input_size[0]}x{self.input_size[1]} (width x height), "
-                f"got {image.shape[-1]}x{image.shape[-2]}"
-            )
-        return self._tapped(to_float(image, self.normalize))
+        self.check_size(sample.image)
+        return self._tapped(to_float(sample.image, self.normalize))
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        answer = (self.head if head is None else head)(features)
+        return self.read((self.head if head is None else head)(features))
+
+    def plain(self) -> PoseModel:
+        return Whole(self)  # type: ignore[return-value]
+
+    def read(self, answer: Any) -> Votes:
+        """The votes that an answer of the module stands for."""
         if self.gives == "heatmaps":
             return Votes.from_maps(self.grid, self.scale * answer)
         if self.gives == "coordinates":
@@ -224,11 +212,12 @@ class OwnModel(PoseModel):
         where = cells + offsets.float().flatten(2).transpose(1, 2).unflatten(2, (self.keypoints, 2))
         return Votes(self.grid, self.scale * responses.flatten(2).transpose(1, 2), where)
 
-    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         """The strongest cell of heatmaps, else the mean of the votes."""
-        return votes.peak() if votes.where is None else votes.mean(), votes.confidence()
+        points = votes.peak() if votes.where is None else votes.mean()
+        return Poses.of_crops(points, votes.confidence())
 
-    def weight(self, sample: Labeled) -> Tensor:
+    def counted(self, sample: Labeled) -> Tensor:
         if self.gives == "coordinates":
             return sample.annotated
         return sample.annotated & self.grid.contains(sample.keypoints)
@@ -236,14 +225,14 @@ class OwnModel(PoseModel):
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """heatmap: KL of the maps, or of an offset head's responses, from a Gaussian of 2 cells. point: smooth L1 of
         the voted points in units of the input's longer side."""
-        people, weight, losses = sample.image_index, self.weight(sample), {}
+        people, counted, losses = sample.image_index, self.counted(sample), {}
         if self.gives != "coordinates":
             responses = Votes(self.grid, votes.logits).log_density()[people]
-            losses["heatmap"] = spatial_kl(responses, self.grid.target(sample.keypoints, SIGMA), weight)
+            losses["heatmap"] = spatial_kl(responses, self.grid.target(sample.keypoints, SIGMA), counted)
         if self.gives != "heatmaps":
             away = (votes.mean()[people] - sample.keypoints) / max(self.input_size)
             each = F.smooth_l1_loss(away, torch.zeros_like(away), reduction="none", beta=TAU).mean(-1)
-            losses["point"] = (each * weight).sum() / weight.sum().clamp_min(1)
+            losses["point"] = (each * counted).sum() / counted.sum().clamp_min(1)
         return losses
 
     def new_head(self, layers: int | None = None) -> nn.Module:
@@ -256,13 +245,13 @@ class OwnModel(PoseModel):
         stuck = _restart(final)
         if stuck:
             raise ValueError(
-                f"{self.told}: a fresh head={self.head_name} is asked for, but {stuck} has parameters and no "
+                f"{self.title}: a fresh head={self.head_name} is asked for, but {stuck} has parameters and no "
                 "reset_parameters(); give it that method, or choose a strategy that keeps the head"
             )
-        count = (layers or self.architecture["head_layers"] or 1) - 1
+        count = (layers or self.options.head_layers) - 1
         if count and len(self.features_shape) not in (1, 3):
             raise ValueError(
-                f"{self.told}: head={self.head_name} reads features (B, {', '.join(map(str, self.features_shape))}); "
+                f"{self.title}: head={self.head_name} reads features (B, {', '.join(map(str, self.features_shape))}); "
                 "hidden layers go before maps (B, C, h, w) or vectors (B, C) only. Set regda.head_layers=1"
             )
         hidden = [part for _ in range(count) for part in _hidden(self.features_shape)]
@@ -273,7 +262,7 @@ class OwnModel(PoseModel):
         were put before the head, which your module does not have."""
         if isinstance(self.head, Deeper):
             raise ValueError(
-                f"{self.told}: the head has hidden layers that the module has not, and its weights do not fit there; "
+                f"{self.title}: the head has hidden layers that the module has not, and its weights do not fit there; "
                 "use the checkpoint or its ONNX, or train with regda.head_layers=1"
             )
         head = {f"{self.head_name}.{key}": value for key, value in self.head.state_dict().items()}
@@ -297,59 +286,59 @@ class Tap(nn.Module):
         raise Reached(features)
 
 
+class Whole(nn.Module):
+    """Your module with the head at its own place again, a plain forward that exporters trace."""
+
+    def __init__(self, model: OwnModel) -> None:
+        super().__init__()
+        self.module = deepcopy(model.backbone)
+        self.module.set_submodule(model.head_name, deepcopy(model.head))
+        self.normalize, self.read, self.decode = model.normalize, model.read, model.decode
+
+    def forward(self, sample: Unlabeled) -> Votes:
+        return self.read(self.module(to_float(sample.image, self.normalize)))
+
+
 class Deeper(nn.Sequential):
     """Hidden layers, then a head of the user's form."""
 
 
-def rebuild(architecture: Mapping[str, Any]) -> OwnModel:
-    """The network of a checkpoint. Raises ValueError where it does not say which file it may run, by its SHA-256."""
-    if not isinstance(architecture.get("sha256"), str):
-        raise ValueError(f"no SHA-256 of {architecture.get('file')!r} in it, so that file is not run")
-    return OwnModel(**{**architecture, "weights": None})
-
-
-def to_float(image: Tensor, how: str) -> Tensor:
-    """uint8 images as `how` (imagenet, unit, none) says; float images pass unchanged."""
+def to_float(image: Tensor, form: str) -> Tensor:
+    """uint8 images as `form` (imagenet, unit, none) says; float images pass unchanged."""
     if image.dtype != torch.uint8:
         return image
-    return normalize(image) if how == "imagenet" else image.float() / (255 if how == "unit" else 1)
+    return normalize(image) if form == "imagenet" else image.float() / (255 if form == "unit" else 1)
 
 
-def _check(gives: str, normalize: str, scale: float, unit: str) -> None:
-    given = {"gives": (gives, GIVES), "normalize": (normalize, NORMALIZE), "unit": (unit, UNITS)}
-    for key, (value, known) in given.items():
-        if value not in known:
-            raise ValueError(f"model.own.{key}={value!r} is not known; choose one of {', '.join(known)}")
-    if not 0 < scale < math.inf:
-        raise ValueError(f"model.own.scale={scale} must be a number above 0")
-    if gives == "coordinates" and scale != 1:
-        raise ValueError(f"model.own.scale={scale} has no effect on coordinates; leave it at 1")
-    if gives != "coordinates" and unit != "pixels":
-        raise ValueError(f"model.own.unit={unit} is of coordinates; with gives={gives} leave it at pixels")
+def _check(options: OwnModel.Options) -> None:
+    if options.gives == "coordinates" and options.scale != 1:
+        raise ValueError(f"model.scale={options.scale} has no effect on coordinates; leave it at 1")
+    if options.gives != "coordinates" and options.unit != "pixels":
+        raise ValueError(f"model.unit={options.unit} is of coordinates; with gives={options.gives} leave it at pixels")
 
 
-def _head_name(module: nn.Module, head: str | None, told: str) -> str:
+def _head_name(module: nn.Module, head: str | None, title: str) -> str:
     name = head or next((name for name, _ in reversed(list(module.named_children()))), "")
     try:
         if name and module.get_submodule(name) is not module:
             return name
     except AttributeError:
         pass
-    raise ValueError(f"{told} has no submodule head={head}; name one of its children: {_children(module)}")
+    raise ValueError(f"{title} has no submodule head={head}; name one of its children: {_children(module)}")
 
 
 def _children(module: nn.Module) -> str:
     return ", ".join(f"{name} ({type(child).__name__})" for name, child in module.named_children()) or "none"
 
 
-def _load_weights(module: nn.Module, weights: str, told: str) -> None:
+def _load_weights(module: nn.Module, weights: str, title: str) -> None:
     """A state_dict, by itself or under "state_dict", its keys with or without `module.`"""
     try:
         state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
         module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except (OSError, EOFError, RuntimeError, AttributeError, TypeError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError(f"model.own.weights={weights} is no state_dict of {told}: {error}") from error
+        raise ValueError(f"model.weights={weights} is no state_dict of {title}: {error}") from error
 
 
 def _parts(answer: Any) -> list[Tensor]:

@@ -26,7 +26,7 @@ def read_file(file: str, sha256: str | None = None) -> tuple[Path, bytes]:
     could call what is in them.
     """
     if not file:
-        raise ValueError("model.own.file is not set: name the Python file that holds your network")
+        raise ValueError("model.file is not set: name the Python file that holds your network")
     path = Path(file).expanduser().resolve()
     if _installed(path):
         raise ValueError(f"{path} is of an installed package; import what you need of it in a file of your own")
@@ -34,34 +34,35 @@ def read_file(file: str, sha256: str | None = None) -> tuple[Path, bytes]:
         source = path.read_bytes()
     except OSError as error:
         raise ValueError(f"no file {path} that can be read, which holds the network; put it there") from error
-    found = hashlib.sha256(source).hexdigest()
-    if sha256 is not None and found != sha256:
+    digest = hashlib.sha256(source).hexdigest()
+    if sha256 is not None and digest != sha256:
         raise ValueError(
-            f"{path} has changed: these weights were trained with SHA-256 {sha256[:12]}..., it is {found[:12]}... now. "
-            "It is not run. Put the earlier file back, or train again with this one and delete these weights"
+            f"{path} has changed: these weights were trained with SHA-256 {sha256[:12]}..., now it is "
+            f"{digest[:12]}.... It is not run. Put the earlier file back, or train again with this one and "
+            "delete these weights"
         )
     return path, source
 
 
 def build_module(path: Path, source: bytes, name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """`name(**arguments)` of the file at `path`, whose content is `source`. Raises ValueError naming both."""
-    told = f"{name or 'the object'} of {path}"
+    title = f"{name or 'the object'} of {path}"
     try:
         json.dumps(arguments)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{told}: arguments must be plain data, numbers, words, lists, mappings: {error}") from error
+        raise ValueError(f"{title}: arguments must be plain data, numbers, words, lists, mappings: {error}") from error
     with _importable(path.parent):
         with named(f"{path} does not run"):
-            found: Any = getattr(_module(path, source), name, None)
-        if not _makes_module(found):
+            maker: Any = getattr(_module(path, source), name, None)
+        if not _makes_module(maker):
             raise ValueError(
-                f"{told} must be a class derived from torch.nn.Module, or a function annotated `-> nn.Module`; "
-                + (f"the file has no {name!r}" if found is None else f"found {found!r}")
+                f"{title} must be a class derived from torch.nn.Module, or a function annotated `-> nn.Module`; "
+                + (f"the file has no {name!r}" if maker is None else f"found {maker!r}")
             )
-        with named(f"{told} cannot be built with arguments={dict(arguments)}"):
-            module = found(**arguments)
+        with named(f"{title} cannot be built with arguments={dict(arguments)}"):
+            module = maker(**arguments)
     if not isinstance(module, nn.Module):
-        raise ValueError(f"{told} gave a {type(module).__name__}; expected a torch.nn.Module")
+        raise ValueError(f"{title} gave a {type(module).__name__}; expected a torch.nn.Module")
     return module
 
 
@@ -82,12 +83,12 @@ def _module(path: Path, source: bytes) -> ModuleType:
     return sys.modules[name]
 
 
-def _makes_module(found: Any) -> bool:
+def _makes_module(maker: Any) -> bool:
     """Asked before it is called, so that a checkpoint cannot have a file's other functions called."""
-    if inspect.isfunction(found):
-        with named(f"the annotations of {found.__name__} cannot be read"):
-            found = inspect.signature(found, eval_str=True).return_annotation
-    return inspect.isclass(found) and issubclass(found, nn.Module)
+    if inspect.isfunction(maker):
+        with named(f"the annotations of {maker.__name__} cannot be read"):
+            maker = inspect.signature(maker, eval_str=True).return_annotation
+    return inspect.isclass(maker) and issubclass(maker, nn.Module)
 
 
 @contextmanager

@@ -10,52 +10,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
-from ..output import Grid, Votes, spatial_kl
-from ..parts.backbones import build_backbone
+from ..output import Grid, Poses, Votes, spatial_kl
+from ..parts.backbones import RESNETS, build_backbone
 from ..pose_model import PoseModel, normalize
 
 
 class PoseResNet(PoseModel):
     """Heatmap logits for K keypoints.
 
-    `input_size` and `heatmap_size` are (width, height); their ratio is a power of two, and the input a multiple of
-    the backbone's stride. `reference` switches to TLLib's labels and grid: the label's centre rounded to a cell, the
-    Gaussian cut to 13 x 13 at sigma 2, cell j at pixel 4j; ours is exact and cell j is centred at pixel 4j + 2.
-    Raises ValueError for sizes that do not divide.
+    The input's and the heatmap's sizes are (width, height); their ratio is a power of two, and the input a multiple of
+    the backbone's stride. Raises ValueError for sizes that do not divide.
     """
 
-    def __init__(
-        self,
-        keypoints: int,
-        backbone: str = "resnet101",
-        weights: str | None = None,
-        input_size: Sequence[int] = (256, 256),
-        heatmap_size: Sequence[int] = (64, 64),
-        channels: int = 256,
-        head_layers: int = 1,
-        sigma: float = 2.0,
-        reference: bool = False,
-    ) -> None:
-        super().__init__()
-        self.keypoints, self.channels, self.sigma, self.reference = keypoints, channels, sigma, reference
-        self.backbone = build_backbone(backbone, weights)
-        stride = _stride(input_size, heatmap_size, self.backbone.stride)
-        self.input_size = (int(input_size[0]), int(input_size[1]))
-        self.architecture = {
-            "keypoints": keypoints,
-            "backbone": backbone,
-            "input_size": list(input_size),
-            "heatmap_size": list(heatmap_size),
-            "channels": channels,
-            "head_layers": head_layers,
-            "sigma": sigma,
-            "reference": reference,
-        }
-        origin = 0.0 if reference else stride / 2
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        backbone: str = option("resnet101", "the network below the head", choices=("small", *RESNETS))
+        heatmap_size: list[int] = option([64, 64], "width, height", low=1, high=8192, size=2)
+        channels: int = option(256, "channels of the layers before the head", low=1)
+        sigma: float = option(2.0, "of the Gaussians that heatmaps learn, cells", low=0.1, high=100)
+        reference: bool = option(
+            False,
+            "TLLib's labels and grid, for comparison: the label's centre rounded to a cell, the Gaussian cut to 13 x "
+            "13 at sigma 2, cell j at pixel 4j; ours is exact and cell j is centred at pixel 4j + 2",
+        )
+
+    options: Options
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        channels, heatmap_size = options.channels, options.heatmap_size
+        self.channels = channels
+        self.backbone = build_backbone(options.backbone, options.weights)
+        stride = _stride(options.input_size, heatmap_size, self.backbone.stride)
+        origin = 0.0 if options.reference else stride / 2
         self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
         layers: list[nn.Module] = []
         for i in range(int(math.log2(self.backbone.stride / stride))):
@@ -72,7 +65,7 @@ class PoseResNet(PoseModel):
         final = nn.Conv2d(self.channels, self.keypoints, 1)
         hidden = [
             module
-            for _ in range((layers or self.architecture["head_layers"]) - 1)
+            for _ in range((layers or self.options.head_layers) - 1)
             for module in (
                 nn.Conv2d(self.channels, self.channels, 3, 1, 1),
                 nn.BatchNorm2d(self.channels),
@@ -87,31 +80,28 @@ class PoseResNet(PoseModel):
 
     def features(self, sample: Unlabeled) -> Tensor:
         image = normalize(sample.image)
-        if tuple(image.shape[-1:-3:-1]) != self.input_size:
-            raise ValueError(
-                f"PoseResNet was built for inputs of {self.input_size[0]}x{self.input_size[1]} (width x height), "
-                f"got {image.shape[-1]}x{image.shape[-2]}"
-            )
+        self.check_size(image)
         return self.upsampling(self.backbone(image))
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         return Votes.from_maps(self.grid, (self.head if head is None else head)(features))
 
-    def decode(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, Tensor]:
-        return votes.peak(), votes.confidence()
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        return Poses.of_crops(votes.peak(), votes.confidence())
 
     def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
         """Where the labels are drawn (P, K, 2) px, and which of them count (P, K) bool: known and on the grid."""
-        points = self.reference_points(sample.keypoints) if self.reference else sample.keypoints
+        points = self.reference_points(sample.keypoints) if self.options.reference else sample.keypoints
         return points, sample.annotated & self.grid.contains(points)
 
-    def weight(self, sample: Labeled) -> Tensor:
+    def counted(self, sample: Labeled) -> Tensor:
         return self.labels(sample)[1]
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        points, weight = self.labels(sample)
-        target = self.grid.target(points, self.sigma, cut=3 * self.sigma if self.reference else None)
-        return {"heatmap": spatial_kl(votes.log_density()[sample.image_index], target, weight)}
+        points, counted = self.labels(sample)
+        sigma = self.options.sigma
+        target = self.grid.target(points, sigma, cut=3 * sigma if self.options.reference else None)
+        return {"heatmap": spatial_kl(votes.log_density()[sample.image_index], target, counted)}
 
     def reference_points(self, points: Tensor) -> Tensor:
         """The label's cell as TLLib rounds it, int(x / stride + 0.5) with truncation toward zero, in pixels."""
@@ -157,15 +147,15 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256
             "backbone.layer1.0.conv1.weight, upsampling.0.weight, head.weight (TLLib's PoseResNet or PoseResNet2d)"
         )
     strides = sum(1 for k in kept if k.startswith("upsampling.") and kept[k].dim() == 4)
-    model = PoseResNet(
-        kept[heads[-1]].shape[0],
+    options = PoseResNet.Options(
         backbone=f"resnet{depth}",
-        input_size=input_size,
+        input_size=list(input_size),
         heatmap_size=[side * 2**strides // 32 for side in input_size],
         channels=kept["upsampling.0.weight"].shape[1],
         head_layers=len(heads),
         reference=True,
     )
+    model = PoseResNet(kept[heads[-1]].shape[0], options)
     try:
         model.load_state_dict(kept)
     except RuntimeError as error:
