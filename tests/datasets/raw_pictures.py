@@ -28,8 +28,9 @@ render = functools.cache(rendered_hands.render)
 
 @functools.cache
 def beside(name):
-    """A module of this folder: the tests of one loader hold the writer of its set."""
-    spec = importlib.util.spec_from_file_location(f"raw_of_{name}", Path(__file__).with_name(f"{name}.py"))
+    """A module of this folder or a room of it: the tests of one loader hold the writer of its set."""
+    (path,) = Path(__file__).parent.rglob(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"raw_of_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -47,6 +47,7 @@ NEVER = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.startfile"),
     *("socket.connect", "socket.getaddrinfo"),
 )
+OURS = Path(keyshift.datasets.__path__[0]).resolve()
 PYTHON = [Path(keyshift.datasets.__path__[0]).parent, sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
 PYTHON = tuple({os.path.realpath(place) for place in PYTHON} | {"/dev/null"})
 
@@ -129,7 +130,7 @@ def look(made, root):
 def ours(error):
     """An error that escapes numpy or the like says nothing of file and entry, even where it is a ValueError."""
     last = traceback.extract_tb(error.__traceback__)[-1].filename
-    if Path(last).parent.name != "datasets":
+    if OURS not in Path(last).resolve().parents:
         raise error
 
 
