@@ -54,6 +54,11 @@ class Item:
     mirrored: bool = False
     """The network sees the crop mirrored: a right hand that is to look like a left one."""
 
+    @property
+    def depth(self) -> bool:
+        """Whether the image is depth, cut by a cube around a centre."""
+        return self.cube is not None
+
 
 class PoseDataset(Protocol):
     """A picklable map-style dataset. `identity` is plain data that names exactly what it holds."""

@@ -1,0 +1,87 @@
+"""Datasets seen in another way: without labels, with fewer keypoints or samples. One base holds what all keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .sample import Item, PoseDataset
+from .skeleton import Skeleton
+
+
+class View:
+    """A dataset around another one. A subclass says what it changes; all else is the inner one's.
+
+    `changes` goes into `identity`, over what the inner dataset's says.
+    """
+
+    def __init__(
+        self, dataset: PoseDataset, name: str | None = None, skeleton: Skeleton | None = None, **changes: Any
+    ) -> None:
+        self.dataset = dataset
+        self.name = name or dataset.name
+        self.skeleton: Skeleton = skeleton or dataset.skeleton
+        self.identity: dict[str, Any] = dataset.identity | changes
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int, /) -> Item:
+        return self.dataset[index]
+
+
+def innermost(dataset: PoseDataset) -> PoseDataset:
+    """The dataset beneath all views."""
+    while isinstance(dataset, View):
+        dataset = dataset.dataset
+    return dataset
+
+
+class WithoutLabels(View):
+    """A dataset whose labels are gone before anything else sees them: nothing downstream can read them."""
+
+    def __getitem__(self, index: int, /) -> Item:
+        item = self.dataset[index]
+        none = np.zeros_like(item.visible)
+        return replace(item, keypoints=np.zeros_like(item.keypoints), visible=none, annotated=none, points=None)
+
+
+class Selected(View):
+    """A dataset reduced to the keypoints `names`, in that order: how two datasets are paired by name."""
+
+    def __init__(self, dataset: PoseDataset, names: tuple[str, ...]) -> None:
+        super().__init__(dataset, skeleton=dataset.skeleton.select(names))
+        self.order = [dataset.skeleton.keypoints.index(name) for name in names]
+
+    def __getitem__(self, index: int, /) -> Item:
+        item = self.dataset[index]
+        return replace(
+            item,
+            keypoints=item.keypoints[self.order],
+            visible=item.visible[self.order],
+            annotated=item.annotated[self.order],
+            points=None if item.points is None else item.points[self.order],
+        )
+
+
+class Rows(View):
+    """A dataset reduced to some of its samples."""
+
+    def __init__(self, dataset: PoseDataset, rows: Sequence[int]) -> None:
+        super().__init__(dataset, count=len(rows))
+        self.rows = list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> Item:
+        return self.dataset[self.rows[index]]
+
+
+def spread(dataset: PoseDataset, most: int) -> Rows:
+    """At most `most` samples, spread over the dataset."""
+    count = min(most, len(dataset))
+    return Rows(dataset, [i * len(dataset) // count for i in range(count)])
