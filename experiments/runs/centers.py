@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ...adapt.scoring.evaluation import predict
-from ...models.saved import load_model
+from ...datasets.catalog import open_dataset
 from ...datasets.depth.center_task import CENTER, CenterTask, Recentered
+from ...datasets.depth.options import DepthOptions
 from ...datasets.loading import UNUSABLE, EvaluationBatches
+from ...datasets.options import Options
 from ...datasets.sample import PoseDataset
-from ..config import Config
+from ...datasets.skeleton import Skeleton
+from ...models.saved import load_checkpoint, load_model
+from ..config import Config, load_folder
+
+
+def open_centered(
+    name: str, options: Options, part: str, skeleton: Skeleton | None = None, device: str = "auto"
+) -> PoseDataset:
+    """The part of a dataset as `open_dataset` opens it; where `centers` is a run folder, cut around the centres that
+    the run's network finds, on a GPU unless `device` is cpu."""
+    if not isinstance(options, DepthOptions) or not (Path(options.centers or "") / "config.yaml").is_file():
+        return open_dataset(name, options, part, skeleton)
+    from .run import selected_weights  # which itself opens datasets by way of this file
+
+    run = Path(options.centers or "")
+    if list(run.glob("*-seed*/config.yaml")):
+        raise ValueError(f"centers={run} is a comparison; name one of its runs, for example {run}/source_only-seed0")
+    trained, state = load_folder(run), load_checkpoint(run / "checkpoint.pt", ("selection",))
+    weights = selected_weights(run, trained.selection, state["selection"])
+    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    raw = open_dataset(name, replace(options, centers="threshold"), part, skeleton)
+    return recenter(raw, weights, trained, place)
 
 
 def recenter(dataset: PoseDataset, weights: Path, config: Config, device: torch.device) -> Recentered:
@@ -29,7 +53,7 @@ def recenter(dataset: PoseDataset, weights: Path, config: Config, device: torch.
         )
     width, height = config.model.input_size
     batches = EvaluationBatches(CenterTask(dataset), 64, (width, height), config.crop)
-    found = predict(model.to(device), (batches[i] for i in range(len(batches))), device)
-    centers = found.points[:, 0].double().numpy()
-    centers[np.array(found.sequence) == UNUSABLE] = np.nan
+    predictions = predict(model.to(device), (batches[i] for i in range(len(batches))), device)
+    centers = predictions.points[:, 0].double().numpy()
+    centers[np.array(predictions.sequence) == UNUSABLE] = np.nan
     return Recentered(dataset, centers, hashlib.sha256(weights.read_bytes()).hexdigest()[:16])
