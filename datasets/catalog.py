@@ -1,153 +1,91 @@
-"""The datasets by name. A new one is a file beside this one and a line in this dict.
-
-An opener's parameters say which options of the configuration it takes; the others are refused where they are set.
-"""
+"""The datasets by name. A new one is a file in one of the rooms beside this one, and a line in this dict."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from .bodies import coco, human36m, lsp, mpi_inf_3dhp, mpii, surreal
+from .depth import icvl, msra
 from .depth.center_task import CenterTask
+from .depth.files import PublicOptions
 from .depth.hands2017 import Hands2017
-from .depth.icvl import IcvlHands
 from .depth.itop import ItopBodies
-from .depth.msra import MsraHands
 from .depth.nyu import NyuHands
-from .depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
-from .hands import freihand, h3d, interhand, onehand10k, panoptic_hands, rhd
-from .hands.hand_snap import ORIGIN as SNAP
-from .hands.hand_snap import SnapHands
-from .own import pictures as own_pictures
-from .own.depth_folder import DepthFolder
-from .reading.origin import MissingData, Origin
-from .reading.prepared import given, is_prepared, open_prepared, spelled
-from .rendered.body_anatomy import UPPER_BODY
-from .rendered.depth import SUBJECTS, RenderedDepth
-from .rendered.hands import STYLES, RenderedHands
+from .depth.options import DepthOptions
+from .hands import freihand, h3d, hand_snap, interhand, onehand10k, panoptic_hands, rhd
+from .options import Options, make
+from .own import depth_folder, labels, pictures
+from .reading.origin import FolderOptions, Origin
+from .reading.people import PictureOptions
+from .reading.prepared import given, is_prepared, open_prepared
+from .rendered import depth as rendered_depth
+from .rendered import hands as rendered_hands
+from .rendered.options import RenderedOptions
 from .rendered.sensors import SENSORS
 from .sample import PoseDataset
-from .skeleton import HAND, Skeleton
-
-OWN_DEPTH = Origin(
-    "the frames of your own depth camera",
-    "yours",
-    "your disk",
-    "camera.yaml beside them; see datasets/own/depth_folder.py",
-)
-RENDERED = ("train", "test", "size", "scenes")
-"""Options that say how much is rendered. They may stay where another set takes a rendered one's place."""
-TEST_SCENES = 1_000_000
-"""Index of the first test scene of a rendered set: train and test share no scene."""
+from .skeleton import Skeleton
 
 
 @dataclass(frozen=True)
-class Entry:
-    """How a dataset is opened, `open(part=..., **options)`, and where it comes from."""
+class Data:
+    """A dataset: how a part of it is opened, `open(options, part)`, which options it takes, where it comes from."""
 
     open: Callable[..., PoseDataset]
+    Options: type[Options]
     origin: Origin | None = None
-    depth: bool = False
+    """None of what is rendered."""
+    labelled: bool = True
+    """It says by itself which keypoints it has; `open` of another takes, third, the skeleton of the other side."""
 
     @property
-    def options(self) -> list[str]:
-        """The configuration's keys that it takes."""
-        own = ("part", "default_skeleton")
-        return [name for name in inspect.signature(self.open).parameters if name not in own]
+    def depth(self) -> bool:
+        """Whether it gives depth frames, not pictures."""
+        return issubclass(self.Options, DepthOptions)
 
 
-def _counted(part: str, train: int, test: int) -> tuple[int, int]:
-    """How many scenes a part of a rendered set has, and the index of the first."""
-    count, first = (train, 0) if part == "train" else (test, TEST_SCENES)
-    if count < 1:
-        raise ValueError(f"{part}={count} must be at least 1")
-    return count, first
+def _hands(style: str) -> Data:
+    kind = rendered_hands.PhotoOptions if rendered_hands.STYLES[style].photos else RenderedOptions
+    return Data(partial(rendered_hands.rendered_hands, style=style), kind)
 
 
-def _rendered(style: str) -> Entry:
-    def opened(part: str, train: int, test: int, size: int, scenes: int, root: str | None = None) -> PoseDataset:
-        count, first = _counted(part, train, test)
-        return RenderedHands(style, count, scenes, size, first, backgrounds=root)
-
-    return Entry(opened)
+def _depth(what: str, sensor: str) -> Data:
+    return Data(partial(rendered_depth.rendered_depth, what=what, sensor=sensor), rendered_depth.Options)
 
 
-def _rendered_depth(what: str, sensor: str) -> Entry:
-    def opened(
-        part: str, train: int, test: int, size: int, scenes: int, centers: str | None = None, cube: Any = None
-    ) -> PoseDataset:
-        count, first = _counted(part, train, test)
-        return RenderedDepth(what, sensor, count, scenes, size, first, centers, cube)
-
-    return Entry(opened, depth=True)
-
-
-def _snap(root: str, part: str, block: int) -> PoseDataset:
-    return SnapHands(root, part, block)
-
-
-def _public_depth(kind: Any, **more: Any) -> Entry:
-    """A public depth dataset in its raw layout."""
-
-    def opened(root: str, part: str, centers: str | None = None, cube: Any = None) -> PoseDataset:
-        made: PoseDataset = kind(root, part, centers, cube, **more)
-        return made
-
-    return Entry(opened, _depth_origin(kind), depth=True)
-
-
-def _depth_origin(kind: Any) -> Origin:
-    return Origin(kind.source.about, "research only", "its publisher", kind.source.layout)
-
-
-def _msra(root: str, part: str, subject: int, centers: str | None = None, cube: Any = None) -> PoseDataset:
-    return MsraHands(root, part, centers, cube, subject=f"P{subject}")
-
-
-def _depth_folder(
-    root: str, part: str, block: int, centers: str | None = None, skeleton: str | None = None
-) -> PoseDataset:
-    skeletons = {known.name: known for known in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
-    if (skeleton or HAND.name) not in skeletons:
-        raise ValueError(f"skeleton={skeleton!r} is not known; choose one of {', '.join(skeletons)}")
-    return DepthFolder(root, skeletons[skeleton or HAND.name], part, centers, block=block)
-
-
-DATASETS: dict[str, Entry] = {
-    **{f"hands.{style}": _rendered(style) for style in STYLES},
-    **{f"depth_{what}.{sensor}": _rendered_depth(what, sensor) for what in SUBJECTS for sensor in SENSORS},
-    "hand_snap": Entry(_snap, SNAP),
-    "rhd": Entry(rhd.rhd, rhd.ORIGIN),
-    "h3d": Entry(h3d.h3d, h3d.ORIGIN),
-    "freihand": Entry(freihand.freihand, freihand.ORIGIN),
-    "interhand": Entry(interhand.interhand, interhand.ORIGIN),
-    "onehand10k": Entry(onehand10k.onehand10k, onehand10k.ORIGIN),
-    "panoptic_hands": Entry(panoptic_hands.panoptic_hands, panoptic_hands.ORIGIN),
-    "surreal": Entry(surreal.surreal, surreal.ORIGIN),
-    "human36m": Entry(human36m.human36m, human36m.ORIGIN),
-    "mpi_inf_3dhp": Entry(mpi_inf_3dhp.mpi_inf_3dhp, mpi_inf_3dhp.ORIGIN),
-    "lsp": Entry(lsp.lsp, lsp.ORIGIN),
-    "lspet": Entry(lsp.lspet, lsp.EXTENDED),
-    "mpii": Entry(mpii.mpii, mpii.ORIGIN),
-    "coco": Entry(coco.coco, coco.ORIGIN),
-    "coco_json": Entry(coco.coco_json, coco.OWN),
-    "pictures": Entry(own_pictures.own_pictures, own_pictures.ORIGIN),
-    "nyu": _public_depth(NyuHands),
-    "icvl": _public_depth(IcvlHands),
-    "msra": Entry(_msra, _depth_origin(MsraHands), depth=True),
-    "hands2017": _public_depth(Hands2017),
-    "itop_front": _public_depth(ItopBodies, view="front"),
-    "itop_top": _public_depth(ItopBodies, view="top"),
-    "depth_folder": Entry(_depth_folder, OWN_DEPTH, depth=True),
+DATASETS: dict[str, Data] = {
+    **{f"hands.{style}": _hands(style) for style in rendered_hands.STYLES},
+    **{f"depth_{what}.{sensor}": _depth(what, sensor) for what in rendered_depth.SUBJECTS for sensor in SENSORS},
+    "hand_snap": Data(hand_snap.SnapHands, hand_snap.Options, hand_snap.ORIGIN),
+    "rhd": Data(rhd.rhd, PictureOptions, rhd.ORIGIN),
+    "h3d": Data(h3d.h3d, h3d.Options, h3d.ORIGIN),
+    "freihand": Data(freihand.freihand, freihand.Options, freihand.ORIGIN),
+    "interhand": Data(interhand.interhand, PictureOptions, interhand.ORIGIN),
+    "onehand10k": Data(onehand10k.onehand10k, PictureOptions, onehand10k.ORIGIN),
+    "panoptic_hands": Data(panoptic_hands.panoptic_hands, PictureOptions, panoptic_hands.ORIGIN),
+    "surreal": Data(surreal.surreal, surreal.Options, surreal.ORIGIN),
+    "human36m": Data(human36m.human36m, human36m.Options, human36m.ORIGIN),
+    "mpi_inf_3dhp": Data(mpi_inf_3dhp.mpi_inf_3dhp, mpi_inf_3dhp.Options, mpi_inf_3dhp.ORIGIN),
+    "lsp": Data(lsp.lsp, lsp.LspOptions, lsp.ORIGIN),
+    "lspet": Data(lsp.lspet, lsp.LspetOptions, lsp.EXTENDED),
+    "mpii": Data(mpii.mpii, PictureOptions, mpii.ORIGIN),
+    "coco": Data(coco.coco, PictureOptions, coco.ORIGIN),
+    "coco_json": Data(labels.coco_json, labels.Options, labels.ORIGIN),
+    "pictures": Data(pictures.own_pictures, pictures.Options, pictures.ORIGIN, labelled=False),
+    "nyu": Data(NyuHands, PublicOptions, NyuHands.source.origin),
+    "icvl": Data(icvl.IcvlHands, icvl.Options, icvl.IcvlHands.source.origin),
+    "msra": Data(msra.MsraHands, msra.Options, msra.MsraHands.source.origin),
+    "hands2017": Data(Hands2017, PublicOptions, Hands2017.source.origin),
+    "itop_front": Data(partial(ItopBodies, view="front"), PublicOptions, ItopBodies.source.origin),
+    "itop_top": Data(partial(ItopBodies, view="top"), PublicOptions, ItopBodies.source.origin),
+    "depth_folder": Data(depth_folder.DepthFolder, depth_folder.Options, depth_folder.ORIGIN, labelled=False),
 }
 
 
-def entry_of(name: str) -> Entry:
+def entry_of(name: str) -> Data:
     """Raises ValueError for a name that is not known, with the nearest."""
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
@@ -156,38 +94,39 @@ def entry_of(name: str) -> Entry:
     return DATASETS[name]
 
 
-def open_dataset(options: Any, part: str, default_skeleton: Skeleton | None = None) -> PoseDataset:
-    """The `part` ("train" or "test") of a dataset; `options` is the configuration's Data (experiments/config.py).
+def options_of(name: str, content: Mapping[str, Any], origin: str, prefix: str = "") -> Options:
+    """The options of the dataset `name` with the values of `content`; errors name `origin`, and keys with `prefix`.
 
-    `default_skeleton` is what a set without labels takes where it is told none. Raises ValueError for unknown names,
-    options that the dataset does not take, and missing folders.
+    How much is rendered may stay where another set takes a rendered one's place; it means nothing there. Raises
+    ValueError for an unknown dataset, for options that it does not take (all that it takes, and the nearest), for
+    wrong types, and for values out of range.
     """
-    entry = entry_of(options.name)
-    parameters = inspect.signature(entry.open).parameters
-    for key in fields(options):
-        value = getattr(options, key.name)
-        if key.name not in ("name", "joints", *RENDERED, *parameters) and value != key.default:
-            raise ValueError(
-                f"{key.name}={value} is no option of {options.name}, which takes {', '.join(entry.options) or 'none'}"
-            )
-    needed = entry.origin is not None and options.name != "coco_json" and "root" in parameters
-    if needed and (options.root is None or not Path(options.root).expanduser().exists()):
-        assert entry.origin is not None
-        raise entry.origin.missing(options.name, options.root, " " + spelled(given(options)))
-    for file in options.labels if isinstance(options.labels, list | tuple) else [options.labels]:
-        if isinstance(file, str) and not Path(file).expanduser().exists():
-            raise MissingData(
-                f"there is no {file}. {options.name} reads a COCO keypoint JSON of yours, labels=FILE, and its "
-                "pictures, root=FOLDER; where an experiment names them, the head of its YAML says what they are and "
-                f"where to get them. Then: keyshift data check {options.name}"
-                + (f" root={options.root}" if options.root else "")
-                + " "
-                + spelled(given(options))
-            )
-    if is_prepared(options.root):
-        return open_prepared(options.root, part, options.name, given(options))
-    told = {key: getattr(options, key) for key in parameters if hasattr(options, key)}
-    if "default_skeleton" in parameters:
-        told["default_skeleton"] = default_skeleton
-    dataset = entry.open(part=part, **told)
-    return CenterTask(dataset) if options.joints == "center" else dataset
+    kind = entry_of(name).Options
+    known = [one.name for one in fields(kind)]
+    amount = [one.name for one in fields(RenderedOptions)]
+    for key, value in content.items():
+        if key not in known and key not in amount:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f" Did you mean {prefix}{near[0]}?" if near else ""
+            takes = ", ".join(known) or "none"
+            raise ValueError(f"{origin}: {prefix}{key}={value} is no option of {name}, which takes {takes}.{hint}")
+    return make(kind, {key: value for key, value in content.items() if key in known}, origin, prefix)
+
+
+def open_dataset(name: str, options: Options, part: str, default_skeleton: Skeleton | None = None) -> PoseDataset:
+    """The `part` ("train" or "test") of the dataset `name`; `options` are of its class.
+
+    `default_skeleton` is what a set without labels takes where its options name none. Raises ValueError for unknown
+    names and what the set itself refuses, MissingData, one of them, where it is not there.
+    """
+    entry = entry_of(name)
+    if not isinstance(options, entry.Options):
+        raise TypeError(f"{name} is opened with {entry.Options.__qualname__}, not {type(options).__qualname__}")
+    if isinstance(options, FolderOptions):
+        options.check_there(name, entry.origin)
+        if is_prepared(options.root):
+            return open_prepared(str(options.root), part, name, given(options))
+    center = isinstance(options, DepthOptions) and options.joints == "center"
+    # Where centres alone are looked for, the other side's skeleton is the centre, and not what is labelled here.
+    dataset = entry.open(options, part) if entry.labelled or center else entry.open(options, part, default_skeleton)
+    return CenterTask(dataset) if center else dataset

@@ -65,14 +65,14 @@ class Item:
     """Keypoints are mm in the camera's frame, not pixels."""
 
     @property
-    def depth(self) -> bool:
-        """Whether the image is depth, cut by a cube around a centre."""
-        return self.cube is not None
-
-    @property
     def space(self) -> str:
         """What the coordinates of `keypoints` are in the model's input."""
         return CAMERA_MM if self.in_camera else PIXELS_AND_MM if self.depth else PIXELS
+
+    @property
+    def depth(self) -> bool:
+        """Whether the image is depth, cut by a cube around a centre."""
+        return self.cube is not None
 
 
 class PoseDataset(Protocol):

@@ -1,9 +1,10 @@
-"""Views."""
+"""Datasets seen in another way: without labels, with fewer keypoints or samples. One base holds what all keep."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -11,51 +12,70 @@ from .sample import Item, PoseDataset
 from .skeleton import Skeleton
 
 
-class WithoutLabels:
-    """A dataset whose labels are gone before anything else sees them: nothing downstream can read them."""
+class View:
+    """A dataset around another one. A subclass says what it changes; all else is the inner one's.
 
-    def __init__(self, dataset: PoseDataset) -> None:
-        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
-        self.skeleton: Skeleton = dataset.skeleton
+    `changes` goes into `identity`, over what the inner dataset's says.
+    """
+
+    def __init__(
+        self, dataset: PoseDataset, name: str | None = None, skeleton: Skeleton | None = None, **changes: Any
+    ) -> None:
+        self.dataset = dataset
+        self.name = name or dataset.name
+        self.skeleton: Skeleton = skeleton or dataset.skeleton
+        self.identity: dict[str, Any] = dataset.identity | changes
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int, /) -> Item:
+        return self.dataset[index]
+
+
+def innermost(dataset: PoseDataset) -> PoseDataset:
+    """The dataset beneath all views."""
+    while isinstance(dataset, View):
+        dataset = dataset.dataset
+    return dataset
+
+
+class WithoutLabels(View):
+    """A dataset whose labels are gone before anything else sees them: nothing downstream can read them."""
+
+    def __getitem__(self, index: int, /) -> Item:
         item = self.dataset[index]
-        none = np.zeros_like(item.visible)
-        return replace(item, keypoints=np.zeros_like(item.keypoints), visible=none, annotated=none, points=None)
+        if item.keypoints.ndim == 3:  # how many people there are is a label too
+            keypoints, none = item.keypoints[:0], item.visible[:0]
+        else:
+            keypoints, none = np.zeros_like(item.keypoints), np.zeros_like(item.visible)
+        return replace(item, keypoints=keypoints, visible=none, annotated=none, points=None)
 
 
-class Selected:
+class Selected(View):
     """A dataset reduced to the keypoints `names`, in that order: how two datasets are paired by name."""
 
     def __init__(self, dataset: PoseDataset, names: tuple[str, ...]) -> None:
-        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
+        super().__init__(dataset, skeleton=dataset.skeleton.select(names))
         self.order = [dataset.skeleton.keypoints.index(name) for name in names]
-        self.skeleton: Skeleton = dataset.skeleton.select(names)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int, /) -> Item:
         item = self.dataset[index]
         return replace(
             item,
-            keypoints=item.keypoints[self.order],
-            visible=item.visible[self.order],
-            annotated=item.annotated[self.order],
-            points=None if item.points is None else item.points[self.order],
+            keypoints=item.keypoints[..., self.order, :],
+            visible=item.visible[..., self.order],
+            annotated=item.annotated[..., self.order],
+            points=None if item.points is None else item.points[..., self.order, :],
         )
 
 
-class Rows:
+class Rows(View):
     """A dataset reduced to some of its samples."""
 
     def __init__(self, dataset: PoseDataset, rows: Sequence[int]) -> None:
-        self.dataset, self.rows, self.name = dataset, list(rows), dataset.name
-        self.identity = dataset.identity | {"count": len(self.rows)}
-        self.skeleton: Skeleton = dataset.skeleton
+        super().__init__(dataset, count=len(rows))
+        self.rows = list(rows)
 
     def __len__(self) -> int:
         return len(self.rows)

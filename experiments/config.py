@@ -22,7 +22,7 @@ from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization
 from ..datasets.augment import Augmentation
-from ..datasets.catalog import entry_of
+from ..datasets.catalog import entry_of, options_of
 from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
 from ..models.saved import MODELS
@@ -50,8 +50,8 @@ class Settings(Options):
     seeds: Any = option(3, "of `compare`: how many, or a list", tags=(FREE,))
     start: str | None = option(
         None,
-        "a run folder or weights file to adapt, instead of pretraining on the source; where no strategy needs a source, "
-        "none is opened",
+        "a run folder or weights file to adapt, instead of pretraining on the source; where no strategy needs a "
+        "source, none is opened",
     )
     batch: int = option(32, "samples of each domain in a step, over all processes", low=1, tags=(PRETRAINING,))
     pretrain_steps: int = option(
@@ -202,22 +202,21 @@ def _choose(side: str, said: Any, typed: Any, origin: str) -> Chosen:
             raise ValueError(f"{source}: {side} must be a mapping, found {part!r}")
     before = said.get("name", NAMED[side])
     name = typed.get("name", before)
-    kind = _options_of(side, name)
     said, typed = ({key: value for key, value in part.items() if key != "name"} for part in (said, typed))
     if name != before:
-        refuse_unknown(_options_of(side, before), said, origin, f"{side}.")
-        known = {f.name for f in fields(kind)} if side != "model" else set()
-        said = {key: value for key, value in said.items() if key in known}
+        common = set() if side == "model" else {f.name for f in fields(entry_of(name).Options)}
+        _options(side, before, said, origin)
+        said = {key: value for key, value in said.items() if key in common}
     for part, source in ((said, origin), (typed, "the command line")):
-        refuse_unknown(kind, part, source, f"{side}.", f"{name} takes")
-    return Chosen(name, make(kind, _laid(said, typed), origin, f"{side}."))
+        _options(side, name, part, source)
+    return Chosen(name, _options(side, name, _laid(said, typed), origin))
 
 
-def _options_of(side: str, name: str) -> type[Options]:
+def _options(side: str, name: str, content: Mapping[str, Any], origin: str) -> Options:
     if side != "model":
-        return entry_of(name).Options
+        return options_of(name, content, origin, f"{side}.")
     choose("model.name", name, list(MODELS))
-    return MODELS[name].Options
+    return make(MODELS[name].Options, content, origin, "model.")
 
 
 def _laid(said: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:

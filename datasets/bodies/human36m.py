@@ -27,11 +27,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..options import option
 from ..reading.annotations import (
     BadAnnotation,
     entries,
@@ -45,8 +47,8 @@ from ..reading.annotations import (
 )
 from ..reading.cameras import in_front
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, digest, project
-from ..reading.splits import check_part, every
+from ..reading.people import People, PictureOptions, PictureSet, digest, project
+from ..reading.splits import check_part
 from .skeletons import H36M17
 
 ORIGIN = Origin(
@@ -63,25 +65,25 @@ DRAWN = 3200
 """Pictures in the reference's test."""
 
 
-def human36m(
-    root: str,
-    part: str,
-    boxes: str | None = None,
-    protocol: int = 2,
-    stride: int | None = None,
-    split: str | None = None,
-) -> PictureSet:
-    """One sample an entry of the data files, every `stride`-th (None: 5th). `root` holds annotations/ and images/.
+@dataclass(frozen=True)
+class Options(PictureOptions):
+    """Human3.6M's."""
 
-    Raises ValueError for options that are not known, missing files (all of them named) and malformed ones.
+    protocol: int = option(2, "which subjects train and which test", choices=(1, 2))
+    stride: int | None = option(None, f"every how many-th entry; null: the {STRIDE}th", low=1, high=1e6)
+    split: str | None = option(
+        None, f"frames: {DRAWN} draws with replacement test, as in TLLib; null: all entries", choices=("frames",)
+    )
+
+
+def human36m(options: Options, part: str) -> PictureSet:
+    """One sample an entry of the data files. `root` holds annotations/ and images/.
+
+    Raises ValueError for missing files (all of them named) and malformed ones.
     """
     check_part(part)
-    step = every(stride, STRIDE)
-    if (protocol, part) not in SUBJECTS:
-        raise ValueError(f"protocol={protocol!r} is not known; choose 1 or 2")
-    if split not in (None, "frames"):
-        raise ValueError(f"split={split!r} is not known; choose frames (3200 draws test) or null: all entries")
-    home, subjects = Path(root).expanduser(), SUBJECTS[protocol, part]
+    home, protocol, split, step = options.folder, options.protocol, options.split, options.stride or STRIDE
+    subjects = SUBJECTS[protocol, part]
     files = {s: [home / f"annotations/Human36M_subject{s}_{kind}.json" for kind in KINDS] for s in subjects}
     listed = [path for three in files.values() for path in three]
     need_all(listed, f"protocol {protocol}, part {part} of {ORIGIN.layout}")
@@ -90,7 +92,7 @@ def human36m(
         people = _drawn(people)
     about = {"part": part, "protocol": protocol, "stride": step, "split": split or "subjects"}
     about["sha256"] = digest(*listed)
-    return PictureSet(f"human36m.{part}", home, people, about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(f"human36m.{part}", home, people, about, ORIGIN, options.boxes, fallback="truth")
 
 
 def _rows(subject: int, step: int, camera: Path, data: Path, joints: Path) -> Iterator[dict[str, Any]]:
@@ -128,9 +130,9 @@ def _object(file: Path) -> dict[str, Any]:
 
 def _camera(value: Any, file: Path, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotation (3, 3), translation (3,) mm and intrinsics (4,)."""
-    found = mapping(value, file, f"camera {key}", "the entry", ("R", "t", "f", "c"))
+    entry = mapping(value, file, f"camera {key}", "the entry", ("R", "t", "f", "c"))
     rotation, shift, focal, middle = (
-        numbers(found[name], shape, file, f"camera {key}", name)
+        numbers(entry[name], shape, file, f"camera {key}", name)
         for name, shape in {"R": (3, 3), "t": (3,), "f": (2,), "c": (2,)}.items()
     )
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
@@ -152,15 +154,15 @@ def _joints(world: Any, keys: Sequence[int], file: Path) -> np.ndarray:
 
 def _boxes(annotations: Any, file: Path) -> dict[int, Any]:
     """The boxes as they stand there, by image."""
-    found: dict[int, Any] = {}
+    boxes: dict[int, Any] = {}
     for i, entry in enumerate(entries(annotations, file, "", "annotations")):
         place = f"annotations[{i}]"
         fields = mapping(entry, file, place, "the entry", ("image_id", "bbox"))
         image = whole(fields["image_id"], file, place, "image_id")
-        if image in found:
+        if image in boxes:
             raise BadAnnotation(file, place, "image_id", image, "one annotation an image")
-        found[image] = fields["bbox"]
-    return found
+        boxes[image] = fields["bbox"]
+    return boxes
 
 
 def _people(rows: list[dict[str, Any]], file: Path) -> People:

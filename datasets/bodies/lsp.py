@@ -17,14 +17,16 @@ TLLib adds a pelvis and a thorax without weight; here the 14 joints are themselv
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..options import option
 from ..reading.annotations import BadAnnotation, Words, need_file, numbers, picture_name, read_mat
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, digest
-from ..reading.splits import by_shuffle, check_part
+from ..reading.people import People, PictureOptions, PictureSet, digest
+from ..reading.splits import BlockOptions, SplitOptions, by_shuffle, check_part
 from .skeletons import LSP14
 
 ORIGIN = Origin(
@@ -43,11 +45,22 @@ COUNT = 2000
 """Pictures of LSP; the first half trains."""
 
 
-def lsp(root: str, part: str, boxes: str | None = None, split: str | None = None) -> PictureSet:
-    """The set below `root`; `split` None: the authors', or "frames": all pictures in both parts (a leak)."""
+@dataclass(frozen=True)
+class LspOptions(PictureOptions):
+    split: str | None = option(
+        None, "frames: all pictures in both parts, as TLLib does, a leak; null: the authors'", choices=("frames",)
+    )
+
+
+@dataclass(frozen=True)
+class LspetOptions(SplitOptions, BlockOptions, PictureOptions):
+    """LSPET's."""
+
+
+def lsp(options: LspOptions, part: str) -> PictureSet:
+    """The set below `root`. Raises ValueError for missing files, BadAnnotation for a malformed one."""
     check_part(part)
-    _check_split("lsp", split)
-    folder = Path(root).expanduser()
+    folder, split = options.folder, options.split
     file = need_file(folder / "joints.mat", f"it belongs to {ORIGIN.layout}")
     joints = _joints(file, (3, len(LSP14), COUNT)).transpose(2, 1, 0)
     flagged = _flags(file, joints[..., 2])
@@ -56,14 +69,14 @@ def lsp(root: str, part: str, boxes: str | None = None, split: str | None = None
     if split is None:
         people = people.select(np.arange(COUNT)[: COUNT // 2] if part == "train" else np.arange(COUNT)[COUNT // 2 :])
     about = {"part": part, "split": split or "authors", "sha256": digest(file)}
-    return PictureSet(f"lsp.{part}", folder, people, about, ORIGIN, boxes)
+    return PictureSet(f"lsp.{part}", folder, people, about, ORIGIN, options.boxes)
 
 
-def lspet(root: str, part: str, block: int, boxes: str | None = None, split: str | None = None) -> PictureSet:
-    """The set below `root`; `split` None: blocks of `block` pictures, or "frames": shuffled single ones."""
+def lspet(options: LspetOptions, part: str) -> PictureSet:
+    """The set below `root`. Raises ValueError for missing files and parts that stay empty, BadAnnotation for a
+    malformed file."""
     check_part(part)
-    _check_split("lspet", split)
-    folder = Path(root).expanduser()
+    folder, block, split = options.folder, options.block, options.split
     file = need_file(folder / "joints.mat", f"it belongs to {EXTENDED.layout}")
     joints = _joints(file, (len(LSP14), 3, None)).transpose(2, 0, 1)
     names = sorted(path.name for path in folder.glob("images/*.jpg"))
@@ -77,8 +90,6 @@ def lspet(root: str, part: str, block: int, boxes: str | None = None, split: str
         )
     labelled = _flags(file, joints[..., 2])
     number = np.arange(len(names))
-    if block < 1:
-        raise ValueError(f"block={block} must be at least 1")
     blocks = [f"{n // block:05d}" for n in number]
     pictures = [picture_name(f"images/{name}", file, "") for name in names]
     people = _people(file, pictures, blocks, joints, labelled, labelled)
@@ -89,12 +100,7 @@ def lspet(root: str, part: str, block: int, boxes: str | None = None, split: str
     if not len(chosen):
         raise ValueError(f"{folder}: blocks of {block} of {len(names)} pictures leave no {part} part: set block lower")
     about = {"part": part, "split": split or "blocks", "block": block, "sha256": digest(file)}
-    return PictureSet(f"lspet.{part}", folder, people.select(chosen), about, EXTENDED, boxes)
-
-
-def _check_split(name: str, split: str | None) -> None:
-    if split not in (None, "frames"):
-        raise ValueError(f"split={split!r} is not known for {name}; choose frames (a leak) or null")
+    return PictureSet(f"lspet.{part}", folder, people.select(chosen), about, EXTENDED, options.boxes)
 
 
 def _joints(file: Path, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -108,8 +114,8 @@ def _flags(file: Path, flags: np.ndarray) -> np.ndarray:
     wrong = np.argwhere((flags != 0) & (flags != 1))
     if len(wrong):
         picture, joint = wrong[0]
-        found = float(flags[picture, joint])
-        raise BadAnnotation(file, f"picture {picture + 1}, {LSP14.keypoints[joint]}", "the flag", found, "0 or 1")
+        flag = float(flags[picture, joint])
+        raise BadAnnotation(file, f"picture {picture + 1}, {LSP14.keypoints[joint]}", "the flag", flag, "0 or 1")
     return flags.astype(bool)
 
 

@@ -31,11 +31,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..options import option
 from ..reading.annotations import BadAnnotation, mapping, need_all, need_file, numbers, probe_mats, read_mat
 from ..reading.cameras import in_front
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, digest
-from ..reading.splits import check_part, every
+from ..reading.people import People, PictureOptions, PictureSet, digest
+from ..reading.splits import check_part
 from .skeletons import MPI3DHP17
 
 ORIGIN = Origin(
@@ -70,27 +71,38 @@ class Recording:
     camera: np.ndarray
 
 
-def mpi_inf_3dhp(root: str, part: str, boxes: str | None = None, stride: int | None = None) -> PictureSet:
-    """One sample a frame of a camera, every `stride`-th (None: 10th to train, each to test). `root` holds S1 to S8 or
-    mpi_inf_3dhp_test_set; for the test it may be that folder.
+@dataclass(frozen=True)
+class Options(PictureOptions):
+    """MPI-INF-3DHP's."""
 
-    Raises ValueError for options that are not known, missing files (all of them named) and malformed ones.
+    stride: int | None = option(
+        None, f"every how many-th frame; null: the {STRIDES['train']}th to train, each to test", low=1, high=1e6
+    )
+
+
+def mpi_inf_3dhp(options: Options, part: str) -> PictureSet:
+    """One sample a frame of a camera. `root` holds S1 to S8 or mpi_inf_3dhp_test_set; for the test it may be that
+    folder.
+
+    Raises ValueError for missing files (all of them named) and malformed ones.
     """
     check_part(part)
-    step, home = every(stride, STRIDES[part]), Path(root).expanduser()
+    step, home = options.stride or STRIDES[part], options.folder
     if part == "train":
         folders = [home / f"S{person}/Seq{number}" for person in range(1, 9) for number in (1, 2)]
         files = [folder / name for folder in folders for name in ("annot.mat", "camera.calibration")]
         need_all([*files, *(_video(folder, camera) for folder in folders for camera in CAMERAS)], ORIGIN.layout)
         probe_mats([folder / "annot.mat" for folder in folders])
-        recordings = [found for folder in folders for found in _trained(folder, home, step)]
+        recordings = [recording for folder in folders for recording in _trained(folder, home, step)]
     else:
         inner = home / "mpi_inf_3dhp_test_set"
         files = [(inner if inner.is_dir() else home) / f"TS{number}/annot_data.mat" for number in range(1, 7)]
         need_all(files, ORIGIN.layout)
         recordings = [_tested(file, home, step) for file in files]
     about = {"part": part, "stride": step, "sha256": digest(*files)}
-    return PictureSet(f"mpi_inf_3dhp.{part}", home, _people(recordings, home), about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(
+        f"mpi_inf_3dhp.{part}", home, _people(recordings, home), about, ORIGIN, options.boxes, fallback="truth"
+    )
 
 
 def _people(recordings: Sequence[Recording], home: Path) -> People:
@@ -127,8 +139,8 @@ def _trained(folder: Path, home: Path, step: int) -> Iterator[Recording]:
     for camera in CAMERAS:
         flat, space = (_cell(content[f"annot{dims}"], camera, dims, file)[::step] for dims in (2, 3))
         if len(flat) != len(space):
-            found = f"of {len(flat)} frames"
-            raise BadAnnotation(file, f"camera {camera}", "annot2", found, f"{len(space)}, as annot3")
+            count = f"of {len(flat)} frames"
+            raise BadAnnotation(file, f"camera {camera}", "annot2", count, f"{len(space)}, as annot3")
         video = _video(folder, camera)
         picture = video.relative_to(home).as_posix()
         extracted = not picture.endswith(".avi")
@@ -142,27 +154,27 @@ def _cell(cells: Any, camera: int, dims: int, file: Path) -> np.ndarray:
     """(T, 17, dims) of a camera's cell."""
     listed = np.ravel(cells)
     if listed.dtype != object or len(listed) <= camera:
-        found = f"of shape {np.shape(cells)} and kind {listed.dtype}"
-        raise BadAnnotation(file, "", f"annot{dims}", found, f"cells of at least {camera + 1} cameras")
+        form = f"of shape {np.shape(cells)} and kind {listed.dtype}"
+        raise BadAnnotation(file, "", f"annot{dims}", form, f"cells of at least {camera + 1} cameras")
     flat = numbers(listed[camera], (None, 28 * dims), file, f"camera {camera}", f"annot{dims}")
     return flat.reshape(-1, 28, dims)[:, JOINTS]
 
 
 def _calibration(file: Path) -> dict[int, np.ndarray]:
     """(4,) fx, fy, cx, cy of each of CAMERAS, from the lines `name N` and `intrinsic` (16 numbers, row by row)."""
-    found: dict[int, np.ndarray] = {}
+    cameras: dict[int, np.ndarray] = {}
     camera = None
     for line in need_file(file, ORIGIN.layout).read_bytes().decode("utf-8", "replace").splitlines():
         word, *rest = line.split() or [""]
         if word == "name":
             camera = next((camera for camera in CAMERAS if rest == [str(camera)]), None)
         if word == "intrinsic" and camera is not None:
-            found[camera] = _intrinsic(rest, file, f"camera {camera}")
-    missing = [str(camera) for camera in CAMERAS if camera not in found]
+            cameras[camera] = _intrinsic(rest, file, f"camera {camera}")
+    missing = [str(camera) for camera in CAMERAS if camera not in cameras]
     if missing:
         wanted = "lines `name N` and `intrinsic` of each camera"
         raise BadAnnotation(file, "", "the content", f"without cameras {', '.join(missing)}", wanted)
-    return found
+    return cameras
 
 
 def _intrinsic(words: Sequence[str], file: Path, place: str) -> np.ndarray:
@@ -184,8 +196,8 @@ def _tested(file: Path, home: Path, step: int) -> Recording:
     )
     valid = numbers(np.ravel(arrays["valid_frame"]), (None,), file, "", "valid_frame")
     if not len(flat) == len(space) == len(valid):
-        found = f"of {len(flat)}, {len(space)} and {len(valid)} frames"
-        raise BadAnnotation(file, "", "annot2, annot3, valid_frame", found, "one number of frames")
+        counts = f"of {len(flat)}, {len(space)} and {len(valid)} frames"
+        raise BadAnnotation(file, "", "annot2, annot3, valid_frame", counts, "one number of frames")
     frames = np.flatnonzero(valid)
     in_front(space[frames], file, [f"frame {frame}" for frame in frames])
     camera = fitted(flat[frames], space[frames], file)
@@ -209,8 +221,8 @@ def fitted(keypoints: np.ndarray, points: np.ndarray, file: Path) -> np.ndarray:
     focal, middle = np.array(lines).T
     off = np.linalg.norm(ratio * focal + middle - pixels, axis=-1)
     if not len(off) or focal.min() <= 0 or np.median(off) > OFF:
-        found = f"{np.median(off):.1f} px beside it" if len(off) else "of no valid frame"
-        raise BadAnnotation(file, "", "annot2", found, "the picture of annot3 in one camera")
+        place = f"{np.median(off):.1f} px beside it" if len(off) else "of no valid frame"
+        raise BadAnnotation(file, "", "annot2", place, "the picture of annot3 in one camera")
     return np.concatenate([focal, middle])
 
 
@@ -220,8 +232,8 @@ def _hdf5(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         with h5py.File(file, "r") as content:
             return {name: _array(content, name) for name in names}
     except Exception as error:  # HDF5 raises whatever the bytes lead it to
-        found = f"{type(error).__name__}: {error}"
-        raise BadAnnotation(file, "", "the content", found, f"MATLAB 7.3 with {', '.join(names)}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise BadAnnotation(file, "", "the content", reason, f"MATLAB 7.3 with {', '.join(names)}") from error
 
 
 def _array(content: h5py.File, name: str) -> np.ndarray:

@@ -26,7 +26,7 @@ from scipy.io.matlab import mat_struct
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, read_mat
 from ..reading.coco_file import joints_box, warn_of_boxes
 from ..reading.origin import Origin
-from ..reading.people import PictureSet, digest, table
+from ..reading.people import PictureOptions, PictureSet, digest, table
 from ..reading.splits import by_group, check_part
 from .skeletons import MPII16
 
@@ -40,10 +40,10 @@ MATLAB = ("annotations/mpii_human_pose_v1_u12_1.mat", "mpii_human_pose_v1_u12_2/
 K = len(MPII16)
 
 
-def mpii(root: str, part: str, boxes: str | None = None) -> PictureSet:
+def mpii(options: PictureOptions, part: str) -> PictureSet:
     """The set below `root`. Raises ValueError, naming what was looked for, where neither form is there."""
     check_part(part)
-    folder = Path(root).expanduser()
+    folder = options.folder
     listed = "train.json" if part == "train" else "valid.json"
     looked = [*(folder / place / listed for place in ("annot", "annotations")), *(folder / name for name in MATLAB)]
     file = next((path for path in looked if path.is_file()), None)
@@ -54,7 +54,7 @@ def mpii(root: str, part: str, boxes: str | None = None) -> PictureSet:
     if file.suffix == ".mat" and len(people):
         people = people.select(by_group(people.sequences, part))
     about = {"part": part, "form": file.suffix[1:], "sha256": digest(file)}
-    return PictureSet(f"mpii.{part}", folder, people, about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(f"mpii.{part}", folder, people, about, ORIGIN, options.boxes, fallback="truth")
 
 
 def _with_boxes(rows: list[dict[str, Any]], file: Path) -> list[dict[str, Any]]:

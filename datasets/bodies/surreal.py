@@ -35,11 +35,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..options import option
 from ..reading.annotations import (
     BadAnnotation,
     entries,
@@ -53,8 +55,8 @@ from ..reading.annotations import (
 )
 from ..reading.cameras import UNITS, agree, pinhole, unit_of
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, digest, project
-from ..reading.splits import by_shuffle, check_part, every
+from ..reading.people import People, PictureOptions, PictureSet, digest, project
+from ..reading.splits import by_shuffle, check_part
 from .skeletons import SMPL24
 
 ORIGIN = Origin(
@@ -78,26 +80,30 @@ OFF = 1.5
 """px: a clip whose median joint is farther from joints2D was made with another camera."""
 
 
-def surreal(
-    root: str,
-    part: str,
-    boxes: str | None = None,
-    shoulders: str = "smpl",
-    split: str | None = None,
-    stride: int | None = None,
-) -> PictureSet:
-    """One sample a frame of a clip, every `stride`-th (None: 10th), or a picture of the lists (None: each).
+@dataclass(frozen=True)
+class Options(PictureOptions):
+    """SURREAL's."""
 
-    Raises ValueError for options that are not known, a root with neither layout, and malformed files.
+    shoulders: str = option("smpl", "smpl, or collar, which the reference takes for shoulders", choices=SHOULDERS)
+    split: str | None = option(
+        None, "frames, of the lists: shuffled as TLLib does; null: the publisher's parts whole", choices=("frames",)
+    )
+    stride: int | None = option(
+        None, f"every how many-th frame; null: the {STRIDE}th of clips, each picture of the lists", low=1, high=1e6
+    )
+
+
+def surreal(options: Options, part: str) -> PictureSet:
+    """One sample a frame of a clip, or a picture of the lists.
+
+    Raises ValueError for a root with neither layout, and malformed files.
     """
     check_part(part)
-    if shoulders not in SHOULDERS:
-        raise ValueError(f"shoulders={shoulders!r} is not known; choose one of {', '.join(SHOULDERS)}")
-    home = Path(root).expanduser()
+    home, split, shoulders = options.folder, options.split, options.shoulders
     lists = sorted((home / part).glob("run[0-2].json"))
-    if split is not None and (split != "frames" or not lists):
-        raise ValueError(f"split={split!r} is not known here; choose frames (of run*.json alone) or null")
-    step = every(stride, 1 if lists else STRIDE)
+    if split is not None and not lists:
+        raise ValueError(f"split={split} shuffles the pictures of run*.json, and {home} holds none; leave it out")
+    step = options.stride or (1 if lists else STRIDE)
     about: dict[str, Any] = {"part": part, "shoulders": shoulders, "split": split or "publisher", "stride": step}
     order, files = columns(shoulders), lists or _clips(home, part)
     if lists:
@@ -106,7 +112,9 @@ def surreal(
     else:
         people = _raw(files, home, part, step, order)
     about |= {"layout": "lists" if lists else "clips", "sha256": digest(*files)}
-    return PictureSet(f"surreal.{part}", home, people, about, ORIGIN, boxes, fallback="whole" if lists else "truth")
+    return PictureSet(
+        f"surreal.{part}", home, people, about, ORIGIN, options.boxes, fallback="whole" if lists else "truth"
+    )
 
 
 def columns(shoulders: str) -> list[int]:
@@ -132,9 +140,9 @@ def _clips(home: Path, part: str) -> list[Path]:
     """The _info.mat of all clips of `part`. Raises ValueError where there are none."""
     below = ("", "cmu", "data/cmu", "SURREAL/data/cmu")
     for folder in (home / name / part for name in below):
-        found = sorted(folder.glob("run[0-2]/*/*_info.mat"))
-        if found:
-            return found
+        clips = sorted(folder.glob("run[0-2]/*/*_info.mat"))
+        if clips:
+            return clips
     tried = ", ".join(str(home / name / part) for name in below)
     raise ValueError(
         f"neither run*.json nor run*/SEQ/*_info.mat in any of {tried}. {ORIGIN.title} is at {ORIGIN.home}; expected "
@@ -150,12 +158,12 @@ def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[in
         stem = file.name.removesuffix("_info.mat")
         video = file.with_name(f"{stem}.mp4").relative_to(home).as_posix()
         name = f"surreal/{part}/{file.parent.parent.name}/{stem}"
-        found, shown = _clip(file)
-        numbered = [n for n in range(0, len(found), step) if shown[n]]
+        joints, shown = _clip(file)
+        numbered = [n for n in range(0, len(joints), step) if shown[n]]
         pictures += [f"{video}#{n}" for n in numbered]
         ids += [f"{name}/{n:03d}" for n in numbered]
         sequences += [f"surreal/{part}/{file.parent.name}"] * len(numbered)
-        points.append(found[numbered][:, order])
+        points.append(joints[numbered][:, order])
         frames.append(np.array(numbered, np.int64))
     joined = np.concatenate(points)
     camera = np.tile(CAMERA, (len(joined), 1))
@@ -179,11 +187,11 @@ def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[in
 def _clip(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """(T, 24, 3) mm in the camera's frame, in the file's columns, and which frames (T,) show someone."""
     names = ("joints2D", "joints3D", "camLoc")
-    found = mapping(read_mat(file, probed=True, variable_names=names), file, "", "the content", names)
-    flat, world = (_timed(found[name], rows, file, name) for name, rows in (("joints2D", 2), ("joints3D", 3)))
+    content = mapping(read_mat(file, probed=True, variable_names=names), file, "", "the content", names)
+    flat, world = (_timed(content[name], rows, file, name) for name, rows in (("joints2D", 2), ("joints3D", 3)))
     if len(flat) != len(world):
         raise BadAnnotation(file, "", "joints2D", f"of {len(flat)} frames", f"{len(world)}, as joints3D")
-    points = to_camera(world, numbers(np.ravel(found["camLoc"]), (3,), file, "", "camLoc")) * 1000
+    points = to_camera(world, numbers(np.ravel(content["camLoc"]), (3,), file, "", "camLoc")) * 1000
     drawn: np.ndarray = points[..., 2].min(-1) >= NEAREST
     keypoints = project(np.where(drawn[:, None, None], points, NEAREST), CAMERA)
     off = np.linalg.norm(keypoints - flat, axis=-1)[drawn]

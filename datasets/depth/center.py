@@ -177,10 +177,12 @@ def _nothing(depth: Array, box: Array | None, near: float, far: float, speck: fl
     where = "in the frame" if box is None else f"in the box {np.asarray(box).tolist()}"
     if not len(part):
         return f"no depth was returned {where} of {depth.shape[1]} x {depth.shape[0]}: leave it out or correct its box"
-    found = f"returns lie between {part.min():g} and {part.max():g} mm"
+    returns = f"returns lie between {part.min():g} and {part.max():g} mm"
     if part.max() < 20:
-        found += ", which looks like metres: unit: m"
-    return f"nothing of {speck / 100:g} cm2 or more {where} between {near:g} and {far:g} mm: {found}. Set near and far"
+        returns += ", which looks like metres: unit: m"
+    return (
+        f"nothing of {speck / 100:g} cm2 or more {where} between {near:g} and {far:g} mm: {returns}. Set near and far"
+    )
 
 
 def check_depth(depth: Array, name: str) -> None:
@@ -235,8 +237,8 @@ def _check_filled(center: Array, cube: Array, camera: Array, depth: Array, name:
     part = depth[int(max(top, 0)) : int(np.ceil(bottom)), int(max(left, 0)) : int(np.ceil(right))]
     if not ((part > 0) & (np.abs(part - center[2]) < cube[2] / 2)).any():
         seen = part[part > 0]
-        found = f"returns there lie between {seen.min():.0f} and {seen.max():.0f} mm" if len(seen) else "no returns"
+        returns = f"returns there lie between {seen.min():.0f} and {seen.max():.0f} mm" if len(seen) else "no returns"
         raise UnusableDepth(
-            f"{name}: nothing returned from within the cube of {cube[2]:g} mm around z = {center[2]:.0f} mm ({found}); "
-            "correct the centre or enlarge the cube"
+            f"{name}: nothing returned from within the cube of {cube[2]:g} mm around z = {center[2]:.0f} mm "
+            f"({returns}); correct the centre or enlarge the cube"
         )

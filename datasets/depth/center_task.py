@@ -7,12 +7,12 @@ Workshops 2017): around a rough centre a larger cube is cut, and a network says 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ..sample import Item, PoseDataset
 from ..skeleton import Skeleton
+from ..views import View
 from .crop import cube_box
 
 CENTER = Skeleton("center", ("center",), groups={"all": (0,)})
@@ -20,15 +20,11 @@ LARGER = 1.5
 """Edge of the cube in which a centre is looked for, against the cube that is cut around it."""
 
 
-class CenterTask:
+class CenterTask(View):
     """A depth dataset with one keypoint, the mean of its annotated joints, in a larger cube."""
 
     def __init__(self, dataset: PoseDataset) -> None:
-        self.dataset, self.skeleton, self.name = dataset, CENTER, f"{dataset.name}.center"
-        self.identity: dict[str, Any] = dataset.identity | {"joints": "center"}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        super().__init__(dataset, f"{dataset.name}.center", CENTER, joints="center")
 
     def __getitem__(self, index: int, /) -> Item:
         item = self.dataset[index]
@@ -48,15 +44,12 @@ class CenterTask:
         )
 
 
-class Recentered:
+class Recentered(View):
     """A depth dataset cut around given centres (N, 3), px, px and mm; not a number where none was found."""
 
     def __init__(self, dataset: PoseDataset, centers: np.ndarray, origin: str) -> None:
-        self.dataset, self.centers, self.name, self.skeleton = dataset, centers, dataset.name, dataset.skeleton
-        self.identity: dict[str, Any] = dataset.identity | {"centers": origin}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        super().__init__(dataset, centers=origin)
+        self.centers = centers
 
     def __getitem__(self, index: int, /) -> Item:
         item, center = self.dataset[index], self.centers[index]

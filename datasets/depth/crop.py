@@ -35,28 +35,28 @@ def _of(item: Item) -> tuple[Array, Array]:
     return item.center, item.cube
 
 
-def cut(item: Item, size: tuple[int, int], how: str = "exact", extra: Array | None = None) -> tuple[Array, Array]:
+def cut(item: Item, size: tuple[int, int], mode: str = "exact", extra: Array | None = None) -> tuple[Array, Array]:
     """The crop of a depth item at `size` (width, height), and its way back (3, 4).
 
     `extra` is a 3x3 of further warping in pixels of the crop; depth grows and shrinks with its scale. Raises
-    ValueError for an unknown `how`.
+    ValueError for an unknown `mode`.
     """
     center, cube = _of(item)
     extra = np.eye(3) if extra is None else extra
     zoom = float(np.sqrt(abs(np.linalg.det(extra))))
     reach, middle = cube[2] / 2, center[2]
-    if how == "exact":
+    if mode == "exact":
         matrix = extra @ crop_matrix(item.box, size)
         image = _warp(item.image, matrix, size)
         inside = (image > 0) & (np.abs(image - middle) < reach / zoom)
         image = np.where(inside, (image - middle) * zoom, reach)
-    elif how in CROPS:
-        image, matrix = (_a2j if how == "a2j" else _awr)(item, size)
+    elif mode in CROPS:
+        image, matrix = (_a2j if mode == "a2j" else _awr)(item, size)
         if not np.array_equal(extra, np.eye(3)):
             image, matrix = _warp(image - reach, extra, size) + reach, extra @ matrix
             image = np.where(np.abs(image) * zoom < reach, image * zoom, reach)
     else:
-        raise ValueError(f"crop={how!r} is not known; choose one of {', '.join(CROPS)}")
+        raise ValueError(f"crop={mode!r} is not known; choose one of {', '.join(CROPS)}")
     back = np.zeros((3, 4))
     back[:2, [0, 1, 3]] = np.linalg.inv(matrix)[:2]
     back[2] = 0, 0, 1 / zoom, middle

@@ -1,15 +1,15 @@
 """What the loaders of the public depth datasets share: label texts, depth pictures, centre files, items.
 
 A loader holds its labels as points in mm in the camera's frame, x right, y down, z forward, and projects them with the
-set's camera (depth_sets.py), so that `points` and `keypoints` always agree. Depth is read when an item is asked for.
+set's camera (sets.py), so that `points` and `keypoints` always agree. Depth is read when an item is asked for.
 
-Where the cube around a frame is centred is the argument `centers`:
+Where the cube around a frame is centred is the option `centers`:
 - None: the public files, by V2V-PoseNet's names (mks0601/V2V-PoseNet_RELEASE @ f9bd495) or A2J's (zhangboshen/A2J
   @ 4c332f0), searched in the set's folder;
 - a path: such a file, or a folder that holds them. `*.mat` is A2J's `centre_pixel` (N, 1, 3), `*_uvd.txt` has lines
   "u v d" (both in the datasets' pixels, first centre at 0); any other text has V2V's lines "x y z" in the set's own
   world axes (y up or down, mm; ITOP metres), or the word `invalid`. A text has no header, so its name alone decides;
-- "threshold": found in the depth frame itself (depth_center.py);
+- "threshold": found in the depth frame itself (center.py);
 - "truth": the mean of the annotated joints. This leaks labels, test labels too, and `identity` says so.
 """
 
@@ -26,16 +26,22 @@ from PIL import Image
 
 from ..reading.annotations import read_mat as read_variables
 from ..reading.images import UnreadableImage
+from ..reading.origin import FolderOptions, Origin
 from ..sample import Item
 from .center import find_center
 from .crop import cube_box
+from .options import CubeOptions
 from .sets import DEPTH_SETS, Camera, DepthSet
 
 Array = np.ndarray
 Cube = float | Sequence[float] | None
-SPLITS = ("train", "test")
 BLOCK = 100
 """Frames that count as one sequence where a set does not say where its recordings begin."""
+
+
+@dataclass(frozen=True)
+class PublicOptions(CubeOptions, FolderOptions):
+    """Of a public depth set."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,14 @@ class Source:
     def set(self) -> DepthSet:
         return DEPTH_SETS[self.name]
 
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.about, "research only", "its publisher", self.layout)
+
 
 class DepthFrames:
     """The base of the loaders. A subclass sets `source`, reads its labels, calls `_hold` and answers `place`, `read`.
+    It is opened with its options and the part, train or test; an error names the missing or broken file.
 
     Items have `visible` all true where a set does not say what the camera sees.
     """
@@ -67,9 +78,9 @@ class DepthFrames:
     def _hold(
         self,
         root: Path,
-        split: str,
+        part: str,
         points: Array,
-        centers: str | Path | None,
+        centers: str | None,
         cube: Array,
         identity: dict[str, Any],
         rows: Array | None = None,
@@ -77,23 +88,23 @@ class DepthFrames:
         labelled: bool = True,
     ) -> None:
         """Keep `points` (N, K, 3) of the list's `rows` (N,), of `total`; `cube` (N, 3) mm; choose the centres."""
-        self.name, self.skeleton = f"{self.source.name}.{split}", self.source.set.skeleton
+        self.name, self.skeleton = f"{self.source.name}.{part}", self.source.set.skeleton
         self.rows = np.arange(len(points)) if rows is None else rows
         self.points, self.cube, self.labelled = points.astype(np.float32), cube, labelled
-        self.centers, found = self._choose(root, split, centers, len(points) if total is None else total)
+        self.centers, about = self._choose(root, part, centers, len(points) if total is None else total)
         if self.centers is not None and np.isnan(self.centers).any():
             kept = ~np.isnan(self.centers).any(1)
             self.rows, self.points, self.cube = self.rows[kept], self.points[kept], self.cube[kept]
             self.centers = self.centers[kept]
         if not len(self.rows):
-            raise ValueError(f"{root}: no {split} frame of {self.source.about} is left; check its lists and centres")
+            raise ValueError(f"{root}: no {part} frame of {self.source.about} is left; check its lists and centres")
         self.identity: dict[str, Any] = {
             "name": self.source.name,
-            "split": split,
+            "split": part,
             "count": len(self),
             **identity,
             "cube": np.unique(self.cube, axis=0).tolist(),
-            **found,
+            **about,
         }
 
     def place(self, row: int) -> tuple[str, str]:
@@ -104,13 +115,13 @@ class DepthFrames:
         """(H, W) float32 mm. Raises UnreadableImage naming the file."""
         raise NotImplementedError
 
-    def center_names(self, split: str) -> tuple[list[str], list[str]]:
+    def center_names(self, part: str) -> tuple[list[str], list[str]]:
         """(folders below the root, file names) where the public centre files may lie, best first."""
-        names = [f"center_{split}_refined.txt", f"center_{split}.txt", f"{self.source.name}_center_{split}.mat"]
+        names = [f"center_{part}_refined.txt", f"center_{part}.txt", f"{self.source.name}_center_{part}.mat"]
         return ["", "center", "centers"], names
 
-    def count_hint(self, found: int) -> str:
-        """What may be behind a centre file of `found` lines that does not fit."""
+    def count_hint(self, lines: int) -> str:
+        """What may be behind a centre file of so many lines that does not fit."""
         return ""
 
     def __len__(self) -> int:
@@ -146,17 +157,15 @@ class DepthFrames:
         """(K,) bool."""
         return np.ones(len(self.skeleton), bool)
 
-    def _choose(
-        self, root: Path, split: str, centers: str | Path | None, total: int
-    ) -> tuple[Array | None, dict[str, Any]]:
+    def _choose(self, root: Path, part: str, centers: str | None, total: int) -> tuple[Array | None, dict[str, Any]]:
         """((N, 3) x, y file px and z mm, NaN where invalid, or None to search each frame; what identity says)."""
         if centers == "threshold":
             return None, {"centers": "threshold"}
         if centers == "truth":
             if not self.labelled:
-                raise ValueError(f"{root}: the {split} frames have no labels here, so centers='truth' has no meaning")
+                raise ValueError(f"{root}: the {part} frames have no labels here, so centers='truth' has no meaning")
             return to_file(self.points.mean(1, dtype=np.float64), self.source.set.camera), {"centers": "truth"}
-        path = self._center_file(root, split, centers)
+        path = self._center_file(root, part, centers)
         values = read_centers(path, self.source)
         if len(values) == total:
             values, lines = values[self.rows], self.rows + 1
@@ -168,7 +177,7 @@ class DepthFrames:
                 "that were made for these frames, or centers='threshold'"
             )
         invalid = np.isnan(values).any(1)
-        if split == "test" and invalid.any():
+        if part == "test" and invalid.any():
             raise ValueError(
                 f"{path}, line {lines[invalid][0]}: no centre for a test frame ({invalid.sum()} in all). Leaving test "
                 "frames out would change the score: complete the file or use centers='threshold'"
@@ -178,11 +187,11 @@ class DepthFrames:
         digest = sha256(path)
         return values, {"centers": path.name, "centers_sha256": digest, "invalid_centers": int(invalid.sum())}
 
-    def _center_file(self, root: Path, split: str, centers: str | Path | None) -> Path:
+    def _center_file(self, root: Path, part: str, centers: str | None) -> Path:
         given = root if centers is None else Path(centers).expanduser()
         if given.is_file():
             return given
-        folders, names = self.center_names(split)
+        folders, names = self.center_names(part)
         places = [given / folder / name for folder in folders for name in names]
         for path in places:
             if path.is_file():
@@ -222,29 +231,21 @@ def to_points(keypoints: Array, camera: Camera) -> Array:
     return np.concatenate([(keypoints[..., :2] - camera[2:]) / camera[:2] * keypoints[..., 2:], keypoints[..., 2:]], -1)
 
 
-def check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is not known; choose one of {', '.join(SPLITS)}")
-
-
-def find_folder(root: str | Path, needed: Sequence[str], source: Source, below: Sequence[str] = ()) -> Path:
-    """`root`, or the first of the folders `below` it that has everything `needed`. Raises ValueError."""
-    given = Path(root).expanduser()
+def find_folder(given: Path, needed: Sequence[str], source: Source, below: Sequence[str] = ()) -> Path:
+    """The `given` folder, or the first of those `below` it that has everything `needed`. Raises ValueError."""
     for folder in (given, *(given / name for name in below)):
         if all((folder / name).exists() for name in needed):
             return folder
     missing = [name for name in needed if not (given / name).exists()]
-    found = (
+    problem = (
         f"missing {', '.join(missing[:3])}{' and more' * (len(missing) > 3)}" if given.is_dir() else "no such folder"
     )
-    raise ValueError(f"no {source.about} at {given}: {found}. Expected layout: {source.layout}")
+    raise ValueError(f"no {source.about} at {given}: {problem}. Expected layout: {source.layout}")
 
 
 def edges(cube: Cube, default: Array, count: int) -> Array:
     """(count, 3) mm: the cube that was asked for in every frame, else `default` ((), (3,) or (count, 1))."""
     asked = np.asarray(default if cube is None else cube, np.float64)
-    if cube is not None and (asked.shape not in ((), (3,)) or not (np.isfinite(asked) & (asked > 0)).all()):
-        raise ValueError(f"cube={cube!r} must be one edge or three edges (x, y, z) in mm, above 0")
     return np.broadcast_to(asked, (count, 3)).copy()
 
 

@@ -8,17 +8,19 @@ their angle ("22-5" is 22.5 degrees), as in DeepPrior++'s importer.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..options import option
+from ..reading.splits import check_part
 from .files import (
     BLOCK,
-    Cube,
     DepthFrames,
+    PublicOptions,
     Source,
     check_points,
-    check_split,
     edges,
     find_folder,
     read_list,
@@ -31,11 +33,17 @@ _ANGLE = re.compile(r"-?\d{1,3}(-5)?")
 _LISTS = {"train": ("Training", ("labels.txt",)), "test": ("Testing", ("test_seq_1.txt", "test_seq_2.txt"))}
 
 
+@dataclass(frozen=True)
+class Options(PublicOptions):
+    """ICVL's."""
+
+    rotated: bool = option(True, "false: without the training frames that were turned in the plane")
+
+
 class IcvlHands(DepthFrames):
     """`root` holds `Training/` (`Depth/`, `labels.txt`) and `Testing/` (`Depth/`, `test_seq_1.txt`, `test_seq_2.txt`).
 
-    `rotated=False` leaves out the training frames that were turned (folder "0" is not). `cube` in mm, one edge or
-    three. `centers`: see depth_files.py. Raises ValueError naming the missing or broken file.
+    Turned are all folders whose names are angles but "0".
     """
 
     source = Source(
@@ -45,36 +53,30 @@ class IcvlHands(DepthFrames):
         up=False,
     )
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        centers: str | Path | None = None,
-        cube: Cube = None,
-        rotated: bool = True,
-    ) -> None:
-        check_split(split)
-        part, lists = _LISTS[split]
-        folder = find_folder(root, [f"{part}/{name}" for name in lists], self.source, ["ICVL"])
-        self.folder, self.split = folder / part / "Depth", split
-        paths = [folder / part / name for name in lists]
+    def __init__(self, options: Options, part: str) -> None:
+        check_part(part)
+        home, lists = _LISTS[part]
+        folder = find_folder(options.folder, [f"{home}/{name}" for name in lists], self.source, ["ICVL"])
+        self.folder, self.part = folder / home / "Depth", part
+        paths = [folder / home / name for name in lists]
         read = [read_list(path, len(self.source.set.skeleton)) for path in paths]
         self.names = np.concatenate([names for names, _ in read])
         pixels = np.concatenate([values for _, values in read]).astype(np.float64)
         pixels[..., :2] += 0.5
         points = check_points(to_points(pixels, self.source.set.camera), " and ".join(map(str, paths)))
-        rows = np.arange(len(points)) if rotated else np.flatnonzero([not _turned(n.decode()) for n in self.names])
-        identity = {"rotated": rotated, "labels_sha256": sha256(*paths)}
-        cubes = edges(cube, np.array(self.source.set.cube), len(rows))
-        self._hold(folder, split, points[rows], centers, cubes, identity, rows, len(points))
+        kept = [options.rotated or not _turned(name.decode()) for name in self.names]
+        rows = np.flatnonzero(kept)
+        identity = {"rotated": options.rotated, "labels_sha256": sha256(*paths)}
+        cubes = edges(options.cube, np.array(self.source.set.cube), len(rows))
+        self._hold(folder, part, points[rows], options.centers, cubes, identity, rows, len(points))
 
-    def center_names(self, split: str) -> tuple[list[str], list[str]]:
-        folders, names = super().center_names(split)
-        return [*folders, _LISTS[split][0]], names
+    def center_names(self, part: str) -> tuple[list[str], list[str]]:
+        folders, names = super().center_names(part)
+        return [*folders, _LISTS[part][0]], names
 
     def place(self, row: int) -> tuple[str, str]:
         name = Path(self.names[row].decode())
-        return f"icvl/{self.split}/{name.with_suffix('')}", f"icvl/{self.split}/{name.parent}/{row // BLOCK:05d}"
+        return f"icvl/{self.part}/{name.with_suffix('')}", f"icvl/{self.part}/{name.parent}/{row // BLOCK:05d}"
 
     def read(self, row: int) -> np.ndarray:
         return read_png(self.folder / self.names[row].decode(), self.source.set.size)

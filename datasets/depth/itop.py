@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 from ..reading.images import UnreadableImage
-from .files import BLOCK, Cube, DepthFrames, Source, check_points, check_split, edges, find_folder
+from ..reading.splits import check_part
+from .files import BLOCK, DepthFrames, PublicOptions, Source, check_points, edges, find_folder
 
 VIEWS = {"front": "side", "top": "top"}
 """Name of a view to what its files are called."""
@@ -25,9 +26,8 @@ VIEWS = {"front": "side", "top": "top"}
 class ItopBodies(DepthFrames):
     """`root` holds `ITOP_side_train_depth_map.h5`, `ITOP_side_train_labels.h5` and so on, unpacked.
 
-    `view` is "front" or "top". `cube` in mm, one edge or three. `centers`: see depth_files.py; public files may have a
-    line for every frame or for the valid ones. Files are opened by each process for itself. Raises ValueError naming
-    the missing or broken file.
+    `view` is "front" or "top". Public centre files may have a line for every frame or for the valid ones. Files are
+    opened by each process for itself.
     """
 
     source = Source(
@@ -38,21 +38,12 @@ class ItopBodies(DepthFrames):
         unit=1000.0,
     )
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        centers: str | Path | None = None,
-        cube: Cube = None,
-        view: str = "front",
-    ) -> None:
-        check_split(split)
-        if view not in VIEWS:
-            raise ValueError(f"view={view!r} is not known; choose one of {', '.join(VIEWS)}")
-        stem = f"ITOP_{VIEWS[view]}_{split}"
+    def __init__(self, options: PublicOptions, part: str, view: str = "front") -> None:
+        check_part(part)
+        stem = f"ITOP_{VIEWS[view]}_{part}"
         needed = [f"{stem}_depth_map.h5", f"{stem}_labels.h5"]
-        folder = find_folder(root, needed, self.source, [f"{view}_view", f"ITOP_{view}", VIEWS[view]])
-        self.path, self.view, self.split = folder / needed[0], view, split
+        folder = find_folder(options.folder, needed, self.source, [f"{view}_view", f"ITOP_{view}", VIEWS[view]])
+        self.path, self.view, self.part = folder / needed[0], view, part
         self._files: dict[int, h5py.File] = {}
         labels = _labels(folder / needed[1])
         self.ids, rows = labels["id"], np.flatnonzero(labels["is_valid"])
@@ -62,8 +53,8 @@ class ItopBodies(DepthFrames):
         digest = hashlib.sha256(b"".join(np.ascontiguousarray(labels[key]).tobytes() for key in sorted(labels)))
         points = check_points(world, folder / needed[1], rows)
         identity = {"view": view, "labels_sha256": digest.hexdigest()}
-        cubes = edges(cube, np.array(self.source.set.cube), len(rows))
-        self._hold(folder, split, points, centers, cubes, identity, rows, len(self.ids))
+        cubes = edges(options.cube, np.array(self.source.set.cube), len(rows))
+        self._hold(folder, part, points, options.centers, cubes, identity, rows, len(self.ids))
         self.seen = self.seen[np.searchsorted(rows, self.rows)]
 
     def _check_depth(self, count: int) -> None:
@@ -90,14 +81,14 @@ class ItopBodies(DepthFrames):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}
 
-    def center_names(self, split: str) -> tuple[list[str], list[str]]:
+    def center_names(self, part: str) -> tuple[list[str], list[str]]:
         folders = ["", "center", "centers", f"center/{self.view}_view", f"ITOP_{self.view}/center"]
-        names = [f"center_{split}.txt", f"center_{split}_refined.txt", f"itop_{VIEWS[self.view]}_center_{split}.mat"]
+        names = [f"center_{part}.txt", f"center_{part}_refined.txt", f"itop_{VIEWS[self.view]}_center_{part}.mat"]
         return folders, names
 
     def place(self, row: int) -> tuple[str, str]:
         person, _, number = self.ids[row].decode().partition("_")
-        place = f"itop/{self.view}/{self.split}/{person}"
+        place = f"itop/{self.view}/{self.part}/{person}"
         return f"{place}/{number}", f"{place}/{int(number) // BLOCK:04d}"
 
     def visible(self, index: int) -> np.ndarray:
@@ -118,15 +109,15 @@ def _labels(path: Path) -> dict[str, np.ndarray]:
     shapes = {"id": (), "is_valid": (), "visible_joints": (15,), "real_world_coordinates": (15, 3)}
     try:
         with h5py.File(path, "r") as file:
-            found = {key: np.asarray(file[key][()]) for key in shapes}
+            labels = {key: np.asarray(file[key][()]) for key in shapes}
     except (OSError, KeyError) as error:
         raise ValueError(f"cannot read the labels {path}: {error}. Restore the file") from error
-    found["id"] = found["id"].astype(np.bytes_)
-    count = len(found["id"])
+    labels["id"] = labels["id"].astype(np.bytes_)
+    count = len(labels["id"])
     for key, shape in shapes.items():
-        if found[key].shape != (count, *shape):
-            raise ValueError(f"{path}: {key} has the shape {found[key].shape}, expected {(count, *shape)}")
-    bad = next((name for name in found["id"] if not name.replace(b"_", b"", 1).isdigit() or b"_" not in name), None)
+        if labels[key].shape != (count, *shape):
+            raise ValueError(f"{path}: {key} has the shape {labels[key].shape}, expected {(count, *shape)}")
+    bad = next((name for name in labels["id"] if not name.replace(b"_", b"", 1).isdigit() or b"_" not in name), None)
     if bad is not None:
         raise ValueError(f"{path}: the id {bytes(bad)!r} is not of the form person_frame, as in 00_00123")
-    return found
+    return labels

@@ -8,17 +8,19 @@ mks0601/V2V-PoseNet_RELEASE @ f9bd495, src/data/MSRA/data.lua; cubes by person a
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..options import option
 from ..reading.images import UnreadableImage
+from ..reading.splits import check_part
 from .files import (
-    Cube,
     DepthFrames,
+    PublicOptions,
     Source,
     check_points,
-    check_split,
     edges,
     find_folder,
     numbers,
@@ -37,11 +39,17 @@ CUBES = {"P0": 200, "P1": 200, "P2": 200, "P3": 180, "P4": 180, "P5": 180, "P6":
 """Edges in mm by person, DeepPrior++ and DSF. V2V-PoseNet cuts 200 for all."""
 
 
+@dataclass(frozen=True)
+class Options(PublicOptions):
+    """MSRA's."""
+
+    subject: int = option(0, "the person that tests; the other eight train", low=0, high=8)
+
+
 class MsraHands(DepthFrames):
     """`root` holds `P0/` to `P8/`, each with 17 folders of `%06d_depth.bin` and a `joint.txt`.
 
-    `subject` ("P0" to "P8") is the test set; training takes the other eight. `cube` in mm, one edge or three; None
-    takes each person's of CUBES. `centers`: see depth_files.py. Raises ValueError naming the missing or broken file.
+    `cube` null takes each person's of CUBES.
     """
 
     source = Source(
@@ -51,39 +59,31 @@ class MsraHands(DepthFrames):
         up=True,
     )
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        centers: str | Path | None = None,
-        cube: Cube = None,
-        subject: str = "P0",
-    ) -> None:
-        check_split(split)
-        if subject not in SUBJECTS:
-            raise ValueError(f"subject={subject!r} is not known; choose one of {', '.join(SUBJECTS)}")
+    def __init__(self, options: Options, part: str) -> None:
+        check_part(part)
         needed = [f"{person}/{gesture}/joint.txt" for person in SUBJECTS for gesture in GESTURES]
-        self.folder, self.subject = find_folder(root, needed, self.source, ["cvpr15_MSRAHandGestureDB"]), subject
-        self.persons = tuple(p for p in SUBJECTS if (p == subject) == (split == "test"))
+        self.folder = find_folder(options.folder, needed, self.source, ["cvpr15_MSRAHandGestureDB"])
+        self.subject = SUBJECTS[options.subject]
+        self.persons = tuple(p for p in SUBJECTS if (p == self.subject) == (part == "test"))
         self.counts = {person: sum(_count(self._list(person, g)) for g in GESTURES) for person in SUBJECTS}
         self.version = _version(tuple(self.counts.values()))
         lists = [self._list(person, gesture) for person in self.persons for gesture in GESTURES]
         read = [_joints(path) for path in lists]
         self.ends = np.cumsum([len(points) for points in read])
         sizes = [CUBES[person] for person in self.persons for _ in range(self.counts[person])]
-        identity = {"subject": subject, "version": self.version, "labels_sha256": sha256(*lists)}
-        cubes = edges(cube, np.array(sizes, np.float64)[:, None], len(sizes))
-        self._hold(self.folder, split, np.concatenate(read), centers, cubes, identity)
+        identity = {"subject": self.subject, "version": self.version, "labels_sha256": sha256(*lists)}
+        cubes = edges(options.cube, np.array(sizes, np.float64)[:, None], len(sizes))
+        self._hold(self.folder, part, np.concatenate(read), options.centers, cubes, identity)
 
     def _list(self, person: str, gesture: str) -> Path:
         return self.folder / person / gesture / "joint.txt"
 
-    def center_names(self, split: str) -> tuple[list[str], list[str]]:
-        folders = [*super().center_names(split)[0], "msra_center"]
-        return folders, [f"center_{split}_{self.subject[1]}_refined.txt", f"center_{split}_{self.subject}_refined.txt"]
+    def center_names(self, part: str) -> tuple[list[str], list[str]]:
+        folders = [*super().center_names(part)[0], "msra_center"]
+        return folders, [f"center_{part}_{self.subject[1]}_refined.txt", f"center_{part}_{self.subject}_refined.txt"]
 
-    def count_hint(self, found: int) -> str:
-        fits = [name for name, counts in VERSIONS.items() if found == self._frames(counts)]
+    def count_hint(self, lines: int) -> str:
+        fits = [name for name, counts in VERSIONS.items() if lines == self._frames(counts)]
         known = ", ".join(f"{name} ({sum(c)} frames, {self._frames(c)} of them here)" for name, c in VERSIONS.items())
         return (
             f" MSRA is about in two versions: {known}. These frames are of the version {self.version!r}, the centres "

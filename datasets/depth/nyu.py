@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..reading.splits import check_part
 from .files import (
     BLOCK,
-    Cube,
     DepthFrames,
+    PublicOptions,
     Source,
     check_points,
-    check_split,
     edges,
     find_folder,
     read_mat,
@@ -35,8 +35,7 @@ SECOND = 2440
 class NyuHands(DepthFrames):
     """`root` holds `train/` and `test/`, each with `depth_1_%07d.png` and `joint_data.mat`.
 
-    `cube` is one edge or three in mm, used as given; None is AWR's 300 mm, 250 for the second tested person.
-    `centers`: see depth_files.py. Raises ValueError naming the missing or broken file.
+    `cube` null is AWR's 300 mm, 250 for the second tested person.
     """
 
     source = Source(
@@ -46,26 +45,25 @@ class NyuHands(DepthFrames):
         up=True,
     )
 
-    def __init__(
-        self, root: str | Path, split: str = "train", centers: str | Path | None = None, cube: Cube = None
-    ) -> None:
-        check_split(split)
-        folder = find_folder(root, [f"{split}/joint_data.mat"], self.source, ["dataset", "nyu_hand_dataset_v2/dataset"])
-        self.folder, self.split = folder / split, split
+    def __init__(self, options: PublicOptions, part: str) -> None:
+        check_part(part)
+        below = ["dataset", "nyu_hand_dataset_v2/dataset"]
+        folder = find_folder(options.folder, [f"{part}/joint_data.mat"], self.source, below)
+        self.folder, self.part = folder / part, part
         labels = self.folder / "joint_data.mat"
         points = _points(labels, self.source)
-        second = (split == "test") & (np.arange(len(points)) >= SECOND)
+        second = (part == "test") & (np.arange(len(points)) >= SECOND)
         default = np.where(second, 5 / 6, 1.0)[:, None] * self.source.set.cube
-        cubes = edges(cube, default, len(points))
-        self._hold(folder, split, points, centers, cubes, {"camera": "front", "labels_sha256": sha256(labels)})
+        cubes = edges(options.cube, default, len(points))
+        self._hold(folder, part, points, options.centers, cubes, {"camera": "front", "labels_sha256": sha256(labels)})
 
-    def center_names(self, split: str) -> tuple[list[str], list[str]]:
-        folders, names = super().center_names(split)
-        return [*folders, split], names
+    def center_names(self, part: str) -> tuple[list[str], list[str]]:
+        folders, names = super().center_names(part)
+        return [*folders, part], names
 
     def place(self, row: int) -> tuple[str, str]:
-        person = 1 + (self.split == "test" and row >= SECOND)
-        return f"nyu/{self.split}/{row + 1:07d}", f"nyu/{self.split}/{person}/{row // BLOCK:04d}"
+        person = 1 + (self.part == "test" and row >= SECOND)
+        return f"nyu/{self.part}/{row + 1:07d}", f"nyu/{self.part}/{person}/{row // BLOCK:04d}"
 
     def read(self, row: int) -> np.ndarray:
         return read_png(self.folder / f"depth_1_{row + 1:07d}.png", self.source.set.size, two_bytes=True)

@@ -16,15 +16,18 @@ sample, hom), so that one photograph trains in one colour and tests in another. 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..options import option
 from ..reading import splits
 from ..reading.annotations import BadAnnotation, entries, need_file, numbers, read_json
 from ..reading.cameras import pinhole
 from ..reading.origin import Download, Origin
-from ..reading.people import People, PictureSet, digest, project
+from ..reading.people import People, PictureOptions, PictureSet, digest, project
+from ..reading.splits import BlockOptions, SplitOptions
 from ..skeleton import HAND
 
 ORIGIN = Origin(
@@ -40,23 +43,24 @@ LISTED = ("gs", "auto", "sample", "hom")
 """In the order in which the reference lists them before it shuffles."""
 
 
-def freihand(
-    root: str, part: str, block: int, boxes: str | None = None, split: str | None = None, version: str | None = None
-) -> PictureSet:
-    """One sample a picture of `version` (None and "all": all four). `root` holds training_K.json.
+@dataclass(frozen=True)
+class Options(SplitOptions, BlockOptions, PictureOptions):
+    """FreiHAND's."""
 
-    Raises ValueError for options that are not known, blocks that leave a part empty, missing or malformed files.
+    version: str | None = option(
+        None, "which of the four pictures of each photograph; null, all: all four", choices=(*VERSIONS, "all")
+    )
+
+
+def freihand(options: Options, part: str) -> PictureSet:
+    """One sample a picture of `version`. `root` holds training_K.json.
+
+    Raises ValueError for blocks that leave a part empty, missing or malformed files.
     """
-    if version not in (None, "all", *VERSIONS):
-        raise ValueError(f"version={version!r} is not known; choose one of {', '.join(VERSIONS)}, all")
-    if split not in (None, "frames"):
-        raise ValueError(f"split={split!r} is not known; choose frames (a leak) or null: blocks of photographs")
-    if block < 1:
-        raise ValueError(f"block={block} must be at least 1")
-    home = Path(root).expanduser()
+    home, block, split, version = options.folder, options.block, options.split, options.version
     files = [need_file(home / f"training_{kind}.json", f"FreiHAND needs {ORIGIN.layout}") for kind in ("K", "xyz")]
     camera, points = _labels(*files)
-    chosen = LISTED if version in (None, "all") else (version,)
+    chosen = LISTED if version is None or version == "all" else (version,)
     photo = np.tile(np.arange(len(camera)), len(chosen))
     number = photo + len(camera) * np.repeat([VERSIONS.index(name) for name in chosen], len(camera))
     blocks = [f"{p // block:08d}" for p in photo]
@@ -64,7 +68,7 @@ def freihand(
     about = {"part": part, "version": version or "all", "split": split or f"blocks of {block}"}
     about["sha256"] = digest(*files)
     people = _people(files[1], camera, points, number[rows], photo[rows], [blocks[i] for i in rows])
-    return PictureSet(f"freihand.{part}", home, people, about, ORIGIN, boxes, fallback="whole")
+    return PictureSet(f"freihand.{part}", home, people, about, ORIGIN, options.boxes, fallback="whole")
 
 
 def _people(

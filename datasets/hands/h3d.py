@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from ..reading import splits
 from ..reading.annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json, whole
 from ..reading.cameras import UNITS, agree, unit_of
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, digest
+from ..reading.people import People, PictureOptions, PictureSet, digest
+from ..reading.splits import SplitOptions
 from ..skeleton import HAND
 
 ORIGIN = Origin(
@@ -47,21 +49,24 @@ PALM = (60.0, 130.0)
 WRIST, MIDDLE = HAND.keypoints.index("wrist"), HAND.keypoints.index("middle_mcp")
 
 
-def h3d(root: str, part: str, boxes: str | None = None, split: str | None = None) -> PictureSet:
+@dataclass(frozen=True)
+class Options(SplitOptions, PictureOptions):
+    """H3D's."""
+
+
+def h3d(options: Options, part: str) -> PictureSet:
     """One sample a picture of a hand without an object. `root` holds H3D_crop, or is that folder.
 
-    Raises ValueError for options that are not known, lists that leave a part empty, missing or malformed files.
+    Raises ValueError for lists that leave a part empty, missing or malformed files.
     """
-    if split not in (None, "frames"):
-        raise ValueError(f"split={split!r} is not known; choose frames (a leak) or null: whole parts")
-    home = Path(root).expanduser()
+    home, split = options.folder, options.split
     if (home / "H3D_crop").is_dir():
         home /= "H3D_crop"
     file = need_file(home / "annotation.json", f"H3D needs {ORIGIN.layout}")
     people, unit = _people(file)
     together = splits.by_shuffle(len(people), part) if split else splits.by_group(groups(people.pictures), part)
     about = {"part": part, "task": "noobject", "split": split or "parts", "points": unit, "sha256": digest(file)}
-    return PictureSet(f"h3d.{part}", home, people.select(together), about, ORIGIN, boxes, fallback="whole")
+    return PictureSet(f"h3d.{part}", home, people.select(together), about, ORIGIN, options.boxes, fallback="whole")
 
 
 def groups(pictures: Sequence[str]) -> list[str]:

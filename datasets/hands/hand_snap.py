@@ -9,6 +9,7 @@ train (their labels are for the oracle alone), odd blocks test. The published cr
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 
 from ..reading.annotations import probe_mats, read_mat
 from ..reading.images import read_image
-from ..reading.origin import Origin
+from ..reading.origin import FolderOptions, Origin
+from ..reading.splits import BlockOptions, check_part
 from ..sample import Item
 from ..skeleton import HAND
 
@@ -27,7 +29,10 @@ ORIGIN = Origin(
     "images/%05d.jpg, pose_gt.mat, params.mat",
 )
 
-SPLITS = ("train", "test", "all")
+
+@dataclass(frozen=True)
+class Options(BlockOptions, FolderOptions):
+    """The Snap hands'."""
 
 
 class SnapHands:
@@ -38,16 +43,15 @@ class SnapHands:
 
     skeleton = HAND
 
-    def __init__(self, root: str | Path, split: str = "train", block: int = 20) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} is not known; choose one of {', '.join(SPLITS)}")
-        self.folder = _folder(Path(root).expanduser())
-        self.name = f"hand_snap.{split}"
+    def __init__(self, options: Options, part: str) -> None:
+        check_part(part)
+        self.folder, block = _folder(options.folder), options.block
+        self.name = f"hand_snap.{part}"
         points, camera, box, paths = _labels(self.folder)
         number = np.arange(len(points))
-        chosen = {"train": number // block % 2 == 0, "test": number // block % 2 == 1, "all": number >= 0}[split]
-        if block < 1 or not chosen.any():
-            raise ValueError(f"{self.folder}: blocks of {block} of {len(number)} frames leave no {split} part")
+        chosen = number // block % 2 == (part == "test")
+        if not chosen.any():
+            raise ValueError(f"{self.folder}: blocks of {block} of {len(number)} frames leave no {part} part")
         self.frames = number[chosen]
         self.block = block
         self.paths = [self.folder / paths[i] for i in self.frames]
@@ -65,7 +69,7 @@ class SnapHands:
         self.keypoints = self.points[..., :2] / self.points[..., 2:] * focal[:, None] + center[:, None]
         self.identity: dict[str, Any] = {
             "name": "hand_snap",
-            "split": split,
+            "split": part,
             "block": block,
             "count": len(self),
             "sha256": digest.hexdigest(),

@@ -31,7 +31,7 @@ import numpy as np
 
 from ..reading.annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json, whole
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, digest, project
+from ..reading.people import People, PictureOptions, PictureSet, digest, project
 from ..reading.splits import check_part
 from ..skeleton import HAND
 
@@ -69,13 +69,15 @@ class _Shot(NamedTuple):
 Entry = TypeVar("Entry")
 
 
-def interhand(root: str, part: str, boxes: str | None = None) -> PictureSet:
+def interhand(options: PictureOptions, part: str) -> PictureSet:
     """The hands of `part`, train or test. Raises ValueError for a missing file, BadAnnotation for a malformed one."""
     check_part(part)
-    folder = Path(root).expanduser()
+    folder = options.folder
     files = _files(folder, part)
     about = {"part": part, "sha256": digest(*files)}
-    return PictureSet(f"interhand.{part}", folder, _people(*files, part), about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(
+        f"interhand.{part}", folder, _people(*files, part), about, ORIGIN, options.boxes, fallback="truth"
+    )
 
 
 def _files(root: Path, part: str) -> tuple[Path, Path, Path]:
@@ -150,24 +152,24 @@ def _shots(file: Path, part: str, cameras: _Cameras, poses: _Poses) -> list[_Sho
 
 def _images(listed: list[Any], file: Path) -> dict[int, tuple[str, str, str, int, str]]:
     """By id: name, capture, sequence, frame, camera."""
-    found: dict[int, tuple[str, str, str, int, str]] = {}
+    images: dict[int, tuple[str, str, str, int, str]] = {}
     for image in listed:
         i = mapping(image, file, "an image", "it", ("id", "file_name", "capture", "seq_name", "camera", "frame_idx"))
         number = whole(i["id"], file, "an image", "id")
         entry = f"image {number}"
-        if number in found:
+        if number in images:
             raise BadAnnotation(file, entry, "id", "there twice", "one image of each id")
         for field in ("seq_name", "camera"):
             if not isinstance(i[field], str) or not i[field].isprintable():
                 raise BadAnnotation(file, entry, field, i[field], "a text of one line")
-        found[number] = (
+        images[number] = (
             picture_name(i["file_name"], file, entry),
             str(whole(i["capture"], file, entry, "capture")),
             i["seq_name"],
             whole(i["frame_idx"], file, entry, "frame_idx"),
             i["camera"],
         )
-    return found
+    return images
 
 
 class _Asked(ABC, Generic[Entry]):

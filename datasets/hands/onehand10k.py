@@ -31,7 +31,7 @@ import numpy as np
 
 from ..reading.annotations import BadAnnotation, need_file, numbers, picture_name
 from ..reading.origin import Origin
-from ..reading.people import PictureSet, digest, table
+from ..reading.people import PictureOptions, PictureSet, digest, table
 from ..reading.splits import check_part
 from ..skeleton import HAND
 
@@ -47,14 +47,14 @@ MOST_OUTSIDE = 0.05
 """Share of joints that may lie outside their pictures before the columns are taken to mean something else."""
 
 
-def onehand10k(root: str, part: str, boxes: str | None = None) -> PictureSet:
+def onehand10k(options: PictureOptions, part: str) -> PictureSet:
     """The hands of `part`, train or test. Raises ValueError for a missing file, BadAnnotation for a malformed one."""
     check_part(part)
-    folder, place = Path(root).expanduser(), part.capitalize()
+    folder, place = options.folder, part.capitalize()
     file = need_file(folder / place / "label_joint.txt", f"root is expected to hold {ORIGIN.layout}")
     people = table(file, HAND, _rows(file, place))
     about = {"part": part, "sha256": digest(file)}
-    return PictureSet(f"onehand10k.{part}", folder, people, about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(f"onehand10k.{part}", folder, people, about, ORIGIN, options.boxes, fallback="truth")
 
 
 def _rows(file: Path, place: str) -> list[dict[str, Any]]:

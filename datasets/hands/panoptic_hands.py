@@ -26,7 +26,7 @@ import numpy as np
 
 from ..reading.annotations import BadAnnotation, mapping, numbers, picture_name, read_json
 from ..reading.origin import Download, Origin
-from ..reading.people import PictureSet, digest, table
+from ..reading.people import PictureOptions, PictureSet, digest, table
 from ..reading.splits import check_part
 from ..skeleton import HAND
 
@@ -39,17 +39,17 @@ ORIGIN = Origin(
 )
 
 
-def panoptic_hands(root: str, part: str, boxes: str | None = None) -> PictureSet:
+def panoptic_hands(options: PictureOptions, part: str) -> PictureSet:
     """The hands of `part`, train or test. Raises ValueError for missing files, BadAnnotation for a malformed one."""
     check_part(part)
-    folder, place = Path(root).expanduser(), f"hand_labels/manual_{part}"
+    folder, place = options.folder, f"hand_labels/manual_{part}"
     files = sorted(file for file in (folder / place).glob("*.json") if file.is_file())
     if not files:
         raise ValueError(f"no .json in {folder / place}: root is expected to hold {ORIGIN.layout}")
     rows = [_row(file, place, frame) for frame, file in enumerate(files)]
     people = table(folder / place, HAND, [row for row in rows if row["annotated"].any()])
     about = {"part": part, "sha256": digest(*files)}
-    return PictureSet(f"panoptic_hands.{part}", folder, people, about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(f"panoptic_hands.{part}", folder, people, about, ORIGIN, options.boxes, fallback="truth")
 
 
 def _row(file: Path, place: str, frame: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from ..reading import splits
 from ..reading.annotations import BadAnnotation, mapping, need_file, numbers, read_pickle, whole
 from ..reading.cameras import pinhole
 from ..reading.origin import Download, Origin
-from ..reading.people import AROUND_JOINTS, People, PictureSet, digest
+from ..reading.people import AROUND_JOINTS, People, PictureOptions, PictureSet, digest
 from ..skeleton import HAND
 
 ORIGIN = Origin(
@@ -45,19 +45,19 @@ ORDER = [0, *(4 * finger + joint for finger in range(5) for joint in (4, 3, 2, 1
 """HAND's order in the rows of a hand in the file."""
 
 
-def rhd(root: str, part: str, boxes: str | None = None) -> PictureSet:
+def rhd(options: PictureOptions, part: str) -> PictureSet:
     """One sample a usable hand. `root` holds RHD_published_v2, or is that folder.
 
-    Raises ValueError for an unknown part or boxes, and for missing or malformed files.
+    Raises ValueError for an unknown part, and for missing or malformed files.
     """
     splits.check_part(part)
-    folder, home = FOLDERS[part], Path(root).expanduser()
+    folder, home = FOLDERS[part], options.folder
     if (home / "RHD_published_v2").is_dir():
         home /= "RHD_published_v2"
     file = need_file(home / folder / f"anno_{folder}.pickle", f"RHD needs {ORIGIN.layout}")
     people = _people(file, folder)
     about = {"part": part, "samples": "hands that TLLib uses", "sha256": digest(file)}
-    return PictureSet(f"rhd.{part}", home, people, about, ORIGIN, boxes, fallback="truth")
+    return PictureSet(f"rhd.{part}", home, people, about, ORIGIN, options.boxes, fallback="truth")
 
 
 def usable(uv: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@
                              OpenCV and ROS do (the default), or 0.5
     unit: mm                 what a depth of 1 is: mm or m
     cube: 250                edge of the cube around the hand or body; one number, or three along x, y and z
-    near: 100                where find_center (depth_center.py) looks; optional, as are the three files
+    near: 100                where find_center (depth/center.py) looks; optional, as are the three files
     far: 2000
     boxes: boxes.csv         file,left,top,right,bottom: pixels in which to look
     centers: centers.csv     file,x,y,z: pixels, pixels, mm: where to cut, instead of looking
@@ -41,11 +41,23 @@ from PIL import Image
 from ..depth.center import NoCenter, UnusableDepth, check_depth, find_center
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
+from ..depth.options import DepthOptions
+from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
+from ..options import option
+from ..reading.origin import FolderOptions, Origin
+from ..reading.splits import BlockOptions, check_part
+from ..rendered.body_anatomy import UPPER_BODY
 from ..sample import Item
-from ..skeleton import Skeleton
+from ..skeleton import HAND, Skeleton
 
+ORIGIN = Origin(
+    "the frames of your own depth camera",
+    "yours",
+    "your disk",
+    "camera.yaml beside them; see datasets/own/depth_folder.py",
+)
+SKELETONS = {known.name: known for known in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
 Array = np.ndarray
-SPLITS = ("train", "test", "all")
 NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
 AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
 KEYS = (*NEEDED, "pixel_centers", "near", "far", *AXES)
@@ -69,60 +81,56 @@ class Setup:
     tables: dict[str, Path]
 
 
+@dataclass(frozen=True)
+class Options(BlockOptions, DepthOptions, FolderOptions):
+    """Those of your own depth camera. `centers` null takes the file that camera.yaml names, else they are found in each
+    frame; threshold finds them in any case; a path is another such file."""
+
+    skeleton: str | None = option(
+        None,
+        "what is looked for, and in which order labels.csv has it; null: the source's joints",
+        choices=[*SKELETONS],
+    )
+
+
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
     time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence.
 
-    `centers`: None takes the file that camera.yaml names, else they are found in each frame; "threshold" finds them in
-    any case; a path is another such file. Labels are for the report alone; joints without have zeros for keypoints.
+    The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
+    joints without have zeros for keypoints.
 
     Raises ValueError naming file, line or key; a frame that cannot be used raises UnusableDepth when it is read.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        skeleton: Skeleton,
-        split: str = "all",
-        centers: str | Path | None = None,
-        near: float | None = None,
-        far: float | None = None,
-        block: int = 20,
-    ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r} is not known; choose one of {', '.join(SPLITS)}")
-        if block < 1:
-            raise ValueError(f"block={block} must be at least 1 frame")
-        self.root, self.skeleton, self.name = Path(root).expanduser(), skeleton, f"depth_folder.{split}"
+    def __init__(self, options: Options, part: str, default_skeleton: Skeleton | None = None) -> None:
+        check_part(part)
+        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part}"
+        self.skeleton = SKELETONS[options.skeleton] if options.skeleton else default_skeleton or HAND
         self.setup = read_setup(self.root)
-        self.near = self.setup.near if near is None else near
-        self.far = self.setup.far if far is None else far
-        if not 0 < self.near < self.far:
-            raise ValueError(f"near={self.near} and far={self.far} must be distances in mm, 0 < near < far")
         everything = _frames(self.root)
         place = _places(everything)
-        part = {"train": (0,), "test": (1,), "all": (0, 1)}[split]
-        kept = [i for i, number in enumerate(place) if number // block % 2 in part]
+        kept = [i for i, number in enumerate(place) if number // self.block % 2 == (part == "test")]
         if not kept:
             raise ValueError(
-                f"{self.root}: {len(everything)} frames in blocks of {block} leave no {split} part: no folder has more "
-                f"than {max(place) + 1} frames. Record more, choose a smaller block, or split='all'"
+                f"{self.root}: {len(everything)} frames in blocks of {self.block} leave no {part} part: no folder has "
+                f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
             )
-        self.block, self.files, self.frames = block, [everything[i] for i in kept], [place[i] for i in kept]
-        used = self._read_tables(everything, kept, centers)
+        self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
+        used = self._read_tables(everything, kept, options.centers)
         self.identity: dict[str, Any] = {
             "name": "depth_folder",
-            "split": split,
-            "block": block,
+            "split": part,
+            "block": self.block,
             "count": len(self),
-            "skeleton": skeleton.name,
-            "near": self.near,
-            "far": self.far,
+            "skeleton": self.skeleton.name,
+            "near": self.setup.near,
+            "far": self.setup.far,
             "centers": used["centers"].name if "centers" in used else "threshold",
             "sha256": _digest(self.root, ["camera.yaml", *self.files], list(used.values())),
         }
 
-    def _read_tables(self, everything: list[str], kept: list[int], centers: str | Path | None) -> dict[str, Path]:
+    def _read_tables(self, everything: list[str], kept: list[int], centers: str | None) -> dict[str, Path]:
         """Hold boxes (N, 1, 4), centers (N, 1, 3), labels (N, K, 3) in our pixels; return the files they came from."""
         used = dict(self.setup.tables)
         if centers == "threshold":
@@ -184,7 +192,7 @@ class DepthFolder:
         if row is not None and len(row) == 3:
             return row.copy()
         try:
-            return find_center(depth, setup.camera, setup.cube, row, self.near, self.far)
+            return find_center(depth, setup.camera, setup.cube, row, setup.near, setup.far)
         except NoCenter as error:
             raise NoCenter(f"{name}: {error}") from error
 
@@ -242,6 +250,8 @@ def read_setup(root: Path) -> Setup:
         raise ValueError(f"{path}: pixel_centers={said['pixel_centers']!r} must be 0.0 (OpenCV, ROS) or 0.5")
     shift = 0.5 - said["pixel_centers"]
     fx, fy, near, far = (_number(said[key], key, path) for key in ("fx", "fy", "near", "far"))
+    if near >= far:
+        raise ValueError(f"{path}: near={near} and far={far} must be distances in mm, 0 < near < far")
     cx, cy = (_number(said[key], key, path, positive=False) + shift for key in ("cx", "cy"))
     edges = said["cube"] if isinstance(said["cube"], list) else [said["cube"]] * 3
     if len(edges) != 3:

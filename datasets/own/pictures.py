@@ -36,11 +36,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name
 from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, weights_of
-from ..reading.origin import Origin
+from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
-from ..reading.splits import by_group, check_part
+from ..reading.splits import BlockOptions, by_group, check_part
 from ..reading.video import VIDEOS, frames_of
 from ..skeleton import Skeleton
 from .depth_folder import by_value
@@ -59,62 +60,66 @@ SAY_EVERY = 10.0
 """Seconds between lines about how far a detector is."""
 
 
-def own_pictures(
-    root: str,
-    part: str,
-    block: int,
-    boxes: str | None = None,
-    stride: int | None = None,
-    duplicates: float | None = None,
-    skeleton: str | None = None,
-    default_skeleton: Skeleton | None = None,
-) -> PictureSet:
-    """The pictures and frames below `root`, or of the one file that it is, in the file's pixels; see above.
+@dataclass(frozen=True)
+class Options(BlockOptions, FolderOptions):
+    """Those of your own pictures and videos; `root` is a folder of them, or one of them."""
 
-    No picture is decoded here: one that is broken raises UnreadableImage when it is read. Videos are decoded through
-    once. Raises ValueError for a root without pictures, unknown options, boxes that do not fit, and broken videos.
-    """
-    check_part(part)
-    if block < 1:
-        raise ValueError(f"block={block} must be at least 1 frame")
-    wanted = _skeleton(skeleton, default_skeleton)
-    _check_boxes(boxes)
-    listing = _list(Path(root).expanduser())
-    frames = listed_frames(listing, block, stride, duplicates)
-    chosen = _part([frame.sequence for frame in frames], part)
-    about = {
-        **{"part": part, "block": block, "stride": stride, "duplicates": duplicates},
-        **{"skeleton": wanted.name, "keypoints": list(wanted.keypoints), "sha256": _digest(listing.sizes)},
-    }
-    rows, found = [frames[i] for i in chosen], None
-    if boxes not in (None, "whole"):
-        assert boxes is not None
-        names = [row.name for row in rows]
-        if boxes.lower().endswith(FILES):
-            path = Path(boxes).expanduser()
-            found = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
-            about["boxes_from"] = digest(path)
-        else:
-            found = detect(boxes, listing.root, names, teller(boxes))
-            about["boxes_from"] = weights_of(boxes)
-        if not found:
-            raise ValueError(f"boxes={boxes}: not one box in the {len(names)} pictures of {root}, {part}")
-    return PictureSet(
-        f"pictures.{part}",
-        listing.root,
-        _people(str(root), rows, found, wanted),
-        about=about,
-        origin=ORIGIN,
-        boxes="whole" if found is None else None,
+    boxes: str | None = option(None, "null, whole: the whole picture; a .csv or .json file of boxes; a detector's name")
+    stride: int | None = option(None, "every how many-th picture and frame; null: each", low=1, high=1e6)
+    duplicates: float | None = option(
+        None,
+        "videos: frames that differ less than this, in grey levels, from the last one kept are skipped",
+        low=0,
+        high=255,
+    )
+    skeleton: str | None = option(
+        None, "what is looked for: a skeleton's name, or a YAML file; null: the source's keypoints"
     )
 
 
-def _skeleton(told: str | None, default: Skeleton | None) -> Skeleton:
-    if told is not None:
-        return skeleton_of(told)
-    if default is None:
+def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None = None) -> PictureSet:
+    """The pictures and frames below `root`, or of the one file that it is, in the file's pixels; see above.
+    `default_skeleton` is what is looked for where the options do not say it.
+
+    No picture is decoded here: one that is broken raises UnreadableImage when it is read. Videos are decoded through
+    once. Raises ValueError for a root without pictures, boxes that do not fit, and broken videos.
+    """
+    check_part(part)
+    skeleton = default_skeleton if options.skeleton is None else skeleton_of(options.skeleton)
+    if skeleton is None:
         raise ValueError("pictures without labels: say what to look for with skeleton=, a known name or a YAML file")
-    return default
+    _check_boxes(options.boxes)
+    listing = _list(options.folder)
+    frames = listed_frames(listing, options.block, options.stride, options.duplicates)
+    rows = [frames[i] for i in _part([frame.sequence for frame in frames], part)]
+    about = {
+        **{"part": part, "block": options.block, "stride": options.stride, "duplicates": options.duplicates},
+        **{"skeleton": skeleton.name, "keypoints": list(skeleton.keypoints), "sha256": _digest(listing.sizes)},
+    }
+    boxes = None
+    if options.boxes not in (None, "whole"):
+        boxes, about["boxes_from"] = _boxes(str(options.boxes), listing, rows, frames)
+        if not boxes:
+            raise ValueError(
+                f"boxes={options.boxes}: not one box in the {len(rows)} pictures of {options.root}, {part}"
+            )
+    return PictureSet(
+        f"pictures.{part}",
+        listing.root,
+        _people(str(options.root), rows, boxes, skeleton),
+        about=about,
+        origin=ORIGIN,
+        boxes="whole" if boxes is None else None,
+    )
+
+
+def _boxes(source: str, listing: Listing, rows: list[_Frame], frames: list[_Frame]) -> tuple[Boxes, str]:
+    """The boxes of `rows` from a file or a detector, and what names their source exactly."""
+    names = [row.name for row in rows]
+    if source.lower().endswith(FILES):
+        path = Path(source).expanduser()
+        return read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)]), digest(path)
+    return detect(source, listing.root, names, teller(source)), weights_of(source)
 
 
 def _check_boxes(boxes: str | None) -> None:
@@ -145,17 +150,17 @@ def _list(root: Path) -> Listing:
             listing.sizes[name] = size
         elif why:
             left_out[why].append(name)
-    told = "; ".join(f"{len(names)} {why}, the first {names[0]!r}" for why, names in left_out.items())
+    listed = "; ".join(f"{len(names)} {why}, the first {names[0]!r}" for why, names in left_out.items())
     if not listing.sizes:
         kinds = ", ".join(
             f"{n} {kind}" for kind, n in Counter(Path(f).suffix or "without suffix" for f in files).items()
         )
         raise ValueError(
             f"root={root}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}; found "
-            f"{kinds or 'no files'}{f' ({told})' if told else ''}"
+            f"{kinds or 'no files'}{f' ({listed})' if listed else ''}"
         )
-    if told:
-        warnings.warn(f"{root}: left out {told}", stacklevel=3)
+    if listed:
+        warnings.warn(f"{root}: left out {listed}", stacklevel=3)
     return listing
 
 

@@ -44,7 +44,7 @@ def canonical(names: Sequence[str]) -> tuple[str, ...]:
     """`names` in the vocabulary of this package, in their order."""
     made = [_canonical(name) for name in names]
     if any(name.endswith(("thumb_cmc", "thumb_ip")) for name in made):
-        made = [re.sub(r"thumb_\w+$", lambda found: _ANATOMY.get(found[0], found[0]), name) for name in made]
+        made = [re.sub(r"thumb_\w+$", lambda match: _ANATOMY.get(match[0], match[0]), name) for name in made]
     return tuple(made)
 
 
@@ -117,7 +117,7 @@ def _names(value: Any, file: Path, entry: str) -> tuple[str, ...]:
     return names
 
 
-def skeleton_of(told: str) -> Skeleton:
+def skeleton_of(source: str) -> Skeleton:
     """The skeleton of a known name, or of a YAML file that holds a mapping of
 
         name: dog
@@ -127,13 +127,13 @@ def skeleton_of(told: str) -> Skeleton:
 
     Raises ValueError naming what is wrong.
     """
-    if told in KNOWN:
-        return KNOWN[told]
-    path = Path(told).expanduser()
+    if source in KNOWN:
+        return KNOWN[source]
+    path = Path(source).expanduser()
     if path.suffix.lower() not in (".yaml", ".yml"):
-        near = difflib.get_close_matches(str(told), KNOWN, 1)
+        near = difflib.get_close_matches(str(source), KNOWN, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"skeleton={told!r} is not known; choose one of {', '.join(KNOWN)}, or a .yaml file.{hint}")
+        raise ValueError(f"skeleton={source!r} is not known; choose one of {', '.join(KNOWN)}, or a .yaml file.{hint}")
     return _from_yaml(need_file(path, "skeleton= takes a known name or a YAML file with name, keypoints, edges"))
 
 
@@ -204,8 +204,8 @@ def order_doubts(people: People) -> list[str]:
 
     def mostly(wrong: np.ndarray, *names: str) -> str:
         known = people.annotated[:, [place[name] for name in names]].all(1)
-        found = int((wrong & known).sum())
-        return f"{found} of {known.sum()} samples" if 2 * found > known.sum() else ""
+        count = int((wrong & known).sum())
+        return f"{count} of {known.sum()} samples" if 2 * count > known.sum() else ""
 
     doubts = []
     for side in ("", "left_", "right_"):

@@ -38,11 +38,11 @@ class _Short(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = 30
         self.maxstring = self.maxother = 200
 
-    def repr_ndarray(self, found: np.ndarray, level: int) -> str:
-        return f"objects of shape {found.shape}" if found.dtype.hasobject else repr(found)
+    def repr_ndarray(self, array: np.ndarray, level: int) -> str:
+        return f"objects of shape {array.shape}" if array.dtype.hasobject else repr(array)
 
-    def repr_int(self, found: int, level: int) -> str:
-        return repr(found) if found.bit_length() < 10_000 else f"a number of {found.bit_length()} bits"
+    def repr_int(self, number: int, level: int) -> str:
+        return repr(number) if number.bit_length() < 10_000 else f"a number of {number.bit_length()} bits"
 
 
 _SHORT = _Short()
@@ -51,8 +51,8 @@ _SHORT = _Short()
 class BadAnnotation(ValueError):
     """An annotation file that is not what its format says."""
 
-    def __init__(self, file: str | Path, entry: object, field: str, found: object, expected: str) -> None:
-        shown = found if isinstance(found, Words) else _SHORT.repr(found)
+    def __init__(self, file: str | Path, entry: object, field: str, value: object, expected: str) -> None:
+        shown = value if isinstance(value, Words) else _SHORT.repr(value)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         place = f", {entry}" if entry != "" else ""
         super().__init__(
@@ -120,7 +120,7 @@ def probe_mats(paths: Sequence[Path]) -> None:
         raise BadAnnotation(path, "", "the content", Words("such that its reader breaks off"), "a MATLAB file")
 
 
-def read_mat(path: Path, probed: bool = False, **how: Any) -> dict[str, Any]:
+def read_mat(path: Path, probed: bool = False, **arguments: Any) -> dict[str, Any]:
     """The variables of a MATLAB file (up to version 7). Raises BadAnnotation for anything else.
 
     `probed`: `probe_mats` has seen it among others, which is faster than one by one.
@@ -128,7 +128,7 @@ def read_mat(path: Path, probed: bool = False, **how: Any) -> dict[str, Any]:
     if not probed and path.is_file():
         probe_mats((path,))
     try:
-        return dict(scipy.io.loadmat(path, **how))
+        return dict(scipy.io.loadmat(path, **arguments))
     except Exception as error:  # scipy raises whatever the bytes lead it to
         raise _unreadable(path, error, "a MATLAB file") from error
 

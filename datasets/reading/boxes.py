@@ -55,10 +55,10 @@ def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) 
     need_file(path, "boxes= takes a .csv or .json file with a box a line")
     rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
     known, more = set(pictures), set(others)
-    found: dict[str, list[np.ndarray]] = {}
+    listed: dict[str, list[np.ndarray]] = {}
     low = 0
-    for where, told, value, score in rows:
-        name = picture_name(told, path, where, "file")
+    for where, named, value, score in rows:
+        name = picture_name(named, path, where, "file")
         if name not in known and not {name, file_of(name)} & more:
             near = difflib.get_close_matches(name, [*pictures, *others], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -69,13 +69,14 @@ def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) 
         if score is not None and numbers(score, (), path, where, "score") < SCORE:
             low += 1
         elif name in known:
-            found.setdefault(name, []).append(box)
+            listed.setdefault(name, []).append(box)
     if low:
         warnings.warn(f"{path}: {low} boxes of a score below {SCORE} are left out", stacklevel=2)
-    return _told({name: np.stack(boxes) for name, boxes in found.items()}, pictures, str(path))
+    return _checked({name: np.stack(boxes) for name, boxes in listed.items()}, pictures, str(path))
 
 
-def _told(boxes: Boxes, pictures: Sequence[str], source: str) -> Boxes:
+def _checked(boxes: Boxes, pictures: Sequence[str], source: str) -> Boxes:
+    """`boxes`, after a warning of the pictures that have none."""
     missing = [name for name in pictures if name not in boxes]
     if missing:
         warnings.warn(
@@ -122,9 +123,9 @@ def _json_rows(path: Path) -> Iterator[Row]:
                 yield f"{name}, box {k}", name, box, None
         return
     classes = set()
-    for k, told in enumerate(entries(content, path, "", "the content")):
+    for k, entry in enumerate(entries(content, path, "", "the content")):
         where = f"entry {k}"
-        row = mapping(told, path, where, "the detection", ("bbox",))
+        row = mapping(entry, path, where, "the detection", ("bbox",))
         box = numbers(row["bbox"], (4,), path, where, "bbox")
         classes.add(str(row.get("category_id", "")))
         if len(classes) > 1:
@@ -160,7 +161,8 @@ def detect(
     if boxes is None:
         boxes = _detected(_load(name), root, pictures, progress)
         _keep(file, boxes)
-    return _told({picture: found for picture, found in boxes.items() if len(found)}, pictures, f"boxes={name}")
+    some = {picture: rows for picture, rows in boxes.items() if len(rows)}
+    return _checked(some, pictures, f"boxes={name}")
 
 
 def check_detector(name: str) -> None:
@@ -234,8 +236,8 @@ def _detected(
             names.append(name)
             images.append(torch.from_numpy(image).to(device).permute(2, 0, 1) / 255)
         with torch.inference_mode():
-            found = network(images) if images else []
-        boxes |= {name: _people(one) for name, one in zip(names, found, strict=True)}
+            detections = network(images) if images else []
+        boxes |= {name: _people(one) for name, one in zip(names, detections, strict=True)}
         if progress:
             progress(min(start + batch, len(pictures)), len(pictures))
     if broken:
@@ -243,11 +245,11 @@ def _detected(
     return boxes
 
 
-def _people(found: dict[str, torch.Tensor]) -> np.ndarray:
+def _people(detected: dict[str, torch.Tensor]) -> np.ndarray:
     """(n, 4) of what torchvision's detectors answer for one picture: `boxes`, `labels`, `scores`."""
-    boxes = found["boxes"]
-    kept = (found["labels"] == PERSON) & (found["scores"] >= SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-    order = found["scores"][kept].argsort(descending=True, stable=True)
+    boxes = detected["boxes"]
+    kept = (detected["labels"] == PERSON) & (detected["scores"] >= SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    order = detected["scores"][kept].argsort(descending=True, stable=True)
     return boxes[kept][order].double().cpu().numpy()
 
 
@@ -284,7 +286,7 @@ def _keep(file: Path, boxes: Boxes) -> None:
     handle, part = tempfile.mkstemp(prefix=f".part-{file.name}-", dir=file.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump({name: found.tolist() for name, found in boxes.items()}, opened)
+            json.dump({name: rows.tolist() for name, rows in boxes.items()}, opened)
         os.replace(part, file)
     finally:
         Path(part).unlink(missing_ok=True)

@@ -47,5 +47,5 @@ def agree(points: np.ndarray, camera: np.ndarray, keypoints: np.ndarray) -> bool
 
 def unit_of(points: np.ndarray, bone: tuple[int, int], length: tuple[float, float]) -> str | None:
     """The unit in which the median `bone` of points (N, K, 3) is of a `length` between these mm; None where none is."""
-    found = float(np.median(np.linalg.norm(points[:, bone[0]] - points[:, bone[1]], axis=-1)))
-    return next((unit for unit, scale in UNITS.items() if length[0] <= found * scale <= length[1]), None)
+    median = float(np.median(np.linalg.norm(points[:, bone[0]] - points[:, bone[1]], axis=-1)))
+    return next((unit for unit, scale in UNITS.items() if length[0] <= median * scale <= length[1]), None)

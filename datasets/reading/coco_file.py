@@ -40,33 +40,33 @@ def read_coco(
     content = mapping(read_json(file), file, "", "the content", ("images", "annotations"))
     kept, skeleton = _categories(content, file, skeleton)
     images = _images(entries(content["images"], file, "", "images"), file, block, below)
-    found = []
+    rows = []
     for number, value in enumerate(entries(content["annotations"], file, "", "annotations")):
         row = _row(value, number, file, kept, images)
         if row is not None:
-            found.append(row)
-    unique([f"annotation {row.id}" for row in found], file)
-    found = _with_keypoints(found, file)
-    joints = _joints(found, skeleton, file)
+            rows.append(row)
+    unique([f"annotation {row.id}" for row in rows], file)
+    rows = _with_keypoints(rows, file)
+    joints = _joints(rows, skeleton, file)
     some = np.flatnonzero((joints[..., 2] > 0).any(1))
-    found, joints = [found[i] for i in some], joints[some]
+    rows, joints = [rows[i] for i in some], joints[some]
     keypoints, annotated = joints[..., :2] + 0.5, joints[..., 2] > 0
     says_hidden = (joints[..., 2] == 2).any()
-    boxes, guessed = _boxes(found, keypoints, annotated, file)
+    boxes, guessed = _boxes(rows, keypoints, annotated, file)
     people = People(
         str(file),
         skeleton,
-        [row.image["picture"] for row in found],
-        [row.id for row in found],
-        [row.image["sequence"] for row in found],
-        np.array([row.image["frame"] for row in found], np.int64),
+        [row.image["picture"] for row in rows],
+        [row.id for row in rows],
+        [row.image["sequence"] for row in rows],
+        np.array([row.image["frame"] for row in rows], np.int64),
         keypoints,
         annotated,
         joints[..., 2] == 2 if says_hidden else annotated,
         boxes,
-        _cameras(found),
-        _points(found, len(skeleton), file),
-        _mirrored(found, file),
+        _cameras(rows),
+        _points(rows, len(skeleton), file),
+        _mirrored(rows, file),
     )
     return people, {"boxes made of joints": guessed} if guessed else {}
 
@@ -107,9 +107,9 @@ def declared_sizes(file: Path, below: str = ".") -> dict[str, tuple[int, int]]:
     for number, value in enumerate(entries(content["images"], file, "", "images")):
         entry = f"image {number}"
         image = mapping(value, file, entry, "the image", ("file_name",))
-        told = [image.get(side) for side in ("width", "height")]
-        if None not in told:
-            width, height = (whole(side, file, entry, "width and height") for side in told)
+        size = [image.get(side) for side in ("width", "height")]
+        if None not in size:
+            width, height = (whole(side, file, entry, "width and height") for side in size)
             sizes[_below(below, picture_name(image["file_name"], file, entry))] = width, height
     return sizes
 
@@ -194,35 +194,35 @@ def _row(
     return _Row(name, image, annotation, category)
 
 
-def _stack(values: list[Any], shape: tuple[int, ...], file: Path, found: list[_Row], field: str) -> np.ndarray:
+def _stack(values: list[Any], shape: tuple[int, ...], file: Path, rows: list[_Row], field: str) -> np.ndarray:
     """(N, *shape); at once, because a million rows one by one take half a minute."""
     if not values:
         return np.zeros((0, *shape))
     try:
         return numbers(values, (len(values), *shape), file, "", field).reshape(-1, *shape)
     except BadAnnotation:
-        each = zip(values, found, strict=True)
+        each = zip(values, rows, strict=True)
         return np.stack([numbers(value, shape, file, f"annotation {row.id}", field) for value, row in each])
 
 
-def _with_keypoints(found: list[_Row], file: Path) -> list[_Row]:
+def _with_keypoints(rows: list[_Row], file: Path) -> list[_Row]:
     """Those that are more than a box. Raises BadAnnotation where none is."""
-    lacking = [row.id for row in found if row.annotation.get("keypoints") in (None, [])]
+    lacking = [row.id for row in rows if row.annotation.get("keypoints") in (None, [])]
     if not lacking:
-        return found
-    if len(lacking) == len(found):
+        return rows
+    if len(lacking) == len(rows):
         raise BadAnnotation(file, f"annotation {lacking[0]}", "keypoints", Words("missing"), "x, y, v of each keypoint")
-    shown = f"{len(lacking)} of {len(found)} annotations, the first {lacking[0]}"
+    shown = f"{len(lacking)} of {len(rows)} annotations, the first {lacking[0]}"
     warnings.warn(f"{file}: {shown}, have no keypoints and are left out", stacklevel=4)
     gone = set(lacking)
-    return [row for row in found if row.id not in gone]
+    return [row for row in rows if row.id not in gone]
 
 
-def _joints(found: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
+def _joints(rows: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
     """(N, K, 3) of x, y, v, flat or nested in the file."""
     k = len(skeleton)
     values = []
-    for row in found:
+    for row in rows:
         value = row.annotation["keypoints"]
         if isinstance(value, list) and value and isinstance(value[0], list):
             value = [x for triple in value for x in (triple if isinstance(triple, list) else [triple])]
@@ -232,61 +232,59 @@ def _joints(found: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
         if isinstance(value, list) and None in value:
             value = [0 if x is None and value[n - n % 3 + 2] == 0 else x for n, x in enumerate(value)]
         values.append(value)
-    joints = _stack(values, (3 * k,), file, found, "keypoints").reshape(-1, k, 3)
+    joints = _stack(values, (3 * k,), file, rows, "keypoints").reshape(-1, k, 3)
     flags = joints[..., 2]
     wrong = np.flatnonzero(~((flags == 0) | (flags == 1) | (flags == 2)).all(1))
     if len(wrong):
-        entry = f"annotation {found[wrong[0]].id}"
+        entry = f"annotation {rows[wrong[0]].id}"
         raise BadAnnotation(file, entry, "v in keypoints", flags[wrong[0]].tolist(), "0, 1 or 2")
     return joints
 
 
-def _boxes(
-    found: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path
-) -> tuple[np.ndarray | None, int]:
+def _boxes(rows: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path) -> tuple[np.ndarray | None, int]:
     """(N, 4) left, top, right, bottom, and how many had to be made of joints; None where no row has a box."""
-    values = [row.annotation.get("bbox") or [0, 0, 0, 0] for row in found]
-    given = _stack(values, (4,), file, found, "bbox")
+    values = [row.annotation.get("bbox") or [0, 0, 0, 0] for row in rows]
+    given = _stack(values, (4,), file, rows, "bbox")
     boxes = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], 1)
     lacking = np.flatnonzero(~(given[:, 2:] > 0).all(1))
-    if len(lacking) == len(found):
+    if len(lacking) == len(rows):
         return None, 0
     for row in lacking:
         boxes[row] = joints_box(keypoints[row], annotated[row])
     if len(lacking):
-        warn_of_boxes(file, len(lacking), len(found), found[lacking[0]].id)
+        warn_of_boxes(file, len(lacking), len(rows), rows[lacking[0]].id)
     return boxes, len(lacking)
 
 
-def _cameras(found: list[_Row]) -> np.ndarray | None:
-    known = [row.image["camera"] for row in found]
+def _cameras(rows: list[_Row]) -> np.ndarray | None:
+    known = [row.image["camera"] for row in rows]
     if all(camera is None for camera in known):
         return None
     return np.stack([np.zeros(4) if camera is None else camera for camera in known])
 
 
-def _points(found: list[_Row], k: int, file: Path) -> np.ndarray | None:
+def _points(rows: list[_Row], k: int, file: Path) -> np.ndarray | None:
     """(N, K, 3); None, with a warning, where not all rows have finite ones."""
-    values = [row.annotation.get("joint_cam") for row in found]
-    lacking = [row.id for row, value in zip(found, values, strict=True) if value is None or _has_nan(value)]
-    if len(lacking) == len(found):
+    values = [row.annotation.get("joint_cam") for row in rows]
+    lacking = [row.id for row, value in zip(rows, values, strict=True) if value is None or _has_nan(value)]
+    if len(lacking) == len(rows):
         return None
     if lacking:
-        shown = f"{len(lacking)} of {len(found)} annotations, the first {lacking[0]}"
+        shown = f"{len(lacking)} of {len(rows)} annotations, the first {lacking[0]}"
         warnings.warn(f"{file}: {shown}, have no finite joint_cam: 3D is left out for all", stacklevel=4)
         return None
-    return _stack(values, (k, 3), file, found, "joint_cam")
+    return _stack(values, (k, 3), file, rows, "joint_cam")
 
 
 def _has_nan(value: Any) -> bool:
     return isinstance(value, list) and any(x != x for row in value if isinstance(row, list) for x in row)
 
 
-def _mirrored(found: list[_Row], file: Path) -> np.ndarray | None:
+def _mirrored(rows: list[_Row], file: Path) -> np.ndarray | None:
     """(N,) which hands are right ones; None where it is not said."""
-    sides = [_right(row, file) for row in found]
-    lacking = [row.id for row, side in zip(found, sides, strict=True) if side is None]
-    if 0 < len(lacking) < len(found):
+    sides = [_right(row, file) for row in rows]
+    lacking = [row.id for row, side in zip(rows, sides, strict=True) if side is None]
+    if 0 < len(lacking) < len(rows):
         wanted = "one of them, as other annotations have"
         raise BadAnnotation(file, f"annotation {lacking[0]}", "hand_type or is_left", Words("missing"), wanted)
     return None if lacking else np.array(sides, bool)

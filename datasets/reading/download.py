@@ -45,7 +45,7 @@ BROKEN = (
 )
 """What the archive modules raise for bytes that are not what they should be, and for links that lead nowhere."""
 
-Told = Callable[[int, int | None], None]
+Progress = Callable[[int, int | None], None]
 """Called with the bytes done and their number, None where the server does not say it."""
 
 
@@ -62,7 +62,7 @@ def is_unpacked(download: Download, root: Path) -> bool:
     return _beside(archive_path(download, root), "unpacked").is_file()
 
 
-def fetch(download: Download, root: Path, told: Told | None = None, wait: float = 1.0) -> Path:
+def fetch(download: Download, root: Path, progress: Progress | None = None, wait: float = 1.0) -> Path:
     """The archive, whole and with the right sum; what is there of it is not asked for again.
 
     `wait` is the pause in seconds after a first failure, doubled with each that follows. Raises ValueError where the
@@ -72,25 +72,25 @@ def fetch(download: Download, root: Path, told: Told | None = None, wait: float 
     path.parent.mkdir(parents=True, exist_ok=True)
     part, noted = _beside(path, "part"), _beside(path, "sha256")
     if not path.is_file():
-        _receive(download.url, part, told or (lambda done, total: None), wait)
+        _receive(download.url, part, progress or (lambda done, total: None), wait)
     there = path if path.is_file() else part
     with open(there, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     written = noted.read_text().split()[0] if noted.is_file() and noted.read_text().split() else None
     wanted = download.sha256 or written
-    if wanted is not None and found != wanted.lower():
+    if wanted is not None and digest != wanted.lower():
         bad = _beside(path, "bad")
         os.replace(there, bad)
         _beside(part, "from").unlink(missing_ok=True)
         whose = "its publisher states" if download.sha256 else f"{noted} holds from the first download"
         raise ValueError(
-            f"{download.url}: the sha256 is {found}, not {wanted} as {whose}. The file is kept as {bad}; run the same "
+            f"{download.url}: the sha256 is {digest}, not {wanted} as {whose}. The file is kept as {bad}; run the same "
             + ("command again" if download.sha256 else f"command again, or delete {noted} if its publisher changed it")
         )
     os.replace(there, path)
     _beside(part, "from").unlink(missing_ok=True)
-    if written != found:
-        write_text(noted, f"{found}  {path.name}\n")
+    if written != digest:
+        write_text(noted, f"{digest}  {path.name}\n")
     return path
 
 
@@ -106,12 +106,12 @@ def _full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _receive(url: str, part: Path, told: Told, wait: float) -> None:
+def _receive(url: str, part: Path, progress: Progress, wait: float) -> None:
     """Fill `part`, over as many connections as it takes."""
     failures, farthest = 0, _size(part)
     while True:
         try:
-            return _request(url, part, told)
+            return _request(url, part, progress)
         except (OSError, http.client.HTTPException) as error:
             if _full(error):
                 free = shutil.disk_usage(part.parent).free
@@ -130,7 +130,7 @@ def _receive(url: str, part: Path, told: Told, wait: float) -> None:
             time.sleep(wait * 2**failures)
 
 
-def _request(url: str, part: Path, told: Told) -> None:
+def _request(url: str, part: Path, progress: Progress) -> None:
     """One connection. Raises OSError or HTTPException where it ends early."""
     have, source = _size(part), _beside(part, "from")
     before = json.loads(source.read_text()) if have and source.is_file() else {}
@@ -161,7 +161,7 @@ def _request(url: str, part: Path, told: Told) -> None:
             file.seek(start)
             while block := response.read(BLOCK):
                 file.write(block)
-                told(file.tell(), total)
+                progress(file.tell(), total)
     if total is not None and _size(part) != total:
         raise ConnectionError(f"the connection ended at {_size(part):,} of {total:,} bytes")
 
@@ -203,8 +203,8 @@ def unpack(download: Download, root: Path) -> None:
     except RuntimeError as error:  # encrypted, or packed in a way that Python does not know
         raise ValueError(f"{path} cannot be unpacked ({error}); unpack it by hand into {target}") from error
     except OSError as error:
-        told = f"the disk is full ({shutil.disk_usage(root).free:,} bytes free)" if _full(error) else str(error)
-        raise ValueError(f"cannot unpack {path} into {target}: {told}; then the same command goes on") from error
+        problem = f"the disk is full ({shutil.disk_usage(root).free:,} bytes free)" if _full(error) else str(error)
+        raise ValueError(f"cannot unpack {path} into {target}: {problem}; then the same command goes on") from error
     os.sync()  # one for all files, before the mark says that they are there
     write_text(_beside(path, "unpacked"), "")
 

@@ -1,8 +1,12 @@
-"""Where a public dataset comes from: who publishes it, under which licence, and how it lies on disk."""
+"""Where a dataset comes from: who publishes it, under which licence, how it lies on disk, and whether it is there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from ..options import Options, option
+from .prepared import given, spelled
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,28 @@ class Origin:
         """The error of a set that is not there: what to download, from whom, to where, and what prepares it with the
         `options` that were asked for."""
         place = root or "FOLDER"
-        found = f"there is no {root}" if root else f"{name} needs root=FOLDER"
-        how = "downloads and prepares it" if self.downloads else "prepares it once it lies there"
+        problem = f"there is no {root}" if root else f"{name} needs root=FOLDER"
+        service = "downloads and prepares it" if self.downloads else "prepares it once it lies there"
         return MissingData(
-            f"{found}. {name} is {self.title}; licence: {self.licence}. Get it from {self.home} into {place}, as "
-            f"{self.layout}; this {how}: keyshift data prepare {name} root={place}{options}".rstrip()
+            f"{problem}. {name} is {self.title}; licence: {self.licence}. Get it from {self.home} into {place}, as "
+            f"{self.layout}; this {service}: keyshift data prepare {name} root={place}{options}".rstrip()
         )
+
+
+@dataclass(frozen=True)
+class FolderOptions(Options):
+    """Of a set that lies on a disk: base of the options of all that are not rendered."""
+
+    root: str | None = option(None, "folder of the set, raw or prepared")
+
+    @property
+    def folder(self) -> Path:
+        """`root` as a path. Raises ValueError where there is none."""
+        if self.root is None:
+            raise ValueError("root is not set; name the folder that the set lies in")
+        return Path(self.root).expanduser()
+
+    def check_there(self, name: str, origin: Origin | None) -> None:
+        """Raises MissingData, which says where the set `name` is to be had, where it does not lie at `root`."""
+        if origin is not None and (self.root is None or not self.folder.exists()):
+            raise origin.missing(name, self.root, " " + spelled(given(self)))

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..options import option
 from ..sample import Item
 from ..skeleton import Skeleton
 from .annotations import LARGEST, BadAnnotation, Words
-from .origin import Origin
+from .origin import FolderOptions, Origin
 from .video import file_of, read_named
 
 AROUND_JOINTS = 1.5
@@ -27,6 +28,18 @@ AROUND_BOXES = 1.25
 BOXES = ("truth", "tllib", "whole")
 LEAKS = ("truth", "tllib")
 """Those that look at labels: a target cut so is no honest target."""
+
+
+@dataclass(frozen=True)
+class PictureOptions(FolderOptions):
+    """Of a set of pictures: base of the options of all that open a `PictureSet`."""
+
+    boxes: str | None = option(
+        None,
+        "what crops are made from: null, the set's own boxes; whole, the whole picture; truth, the true joints, or "
+        "tllib, these as TLLib cuts (both leak on a target)",
+        choices=BOXES,
+    )
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,8 @@ class PictureSet:
     """Side of a crop over the longer side of the set's own box."""
     fallback: str = "whole"
     """What None means in a set without boxes: whole, or truth."""
+    declared: Callable[[], dict[str, tuple[int, int]]] | None = None
+    """Reads the width and height that the annotation file gives each picture, where it does."""
     skeleton: Skeleton = field(init=False)
     identity: dict[str, Any] = field(init=False)
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..options import Options, default_of
 from ..sample import Item
 from ..skeleton import Skeleton
 from .annotations import BadAnnotation, entries, mapping, read_json, whole
@@ -31,6 +32,8 @@ FORMAT = "keyshift prepared 1"
 FILE_OPTIONS: dict[str, tuple[str, ...]] = {"labels": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
 """Options that name files, and how they then end."""
 DONE, BEGUN = "prepared.json", "unfinished.json"
+RENDERED = ("train", "test", "scenes")
+"""What 0.1.0 also wrote down of sets that are not rendered, where it was set: it means nothing to them."""
 
 
 def is_prepared(root: str | Path | None) -> bool:
@@ -38,11 +41,11 @@ def is_prepared(root: str | Path | None) -> bool:
     return root is not None and any((Path(root).expanduser() / name).is_file() for name in (DONE, BEGUN))
 
 
-def given(options: Any) -> dict[str, Any]:
-    """The options of a raw set that differ from their defaults; `options` is the configuration's Data."""
-    apart = ("name", "root", "size", "joints")  # what `open_prepared` is told otherwise, or what is laid over the set
-    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in apart and f.default != MISSING}
-    return resolved({f.name: values[f.name] for f in fields(options) if values.get(f.name, f.default) != f.default})
+def given(options: Options) -> dict[str, Any]:
+    """The options of a raw set that differ from their defaults."""
+    apart = ("root", "size", "joints")  # root and size stand in prepared.json otherwise; joints is laid over the set
+    values = {one.name: (getattr(options, one.name), default_of(one)) for one in fields(options)}
+    return resolved({name: v for name, (v, default) in values.items() if name not in apart and v != default})
 
 
 def resolved(options: dict[str, Any]) -> dict[str, Any]:
@@ -74,11 +77,11 @@ def open_prepared(root: str | Path, part: str, name: str, options: dict[str, Any
         begun = read_about(folder / BEGUN) if (folder / BEGUN).is_file() else {"name": name, "options": asked}
         raise ValueError(f"{folder} is not finished; go on with: {_command(begun, str(folder))}")
     about = read_about(folder / DONE)
-    told = differences({"name": about["name"], **resolved(about["options"])}, {"name": name, **asked})
-    if told:
+    other = differences({"name": about["name"], **resolved(about["options"])}, {"name": name, **asked})
+    if other:
         command = _command({"name": name, "options": asked, "size": about["size"]}, "FOLDER")
         raise ValueError(
-            f"{folder} was prepared otherwise: {told}. Use the same options, or prepare another folder with: {command}"
+            f"{folder} was prepared otherwise: {other}. Use the same options, or prepare another folder with: {command}"
         )
     return Prepared(folder, part)
 
@@ -103,16 +106,17 @@ def read_about(path: Path) -> dict[str, Any]:
     about = mapping(read_json(path), path, "", "the content", keys)
     if about["format"] != FORMAT:
         raise BadAnnotation(path, "", "format", about["format"], f"{FORMAT!r}; prepare the set again")
-    for part, told in mapping(about["parts"], path, "", "parts", ("train", "test")).items():
-        mapping(told, path, part, "the part", ("name", "identity", "count", "points", "unreadable"))
-        mapping(told["identity"], path, part, "identity")
-        for pair in entries(told["unreadable"], path, part, "unreadable"):
+    for part, content in mapping(about["parts"], path, "", "parts", ("train", "test")).items():
+        mapping(content, path, part, "the part", ("name", "identity", "count", "points", "unreadable"))
+        mapping(content["identity"], path, part, "identity")
+        for pair in entries(content["unreadable"], path, part, "unreadable"):
             if len(entries(pair, path, part, "unreadable")) != 2:
                 raise BadAnnotation(path, part, "unreadable", pair, "pairs of a row and a reason")
             whole(pair[0], path, part, "unreadable")
-        if whole(told["count"], path, part, "count") <= len(told["unreadable"]):
-            raise BadAnnotation(path, part, "count", told["count"], "more than are unreadable")
-    mapping(about["options"], path, "", "options")
+        if whole(content["count"], path, part, "count") <= len(content["unreadable"]):
+            raise BadAnnotation(path, part, "count", content["count"], "more than are unreadable")
+    options = mapping(about["options"], path, "", "options")
+    about["options"] = {key: value for key, value in options.items() if key not in RENDERED}
     if not 1 <= whole(about["size"], path, "", "size") <= 2**14:
         raise BadAnnotation(path, "", "size", about["size"], "pixels")
     return about
@@ -141,14 +145,14 @@ class Prepared:
         about = read_about(Path(folder) / DONE)
         if part not in about["parts"]:
             raise ValueError(f"part={part!r} is not known; choose one of {', '.join(about['parts'])}")
-        told = about["parts"][part]
-        self.name = str(told["name"])
+        content = about["parts"][part]
+        self.name = str(content["name"])
         self.skeleton = _skeleton(about["skeleton"], Path(folder) / DONE)
-        left_out = [row for row, _ in told["unreadable"]]
-        self.identity: dict[str, Any] = {**told["identity"], "prepared": about["size"]}
+        left_out = [row for row, _ in content["unreadable"]]
+        self.identity: dict[str, Any] = {**content["identity"], "prepared": about["size"]}
         self.identity |= {"left_out": left_out} if left_out else {}
-        self.count = told["count"] - len(left_out)
-        self.side, self.points = stored_side(about["size"]), bool(told["points"])
+        self.count = content["count"] - len(left_out)
+        self.side, self.points = stored_side(about["size"]), bool(content["points"])
         self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.arrays()
 
@@ -203,18 +207,18 @@ class Prepared:
         return str(identifier), str(sequence)
 
 
-def _skeleton(told: Any, path: Path) -> Skeleton:
+def _skeleton(content: Any, path: Path) -> Skeleton:
     def pairs(name: str) -> tuple[tuple[int, int], ...]:
-        return tuple((int(a), int(b)) for a, b in told[name])
+        return tuple((int(a), int(b)) for a, b in content[name])
 
     try:
         return Skeleton(
-            str(told["name"]),
-            tuple(str(name) for name in told["keypoints"]),
+            str(content["name"]),
+            tuple(str(name) for name in content["keypoints"]),
             pairs("edges"),
             pairs("flip_pairs"),
-            {str(name): tuple(int(k) for k in members) for name, members in told["groups"].items()},
-            tuple(float(sigma) for sigma in told["sigmas"]),
+            {str(name): tuple(int(k) for k in members) for name, members in content["groups"].items()},
+            tuple(float(sigma) for sigma in content["sigmas"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadAnnotation(path, "", "skeleton", str(error), "names, edges, flip_pairs, groups and sigmas") from error
@@ -226,8 +230,8 @@ def _load(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy raises whatever the bytes lead it to
         raise BadAnnotation(path, "", "the content", str(error), "a whole .npy; prepare the set again") from error
-    found, wanted = (getattr(array, "dtype", None), getattr(array, "shape", None)), (kind, shape)
-    if found != wanted or path.stat().st_size != getattr(array, "offset", 0) + array.nbytes:
-        told = f"of {found[0]} {found[1]}, {path.stat().st_size} bytes"
-        raise BadAnnotation(path, "", "the content", told, f"{kind} {shape}; prepare the set again")
+    form = getattr(array, "dtype", None), getattr(array, "shape", None)
+    if form != (kind, shape) or path.stat().st_size != getattr(array, "offset", 0) + array.nbytes:
+        shown = f"of {form[0]} {form[1]}, {path.stat().st_size} bytes"
+        raise BadAnnotation(path, "", "the content", shown, f"{kind} {shape}; prepare the set again")
     return array

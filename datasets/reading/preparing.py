@@ -21,9 +21,11 @@ import numpy as np
 from ..augment import crop_matrix, shift, warp
 from ..loading import MAX_UNREADABLE, first_item
 from ..sample import PoseDataset
+from ..views import innermost
 from .annotations import entries, mapping, read_json, whole
 from .files import write_text
 from .images import UnreadableImage
+from .people import PictureSet
 from .prepared import FORMAT, record, stored_side
 from .video import is_frame
 
@@ -37,8 +39,8 @@ Stored = tuple[np.ndarray, np.ndarray, bytes]
 
 def workers(dataset: PoseDataset) -> int:
     """How many threads may read a dataset: one where it holds videos, whose frames are decoded in their order."""
-    people = getattr(dataset, "people", None)
-    film = people is not None and any(map(is_frame, people.pictures))
+    inner = innermost(dataset)
+    film = isinstance(inner, PictureSet) and any(map(is_frame, inner.people.pictures))
     return 1 if film else min(os.cpu_count() or 1, 16)
 
 
@@ -56,7 +58,7 @@ def bytes_needed(dataset: PoseDataset, size: int) -> int:
 
 def plan(name: str, options: dict[str, Any], size: int, parts: dict[str, PoseDataset], more: dict[str, Any]) -> Any:
     """What unfinished.json says; prepared.json adds what could not be read. Plain data."""
-    told = {
+    about = {
         "format": FORMAT,
         "name": name,
         "options": options,
@@ -74,21 +76,21 @@ def plan(name: str, options: dict[str, Any], size: int, parts: dict[str, PoseDat
             for part, dataset in parts.items()
         },
     }
-    return json.loads(json.dumps(told, allow_nan=False))
+    return json.loads(json.dumps(about, allow_nan=False))
 
 
 def convert(
     dataset: PoseDataset,
     folder: Path,
     size: int,
-    told: Callable[[int], object] = lambda done: None,
+    progress: Callable[[int], object] = lambda done: None,
     chunk: int = CHUNK,
 ) -> list[list[Any]]:
     """Write a part's crops into `folder`, going on where an earlier call ended, however it ended: the files are the
     same, byte for byte. Gives [row, reason] of each picture that cannot be read, which is left out.
 
-    Calls `told` with the rows that are done. Raises ValueError where more than 1 % are unreadable, for depth, and for a
-    label that is no finite number.
+    Calls `progress` with the rows that are done. Raises ValueError where more than 1 % are unreadable, for depth, and
+    for a label that is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     first, side, count = first_item(dataset), stored_side(size), len(dataset)
@@ -105,11 +107,11 @@ def convert(
         for start in range(done, count, step):
             rows = range(start, min(start + step, count))
             made = list(in_order(lambda row: _stored(dataset, row, size, kind), rows, workers(dataset)))
-            for row, found in zip(rows, made, strict=True):
-                if isinstance(found, str):
-                    unreadable.append([row, found])
+            for row, stored in zip(rows, made, strict=True):
+                if isinstance(stored, str):
+                    unreadable.append([row, stored])
                     continue
-                image, values, name = found
+                image, values, name = stored
                 names_end += len(name)
                 values["name_end"] = names_end
                 for file, written in ((images, image.tobytes()), (labels, values.tobytes()), (names, name)):
@@ -119,7 +121,7 @@ def convert(
                 os.fsync(file.fileno())
             write_text(folder / MARK, json.dumps({"rows": rows.stop, "unreadable": unreadable}))
             _few(unreadable, dataset)
-            told(rows.stop)
+            progress(rows.stop)
         for file, dtype, shape in ((images, np.dtype("u1"), (side, side, 3)), (labels, kind, ())):
             file.seek(0)
             file.write(_header(dtype, (count - len(unreadable), *shape)))  # of the same length, whatever the number
@@ -158,9 +160,9 @@ def _stored(dataset: PoseDataset, row: int, size: int, kind: np.dtype[Any]) -> s
     try:
         item = dataset[row]
     except UnreadableImage as error:
-        root = getattr(dataset, "root", None)  # left out of the reason: the files do not tell where they were made
-        return str(error) if root is None else str(error).replace(f"{root}/", "")
-    if item.cube is not None or item.image.ndim != 3:
+        # The root is left out of the reason: the files do not tell where they were made.
+        return str(error).replace(f"{dataset.root}/", "") if isinstance(dataset, PictureSet) else str(error)
+    if item.depth:
         raise ValueError(f"{dataset.name} gives depth, which is not prepared; use the raw set")
     side = stored_side(size)
     matrix = shift((side - size) / 2, (side - size) / 2) @ crop_matrix(np.asarray(item.box, np.float64), (size, size))
@@ -174,9 +176,9 @@ def _stored(dataset: PoseDataset, row: int, size: int, kind: np.dtype[Any]) -> s
 
 
 def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    told = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, told)
+    np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
 
 

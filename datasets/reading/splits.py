@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+from ..options import Options, option
 
 PARTS = ("train", "test")
 EVERY = 5
 """One of five groups tests."""
+
+
+@dataclass(frozen=True)
+class BlockOptions(Options):
+    """Of a set that is cut into blocks of neighbours."""
+
+    block: int = option(20, "frames in a block; whole blocks train or test", low=1)
+
+
+@dataclass(frozen=True)
+class SplitOptions(Options):
+    """Of a set that can be split as TLLib does."""
+
+    split: str | None = option(
+        None,
+        "frames: single frames at random, as TLLib does, a leak between train and test; null: neighbours stay together",
+        choices=("frames",),
+    )
 
 
 def check_part(part: str) -> None:
@@ -32,11 +53,6 @@ def by_group(groups: Sequence[object], part: str, every: int = EVERY) -> np.ndar
     return chosen
 
 
-def by_block(count: int, block: int, part: str, every: int = EVERY) -> np.ndarray:
-    """Indices of `part` of `count` samples in their order: `by_group` on blocks of `block` neighbours."""
-    return by_group([f"{i // block:09d}" for i in range(count)], part, every)
-
-
 def by_shuffle(count: int, part: str) -> np.ndarray:
     """TLLib's split: shuffled single samples, of which the first min(20 %, 3200) test (seed 42).
 
@@ -48,10 +64,3 @@ def by_shuffle(count: int, part: str) -> np.ndarray:
     random.Random(42).shuffle(order)
     most = min(int(0.2 * count), 3200)
     return np.array(order[:most] if part == "test" else order[most:], np.int64)
-
-
-def every(stride: int | None, default: int) -> int:
-    """`stride`, or `default` for None. Raises ValueError for less than 1."""
-    if stride is not None and (isinstance(stride, bool) or not isinstance(stride, int) or stride < 1):
-        raise ValueError(f"stride={stride!r} must be a whole number of at least 1, or null: {default}")
-    return stride or default

@@ -3,8 +3,8 @@
 A frame's number is its place among the frames that decoding from the start gives. Neither the container's count nor
 OpenCV's seeking is to be trusted with it: a seek goes to number / mean rate, and on clips whose rate varies, as phones
 record them, lands tens of frames away. So a video is decoded through once for the time stamps of its frames, which the
-cache keeps (render_cache.py), and they tell where a seek has landed. Where the stamps do not rise (MPEG program
-streams) a seek decodes from the start.
+cache keeps (datasets/rendered/cache.py), and they tell where a seek has landed. Where the stamps do not rise (MPEG
+program streams) a seek decodes from the start.
 
 A video whose frame size changes on the way is refused where OpenCV shows it. OpenCV 5 does not: it scales later frames
 to the size of the first. 4.10 repeats old ones, and nothing it says tells; cut such a video where its size changes.

@@ -24,10 +24,10 @@ def list_pictures(folder: str | Path | None) -> tuple[str, ...]:
         )
     if not Path(folder).is_dir():
         raise ValueError(f"root={str(folder)!r} is not a folder; name one that holds background pictures")
-    found = _readable(str(Path(folder).resolve()), Path(folder).stat().st_mtime_ns)
-    if not found:
+    pictures = _readable(str(Path(folder).resolve()), Path(folder).stat().st_mtime_ns)
+    if not pictures:
         raise ValueError(f"no readable picture ({', '.join(PICTURES)}) in {str(folder)!r} or its subfolders")
-    return found
+    return pictures
 
 
 @lru_cache(maxsize=8)

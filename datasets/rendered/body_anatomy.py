@@ -131,14 +131,6 @@ def within_body_limits(angles: Array) -> Array:
     return angles
 
 
-def mirror_body_angles(angles: Array) -> Array:
-    """The mirror image's angles: (21,) radians in and out. Raises ValueError on another shape."""
-    angles = _checked(angles)
-    right, left = angles[ARMS[0]], angles[ARMS[1]]
-    sign = np.array([1, 1, -1, -1, 1, -1, -1])
-    return np.concatenate([angles[:7] * sign, left, right, angles[19:21], angles[17:19]])
-
-
 def _checked(angles: Array) -> Array:
     if angles.shape != (len(BODY_DOF),):
         raise ValueError(f"a body's angles have shape {angles.shape}, not ({len(BODY_DOF)},): one row, as BODY_DOF")

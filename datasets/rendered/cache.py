@@ -109,7 +109,7 @@ class CachedSet:
     def arrays(self) -> Arrays:
         """All rows as memory maps, rendered first where they are not cached."""
 
-        def told() -> Iterator[Arrays]:
+        def counted() -> Iterator[Arrays]:
             done = 0
             for arrays in self.chunks():
                 yield arrays
@@ -118,7 +118,7 @@ class CachedSet:
                     self._progress(done, self.count)
 
         if self._arrays is None:
-            fill(self._folder, self.identity, self.count, told)
+            fill(self._folder, self.identity, self.count, counted)
             self._arrays = open_arrays(self._folder)
         return self._arrays
 

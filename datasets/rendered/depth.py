@@ -18,6 +18,7 @@ import torch
 
 from ..depth.center import find_center
 from ..depth.crop import cube_box
+from ..depth.options import CubeOptions
 from ..sample import Item
 from ..skeleton import HAND, Skeleton
 from .body_anatomy import UPPER_BODY, forward_body, sample_body
@@ -26,6 +27,7 @@ from .cache import CachedSet
 from .hand_anatomy import forward, sample_pose, sample_subject
 from .hand_flesh import flesh
 from .hand_scene import BLOCK, generator, short_of_camera, turned, view
+from .options import RenderedOptions
 from .raycast import Cones, raycast
 from .sensors import SENSORS, Sensor
 
@@ -93,10 +95,10 @@ def draw_scene(what: str, sensor: str, seed: int, index: int, size: int) -> dict
     focal = look.focal * size / 128 / subject.binned
     corner = size * (0.5 + rng.uniform(-0.05, 0.05, 2)) - focal * place[:2] / place[2]
     wall = np.array(distance + subject.farther * rng.uniform(150, 900))
-    found = joints.mean(0) + subject.miss * rng.standard_normal(3).clip(-2.5, 2.5)
+    near = joints.mean(0) + subject.miss * rng.standard_normal(3).clip(-2.5, 2.5)
     return {
         "points": joints,
-        "center": np.array([*(found[:2] / found[2] * focal + corner), found[2]]),
+        "center": np.array([*(near[:2] / near[2] * focal + corner), near[2]]),
         "camera": np.array([focal, focal, *corner]),
         "a": a,
         "b": short_of_camera(a, b),
@@ -167,11 +169,22 @@ def _visible(keypoints: Array, exact: Array, flesh: float) -> Array:
     return inside & (keypoints[..., 2] - surface < flesh)
 
 
+@dataclass(frozen=True)
+class Options(CubeOptions, RenderedOptions):
+    """Of rendered depth."""
+
+
+def rendered_depth(options: Options, part: str, what: str, sensor: str) -> RenderedDepth:
+    """The part of a subject before a sensor, in the cache that the environment names."""
+    count, first = options.scenes_of(part)
+    return RenderedDepth(what, sensor, count, options.scenes, options.size, first, options.centers, options.cube)
+
+
 class RenderedDepth(CachedSet):
     """A `PoseDataset` of `count` rendered depth frames, from index `first` on: `what` is hands or bodies, `sensor`
     ideal, structured_light or time_of_flight.
 
-    Rendered once, when the first item is asked for, into memory maps under `cache` (see `render_cache.cache_root`).
+    Rendered once, when the first item is asked for, into memory maps under `cache` (see `cache.cache_root`).
     Every joint is annotated, hidden ones too. Raises ValueError for an unknown subject or sensor, or an empty set.
     """
 

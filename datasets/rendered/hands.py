@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..options import option
 from ..sample import Item
 from ..skeleton import HAND
 from .backgrounds import digest, list_pictures
 from .cache import CachedSet
 from .hand_flesh import CLOTH, OWNS, SEGMENT, SPLIT
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
+from .options import RenderedOptions
 from .raycast import Cones, cast_rays, raycast
 from .shading import background, develop, shade
-
-__all__ = ["STYLES", "VERSION", "Render", "RenderedHands", "Style", "render"]
 
 VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
@@ -124,11 +124,25 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
     }
 
 
+@dataclass(frozen=True)
+class PhotoOptions(RenderedOptions):
+    """Of the style that puts the user's own pictures behind its hands."""
+
+    root: str | None = option(None, "folder of the pictures that stand behind the hands")
+
+
+def rendered_hands(options: RenderedOptions, part: str, style: str) -> RenderedHands:
+    """The part of a style, in the cache that the environment names."""
+    count, first = options.scenes_of(part)
+    backgrounds = options.root if isinstance(options, PhotoOptions) else None
+    return RenderedHands(style, count, options.scenes, options.size, first, backgrounds)
+
+
 class RenderedHands(CachedSet):
     """A `PoseDataset` of `count` rendered hands, from index `first` on.
 
     The set is rendered once, on the CPU, when its first item is asked for, into memory maps under `cache` (see
-    `render_cache.cache_root`); `progress` is called with the number of hands done and the count. Items of one sequence
+    `cache.cache_root`); `progress` is called with the number of hands done and the count. Items of one sequence
     are neighbouring indices of one subject; they are independent renders, not a movement in time. The box is the whole
     picture. Every joint in the frame is annotated, hidden ones too.
 
@@ -170,10 +184,7 @@ class RenderedHands(CachedSet):
         for start in range(self.first, self.first + self.count, CHUNK):
             numbers = range(start, min(start + CHUNK, self.first + self.count))
             made = render(self.style, self.seed, numbers, self.size, "cpu", self.backgrounds)
-            arrays = {name: getattr(made, name).numpy() for name in STORED}
-            # Tenths of a millimetre in 16 bits reach 6.5 m evenly; float16 would err by 0.25 mm at arm's length.
-            arrays["depth"] = (made.depth.numpy() * 10).round().astype(np.uint16)
-            yield arrays
+            yield {name: getattr(made, name).numpy() for name in STORED}
 
     def __getitem__(self, index: int, /) -> Item:
         self.check(index)
@@ -191,8 +202,3 @@ class RenderedHands(CachedSet):
             annotated=np.asarray(((keypoints >= 0) & (keypoints < size)).all(-1)),
             points=np.array(arrays["points"][index]),
         )
-
-    def depth(self, index: int) -> Array:
-        """(S, S) float32 mm along the optical axis, to a tenth of a millimetre; 0 where nothing is hit."""
-        self.check(index)
-        return self.arrays()["depth"][index].astype(np.float32) / 10

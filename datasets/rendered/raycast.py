@@ -117,8 +117,8 @@ def _intersect(table: Tensor, u: Tensor, v: Tensor) -> Tensor:
     inf = torch.full((), torch.inf, dtype=u.dtype, device=u.device)
     first = torch.where((h1 >= 0) & (first > 0), first, inf)
     second = torch.where((h2 >= 0) & (second > 0), second, inf)
-    found = torch.where(body_hit, body, torch.minimum(first, second))
-    return torch.where(ra > 0, found, inf)
+    nearest = torch.where(body_hit, body, torch.minimum(first, second))
+    return torch.where(ra > 0, nearest, inf)
 
 
 def _share(row: Tensor, u: Tensor, v: Tensor, depth: Tensor) -> Tensor:

@@ -61,8 +61,8 @@ def structured_light(depth: Array, cosine: Array, focal: float, binned: float, r
     steps = np.round((seen + noise) * SUBPIXELS * binned) / (SUBPIXELS * binned)
     grazed = cosine < rng.uniform(0.12, 0.35, depth.shape)
     speckle = cv2.GaussianBlur(rng.standard_normal(depth.shape), (0, 0), 1.5) * 5.3 > 2.6
-    found = lit & ~grazed & ~speckle & (seen > 0) & (steps > 0)
-    return np.where(found, focal * BASE / np.maximum(steps, 1e-6), 0.0)
+    measured = lit & ~grazed & ~speckle & (seen > 0) & (steps > 0)
+    return np.where(measured, focal * BASE / np.maximum(steps, 1e-6), 0.0)
 
 
 def lit_by_projector(disparity: Array) -> Array:

@@ -12,19 +12,21 @@ import numpy as np
 from ...datasets.catalog import entry_of
 from ...datasets.depth.center import UnusableDepth
 from ...datasets.loading import check_item, first_item
-from ...datasets.own.pictures import empty_files
+from ...datasets.options import Options, plain_options
+from ...datasets.own import pictures
 from ...datasets.own.skeleton_file import describe, order_doubts
-from ...datasets.reading.coco_file import declared_sizes
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.reading.prepared import is_prepared
 from ...datasets.reading.preparing import in_order, workers
 from ...datasets.reading.splits import PARTS
+from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
 from ...datasets.skeleton import HAND
-from ..config import Data, build
+from ...datasets.views import innermost
+from ..runs.centers import open_centered
 from ..runs.progress import Reporter
-from ..runs.run import open_centered
+from .data_words import read_words
 
 FAR_OUT = 0.2
 """Share of joints outside their pictures, above which labels and pictures seem not to belong together."""
@@ -91,24 +93,24 @@ class Tally:
         self.outside += seen.outside
 
 
-def check(name: str, overrides: list[str], reporter: Reporter) -> bool:
+def check(name: str, words: list[str], reporter: Reporter) -> bool:
     """Read every sample of both parts of a dataset and print what is there and what is wrong; True where nothing is.
 
-    Overrides are keys of the configuration's Data. Raises ValueError where the dataset cannot be opened.
+    `words` are key=value of the dataset's options. Raises ValueError where the dataset cannot be opened.
     """
-    config = build({"target": {"name": name}}, [f"target.{o}" for o in overrides])
-    own = name == "pictures" and not is_prepared(config.target.root)
-    if own and config.target.skeleton is None:
+    _, options = read_words(name, words, Options)
+    own = options if isinstance(options, pictures.Options) and not is_prepared(options.root) else None
+    if own is not None and own.skeleton is None:
         reporter.say(f"skeleton= is not told: {HAND.name} is taken, which changes nothing in what is checked here")
-    opened = {part: open_centered(config.target, part, config, HAND) for part in PARTS}
-    _introduce(name, config.target, opened["train"], reporter)
-    tallies = [_tally(part, dataset, reporter, _declared(name, dataset)) for part, dataset in opened.items()]
+    opened = {part: open_centered(name, options, part, HAND) for part in PARTS}
+    _introduce(name, options, opened["train"], reporter)
+    tallies = [_tally(part, dataset, reporter) for part, dataset in opened.items()]
     _print_counts(tallies, reporter)
     _print_joints(tallies, reporter)
-    for note in [*_leaks(config.target, opened["test"]), *(n for t in tallies for n in _notes(t))]:
+    for note in [*_leaks(opened["test"]), *(n for t in tallies for n in _notes(t))]:
         reporter.say(f"note: {note}")
     problems = [*(p for t in tallies for p in _problems(t)), *_shared(*tallies)]
-    problems += _empty(Path(str(config.target.root)).expanduser()) if own else []
+    problems += [] if own is None else _empty(own.folder)
     for problem in problems:
         reporter.say(f"PROBLEM: {problem}")
     reporter.say(f"{name}: " + (f"{len(problems)} problems" if problems else "no problem found"))
@@ -148,44 +150,40 @@ def _in_picture(item: Item, xy: np.ndarray) -> np.ndarray:
     return (xy - item.to_file[:, 2]) @ np.linalg.inv(item.to_file[:, :2]).T
 
 
-def _declared(name: str, dataset: PoseDataset) -> dict[int, tuple[str, tuple[int, int]]]:
-    """By row, the picture and the width and height that its label file gives it; only COCO's files give them."""
-    if name not in ("coco", "coco_json") or not isinstance(dataset, PictureSet):
+def _declared(dataset: PoseDataset) -> dict[int, tuple[str, tuple[int, int]]]:
+    """By row, the picture and the width and height that its label file gives it."""
+    inner = innermost(dataset)
+    if not isinstance(inner, PictureSet) or inner.declared is None:
         return {}
-    people = dataset.people
-    if people.file.lower().endswith(".npz"):
-        return {}
-    below = people.pictures[0].partition("/")[0] if name == "coco" else "."
-    sizes = declared_sizes(Path(people.file), below)
-    return {row: (picture, sizes[picture]) for row, picture in enumerate(people.pictures) if picture in sizes}
+    sizes = inner.declared()
+    return {row: (picture, sizes[picture]) for row, picture in enumerate(inner.people.pictures) if picture in sizes}
 
 
 def _empty(root: Path) -> list[str]:
-    return [f"unreadable, and in neither part: {root / name}: the file is empty" for name in empty_files(root)]
+    return [f"unreadable, and in neither part: {root / name}: the file is empty" for name in pictures.empty_files(root)]
 
 
-def _tally(
-    part: str, dataset: PoseDataset, reporter: Reporter, declared: dict[int, tuple[str, tuple[int, int]]]
-) -> Tally:
+def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:
     cv2.setNumThreads(1)
-    tally, rows = Tally(part, dataset), range(len(dataset))
+    tally, rows, declared = Tally(part, dataset), range(len(dataset)), _declared(dataset)
     first_item(dataset)  # renders what is not cached yet, before threads ask for it
-    with reporter.counted(f"reading {dataset.name}", len(dataset)) as told:
+    with reporter.counted(f"reading {dataset.name}", len(dataset)) as progress:
         for row, seen in enumerate(in_order(lambda row: look(dataset, row), rows, workers(dataset))):
             tally.add(seen)
             if row in declared and isinstance(seen, Seen) and seen.size != declared[row][1]:
                 picture, (width, height) = declared[row]
                 tally.resized[picture] = f"{width}x{height} there, {seen.size[0]}x{seen.size[1]} as it is shown"
-            told(len(tally.ids) + len(tally.twice) + len(tally.unreadable) + len(tally.unusable))
+            progress(len(tally.ids) + len(tally.twice) + len(tally.unreadable) + len(tally.unusable))
     return tally
 
 
-def _introduce(name: str, data: Data, dataset: PoseDataset, reporter: Reporter) -> None:
+def _introduce(name: str, options: Options, dataset: PoseDataset, reporter: Reporter) -> None:
     origin = entry_of(name).origin
     if origin is not None:
         reporter.say(f"{name}: {origin.title}\nlicence: {origin.licence}; from {origin.home}")
         reporter.say(f"layout: {origin.layout}")
-    reporter.say(f"root: {data.root or 'none; it is rendered'}")
+    rendered = "; it is rendered" if isinstance(options, RenderedOptions) else ""
+    reporter.say(f"root: {plain_options(options).get('root') or f'none{rendered}'}")
     reporter.say(f"skeleton {describe(dataset.skeleton)}")
 
 
@@ -205,7 +203,7 @@ def _print_counts(tallies: list[Tally], reporter: Reporter) -> None:
         "joints outside the picture": lambda t: f"{t.outside:,}",
         "boxes beside the picture": lambda t: f"{len(t.off):,}",
     }
-    table = [[told, *(value(tally) for tally in tallies)] for told, value in rows.items()]
+    table = [[title, *(value(tally) for tally in tallies)] for title, value in rows.items()]
     reporter.table("samples", ["", *(tally.part for tally in tallies)], table)
 
 
@@ -218,14 +216,14 @@ def _print_joints(tallies: list[Tally], reporter: Reporter) -> None:
     )
 
 
-def _leaks(data: Data, dataset: PoseDataset) -> list[str]:
-    """Which labels the input is made with, as far as the options say."""
+def _leaks(dataset: PoseDataset) -> list[str]:
+    """Which labels the input is made with, as far as the dataset says."""
     notes, cut = [], dataset.identity.get("boxes")
     if cut in LEAKS:
         notes.append(f"boxes={cut}: crops are cut by the true joints, a leak where this set is a target")
     if dataset.identity.get("centers") == "truth":
         notes.append("centers=truth: crops are centred on the true joints, a leak where this set is a target")
-    if data.split == "frames":
+    if dataset.identity.get("split") == "frames":
         notes.append("split=frames: neighbours in time are parted at random, a leak between train and test")
     return notes
 
@@ -252,9 +250,10 @@ def _problems(tally: Tally) -> list[str]:
             f"{part}: {tally.outside:,} of {tally.annotated.sum():,} joints lie outside their pictures; see whether "
             f"labels and pictures belong together with: keyshift data show NAME part={part}"
         )
-    people = getattr(tally.dataset, "people", None)
-    if people is not None:
-        problems += [f"{part}: {doubt}; see whether skeleton= fits the labels" for doubt in order_doubts(people)]
+    inner = innermost(tally.dataset)
+    if isinstance(inner, PictureSet):
+        doubts = order_doubts(inner.people)
+        problems += [f"{part}: {doubt}; see whether skeleton= fits the labels" for doubt in doubts]
     if tally.off:
         problems.append(f"{part}: {len(tally.off):,} boxes do not touch their picture{_some(tally.off)}; correct them")
     if tally.resized:

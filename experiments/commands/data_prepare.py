@@ -8,48 +8,53 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...datasets.catalog import Entry, entry_of, open_dataset
+from ...datasets.catalog import entry_of, open_dataset
+from ...datasets.options import Options, option
 from ...datasets.reading.download import FOLDER, fetch, is_unpacked, unpack
 from ...datasets.reading.files import only_one, write_text
-from ...datasets.reading.origin import Origin
+from ...datasets.reading.origin import FolderOptions, Origin
+from ...datasets.reading.people import PictureSet
 from ...datasets.reading.prepared import BEGUN, DONE, differences, given, is_prepared, read_about, resolved, spelled
 from ...datasets.reading.preparing import MARK, bytes_needed, convert, plan
 from ...datasets.reading.splits import PARTS
+from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import PoseDataset
-from ..config import Data, build
 from ..runs.progress import PLAIN_EVERY, Reporter
-
-SIZE = 256
-"""Side in pixels of the crops that prepared pictures are kept for, where none is told."""
+from .data_words import read_words
 
 
-def prepare(name: str, overrides: list[str], reporter: Reporter, accept: bool = False, overwrite: bool = False) -> Path:
+@dataclass(frozen=True)
+class PrepareOptions(Options):
+    """Of the command, beside the dataset's."""
+
+    output: str | None = option(None, "folder of what is prepared; null: ROOT-prepared/NAME")
+    size: int = option(256, "side in pixels of the crops that the pictures are kept for", low=16, high=4096)
+
+
+def prepare(name: str, words: list[str], reporter: Reporter, accept: bool = False, overwrite: bool = False) -> Path:
     """Get the raw set where it is missing and can be downloaded, and keep the crops of both parts as arrays.
 
-    Overrides are keys of the configuration's Data, and output=FOLDER (default: ROOT-prepared/NAME). `accept`: the
-    licence is accepted, which a terminal asks for. Goes on where an earlier call was stopped. Gives the output folder.
-    Raises ValueError for rendered and depth sets, for a folder with something else in it or made from other options or
-    other annotations (unless `overwrite`), and where the disk is too small.
+    `words` are key=value of the dataset's options and of PrepareOptions. `accept`: the licence is accepted, which a
+    terminal asks for. Goes on where an earlier call was stopped. Gives the output folder. Raises ValueError for
+    rendered and depth sets, for a folder with something else in it or made from other options or other annotations
+    (unless `overwrite`), and where the disk is too small.
     """
-    outputs = [o.removeprefix("output=") for o in overrides if o.startswith("output=")]
-    told = [o for o in overrides if not o.startswith("output=")]
-    config = build({"target": {"name": name}}, [f"target.{o}" for o in told])
-    size = config.target.size if any(o.startswith("size=") for o in told) else SIZE
-    data, entry = replace(config.target, size=Data().size), entry_of(name)
-    _refuse(data, entry)
-    if data.root is not None:
-        _obtain(name, entry.origin, Path(data.root).expanduser(), reporter, accept)
-    opened = {part: open_dataset(data, part) for part in PARTS}
-    raw = Path(str(data.root)).expanduser().resolve()
-    output = Path(outputs[-1]).expanduser() if outputs else raw.with_name(f"{raw.name}-prepared") / name
+    own, options = read_words(name, words, PrepareOptions)
+    size, origin = own.size, entry_of(name).origin
+    raw = _raw_folder(name, options)
+    if raw is not None:
+        _obtain(name, origin, raw, reporter, accept)
+    opened = {part: open_dataset(name, options, part) for part in PARTS}
+    raw = (raw or _pictures_folder(opened["train"])).resolve()
+    output = Path(own.output).expanduser() if own.output else raw.with_name(f"{raw.name}-prepared") / name
     if output.resolve() in (raw, *raw.parents):
         raise ValueError(f"output={output} holds the raw set at {raw}; choose another folder")
-    about = _plan(name, data, size, opened, entry.origin)
+    about = _plan(name, options, size, opened, origin)
     if output.exists() and any(output.glob("[!.]*")) and not is_prepared(output):
         raise ValueError(f"{output} holds something else; choose another folder with output=FOLDER")
     _check_room(output, opened, size, overwrite, reporter)
@@ -68,13 +73,24 @@ def _going_on() -> Iterator[None]:
         raise KeyboardInterrupt("stopped") from stop
 
 
-def _refuse(data: Data, entry: Entry) -> None:
-    if "train" in entry.options:
-        raise ValueError(f"{data.name} is rendered, and kept ready in the cache already; nothing is to be prepared")
-    if entry.depth or data.joints != "all":
-        raise ValueError(f"{data.name} gives depth, of which whole frames are needed; use the raw set as it is")
-    if is_prepared(data.root):
-        raise ValueError(f"root={data.root} is prepared already; root must be the folder of the raw set")
+def _raw_folder(name: str, options: Options) -> Path | None:
+    """Where the raw set lies, or is to lie; None where the options do not say. Raises ValueError for a set that is not
+    prepared."""
+    if isinstance(options, RenderedOptions):
+        raise ValueError(f"{name} is rendered, and kept ready in the cache already; nothing is to be prepared")
+    if entry_of(name).depth:
+        raise ValueError(f"{name} gives depth, of which whole frames are needed; use the raw set as it is")
+    if not isinstance(options, FolderOptions) or options.root is None:
+        return None
+    if is_prepared(options.root):
+        raise ValueError(f"root={options.root} is prepared already; root must be the folder of the raw set")
+    return options.folder
+
+
+def _pictures_folder(dataset: PoseDataset) -> Path:
+    """Where the pictures of own labels lie; no other set can be opened without `root`."""
+    assert isinstance(dataset, PictureSet)
+    return dataset.root
 
 
 def _obtain(name: str, origin: Origin | None, root: Path, reporter: Reporter, accept: bool) -> None:
@@ -101,13 +117,13 @@ def _megabytes(url: str, reporter: Reporter) -> Callable[[int, int | None], None
     reporter.say(f"downloading {url}")
     printed = time.monotonic()
 
-    def told(done: int, total: int | None) -> None:
+    def progress(done: int, total: int | None) -> None:
         nonlocal printed
         if time.monotonic() - printed > PLAIN_EVERY:
             printed = time.monotonic()
             reporter.say(f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else f"{done / 1e6:,.0f} MB")
 
-    return told
+    return progress
 
 
 def _asked() -> bool:
@@ -118,12 +134,13 @@ def _asked() -> bool:
     return False
 
 
-def _plan(name: str, data: Data, size: int, opened: dict[str, PoseDataset], origin: Origin | None) -> dict[str, Any]:
+def _plan(
+    name: str, options: Options, size: int, opened: dict[str, PoseDataset], origin: Origin | None
+) -> dict[str, Any]:
     more: dict[str, Any] = {"keyshift": version("keyshift")}
     if origin is not None:
         more |= {"title": origin.title, "licence": origin.licence, "home": origin.home}
-    made: dict[str, Any] = plan(name, given(data), size, opened, more)
-    return made
+    return dict(plan(name, given(options), size, opened, more))
 
 
 def _check_room(output: Path, opened: dict[str, PoseDataset], size: int, overwrite: bool, reporter: Reporter) -> None:
@@ -134,10 +151,10 @@ def _check_room(output: Path, opened: dict[str, PoseDataset], size: int, overwri
     needed = max(sum(bytes_needed(dataset, size) for dataset in opened.values()) - there, 0)
     standing = next(folder for folder in (output, *output.resolve().parents) if folder.is_dir())
     free = shutil.disk_usage(standing).free
-    told = f"{needed / 1e9:.2f} GB to write to {output}, {free / 1e9:.2f} GB free there"
+    room = f"{needed / 1e9:.2f} GB to write to {output}, {free / 1e9:.2f} GB free there"
     if needed > free:
-        raise ValueError(f"{told}: make room, choose another disk with output=FOLDER, or a smaller size=")
-    reporter.say(told)
+        raise ValueError(f"{room}: make room, choose another disk with output=FOLDER, or a smaller size=")
+    reporter.say(room)
 
 
 def _write(
@@ -166,8 +183,8 @@ def _convert(
 ) -> None:
     write_text(output / BEGUN, _text(about))
     for part, dataset in opened.items():
-        with reporter.counted(f"preparing {dataset.name}", len(dataset)) as told:
-            unreadable = convert(dataset, output / part, size, told)
+        with reporter.counted(f"preparing {dataset.name}", len(dataset)) as progress:
+            unreadable = convert(dataset, output / part, size, progress)
         for _, reason in unreadable:
             reporter.say(f"left out: {reason}")
         about["parts"][part]["unreadable"] = unreadable
@@ -181,12 +198,12 @@ def _text(about: dict[str, Any]) -> str:
 
 def _check_same(there: dict[str, Any], about: dict[str, Any], output: Path) -> None:
     choice = "choose another folder with output=FOLDER, or pass --overwrite"
-    named = [{"name": told["name"], "size": told["size"], **resolved(told["options"])} for told in (there, about)]
-    if told := differences(*named):
-        raise ValueError(f"{output} was prepared otherwise: {told}; {choice}")
+    named = [{"name": side["name"], "size": side["size"], **resolved(side["options"])} for side in (there, about)]
+    if other := differences(*named):
+        raise ValueError(f"{output} was prepared otherwise: {other}; {choice}")
     for part in PARTS:
-        if told := differences(*(side["parts"][part]["identity"] for side in (there, about))):
-            raise ValueError(f"the raw set has changed since {output} was prepared, {part}: {told}; {choice}")
+        if other := differences(*(side["parts"][part]["identity"] for side in (there, about))):
+            raise ValueError(f"the raw set has changed since {output} was prepared, {part}: {other}; {choice}")
 
 
 def _usage(name: str, output: Path, options: dict[str, Any]) -> str:

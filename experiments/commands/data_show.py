@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -10,51 +10,52 @@ import numpy as np
 
 from ...datasets.catalog import entry_of
 from ...datasets.loading import empty_item, first_item
+from ...datasets.options import Options, option
 from ...datasets.reading.images import UnreadableImage
+from ...datasets.reading.splits import PARTS
+from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
-from ..config import build
+from ...datasets.views import View
 from ..report.drawing import DARK, PAPER, Colour, contact_sheet, joint_colours, write_picture
-from ..runs.run import open_centered
+from ..runs.centers import open_centered
+from .data_words import read_words
 
 COUNT = 16
 ROW, COLUMN = 20, 390
 """Pixels of a joint's place in the legend."""
 
 
-def show(name: str, overrides: list[str], path: Path) -> None:
+@dataclass(frozen=True)
+class ShowOptions(Options):
+    """Of the command, beside the dataset's."""
+
+    part: str = option("train", "which part is shown", choices=PARTS)
+
+
+def show(name: str, words: list[str], path: Path) -> None:
     """Write COUNT samples of dataset `name` with their keypoints to the picture `path`.
 
-    Overrides are keys of the configuration's Data, and part=train or part=test.
+    `words` are key=value of the dataset's options and of ShowOptions.
     """
-    part = next((o.removeprefix("part=") for o in overrides if o.startswith("part=")), "train")
-    dotted = [f"target.{o}" for o in overrides if not o.startswith("part=")]
-    few = {"size": 192, "train": COUNT, "test": COUNT}
-    own = {key: value for key, value in few.items() if key in entry_of(name).options}
-    config = build({"target": {"name": name, **own}}, dotted)
-    if part not in ("train", "test"):
-        raise ValueError(f"part={part!r} must be train or test")
-    shown = Shown(open_centered(config.target, part, config))
+    few = {"size": 192, "train": COUNT, "test": COUNT} if issubclass(entry_of(name).Options, RenderedOptions) else {}
+    own, options = read_words(name, words, ShowOptions, few)
+    shown = Shown(open_centered(name, options, own.part))
     sheet = contact_sheet(shown, COUNT)
     write_picture(path, with_legend(sheet, shown))
 
 
-class Shown:
+class Shown(View):
     """A dataset that remembers what was read of it, and whose captions say what is mirrored or cannot be read."""
 
     def __init__(self, dataset: PoseDataset) -> None:
-        self.dataset, self.name, self.identity = dataset, dataset.name, dataset.identity
-        self.skeleton = dataset.skeleton
+        super().__init__(dataset)
         self.items: list[Item] = []
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int, /) -> Item:
         try:
             item = self.dataset[index]
         except UnreadableImage:
-            depth = first_item(self.dataset).cube is not None
-            return empty_item("UNREADABLE", len(self.skeleton), depth)
+            return empty_item("UNREADABLE", len(self.skeleton), first_item(self.dataset).depth)
         self.items.append(item)
         return replace(item, id=f"mirrored {item.id}") if item.mirrored else item
 

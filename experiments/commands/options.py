@@ -16,8 +16,8 @@ Table = tuple[str, list[tuple[str, str, str, str]]]
 
 
 def tables(names: Sequence[str] = ()) -> Iterator[Table]:
-    """(title, rows of option, default, limits and meaning) of the run and of everything that can be chosen by name, or of
-    `names` alone. Raises ValueError for a name that nothing has."""
+    """(title, rows of option, default, limits and meaning) of the run and of everything that can be chosen by name, or
+    of `names` alone. Raises ValueError for a name that nothing has."""
     groups = (("model", MODELS), ("strategy", STRATEGIES), ("dataset", DATASETS))
     known = {"run", *(name for _, registry in groups for name in registry)}
     foreign = [name for name in names if name not in known]
@@ -45,8 +45,8 @@ def print_options(names: Sequence[str], reporter: Reporter) -> None:
 def markdown() -> str:
     """docs/options.md."""
     parts = [
-        "# Options\n\nWritten by `keyshift options --markdown`, from the code. In a YAML a run's options stand at the top, "
-        "those of a system under `model:` beside its `name`, those of a dataset under `source:` and `target:` beside "
+        "# Options\n\nWritten by `keyshift options --markdown`, from the code. In a YAML a run's options stand at the "
+        "top, those of a system under `model:` beside its `name`, those of a dataset under `source:` and `target:` beside "
         "theirs, and those of a strategy under its name. On the command line: `model.name=a2j model.channels=64`.\n"
     ]
     for title, rows in tables():

@@ -12,12 +12,13 @@ import yaml
 from ...adapt.scoring.distance import Distance
 from ...adapt.scoring.evaluation import predict
 from ...adapt.scoring.selection import Headline
-from ...datasets.loading import UNUSABLE, EvaluationBatches, WithoutLabels, loader, spread
+from ...datasets.loading import UNUSABLE, EvaluationBatches, loader
 from ...datasets.reading.files import write_text
+from ...datasets.views import WithoutLabels, spread
 from ...models.pose_model import PoseModel
 from ..config import plain
 from ..runs.progress import Reporter
-from ..runs.run import Task
+from ..runs.task import Task
 from .crops import as_uri
 from .drawing import blur, draw, joint_colours, to_tile, view
 from .pages import template
@@ -77,7 +78,7 @@ def write(folder: Path, told: dict[str, Any], before: PoseModel, after: PoseMode
     }
     page = template("adapt.html").render(
         told=told,
-        target=Path(task.config.target.root or task.config.target.name),
+        target=Path(getattr(task.config.target.options, "root", None) or task.config.target.name),
         verdict=verdict(told),
         check=None if told["check"] is None else check_words(told["check"]),
         pictures=pictures(before, after, task),

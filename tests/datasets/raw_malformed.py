@@ -93,20 +93,20 @@ def twice(holder, key, rng):
 
 def damaged(array, rng):
     """An array with other numbers, another shape or of another kind."""
-    made, how = array.copy(), rng.randrange(8)
-    if how < 3 and made.size and made.dtype.kind == "f":
+    made, harm = array.copy(), rng.randrange(8)
+    if harm < 3 and made.size and made.dtype.kind == "f":
         made.flat[rng.randrange(made.size)] = rng.choice((np.nan, np.inf, -1e9, 3e38, -1.0, 0.0, 7.5))
-    elif how < 3 and made.size and made.dtype.kind == "O":
+    elif harm < 3 and made.size and made.dtype.kind == "O":
         made.flat[rng.randrange(made.size)] = rng.choice((*ARRAYS, "text", None))
-    elif how < 3 and made.size and made.dtype.kind == "U":
+    elif harm < 3 and made.size and made.dtype.kind == "U":
         made.flat[rng.randrange(made.size)] = rng.choice(NAMES)
-    elif how == 3:
+    elif harm == 3:
         return made[: rng.randrange(len(made))] if made.ndim else made
-    elif how == 4:
+    elif harm == 4:
         return rng.choice((made.ravel(), made[None], made.T, made[..., None], made.reshape(-1, 1)))
-    elif how == 5:
+    elif harm == 5:
         return np.concatenate([made, made]) if made.ndim else made
-    elif how == 6 and made.dtype.kind in "fiu":
+    elif harm == 6 and made.dtype.kind in "fiu":
         return made.astype(rng.choice((bool, complex, "U8", object, np.uint8, np.float16, ">f4", "m8[s]")))
     with np.errstate(all="ignore"):
         return made * rng.choice((np.nan, 1e300, -1, 0, 1e-300)) if made.dtype.kind == "f" else made[::-1]
@@ -116,7 +116,7 @@ def spelled(form, encoded, rng):
     """The bytes with what a writer would not write: tokens as they stand, and keys that come again."""
     if form != "json":
         return encoded
-    text = re.sub(r'"@(.*?)@"', lambda found: found[1].replace("\\\\", "\\"), encoded.decode())
+    text = re.sub(r'"@(.*?)@"', lambda match: match[1].replace("\\\\", "\\"), encoded.decode())
     keys = list(re.finditer(r'"\w+": ', text))
     if keys and rng.random() < 0.15:
         place = rng.choice(keys).start()
@@ -175,12 +175,12 @@ def change(made, root, name, rng):
     for _ in range(20):
         try:
             if form == "text":
-                told, done = worded(content, rng, secret), "a line"
+                spoiled, done = worded(content, rng, secret), "a line"
             else:
-                told, done = mutated(content, rng, secret)
+                spoiled, done = mutated(content, rng, secret)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                file.write_bytes(spelled(form, raw.encode(form, told), rng))
+                file.write_bytes(spelled(form, raw.encode(form, spoiled), rng))
             return done
         except Exception:  # the writer refuses what the form cannot hold
             continue

@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import COCO17
+from keyshift.datasets.catalog import open_dataset, options_of
 from keyshift.datasets.rendered import hands as rendered_hands
 
 render = functools.cache(rendered_hands.render)
@@ -28,8 +29,9 @@ render = functools.cache(rendered_hands.render)
 
 @functools.cache
 def beside(name):
-    """A module of this folder: the tests of one loader hold the writer of its set."""
-    spec = importlib.util.spec_from_file_location(f"raw_of_{name}", Path(__file__).with_name(f"{name}.py"))
+    """A module of this folder or a room of it: the tests of one loader hold the writer of its set."""
+    (path,) = Path(__file__).parent.rglob(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"raw_of_{name}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -41,13 +43,21 @@ def beside(name):
 
 @dataclass
 class RawSet:
-    """Options of the configuration and a part that open it, and its annotation files below the root by their form."""
+    """The name, options and part that open it, and its annotation files below the root by their form."""
 
     options: dict[str, Any]
+    """With the name; the root is not among them."""
     files: dict[str, str]
     part: str = "test"
     content: dict[str, Any] | None = None
     """Of files that cannot be read back as they were written."""
+
+
+def opened(made: RawSet, root: Path):
+    """The set at `root`, by way of the catalog."""
+    content = {key: str(root / value) if value in made.files else value for key, value in made.options.items()}
+    name = content.pop("name")
+    return open_dataset(name, options_of(name, {"root": str(root), **content}, "the test"), made.part)
 
 
 def structs(value):
@@ -276,8 +286,8 @@ def coco_npz(root):
 def skeleton(root):
     made = coco_json(root)
     names = [f"LShoulder{k}" for k in range(8)] + [f"RShoulder{k}" for k in range(8)] + ["nose"]
-    told = {"name": "dog", "keypoints": names, "edges": [["nose", names[0]]], "flip_pairs": [[names[0], names[8]]]}
-    (root / "dog.yaml").write_text(yaml.safe_dump(told))
+    about = {"name": "dog", "keypoints": names, "edges": [["nose", names[0]]], "flip_pairs": [[names[0], names[8]]]}
+    (root / "dog.yaml").write_text(yaml.safe_dump(about))
     return RawSet(made.options | {"skeleton": "dog.yaml"}, {"dog.yaml": "yaml"})
 
 

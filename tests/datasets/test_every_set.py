@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keyshift.datasets.catalog import open_dataset
 from keyshift.datasets.loading import crop
 from keyshift.datasets.reading.prepared import Prepared
-from keyshift.experiments.config import Data
 
 _spec = spec_from_file_location("raw_pictures", Path(__file__).with_name("raw_pictures.py"))
 raw = sys.modules.setdefault("raw_pictures", module_from_spec(_spec))
@@ -23,19 +21,18 @@ SETS = [name for name in raw.WRITERS if not name.startswith(("skeleton", "boxes"
 def test_prepared_as_raw(name, tmp_path):
     (tmp_path / "root").mkdir()
     made = raw.WRITERS[name](tmp_path / "root")
-    told = {key: str(tmp_path / "root" / v) if v in made.files else v for key, v in made.options.items()}
-    given = open_dataset(Data(root=str(tmp_path / "root"), **told), made.part)
-    absent = {p for i, p in enumerate(given.people.pictures) if not given.path(i).exists()}
-    raw.pictures(given.root, *absent, size=(64, 48))
+    data = raw.opened(made, tmp_path / "root")
+    absent = {p for i, p in enumerate(data.people.pictures) if not data.path(i).exists()}
+    raw.pictures(data.root, *absent, size=(64, 48))
     tests = raw.beside("test_prepared")
-    kept = Prepared(tests.made(given, tmp_path / "out", 32), "train")
-    assert len(kept) == len(given) > 0
-    assert kept.skeleton == given.skeleton
-    for index in range(len(given)):
-        item, other = given[index], kept[index]
+    kept = Prepared(tests.made(data, tmp_path / "out", 32), "train")
+    assert len(kept) == len(data) > 0
+    assert kept.skeleton == data.skeleton
+    for index in range(len(data)):
+        item, other = data[index], kept[index]
         tests.same(item, other)
         assert item.annotated.any()
-        flip = given.skeleton.flip
+        flip = data.skeleton.flip
         ours, theirs = (crop(one, (32, 32), None, None, flip) for one in (item, other))
         assert np.abs(ours.keypoints - theirs.keypoints).max() < 1e-3
         assert np.abs(ours.to_file - theirs.to_file).max() < 1e-6

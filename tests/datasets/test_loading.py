@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import EvaluationBatches, Selected, TrainingBatches, WithoutLabels, crop, loader
+from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, crop, loader
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.rendered.hands import RenderedHands
 from keyshift.datasets.sample import Labeled, Unlabeled, invert, transform
 from keyshift.datasets.skeleton import HAND, Skeleton, pair
+from keyshift.datasets.views import Selected, View, WithoutLabels
 
 
 def same(a, b):
@@ -25,8 +26,8 @@ def same(a, b):
             assert x == y, field.name
 
 
-def batches(dataset, domain="source", seed=3, labels=True, **how):
-    return TrainingBatches(dataset, domain, seed, 8, (32, 32), Augmentation(), labels, **how)
+def batches(dataset, domain="source", seed=3, labels=True, **more):
+    return TrainingBatches(dataset, domain, seed, 8, (32, 32), Augmentation(), labels, **more)
 
 
 def test_a_batch_depends_on_seed_domain_and_step_alone(dots):
@@ -145,13 +146,10 @@ def test_evaluation_keeps_the_order(dots):
     np.testing.assert_array_equal(data[1].image[0].permute(1, 2, 0).numpy(), dots(10)[4].image)
 
 
-class Broken:
+class Broken(View):
     def __init__(self, dataset, bad):
-        self.dataset, self.bad, self.name = dataset, bad, dataset.name
-        self.skeleton, self.identity = dataset.skeleton, dataset.identity
-
-    def __len__(self):
-        return len(self.dataset)
+        super().__init__(dataset)
+        self.bad = bad
 
     def __getitem__(self, index):
         if index in self.bad:
@@ -162,8 +160,8 @@ class Broken:
 def test_an_unreadable_image_is_skipped_and_many_stop_the_run(dots):
     data = batches(Broken(dots(16), {5}))
     with pytest.warns(UserWarning, match=r"5\.jpg"):
-        found = [data[step] for step in range(2)]
-    assert "dots.plain/5" not in [i for batch in found for i in batch.id]
+        drawn = [data[step] for step in range(2)]
+    assert "dots.plain/5" not in [i for batch in drawn for i in batch.id]
     data = batches(Broken(dots(16), {5, 6}))
     with pytest.warns(UserWarning, match="skipped"), pytest.raises(ValueError, match="more than 1 %"):
         [data[step] for step in range(2)]

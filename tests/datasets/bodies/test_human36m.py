@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keyshift.datasets.bodies.human36m import human36m
+from keyshift.datasets.bodies.human36m import Options, human36m
 from keyshift.datasets.bodies.skeletons import H36M17
 from keyshift.datasets.reading.annotations import read_arrays, read_json, read_pickle
 
@@ -28,6 +28,10 @@ FILES = (
 SAME = {"Torso": "spine", "Head": "head_top", "L": "left", "R": "right"}
 NAMES = tuple("_".join(SAME.get(part, part.lower()) for part in name.split("_")) for name in FILES)
 CAMERA = np.array([1145.0, 1143.8, 512.5, 515.5])
+
+
+def opened(root, part, **options):
+    return human36m(Options(root=str(root), **options), part)
 
 
 def rotation(seed):
@@ -87,7 +91,7 @@ def home(tmp_path):
 def test_points_camera_and_names_are_the_files(tmp_path):
     assert H36M17.keypoints == NAMES
     truth = write(tmp_path, 9) | write(tmp_path, 11)
-    people = human36m(str(tmp_path), "test", stride=1)
+    people = opened(tmp_path, "test", stride=1)
     assert len(people) == len(truth) == 40
     for i in (0, 7, 15, 39):
         raw.check_item(people[i], truth[people.people.pictures[i]], CAMERA)
@@ -99,7 +103,7 @@ def test_points_camera_and_names_are_the_files(tmp_path):
 
 def test_boxes_are_the_true_joints_and_say_so(home):
     """Those of the data files are made from the joints too."""
-    people = human36m(str(home), "test")
+    people = opened(home, "test")
     assert people.identity["boxes"] == "truth"
     middle = (people[0].keypoints.min(0) + people[0].keypoints.max(0)) / 2
     assert np.allclose((people[0].box[:2] + people[0].box[2:]) / 2, middle)
@@ -108,18 +112,18 @@ def test_boxes_are_the_true_joints_and_say_so(home):
 def test_subjects_strides_and_protocols(home):
     for subject in (1, 5, 6, 7, 8):
         write(home, subject, frames=5, views=(1,))
-    test, train = human36m(str(home), "test"), human36m(str(home), "train")
+    test, train = opened(home, "test"), opened(home, "train")
     assert [name.split("/")[1] for name in train.people.ids] == ["S1", "S5", "S6", "S7", "S8"]
     assert test.people.frames.tolist() == [0, 5, 0, 5] * 2, "every 5th entry"
-    assert len(human36m(str(home), "train", protocol=1)) == 5 + 4
-    assert {name.split("/")[1] for name in human36m(str(home), "test", protocol=1).people.ids} == {"S11"}
+    assert len(opened(home, "train", protocol=1)) == 5 + 4
+    assert {name.split("/")[1] for name in opened(home, "test", protocol=1).people.ids} == {"S11"}
     assert len(set(test.people.sequences)) == 4, "a subject's camera in an action"
     assert test.identity["protocol"] == 2
     assert test.identity["stride"] == 5
 
 
 def test_the_reference_draws_its_test(home):
-    drawn, every = human36m(str(home), "test", split="frames", stride=1), human36m(str(home), "test", stride=1)
+    drawn, every = opened(home, "test", split="frames", stride=1), opened(home, "test", stride=1)
     random.seed(42)
     assert drawn.people.pictures == random.choices(list(every.people.pictures), k=3200)
     assert len(set(drawn.people.ids)) == 3200
@@ -166,7 +170,7 @@ def test_published_samples_are_what_they_show(shared, tmp_path):
             data=data,
             joint_3d={"2": {"1": {str(int(f)): j for f, j in joints.items()}}},
         )
-    people = human36m(str(tmp_path), "train")
+    people = opened(tmp_path, "train")
     assert len(people) == 4
     facing = {"S1": -1, "S7": 1, "S8": 1}  # towards the camera or away, by the pictures
     for i, picture in enumerate(people.people.pictures):
@@ -185,11 +189,11 @@ def test_published_samples_are_what_they_show(shared, tmp_path):
 def test_options_and_missing_files_are_refused(home):
     for wrong in ({"protocol": 3}, {"stride": 0}, {"split": "subjects"}, {"boxes": "detector"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            human36m(str(home), "test", **wrong)
+            opened(home, "test", **wrong)
     with pytest.raises(ValueError, match="val"):
-        human36m(str(home), "val")
+        opened(home, "val")
     with pytest.raises(ValueError, match=r"subject1_camera.json.*subject8_joint_3d.json\. Expected"):
-        human36m(str(home), "train")
+        opened(home, "train")
 
 
 def swap(key, value):
@@ -222,11 +226,11 @@ def swap(key, value):
 def test_malformed_files_are_named(home, kind, change, message):
     broken(home, 11, kind, change)
     with pytest.raises(ValueError, match=message) as raised:
-        human36m(str(home), "test", stride=1)
+        opened(home, "test", stride=1)
     assert "annotations" in str(raised.value)
 
 
 def test_truncated_files_are_named(home):
     save(home, 11, joint_3d='{"2": {"1": {')
     with pytest.raises(ValueError, match=r"subject11_joint_3d.json"):
-        human36m(str(home), "test")
+        opened(home, "test")

@@ -7,9 +7,17 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from keyshift.datasets.bodies.lsp import lsp, lspet
+from keyshift.datasets.bodies.lsp import LspetOptions, LspOptions, lsp, lspet
 from keyshift.datasets.bodies.skeletons import LSP14
 from keyshift.datasets.own.skeleton_file import order_doubts
+
+
+def leeds_set(root, part, **options):
+    return lsp(LspOptions(root=str(root), **options), part)
+
+
+def extended_set(root, part, **options):
+    return lspet(LspetOptions(root=str(root), **options), part)
 
 
 def pictures(root, names) -> None:
@@ -30,7 +38,7 @@ def leeds(tmp_path):
 
 
 def test_lsp(leeds) -> None:
-    train, test = (lsp(str(leeds), part) for part in ("train", "test"))
+    train, test = (leeds_set(leeds, part) for part in ("train", "test"))
     assert (len(train), len(test)) == (1000, 1000)
     assert (train.people.pictures[999], test.people.pictures[0]) == ("images/im1000.jpg", "images/im1001.jpg")
     item = test[17]
@@ -42,19 +50,19 @@ def test_lsp(leeds) -> None:
 
 
 def test_lsp_as_the_reference_parts_it(leeds) -> None:
-    both = [lsp(str(leeds), part, split="frames") for part in ("train", "test")]
+    both = [leeds_set(leeds, part, split="frames") for part in ("train", "test")]
     assert [len(part) for part in both] == [2000, 2000]
     assert both[0].identity != both[1].identity
-    with pytest.raises(ValueError, match="split='random' is not known for lsp"):
-        lsp(str(leeds), "train", split="random")
+    with pytest.raises(ValueError, match="split='random' is not known; choose one of frames"):
+        leeds_set(leeds, "train", split="random")
     with pytest.raises(ValueError, match="part='val'"):
-        lsp(str(leeds), "val")
+        leeds_set(leeds, "val")
 
 
 def test_real_lsp_labels(shared, tmp_path) -> None:
     shutil.copy(shared / "data/body_lsp_mpii_labels/lsp/joints.mat", tmp_path)
     pictures(tmp_path, ["im0001.jpg", "im1001.jpg"])
-    people = lsp(str(tmp_path), "train", split="frames").people
+    people = leeds_set(tmp_path, "train", split="frames").people
     assert 0.05 < 1 - people.visible.mean() < 0.1  # hidden ones are few: the flag does not mean visible
     np.testing.assert_allclose(people.keypoints[0, 0], [473.95283019 - 0.5, 552.63152053 - 0.5])
     assert order_doubts(people) == []
@@ -84,7 +92,7 @@ def write_extended(root, count=10) -> None:
 
 def test_lspet(tmp_path) -> None:
     write_extended(tmp_path)
-    train, test = (lspet(str(tmp_path), part, 2) for part in ("train", "test"))
+    train, test = (extended_set(tmp_path, part, block=2) for part in ("train", "test"))
     assert train.people.ids == ["im00001", "im00004", "im00013", "im00016", "im00025", "im00028"]
     assert test.people.ids == ["im00007", "im00010", "im00019", "im00022"]
     assert not set(train.people.sequences) & set(test.people.sequences)
@@ -92,13 +100,13 @@ def test_lspet(tmp_path) -> None:
     assert (item.id, item.annotated.tolist()) == ("im00010", [False] + [True] * 13)
     np.testing.assert_allclose(item.keypoints[1:], [[4 - 0.5, 4.5]] * 13)
     np.testing.assert_allclose(item.keypoints[0], 0)  # what the file has there means nothing
-    shuffled = [set(lspet(str(tmp_path), part, 2, split="frames").people.ids) for part in ("train", "test")]
+    shuffled = [set(extended_set(tmp_path, part, block=2, split="frames").people.ids) for part in ("train", "test")]
     assert (len(shuffled[0]), len(shuffled[1]), shuffled[0] & shuffled[1]) == (8, 2, set())
 
 
 def test_real_lspet(shared) -> None:
-    root = str(shared / "data/body_lspet")
-    train, test = (lspet(root, part, 20) for part in ("train", "test"))
+    root = shared / "data/body_lspet"
+    train, test = (extended_set(root, part) for part in ("train", "test"))
     assert (len(train), len(test)) == (260, 240)
     for part in (train, test):
         assert order_doubts(part.people) == []
@@ -133,14 +141,14 @@ def test_bad_files(tmp_path, spoil, match) -> None:
     write_extended(tmp_path)
     spoil(tmp_path)
     with pytest.raises(ValueError, match=match):
-        lspet(str(tmp_path), "train", 2)
+        extended_set(tmp_path, "train", block=2)
 
 
 def test_bad_options(tmp_path) -> None:
     write_extended(tmp_path)
     with pytest.raises(ValueError, match="leave no test part"):
-        lspet(str(tmp_path), "test", 20)
+        extended_set(tmp_path, "test")
     with pytest.raises(ValueError, match="block=0"):
-        lspet(str(tmp_path), "train", 0)
+        extended_set(tmp_path, "train", block=0)
     with pytest.raises(ValueError, match=r"\(14, 3, 10\), expected finite numbers of shape \(3, 14, 2000\)"):
-        lsp(str(tmp_path), "train")
+        leeds_set(tmp_path, "train")

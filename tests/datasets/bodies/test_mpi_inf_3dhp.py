@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from keyshift.datasets.bodies.mpi_inf_3dhp import CAMERAS, fitted, mpi_inf_3dhp
+from keyshift.datasets.bodies.mpi_inf_3dhp import CAMERAS, Options, fitted, mpi_inf_3dhp
 from keyshift.datasets.bodies.skeletons import MPI3DHP17
 from keyshift.datasets.reading.annotations import read_arrays, read_pickle
 
@@ -31,6 +31,10 @@ FILES = (
 """The 28 joints of annot.mat as the publisher names them (mpii_get_joint_set.m)."""
 CAMERA = np.array([1497.693, 1497.103, 1024.704, 1051.394])
 FRAMES = 12
+
+
+def opened(root, part, **options):
+    return mpi_inf_3dhp(Options(root=str(root), **options), part)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +124,7 @@ def write_tests(home, **changes):
 
 
 def test_train_has_points_cameras_and_frames(tmp_path):
-    people = mpi_inf_3dhp(str(write_train(tmp_path)), "train", stride=5)
+    people = opened(write_train(tmp_path), "train", stride=5)
     assert len(people) == 16 * 8 * 3
     assert people.people.frames[:6].tolist() == [0, 5, 10, 0, 5, 10]
     for i in range(3):
@@ -132,7 +136,7 @@ def test_train_has_points_cameras_and_frames(tmp_path):
     assert people.people.sequences[0] == "mpi_inf_3dhp/S1/Seq1/video_0"
     assert len(set(people.people.ids)) == len(people)
     assert people.identity["boxes"] == "truth"
-    assert mpi_inf_3dhp(str(tmp_path), "train").people.frames[:2].tolist() == [0, 10]
+    assert opened(tmp_path, "train").people.frames[:2].tolist() == [0, 10]
 
 
 def test_extracted_frames_go_before_videos(tmp_path):
@@ -141,7 +145,7 @@ def test_extracted_frames_go_before_videos(tmp_path):
     folder.mkdir(parents=True)
     for frame in range(FRAMES):
         Image.new("RGB", (32, 32), (10 * frame, 0, 0)).save(folder / f"frame_{frame + 1:06d}.jpg")
-    people = mpi_inf_3dhp(str(tmp_path), "train")
+    people = opened(tmp_path, "train")
     assert people.people.pictures[1:3] == [
         "S1/Seq1/imageFrames/video_0/frame_000011.jpg",
         "S1/Seq1/imageSequence/video_1.avi#0",
@@ -150,14 +154,14 @@ def test_extracted_frames_go_before_videos(tmp_path):
 
 
 def test_test_has_valid_frames_and_fitted_cameras(tmp_path):
-    people = mpi_inf_3dhp(str(write_tests(tmp_path)), "test")
+    people = opened(write_tests(tmp_path), "test")
     frames = [frame for frame in range(FRAMES) if frame not in (0, 3)]
     assert people.people.frames.tolist() == frames * 6, "every valid frame"
     for i, frame in enumerate(frames):
         raw.check_item(people[i], body(frame, 1), CAMERA + 1)
         assert abs(int(people[i].image[0, 0, 0]) - 10 * frame) < 4
     assert np.allclose(people.people.camera[-1], CAMERA + 6, atol=1e-6)
-    inner = mpi_inf_3dhp(str(tmp_path / "mpi_inf_3dhp_test_set"), "test", stride=2)
+    inner = opened(tmp_path / "mpi_inf_3dhp_test_set", "test", stride=2)
     assert inner.people.frames[:3].tolist() == [1, 4, 6]
     assert inner.people.pictures[0].startswith("TS1/")
 
@@ -196,7 +200,7 @@ def test_published_train_samples(shared, tmp_path):
         (home / "camera.calibration").write_text("\n".join(text))
         (home / f"imageFrames/video_{number}").mkdir(parents=True)
         shutil.copy(folder / name, home / f"imageFrames/video_{number}/frame_000001.jpg")
-    people = mpi_inf_3dhp(str(tmp_path), "train")
+    people = opened(tmp_path, "train")
     for i, name in enumerate(arrays["imgname"].tolist()):
         person, sequence, camera, _ = name.split("_")
         row = people.people.ids.index(f"mpi_inf_3dhp/{person}/{sequence}/video_{camera[3:]}/000000")
@@ -216,7 +220,7 @@ def test_published_test_samples(shared, tmp_path):
     for number, (name, space, flat) in enumerate(zip(arrays["imgname"], arrays["S"], arrays["part"], strict=True), 1):
         home = write_test(tmp_path, number, space[None, :, :3] * 1000, flat[None, :, :2], [1])
         shutil.copy(folder / str(name), home / "imageSequence/img_000001.jpg")
-    people = mpi_inf_3dhp(str(tmp_path), "test")
+    people = opened(tmp_path, "test")
     documented = 2048 / 10 * np.array([7.32506, 7.32506 * 1.000443, -0.0322884, 0.0929296]) + [0, 0, 1024, 1024]
     assert np.abs(people.people.camera[0] - documented).max() < 0.05
     for i in (0, 1):
@@ -234,14 +238,14 @@ def test_published_test_samples(shared, tmp_path):
 def test_options_and_missing_files_are_refused(tmp_path):
     for part, message in (("train", r"S1/Seq1/annot.mat.*more"), ("test", r"TS1.*TS6"), ("val", "val")):
         with pytest.raises(ValueError, match=message):
-            mpi_inf_3dhp(str(tmp_path), part)
+            opened(tmp_path, part)
     write_train(tmp_path)
     (tmp_path / "S7/Seq2/imageSequence/video_8.avi").unlink()
     with pytest.raises(ValueError, match=r"missing: [^,]*S7/Seq2/imageSequence/video_8.avi\. "):
-        mpi_inf_3dhp(str(tmp_path), "train")
+        opened(tmp_path, "train")
     for wrong in ({"stride": 0}, {"boxes": "x"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            mpi_inf_3dhp(str(write_tests(tmp_path)), "test", **wrong)
+            opened(write_tests(tmp_path), "test", **wrong)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,7 @@ def test_options_and_missing_files_are_refused(tmp_path):
 def test_malformed_test_files_are_named(tmp_path, changes, message):
     write_tests(tmp_path, **changes)
     with pytest.raises(ValueError, match=message) as raised:
-        mpi_inf_3dhp(str(tmp_path), "test")
+        opened(tmp_path, "test")
     assert "TS4/annot_data.mat" in str(raised.value)
 
 
@@ -272,7 +276,7 @@ def test_files_of_another_kind_are_named(tmp_path):
     for content in (b"", b"MATLAB 5.0", file.read_bytes()[:3000]):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=r"TS4/annot_data\.mat"):
-            mpi_inf_3dhp(str(tmp_path), "test")
+            opened(tmp_path, "test")
 
 
 def test_malformed_train_files_are_named(tmp_path):
@@ -294,7 +298,7 @@ def test_malformed_train_files_are_named(tmp_path):
     for saved, message in wrong:
         scipy.io.savemat(folder / "annot.mat", saved)
         with pytest.raises(ValueError, match=message) as raised:
-            mpi_inf_3dhp(str(tmp_path), "train")
+            opened(tmp_path, "train")
         assert "S3/Seq2/annot.mat" in str(raised.value)
     scipy.io.savemat(folder / "annot.mat", content)
     text = calibration()
@@ -309,5 +313,5 @@ def test_malformed_train_files_are_named(tmp_path):
     for changed, message in wrong_texts:
         (folder / "camera.calibration").write_text(changed)
         with pytest.raises(ValueError, match=message) as raised:
-            mpi_inf_3dhp(str(tmp_path), "train")
+            opened(tmp_path, "train")
         assert "S3/Seq2/camera.calibration" in str(raised.value)

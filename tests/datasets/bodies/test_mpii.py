@@ -12,8 +12,13 @@ from PIL import Image
 from keyshift.datasets.bodies.mpii import mpii
 from keyshift.datasets.bodies.skeletons import MPII16
 from keyshift.datasets.own.skeleton_file import order_doubts
+from keyshift.datasets.reading.people import PictureOptions
 
 JOINTS = np.arange(32.0).reshape(16, 2) * 3 + 10
+
+
+def opened(root, part, **options):
+    return mpii(PictureOptions(root=str(root), **options), part)
 
 
 def person(name="a.jpg", **more):
@@ -34,7 +39,7 @@ def test_lists(tmp_path) -> None:
     hidden = [0] + [1] * 15
     gone = [[-1, -1], *JOINTS[1:].tolist()]
     write_lists(tmp_path, [person(), person(joints_vis=hidden)], [person("b.jpg", joints=gone)])
-    train, test = (mpii(str(tmp_path), part) for part in ("train", "test"))
+    train, test = (opened(tmp_path, part) for part in ("train", "test"))
     assert (len(train), len(test), test.people.pictures) == (2, 1, ["images/b.jpg"])
     np.testing.assert_allclose(train[0].keypoints, JOINTS - 0.5)
     np.testing.assert_allclose(train[0].box, np.array([60, 50, 60, 50]) - 0.5 + 1.25 * 40 * np.array([-1, -1, 1, 1]))
@@ -47,7 +52,7 @@ def test_lists(tmp_path) -> None:
 def test_a_person_without_a_box_is_said(tmp_path) -> None:
     write_lists(tmp_path, [person(center=[-1, -1]), person()])
     with pytest.warns(UserWarning, match=r"1 of 2 people, the first a.jpg/0, have no box .* leaks"):
-        given = mpii(str(tmp_path), "train")
+        given = opened(tmp_path, "train")
     truth = mpii_quiet(tmp_path, boxes="truth")
     np.testing.assert_allclose(given[0].box, truth[0].box)
     assert np.abs(given[1].box - truth[1].box).max() > 1
@@ -59,7 +64,7 @@ def mpii_quiet(root, **options):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return mpii(str(root), "train", **options)
+        return opened(root, "train", **options)
 
 
 def test_the_real_list(shared, tmp_path) -> None:
@@ -67,7 +72,7 @@ def test_the_real_list(shared, tmp_path) -> None:
     write_lists(tmp_path, json.loads((source / "test_mpii.json").read_text()), place="annotations")
     for path in source.glob("*.jpg"):
         shutil.copy(path, tmp_path / "images")
-    data = mpii(str(tmp_path), "train")
+    data = opened(tmp_path, "train")
     assert len(data) == 5
     assert order_doubts(data.people) == []
     feet = data.people.annotated[:, MPII16.keypoints.index("right_ankle")]
@@ -128,7 +133,7 @@ PUBLISHED = [
 
 def test_published(tmp_path) -> None:
     write_published(tmp_path, PUBLISHED, [1, 1, 1, 1, 0])
-    train, test = (mpii(str(tmp_path), part) for part in ("train", "test"))
+    train, test = (opened(tmp_path, part) for part in ("train", "test"))
     assert train.people.pictures == ["images/a.jpg", "images/b.jpg"]  # one video stays together
     assert test.people.pictures == ["images/d.jpg"]
     item = train[0]
@@ -142,18 +147,18 @@ def test_published(tmp_path) -> None:
 def test_a_single_element_and_no_video(tmp_path) -> None:
     write_published(tmp_path, [picture("a.jpg", labelled(point(3, 7, 8)))])
     with pytest.raises(ValueError, match="leave no test part"):
-        mpii(str(tmp_path), "test")
+        opened(tmp_path, "test")
     write_published(tmp_path, [picture(f"{name}.jpg", labelled(point(3, 7, 8))) for name in "abcdefgh"])
-    parts = [mpii(str(tmp_path), part).people.pictures for part in ("train", "test")]
+    parts = [opened(tmp_path, part).people.pictures for part in ("train", "test")]
     assert parts[1] == ["images/e.jpg"]
     assert len(parts[0]) == 7
 
 
 def test_neither_form(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"none of .*annot/train.json, .*u12_1.mat"):
-        mpii(str(tmp_path), "train")
+        opened(tmp_path, "train")
     with pytest.raises(ValueError, match="part='val'"):
-        mpii(str(tmp_path), "val")
+        opened(tmp_path, "val")
 
 
 def without(field):
@@ -181,7 +186,7 @@ def without(field):
 def test_bad_lists(tmp_path, content, match) -> None:
     write_lists(tmp_path, content)
     with pytest.raises(ValueError, match=match):
-        mpii(str(tmp_path), "train")
+        opened(tmp_path, "train")
 
 
 def spoiled(change):
@@ -209,7 +214,7 @@ def spoiled(change):
 def test_bad_publications(tmp_path, pictures, match) -> None:
     write_published(tmp_path, pictures)
     with pytest.raises(ValueError, match=match):
-        mpii(str(tmp_path), "train")
+        opened(tmp_path, "train")
 
 
 def test_other_matlab_files(tmp_path) -> None:
@@ -217,7 +222,7 @@ def test_other_matlab_files(tmp_path) -> None:
     file = tmp_path / "annotations/mpii_human_pose_v1_u12_1.mat"
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(ValueError, match="a MATLAB file"):
-        mpii(str(tmp_path), "train")
+        opened(tmp_path, "train")
     for content, match in [
         ({"joints": 1}, "0 structs"),
         ({"RELEASE": 5}, "RELEASE is 5"),
@@ -227,4 +232,4 @@ def test_other_matlab_files(tmp_path) -> None:
     ]:
         scipy.io.savemat(file, content)
         with pytest.raises(ValueError, match=match):
-            mpii(str(tmp_path), "train")
+            opened(tmp_path, "train")

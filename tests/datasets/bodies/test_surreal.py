@@ -12,7 +12,7 @@ import scipy.io
 from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import SMPL24
-from keyshift.datasets.bodies.surreal import CAMERA, columns, motion, surreal, to_camera
+from keyshift.datasets.bodies.surreal import CAMERA, Options, columns, motion, surreal, to_camera
 from keyshift.datasets.reading.video import write_video
 
 _spec = importlib.util.spec_from_file_location("raw_bodies", Path(__file__).parents[1] / "raw_bodies.py")
@@ -27,6 +27,10 @@ MIRRORED = [
 PLACE = np.array([6.7456, -0.9839, -1.9293])
 EXTRINSIC = np.array([[0, 0, -1.0], [0, 1.0, 0], [-1.0, 0, 0]])
 """The first columns of getExtrinsicBlender.m, of the publisher."""
+
+
+def opened(root, part, **options):
+    return surreal(Options(root=str(root), **options), part)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +67,7 @@ def write_clip(folder, motion_name="01_01", clip=1, frames=12, **changes):
 
 def test_clips_have_points_names_and_frames(tmp_path):
     write_clip(tmp_path / "cmu/test/run0")
-    people = surreal(str(tmp_path), "test", stride=5)
+    people = opened(tmp_path, "test", stride=5)
     assert people.people.frames.tolist() == [0, 5, 10]
     for i, frame in enumerate((0, 5, 10)):
         raw.check_item(people[i], body(frame), CAMERA)
@@ -73,7 +77,7 @@ def test_clips_have_points_names_and_frames(tmp_path):
         left, right = (first[NAMES.index(f"{side}_{joint}"), 0] for side in ("left", "right"))
         assert left > right + 5, "who faces the camera has their left on the picture's right"
     assert people.identity["boxes"] == "truth"
-    assert len(surreal(str(tmp_path / "cmu"), "test")) == 2, "every 10th"
+    assert len(opened(tmp_path / "cmu", "test")) == 2, "every 10th"
 
 
 def test_the_camera_is_the_publishers():
@@ -85,7 +89,7 @@ def test_the_camera_is_the_publishers():
 
 def test_collars_are_a_switch(tmp_path):
     write_clip(tmp_path / "test/run0")
-    ours, theirs = (surreal(str(tmp_path), "test", shoulders=kind)[0] for kind in ("smpl", "collar"))
+    ours, theirs = (opened(tmp_path, "test", shoulders=kind)[0] for kind in ("smpl", "collar"))
     changed = [name for k, name in enumerate(NAMES) if (ours.keypoints[k] != theirs.keypoints[k]).any()]
     assert changed == ["left_shoulder", "right_shoulder"]
     place = {name: k for k, name in enumerate(NAMES)}
@@ -102,7 +106,7 @@ def test_one_frame_and_all_runs(tmp_path):
     write_clip(tmp_path / "train/run2", clip=2, frames=1)
     write_clip(tmp_path / "train/run2", "05_02", frames=1)
     write_clip(tmp_path / "val/run0", frames=1)
-    people = surreal(str(tmp_path), "train")
+    people = opened(tmp_path, "train")
     assert scipy.io.loadmat(tmp_path / "train/run0/01_01/01_01_c0001_info.mat")["joints2D"].ndim == 2
     assert len(people) == 3
     assert np.abs(people[0].points - body(0)).max() < 0.1
@@ -115,7 +119,7 @@ def test_frames_that_show_no_one_are_left_out(tmp_path):
     clip[1, :, 0] += 20_000
     clip[2, :, 2] -= 8_000
     write_clip(tmp_path / "test/run0", frames=4, **info(clip))
-    assert surreal(str(tmp_path), "test", stride=1).people.frames.tolist() == [0, 3]
+    assert opened(tmp_path, "test", stride=1).people.frames.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_frames_that_show_no_one_are_left_out(tmp_path):
 def test_malformed_clips_are_named(tmp_path, changes, message):
     write_clip(tmp_path / "test/run0", **changes)
     with pytest.raises(ValueError, match=message) as raised:
-        surreal(str(tmp_path), "test")
+        opened(tmp_path, "test")
     assert "01_01_c0001_info.mat" in str(raised.value)
 
 
@@ -142,7 +146,7 @@ def test_truncated_clips_are_named(tmp_path):
     file = write_clip(tmp_path / "test/run0")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"01_01_c0001_info\.mat"):
-        surreal(str(tmp_path), "test")
+        opened(tmp_path, "test")
 
 
 def write_list(folder, run=0, count=10, unit=1000.0, motion_name="01_01", **changes):
@@ -167,7 +171,7 @@ def write_list(folder, run=0, count=10, unit=1000.0, motion_name="01_01", **chan
 @pytest.mark.parametrize(("unit", "name"), [(1000.0, "m"), (1.0, "mm"), (10.0, "cm")])
 def test_lists_have_points_in_their_unit(tmp_path, unit, name):
     write_list(tmp_path / "test", unit=unit)
-    people = surreal(str(tmp_path), "test")
+    people = opened(tmp_path, "test")
     assert people.identity["points"] == name
     assert people.identity["boxes"] == "whole"
     for i in (0, 9):
@@ -181,7 +185,7 @@ def test_lists_whose_points_do_not_project_have_none(tmp_path):
     for entry in listed:
         entry["keypoint3d"] = (np.array(entry["keypoint3d"]) - [0.3, 0, 0]).tolist()
     (tmp_path / "test/run0.json").write_text(json.dumps(listed))
-    people = surreal(str(tmp_path), "test")
+    people = opened(tmp_path, "test")
     assert people[0].points is None
     assert "do not project" in people.identity["points"]
     assert np.abs(people[0].keypoints - raw.seen(body(0), CAMERA - [0, 0, 40, 30])).max() < 0.05
@@ -195,10 +199,10 @@ def test_the_references_split_of_lists(tmp_path):
             names.setdefault(part, []).extend(f"{part}/run{run}/{entry['name']}" for entry in listed)
         random.seed(42)
         random.shuffle(names[part])
-    assert surreal(str(tmp_path), "test", split="frames").people.pictures == names["test"][:4]
-    assert surreal(str(tmp_path), "train", split="frames").people.pictures == names["train"][4:]
-    assert len(surreal(str(tmp_path), "test")) == 20
-    assert len(surreal(str(tmp_path), "test", stride=4)) == 5
+    assert opened(tmp_path, "test", split="frames").people.pictures == names["test"][:4]
+    assert opened(tmp_path, "train", split="frames").people.pictures == names["train"][4:]
+    assert len(opened(tmp_path, "test")) == 20
+    assert len(opened(tmp_path, "test", stride=4)) == 5
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def test_the_references_split_of_lists(tmp_path):
 def test_malformed_lists_are_named(tmp_path, changes, message):
     write_list(tmp_path / "test", **changes)
     with pytest.raises(ValueError, match=message) as raised:
-        surreal(str(tmp_path), "test")
+        opened(tmp_path, "test")
     assert str(tmp_path / "test") in str(raised.value)
 
 
@@ -224,18 +228,18 @@ def test_no_list_is_an_error(tmp_path):
     for content in ("{}", "[1]", "[", "[]", "[" * 100_000):
         (tmp_path / "test/run0.json").write_text(content)
         with pytest.raises(ValueError, match="test"):
-            surreal(str(tmp_path), "test")
+            opened(tmp_path, "test")
 
 
 def test_options_and_empty_roots_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"run\*.json.*cmu"):
-        surreal(str(tmp_path), "test")
+        opened(tmp_path, "test")
     write_clip(tmp_path / "test/run0")
     for wrong in ({"shoulders": "none"}, {"split": "frames"}, {"split": "x"}, {"stride": 0}, {"boxes": "x"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            surreal(str(tmp_path), "test", **wrong)
+            opened(tmp_path, "test", **wrong)
     with pytest.raises(ValueError, match="val"):
-        surreal(str(tmp_path), "val")
+        opened(tmp_path, "val")
 
 
 def test_motions_are_told_from_names():

@@ -159,8 +159,8 @@ def test_an_arm_that_goes_out_of_the_picture_is_left_out(turn):
     camera = np.array([300.0, 300.0, 60.0, 60.0])
     frame = np.rot90(np.where(palm > 0, palm, frame), turn)
     where = np.argwhere(np.rot90(palm, turn) > 0).mean(0)[::-1] + 0.5
-    found = find_center(np.ascontiguousarray(frame), camera, CUBE)
-    assert np.linalg.norm(found[:2] - where) * 2 < 30
+    center = find_center(np.ascontiguousarray(frame), camera, CUBE)
+    assert np.linalg.norm(center[:2] - where) * 2 < 30
     # a cube for bodies keeps the arm
     whole = find_center(np.ascontiguousarray(frame), camera, 500.0)
     assert np.linalg.norm(whole[:2] - where) * 2 > 45

@@ -90,12 +90,12 @@ def test_exact_crop_keeps_every_pixel_in_its_place():
         assert image[y, x] + item.center[2] - 400 == pytest.approx(file_x, abs=0.51)
 
 
-@pytest.mark.parametrize("how", CROPS)
-def test_labels_come_back_through_any_augmentation(how):
+@pytest.mark.parametrize("mode", CROPS)
+def test_labels_come_back_through_any_augmentation(mode):
     item = frame()
     options = Augmentation(rotation=180, area=[0.5, 1.5], mirror=0.5, noise=0.05, erase=0.5)
     for seed in range(20):
-        made = crop(item, (64, 64), options, np.random.default_rng(seed), list(range(5)), how)
+        made = crop(item, (64, 64), options, np.random.default_rng(seed), list(range(5)), mode)
         assert made.image.dtype == np.float32
         assert np.isfinite(made.image).all()
         assert np.abs(made.image).max() <= 150

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keyshift.datasets.hands.freihand import freihand
+from keyshift.datasets.hands.freihand import Options, freihand
 from keyshift.datasets.reading.annotations import BadAnnotation
 
 _spec = importlib.util.spec_from_file_location("raw_hands", Path(__file__).parents[1] / "raw_hands.py")
@@ -18,6 +18,10 @@ sys.modules["raw_hands"] = raw
 _spec.loader.exec_module(raw)
 
 COUNT = 10
+
+
+def opened(root, part, **options):
+    return freihand(Options(root=str(root), **options), part)
 
 
 def write(root, matrices, points, images=None):
@@ -50,7 +54,7 @@ def photo_and_version(item):
 def test_round_trip(root, made, version):
     seen = {}
     for part in ("train", "test"):
-        data = freihand(str(root), part, 2, version=version)
+        data = opened(root, part, block=2, version=version)
         assert data.name == f"freihand.{part}"
         for item in (data[i] for i in range(len(data))):
             photo, place = photo_and_version(item)
@@ -70,9 +74,9 @@ def test_split_of_the_reference(root):
     random.Random(42).shuffle(listed)
     photos = []
     for part, wanted in (("test", listed[:8]), ("train", listed[8:])):
-        data = freihand(str(root), part, 2, split="frames")
-        found = [(("gs", "hom", "sample", "auto")[n // COUNT], n % COUNT) for n in data.people.frames]
-        assert found == wanted
+        data = opened(root, part, block=2, split="frames")
+        pictures = [(("gs", "hom", "sample", "auto")[n // COUNT], n % COUNT) for n in data.people.frames]
+        assert pictures == wanted
         assert data.identity["split"] == "frames"
         photos.append({n % COUNT for n in data.people.frames})
     assert photos[0] & photos[1]  # the leak that the docstring names
@@ -90,7 +94,7 @@ def test_published_samples(shared, tmp_path):
     for number in hands:
         os.symlink(folder / f"{number:08d}.jpg", tmp_path / f"training/rgb/{number:08d}.jpg")
     os.symlink(folder / "00000355.jpg", tmp_path / "training/rgb/00000000.jpg")
-    data = freihand(str(tmp_path), "train", 20)
+    data = opened(tmp_path, "train")
     for photo in (355, 17620):
         items = [data[row] for row in np.flatnonzero(data.people.frames % total == photo)]
         assert sorted(item.frame // total for item in items) == [0, 1, 2, 3]
@@ -138,7 +142,7 @@ def test_malformed(root, name):
     spoil, message = MALFORMED[name]
     spoil(root)
     with pytest.raises(BadAnnotation, match=message):
-        freihand(str(root), "train", 2)
+        opened(root, "train", block=2)
 
 
 def test_refusals(root, tmp_path):
@@ -152,12 +156,12 @@ def test_refusals(root, tmp_path):
         ({"root": str(tmp_path / "none")}, "no file .*training_K.json: FreiHAND needs"),
     ):
         with pytest.raises(ValueError, match=message):
-            freihand(**{"root": str(root), "part": "test", "block": 2, **options})
+            opened(**{"root": root, "part": "test", "block": 2, **options})
     for file in (root / "training/rgb").glob("*"):
         file.unlink()
     with pytest.raises(ValueError, match="no picture"):
-        freihand(str(root), "train", 2)
+        opened(root, "train", block=2)
     (root / "training_K.json").write_text("[]")
     (root / "training_xyz.json").write_text("[]")
     with pytest.raises(ValueError, match="leave no train part"):
-        freihand(str(root), "train", 2)
+        opened(root, "train", block=2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keyshift.datasets.hands.h3d import BLOCK, groups, h3d
+from keyshift.datasets.hands.h3d import BLOCK, Options, groups, h3d
 from keyshift.datasets.reading.annotations import BadAnnotation
 
 _spec = importlib.util.spec_from_file_location("raw_hands", Path(__file__).parents[1] / "raw_hands.py")
@@ -18,6 +18,10 @@ _spec.loader.exec_module(raw)
 
 COUNT = 15
 NAMES = [f"part{1 + i // 3}/{i:04d}.png" for i in range(COUNT)]
+
+
+def opened(root, part, **options):
+    return h3d(Options(root=str(root), **options), part)
 
 
 def listed(made, per_mm=1.0):
@@ -58,9 +62,9 @@ def test_round_trip(root, made, unit, per_mm):
     save(root, listed(made, per_mm))
     names = {}
     for part in ("train", "test"):
-        data = h3d(str(root.parent), part)
+        data = opened(root.parent, part)
         assert data.name == f"h3d.{part}"
-        assert data.identity == h3d(str(root), part).identity
+        assert data.identity == opened(root, part).identity
         assert data.identity["points"] == unit
         names[part] = list(data.people.pictures)
         for item, name in zip((data[i] for i in range(len(data))), names[part], strict=True):
@@ -74,7 +78,7 @@ def test_round_trip(root, made, unit, per_mm):
 
 def test_points_that_nobody_vouches_for(root, made):
     save(root, listed(made, 0.37))  # they project, but a hand of 30 or 300 mm is none
-    data = h3d(str(root), "train")
+    data = opened(root, "train")
     assert data.identity["points"] == "of unknown unit"
     assert data[0].points is None
     np.testing.assert_allclose(data[0].camera, made.camera[0], rtol=1e-5)
@@ -82,7 +86,7 @@ def test_points_that_nobody_vouches_for(root, made):
     for entry in entries:
         entry["keypoint3d"] = (np.array(entry["keypoint3d"]) @ np.diag([1, -1, 1])).tolist()  # another frame
     save(root, entries)
-    data = h3d(str(root), "train")
+    data = opened(root, "train")
     assert data.identity["points"] == "do not project"
     assert data[0].points is None
     assert not data[0].camera.any()
@@ -92,8 +96,8 @@ def test_points_that_nobody_vouches_for(root, made):
 def test_split_of_the_reference(root):
     kept = [name for i, name in enumerate(NAMES) if i != 4]
     random.Random(42).shuffle(kept)
-    assert list(h3d(str(root), "test", split="frames").people.pictures) == kept[:2]
-    assert list(h3d(str(root), "train", split="frames").people.pictures) == kept[2:]
+    assert list(opened(root, "test", split="frames").people.pictures) == kept[:2]
+    assert list(opened(root, "train", split="frames").people.pictures) == kept[2:]
 
 
 def test_what_stays_together():
@@ -111,7 +115,7 @@ def test_flags_as_text_and_truth(root, made):
         entry["without_object"] = bool(entry["without_object"])
     entries[4]["keypoint2d"] = "not read of hands with an object"
     save(root, entries)
-    assert len(h3d(str(root), "train")) + len(h3d(str(root), "test")) == 14
+    assert len(opened(root, "train")) + len(opened(root, "test")) == 14
 
 
 MALFORMED = {
@@ -135,7 +139,7 @@ def test_malformed(root, made, name):
     entries[1].update(fields)
     save(root, entries)
     with pytest.raises(BadAnnotation, match=message):
-        h3d(str(root), "train")
+        opened(root, "train")
 
 
 def test_malformed_lists(root, made):
@@ -150,21 +154,21 @@ def test_malformed_lists(root, made):
     ):
         (root / "annotation.json").write_text(content)
         with pytest.raises(BadAnnotation, match=message):
-            h3d(str(root), "train")
+            opened(root, "train")
 
 
 def test_refusals(root, made, tmp_path):
     with pytest.raises(ValueError, match=r"no file .*annotation.json: H3D needs"):
-        h3d(str(tmp_path / "none"), "train")
+        opened(tmp_path / "none", "train")
     with pytest.raises(ValueError, match="split='subjects'"):
-        h3d(str(root), "train", split="subjects")
+        opened(root, "train", split="subjects")
     with pytest.raises(ValueError, match="part='val'"):
-        h3d(str(root), "val")
+        opened(root, "val")
     with pytest.raises(ValueError, match="boxes='hand'"):
-        h3d(str(root), "train", boxes="hand")
+        opened(root, "train", boxes="hand")
     save(root, [entry for entry in listed(made) if entry["name"].startswith("part1")])
     with pytest.raises(ValueError, match="leave no test part"):
-        h3d(str(root), "test")
+        opened(root, "test")
     save(root, [])
     with pytest.raises(ValueError, match="leave no train part"):
-        h3d(str(root), "train")
+        opened(root, "train")

@@ -3,7 +3,11 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from keyshift.datasets.hands.hand_snap import SnapHands
+from keyshift.datasets.hands.hand_snap import Options, SnapHands
+
+
+def opened(root, part, **options):
+    return SnapHands(Options(root=str(root), **options), part)
 
 
 def write_set(root, count=12):
@@ -24,11 +28,11 @@ def write_set(root, count=12):
 
 def test_projection_and_units(tmp_path):
     truth, points = write_set(tmp_path / "real_world_testset")
-    data = SnapHands(tmp_path, "all", block=4)  # the parent folder will do
-    for i in range(len(data)):
-        item = data[i]
-        np.testing.assert_allclose(item.keypoints, truth[i], atol=1e-3)
-        np.testing.assert_allclose(item.points, points[i], atol=1e-3)
+    parts = [opened(tmp_path, part, block=4) for part in ("train", "test")]  # the parent folder will do
+    assert sum(map(len, parts)) == 12
+    for item in (data[i] for data in parts for i in range(len(data))):
+        np.testing.assert_allclose(item.keypoints, truth[item.frame], atol=1e-3)
+        np.testing.assert_allclose(item.points, points[item.frame], atol=1e-3)
         fx, fy, cx, cy = item.camera
         again = item.points[:, :2] / item.points[:, 2:] * [fx, fy] + [cx, cy]
         np.testing.assert_allclose(again, item.keypoints, atol=1e-3)
@@ -37,7 +41,7 @@ def test_projection_and_units(tmp_path):
 
 def test_blocks_are_kept_on_one_side(tmp_path):
     write_set(tmp_path)
-    train, test = (SnapHands(tmp_path, part, block=4) for part in ("train", "test"))
+    train, test = (opened(tmp_path, part, block=4) for part in ("train", "test"))
     assert [train[i].frame for i in range(len(train))] == [0, 1, 2, 3, 8, 9, 10, 11]
     assert [test[i].frame for i in range(len(test))] == [4, 5, 6, 7]
     assert not {train[i].sequence for i in range(8)} & {test[i].sequence for i in range(4)}
@@ -61,12 +65,12 @@ def test_bad_files_are_named(tmp_path, broken):
         scipy.io.savemat(tmp_path / "pose_gt.mat", {"pose_gt": np.zeros((12, 20, 3))})
         match = r"\(12, 20, 3\)"
     with pytest.raises(ValueError, match=match):
-        SnapHands(tmp_path, "train")
+        opened(tmp_path, "train")
 
 
 def test_the_real_set(shared):
-    data = SnapHands(shared / "data/hand_real_snap", "all")
-    assert len(data) == 340
-    points = np.stack([data[i].keypoints for i in range(0, 340, 10)])
+    parts = [opened(shared / "data/hand_real_snap", part) for part in ("train", "test")]
+    assert sum(map(len, parts)) == 340
+    points = np.stack([data[i].keypoints for data in parts for i in range(0, len(data), 10)])
     assert points.min() > 0
     assert points.max() < 256

@@ -10,7 +10,7 @@ from PIL import Image
 
 from keyshift.datasets.hands.interhand import interhand
 from keyshift.datasets.reading.annotations import BadAnnotation
-from keyshift.datasets.reading.people import project
+from keyshift.datasets.reading.people import PictureOptions, project
 from keyshift.datasets.rendered.hands import render as render_anew
 from keyshift.datasets.skeleton import FINGERS, HAND
 
@@ -18,6 +18,10 @@ render = functools.cache(render_anew)
 SIZE = 64
 JOINTS = [*(f"{finger}_{j}" for finger in FINGERS for j in ("tip", "dip", "pip", "mcp")), "wrist"]
 """The file's order within a hand, by HAND's names."""
+
+
+def opened(root, part, **options):
+    return interhand(PictureOptions(root=str(root), **options), part)
 
 
 def rotation(seed):
@@ -73,7 +77,7 @@ def write_set(root, part="test", count=4):
 
 def test_rows_are_hands_as_rendered(tmp_path):
     made = write_set(tmp_path)
-    people = interhand(str(tmp_path), "test").people
+    people = opened(tmp_path, "test").people
     own = [r for r in range(len(people)) if people.annotated[r].sum() > 5]
     assert len(own) == 4
     assert len(people) == 5
@@ -90,7 +94,7 @@ def test_rows_are_hands_as_rendered(tmp_path):
 
 def test_interacting_hands_are_two_rows_without_the_other_ones_joints(tmp_path):
     made = write_set(tmp_path)
-    people = interhand(str(tmp_path), "test").people
+    people = opened(tmp_path, "test").people
     rows = [r for r, name in enumerate(people.ids) if name.startswith("interhand/test/2/")]
     assert [people.ids[r].rpartition("/")[2] for r in rows] == ["right", "left"]
     other = rows[int(bool(made.right[2]))]
@@ -110,21 +114,21 @@ def test_interacting_hands_are_two_rows_without_the_other_ones_joints(tmp_path):
 def test_items_parts_and_boxes(tmp_path):
     made = write_set(tmp_path)
     write_set(tmp_path, "train", 2)
-    test, train = (interhand(str(tmp_path), part) for part in ("test", "train"))
+    test, train = (opened(tmp_path, part) for part in ("test", "train"))
     assert np.abs(test[0].image.astype(int) - made.image[0].numpy()).mean() < 4
     assert not {test.path(i) for i in range(len(test))} & {train.path(i) for i in range(len(train))}
     assert test.identity["boxes"] == "truth"
-    assert interhand(str(tmp_path), "test", "whole")[0].box.tolist() == [0, 0, SIZE, SIZE]
+    assert opened(tmp_path, "test", boxes="whole")[0].box.tolist() == [0, 0, SIZE, SIZE]
     with pytest.raises(ValueError, match="part='val'"):
-        interhand(str(tmp_path), "val")
+        opened(tmp_path, "val")
     with pytest.raises(ValueError, match="boxes='file'"):
-        interhand(str(tmp_path), "test", "file")
+        opened(tmp_path, "test", boxes="file")
 
 
 def test_the_layout_of_the_first_release(tmp_path):
     write_set(tmp_path)
     (tmp_path / "annotations/test").rename(tmp_path / "annotations/all")
-    assert len(interhand(str(tmp_path), "test")) == 5
+    assert len(opened(tmp_path, "test")) == 5
 
 
 def wrong(content, *steps, value):
@@ -163,20 +167,20 @@ def test_malformed_files_are_named(tmp_path, case):
     wrong(content, *steps, value=value)
     path.write_text(json.dumps(content))
     with pytest.raises(BadAnnotation, match=match):
-        interhand(str(tmp_path), "test")
+        opened(tmp_path, "test")
 
 
 def test_missing_and_truncated_files(tmp_path):
     with pytest.raises(ValueError, match="annotations/test"):
-        interhand(str(tmp_path), "test")
+        opened(tmp_path, "test")
     write_set(tmp_path, count=1)
     path = tmp_path / "annotations/test/InterHand2.6M_test_joint_3d.json"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BadAnnotation, match="whole UTF-8 JSON"):
-        interhand(str(tmp_path), "test")
+        opened(tmp_path, "test")
     path.unlink()
     with pytest.raises(ValueError, match="joint_3d"):
-        interhand(str(tmp_path), "test")
+        opened(tmp_path, "test")
 
 
 def curl(points):
@@ -195,7 +199,7 @@ def test_the_real_sample(shared, tmp_path):
     for what in ("data", "camera", "joint_3d"):
         name = f"test_interhand2.6m_{what}.json"
         shutil.copy(sample / name, tmp_path / f"annotations/test/InterHand2.6M_test_{what}.json")
-    data = interhand(str(tmp_path), "test")
+    data = opened(tmp_path, "test")
     people = data.people
     sides = [name.rpartition("/")[2] for name in people.ids]
     assert sides == ["right", "left", "right", "left", "left", "right"]

@@ -10,10 +10,15 @@ from PIL import Image
 
 from keyshift.datasets.hands.onehand10k import onehand10k
 from keyshift.datasets.reading.annotations import BadAnnotation
+from keyshift.datasets.reading.people import PictureOptions
 from keyshift.datasets.rendered.hands import render as render_anew
 
 render = functools.cache(render_anew)
 SIZE = 64
+
+
+def opened(root, part, **options):
+    return onehand10k(PictureOptions(root=str(root), **options), part)
 
 
 def line(name, width, height, joints):
@@ -36,7 +41,7 @@ def write_set(root, part="Train", count=4):
 
 def test_rows_are_hands_as_rendered(tmp_path):
     joints, made = write_set(tmp_path)
-    data = onehand10k(str(tmp_path), "train")
+    data = opened(tmp_path, "train")
     assert len(data) == 4
     for i in range(4):
         item = data[i]
@@ -55,21 +60,21 @@ def test_rows_are_hands_as_rendered(tmp_path):
 def test_parts_are_the_publishers(tmp_path):
     write_set(tmp_path)
     write_set(tmp_path, "Test", 2)
-    train, test = (onehand10k(str(tmp_path), part) for part in ("train", "test"))
+    train, test = (opened(tmp_path, part) for part in ("train", "test"))
     assert (len(train), len(test)) == (4, 2)
     assert not set(train.people.ids) & set(test.people.ids)
     assert not {train.path(i) for i in range(4)} & {test.path(i) for i in range(2)}
     with pytest.raises(ValueError, match="part='val'"):
-        onehand10k(str(tmp_path), "val")
+        opened(tmp_path, "val")
     with pytest.raises(ValueError, match="boxes='mask'"):
-        onehand10k(str(tmp_path), "train", "mask")
+        opened(tmp_path, "train", boxes="mask")
 
 
 def test_a_hand_without_joints_is_left_out(tmp_path):
     write_set(tmp_path)
     path = tmp_path / "Train/label_joint.txt"
     path.write_text(path.read_text() + line("9.jpg", SIZE, SIZE, [-1] * 42) + "\n\n")
-    assert len(onehand10k(str(tmp_path), "train")) == 4
+    assert len(opened(tmp_path, "train")) == 4
 
 
 GOOD = list(range(42))
@@ -95,21 +100,21 @@ def test_malformed_files_are_named(tmp_path, case):
     text, match = BROKEN[case]
     (tmp_path / "Train/label_joint.txt").write_text(text)
     with pytest.raises(BadAnnotation, match=match) as error:
-        onehand10k(str(tmp_path), "train")
+        opened(tmp_path, "train")
     assert "label_joint.txt" in str(error.value)
 
 
 def test_missing_undecodable_and_empty_files(tmp_path):
     with pytest.raises(ValueError, match=r"Train/label_joint\.txt"):
-        onehand10k(str(tmp_path), "train")
+        opened(tmp_path, "train")
     write_set(tmp_path)
     path = tmp_path / "Train/label_joint.txt"
     path.write_bytes(b"\xff\xfe0.jpg")
     with pytest.raises(BadAnnotation, match="UTF-8"):
-        onehand10k(str(tmp_path), "train")
+        opened(tmp_path, "train")
     path.write_text("")
     with pytest.raises(ValueError, match="no usable sample"):
-        onehand10k(str(tmp_path), "train")
+        opened(tmp_path, "train")
 
 
 def test_real_hands(shared, tmp_path):
@@ -122,7 +127,7 @@ def test_real_hands(shared, tmp_path):
         joints = np.array(hand["keypoints"]).reshape(21, 3)
         lines.append(line(image["file_name"], image["width"], image["height"], joints[:, :2] - (joints[:, 2:] == 0)))
     (tmp_path / "Train/label_joint.txt").write_text("\n".join(lines))
-    data = onehand10k(str(tmp_path), "train")
+    data = opened(tmp_path, "train")
     for i, image in enumerate(content["images"]):
         item = data[i]
         assert item.image.shape[:2] == (image["height"], image["width"])

@@ -10,10 +10,15 @@ from PIL import Image
 
 from keyshift.datasets.hands.panoptic_hands import panoptic_hands
 from keyshift.datasets.reading.annotations import BadAnnotation
+from keyshift.datasets.reading.people import PictureOptions
 from keyshift.datasets.rendered.hands import render as render_anew
 
 render = functools.cache(render_anew)
 SIZE = 64
+
+
+def opened(root, part, **options):
+    return panoptic_hands(PictureOptions(root=str(root), **options), part)
 
 
 def write_set(root, part="train", count=4):
@@ -36,7 +41,7 @@ def write_set(root, part="train", count=4):
 
 def test_rows_are_hands_as_rendered(tmp_path):
     made, stems = write_set(tmp_path)
-    data = panoptic_hands(str(tmp_path), "train")
+    data = opened(tmp_path, "train")
     assert [name.rpartition("/")[2] for name in data.people.ids] == stems
     for i in range(4):
         item = data[i]
@@ -53,21 +58,21 @@ def test_rows_are_hands_as_rendered(tmp_path):
 def test_parts_are_the_publishers(tmp_path):
     write_set(tmp_path)
     write_set(tmp_path, "test", 2)
-    train, test = (panoptic_hands(str(tmp_path), part) for part in ("train", "test"))
+    train, test = (opened(tmp_path, part) for part in ("train", "test"))
     assert (len(train), len(test)) == (4, 2)
     assert not set(train.people.ids) & set(test.people.ids)
     assert not {train.path(i) for i in range(4)} & {test.path(i) for i in range(2)}
     with pytest.raises(ValueError, match="part='val'"):
-        panoptic_hands(str(tmp_path), "val")
+        opened(tmp_path, "val")
     with pytest.raises(ValueError, match="boxes='center'"):
-        panoptic_hands(str(tmp_path), "train", "center")
+        opened(tmp_path, "train", boxes="center")
 
 
 def test_a_hand_without_joints_is_left_out(tmp_path):
     _, stems = write_set(tmp_path)
     path = tmp_path / f"hand_labels/manual_train/{stems[1]}.json"
     path.write_text(json.dumps({"hand_pts": [[0, 0, 0]] * 21, "is_left": True}))
-    assert len(panoptic_hands(str(tmp_path), "train")) == 3
+    assert len(opened(tmp_path, "train")) == 3
 
 
 BROKEN = {
@@ -90,7 +95,7 @@ def test_malformed_files_are_named(tmp_path, case):
     field, value, match = BROKEN[case]
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises(BadAnnotation, match=match) as error:
-        panoptic_hands(str(tmp_path), "train")
+        opened(tmp_path, "train")
     assert path.name in str(error.value)
 
 
@@ -100,17 +105,17 @@ def test_truncated_and_foreign_files_are_named(tmp_path, content):
     path = tmp_path / f"hand_labels/manual_train/{stems[1]}.json"
     path.write_bytes(content)
     with pytest.raises(BadAnnotation, match=path.name):
-        panoptic_hands(str(tmp_path), "train")
+        opened(tmp_path, "train")
 
 
 def test_missing_files(tmp_path):
     with pytest.raises(ValueError, match="hand_labels/manual_train"):
-        panoptic_hands(str(tmp_path), "train")
+        opened(tmp_path, "train")
     write_set(tmp_path)
     for picture in (tmp_path / "hand_labels/manual_train").glob("*.jpg"):
         picture.unlink()
     with pytest.raises(ValueError, match="no picture"):
-        panoptic_hands(str(tmp_path), "train")
+        opened(tmp_path, "train")
 
 
 def raw(folder, name, hand):
@@ -128,7 +133,7 @@ def test_real_hands(shared, tmp_path):
     for image, hand in zip(content["images"], content["annotations"], strict=True):
         shutil.copy(sample / image["file_name"], folder)
         raw(folder, image["file_name"], hand)
-    data = panoptic_hands(str(tmp_path), "test")
+    data = opened(tmp_path, "test")
     assert data.people.sequences == ["005880453", "005880453", "ex2_2.flv", "ex2_2.flv"]
     for i, image in enumerate(content["images"]):
         item = data[i]
@@ -149,7 +154,7 @@ def test_the_order_in_600_real_labels(shared, tmp_path):
         raw(folder, image["file_name"].rpartition("/")[2], hand)
     name = content["images"][0]["file_name"].rpartition("/")[2]
     Image.new("RGB", (8, 8)).save(folder / name)
-    people = panoptic_hands(str(tmp_path), "test").people
+    people = opened(tmp_path, "test").people
     assert len(people) == 600
     scale = np.ptp(people.keypoints, axis=1).max(-1)[:, None]
     bones = np.linalg.norm(np.diff(people.keypoints[:, 1:].reshape(-1, 5, 4, 2), axis=2), axis=-1).reshape(600, -1)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from keyshift.datasets.hands.rhd import ORDER, rhd, usable
 from keyshift.datasets.reading.annotations import BadAnnotation
+from keyshift.datasets.reading.people import PictureOptions
 
 _spec = importlib.util.spec_from_file_location("raw_hands", Path(__file__).parents[1] / "raw_hands.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -18,6 +19,10 @@ sys.modules["raw_hands"] = raw
 _spec.loader.exec_module(raw)
 
 FOLDERS = {"train": "training", "test": "evaluation"}
+
+
+def opened(root, part, **options):
+    return rhd(PictureOptions(root=str(root), **options), part)
 
 
 def to_file(left, right):
@@ -68,9 +73,9 @@ def test_round_trip(tmp_path):
     ids = set()
     for first, part in ((0, "train"), (3, "test")):
         made, truth = write_rendered(root, part, first)
-        data = rhd(str(tmp_path), part)
+        data = opened(tmp_path, part)
         assert data.name == f"rhd.{part}"
-        assert data.identity["sha256"] == rhd(str(root), part).identity["sha256"]
+        assert data.identity["sha256"] == opened(root, part).identity["sha256"]
         assert len(data) == len(truth) == 4
         for item in (data[i] for i in range(4)):
             i, points, seen = truth[item.frame, item.id.rpartition("/")[2]]
@@ -111,7 +116,7 @@ def test_published_samples(shared, tmp_path):
     write(tmp_path, "train", entries)
     for number in entries:
         os.symlink(folder / f"{number:05d}.png", tmp_path / f"training/color/{number:05d}.png")
-    data = rhd(str(tmp_path), "train")
+    data = opened(tmp_path, "train")
     assert len(data) == 3
     for item in (data[i] for i in range(3)):
         assert item.image.shape == (320, 320, 3)
@@ -153,13 +158,13 @@ def test_the_rule_of_the_reference():
     uv = middle + rng.uniform(0, 150, (count, 2, 1, 1)) * rng.uniform(-0.5, 0.5, (count, 2, 21, 2))
     uv[:50, 0] = uv[:50, 0, :1]  # all joints in one place
     seen = np.arange(21) < rng.integers(15, 22, (count, 2, 1))
-    found = usable(uv, seen)
+    used = usable(uv, seen)
     wanted = [[naive(*two[[h, 1 - h]], flags[h]) for h in (0, 1)] for two, flags in zip(uv, seen, strict=True)]
-    np.testing.assert_array_equal(found, wanted)
-    assert 0.1 < found.mean() < 0.6
+    np.testing.assert_array_equal(used, wanted)
+    assert 0.1 < used.mean() < 0.6
     parted = uv.copy()
     parted[:, 1] = 5000
-    assert usable(parted, seen)[:, 0].sum() > found[:, 0].sum() + 20  # overlaps decide, not size and visibility alone
+    assert usable(parted, seen)[:, 0].sum() > used[:, 0].sum() + 20  # overlaps decide, not size and visibility alone
     assert ORDER[:6] == [0, 4, 3, 2, 1, 8]
 
 
@@ -196,23 +201,23 @@ def test_malformed(tmp_path, name):
     change, message = MALFORMED[name]
     write(tmp_path, "train", change(good()))
     with pytest.raises(BadAnnotation, match=message):
-        rhd(str(tmp_path), "train")
+        opened(tmp_path, "train")
 
 
 def test_refusals(tmp_path):
     with pytest.raises(ValueError, match=r"no file .*anno_training.pickle: RHD needs RHD_published_v2"):
-        rhd(str(tmp_path), "train")
+        opened(tmp_path, "train")
     with pytest.raises(ValueError, match="part='val'"):
-        rhd(str(tmp_path), "val")
+        opened(tmp_path, "val")
     write(tmp_path, "train", {1: good()})
     with pytest.raises(ValueError, match="no picture"):
-        rhd(str(tmp_path), "train")
+        opened(tmp_path, "train")
     with pytest.raises(ValueError, match="boxes='face'"):
-        rhd(str(tmp_path), "train", boxes="face")
+        opened(tmp_path, "train", boxes="face")
     file = tmp_path / "training/anno_training.pickle"
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(BadAnnotation, match="a pickle of numpy arrays"):
-        rhd(str(tmp_path), "train")
+        opened(tmp_path, "train")
     write(tmp_path, "test", {})
     with pytest.raises(ValueError, match="no usable sample"):
-        rhd(str(tmp_path), "test")
+        opened(tmp_path, "test")

@@ -5,12 +5,16 @@ import pytest
 from PIL import Image
 
 from keyshift.datasets.depth.center import NoCenter, UnusableDepth, check_center, find_center
-from keyshift.datasets.own.depth_folder import DepthFolder
+from keyshift.datasets.own.depth_folder import DepthFolder, Options
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.skeleton import Skeleton
 
 PAIR = Skeleton("pair", ("tip", "root"), edges=((0, 1),))
 LINES = {"fx": 100.0, "fy": 110.0, "cx": 31.5, "cy": 23.5, "unit": "mm", "cube": 250}
+
+
+def opened(root, part="train", **options):
+    return DepthFolder(Options(root=str(root), **options), part, PAIR)
 
 
 def frame(number=0):
@@ -42,7 +46,7 @@ def numbered(count, folder=""):
 
 
 def test_an_item(tmp_path):
-    item = DepthFolder(write_set(tmp_path, ["hands/left/a.png"]), PAIR)[0]
+    item = opened(write_set(tmp_path, ["hands/left/a.png"]))[0]
     assert item.image.dtype == np.float32
     np.testing.assert_array_equal(item.image, frame().astype(np.float32))
     # OpenCV's (20, 24) is our (20.5, 24.5), its principal point (31.5, 23.5) our (32, 24)
@@ -73,17 +77,17 @@ def test_every_way_to_store_a_frame_reads_the_same(tmp_path, name, make, unit):
     write_camera(tmp_path, unit=unit)
     with (tmp_path / name).open("wb") as file:
         np.save(file, make(0)) if name != "a.png" else Image.fromarray(make(0)).save(file, "PNG")
-    image = DepthFolder(tmp_path, PAIR)[0].image
+    image = opened(tmp_path)[0].image
     assert image.dtype == np.float32
     np.testing.assert_allclose(image, frame(), atol=1e-3)
 
 
 def test_pixel_centers_of_the_calibration(tmp_path):
     (tmp_path / "centers.csv").write_text("file,x,y,z\na.png,20,24,600\n")
-    corner = DepthFolder(write_set(tmp_path, pixel_centers=0.5, centers="centers.csv"), PAIR)[0]
+    corner = opened(write_set(tmp_path, pixel_centers=0.5, centers="centers.csv"))[0]
     np.testing.assert_allclose(corner.camera, [100, 110, 31.5, 23.5])
     np.testing.assert_allclose(corner.center, [20, 24, 600])
-    opencv = DepthFolder(write_set(tmp_path, centers="centers.csv"), PAIR)[0]
+    opencv = opened(write_set(tmp_path, centers="centers.csv"))[0]
     np.testing.assert_allclose(opencv.center, [20.5, 24.5, 600])
     # the same point in space either way
     for a, b in ((corner, opencv),):
@@ -96,7 +100,7 @@ def test_missing_returns_of_float_frames(tmp_path):
         depth[0, :3] = np.nan, np.inf, -np.inf
         return depth
 
-    image = DepthFolder(write_set(tmp_path, ["a.npy"], holes), PAIR)[0].image
+    image = opened(write_set(tmp_path, ["a.npy"], holes))[0].image
     assert image[0, :3].tolist() == [0, 0, 0]
     assert (image.ravel()[3:] == frame().ravel()[3:]).all()
 
@@ -105,7 +109,7 @@ def test_nested_folders_are_sequences_in_order_of_their_numbers(tmp_path):
     names = ["b/10.npy", "b/9.png", "b/c/2.npy", "b/c/x.png", "top.png", "a b/frame_2.npy", "a b/frame_10.npy"]
     write_set(tmp_path, names)
     (tmp_path / "b/notes.txt").write_text("not a frame")
-    data = DepthFolder(tmp_path, PAIR)
+    data = opened(tmp_path)
     order = ["top.png", "a b/frame_2.npy", "a b/frame_10.npy", "b/9.png", "b/10.npy", "b/c/2.npy", "b/c/x.png"]
     items = [data[i] for i in range(len(data))]
     assert [item.id for item in items] == order
@@ -117,10 +121,10 @@ def test_nested_folders_are_sequences_in_order_of_their_numbers(tmp_path):
 
 def test_splits_are_blocks_of_frames(tmp_path):
     write_set(tmp_path, [*numbered(45, "a/"), *numbered(5, "b/")])
-    train, test, everything = (DepthFolder(tmp_path, PAIR, split) for split in ("train", "test", "all"))
+    train, test = (opened(tmp_path, part) for part in ("train", "test"))
     assert [train.frames[i] for i in range(len(train))] == [*range(20), *range(40, 45), *range(5)]
     assert test.files == [f"a/{i}.npy" for i in range(20, 40)]
-    assert sorted(train.files + test.files) == sorted(everything.files)
+    assert sorted(train.files + test.files) == sorted([*numbered(45, "a/"), *numbered(5, "b/")])
     of_train, of_test = ({data[i].sequence for i in range(len(data))} for data in (train, test))
     assert of_train == {"a/000", "a/002", "b/000"}
     assert of_test == {"a/001"}
@@ -130,8 +134,8 @@ def test_splits_are_blocks_of_frames(tmp_path):
 def test_too_few_frames_for_a_split(tmp_path):
     write_set(tmp_path, [*numbered(15, "a/"), *numbered(20, "b/")])
     with pytest.raises(ValueError, match="35 frames in blocks of 20 leave no test part: no folder has more than 20"):
-        DepthFolder(tmp_path, PAIR, "test")
-    assert len(DepthFolder(tmp_path, PAIR, "test", block=15)) == 5
+        opened(tmp_path, "test")
+    assert len(opened(tmp_path, "test", block=15)) == 5
 
 
 def test_boxes_say_where_to_look(tmp_path):
@@ -142,9 +146,9 @@ def test_boxes_say_where_to_look(tmp_path):
 
     # OpenCV's columns 45 to 59 and rows 10 to 19
     (tmp_path / "boxes.csv").write_text("file,left,top,right,bottom\r\na.png,45,10,60,20\r\n")
-    with_box = DepthFolder(write_set(tmp_path, ["a.png"], two, boxes="boxes.csv"), PAIR)
+    with_box = opened(write_set(tmp_path, ["a.png"], two, boxes="boxes.csv"))
     np.testing.assert_allclose(with_box[0].center, [52.5, 15, 800], atol=0.2)
-    assert DepthFolder(write_set(tmp_path, ["a.png"], two), PAIR)[0].center[2] == pytest.approx(600)
+    assert opened(write_set(tmp_path, ["a.png"], two))[0].center[2] == pytest.approx(600)
 
 
 def test_centres_come_from_the_file_the_argument_or_the_frame(tmp_path):
@@ -155,7 +159,7 @@ def test_centres_come_from_the_file_the_argument_or_the_frame(tmp_path):
     root = write_set(tmp_path / "set")
     (tmp_path / "centers.csv").rename(root / "centers.csv")
     write_camera(root, centers="centers.csv")
-    made = [DepthFolder(root, PAIR, centers=how) for how in (None, other, "threshold")]
+    made = [opened(root, centers=source) for source in (None, str(other), "threshold")]
     np.testing.assert_allclose(made[0][0].center, [22.5, 25.5, 610])
     np.testing.assert_allclose(made[1][0].center, [19.5, 23.5, 590])
     np.testing.assert_allclose(
@@ -166,19 +170,19 @@ def test_centres_come_from_the_file_the_argument_or_the_frame(tmp_path):
 
 def test_near_and_far(tmp_path):
     write_set(tmp_path, near=700)
-    assert DepthFolder(tmp_path, PAIR)[0].center[2] == pytest.approx(1500)
-    assert DepthFolder(tmp_path, PAIR, near=100)[0].center[2] == pytest.approx(600)
+    assert opened(tmp_path)[0].center[2] == pytest.approx(1500)
+    write_camera(tmp_path, near=100)
+    assert opened(tmp_path)[0].center[2] == pytest.approx(600)
+    write_camera(tmp_path, near=200, far=500)
     with pytest.raises(NoCenter, match=r"a\.png: nothing .* 200 and 500 mm: returns lie between 600 and 1500"):
-        DepthFolder(tmp_path, PAIR, near=200, far=500)[0]
-    with pytest.raises(ValueError, match=r"near=700\.0 and far=500"):
-        DepthFolder(tmp_path, PAIR, far=500)
+        opened(tmp_path)[0]
 
 
 def test_labels_are_for_the_report(tmp_path):
     table = "file,tip_x,tip_y,tip_z,root_x,root_y,root_z\nb.npy,10,20,500,,,\na.png,11,21,510,12,22,520\n"
     root = write_set(tmp_path, ["a.png", "b.npy", "c.npy"], labels="labels.csv", cube="[200, 210, 220]")
     (root / "labels.csv").write_text(table)
-    data = DepthFolder(root, PAIR)
+    data = opened(root)
     np.testing.assert_allclose(data[0].keypoints, [[11.5, 21.5, 510], [12.5, 22.5, 520]])
     np.testing.assert_allclose(data[0].points[0], [(11.5 - 32) / 100 * 510, (21.5 - 24) / 110 * 510, 510])
     assert [data[i].annotated.tolist() for i in range(3)] == [[True, True], [True, False], [False, False]]
@@ -189,14 +193,14 @@ def test_labels_are_for_the_report(tmp_path):
 
 def test_identity_follows_the_content(tmp_path):
     write_set(tmp_path, numbered(3))
-    first = DepthFolder(tmp_path, PAIR)
-    assert first.identity == pickle.loads(pickle.dumps(DepthFolder(tmp_path, PAIR))).identity
+    first = opened(tmp_path)
+    assert first.identity == pickle.loads(pickle.dumps(opened(tmp_path))).identity
     again = pickle.loads(pickle.dumps(first))
     np.testing.assert_array_equal(again[2].image, first[2].image)
     np.save(tmp_path / "1.npy", frame(1) + np.uint16(1))
-    assert DepthFolder(tmp_path, PAIR).identity["sha256"] != first.identity["sha256"]
+    assert opened(tmp_path).identity["sha256"] != first.identity["sha256"]
     write_camera(tmp_path, cube=300)
-    assert DepthFolder(tmp_path, PAIR).identity["sha256"] != first.identity["sha256"]
+    assert opened(tmp_path).identity["sha256"] != first.identity["sha256"]
     with pytest.raises(IndexError):
         first[3]
 
@@ -228,7 +232,7 @@ def constant(value, kind):
     ],
 )
 def test_frames_that_cannot_be_used_are_named(tmp_path, name, make, unit, match):
-    data = DepthFolder(write_set(tmp_path, [f"deep/{name}"], make, unit=unit), PAIR)
+    data = opened(write_set(tmp_path, [f"deep/{name}"], make, unit=unit))
     with pytest.raises(UnusableDepth, match=f"deep/{name}.*{match}") as caught:
         data[0]
     assert isinstance(caught.value, UnreadableImage)
@@ -238,7 +242,7 @@ def test_frames_that_cannot_be_used_are_named(tmp_path, name, make, unit, match)
 def test_broken_files_are_named(tmp_path, name):
     path = write_set(tmp_path, [name]) / name
     path.write_bytes(path.read_bytes()[:100])
-    data = DepthFolder(tmp_path, PAIR)
+    data = opened(tmp_path)
     for content in (path.read_bytes(), b"", b"nonsense"):
         path.write_bytes(content)
         with pytest.raises(UnusableDepth, match=f"cannot read the depth .*{name}"):
@@ -275,25 +279,25 @@ def test_a_wrong_camera_is_named(tmp_path, changes, match):
     write_set(tmp_path / "set", **changes)
     (tmp_path / "centers.csv").write_text("file,x,y,z\na.png,1,1,1\n")
     with pytest.raises(ValueError, match=match):
-        DepthFolder(tmp_path / "set", PAIR)
+        opened(tmp_path / "set")
 
 
 def test_what_else_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no .*camera\.yaml: write one with fx, fy, cx, cy, unit, cube"):
-        DepthFolder(tmp_path / "nowhere", PAIR)
+        opened(tmp_path / "nowhere")
     write_camera(tmp_path)
     with pytest.raises(ValueError, match=r"no \.png or \.npy depth frame"):
-        DepthFolder(tmp_path, PAIR)
+        opened(tmp_path)
     write_set(tmp_path)
-    with pytest.raises(ValueError, match="split='val'"):
-        DepthFolder(tmp_path, PAIR, "val")
+    with pytest.raises(ValueError, match="part='val'"):
+        opened(tmp_path, "val")
     with pytest.raises(ValueError, match="block=0"):
-        DepthFolder(tmp_path, PAIR, block=0)
+        opened(tmp_path, block=0)
     with pytest.raises(ValueError, match="cannot read truth"):
-        DepthFolder(tmp_path, PAIR, centers="truth")
+        opened(tmp_path, centers="truth")
     (tmp_path / "camera.yaml").write_text("just words")
     with pytest.raises(ValueError, match=r"camera\.yaml: found str"):
-        DepthFolder(tmp_path, PAIR)
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +332,7 @@ def test_a_wrong_table_is_named(tmp_path, kind, text, match):
     root = write_set(tmp_path, ["a.png", "b.png"], **{kind: f"{kind}.csv"})
     (root / f"{kind}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=match):
-        DepthFolder(root, PAIR)
+        opened(root)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +350,7 @@ def test_a_wrong_table_is_named(tmp_path, kind, text, match):
 def test_a_frame_where_nothing_is_is_unusable(tmp_path, kind, text, match):
     root = write_set(tmp_path, ["a.png", "b.png"], **{kind: f"{kind}.csv"})
     (root / f"{kind}.csv").write_text(text)
-    data = DepthFolder(root, PAIR)
+    data = opened(root)
     with pytest.raises(UnusableDepth, match=match):
         data[0]
     assert data[1].center[2] == pytest.approx(600)

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import COCO17
-from keyshift.datasets.loading import WithoutLabels
-from keyshift.datasets.own.pictures import empty_files, own_pictures
+from keyshift.datasets.own.pictures import Options, empty_files, own_pictures
 from keyshift.datasets.reading import boxes as detectors
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.skeleton import HAND
+from keyshift.datasets.views import WithoutLabels
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +22,10 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
 
 
-def shot(path, level=0, size=(40, 30), **how):
+def shot(path, level=0, size=(40, 30), **saving):
     """A picture of one grey level."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (level, level, level)).save(path, **how)
+    Image.new("RGB", size, (level, level, level)).save(path, **saving)
     return path
 
 
@@ -51,7 +51,7 @@ def root(tmp_path):
 
 
 def opened(root, part="train", block=5, **options):
-    return own_pictures(str(root), part, block, **{"default_skeleton": HAND} | options)
+    return own_pictures(Options(root=str(root), block=block, **options), part, HAND)
 
 
 def rows(*sets):
@@ -164,9 +164,9 @@ def test_what_is_passed_over_and_what_is_counted(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     shot(tmp_path / "good" / "back\\slash.png")
     shot(tmp_path / "good" / "line\nfeed.png")
-    with pytest.warns(UserWarning, match="left out") as told:
+    with pytest.warns(UserWarning, match="left out") as warned:
         pictures = opened(tmp_path)
-    text = str(told[0].message)
+    text = str(warned[0].message)
     for part in (
         "2 empty, the first 'empty 2.mp4'",
         "1 in formats that are not read",
@@ -240,7 +240,7 @@ def test_skeletons(root, tmp_path):
     (tmp_path / "mine.yaml").write_text("name: dog\nkeypoints: [nose, left_paw, right_paw]\n")
     assert opened(root, skeleton=str(tmp_path / "mine.yaml")).skeleton.keypoints == ("nose", "left_paw", "right_paw")
     with pytest.raises(ValueError, match="say what to look for with skeleton="):
-        own_pictures(str(root), "train", 5)
+        own_pictures(Options(root=str(root)), "train")
     with pytest.raises(ValueError, match="coco71"):
         opened(root, skeleton="coco71")
 

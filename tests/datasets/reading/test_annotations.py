@@ -39,9 +39,9 @@ class Evil:
 
 def test_pickles_call_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = {0: {"uv": np.arange(6.0).reshape(2, 3), "n": np.float32(2), "t": ["a", 1, None, True]}}
-    (tmp_path / "good.pickle").write_bytes(pickle.dumps(told))
-    assert (read_pickle(tmp_path / "good.pickle")[0]["uv"] == told[0]["uv"]).all()
+    content = {0: {"uv": np.arange(6.0).reshape(2, 3), "n": np.float32(2), "t": ["a", 1, None, True]}}
+    (tmp_path / "good.pickle").write_bytes(pickle.dumps(content))
+    assert (read_pickle(tmp_path / "good.pickle")[0]["uv"] == content[0]["uv"]).all()
     (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(BadAnnotation, match="asks for"):
         read_pickle(tmp_path / "evil.pickle")

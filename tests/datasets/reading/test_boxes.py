@@ -27,7 +27,7 @@ def test_the_three_forms_say_the_same(tmp_path):
         "day 1/b.jpg": [[0, 0, 10, 10]],
         "clip.mp4#5": [[7, 8, 9, 10]],
     }
-    rows = [(name, *box) for name, found in wanted.items() for box in found]
+    rows = [(name, *box) for name, boxes in wanted.items() for box in boxes]
     paths = [
         write(
             tmp_path,
@@ -50,27 +50,27 @@ def test_the_three_forms_say_the_same(tmp_path):
     ]
     for path in paths:
         with pytest.warns(UserWarning, match=r"no box for 1 of 4 pictures, the first clip\.mp4#0; they are left out"):
-            found = read_boxes(path, PICTURES)
-        assert {name: box.tolist() for name, box in found.items()} == wanted
-        assert all(box.dtype == np.float64 for box in found.values())
+            boxes = read_boxes(path, PICTURES)
+        assert {name: box.tolist() for name, box in boxes.items()} == wanted
+        assert all(box.dtype == np.float64 for box in boxes.values())
 
 
 def test_boxes_of_low_scores_are_left_out_and_counted(tmp_path):
     head = "file,left,top,right,bottom,score\n"
     path = write(tmp_path, f"{head}a.jpg,0,0,9,9,{SCORE}\na.jpg,0,0,5,5,{SCORE - 0.01}\nb.jpg,0,0,5,5,0.1\n")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        found = read_boxes(path, ["a.jpg", "b.jpg"])
-    assert {name: box.tolist() for name, box in found.items()} == {"a.jpg": [[0, 0, 9, 9]]}
-    assert any(f"2 boxes of a score below {SCORE} are left out" in str(w.message) for w in told)
-    assert any("no box for 1 of 2 pictures, the first b.jpg" in str(w.message) for w in told)
+        boxes = read_boxes(path, ["a.jpg", "b.jpg"])
+    assert {name: box.tolist() for name, box in boxes.items()} == {"a.jpg": [[0, 0, 9, 9]]}
+    assert any(f"2 boxes of a score below {SCORE} are left out" in str(w.message) for w in warned)
+    assert any("no box for 1 of 2 pictures, the first b.jpg" in str(w.message) for w in warned)
 
 
 def test_a_score_may_be_empty(tmp_path):
     rows = f"a.jpg,0,0,9,9,\na.jpg,0,0,5,5, \nb.jpg,0,0,5,5,{SCORE}\n"
     path = write(tmp_path, f"file,left,top,right,bottom,score\n{rows}")
-    found = read_boxes(path, ["a.jpg", "b.jpg"])
-    assert {name: box.tolist() for name, box in found.items()} == {
+    boxes = read_boxes(path, ["a.jpg", "b.jpg"])
+    assert {name: box.tolist() for name, box in boxes.items()} == {
         "a.jpg": [[0, 0, 9, 9], [0, 0, 5, 5]],
         "b.jpg": [[0, 0, 5, 5]],
     }
@@ -190,8 +190,8 @@ def test_people_above_the_score_are_found_once(folder, bright, tmp_path):
     names, steps = [*wanted, "dark.png"], []
     for _ in range(2):
         with pytest.warns(UserWarning, match="boxes=ssd300_vgg16: no box for 1 of 4 pictures, the first dark.png"):
-            found = detect("ssd300_vgg16", root, names, lambda *step: steps.append(step), tmp_path / "cache")
-        assert {name: box.tolist() for name, box in found.items()} == wanted
+            boxes = detect("ssd300_vgg16", root, names, lambda *step: steps.append(step), tmp_path / "cache")
+        assert {name: box.tolist() for name, box in boxes.items()} == wanted
     assert bright.loaded == ["ssd300_vgg16"]  # the second time from the cache
     assert len(bright.seen) == 4
     assert steps[-1] == (4, 4)
@@ -226,11 +226,11 @@ def test_the_cache_knows_pictures_detector_and_its_own_state(folder, bright, tmp
 def test_pictures_that_cannot_be_read_are_passed_over(folder, bright, tmp_path):
     root, wanted = folder
     (root / "c.png").write_bytes(b"broken")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        found = detect("ssd300_vgg16", root, list(wanted), cache=tmp_path)
-    assert set(found) == {"a.png", "day 1/b.png"}
-    assert any("1 pictures cannot be searched for people, the first: cannot read" in str(w.message) for w in told)
+        boxes = detect("ssd300_vgg16", root, list(wanted), cache=tmp_path)
+    assert set(boxes) == {"a.png", "day 1/b.png"}
+    assert any("1 pictures cannot be searched for people, the first: cannot read" in str(w.message) for w in warned)
 
 
 @pytest.fixture(scope="module")
@@ -248,17 +248,17 @@ def state(tmp_path_factory):
 def test_a_detector_with_own_weights(folder, state, tmp_path):
     (root, wanted), (path, network) = folder, state
     names = list(wanted)
-    found = detect(f"ssdlite320_mobilenet_v3_large:{path}", root, names, cache=tmp_path)
+    boxes = detect(f"ssdlite320_mobilenet_v3_large:{path}", root, names, cache=tmp_path)
     for name in names:
         image = torch.from_numpy(np.asarray(Image.open(root / name)).copy()).permute(2, 0, 1) / 255
         with torch.no_grad():
             alone = network([image])[0]
-        assert len(found[name])
+        assert len(boxes[name])
         assert (alone["labels"] == 1).all()
         best = alone["boxes"][alone["scores"].argmax()]
-        assert np.abs(found[name][0] - best.numpy()).max() < 1e-3
-        assert (found[name] >= 0).all()
-        assert (found[name][:, 2] <= image.shape[2]).all()
+        assert np.abs(boxes[name][0] - best.numpy()).max() < 1e-3
+        assert (boxes[name] >= 0).all()
+        assert (boxes[name][:, 2] <= image.shape[2]).all()
     assert weights_of(f"ssdlite320_mobilenet_v3_large:{path}") != weights_of("ssdlite320_mobilenet_v3_large")
 
 

@@ -189,7 +189,7 @@ def tree(folder):
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.xz"])
 def test_archives_are_unpacked_and_again_after_an_interruption(tmp_path, monkeypatch, kind):
-    told = archive(tmp_path, kind)
+    download = archive(tmp_path, kind)
     copy, count = shutil.copyfileobj, []
 
     def broken(source, target, length):
@@ -203,10 +203,10 @@ def test_archives_are_unpacked_and_again_after_an_interruption(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfileobj", broken)
         with pytest.raises(ValueError, match="the disk is full"):
-            unpack(told, tmp_path)
-    assert not is_unpacked(told, tmp_path)
-    unpack(told, tmp_path)
-    assert is_unpacked(told, tmp_path)
+            unpack(download, tmp_path)
+    assert not is_unpacked(download, tmp_path)
+    unpack(download, tmp_path)
+    assert is_unpacked(download, tmp_path)
     assert tree(tmp_path / "raw") == FILES
 
 
@@ -221,11 +221,11 @@ def test_single_files_are_put_in_place(tmp_path):
 
 
 def test_a_users_file_is_not_overwritten(tmp_path):
-    told = archive(tmp_path, "zip")
+    download = archive(tmp_path, "zip")
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/labels.json").write_text("my own")
     with pytest.raises(ValueError, match=r"labels\.json is there and differs"):
-        unpack(told, tmp_path)
+        unpack(download, tmp_path)
     assert (tmp_path / "raw/labels.json").read_text() == "my own"
 
 
@@ -258,53 +258,53 @@ def links(path, *pairs):
     ],
 )
 def test_links_out_loops_and_devices_are_refused(tmp_path, pairs):
-    told = archive(tmp_path, "tar")
+    download = archive(tmp_path, "tar")
     links(tmp_path / "downloads/set.tar", *pairs)
     with pytest.raises(ValueError, match=r"is broken|is a device"):
-        unpack(told, tmp_path)
+        unpack(download, tmp_path)
     assert not (tmp_path / "raw").exists()
 
 
 def test_links_inside_become_copies(tmp_path):
-    told = archive(tmp_path, "tar")
+    download = archive(tmp_path, "tar")
     with tarfile.open(tmp_path / "downloads/set.tar", "a") as made:
         info = tarfile.TarInfo("again.json")
         info.type, info.linkname = tarfile.SYMTYPE, "labels.json"
         made.addfile(info)
-    unpack(told, tmp_path)
+    unpack(download, tmp_path)
     assert (tmp_path / "raw/again.json").read_bytes() == FILES["labels.json"]
     assert not (tmp_path / "raw/again.json").is_symlink()
 
 
 def test_links_in_a_zip_are_refused(tmp_path):
-    told = archive(tmp_path, "zip")
+    download = archive(tmp_path, "zip")
     with zipfile.ZipFile(tmp_path / "downloads/set.zip", "w") as made:
         info = zipfile.ZipInfo("a")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         made.writestr(info, "/etc/passwd")
     with pytest.raises(ValueError, match="is a link"):
-        unpack(told, tmp_path)
+        unpack(download, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
-@pytest.mark.parametrize("how", ["cut", "flipped"])
-def test_broken_archives_are_kept_aside(tmp_path, kind, how):
+@pytest.mark.parametrize("harm", ["cut", "flipped"])
+def test_broken_archives_are_kept_aside(tmp_path, kind, harm):
     rng = np.random.default_rng(1)
-    told = archive(tmp_path, kind, {f"{i}.bin": rng.bytes(3000) for i in range(5)})
+    download = archive(tmp_path, kind, {f"{i}.bin": rng.bytes(3000) for i in range(5)})
     path = tmp_path / "downloads" / f"set.{kind}"
     content = bytearray(path.read_bytes())
-    if how == "cut":
+    if harm == "cut":
         del content[len(content) * 2 // 3 :]
     else:
         content[len(content) // 2] ^= 255  # within stored random bytes: only the sum can tell
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"is broken .* kept as set"):
-        unpack(told, tmp_path)
+        unpack(download, tmp_path)
     assert not path.exists()
-    assert not is_unpacked(told, tmp_path)
+    assert not is_unpacked(download, tmp_path)
     if (tmp_path / "raw").exists():  # whatever was written before the break was noticed is right
         rng = np.random.default_rng(1)
         whole = {f"{i}.bin": rng.bytes(3000) for i in range(5)}
-        found = tree(tmp_path / "raw")
-        found.pop(".unpacking", None)
-        assert all(whole[name] == content for name, content in found.items())
+        there = tree(tmp_path / "raw")
+        there.pop(".unpacking", None)
+        assert all(whole[name] == content for name, content in there.items())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,11 +17,13 @@ import pytest
 import torch
 
 from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.hands import hand_snap
 from keyshift.datasets.hands.hand_snap import SnapHands
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, loader
+from keyshift.datasets.options import option
 from keyshift.datasets.reading import prepared
 from keyshift.datasets.reading.images import UnreadableImage
-from keyshift.datasets.reading.people import People, PictureSet
+from keyshift.datasets.reading.people import People, PictureOptions, PictureSet
 from keyshift.datasets.reading.prepared import Prepared, is_prepared, open_prepared
 from keyshift.datasets.reading.preparing import convert, plan
 from keyshift.datasets.rendered.hands import RenderedHands
@@ -29,13 +32,10 @@ from keyshift.datasets.skeleton import HAND
 COUNT, SIDE = 11, 96
 
 
-@dataclass
-class Options:
-    name: str = "toy"
-    root: str | None = None
-    boxes: str | None = None
-    size: int = 128
-    labels: object = None
+@dataclass(frozen=True)
+class ToyOptions(PictureOptions):
+    size: int = option(128, "side of pictures, which is no matter of what was prepared")
+    labels: Any = option(None, "files")
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +78,12 @@ def raw(tmp_path, rendered):
     return PictureSet("toy.train", root, people, {"part": "train", "sha256": "0" * 64})
 
 
-def made(dataset, folder, size=64, options=None, **how):
+def made(dataset, folder, size=64, options=None, **more):
     """What the command does, for one part that is both."""
     about = plan("toy", options or {}, size, {"train": dataset, "test": dataset}, {})
     folder.mkdir(exist_ok=True)
     (folder / "unfinished.json").write_text(json.dumps(about))
-    unreadable = convert(dataset, folder / "train", size, **how)
+    unreadable = convert(dataset, folder / "train", size, **more)
     if not (folder / "test").exists():
         (folder / "test").symlink_to("train")
     for part in about["parts"].values():
@@ -141,8 +141,8 @@ def test_batches_are_those_of_the_raw_set_but_for_a_resampling(raw, tmp_path, si
     dataset = Prepared(made(raw, tmp_path / "out", 64), "train")
     plain = [EvaluationBatches(data, COUNT, (size, size))[0] for data in (raw, dataset)]
     near(*plain, most)
-    how = Augmentation(color=0.0, blur=0.0)  # rotation and crops
-    turned = [TrainingBatches(data, "x", 1, COUNT, (size, size), how, True) for data in (raw, dataset)]
+    turns = Augmentation(color=0.0, blur=0.0)  # rotation and crops
+    turned = [TrainingBatches(data, "x", 1, COUNT, (size, size), turns, True) for data in (raw, dataset)]
     for step in range(3):
         near(turned[0][step], turned[1][step], 1.0)
 
@@ -154,7 +154,7 @@ def test_workers_open_their_own_maps(raw, tmp_path):
 
 
 def test_real_hands(shared, tmp_path):
-    raw = SnapHands(shared / "data/hand_real_snap", "test")
+    raw = SnapHands(hand_snap.Options(root=str(shared / "data/hand_real_snap")), "test")
     dataset = Prepared(made(raw, tmp_path / "out", 64), "test")
     for i in (0, 70, 159):
         same(raw[i], dataset[i])
@@ -187,13 +187,13 @@ def test_interrupted_anywhere_the_files_are_the_same(raw, tmp_path, monkeypatch)
             monkeypatch.setattr(os, "fsync", sync)
         with open(folder / "images.npy", "ab") as file:
             file.write(b"torn")
-        told = []
-        convert(raw, folder, 64, told.append, chunk=3 * row)  # other chunks make no difference
-        found = content(folder)
-        assert found.keys() - {".progress.json.new"} == wanted.keys()
-        assert all(found[name] == wanted[name] for name in ("images.npy", "labels.npy", "names.jsonl"))
-        if stops >= 8 and told:  # what two marks say is done is not done again
-            assert told[0] >= 5
+        done = []
+        convert(raw, folder, 64, done.append, chunk=3 * row)  # other chunks make no difference
+        files = content(folder)
+        assert files.keys() - {".progress.json.new"} == wanted.keys()
+        assert all(files[name] == wanted[name] for name in ("images.npy", "labels.npy", "names.jsonl"))
+        if stops >= 8 and done:  # what two marks say is done is not done again
+            assert done[0] >= 5
         stops += 1
     assert stops == 6 * 4 + 2  # six chunks of three files and a mark, two headers
 
@@ -250,13 +250,13 @@ def test_depth_and_labels_that_are_no_numbers_are_refused(raw, balls, tmp_path):
 
 
 def test_it_is_opened_as_what_it_was_made_as(raw, tmp_path):
-    options = prepared.given(Options(boxes="truth", labels=["a.json", "b.json"], root="raw", size=64))
+    options = prepared.given(ToyOptions(boxes="truth", labels=["a.json", "b.json"], root="raw", size=64))
     assert options == {"boxes": "truth", "labels": [os.path.abspath("a.json"), os.path.abspath("b.json")]}
     folder = made(raw, tmp_path / "out", options=options)
     assert open_prepared(folder, "test", "toy", options).name == raw.name
     relative = {"boxes": "truth", "labels": ["a.json", "./here/../b.json"]}
     assert open_prepared(folder, "test", "toy", relative).name == raw.name
-    for name, other, told in (
+    for name, other, message in (
         ("other", options, "name is 'toy' there and 'other' here"),
         ("toy", {"labels": ["a.json", "b.json"]}, "boxes is 'truth' there and None here"),
         ("toy", {**options, "split": "frames"}, "split is None there and 'frames' here"),
@@ -267,10 +267,14 @@ def test_it_is_opened_as_what_it_was_made_as(raw, tmp_path):
         ),
         ("toy", {"boxes": "whole"}, r"prepare toy root=RAW output=FOLDER boxes=whole size=64$"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             open_prepared(folder, "train", name, other)
     with pytest.raises(ValueError, match="part='all'"):
         open_prepared(folder, "all", "toy", options)
+    about = json.loads((folder / "prepared.json").read_text())
+    about["options"] |= {"train": 16, "scenes": 3}  # as 0.1.0 wrote them down, where they were set
+    (folder / "prepared.json").write_text(json.dumps(about))
+    assert open_prepared(folder, "test", "toy", options).name == raw.name
     (folder / "prepared.json").unlink()
     assert is_prepared(folder)
     with pytest.raises(ValueError, match=r"not finished.* prepare toy root=RAW output=/.*/out boxes=truth"):
@@ -303,8 +307,8 @@ def test_damaged_values_are_named(raw, tmp_path):
     labels.flush()
     dataset = Prepared(folder, "train")
     same(raw[2], dataset[2])
-    for row, told in ((3, "keypoints"), (5, "names.jsonl"), (6, "names.jsonl")):
-        with pytest.raises(ValueError, match=told):
+    for row, message in ((3, "keypoints"), (5, "names.jsonl"), (6, "names.jsonl")):
+        with pytest.raises(ValueError, match=message):
             dataset[row]
 
 

@@ -43,9 +43,9 @@ def clip(path, code="mp4v", count=COUNT, picture=numbered):
     return path
 
 
-@pytest.mark.parametrize("how", [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "mp4v"), ("a.mpg", "PIM1")], ids=str)
-def test_every_order_gives_the_frames_of_the_sequence(tmp_path, how, capfd):
-    path = clip(tmp_path / how[0], how[1])
+@pytest.mark.parametrize("video", [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "mp4v"), ("a.mpg", "PIM1")], ids=str)
+def test_every_order_gives_the_frames_of_the_sequence(tmp_path, video, capfd):
+    path = clip(tmp_path / video[0], video[1])
     capfd.readouterr()
     wanted = list(frames(path))
     assert [number_of(image) for image in wanted] == list(range(COUNT))

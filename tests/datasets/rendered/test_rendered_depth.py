@@ -49,11 +49,11 @@ def test_structured_light_has_steps_that_grow_with_the_square_of_distance():
     spread = {}
     for distance in (600, 1200):
         seen = structured_light(plane(distance), FACING, 300.0, 1.0, rng())
-        found = seen[seen > 0]
-        assert len(found) > 0.9 * seen.size
-        steps = 300.0 * BASE / found * SUBPIXELS
+        returned = seen[seen > 0]
+        assert len(returned) > 0.9 * seen.size
+        steps = 300.0 * BASE / returned * SUBPIXELS
         np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
-        spread[distance] = np.std(found)
+        spread[distance] = np.std(returned)
     assert 2.5 < spread[1200] / spread[600] < 6
 
 
@@ -139,8 +139,8 @@ def test_dataset(tmp_path):
     np.testing.assert_allclose(truth[4].center, item.keypoints.mean(0), rtol=1e-6)
     assert truth.identity["centers"] == "truth"
     assert truth[4].cube.tolist() == [200.0] * 3
-    found = RenderedDepth("hands", "ideal", 5, 0, 64, centers="threshold", cache=tmp_path)[0]
-    assert abs(found.center[2] - found.points[:, 2].mean()) < 120
+    item = RenderedDepth("hands", "ideal", 5, 0, 64, centers="threshold", cache=tmp_path)[0]
+    assert abs(item.center[2] - item.points[:, 2].mean()) < 120
     with pytest.raises(IndexError):
         dataset[5]
 

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -15,32 +15,37 @@ import pytest
 from PIL import Image
 
 from keyshift.datasets import catalog
-from keyshift.datasets.catalog import Entry
+from keyshift.datasets.catalog import Data, open_dataset, options_of
+from keyshift.datasets.depth.options import DepthOptions
 from keyshift.datasets.reading.images import read_image
 from keyshift.datasets.reading.origin import Download, Origin
-from keyshift.datasets.reading.people import PictureSet, digest, table
+from keyshift.datasets.reading.people import PictureOptions, PictureSet, digest, table
 from keyshift.datasets.reading.prepared import Prepared
+from keyshift.datasets.reading.splits import SplitOptions
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.experiments.commands import data_prepare
 from keyshift.experiments.commands.data_check import check
 from keyshift.experiments.commands.data_prepare import prepare
 from keyshift.experiments.commands.data_show import Shown, show, with_legend
-from keyshift.experiments.config import build
 from keyshift.experiments.runs.progress import Reporter
 
 ARM = Skeleton("arm", ("shoulder", "elbow", "wrist"), edges=((0, 1), (1, 2)))
 ORIGIN = Origin("a toy", "do as you like", "https://toy.example", "labels.json and pictures/")
 
 
-def toy(root: str, part: str, boxes: str | None = None, split: str | None = None) -> PictureSet:
-    path = Path(root).expanduser() / "labels.json"
+@dataclass(frozen=True)
+class ToyOptions(SplitOptions, PictureOptions):
+    pass
+
+
+def toy(options: ToyOptions, part: str) -> PictureSet:
+    path = options.folder / "labels.json"
     rows = [
         {**row, "keypoints": row["keypoints"], "annotated": row["known"], "visible": row["seen"]}
         for row in json.loads(path.read_text())
         if row["part"] == part
     ]
-    about = {"part": part, "split": split, "sha256": digest(path)}
-    return PictureSet(f"toy.{part}", Path(root), table(path, ARM, rows), about, ORIGIN, boxes)
+    about = {"part": part, "split": options.split, "sha256": digest(path)}
+    return PictureSet(f"toy.{part}", options.folder, table(path, ARM, rows), about, ORIGIN, options.boxes)
 
 
 def write(root, rows):
@@ -63,7 +68,7 @@ def rows():
 
 @pytest.fixture
 def root(tmp_path, rows, monkeypatch):
-    monkeypatch.setitem(catalog.DATASETS, "toy", Entry(toy, ORIGIN))
+    monkeypatch.setitem(catalog.DATASETS, "toy", Data(toy, ToyOptions, ORIGIN))
     folder, rng = tmp_path / "raw", np.random.default_rng(0)
     (folder / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -73,13 +78,13 @@ def root(tmp_path, rows, monkeypatch):
     return folder
 
 
-def told(capsys):
+def printed(capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
 def test_a_sound_set_has_no_problem(root, capsys):
     assert check("toy", [f"root={root}"], Reporter())
-    text = told(capsys)
+    text = printed(capsys)
     for words in (
         f"root: {root}",
         "licence: do as you like; from https://toy.example",
@@ -133,7 +138,7 @@ def spoil(root, rows, what):
 def test_problems_are_named(root, rows, capsys, what, words):
     spoil(root, rows, what)
     assert not check("toy", [f"root={root}"], Reporter())
-    text = told(capsys)
+    text = printed(capsys)
     for word in words:
         assert word in text, (word, text)
 
@@ -144,7 +149,7 @@ def test_leaks_that_were_asked_for_and_bare_samples_are_noted(root, rows, capsys
     rows[0]["known"] = [False] * 3
     write(root, rows)
     assert check("toy", [f"root={root}", "boxes=truth", "split=frames"], Reporter())
-    text = told(capsys)
+    text = printed(capsys)
     assert "note: boxes=truth: crops are cut by the true joints, a leak" in text
     assert "note: split=frames" in text
     assert "note: train: 1 samples have no annotated joint" in text
@@ -155,14 +160,14 @@ def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, ca
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 50 * i, np.uint8))
     assert check("pictures", [f"root={tmp_path}"], Reporter())
-    text = told(capsys)
+    text = printed(capsys)
     assert "skeleton= is not told: hand21 is taken" in text
     assert "pictures │ 3 │ 3" in text
     (tmp_path / "below").mkdir()
     (tmp_path / "below/empty.jpg").touch()
     with pytest.warns(UserWarning, match="1 empty"):
         assert not check("pictures", [f"root={tmp_path}", "skeleton=coco17"], Reporter())
-    text = told(capsys)
+    text = printed(capsys)
     assert f"PROBLEM: unreadable, and in neither part: {tmp_path}/below/empty.jpg: the file is empty" in text
     assert "1 problems" in text
     assert "hand21" not in text
@@ -183,7 +188,7 @@ def test_sizes_that_labels_declare_are_those_of_the_pictures(tmp_path, capsys):
     words = [f"labels={tmp_path / 'labels.json'}", "block=3"]
     (tmp_path / "labels.json").write_text(json.dumps(made))
     assert not check("coco_json", words, Reporter())
-    text = told(capsys)
+    text = printed(capsys)
     assert (
         "PROBLEM: train: 2 pictures are not of the size that the labels declare, the first 1.jpg: "
         "80x60 there, 60x80 as it is shown" in text
@@ -199,7 +204,7 @@ def test_sizes_that_labels_declare_are_those_of_the_pictures(tmp_path, capsys):
 def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsys):
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path))
     assert check("hands.studio", ["train=24", "test=3", "size=32"], Reporter())
-    assert "wrist │ 24" in told(capsys)
+    assert "wrist │ 24" in printed(capsys)
 
     class Broken(balls):
         def __getitem__(self, index):
@@ -208,19 +213,27 @@ def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsy
                 item.image[:] = 0
             return item
 
-    def opened(part):
+    def opened(options, part):
         return Broken(9, first=0 if part == "train" else 100)
 
-    monkeypatch.setitem(catalog.DATASETS, "balls", Entry(opened, depth=True))
+    monkeypatch.setitem(catalog.DATASETS, "balls", Data(opened, DepthOptions))
     check("balls", [], Reporter())
-    assert "unusable depth frames │ 3 │ 3" in told(capsys)
+    assert "unusable depth frames │ 3 │ 3" in printed(capsys)
 
 
 def test_an_unusable_option_is_refused(root):
-    with pytest.raises(ValueError, match="Did you mean"):
+    takes = "is no option of toy, which takes root, boxes, split"
+    with pytest.raises(ValueError, match=rf"rot=.* {takes}\. Did you mean root"):
         check("toy", [f"rot={root}"], Reporter())
-    with pytest.raises(ValueError, match="stride=3 is no option of toy"):
+    with pytest.raises(ValueError, match=f"the command line: stride=3 {takes}"):
         check("toy", [f"root={root}", "stride=3"], Reporter())
+    with pytest.raises(ValueError, match="'boxes' is not of the form key=value"):
+        check("toy", [f"root={root}", "boxes"], Reporter())
+    with pytest.raises(ValueError, match="part='val' is not known; choose one of train, test"):
+        show("toy", [f"root={root}", "part=val"], root.parent / "toy.png")
+    with pytest.raises(ValueError, match="size=8 must be at least 16"):
+        prepare("toy", [f"root={root}", "size=8"], Reporter())
+    assert check("toy", [f"root={root}", "train=3"], Reporter())  # how much is rendered means nothing here
 
 
 def content(folder):
@@ -230,7 +243,7 @@ def content(folder):
 def test_prepared_once_and_used(root, capsys):
     output = prepare("toy", [f"root={root}", "boxes=whole"], Reporter())
     assert output == root.parent / "raw-prepared" / "toy"
-    text = told(capsys)
+    text = printed(capsys)
     assert "GB to write" in text
     assert f"target.name=toy target.root={output} target.boxes=whole" in text
     dataset = Prepared(output, "test")
@@ -245,7 +258,7 @@ def test_prepared_once_and_used(root, capsys):
     assert (about["name"], about["options"], about["size"]) == ("toy", {"boxes": "whole"}, 256)
     assert (about["licence"], about["home"]) == (ORIGIN.licence, ORIGIN.home)
     prepare("toy", [f"root={root}", "boxes=whole"], Reporter())
-    assert "finished already: nothing to do" in told(capsys)
+    assert "finished already: nothing to do" in printed(capsys)
     assert content(output) == before
     prepare("toy", [f"root={root}", "boxes=whole", "size=32", f"output={root.parent / 'small'}"], Reporter())
     assert Prepared(root.parent / "small", "train")[0].image.shape == (46, 46, 3)
@@ -253,14 +266,14 @@ def test_prepared_once_and_used(root, capsys):
 
 def test_what_was_prepared_otherwise_is_prepared_by_the_command_that_the_error_gives(root):
     output = prepare("toy", [f"root={root}", "size=32"], Reporter())
-    asked = build({"target": {"name": "toy"}}, ["target.boxes=whole", "target.split=frames", f"target.root={output}"])
+    asked = {"boxes": "whole", "split": "frames"}
     with pytest.raises(ValueError, match="boxes is None there and 'whole' here, split is") as error:
-        catalog.open_dataset(asked.target, "train")
+        open_dataset("toy", options_of("toy", asked | {"root": str(output)}, "here"), "train")
     command = str(error.value).rpartition("keyshift data prepare ")[2]
     assert command == "toy root=RAW output=FOLDER boxes=whole split=frames size=32"
     name, *words = command.replace("RAW", str(root)).replace("FOLDER", str(root.parent / "other")).split()
-    asked.target.root = str(prepare(name, words, Reporter()))
-    assert len(catalog.open_dataset(asked.target, "train")) == 8
+    root = str(prepare(name, words, Reporter()))
+    assert len(open_dataset("toy", options_of("toy", asked | {"root": root}, "here"), "train")) == 8
 
 
 def test_another_set_options_or_annotations_are_not_mixed(root, rows):
@@ -346,7 +359,7 @@ def test_a_public_set_is_downloaded_once_its_licence_is_accepted(root, tmp_path,
             *("a toy", "non-commercial", "https://toy.example", "labels.json and pictures/"),
             (Download(f"http://127.0.0.1:{server.server_port}/toy.zip"),),
         )
-        monkeypatch.setitem(catalog.DATASETS, "toy", Entry(toy, origin))
+        monkeypatch.setitem(catalog.DATASETS, "toy", Data(toy, ToyOptions, origin))
         words = [f"root={tmp_path / 'fetched'}", "size=32", f"output={tmp_path / 'out'}"]
         with pytest.raises(ValueError, match=r"non-commercial; https://toy.example\): pass --accept-licence"):
             prepare("toy", words, Reporter())
@@ -361,13 +374,12 @@ def test_a_public_set_is_downloaded_once_its_licence_is_accepted(root, tmp_path,
     wanted = prepare("toy", [f"root={root}", "size=32", f"output={tmp_path / 'other'}"], Reporter())
     for name in ("images.npy", "labels.npy", "names.jsonl"):
         assert (wanted / "train" / name).read_bytes() == (tmp_path / "out/train" / name).read_bytes()
-    assert data_prepare.SIZE == 256
-    assert "licence: non-commercial; read and accept it at https://toy.example" in told(capsys)
+    assert "licence: non-commercial; read and accept it at https://toy.example" in printed(capsys)
 
 
 def test_a_root_that_holds_something_is_never_downloaded_into(root, monkeypatch):
     origin = Origin("a toy", "free", "home", "labels.json", (Download("http://127.0.0.1:9/toy.zip"),))
-    monkeypatch.setitem(catalog.DATASETS, "toy", Entry(toy, origin))
+    monkeypatch.setitem(catalog.DATASETS, "toy", Data(toy, ToyOptions, origin))
     prepare("toy", [f"root={root}", "size=32"], Reporter())
     assert not (root / "downloads").exists()
 
@@ -378,7 +390,7 @@ def test_show_tells_what_is_seen_hidden_and_unknown(root, rows, tmp_path):
     write(root, rows)
     show("toy", [f"root={root}"], tmp_path / "toy.png")
     picture = read_image(tmp_path / "toy.png")
-    shown = Shown(toy(str(root), "train"))
+    shown = Shown(toy(ToyOptions(root=str(root)), "train"))
     captions = [shown[i].id for i in range(4)]
     assert captions == ["arm0", "mirrored arm1", "arm2", "UNREADABLE"]
     assert len(shown.items) == 3

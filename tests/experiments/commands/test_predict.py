@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from keyshift.datasets.bodies.coco import coco_json
+from keyshift.datasets.own.labels import Options, coco_json
 from keyshift.datasets.reading.video import frames, write_video
 from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.experiments.commands.predict import known_skeleton, open_model, predict
@@ -89,7 +89,7 @@ def test_predictions_are_labels_that_keyshift_reads(model, tmp_path):
         image, truth[f"{k}.png"] = dots(rng, 60, 48)
         write(tmp_path / "in" / f"{k}.png", image)
     run(model, [tmp_path / "in"], tmp_path / "out.json")
-    labels = coco_json(str(tmp_path / "in"), "test", labels=[str(tmp_path / "out.json")] * 2)
+    labels = coco_json(Options(root=str(tmp_path / "in"), labels=[str(tmp_path / "out.json")] * 2), "test")
     assert labels.skeleton.keypoints == RGB.keypoints
     assert labels.skeleton.edges == RGB.edges
     for k in range(6):
