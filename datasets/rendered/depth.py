@@ -171,7 +171,7 @@ def _visible(keypoints: Array, exact: Array, flesh: float) -> Array:
 
 @dataclass(frozen=True)
 class Options(CubeOptions, RenderedOptions):
-    """Of rendered depth."""
+    """The options of rendered depth."""
 
 
 def rendered_depth(options: Options, part: str, what: str, sensor: str) -> RenderedDepth:

@@ -126,7 +126,7 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
 
 @dataclass(frozen=True)
 class PhotoOptions(RenderedOptions):
-    """Of the style that puts the user's own pictures behind its hands."""
+    """The options of the style that puts the user's own pictures behind its hands."""
 
     root: str | None = option(None, "folder of the pictures that stand behind the hands")
 
