@@ -39,7 +39,8 @@ class Data:
     origin: Origin | None = None
     """None of what is rendered."""
     labelled: bool = True
-    """It says by itself which keypoints it has; `open` of another takes, third, the skeleton of the other side."""
+    """The set itself says which keypoints it has. Where it does not, `open` takes a third argument: the skeleton of the
+    other side."""
 
     @property
     def depth(self) -> bool:

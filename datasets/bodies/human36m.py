@@ -67,7 +67,7 @@ DRAWN = 3200
 
 @dataclass(frozen=True)
 class Options(PictureOptions):
-    """Human3.6M's."""
+    """The options of Human3.6M."""
 
     protocol: int = option(2, "which subjects train and which test", choices=(1, 2))
     stride: int | None = option(None, f"every how many-th entry; null: the {STRIDE}th", low=1, high=1e6)

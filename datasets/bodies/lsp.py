@@ -47,6 +47,8 @@ COUNT = 2000
 
 @dataclass(frozen=True)
 class LspOptions(PictureOptions):
+    """The options of LSP."""
+
     split: str | None = option(
         None, "frames: all pictures in both parts, as TLLib does, a leak; null: the authors'", choices=("frames",)
     )
@@ -54,7 +56,7 @@ class LspOptions(PictureOptions):
 
 @dataclass(frozen=True)
 class LspetOptions(SplitOptions, BlockOptions, PictureOptions):
-    """LSPET's."""
+    """The options of LSPET."""
 
 
 def lsp(options: LspOptions, part: str) -> PictureSet:

@@ -73,7 +73,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Options(PictureOptions):
-    """MPI-INF-3DHP's."""
+    """The options of MPI-INF-3DHP."""
 
     stride: int | None = option(
         None, f"every how many-th frame; null: the {STRIDES['train']}th to train, each to test", low=1, high=1e6

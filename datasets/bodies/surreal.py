@@ -82,7 +82,7 @@ OFF = 1.5
 
 @dataclass(frozen=True)
 class Options(PictureOptions):
-    """SURREAL's."""
+    """The options of SURREAL."""
 
     shoulders: str = option("smpl", "smpl, or collar, which the reference takes for shoulders", choices=SHOULDERS)
     split: str | None = option(

@@ -41,7 +41,7 @@ BLOCK = 100
 
 @dataclass(frozen=True)
 class PublicOptions(CubeOptions, FolderOptions):
-    """Of a public depth set."""
+    """Base of the options of all public depth sets, and those of most."""
 
 
 @dataclass(frozen=True)

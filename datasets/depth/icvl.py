@@ -35,7 +35,7 @@ _LISTS = {"train": ("Training", ("labels.txt",)), "test": ("Testing", ("test_seq
 
 @dataclass(frozen=True)
 class Options(PublicOptions):
-    """ICVL's."""
+    """The options of ICVL."""
 
     rotated: bool = option(True, "false: without the training frames that were turned in the plane")
 

@@ -41,7 +41,7 @@ CUBES = {"P0": 200, "P1": 200, "P2": 200, "P3": 180, "P4": 180, "P5": 180, "P6":
 
 @dataclass(frozen=True)
 class Options(PublicOptions):
-    """MSRA's."""
+    """The options of MSRA."""
 
     subject: int = option(0, "the person that tests; the other eight train", low=0, high=8)
 

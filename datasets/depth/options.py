@@ -24,7 +24,7 @@ class DepthOptions(Options):
 
 @dataclass(frozen=True)
 class CubeOptions(DepthOptions):
-    """Of a depth set whose cube can be chosen."""
+    """Base of the options of depth sets whose cube can be chosen."""
 
     cube: Any = option(
         None, "edge in mm of what is cut out, or [x, y, z]; null: the set's own", low=1, high=1e5, size=3

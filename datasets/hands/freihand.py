@@ -45,7 +45,7 @@ LISTED = ("gs", "auto", "sample", "hom")
 
 @dataclass(frozen=True)
 class Options(SplitOptions, BlockOptions, PictureOptions):
-    """FreiHAND's."""
+    """The options of FreiHAND."""
 
     version: str | None = option(
         None, "which of the four pictures of each photograph; null, all: all four", choices=(*VERSIONS, "all")

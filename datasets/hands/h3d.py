@@ -51,7 +51,7 @@ WRIST, MIDDLE = HAND.keypoints.index("wrist"), HAND.keypoints.index("middle_mcp"
 
 @dataclass(frozen=True)
 class Options(SplitOptions, PictureOptions):
-    """H3D's."""
+    """The options of Hand-3D-Studio."""
 
 
 def h3d(options: Options, part: str) -> PictureSet:

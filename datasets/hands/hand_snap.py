@@ -32,7 +32,7 @@ ORIGIN = Origin(
 
 @dataclass(frozen=True)
 class Options(BlockOptions, FolderOptions):
-    """The Snap hands'."""
+    """The options of the Snap hands."""
 
 
 class SnapHands:

@@ -83,8 +83,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Options(BlockOptions, DepthOptions, FolderOptions):
-    """Those of your own depth camera. `centers` null takes the file that camera.yaml names, else they are found in each
-    frame; threshold finds them in any case; a path is another such file."""
+    """The options of your own depth camera. `centers` null takes the file that camera.yaml names, else they are found
+    in each frame; threshold finds them in any case; a path is another such file."""
 
     skeleton: str | None = option(
         None,

@@ -35,7 +35,7 @@ ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one C
 
 @dataclass(frozen=True)
 class Options(SplitOptions, BlockOptions, PictureOptions):
-    """Those of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
+    """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
     without `labels` it is the label file, or a folder with exactly one *.json."""
 
     labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")

@@ -62,7 +62,7 @@ SAY_EVERY = 10.0
 
 @dataclass(frozen=True)
 class Options(BlockOptions, FolderOptions):
-    """Those of your own pictures and videos; `root` is a folder of them, or one of them."""
+    """The options of your own pictures and videos; `root` is a folder of them, or one of them."""
 
     boxes: str | None = option(None, "null, whole: the whole picture; a .csv or .json file of boxes; a detector's name")
     stride: int | None = option(None, "every how many-th picture and frame; null: each", low=1, high=1e6)

@@ -49,7 +49,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class FolderOptions(Options):
-    """Of a set that lies on a disk: base of the options of all that are not rendered."""
+    """Base of the options of all sets that lie on a disk."""
 
     root: str | None = option(None, "folder of the set, raw or prepared")
 

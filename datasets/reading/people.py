@@ -32,7 +32,7 @@ LEAKS = ("truth", "tllib")
 
 @dataclass(frozen=True)
 class PictureOptions(FolderOptions):
-    """Of a set of pictures: base of the options of all that open a `PictureSet`."""
+    """Base of the options of all that open a `PictureSet`, and those of many."""
 
     boxes: str | None = option(
         None,

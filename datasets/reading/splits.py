@@ -17,14 +17,14 @@ EVERY = 5
 
 @dataclass(frozen=True)
 class BlockOptions(Options):
-    """Of a set that is cut into blocks of neighbours."""
+    """Base of the options of sets that are cut into blocks of neighbours."""
 
     block: int = option(20, "frames in a block; whole blocks train or test", low=1)
 
 
 @dataclass(frozen=True)
 class SplitOptions(Options):
-    """Of a set that can be split as TLLib does."""
+    """Base of the options of sets that can be split as TLLib does."""
 
     split: str | None = option(
         None,

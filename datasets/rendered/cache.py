@@ -87,44 +87,27 @@ def open_arrays(folder: Path) -> Arrays:
 class CachedSet:
     """`count` rows of arrays that are rendered when the first is asked for; a base of rendered datasets.
 
-    `chunks` gives them, and must be a function of `identity` alone. `progress` is called with the rows done and their
-    count.
+    `chunks` gives them, and must be a function of `identity` alone.
     """
 
-    def __init__(
-        self,
-        identity: dict[str, Any],
-        count: int,
-        cache: str | Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def __init__(self, identity: dict[str, Any], count: int, cache: str | Path | None = None) -> None:
         self.name, self.identity, self.count = str(identity["name"]), identity, count
         self._folder = cache_folder(cache_root(cache), identity)
         self._arrays: Arrays | None = None
-        self._progress = progress
 
     def chunks(self) -> Iterator[Arrays]:
         raise NotImplementedError
 
     def arrays(self) -> Arrays:
         """All rows as memory maps, rendered first where they are not cached."""
-
-        def counted() -> Iterator[Arrays]:
-            done = 0
-            for arrays in self.chunks():
-                yield arrays
-                done += len(next(iter(arrays.values())))
-                if self._progress:
-                    self._progress(done, self.count)
-
         if self._arrays is None:
-            fill(self._folder, self.identity, self.count, counted)
+            fill(self._folder, self.identity, self.count, self.chunks)
             self._arrays = open_arrays(self._folder)
         return self._arrays
 
     def __getstate__(self) -> dict[str, Any]:
         """Memory maps stay behind: a worker process opens its own."""
-        return {**self.__dict__, "_arrays": None, "_progress": None}
+        return {**self.__dict__, "_arrays": None}
 
     def __len__(self) -> int:
         return self.count

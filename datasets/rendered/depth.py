@@ -171,7 +171,7 @@ def _visible(keypoints: Array, exact: Array, flesh: float) -> Array:
 
 @dataclass(frozen=True)
 class Options(CubeOptions, RenderedOptions):
-    """Of rendered depth."""
+    """The options of rendered depth."""
 
 
 def rendered_depth(options: Options, part: str, what: str, sensor: str) -> RenderedDepth:
@@ -199,7 +199,6 @@ class RenderedDepth(CachedSet):
         centers: str | None = None,
         cube: float | Sequence[float] | None = None,
         cache: str | Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.subject, _ = _subject(what), _sensor(sensor)
         if count < 1 or first < 0 or size < 32:
@@ -212,7 +211,7 @@ class RenderedDepth(CachedSet):
         self.centers, self.skeleton = centers, self.subject.skeleton
         self.cube = np.array(np.broadcast_to(np.asarray(cube or self.subject.cube, float), 3))
         identity = {"name": f"depth_{what}.{sensor}", "seed": seed, "first": first, "count": count}
-        super().__init__(identity | {"size": size, "version": VERSION}, count, cache, progress)
+        super().__init__(identity | {"size": size, "version": VERSION}, count, cache)
         self.identity = self.identity | {"centers": centers, "cube": self.cube.tolist()}
 
     def chunks(self) -> Iterator[dict[str, Array]]:

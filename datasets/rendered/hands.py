@@ -7,7 +7,7 @@ each index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str,
 
 @dataclass(frozen=True)
 class PhotoOptions(RenderedOptions):
-    """Of the style that puts the user's own pictures behind its hands."""
+    """The options of the style that puts the user's own pictures behind its hands."""
 
     root: str | None = option(None, "folder of the pictures that stand behind the hands")
 
@@ -142,9 +142,8 @@ class RenderedHands(CachedSet):
     """A `PoseDataset` of `count` rendered hands, from index `first` on.
 
     The set is rendered once, on the CPU, when its first item is asked for, into memory maps under `cache` (see
-    `cache.cache_root`); `progress` is called with the number of hands done and the count. Items of one sequence
-    are neighbouring indices of one subject; they are independent renders, not a movement in time. The box is the whole
-    picture. Every joint in the frame is annotated, hidden ones too.
+    `cache.cache_root`). Items of one sequence are neighbouring indices of one subject; they are independent renders,
+    not a movement in time. The box is the whole picture. Every joint in the frame is annotated, hidden ones too.
 
     Raises ValueError for an unknown style, an empty set, or "photo" without a folder of readable pictures.
     """
@@ -160,7 +159,6 @@ class RenderedHands(CachedSet):
         first: int = 0,
         backgrounds: str | Path | None = None,
         cache: str | Path | None = None,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         look = _style(style)
         if count < 1 or first < 0 or size < 16:
@@ -178,7 +176,7 @@ class RenderedHands(CachedSet):
             "version": VERSION,
             "backgrounds": digest(pictures) if look.photos else None,
         }
-        super().__init__(identity, count, cache, progress)
+        super().__init__(identity, count, cache)
 
     def chunks(self) -> Iterator[dict[str, Array]]:
         for start in range(self.first, self.first + self.count, CHUNK):

@@ -276,6 +276,24 @@ def test_what_was_prepared_otherwise_is_prepared_by_the_command_that_the_error_g
     assert len(open_dataset("toy", options_of("toy", asked | {"root": root}, "here"), "train")) == 8
 
 
+def test_own_labels_are_prepared_beside_their_pictures(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"photos/{i}.jpg"), np.full((30, 40, 3), 60 * i, np.uint8))
+    people = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [2, 2, 20, 20], "keypoints": [9, 9, 2]} for i in range(4)
+    ]
+    labels = {
+        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(4)],
+        "annotations": people,
+        "categories": [{"id": 1, "name": "dot", "keypoints": ["dot"]}],
+    }
+    (tmp_path / "photos/labels.json").write_text(json.dumps(labels))
+    output = prepare("coco_json", [f"labels={tmp_path / 'photos/labels.json'}", "block=1", "size=32"], Reporter())
+    assert output == tmp_path / "photos-prepared/coco_json"
+    assert len(Prepared(output, "train")) == 3
+
+
 def test_another_set_options_or_annotations_are_not_mixed(root, rows):
     output = root.parent / "out"
     words = [f"root={root}", f"output={output}", "size=32"]

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.models.saved import save_model
+from keyshift.datasets import catalog
 from keyshift.datasets.depth.center_task import CENTER, LARGER, CenterTask, Recentered
+from keyshift.datasets.depth.options import DepthOptions
 from keyshift.datasets.loading import EvaluationBatches
-from keyshift.experiments.runs.centers import recenter
 from keyshift.experiments.config import Config, build
+from keyshift.experiments.runs.centers import open_centered, recenter
+from keyshift.models.saved import save_model
 from keyshift.models.systems.a2j import A2J
 
 SMALL = {"backbone": "small", "input_size": (32, 32), "channels": 16, "head_layers": 1}
@@ -42,6 +44,35 @@ def test_a_dataset_around_predicted_centres(balls, tmp_path, monkeypatch):
     np.testing.assert_allclose(np.stack([moved[i].center for i in range(70)]), wanted, rtol=1e-4)
     left, _, right, _ = moved[3].box
     assert (left + right) / 2 == pytest.approx(moved[3].center[0])
+
+
+@pytest.fixture
+def centers_run(balls, tmp_path, monkeypatch):
+    """A run folder with a network for centres, and a set of balls in the catalog."""
+
+    def opened(options, part):
+        return balls(6, first=0 if part == "train" else 100)
+
+    monkeypatch.setitem(catalog.DATASETS, "balls", catalog.Data(opened, DepthOptions))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("model: {name: a2j, input_size: [32, 32]}\n")
+    torch.save({"selection": {"steps": {"last": 1}}}, run / "checkpoint.pt")
+    save_model(run / "weights-000001.pt", A2J(1, **SMALL), CENTER, 1)
+    return run
+
+
+def test_a_run_folder_says_where_the_centres_are(centers_run, balls, tmp_path):
+    cut = open_centered("balls", DepthOptions(centers=str(centers_run)), "test", device="cpu")
+    weights = centers_run / "weights-000001.pt"
+    assert cut.identity["centers"] == hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    assert (len(cut), cut[0].id) == (6, "balls.plain/100")
+    assert isinstance(open_centered("balls", DepthOptions(centers="threshold"), "test"), balls)
+    (tmp_path / "x-seed0").mkdir()
+    for folder in (tmp_path, tmp_path / "x-seed0"):
+        (folder / "config.yaml").touch()
+    with pytest.raises(ValueError, match="is a comparison; name one of its runs"):
+        open_centered("balls", DepthOptions(centers=str(tmp_path)), "test")
 
 
 def test_frames_without_a_centre_are_masked(balls):
