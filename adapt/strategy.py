@@ -130,5 +130,5 @@ class Strategy(nn.Module, ABC):
 
 
 def source_free(strategy: type[Strategy]) -> bool:
-    """Whether it adapts a given model to unlabelled targets alone; the oracle is handed labels and is none."""
-    return "source" not in strategy.needs and not strategy.labelled_target
+    """Whether it adapts a given model to unlabelled targets alone."""
+    return strategy.adapts and "source" not in strategy.needs

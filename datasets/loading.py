@@ -144,7 +144,7 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
 
     def read(name: str) -> Tensor:
         kind = np.uint8 if crops[0].inputs[name].dtype == np.uint8 else np.float32
-        return stack((c.inputs[name] for c in crops), kind)
+        return stack((c.inputs[name] for c in crops), kind).contiguous()
 
     shared: dict[str, Any] = {
         "inputs": {name: read(name) for name in crops[0].inputs},

@@ -77,20 +77,22 @@ def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = 
     return replace(made, **nested)
 
 
-def refuse_unknown(kind: type, content: Any, origin: str, prefix: str = "") -> None:
+def refuse_unknown(kind: type, content: Any, origin: str, prefix: str = "", known_words: str = "Known keys:") -> None:
     """Raises ValueError for what is no mapping, and for keys that `kind` does not have."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{origin}: {prefix.rstrip('.') or 'it'} must be a mapping, found {content!r}")
     known = [one.name for one in fields(kind)]
     for key in content:
         if key not in known:
-            raise unknown(str(key), known, origin, prefix)
+            raise unknown(str(key), known, origin, prefix, known_words)
 
 
-def unknown(key: str, known: Sequence[str], origin: str, prefix: str = "") -> ValueError:
+def unknown(
+    key: str, known: Sequence[str], origin: str, prefix: str = "", known_words: str = "Known keys:"
+) -> ValueError:
     """The error of a key that is none of `known`, with the nearest."""
     near = difflib.get_close_matches(key, known, 1, 0.4)
-    hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known keys: {', '.join(known) or 'none'}."
+    hint = f" Did you mean {prefix}{near[0]}?" if near else f" {known_words} {', '.join(known) or 'none'}."
     return ValueError(f"{origin}: unknown key {prefix}{key}.{hint}")
 
 
@@ -102,7 +104,7 @@ def choose(key: str, value: Any, known: Sequence[Any]) -> None:
         raise BadOption(f"{key}={value!r} is not known; choose one of {', '.join(map(str, known))}.{hint}")
 
 
-def plain(options: Any) -> dict[str, Any]:
+def plain_options(options: Any) -> dict[str, Any]:
     """Options as plain data, a copy."""
     return asdict(options)
 

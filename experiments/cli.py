@@ -8,8 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DATA_OVERRIDES = "the dataset's options, for example root=FOLDER boxes=whole part=test (experiments/config.py, Data)"
-OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (see experiments/config.py)"
+DATA_OVERRIDES = "the dataset's options, for example root=FOLDER boxes=whole part=test (keyshift options NAME)"
+OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (all keys: keyshift options)"
+
+
+class Command(argparse.ArgumentParser):
+    """The help of one that is `configured` ends with all options, read where they stand when it is printed."""
+
+    configured = False
+
+    def format_help(self) -> str:
+        if not self.configured:
+            return super().format_help()
+        from .commands.options import help_text
+
+        return f"{super().format_help()}\nkey=value:\n{help_text()}\n"
 
 
 class Problems(Exception):
@@ -63,10 +76,11 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="keyshift", description="Adapt keypoint models to new domains without target labels."
     )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Command)
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, text: str) -> Command:
         made = commands.add_parser(name, help=text, description=text)
+        made.configured = name in ("train", "compare", "adapt")
         made.set_defaults(run=run)
         return made
 
@@ -150,6 +164,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("folders", nargs="*", metavar="RUN", type=Path, help="default: every run below runs/")
     made.add_argument("--tracking", metavar="URI", help="default: the run's own")
 
+    made = command("options", _options, "list the options of runs, models, strategies and datasets")
+    made.add_argument("names", nargs="*", metavar="NAME", help="run, or a model, strategy or dataset (default: all)")
+    made.add_argument("--markdown", action="store_true", help="as docs/options.md")
+
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", nargs="?", default=Path("runs"), type=Path)
     return top
@@ -174,13 +192,13 @@ def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:
 
 def _train(arguments: argparse.Namespace) -> None:
     config, folder = _settings(arguments)
-    from .runs.comparison import train_one
+    from .commands.train import train
     from .runs.progress import Reporter
 
     folder = folder or Path("runs") / f"{config.name}-{config.strategy}-seed{config.seed}"
     if list(folder.glob("*-seed*/config.yaml")):
         raise ValueError(f"{folder} is a comparison; continue it with: keyshift compare {folder}")
-    train_one(config, folder, Reporter(), arguments.overwrite)
+    train(config, folder, Reporter(), arguments.overwrite)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -198,9 +216,8 @@ def _adapt(arguments: argparse.Namespace) -> None:
     from .commands.adapt import adapt
     from .runs.progress import Reporter
 
-    told = arguments
-    data = (told.model, told.target, told.source, told.strategy, told.check)
-    adapt(*data, told.overrides, told.output, told.overwrite, Reporter())
+    a = arguments
+    adapt(a.model, a.target, a.source, a.strategy, a.check, a.overrides, a.output, a.overwrite, Reporter())
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -252,17 +269,17 @@ def _predict(arguments: argparse.Namespace) -> None:
     from .commands.predict import predict
     from .runs.progress import Reporter
 
-    told = dict(vars(arguments))
-    del told["run"]
-    predict(told.pop("model"), told.pop("paths"), told.pop("output"), Reporter(), **told)
+    options = dict(vars(arguments))
+    del options["run"]
+    predict(options.pop("model"), options.pop("paths"), options.pop("output"), Reporter(), **options)
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from .commands.export import export
     from .runs.progress import Reporter
 
-    told = arguments
-    export(told.model, told.format, told.output, Reporter(), told.decode, told.overwrite)
+    a = arguments
+    export(a.model, a.format, a.output, Reporter(), a.decode, a.overwrite)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -282,6 +299,16 @@ def _sync(arguments: argparse.Namespace) -> None:
         if not (folder / "config.yaml").is_file():
             raise ValueError(f"{folder} is no run folder: it has no config.yaml")
         print(f"{folder}: {sync(folder, arguments.tracking)}")
+
+
+def _options(arguments: argparse.Namespace) -> None:
+    from .commands.options import markdown, print_options
+    from .runs.progress import Reporter
+
+    if arguments.markdown:
+        print(markdown(), end="")
+    else:
+        print_options(arguments.names, Reporter())
 
 
 def _runs(arguments: argparse.Namespace) -> None:

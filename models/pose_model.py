@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..datasets import options as owned
-from ..datasets.options import option
+from ..datasets.options import option, plain_options
 from ..datasets.sample import Labeled, Unlabeled, check_reads
 from .output import Grid, Poses, Votes, per_image
 
@@ -37,6 +37,8 @@ class PoseModel(nn.Module, ABC):
 
     reads: ClassVar[tuple[str, ...]] = ("image",)
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
+    any_keypoints: ClassVar[bool] = True
+    """It can be built for any number of keypoints; false where a file of the user's says how many."""
     single: ClassVar[bool] = True
     """It answers each image with one person, that of the crop."""
     head: nn.Module
@@ -51,12 +53,17 @@ class PoseModel(nn.Module, ABC):
     @property
     def architecture(self) -> dict[str, Any]:
         """The options, plain, that build this network again without downloading anything."""
-        return owned.plain(self.options) | {"weights": None}
+        return plain_options(self.options) | {"weights": None}
 
     @property
     def input_size(self) -> tuple[int, int]:
         width, height = self.options.input_size
         return width, height
+
+    @classmethod
+    def identity(cls, options: Options) -> dict[str, Any]:
+        """Plain data that names exactly what `options` build: pretrained weights are known by it."""
+        return plain_options(options)
 
     @classmethod
     def rebuild(cls, keypoints: int, options: Options) -> Self:

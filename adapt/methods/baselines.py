@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -34,6 +35,21 @@ class Oracle(Strategy):
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         assert isinstance(target, Labeled)
         yield self.supervised(target), ("model",)
+
+
+class Given(Strategy):
+    """The model as it was given: what strategies without a source are measured against."""
+
+    title = "Given model"
+    about = "the model as it was given, not trained further"
+    needs = frozenset()
+    adapts = False
+
+    def optimizers(self) -> dict[str, Any]:
+        return {}
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        yield from ()
 
 
 class BatchNormControl(Strategy):

@@ -30,7 +30,7 @@ SMALLEST = 8
 @dataclass(frozen=True)
 class Distance:
     classifier: float | None
-    """None where either side has fewer than SMALLEST pictures."""
+    """None where either side has fewer than SMALLEST pictures, and without a source."""
     entropy: float
     consistency: float
 
@@ -82,16 +82,20 @@ def _parted(groups: list[str]) -> list[str]:
 
 def distance(
     model: PoseModel,
-    source: Iterable[Unlabeled],
+    source: Iterable[Unlabeled] | None,
     target: tuple[Iterable[Unlabeled], Iterable[Unlabeled]],
     views: Iterable[Unlabeled],
     flip: list[int],
     device: torch.device,
 ) -> Distance:
     """The three numbers. `target` are the pictures trained on and those held out, `views` the latter in two known
-    warps; the classifier sees all of them, the other numbers are of those held out."""
-    here, ours, _ = pooled(model, source, device)
+    warps; the classifier sees all of them, the other numbers are of those held out. Without a `source` there is no
+    classifier."""
     trained, held = (pooled(model, batches, device) for batches in target)
     there, theirs, entropy = np.concatenate([trained[0], held[0]]), trained[1] + held[1], held[2]
+    consistency = agreement(model, views, flip, device)
+    if source is None:
+        return Distance(None, entropy, consistency)
+    here, ours, _ = pooled(model, source, device)
     groups = [f"source/{name}" for name in ours] + [f"target/{name}" for name in theirs]
-    return Distance(separability(here, there, groups), entropy, agreement(model, views, flip, device))
+    return Distance(separability(here, there, groups), entropy, consistency)

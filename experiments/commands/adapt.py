@@ -12,9 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +20,32 @@ import torch
 
 from ...adapt.scoring.distance import Distance, distance
 from ...adapt.strategies import STRATEGIES
-from ...datasets.loading import EvaluationBatches, Rows, TrainingBatches, WithoutLabels, loader, spread
+from ...adapt.strategy import source_free
+from ...datasets.loading import loader
+from ...datasets.options import choose
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset
+from ...datasets.views import WithoutLabels, spread
 from ...models.pose_model import PoseModel
-from ...models.saved import load_model, save_model
-from ..config import Config, build, load, load_folder, plain
+from ...models.saved import MODELS, load_checkpoint, load_model, save_model
+from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
-from ..runs.check import judge, open_check, picture_set, reads
-from ..runs.comparison import tracking_uri
+from ..runs.check import judge, open_check, without_unreadable
+from ..runs.conclusion import export
+from ..runs.engine import open_mirror
+from ..runs.folder import check_folder, describe, locate, locked
 from ..runs.progress import Reporter
-from ..runs.run import (
-    SCORED,
-    Task,
-    build_model,
-    evaluator,
-    export,
-    fit,
-    locked,
-    make_fabric,
-    of_run,
-    open_folder,
-    prepare,
-)
-from ..tracking.mirror import Mirror
-from .predict import locate
+from ..runs.task import Task, build_model, prepare
+from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, plain_batches, warped_batches
 
 PATIENCE = 2
 """Evaluations in a row that are worse than the start, before training stops."""
-
-
-TOLD = {
+SAID_OTHERWISE = {
     "strategy": "adapt takes --strategy",
     "selection": "without target labels adapt selects by target_score",
     "target.root": "adapt takes --target",
     "pretrain_steps": "adapt starts from MODEL",
+    "start": "adapt starts from MODEL",
 }
 """Keys that the command says in another way."""
 
@@ -78,38 +67,97 @@ def adapt(
 ) -> dict[str, Any]:
     """Adapt the weights of `model` (a run folder or a weights file) to the pictures of `target`; returns what
     adapt.json holds. `source` is an experiment or run whose source data and schedule are used; None takes the model's
-    own run. Raises ValueError for bad input, before anything is written.
+    own run, and a strategy without a source needs none. Raises ValueError for bad input, before anything is written.
     """
     config, given = settings(model, target, source, strategy, overrides)
-    start, names = (None, None) if given is None else load_model(given)
-    task = prepare(config, training=given is None, keypoints=None if names is None else tuple(names))
-    start = start or build_model(config, len(task.skeleton))
+    task = prepare(config, [strategy], training=given is None)
     task, unreadable = without_unreadable(task)
+    start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
     checked = None if check is None else open_check(check, target, task)
     folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
+    said = of_run(config, strategy, config.seed)
+    if not source_free(STRATEGIES[strategy]):
+        said["start"] = None  # start.json says by its content which weights these are
     with locked(folder, overwrite):
+        check_folder(folder, said)
         fabric = make_fabric(config)
-        open_folder(folder, of_run(config, strategy, config.seed), task, fabric.device)
+        describe(folder, said, task.identity(), fabric.device)
         weights = hold_to(folder, given, start, task)
         if unreadable:
             reporter.say(f"left out, because they cannot be read: {len(unreadable)} pictures, {unreadable[0]} first")
         start.to(fabric.device)
         if (folder / "adapt.json").exists():
             reporter.say(f"{folder} is finished; --overwrite starts anew")
-            told = dict(json.loads((folder / "adapt.json").read_text()))
+            outcome = dict(json.loads((folder / "adapt.json").read_text()))
             shipped = load_model(folder / "model.pt")[0].to(fabric.device)
         else:
-            told, shipped = work(task, strategy, folder, fabric, weights, start, reporter)
-            told |= {"given": str(model), "unreadable": unreadable, "check": None}
-            save_model(folder / "model.pt", shipped, task.skeleton, told["updates"])
+            outcome, shipped = work(task, strategy, folder, fabric, weights, start, reporter)
+            outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
+            save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
             export(shipped.cpu(), task, folder)
             shipped.to(fabric.device)
         if checked is not None:
-            told["check"] = judge(start, shipped, checked, task, fabric.device)
-        words.write(folder, told, start.cpu(), shipped.cpu(), task)
-        write_json(folder / "adapt.json", told)
-    words.tell(told, folder, reporter)
-    return told
+            outcome["check"] = judge(start, shipped, checked, task, fabric.device)
+        words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
+        write_json(folder / "adapt.json", outcome)
+    words.tell(outcome, folder, reporter)
+    return outcome
+
+
+def settings(
+    model: Path, target: Path, source: str | None, strategy: str, overrides: list[str]
+) -> tuple[Config, Path | None]:
+    """The configuration of the job, and the weights to start from; None where an experiment's YAML names a network of
+    one's own with its weights."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in SAID_OTHERWISE:
+            raise ValueError(f"{override}: {SAID_OTHERWISE[key]}")
+    if not target.exists():
+        raise ValueError(f"no target {target}: give a folder of pictures, or a video")
+    choose("strategy", strategy, list(STRATEGIES))
+    kind = STRATEGIES[strategy]
+    if kind.labelled_target or "target" not in kind.needs:
+        fitting = [name for name, k in STRATEGIES.items() if "target" in k.needs and not k.labelled_target]
+        raise ValueError(
+            f"--strategy {strategy} does not adapt to unlabelled pictures; choose one of {', '.join(fitting)}"
+        )
+    own = model.suffix in (".yaml", ".yml")
+    weights, run = (None, None) if own else locate(model)
+    if source is not None:
+        base = load_folder(Path(source)) if (Path(source) / "config.yaml").is_file() else load(source)
+    elif own:
+        base = load(str(model))
+    elif run is not None:
+        base = load_folder(run)
+    elif source_free(kind):
+        base = build({})
+    else:
+        raise ValueError(
+            f"{model} is a weights file without its run, and {strategy} goes on with the source: say --source "
+            "EXPERIMENT, what it was trained on, or choose a strategy without a source"
+        )
+    chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
+    content = plain(base) | {"name": f"adapt-{target.resolve().stem}", "strategy": strategy, "strategies": [strategy]}
+    content |= {"target": {"name": "pictures", "root": str(target)}, "selection": "target_score", "pretrain_steps": 0}
+    content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
+    return build(content, overrides, str(model)), weights
+
+
+def own_network(experiment: Path) -> Chosen:
+    """The network that an experiment's YAML names with its trained weights."""
+    chosen = load(str(experiment)).model
+    if chosen.name != "own" or chosen.options.weights is None:
+        raise ValueError(f"{experiment}: expected model.name=own and the trained weights as model.weights")
+    return chosen
+
+
+def of_weights(weights: Path | None) -> Chosen:
+    """The system that a weights file holds."""
+    assert weights is not None
+    name = load_checkpoint(weights, ("name",))["name"]
+    choose(f"{weights} holds a system that this keyshift does not know: name", name, list(MODELS))
+    return Chosen(name, load_model(weights)[0].options)
 
 
 def work(
@@ -119,7 +167,7 @@ def work(
     reporter.say(f"{len(task.target_train)} pictures to adapt to, {len(task.target_test)} held out to judge by")
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
-    mirror = Mirror(folder, tracking_uri(task.config, folder), say=reporter.say)
+    mirror = open_mirror(task.config, folder, reporter)
     try:
         first = evaluator(task, fabric.device)(start)["target/score"]
         best, why = train(task, strategy, folder, fabric, weights, first, reporter, mirror.notify)
@@ -130,42 +178,8 @@ def work(
     if after.consistency < before.consistency:
         why += f"; update {best} is less consistent on held-out pictures, {after.consistency:.3f}"
         best, shipped, after = None, start, before
-    told = {"strategy": strategy, "updates": best or 0, "adapted": best is not None, "why": why}
-    return told | {"before": asdict(before), "after": asdict(after)}, shipped
-
-
-def settings(
-    model: Path, target: Path, source: str | None, strategy: str, overrides: list[str]
-) -> tuple[Config, Path | None]:
-    """The configuration of the job, and the weights to start from; None where an experiment's YAML names a network of
-    one's own with its weights."""
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key in TOLD:
-            raise ValueError(f"{override}: {TOLD[key]}")
-    if not target.exists():
-        raise ValueError(f"no target {target}: give a folder of pictures, or a video")
-    own = model.suffix in (".yaml", ".yml")
-    weights, run = (None, None) if own else locate(model)
-    if source is not None:
-        base = load_folder(Path(source)) if (Path(source) / "config.yaml").is_file() else load(source)
-    elif own or run is not None:
-        base = load(str(model)) if run is None else load_folder(run)
-    else:
-        raise ValueError(f"{model} is a weights file without its run: say --source EXPERIMENT, what it was trained on")
-    if own:
-        base.model = load(str(model)).model
-        if base.model.name != "own" or base.model.own.weights is None:
-            raise ValueError(f"{model}: expected model.name=own and the trained weights as model.own.weights")
-    told = plain(base) | {"name": f"adapt-{target.resolve().stem}", "strategy": strategy, "pretrain_steps": 0}
-    told |= {"target": {"name": "pictures", "root": str(target)}, "selection": "target_score"}
-    config = build(told, overrides, str(model))
-    kind = STRATEGIES[strategy]
-    if kind.labelled_target or "target" not in kind.needs:
-        fitting = [name for name, k in STRATEGIES.items() if "target" in k.needs and not k.labelled_target]
-        told_of = ", ".join(fitting)
-        raise ValueError(f"--strategy {strategy} does not adapt to unlabelled pictures; choose one of {told_of}")
-    return config, weights
+    outcome = {"strategy": strategy, "updates": best or 0, "adapted": best is not None, "why": why}
+    return outcome | {"before": asdict(before), "after": asdict(after)}, shipped
 
 
 def hold_to(folder: Path, given: Path | None, start: PoseModel, task: Task) -> Path:
@@ -174,50 +188,25 @@ def hold_to(folder: Path, given: Path | None, start: PoseModel, task: Task) -> P
     weights = given or folder / "given.pt"
     if given is None and not weights.exists():
         save_model(weights, start, task.skeleton, 0)
-    told = {"weights": str(weights), "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    record = {"weights": str(weights), "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
     place = folder / "start.json"
-    if place.exists() and json.loads(place.read_text())["sha256"] != told["sha256"]:
+    if place.exists() and json.loads(place.read_text())["sha256"] != record["sha256"]:
         raise ValueError(f"{folder} was started from other weights; choose another --output, or pass --overwrite")
-    write_json(place, told)
+    write_json(place, record)
     return weights
-
-
-def without_unreadable(task: Task) -> tuple[Task, list[str]]:
-    """The task without target pictures that cannot be read, and which these are. Frames of videos were decoded when
-    the video was opened."""
-    parts: dict[str, Any] = {}
-    names: list[str] = []
-    for part in ("target_train", "target_test"):
-        dataset: Any = getattr(task, part)
-        table = picture_set(dataset)
-        if table is None:
-            continue
-        with ThreadPoolExecutor() as pool:
-            fine = list(pool.map(partial(reads, table), range(len(table))))
-        names += [table.people.pictures[row] for row, good in enumerate(fine) if not good]
-        if not any(fine):
-            raise ValueError(f"{dataset.name}: not one of {len(fine)} pictures can be read, {names[0]} first")
-        if not all(fine):
-            parts[part] = Rows(dataset, [row for row, good in enumerate(fine) if good])
-    return replace(task, **parts), sorted(set(names))
 
 
 def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
     """How far the target is from the source, for this model; no label is read. Entropy and consistency are those of
     held-out pictures; the classifier sees all, or it would have too few recordings to hold some out."""
-    config = task.config
 
-    def plain_batches(dataset: PoseDataset) -> Any:
-        batches = EvaluationBatches(spread(WithoutLabels(dataset), SCORED), 64, task.size, config.crop)
+    def plain_views(dataset: PoseDataset) -> Any:
+        batches = plain_batches(task, spread(WithoutLabels(dataset), SCORED))
         return loader(batches, range(len(batches)))
 
-    held = WithoutLabels(task.target_test)
-    how: dict[str, Any] = {"labels": False, "views": 2, "how": config.crop}
-    views = TrainingBatches(held, "score", 0, 64, task.size, config.augmentation, **how)
-    steps = range(-(-min(SCORED, len(held)) // 64))
-    target = plain_batches(task.target_train), plain_batches(task.target_test)
-    source, warped = plain_batches(task.source_test), (views[step] for step in steps)
-    return distance(model, source, target, warped, task.skeleton.flip, device)
+    target = plain_views(task.target_train), plain_views(task.target_test)
+    source = None if task.source_test is None else plain_views(task.source_test)
+    return distance(model, source, target, warped_batches(task, task.target_test)(), task.skeleton.flip, device)
 
 
 def train(
@@ -235,11 +224,6 @@ def train(
     noise = math.sqrt(max(before * (1 - before), 1e-4) / min(SCORED, len(task.target_train)))
     why = f"all {config.steps} updates were made"
 
-    def found() -> dict[int, float]:
-        lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
-        listed = {line["step"]: line["metrics"].get("target/score") for line in lines}
-        return {step: score for step, score in listed.items() if score is not None}
-
     with reporter.stage(strategy, config.steps) as show:
 
         def watch(step: int, metrics: dict[str, float]) -> None:
@@ -247,7 +231,7 @@ def train(
             if metrics:
                 notify()
             if "target/score" in metrics:
-                last = list(found().values())[-PATIENCE:]
+                last = list(scores_by_step(folder).values())[-PATIENCE:]
                 if len(last) == PATIENCE and all(score < before - noise for score in last):
                     raise GotWorse(
                         f"stopped at update {step} of {config.steps}: the label-free score fell from {before:.3f} to "
@@ -255,10 +239,18 @@ def train(
                     )
 
         try:
-            fit(task, strategy, config.seed, folder, fabric, config.optimization, config.steps, weights, watch)
+            phase = Phase(strategy, config.steps, config.optimization, weights, config.batch_norm)
+            fit(task, phase, config.seed, folder, fabric, watch)
         except GotWorse as stop:
             why = str(stop)
             reporter.say(why)
-    listed = found()
-    best = max(listed, key=lambda step: (listed[step], -step), default=None)
-    return (best if best is not None and listed[best] > before else None), why
+    scored = scores_by_step(folder)
+    best = max(scored, key=lambda step: (scored[step], -step), default=None)
+    return (best if best is not None and scored[best] > before else None), why
+
+
+def scores_by_step(folder: Path) -> dict[int, float]:
+    """The label-free scores that were logged."""
+    lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
+    scores = {line["step"]: line["metrics"].get("target/score") for line in lines}
+    return {step: score for step, score in scores.items() if score is not None}

@@ -21,9 +21,9 @@ from ...adapt.strategy import Optimization, Strategy, Update
 from ...datasets.augment import Augmentation
 from ...datasets.loading import crop
 from ...datasets.rendered.hands import RenderedHands, render
-from ...datasets.sample import Labeled, Unlabeled
+from ...datasets.sample import PIXELS_AND_MM, Labeled, Unlabeled
 from ...datasets.skeleton import HAND
-from ...models.output import Votes, divergence
+from ...models.output import Poses, Votes, divergence
 from ...models.pose_model import PoseModel
 from ...models.systems.a2j import A2J
 from ...models.systems.awr import AWR
@@ -95,10 +95,9 @@ def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything
 def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
     """One RegDA iteration, ResNet-18, against the plain three-pass form; and in bf16."""
     source, target = _batches(batch, size)
-    model = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4))
+    model = _resnet18(size)
     ours = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
-    other = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4))
-    plain = ThreePasses(other, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    plain = ThreePasses(_resnet18(size), HAND, Optimization(rate=1e-3)).to(_device()).train()
     seconds = alternate(
         {
             "ours": iteration(ours, source, target, everything=False),
@@ -116,14 +115,15 @@ def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
     """Pseudo labels and metrics as a share of a RegDA iteration."""
     source, target = _batches(batch, size)
-    model = PoseResNet(21, "resnet18", input_size=(size, size), heatmap_size=(size // 4, size // 4)).to(_device())
-    strategy = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
+    strategy = RegDA(_resnet18(size), HAND, Optimization(rate=1e-3)).to(_device()).train()
     with torch.no_grad():
         votes = strategy.model(target)
+    confidence = votes.confidence()
 
     def labels() -> None:  # as often as an iteration draws them: source and target
-        ground_truth(votes, votes.peak())
-        ground_false(ground_truth(votes, votes.peak()))
+        poses = Poses.of_crops(votes.peak(), confidence)
+        ground_truth(votes, poses)
+        ground_false(ground_truth(votes, poses))
 
     def metrics() -> None:
         errors = torch.linalg.vector_norm(votes.peak() - source.keypoints, dim=-1) / source.side[:, None]
@@ -194,8 +194,8 @@ def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]
 
 def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
     """A2J (ResNet-50) and AWR (ResNet-18), 14 joints: decoding and densities against the network."""
-    rows = _votes_rows("A2J", A2J(14, input_size=(size, size)), batch)
-    return rows + _votes_rows("AWR", AWR(14, input_size=(size, size), downsample=4), batch // 4)
+    rows = _votes_rows("A2J", A2J(14, A2J.Options(input_size=[size, size])), batch)
+    return rows + _votes_rows("AWR", AWR(14, AWR.Options(input_size=[size, size], downsample=4)), batch // 4)
 
 
 def _votes_rows(name: str, model: PoseModel, batch: int, written_out: int = 2) -> list[tuple[str, str, str]]:
@@ -256,13 +256,16 @@ def _votes_rows(name: str, model: PoseModel, batch: int, written_out: int = 2) -
 
 
 def _depth_batch(batch: int, model: PoseModel) -> Labeled:
-    width, height = model.architecture["input_size"]
+    width, height = model.input_size
     pictures, _ = _batches(batch, width)
     known = torch.ones(batch, 14, dtype=torch.bool, device=_device())
     return replace(
         pictures,
-        image=(torch.randn(batch, 1, height, width, device=_device()) * 60).clamp(-150, 150),
-        reach=torch.full((batch,), 150.0, device=_device()),
+        inputs={
+            "image": (torch.randn(batch, 1, height, width, device=_device()) * 60).clamp(-150, 150),
+            "reach": torch.full((batch,), 150.0, device=_device()),
+        },
+        space=PIXELS_AND_MM,
         keypoints=torch.rand(batch, 14, 3, device=_device()) * width,
         visible=known,
         annotated=known,
@@ -278,11 +281,16 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
 }
 
 
+def _resnet18(size: int) -> PoseResNet:
+    sizes = {"input_size": [size, size], "heatmap_size": [size // 4, size // 4]}
+    return PoseResNet(21, PoseResNet.Options(backbone="resnet18", **sizes))
+
+
 def _batches(batch: int, size: int) -> tuple[Labeled, Unlabeled]:
     torch.manual_seed(0)
     known = torch.ones(batch, 21, dtype=torch.bool)
     source = Labeled(
-        image=torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8),
+        inputs={"image": torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)},
         id=tuple(str(i) for i in range(batch)),
         sequence=("",) * batch,
         frame=torch.arange(batch),

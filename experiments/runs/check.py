@@ -1,36 +1,59 @@
-"""Labelled target pictures in `keyshift adapt`: opened before, looked at after, and for the report alone."""
+"""Target pictures in `keyshift adapt`: those that cannot be read are left out, and labelled ones (--check) are opened
+before, looked at after, and for the report alone."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...adapt.scoring.evaluation import Predictions, predict, scores
-from ...datasets.catalog import open_dataset
+from ...adapt.scoring.evaluation import Predictions, scores
+from ...datasets.catalog import DATASETS, open_dataset
 from ...datasets.reading.images import UnreadableImage, read_image
-from ...datasets.loading import EvaluationBatches, Selected, loader
 from ...datasets.reading.people import People, PictureSet
-from ...datasets.sample import PoseDataset
 from ...datasets.reading.video import is_frame
+from ...datasets.sample import PoseDataset
+from ...datasets.views import Rows, Selected, innermost
 from ...models.pose_model import PoseModel
-from ..config import Data
+from .conclusion import predicted
 from .results import block_totals, summarize
-from .run import Task
+from .task import Task
 
 LABELLED = 30
 """Fewest labelled pictures that are worth a number."""
+
+
+def without_unreadable(task: Task) -> tuple[Task, list[str]]:
+    """The task without target pictures that cannot be read, and which these are. Frames of videos were decoded when
+    the video was opened."""
+    parts: dict[str, Any] = {}
+    names: list[str] = []
+    for part in ("target_train", "target_test"):
+        dataset: Any = getattr(task, part)
+        table = picture_set(dataset)
+        if table is None:
+            continue
+        with ThreadPoolExecutor() as pool:
+            fine = list(pool.map(partial(reads, table), range(len(table))))
+        names += [table.people.pictures[row] for row, good in enumerate(fine) if not good]
+        if not any(fine):
+            raise ValueError(f"{dataset.name}: not one of {len(fine)} pictures can be read, {names[0]} first")
+        if not all(fine):
+            parts[part] = Rows(dataset, [row for row, good in enumerate(fine) if good])
+    return replace(task, **parts), sorted(set(names))
 
 
 def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
     """The labelled target pictures of --check, cut as the target's are: whole, or by the target's own boxes. Raises
     ValueError for fewer than LABELLED that can be read."""
     root = target if target.is_dir() else target.parent
-    data = Data(name="coco_json", root=str(root), labels=[str(path), str(path)], boxes="whole")
-    table = picture_set(open_dataset(data, "test"))
+    options = DATASETS["coco_json"].Options(root=str(root), labels=[str(path), str(path)], boxes="whole")
+    table = picture_set(open_dataset("coco_json", options, "test"))
     assert table is not None
     lacking = [name for name in task.skeleton.keypoints if name not in table.skeleton.keypoints]
     if lacking:
@@ -40,8 +63,8 @@ def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
     if boxes is not None:
         rows = [row for row in rows if table.people.pictures[row] in boxes]
         people = table.people.select(rows)
-        found = [nearest(boxes[name], people, row) for row, name in enumerate(people.pictures)]
-        table = replace(table, boxes=None, people=replace(people, boxes=np.array(found).reshape(-1, 4)))
+        cuts = [nearest(boxes[name], people, row) for row, name in enumerate(people.pictures)]
+        table = replace(table, boxes=None, people=replace(people, boxes=np.array(cuts).reshape(-1, 4)))
     else:
         table = replace(table, people=table.people.select(rows))
     count = len(set(table.people.pictures))
@@ -54,13 +77,13 @@ def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
 
 def target_boxes(task: Task) -> dict[str, list[np.ndarray]] | None:
     """The boxes of each target picture; None where pictures are cut whole."""
-    found: dict[str, list[np.ndarray]] = {}
+    boxes: dict[str, list[np.ndarray]] = {}
     for table in (picture_set(task.target_train), picture_set(task.target_test)):
         if table is None or table.people.boxes is None or table.cut != "file":
             return None
         for name, box in zip(table.people.pictures, table.people.boxes, strict=True):
-            found.setdefault(name, []).append(box)
-    return found
+            boxes.setdefault(name, []).append(box)
+    return boxes
 
 
 def nearest(boxes: list[np.ndarray], people: People, row: int) -> np.ndarray:
@@ -74,32 +97,27 @@ def judge(
     before: PoseModel, after: PoseModel, dataset: PoseDataset, task: Task, device: torch.device
 ) -> dict[str, Any]:
     """Scores of both models on labelled pictures, and the gain with its interval over blocks of pictures."""
-    config = task.config
-    found: dict[str, Predictions] = {}
-    for name, model in (("before", before), ("after", after)):
-        batches = EvaluationBatches(dataset, 64, task.size, config.crop)
-        found[name] = predict(model, loader(batches, range(len(batches))), device)
-    headline = found["before"].headline(config.threshold)
-    totals = {name: block_totals(predictions, headline) for name, predictions in found.items()}
-    names = {"before": "source_only", "after": "adapted"}
-    summary = summarize({names[n]: total[None] for n, (total, _) in totals.items()}, totals["before"][1], headline)
+    config, models = task.config, {"given": before, "adapted": after}
+    predictions: dict[str, Predictions] = {n: predicted(m, task, dataset, device) for n, m in models.items()}
+    headline = predictions["given"].headline(config.threshold)
+    totals = {name: block_totals(own, headline) for name, own in predictions.items()}
+    summary = summarize({name: total[None] for name, (total, _) in totals.items()}, totals["given"][1], headline)
     table = picture_set(dataset)
     assert table is not None
     return {
         "metric": headline.name,
         "pictures": len(set(table.people.pictures)),
-        "before": scores(found["before"], task.skeleton, config.threshold),
-        "after": scores(found["after"], task.skeleton, config.threshold),
+        "before": scores(predictions["given"], task.skeleton, config.threshold),
+        "after": scores(predictions["adapted"], task.skeleton, config.threshold),
         "gain": summary["adapted"]["gain"],
         "boxes": dataset.identity["boxes"],
     }
 
 
-def picture_set(dataset: Any) -> PictureSet | None:
+def picture_set(dataset: PoseDataset) -> PictureSet | None:
     """The picture set beneath a dataset; None where there is none."""
-    while not isinstance(dataset, PictureSet) and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    return dataset if isinstance(dataset, PictureSet) else None
+    base = innermost(dataset)
+    return base if isinstance(base, PictureSet) else None
 
 
 def reads(table: PictureSet, row: int) -> bool:

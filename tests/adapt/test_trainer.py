@@ -27,20 +27,18 @@ from keyshift.models.systems.pose_resnet import PoseResNet
 SCRIPT = Path(__file__).with_name("train_in_process.py")
 
 
-def trainer(data, folder, name="regda", steps=6, workers=0, callbacks=(), **how):
+def trainer(data, folder, name="regda", steps=6, workers=0, callbacks=(), **loop_options):
     torch.manual_seed(0)
-    model = PoseResNet(len(data["source"].skeleton), "small", input_size=(32, 32), heatmap_size=(8, 8), channels=16)
+    options = PoseResNet.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=16)
+    model = PoseResNet(len(data["source"].skeleton), options)
     strategy = STRATEGIES[name](model, data["source"].skeleton, Optimization("adam", 1e-3, {}, 0.0))
     labels = {"source": True, "target": strategy.labelled_target}
     batches = {
-        d: TrainingBatches(
-            data[d], d, 5, 4, (32, 32), Augmentation(), labels[d], 1 if d == "source" else strategy.views
-        )
-        for d in data
+        d: TrainingBatches(data[d], d, 5, 4, (32, 32), Augmentation(), labels[d], strategy.views[d]) for d in data
     }
     folder.mkdir(exist_ok=True)
-    loop = Loop(steps, log_every=2, evaluate_every=100, checkpoint_every=2, workers=workers, **how)
-    return Trainer(Fabric(accelerator="cpu", devices=1), strategy, batches, folder, loop, 5, None, callbacks)
+    loop = Loop(steps, log_every=2, evaluate_every=100, checkpoint_every=2, workers=workers, **loop_options)
+    return Trainer(Fabric(accelerator="cpu", devices=1), strategy, batches, folder, loop, 5, callbacks=callbacks)
 
 
 def weights(folder):
@@ -202,13 +200,13 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-@pytest.mark.parametrize("how", [{"channels_last": True}, {"precision": "bf16-mixed"}])
-def test_options_train_to_nearly_the_same(dots, tmp_path, how):
+@pytest.mark.parametrize("options", [{"channels_last": True}, {"precision": "bf16-mixed"}])
+def test_options_train_to_nearly_the_same(dots, tmp_path, options):
     data = {"source": dots(12), "target": dots(12, "shifted")}
     trainer(data, tmp_path / "plain", steps=2).fit()
-    made = trainer(data, tmp_path / "option", steps=2, channels_last="channels_last" in how)
-    if "precision" in how:
-        made.fabric = Fabric(accelerator="cpu", devices=1, precision=how["precision"])
+    made = trainer(data, tmp_path / "option", steps=2, channels_last="channels_last" in options)
+    if "precision" in options:
+        made.fabric = Fabric(accelerator="cpu", devices=1, precision=options["precision"])
     made.fit()
     first, second = weights(tmp_path / "plain"), weights(tmp_path / "option")
     for key, value in first.items():
@@ -220,6 +218,6 @@ def test_selected_weights_build_the_network_again(dots, tmp_path):
     made = trainer({"source": dots(12), "target": dots(12)}, tmp_path / "run", steps=2)
     made.evaluate = lambda model: {"source/pck": 0.5, "target/score": 0.5, "target/pck": 0.1}
     made.fit()
-    model, keypoints = load_model(tmp_path / "run/weights-000002.pt")
-    assert keypoints == list(dots.skeleton.keypoints)
+    model, skeleton = load_model(tmp_path / "run/weights-000002.pt")
+    assert skeleton == dots.skeleton
     same(model.state_dict(), made.strategy.predictor.state_dict())

@@ -55,20 +55,20 @@ def main(folder, steps, plain):
     fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
     fabric.launch()
     torch.manual_seed(0)
-    model = PoseResNet(2, "small", input_size=(32, 32), heatmap_size=(8, 8), channels=8)
+    model = PoseResNet(2, PoseResNet.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=8))
     strategy = (MeanTeacher if plain else RegDA)(model, Noise.skeleton, Optimization(rate=0.01))
     if plain:
         without_batch_norm(strategy)
     where = {"rank": fabric.global_rank, "processes": fabric.world_size}
     batches = {
         name: TrainingBatches(Noise(first), name, 0, 4, (32, 32), Augmentation(), name == "source", views, **where)
-        for name, first, views in (("source", 0, 1), ("target", 100, strategy.views))
+        for name, first, views in (("source", 0, 1), ("target", 100, strategy.views["target"]))
     }
     trainer = Trainer(fabric, strategy, batches, folder, Loop(steps, 1, 1000, 4), 0)
     trainer.fit()
     if fabric.is_global_zero:
-        found = {k: p.grad for k, p in strategy.named_parameters() if p.grad is not None}
-        save_checkpoint(folder / "gradients.pt", found)
+        gradients = {k: p.grad for k, p in strategy.named_parameters() if p.grad is not None}
+        save_checkpoint(folder / "gradients.pt", gradients)
     leave()
 
 

@@ -8,24 +8,30 @@ import pytest
 import torch
 
 from keyshift.adapt.methods import mean_teacher, regda
-from keyshift.adapt.methods.mean_teacher import MeanTeacherOptions, carry
-from keyshift.adapt.methods.regda import RegDAOptions
+from keyshift.adapt.methods.mean_teacher import MeanTeacher
+from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
-from keyshift.datasets.sample import transform
+from keyshift.datasets.sample import carry, transform
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.awr import AWR
 
 SIZE = (32, 32)
+
+
+def small(system, **options):
+    return system.Options(**{"backbone": "small", "input_size": list(SIZE), "channels": 16} | options)
+
+
 MODELS = {
-    "a2j": lambda: A2J(3, "small", input_size=SIZE, channels=16, head_layers=1, std=60.0),
-    "awr": lambda: AWR(3, "small", input_size=SIZE, channels=16, downsample=4),
+    "a2j": lambda: A2J(3, small(A2J, head_layers=1, std=60.0)),
+    "awr": lambda: AWR(3, small(AWR, downsample=4)),
 }
 OPTIONS = {
-    "regda": RegDAOptions(head_layers=1, fresh_head=False, sigma=1.0),
-    "mean_teacher": MeanTeacherOptions(decay=0.9, sigma=1.0),
+    "regda": RegDA.Options(head_layers=1, fresh_head=False, sigma=1.0),
+    "mean_teacher": MeanTeacher.Options(decay=0.9, sigma=1.0),
 }
 
 
@@ -36,8 +42,8 @@ def augmentation():
 
 def build(name, model, skeleton, rate=3e-3):
     torch.manual_seed(0)
-    how = {"options": OPTIONS[name]} if name in OPTIONS else {}
-    return STRATEGIES[name](MODELS[model](), skeleton, Optimization("adam", rate, {}, 0.0, gamma=0.0), **how)
+    optimization = Optimization("adam", rate, {}, 0.0, gamma=0.0)
+    return STRATEGIES[name](MODELS[model](), skeleton, optimization, options=OPTIONS.get(name))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -50,7 +56,8 @@ def test_three_updates(balls, batches, iterate, name, model):
     for step in range(3):
         iterate(strategy, source[step], target[step], optimizers)
     after = strategy.predictor.state_dict()
-    assert any(not torch.equal(before[k], after[k]) for k in before)
+    moved = any(not torch.equal(before[k], after[k]) for k in before)
+    assert moved == (name != "given")
     assert all(v.isfinite().all() for v in after.values())
 
 
@@ -87,7 +94,7 @@ def test_points_travel_between_views_with_their_depth(balls, batches):
     data = batches(balls, strategy, "plain", "target")[0]
     (view,) = data.views
     points = torch.rand(8, 3, 3) * 32
-    there = carry(points, data, view, [0, 1, 2])
+    there = carry(points, data, view, [0, 1, 2], torch.arange(8))
     torch.testing.assert_close(transform(view.to_file, there), transform(data.to_file, points), atol=2e-3, rtol=1e-4)
     zoom = data.to_file[:, 2, 2] / view.to_file[:, 2, 2]
     torch.testing.assert_close(there[..., 2], points[..., 2] * zoom[:, None], atol=2e-3, rtol=1e-4)
@@ -117,9 +124,9 @@ def test_evaluation_reads_millimetres(balls):
     predictions = predict(MODELS["a2j"](), [EvaluationBatches(balls(8), 8, SIZE)[0]], torch.device("cpu"))
     truth = torch.stack([torch.from_numpy(balls(8)[i].points) for i in range(8)]).float()
     camera = predictions.camera
-    found = (predictions.points[..., :2] - camera[:, None, 2:]) / camera[:, None, :2] * predictions.points[..., 2:]
-    found = torch.cat([found, predictions.points[..., 2:]], -1)
-    wanted = (found - truth).norm(dim=-1).mean().item()
+    deep = predictions.points[..., 2:]
+    across = (predictions.points[..., :2] - camera[:, None, 2:]) / camera[:, None, :2] * deep
+    wanted = (torch.cat([across, deep], -1) - truth).norm(dim=-1).mean().item()
     assert scores(predictions, balls.skeleton, 0.1)["mm"] == pytest.approx(wanted, rel=1e-4)
 
 
@@ -128,7 +135,9 @@ def test_a_network_of_x_and_y_alone_adapts_and_is_evaluated_in_pixels(balls, bat
     from keyshift.adapt.scoring.evaluation import agreement, predict, scores
 
     monkeypatch.setitem(
-        MODELS, "a2j", lambda: A2J(3, "small", input_size=SIZE, channels=16, head_layers=1, depth=False)
+        MODELS,
+        "a2j",
+        lambda: A2J(3, small(A2J, head_layers=1, depth=False)),
     )
     strategy = build(name, "a2j", balls.skeleton).train()
     source, target = batches(balls, strategy, "plain", "source"), batches(balls, strategy, "shifted", "target")
@@ -164,19 +173,19 @@ def test_adaptation_helps_on_a_toy_sensor(balls, iterate, augmentation):
     from keyshift.adapt.scoring.evaluation import predict, scores
 
     torch.manual_seed(0)
-    start = AWR(3, "small", input_size=SIZE, channels=32, downsample=4, joint_weight=100.0, dense_weight=10.0)
+    start = AWR(3, small(AWR, channels=32, downsample=4, joint_weight=100.0, dense_weight=10.0))
     options = {
-        "regda": RegDAOptions(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0, trade_off=0.03),
-        "mean_teacher": MeanTeacherOptions(decay=0.95, sigma=1.0, weight=0.03),
+        "regda": RegDA.Options(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0, trade_off=0.03),
+        "mean_teacher": MeanTeacher.Options(decay=0.95, sigma=1.0, weight=0.03),
     }
 
     def run(name, first, last, fall):
         torch.manual_seed(1)
-        how = {"options": options[name]} if name in options else {}
         optimization = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0, milestones=[fall])
-        strategy = STRATEGIES[name](deepcopy(start), balls.skeleton, optimization, **how).train()
+        strategy = STRATEGIES[name](deepcopy(start), balls.skeleton, optimization, options=options.get(name)).train()
         source = TrainingBatches(balls(200), "source", 0, 16, SIZE, augmentation, True)
-        target = TrainingBatches(balls(200, "shifted"), "target", 0, 16, SIZE, augmentation, False, strategy.views)
+        views = strategy.views["target"]
+        target = TrainingBatches(balls(200, "shifted"), "target", 0, 16, SIZE, augmentation, False, views)
         optimizers = strategy.optimizers()
         for step in range(first, last):
             iterate(strategy, source[step], target[step] if "target" in strategy.needs else None, optimizers)
@@ -186,9 +195,9 @@ def test_adaptation_helps_on_a_toy_sensor(balls, iterate, augmentation):
 
     start = run("source_only", 0, 150, 100)
     test = EvaluationBatches(balls(96, "shifted", first=1000), 96, SIZE)[0]
-    found = {}
+    mm = {}
     for name in ("source_only", "regda", "mean_teacher"):
         predictions = predict(run(name, 150, 210, 40), [test], torch.device("cpu"))
-        found[name] = scores(predictions, balls.skeleton, 0.1)["mm"]
-    assert found["regda"] < found["source_only"] - 4, found
-    assert found["mean_teacher"] < found["source_only"] - 4, found
+        mm[name] = scores(predictions, balls.skeleton, 0.1)["mm"]
+    assert mm["regda"] < mm["source_only"] - 4, mm
+    assert mm["mean_teacher"] < mm["source_only"] - 4, mm

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from keyshift.adapt.methods.pseudo_labels import ground_false, ground_truth
-from keyshift.adapt.methods.regda import RegDA, RegDAOptions, WarmStartGradient
+from keyshift.adapt.methods.regda import RegDA, WarmStartGradient
 from keyshift.adapt.scoring.metrics import tllib_pck
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.sample import Labeled
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.models.output import Grid, Votes, spatial_kl
+from keyshift.models.output import Grid, Poses, Votes, spatial_kl
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 GRID = Grid((64, 64), (4.0, 4.0), (0.0, 0.0))
@@ -27,9 +27,14 @@ def logits(golden):
     return maps
 
 
+def options(side, backbone):
+    sizes = {"input_size": [side, side], "heatmap_size": [side // 4, side // 4]}
+    return PoseResNet.Options(backbone=backbone, reference=True, **sizes)
+
+
 def label(joints, grid=GRID, sigma=2.0):
     """generate_target through our grid: the reference's rounding and square cut."""
-    net = PoseResNet(1, "small", input_size=(64, 64), heatmap_size=(16, 16), reference=True)
+    net = PoseResNet(1, options(64, "small"))
     net.grid = grid
     points = torch.as_tensor(joints, dtype=torch.float32)
     return grid.target(net.reference_points(points), sigma, cut=3 * sigma)
@@ -44,7 +49,7 @@ def test_pseudo_labels(golden, variant, name):
     arrays = golden.load("tllib_functions")
     votes = Votes.from_maps(GRID, logits(golden))
     np.testing.assert_array_equal(votes.logits.argmax(1).numpy(), arrays["logits.argmax"])
-    (truth,) = ground_truth(votes, votes.peak(), 2.0, variant)
+    (truth,) = ground_truth(votes, Poses.of_crops(votes.peak(), votes.confidence()), 2.0, variant)
     np.testing.assert_allclose(truth.numpy(), arrays[f"{name}.truth"], atol=2e-7)
     (false,) = ground_false((truth,))
     np.testing.assert_allclose(false.numpy(), arrays[f"{name}.false"], atol=5e-7)
@@ -65,7 +70,7 @@ def test_labels(golden):
 
 def test_label_weights(golden):
     arrays = golden.load("tllib_functions")
-    net = PoseResNet(24, "small", input_size=(256, 256), heatmap_size=(64, 64), reference=True)
+    net = PoseResNet(24, options(256, "small"))
     sample = dataclasses.replace(
         batch(golden, "s", 0),
         keypoints=torch.as_tensor(arrays["target.joints"])[None].float(),
@@ -99,7 +104,7 @@ def test_disparity(golden, variant, name):
     weights = torch.as_tensor(arrays["loss.weights"])[..., 0]
     density = Votes.from_maps(GRID, golden.normal("logits.adv", (2, 6, 64, 64))).log_density()
     votes = Votes.from_maps(GRID, logits(golden))
-    truth = ground_truth(votes, votes.peak(), 2.0, variant)
+    truth = ground_truth(votes, Poses.of_crops(votes.peak(), votes.confidence()), 2.0, variant)
     for mode, (aim,) in {"min": truth, "max": ground_false(truth)}.items():
         golden.compare(arrays, f"disparity.{name}.{mode}", spatial_kl(density, aim, weights, 1e-7))
         golden.compare(arrays, f"disparity.{name}.{mode}.unweighted", spatial_kl(density, aim, None, 1e-7))
@@ -170,9 +175,9 @@ def test_three_iterations(golden, setting, rate, variant):
 
 def reference_regda(rate, variant):
     skeleton = Skeleton("five", tuple("abcde"))
-    model = PoseResNet(5, "resnet18", input_size=(64, 64), heatmap_size=(16, 16), reference=True)
+    model = PoseResNet(5, options(64, "resnet18"))
     optimization = Optimization(rate=rate)
-    return RegDA(model, skeleton, optimization, "reference", options=RegDAOptions(pseudo_labels=variant))
+    return RegDA(model, skeleton, optimization, "reference", options=RegDA.Options(pseudo_labels=variant))
 
 
 def iterate(strategy, optimizers, source, target):
@@ -196,7 +201,7 @@ def batch(golden, domain, i):
     if domain == "s":
         annotated[1, 2] = False
     return Labeled(
-        image=golden.texture(f"x_{domain}{i}", (4, 3, 64, 64)),
+        inputs={"image": golden.texture(f"x_{domain}{i}", (4, 3, 64, 64))},
         id=("",) * 4,
         sequence=("",) * 4,
         frame=torch.zeros(4),

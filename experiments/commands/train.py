@@ -1,0 +1,38 @@
+"""`keyshift train`: one strategy with one seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...adapt.processes import leave
+from ...adapt.scoring.selection import PCK, Headline
+from ..config import Config
+from ..runs.engine import Job, open_mirror, run
+from ..runs.folder import locked
+from ..runs.progress import Reporter
+from ..runs.task import prepare
+
+
+def train(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
+    """Train the configuration's strategy and seed in `folder`, or go on with it."""
+    task = prepare(config, [config.strategy])
+    for line in task.describe():
+        reporter.say(line)
+    with locked(folder, overwrite):
+        mirror = open_mirror(config, folder, reporter)
+        try:
+            result = run(Job.of(config, config.strategy, config.seed, folder), task, reporter, mirror)
+        finally:
+            mirror.close()
+    reporter.say(f"{config.strategy}: target {_scored(result['target'], config.threshold)}")
+    reporter.say(f"run: {folder}")
+    leave()
+    return result
+
+
+def _scored(score: dict[str, Any], threshold: float) -> str:
+    headline = Headline.among(score, threshold=threshold) or PCK
+    if score[headline.key] is None:
+        return "holds no annotated joint: there is no score"
+    return f"{headline.heading} {headline.bare(score[headline.key])}, EPE {score['epe']:.2f} px"
