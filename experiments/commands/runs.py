@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...adapt.scoring.selection import Headline
-from ..config import load_folder, plain, read
 
 
 def run_folders(runs: Path) -> list[Path]:
     """Runs and comparisons directly below `runs`, the newest last; the cache of pretrained weights is none."""
-    found = [path.parent for path in runs.glob("*/config.yaml")]
-    return sorted(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime)
+    folders = [path.parent for path in runs.glob("*/config.yaml")]
+    return sorted(folders, key=lambda folder: (folder / "config.yaml").stat().st_mtime)
 
 
 def print_runs(runs: Path) -> None:
@@ -28,10 +29,10 @@ def print_runs(runs: Path) -> None:
 
 def _row(folder: Path) -> list[str]:
     try:
-        config: dict[str, Any] = plain(load_folder(folder)) | read(folder / "config.yaml")
+        config = _read(folder / "config.yaml")
     except ValueError as error:
         return [folder.name, "–", "–", f"unreadable: {error}", "–"]
-    data = f"{config['source']['name']} -> {config['target']['name']}"
+    data, single = _data(folder, config), f"{config.get('strategy', '–')} seed {config.get('seed', 0)}"
     parts = sorted(folder.glob("*-seed*/config.yaml"))
     if (folder / "results.json").exists():
         results = json.loads((folder / "results.json").read_text())
@@ -42,13 +43,34 @@ def _row(folder: Path) -> list[str]:
         target = json.loads((folder / "result.json").read_text())["target"]
         judged = Headline.among(target)
         score = "–" if judged is None else _number(target[judged.key], judged)
-        return [folder.name, data, f"{config['strategy']} seed {config['seed']}", "finished", score]
+        return [folder.name, data, single, "finished", score]
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
-        return [folder.name, data, ", ".join(config["strategies"]), f"{done} runs finished", "–"]
+        return [folder.name, data, ", ".join(config.get("strategies") or ["–"]), f"{done} runs finished", "–"]
     lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
     step = json.loads(lines[-1])["step"] if lines else 0
-    return [folder.name, data, f"{config['strategy']} seed {config['seed']}", f"step {step} of {config['steps']}", "–"]
+    return [folder.name, data, single, f"step {step} of {config.get('steps', '?')}", "–"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The configuration as it stands there, so that runs of every version are listed. Raises ValueError for no
+    mapping."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a mapping, found a {type(content).__name__}")
+    return content
+
+
+def _data(folder: Path, config: dict[str, Any]) -> str:
+    """Source and target by name; a run that opened no source goes from the given model."""
+    source, target = (str((config.get(side) or {}).get("name", "–")) for side in ("source", "target"))
+    identity = folder / "identity.json"
+    if identity.is_file() and "source_train" not in json.loads(identity.read_text()):
+        source = "given model"
+    return f"{source} -> {target}"
 
 
 def _number(value: float | None, headline: Headline) -> str:

@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import yaml
 
 from ...adapt.scoring.distance import Distance
-from ...adapt.scoring.evaluation import predict
+from ...adapt.scoring.evaluation import predict_people
 from ...adapt.scoring.selection import Headline
-from ...datasets.loading import UNUSABLE, EvaluationBatches, loader
+from ...datasets.loading import UNUSABLE, EvaluationBatches
 from ...datasets.reading.files import write_text
+from ...datasets.sample import Item, to_pixels
 from ...datasets.views import WithoutLabels, spread
+from ...models.output import Poses
 from ...models.pose_model import PoseModel
-from ..config import plain
 from ..runs.progress import Reporter
-from ..runs.task import Task
 from .crops import as_uri
 from .drawing import blur, draw, joint_colours, to_tile, view
 from .pages import template
+
+if TYPE_CHECKING:
+    from ..runs.task import Task
 
 SHOWN = 12
 TILE = 224
 
 
-def distance(found: Distance) -> str:
-    told = (
-        "too few pictures to tell"
-        if found.classifier is None
-        else f"{found.classifier:.2f} (0.5: not to be told apart)"
+def distance(numbers: Distance) -> str:
+    apart = (
+        "without a number, for there is no source or too few pictures"
+        if numbers.classifier is None
+        else f"{numbers.classifier:.2f} (0.5: not to be told apart)"
     )
-    return f"domain classifier {told}, vote entropy {found.entropy:.3f}, consistency {found.consistency:.3f}"
+    return f"domain classifier {apart}, vote entropy {numbers.entropy:.3f}, consistency {numbers.consistency:.3f}"
 
 
-def tell(told: dict[str, Any], folder: Path, reporter: Reporter) -> None:
-    before, after = Distance(**told["before"]), Distance(**told["after"])
+def tell(outcome: dict[str, Any], folder: Path, reporter: Reporter) -> None:
+    before, after = Distance(**outcome["before"]), Distance(**outcome["after"])
     reporter.say(f"before: {distance(before)}")
     reporter.say(f"after:  {distance(after)}")
-    reporter.say(verdict(told))
-    if told["check"]:
-        reporter.say(check_words(told["check"]))
+    reporter.say(verdict(outcome))
+    if outcome["check"]:
+        reporter.say(check_words(outcome["check"]))
     reporter.say(f"model:  {folder / 'model.pt'}")
     reporter.say(f"report: {folder / 'report.html'}")
 
 
-def verdict(told: dict[str, Any]) -> str:
-    if not told["adapted"]:
+def verdict(outcome: dict[str, Any]) -> str:
+    if not outcome["adapted"]:
         return (
-            f"not adapted: no checkpoint of {told['strategy']} has a better label-free score than the given model, "
-            f"which is shipped unchanged ({told['why']})"
+            f"not adapted: no checkpoint of {outcome['strategy']} has a better label-free score than the given model, "
+            f"which is shipped unchanged ({outcome['why']})"
         )
-    gained = told["after"]["consistency"] - told["before"]["consistency"]
+    gained = outcome["after"]["consistency"] - outcome["before"]["consistency"]
     return (
-        f"adapted by {told['strategy']}: update {told['updates']} is shipped, its label-free score is {gained:+.3f} "
-        f"({told['why']}). This is no error rate: only labels can say what was gained (--check)"
+        f"adapted by {outcome['strategy']}: update {outcome['updates']} is shipped, its label-free score is "
+        f"{gained:+.3f} ({outcome['why']}). This is no error rate: only labels can say what was gained (--check)"
     )
 
 
@@ -71,40 +75,45 @@ def check_words(check: dict[str, Any]) -> str:
     )
 
 
-def write(folder: Path, told: dict[str, Any], before: PoseModel, after: PoseModel, task: Task) -> None:
-    """report.html: the numbers, and held-out target pictures with both predictions."""
-    licences = {
-        d.name: d.identity["licence"] for d in (task.source_train, task.target_train) if "licence" in d.identity
-    }
+def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseModel, task: Task) -> None:
+    """report.html: the numbers, and held-out target pictures with both predictions. Beside what it is handed it reads
+    what the folder says it is, config.yaml and identity.json."""
+    text = (folder / "config.yaml").read_text("utf-8")
+    config, identity = yaml.safe_load(text), json.loads((folder / "identity.json").read_text("utf-8"))
+    sides = [identity[side] for side in ("source_train", "target_train") if identity.get(side)]
+    choice = (config.get("report") or {}).get("pictures", "all")
     page = template("adapt.html").render(
-        told=told,
-        target=Path(getattr(task.config.target.options, "root", None) or task.config.target.name),
-        verdict=verdict(told),
-        check=None if told["check"] is None else check_words(told["check"]),
-        pictures=pictures(before, after, task),
-        choice=task.config.report.pictures,
-        licences=licences,
-        config=yaml.safe_dump(plain(task.config), sort_keys=False),
+        outcome=outcome,
+        target=Path(config["target"].get("root") or config["target"]["name"]),
+        verdict=verdict(outcome),
+        check=None if outcome["check"] is None else check_words(outcome["check"]),
+        pictures=[] if choice == "none" else pictures(before, after, task, hide=choice == "blurred"),
+        choice=choice,
+        source="source_train" in identity,
+        licences={side["name"]: side["licence"] for side in sides if "licence" in side},
+        config=text,
     )
     write_text(folder / "report.html", page)
 
 
-def pictures(before: PoseModel, after: PoseModel, task: Task) -> list[tuple[str, str, str]]:
-    """(id, picture before, picture after) of held-out target pictures; empty where pictures are switched off."""
-    how = task.config.report.pictures
-    if how == "none":
-        return []
+def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> list[tuple[str, str, str]]:
+    """(id, picture before, picture after) of held-out target pictures, with everyone whom a model sees in them."""
     few = spread(WithoutLabels(task.target_test), SHOWN)
     edges, colours = few.skeleton.edges, joint_colours(len(few.skeleton))
-    batches = EvaluationBatches(few, SHOWN, task.size, task.config.crop)
-    cpu, found = torch.device("cpu"), []
-    first, second = (predict(model, loader(batches, range(len(batches))), cpu) for model in (before, after))
-    for row in np.flatnonzero(np.array(first.sequence) != UNUSABLE):
-        item = few[int(row)]
-        crop = blur(view(item, TILE)) if how == "blurred" else view(item, TILE)
+    batch = EvaluationBatches(few, SHOWN, task.size, task.config.crop)[0]
+    poses = [predict_people(model, [batch], torch.device("cpu")) for model in (before, after)]
+    shown = []
+    for row in np.flatnonzero(np.array(batch.sequence) != UNUSABLE).tolist():
+        item = few[row]
+        crop = blur(view(item, TILE)) if hide else view(item, TILE)
 
-        def drawn(points: np.ndarray, crop: np.ndarray = crop, box: np.ndarray = item.box) -> str:
-            return as_uri(draw(crop, to_tile(points, box, TILE), edges, colours))
+        def drawn(people: Poses, picture: np.ndarray = crop, row: int = row, item: Item = item) -> str:
+            points = people.points[people.image_index == row]
+            if item.in_camera:
+                points = to_pixels(points, torch.from_numpy(item.camera)[None])
+            for person in points.numpy():
+                picture = draw(picture, to_tile(person, item.box, TILE), edges, colours)
+            return as_uri(picture)
 
-        found.append((item.id, drawn(first.points[row].numpy()), drawn(second.points[row].numpy())))
-    return found
+        shown.append((item.id, drawn(poses[0]), drawn(poses[1])))
+    return shown

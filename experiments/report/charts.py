@@ -1,4 +1,4 @@
-"""Charts of the report: SVG pictures as data URIs, one colour and dash per strategy throughout.
+"""Charts of the report: SVG pictures as data URIs, one look per strategy throughout.
 
 Drawn with `matplotlib.figure.Figure` alone: pyplot keeps global state. Text stays text in the SVG, so that the
 viewer's own font is used. Legends are HTML beside the chart, where they wrap on a phone and are read aloud.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,15 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-FIXED = {
-    "source_only": ("#D55E00", "solid"),
-    "bn_control": ("#7A7A7A", "dashed"),
-    "regda": ("#0072B2", "solid"),
-    "mean_teacher": ("#B5559A", "solid"),
-    "oracle": ("#009E73", "dotted"),
-}
-SPARE = ("#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#000000")
-"""Okabe and Ito's colours (and dark ones of Paul Tol's), which stay apart for colour-blind readers."""
+from .looks import Look
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -57,12 +49,8 @@ WIDTH = 4.8
 NARROW = 3.7
 """Inches: drawn about as wide as the page shows them, so that letters keep their size."""
 MOST_POINTS = 240
-
-
-@dataclass(frozen=True)
-class Look:
-    colour: str
-    dash: str
+MARKERS = 0.17
+"""Between two markers on a line, as a share of the picture's diagonal."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +67,6 @@ Line = tuple[np.ndarray, np.ndarray]
 """x (S,), y (S,); NaN in y breaks a line."""
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
-    """The colour and dash of each strategy: known ones always the same, others in order."""
-    unknown = [name for name in names if name not in FIXED]
-    spare = {name: Look(SPARE[i % len(SPARE)], "solid") for i, name in enumerate(unknown)}
-    return {name: Look(*FIXED[name]) if name in FIXED else spare[name] for name in names}
-
-
 def bars(
     title: str,
     values: dict[str, dict[str, tuple[float | None, float | None]]],
@@ -93,25 +74,30 @@ def bars(
     axis: str,
     scale: float,
     end: float,
+    look: Mapping[str, Look],
 ) -> Chart:
     """Grouped horizontal bars: values {strategy: {label: (mean, std)}}, labels from top to bottom. Values are drawn
-    `scale` times as large, on an axis from 0 to `end`."""
-    look = looks(list(values))
-    slot = 0.8 / max(1, len(values))
-    with _figure(0.7 + len(labels) * (0.12 * len(values) + 0.14)) as (axes, finish):
+    `scale` times as large, on an axis from 0 to `end`; before each bar stands its strategy's marker."""
+    group = (0.12 if len(values) <= 8 else 0.095) * len(values) + 0.14  # inches
+    whole = max(0.8, 1 - 0.2 / group)  # the share of it that bars fill
+    slot = whole / max(1, len(values))
+    with _figure(0.7 + len(labels) * group) as (axes, finish):
         for place, (name, row) in enumerate(values.items()):
-            at = np.arange(len(labels)) - 0.4 + (place + 0.5) * slot
+            at = np.arange(len(labels)) - whole / 2 + (place + 0.5) * slot
             pairs = [row.get(label, (None, None)) for label in labels]
             mean, std = (np.array([scale * _number(pair[i]) for pair in pairs]) for i in (0, 1))
             axes.barh(at, np.nan_to_num(mean), slot * 0.86, color=look[name].colour, linewidth=0)
             known = np.isfinite(mean) & np.isfinite(std)
             axes.errorbar(mean[known], at[known], xerr=std[known], fmt="none", ecolor="#22262E", elinewidth=0.9)
+            shown, outside = np.isfinite(mean), axes.get_yaxis_transform()
+            marks = _marker(look[name], 4.6) | {"linestyle": "none", "clip_on": False, "transform": outside}
+            axes.plot(np.full(shown.sum(), -0.016), at[shown], **marks)
         axes.set_yticks(np.arange(len(labels)), [_label(label) for label in labels])
         axes.set_ylim(len(labels) - 0.45, -0.55)
         axes.set_xlim(0, end)
         axes.set_xlabel(axis)
         axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=10)
         return Chart(title, finish(), f"Bar chart: {title}, one bar for each strategy.", dict.fromkeys(values, ""))
 
 
@@ -119,24 +105,28 @@ def lines(
     title: str,
     series: dict[str, list[Line]],
     labels: tuple[str, str],
+    look: Mapping[str, Look],
     *,
     percent: bool = False,
     mark: float | None = None,
     notes: dict[str, str] | None = None,
     width: float = WIDTH,
 ) -> Chart:
-    """Each strategy's mean over seeds as a thick line, its seeds as thin ones. `mark`: a vertical line at x."""
-    look, scale = looks(list(series)), 100 if percent else 1
+    """Each strategy's mean over seeds as a thick line with markers, its seeds as thin ones. `mark`: a vertical line."""
+    scale = 100 if percent else 1
     with _figure(0.64 * width, width) as (axes, finish):
         if mark is not None:
             axes.axvline(mark, color="#8A8F98", linewidth=0.9, linestyle=(0, (2, 3)))
-        for name, seeds in series.items():
+        for place, (name, seeds) in enumerate(series.items()):
+            colour, dash = look[name].colour, look[name].dash
             for x, y in seeds if len(seeds) > 1 else ():
-                axes.plot(*_thinned(x, scale * y), color=look[name].colour, linewidth=0.7, alpha=0.4)
-            x, y = mean_line(seeds)
-            axes.plot(*_thinned(x, scale * y), color=look[name].colour, linestyle=look[name].dash, linewidth=2)
-            if len(x) == 1:
-                axes.plot(x, scale * y, "o", color=look[name].colour, markersize=4)
+                axes.plot(*_thinned(x, scale * y), color=colour, linewidth=0.7, alpha=0.4)
+            x, y = _thinned(*mean_line(seeds))
+            first = MARKERS * place / len(series)  # the markers of neighbours stand beside each other
+            every = (first, MARKERS) if len(x) > 1 else None
+            style = (0, dash) if dash else "solid"
+            marker = _marker(look[name], 5.6)
+            axes.plot(x, scale * y, color=colour, linestyle=style, linewidth=1.8, markevery=every, **marker)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -164,6 +154,13 @@ def _figure(height: float, width: float = WIDTH) -> Iterator[tuple[Axes, Callabl
     with rc_context(STYLE):
         figure = Figure((width, height), layout="constrained")
         yield figure.subplots(), lambda: _data_uri(figure)
+
+
+def _marker(look: Look, size: float) -> dict[str, Any]:
+    """Of a line, in points."""
+    corners = [*look.shape, look.shape[0]]
+    colours = {"markerfacecolor": look.fill, "markeredgecolor": look.colour, "markeredgewidth": 1.1}
+    return {"marker": corners, "markersize": size, **colours}
 
 
 def _data_uri(figure: Figure) -> str:

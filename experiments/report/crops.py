@@ -1,42 +1,56 @@
-"""The samples that the report shows: best, worst and most changed, with prediction and truth drawn on the crop."""
+"""The samples that the report shows: best, worst, missed and most changed, with prediction and truth drawn on the crop.
+
+A sample is a labelled person: of a set of crops the crop, of pictures with several people one of them.
+"""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import Item, PoseDataset
-from .charts import looks
 from .data import Comparison, Predictions, predictions
-from .drawing import DARK, WHITE, Colour, blur, draw, to_tile, view
+from .drawing import DARK, OUTSIDE, WHITE, Colour, blur, draw, to_tile, view
 
 EACH = 6
 TILE = 288
 QUALITY = 82
+THIN = 0.4
+"""The weight of the lines of the other people in a picture."""
 
 
 @dataclass(frozen=True)
 class Panel:
     strategy: str
-    error: float
-    """Mean distance over annotated joints, as a share of the crop's side or in mm."""
-    pixels: float
-    """Mean distance in the picture, file px."""
+    error: float | None
+    """Mean distance over annotated joints, as a share of the crop's side or in mm; None of a missed person."""
+    pixels: float | None
+    """Mean distance in the picture, file px; None of a missed person, and where it is not known."""
     picture: str | None
     """JPEG as a data URI; None where pictures are left out."""
+
+    @property
+    def missed(self) -> bool:
+        return self.error is None
 
 
 @dataclass(frozen=True)
 class Sample:
     id: str
+    person: str
+    """Which one of several in the picture, in words; else empty."""
     panels: tuple[Panel, ...]
 
     @property
     def change(self) -> float | None:
-        return self.panels[-1].error - self.panels[0].error if len(self.panels) > 1 else None
+        before, after = self.panels[0].error, self.panels[-1].error
+        return None if len(self.panels) < 2 or before is None or after is None else after - before
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ class Gallery:
 
 
 def gallery(comparison: Comparison, dataset: PoseDataset) -> Gallery | None:
-    """Samples by their error under the adapted strategy, beside source_only; None without predictions.
+    """Samples by their error under the adapted strategy, beside what its gain is over; None without predictions.
 
     Raises ValueError when the predictions are not of this dataset.
     """
@@ -57,67 +71,96 @@ def gallery(comparison: Comparison, dataset: PoseDataset) -> Gallery | None:
         return None
     seed, shown = chosen
     first = next(iter(shown.values()))
-    if any(len(p.id) != len(dataset) or p.id != first.id for p in shown.values()):
-        counts = ", ".join(f"{name} has {len(p.id)}" for name, p in shown.items())
-        raise ValueError(
-            f"predictions and the dataset {dataset.name!r} ({len(dataset)} samples) do not hold the same samples "
-            f"in the same order: {counts}. Was the comparison run on another target test set?"
-        )
-    errors = {name: _per_sample(p.errors, p.counted) for name, p in shown.items()}
-    pixels = {name: _per_sample(p.pixels, p.counted) for name, p in shown.items()}
+    _check_samples(shown, dataset)
+    errors = {name: _per_person(p.errors, p) for name, p in shown.items()}
+    pixels = {name: _per_person(p.pixels, p) for name, p in shown.items()}
     groups = {title: [int(i) for i in places] for title, places in _picked(list(errors.values())).items()}
-    pictures = {i: dataset[i] for places in groups.values() for i in places} if comparison.pictures != "none" else {}
-    for i, item in pictures.items():
-        _check(item, dataset, first, i)
+    wanted = {int(first.row[i]) for places in groups.values() for i in places}
+    pictures = {row: dataset[row] for row in sorted(wanted)} if comparison.pictures != "none" else {}
+    for places in groups.values():
+        for i in places:
+            if int(first.row[i]) in pictures:
+                _check(pictures[int(first.row[i])], dataset, first, i)
 
     def sample(i: int) -> Sample:
         panels = []
         for name, p in shown.items():
-            item, colour = pictures.get(i), _rgb(looks([name])[name].colour)
+            item, colour = pictures.get(int(p.row[i])), _rgb(comparison.looks[name].colour)
             picture = _picture(item, p, i, dataset, colour, comparison.pictures == "blurred") if item else None
-            panels.append(Panel(name, float(errors[name][i]), float(pixels[name][i]), picture))
-        return Sample(first.id[i], tuple(panels))
+            panels.append(Panel(name, _finite(errors[name][i]), _finite(pixels[name][i]), picture))
+        return Sample(first.id[i], _person(first, i), tuple(panels))
 
     return Gallery(seed, tuple(shown), {title: [sample(i) for i in places] for title, places in groups.items()})
 
 
 def _chosen(comparison: Comparison) -> tuple[str, dict[str, Predictions]] | None:
     """The first seed that both strategies have, else the first of one alone."""
-    wanted = [name for name in ("source_only", comparison.adapted) if name in comparison.runs]
+    adapted = comparison.adapted
+    base = "source_only" if adapted is None else comparison.base(adapted)
+    wanted = [name for name in (base, adapted) if name in comparison.runs]
     wanted = wanted or list(comparison.runs)[:1]
     for names in (wanted, wanted[-1:], wanted[:1]):
         for seed in comparison.runs[names[0]] if names else ():
-            found = {name: predictions(comparison.run(name, seed)) for name in names}
-            present = {name: p for name, p in found.items() if p is not None}
+            stored = {name: predictions(comparison.run(name, seed)) for name in names}
+            present = {name: p for name, p in stored.items() if p is not None}
             if len(present) == len(names):
                 return seed, present
     return None
 
 
-def _per_sample(errors: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """(N,) mean error over the counted joints; NaN where a sample has none."""
-    count = counted.sum(1)
-    total = np.where(counted, errors, 0).sum(1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def _check_samples(shown: dict[str, Predictions], dataset: PoseDataset) -> None:
+    """Raises ValueError where the strategies were not judged on the same people, or not on those of the dataset: none
+    stands in a sample that it does not have, and where a sample has no one in the predictions it has no one there."""
+    first = next(iter(shown.values()))
+    same = all(p.id == first.id and np.array_equal(p.row, first.row) for p in shown.values())
+    empty = np.setdiff1d(np.arange(len(dataset)), first.row)
+    if same and (first.row < len(dataset)).all() and not _has_people(dataset, empty[:1]):
+        return
+    counts = ", ".join(f"{name} has {len(p.id)}" for name, p in shown.items())
+    raise ValueError(
+        f"predictions and the dataset {dataset.name!r} ({len(dataset)} samples) do not hold the same samples "
+        f"in the same order: {counts}. Was the comparison run on another target test set?"
+    )
+
+
+def _has_people(dataset: PoseDataset, rows: Iterable[int]) -> bool:
+    """Whether any of these samples holds a labelled person, as every crop does."""
+    for row in rows:
+        with suppress(UnreadableImage):
+            points = dataset[int(row)].keypoints
+            if points.ndim == 2 or len(points):
+                return True
+    return False
+
+
+def _per_person(distances: np.ndarray, p: Predictions) -> np.ndarray:
+    """(N,) mean distance over the annotated joints; infinite for missed people, NaN where no joint is annotated or no
+    distance is known."""
+    known = p.measured & np.isfinite(distances)
+    count = known.sum(1)
+    mean = np.where(known, distances, 0).sum(1) / np.maximum(count, 1)
+    return np.where(p.missed, np.inf, np.where(count > 0, mean, np.nan))
 
 
 def _picked(errors: list[np.ndarray]) -> dict[str, np.ndarray]:
     """{heading: indices}; samples without an annotated joint are left out."""
     after = errors[-1]
-    known = np.flatnonzero(np.isfinite(sum(errors)))
-    order = known[np.argsort(after[known], kind="stable")]
-    picked = {"Best": order[:EACH], "Worst": order[::-1][:EACH]}
+    labelled = ~np.isnan(errors).any(0)
+    seen, missed = np.flatnonzero(labelled & np.isfinite(after)), np.flatnonzero(labelled & np.isinf(after))
+    order = seen[np.argsort(after[seen], kind="stable")]
+    picked = {"Best": order[:EACH], "Worst": order[::-1][:EACH], "Missed": missed[:EACH]}
     if len(errors) > 1:
-        change = np.abs(after - errors[0])[known]
-        picked["Most changed"] = known[np.argsort(-change, kind="stable")][:EACH]
-    return picked
+        both = np.flatnonzero(np.isfinite(errors).all(0))
+        change = np.abs(after[both] - errors[0][both])
+        picked["Most changed"] = both[np.argsort(-change, kind="stable")][:EACH]
+    return {title: places for title, places in picked.items() if len(places) or (title != "Missed" and not len(missed))}
 
 
-def _check(item: Item, dataset: PoseDataset, p: Predictions, index: int) -> None:
-    if item.id != p.id[index]:
+def _check(item: Item, dataset: PoseDataset, p: Predictions, i: int) -> None:
+    if item.id != p.id[i]:
         raise ValueError(
-            f"sample {index} of dataset {dataset.name!r} is {item.id!r}, but the predictions at this place are of "
-            f"{p.id[index]!r}: the comparison was run on another target test set, or in another order"
+            f"sample {p.row[i]} of dataset {dataset.name!r} is {item.id!r}, but the predictions at this place are of "
+            f"{p.id[i]!r}: the comparison was run on another target test set, or in another order"
         )
     if len(dataset.skeleton) != p.points.shape[1]:
         raise ValueError(
@@ -126,13 +169,25 @@ def _check(item: Item, dataset: PoseDataset, p: Predictions, index: int) -> None
         )
 
 
+def _person(p: Predictions, i: int) -> str:
+    """Which of the people in its picture, counted from 1; empty where it is alone."""
+    people = np.flatnonzero(p.row == p.row[i])
+    return f", person {int(np.searchsorted(people, i)) + 1} of {len(people)}" if len(people) > 1 else ""
+
+
 def _picture(item: Item, p: Predictions, i: int, dataset: PoseDataset, colour: Colour, hide: bool) -> str:
-    """The crop as JPEG: truth in white beneath, the prediction in the strategy's colour."""
-    edges, picture = dataset.skeleton.edges, view(item, TILE)
+    """The crop as JPEG: truth in white beneath, the prediction in the strategy's colour; others in the picture thin."""
+    edges = dataset.skeleton.edges
+    picture = view(item, TILE) if item.image.size else np.full((TILE, TILE, 3), OUTSIDE, np.uint8)
     picture = blur(picture) if hide else picture
-    truth, points = (to_tile(value[i], item.box, TILE) for value in (p.truth, p.points))
-    picture = draw(picture, truth, edges, WHITE, known=p.annotated[i], hidden=~p.visible[i], halo=DARK)
-    return as_uri(draw(picture, points, edges, colour, halo=WHITE, weight=0.85))
+    others = [int(j) for j in np.flatnonzero(p.row == p.row[i]) if j != i]
+    for person, weight in [(other, THIN) for other in others] + [(i, 1.0)]:
+        truth, points = (to_tile(value[person], item.box, TILE) for value in (p.truth, p.points))
+        known, hidden = p.annotated[person], ~p.visible[person]
+        picture = draw(picture, truth, edges, WHITE, known=known, hidden=hidden, halo=DARK, weight=weight)
+        if p.matched[person]:
+            picture = draw(picture, points, edges, colour, halo=WHITE, weight=0.85 * weight)
+    return as_uri(picture)
 
 
 def as_uri(picture: np.ndarray) -> str:
@@ -140,6 +195,10 @@ def as_uri(picture: np.ndarray) -> str:
     ok, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     assert ok
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _rgb(colour: str) -> Colour:

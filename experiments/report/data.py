@@ -7,14 +7,21 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
+from torch import Tensor
 
 from ...adapt.scoring import evaluation
 from ...adapt.scoring.selection import Headline
+from ...datasets.sample import CAMERA_MM, to_pixels
+from ..runs.results import base_of
+from . import registry
+from .looks import Look, looks
 
 RULES = {
     "last": "the last checkpoint of each run",
@@ -22,9 +29,6 @@ RULES = {
     "target_score": "the best checkpoint by a target score that needs no labels",
     "oracle": "the best checkpoint on the target test labels",
 }
-REFERENCES = ("source_only", "bn_control", "oracle")
-"""Strategies that adaptation is measured against; every other one adapts."""
-PREFERRED = ("regda", "mean_teacher")
 PICTURES = ("all", "blurred", "none")
 
 
@@ -38,8 +42,12 @@ class Comparison:
     headline: Headline
     date: str
     runs: dict[str, dict[str, dict[str, Any]]]
-    """{strategy: {seed: result}}: source_only first, oracle last, seeds in numeric order."""
+    """{strategy: {seed: result}}, in the registry's order, seeds in numeric order."""
     summary: dict[str, Any]
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        return looks(list(self.runs))
 
     @property
     def name(self) -> str:
@@ -47,9 +55,18 @@ class Comparison:
 
     @property
     def adapted(self) -> str | None:
-        """The strategy that the report is about: regda, mean_teacher, else the first that adapts."""
-        adapting = [name for name in self.runs if name not in REFERENCES]
-        return next((name for name in PREFERRED if name in adapting), adapting[0] if adapting else None)
+        """The strategy that the report is about: the first that adapts."""
+        return next((name for name in self.runs if registry.adapts(name)), None)
+
+    def base(self, strategy: str) -> str:
+        """What its gain is over: source_only or given, in the comparison or not."""
+        stored = (self.summary.get(strategy) or {}).get("base")
+        return str(stored) if stored else base_of(strategy, self.runs)
+
+    @property
+    def bases(self) -> set[str]:
+        """What the gains are over, of all strategies but these bases themselves."""
+        return {self.base(name) for name in self.runs if self.base(name) != name}
 
     @property
     def rule(self) -> str:
@@ -78,8 +95,8 @@ class Comparison:
 
     def values(self, strategy: str, *path: str) -> list[float]:
         """The numbers at `path` of each seed's result, nulls left out."""
-        found = [dig(result, *path) for result in self.runs.get(strategy, {}).values()]
-        return [value for value in found if value is not None]
+        numbers = [dig(result, *path) for result in self.runs.get(strategy, {}).values()]
+        return [number for number in numbers if number is not None]
 
     def mean(self, strategy: str, *path: str) -> float | None:
         values = self.values(strategy, *path)
@@ -88,23 +105,37 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Predictions:
-    """predictions.npz of a run; N samples, K keypoints."""
+    """predictions.npz of a run; N labelled people, K keypoints."""
 
     points: np.ndarray
-    """(N, K, 2), or of depth (N, K, 3): file px and mm."""
+    """(N, K, 2) in the picture, file px; NaN where it is not known where that would be."""
     truth: np.ndarray
     annotated: np.ndarray
     visible: np.ndarray
     errors: np.ndarray
-    """(N, K) distances as fractions of the crop's side, or of depth in mm."""
+    """(N, K) distances as fractions of the crop's side, or of 3D points in mm; infinite for missed people."""
     pixels: np.ndarray
     """(N, K) distances in the picture, file px."""
     id: tuple[str, ...]
+    row: np.ndarray
+    """(N,) the sample of the dataset that the person stands in."""
+    matched: np.ndarray
+    """(N,) bool: not missed."""
 
     @property
     def counted(self) -> np.ndarray:
-        """(N, K) bool: annotated, with a finite error."""
+        """(N, K) bool: annotated, of missed people too."""
+        return self.annotated & ~np.isnan(self.errors)
+
+    @property
+    def measured(self) -> np.ndarray:
+        """(N, K) bool: annotated, at a distance from the truth that is a number."""
         return self.annotated & np.isfinite(self.errors)
+
+    @property
+    def missed(self) -> np.ndarray:
+        """(N,) bool: of the people with an annotated keypoint."""
+        return ~self.matched & self.annotated.any(1)
 
 
 def read(folder: Path) -> Comparison:
@@ -128,7 +159,7 @@ def read(folder: Path) -> Comparison:
         headline=Headline.named(str(results.get("metric") or "pck")),
         # The day of the results, not of the writing: a report that is written again stays the same.
         date=datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d"),
-        runs={name: runs[name] for name in sorted(runs, key=_place)},
+        runs={name: runs[name] for name in sorted(runs, key=registry.place)},
         summary=results.get("summary") or {},
     )
 
@@ -139,20 +170,31 @@ def predictions(run: Path) -> Predictions | None:
     if not file.is_file():
         return None
     stored = evaluation.Predictions.load(file)
+    points, truth = (_in_picture(stored, values).numpy() for values in (stored.points, stored.truth))
     return Predictions(
-        points=stored.points.numpy(),
-        truth=stored.truth.numpy(),
+        points=points,
+        truth=truth,
         annotated=stored.annotated.numpy(),
         visible=stored.visible.numpy(),
         errors=stored.errors().numpy(),
-        pixels=stored.pixels().numpy(),
+        pixels=np.where(np.isfinite(points).all(-1), stored.pixels().numpy(), np.nan),
         id=stored.id,
+        row=stored.row.numpy(),
+        matched=stored.matched.numpy(),
     )
+
+
+def _in_picture(stored: evaluation.Predictions, points: Tensor) -> Tensor:
+    """Points (N, K, 2 or 3) as x and y in file px."""
+    if stored.space != CAMERA_MM:
+        return points[..., :2]
+    seen = (stored.camera[:, :2] > 0).all(1)
+    return torch.where(seen[:, None, None], to_pixels(points, stored.camera)[..., :2], torch.nan)
 
 
 def curves(run: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{metric: (steps, values)} of metrics.jsonl; of a step that was logged twice the later value counts."""
-    found: dict[str, dict[int, float]] = {}
+    logged: dict[str, dict[int, float]] = {}
     file = run / "metrics.jsonl"
     for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
         try:
@@ -162,8 +204,8 @@ def curves(run: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         for name in record.get("metrics") or {}:
             value = dig(record, "metrics", name)
             if value is not None:
-                found.setdefault(name, {})[int(record["step"])] = value
-    return {name: _arrays(points) for name, points in found.items()}
+                logged.setdefault(name, {})[int(record["step"])] = value
+    return {name: _arrays(points) for name, points in logged.items()}
 
 
 def dig(tree: Any, *path: str) -> float | None:
@@ -190,7 +232,3 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _seed(item: tuple[str, Any]) -> tuple[int, str]:
     return (int(item[0]), "") if item[0].isdecimal() else (2**62, item[0])
-
-
-def _place(name: str) -> int:
-    return {"source_only": 0, "bn_control": 1, "oracle": 3}.get(name, 2)

@@ -18,19 +18,12 @@ from ...adapt.scoring.selection import Headline
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
+from . import registry
 from . import words as words
-from .charts import NARROW, Chart, Line, bars, lines, looks
+from .charts import NARROW, Chart, Line, bars, lines
 from .crops import gallery
 from .data import RULES, Comparison, Predictions, curves, dig, predictions, read, without_passwords
 from .pages import template
-
-EXPLAINED = {
-    "source_only": "trained on the labelled source alone",
-    "bn_control": "the same continued training with target images passing through batch norm, no adaptation loss",
-    "regda": "regressive domain adaptation by an adversarial regressor",
-    "mean_teacher": "consistency with a moving average of the model's own weights",
-    "oracle": "trained with target labels under the same budget; the upper reference",
-}
 
 
 def write(folder: Path, target_test: PoseDataset) -> Path:
@@ -56,11 +49,13 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         target=_mapping(comparison.config.get("target")),
         finding=words.finding(comparison),
         others=words.others(comparison),
-        looks=looks(names),
-        explained={name: EXPLAINED[name] for name in names if name in EXPLAINED},
+        basis=words.basis(comparison),
+        looks=comparison.looks,
+        explained=registry.about(names),
         several=any(len(seeds) > 1 for seeds in comparison.runs.values()),
         rows=strategy_rows(comparison),
-        rules=RULES,
+        columns=columns(comparison),
+        rules=rules(comparison),
         rule_rows=rule_rows(comparison),
         groups=score_table(comparison, "groups"),
         joints=score_table(comparison, "joints"),
@@ -82,18 +77,34 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
 
 def _leak(comparison: Comparison) -> str | None:
     """How the target's crops were made from its labels, if they were."""
-    found = _mapping(comparison.identity.get("target_test")).get("boxes")
-    return found if found in LEAKS else None
+    boxes = _mapping(comparison.identity.get("target_test")).get("boxes")
+    return boxes if boxes in LEAKS else None
 
 
 def _licences(comparison: Comparison) -> dict[str, list[str]]:
     """The datasets under each licence."""
-    found: dict[str, list[str]] = {}
+    licences: dict[str, list[str]] = {}
     for side in ("source_train", "target_train"):
-        told = _mapping(comparison.identity.get(side))
-        if "licence" in told:
-            found.setdefault(str(told["licence"]), []).append(str(told.get("name", side)))
-    return found
+        identity = _mapping(comparison.identity.get(side))
+        if "licence" in identity:
+            licences.setdefault(str(identity["licence"]), []).append(str(identity.get("name", side)))
+    return licences
+
+
+def columns(comparison: Comparison) -> set[str]:
+    """The columns that not every comparison has: source where one was opened, over_given beside gains over
+    source_only, people where there are several in a picture."""
+    runs = [result for seeds in comparison.runs.values() for result in seeds.values() if result]
+    opened = any(result.get("source", True) for result in runs)
+    several = any(dig(result, "target", what) for result in runs for what in ("missed", "invented"))
+    given = "given" in comparison.runs and comparison.bases != {"given"}
+    return {name for name, has in (("source", opened), ("over_given", given), ("people", several)) if has}
+
+
+def rules(comparison: Comparison) -> dict[str, str]:
+    """The selection rules that the comparison could use, with what they mean."""
+    without = {"source"} - columns(comparison) - {comparison.rule}
+    return {rule: what for rule, what in RULES.items() if rule not in without}
 
 
 def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -103,7 +114,10 @@ def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
     for name, seeds in comparison.runs.items():
         target = comparison.mean(name, "target", headline.key)
         spread = dig(comparison.summary, name, "target", "std")
-        gain, share = (words.estimate(comparison, name, what) for what in ("gain", "gap_closed"))
+        gain, given, share = (
+            words.estimate(comparison, name, what) for what in ("gain", "gain_over_given", "gap_closed")
+        )
+        mixed = len(comparison.bases) > 1 and gain.mean is not None and comparison.base(name) == "given"
         rows.append(
             {
                 "name": name,
@@ -113,6 +127,10 @@ def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
                 "epe": words.number(comparison.mean(name, "target", "epe")),
                 "source": words.shown(comparison.mean(name, "source", headline.key), headline),
                 "gain": words.difference(gain, headline, unit=False),
+                "base": "over given" if mixed else "",
+                "over_given": words.difference(given, headline, unit=False),
+                "missed": words.number(_people(comparison, name, "missed"), 1),
+                "invented": words.number(_people(comparison, name, "invented"), 1),
                 "share": words.portion(share),
                 "seconds": words.seconds(comparison.mean(name, "seconds_per_iteration")),
                 "seeds": len(seeds),
@@ -122,12 +140,18 @@ def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
+def _people(comparison: Comparison, name: str, what: str) -> float:
+    """Mean over the seeds; results name only what is not zero."""
+    numbers = [dig(result, "target", what) or 0.0 for result in comparison.runs[name].values()]
+    return sum(numbers) / max(1, len(numbers))
+
+
 def rule_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The target's headline of each strategy under each selection rule, with the steps that the rule chose."""
     rows = []
     for name in comparison.runs:
         cells = []
-        for rule in RULES:
+        for rule in rules(comparison):
             steps = sorted({round(step) for step in comparison.values(name, "selected", rule, "step")})
             span = f"{steps[0]}–{steps[-1]}" if len(steps) > 1 else f"{steps[0]}" if steps else ""
             value = comparison.mean(name, "selected", rule, "target", comparison.headline.key)
@@ -168,7 +192,7 @@ def _bars(comparison: Comparison, what: str, kind: str, labels: list[str]) -> Ch
     headline, table = comparison.headline, score_table(comparison, kind)
     ends = [mean + (std or 0) for row in table.values() for mean, std in row.values() if mean is not None]
     title = _capital(f"{headline.noun} by {what}")
-    return bars(title, table, labels, _axis(comparison), headline.scale, _end(comparison, list(ends)))
+    return bars(title, table, labels, _axis(comparison), headline.scale, _end(comparison, list(ends)), comparison.looks)
 
 
 def _end(comparison: Comparison, values: list[float | None]) -> float:
@@ -199,14 +223,16 @@ def threshold_chart(comparison: Comparison) -> Chart | None:
             area = float(np.mean([_area(headline, p) for p in stored]))
             notes[name] = f"AUC {words.number(area, 3)}"
     mark = headline.threshold
-    return lines(texts.curve, series, texts.curve_axes, percent=True, mark=mark, notes=notes) if series else None
+    if not series:
+        return None
+    return lines(texts.curve, series, texts.curve_axes, comparison.looks, percent=True, mark=mark, notes=notes)
 
 
 def training_charts(comparison: Comparison) -> list[Chart]:
     """One chart for each metric that a reader of training curves looks for, then one for each loss."""
     logged = {name: [curves(comparison.run(name, seed)) for seed in seeds] for name, seeds in comparison.runs.items()}
-    found = {metric for seeds in logged.values() for seed in seeds for metric in seed}
-    losses = sorted(metric for metric in found if metric.startswith("loss/"))
+    metrics = {metric for seeds in logged.values() for seed in seeds for metric in seed}
+    losses = sorted(metric for metric in metrics if metric.startswith("loss/"))
     headline = comparison.headline
     scored = f"{headline.noun} while training", _axis(comparison)
     titles = {
@@ -219,14 +245,15 @@ def training_charts(comparison: Comparison) -> list[Chart]:
         series = {name: [seed[metric] for seed in seeds if metric in seed] for name, seeds in logged.items()}
         series = {name: drawn for name, drawn in series.items() if drawn}
         if series:
-            charts.append(lines(title, series, ("step", unit), percent=unit.endswith("%"), width=NARROW))
+            percent = unit.endswith("%")
+            charts.append(lines(title, series, ("step", unit), comparison.looks, percent=percent, width=NARROW))
     return charts
 
 
 def total_seconds(comparison: Comparison) -> float | None:
-    """Seconds per iteration times updates, over all runs; None where a run does not say."""
+    """Seconds per iteration times updates, over all runs that train; None where one does not say."""
     total = 0.0
-    for name, seeds in comparison.runs.items():
+    for name, seeds in _trained(comparison).items():
         for seed, result in seeds.items():
             steps, each = _last_step(comparison, name, seed), dig(result, "seconds_per_iteration")
             if steps is None or each is None:
@@ -237,12 +264,16 @@ def total_seconds(comparison: Comparison) -> float | None:
 
 def updates(comparison: Comparison) -> dict[str, str]:
     """{strategy: updates of its runs}, read from what was logged and not from what was planned."""
-    found = {}
-    for name, seeds in comparison.runs.items():
+    spans = {}
+    for name, seeds in _trained(comparison).items():
         steps = sorted({s for s in (_last_step(comparison, name, seed) for seed in seeds) if s is not None})
         if steps:
-            found[name] = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
-    return found
+            spans[name] = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
+    return spans
+
+
+def _trained(comparison: Comparison) -> dict[str, dict[str, dict[str, Any]]]:
+    return {name: seeds for name, seeds in comparison.runs.items() if registry.trains(name)}
 
 
 def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:

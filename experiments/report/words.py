@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...adapt.scoring.selection import Headline
+from ..runs.results import ABSENT
 from .data import RULES, Comparison, dig
-
-ABSENT = "–"
-TITLES = {"regda": "RegDA", "mean_teacher": "Mean teacher"}
+from .registry import adapts, title
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class Texts:
     of: str
     """After a sample's error."""
     errors: str
+    missed: str
+    """How people whom a model did not see enter it."""
     curve: str
     curve_axes: tuple[str, str]
 
@@ -35,13 +36,14 @@ TEXTS = {
         subject="PCK",
         gain="points",
         reached="{} PCK",
-        gained="gains {} of PCK over source_only",
+        gained="gains {} of PCK over {}",
         signed=True,
         metric="the share of annotated joints whose distance from the truth is at most {} the crop's side, pooled over "
         "the test set. EPE is the mean distance in pixels of the file. AUC is the area under the PCK curve from 0 to "
         "{}, as a share of the whole.",
         of=" of the crop's side",
         errors="as a share of the crop's side and in pixels of the file",
+        missed="The joints of missed people are misses; EPE is that of the people who were seen.",
         curve="PCK over thresholds",
         curve_axes=("threshold, share of the crop's side", "PCK, %"),
     ),
@@ -49,7 +51,7 @@ TEXTS = {
         subject="the mean error",
         gain="mm less",
         reached="a mean error of {}",
-        gained="lowers the mean error by {} against source_only",
+        gained="lowers the mean error by {} against {}",
         signed=False,
         metric="the mean distance between predicted and true joints in mm in the camera's frame, over all annotated "
         "joints of the test set. Lower is better; a gain is by how much it falls. EPE is the mean distance in pixels "
@@ -57,6 +59,7 @@ TEXTS = {
         "{} mm, as a share of the whole.",
         of="",
         errors="in mm in the camera's frame and in pixels of the file",
+        missed="The mean error and EPE are those of the people who were seen.",
         curve="Frames whose worst joint is within a threshold",
         curve_axes=("threshold, mm", "frames, %"),
     ),
@@ -97,7 +100,7 @@ class Estimate:
 
 
 def estimate(comparison: Comparison, strategy: str, what: str) -> Estimate:
-    """`what`: gain or gap_closed."""
+    """`what`: gain, gain_over_given or gap_closed."""
     entry = (comparison.summary.get(strategy) or {}).get(what) or {}
     low, high = entry.get("interval") or (None, None)
     ends = {"low": low, "high": high}
@@ -119,49 +122,74 @@ def finding(comparison: Comparison) -> str:
 
 def others(comparison: Comparison) -> list[str]:
     """The same claim for each further strategy that adapts."""
-    names = [name for name in comparison.runs if name not in ("source_only", "bn_control", "oracle")]
-    return [_claim(comparison, name) + "." for name in names if name != comparison.adapted]
+    names = [name for name in comparison.runs if adapts(name) and name != comparison.adapted]
+    return [_claim(comparison, name) + "." for name in names]
+
+
+def called(base: str) -> str:
+    """A base in a sentence."""
+    return "the given model" if base == "given" else base
+
+
+def basis(comparison: Comparison) -> str:
+    """What gains and shares of the gap are measured against, in a sentence."""
+    given = [name for name in comparison.runs if comparison.base(name) == "given" != name]
+    if not given:
+        start = (
+            "Gain is measured against source_only and needs it; the share closed is gain over the gap from source_only"
+        )
+    elif comparison.bases == {"given"}:
+        start = (
+            "Gain is measured against the given model and needs it; the share closed is gain over the gap from there"
+        )
+    else:
+        start = (
+            f"Gain is measured against source_only, that of strategies without a source ({', '.join(given)}) against "
+            "the given model, and needs it; the share closed is gain over the gap from there"
+        )
+    return f"{start} to oracle, and is undefined where oracle is missing or where the gap's own interval includes zero."
 
 
 def _claim(comparison: Comparison, name: str) -> str:
-    title, headline = TITLES.get(name, name), comparison.headline
-    texts = TEXTS[headline.key]
+    headline, base = comparison.headline, comparison.base(name)
+    texts, reference = TEXTS[headline.key], called(base)
     gain, share = estimate(comparison, name, "gain"), estimate(comparison, name, "gap_closed")
-    seeds = len(set(comparison.runs[name]) & set(comparison.runs.get("source_only", {})))
-    target = {n: shown(comparison.mean(n, "target", headline.key), headline) for n in (name, "source_only")}
-    reached = f"{title} reaches {texts.reached.format(target[name])} on the target"
-    if "source_only" not in comparison.runs:
-        return f"{reached}; without source_only in the comparison its gain is undefined"
-    before = f"{target['source_only']} of source_only"
+    seeds = len(set(comparison.runs[name]) & set(comparison.runs.get(base, {})))
+    target = {n: shown(comparison.mean(n, "target", headline.key), headline) for n in (name, base)}
+    reached = f"{title(name)} reaches {texts.reached.format(target[name])} on the target"
+    if base not in comparison.runs:
+        return f"{reached}; without {reference} in the comparison its gain is undefined"
+    before = f"{target[base]} of {reference}"
     if seeds < 2:
         return f"{'One seed' if seeds else 'No seed in common'}: no claim. {reached} against {before}"
     if not gain.known:
         return f"No claim: the gain has no interval. {reached} against {before}, over {seeds} seeds"
     if gain.below_zero:
         loss = difference(-gain, headline, sign=False)
-        return f"{title} is worse than source_only by {loss} of {headline.noun} over {seeds} seeds"
+        return f"{title(name)} is worse than {reference} by {loss} of {headline.noun} over {seeds} seeds"
     if not gain.above_zero:
         return (
-            f"No gain can be claimed: {title} changes {texts.subject} by {_change(gain, headline)} against source_only "
-            f"over {seeds} seeds, and the interval includes zero"
+            f"No gain can be claimed: {title(name)} changes {texts.subject} by {_change(gain, headline)} against "
+            f"{reference} over {seeds} seeds, and the interval includes zero"
         )
     if share.known:
-        return f"{title} closes {portion(share)} of the gap between source_only and oracle over {seeds} seeds"
+        return f"{title(name)} closes {portion(share)} of the gap between {reference} and oracle over {seeds} seeds"
     why = "its own interval includes zero" if "oracle" in comparison.runs else "there is no oracle run"
-    return (
-        f"{title} {texts.gained.format(difference(gain, headline, sign=texts.signed))} over {seeds} seeds; "
-        f"what share of the gap that closes is undefined, because {why}"
-    )
+    gained = texts.gained.format(difference(gain, headline, sign=texts.signed), reference)
+    return f"{title(name)} {gained} over {seeds} seeds; what share of the gap that closes is undefined, because {why}"
 
 
 def _control(comparison: Comparison, name: str) -> str:
-    """What batch norm alone does, in the unit that the claim is made in."""
-    gain, mine = estimate(comparison, "bn_control", "gain"), estimate(comparison, name, "gain")
-    seeds = min(len(comparison.runs.get(n, {})) for n in (name, "source_only", "bn_control"))
+    """What batch norm alone does, against the same base and in the unit that the claim is made in."""
+    base = comparison.base(name)
+    same = base == comparison.base("bn_control")
+    gain = estimate(comparison, "bn_control", "gain" if same else f"gain_over_{base}")
+    mine = estimate(comparison, name, "gain")
+    seeds = min(len(comparison.runs.get(n, {})) for n in (name, base, "bn_control"))
     if seeds < 2 or not gain.known or not mine.known or gain.mean is None or mine.mean is None:
         return ""
     share, whole = estimate(comparison, "bn_control", "gap_closed"), estimate(comparison, name, "gap_closed")
-    as_share = mine.above_zero and share.known and whole.known
+    as_share = same and mine.above_zero and share.known and whole.known
     does = f"closes {portion(share)}" if as_share else f"changes it by {_change(gain, comparison.headline)}"
     equal = ", which is no less" if mine.mean <= gain.mean else ""
     return f"; bn_control alone {does}{equal}"

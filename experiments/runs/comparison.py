@@ -16,8 +16,7 @@ from ..report.page import write as write_report
 from .engine import Job, carry_out, open_mirror
 from .folder import check_folder, describe, locked, world_size
 from .progress import Reporter
-from ...adapt.scoring.selection import Headline
-from .results import collect
+from .results import collect, print_table
 from .task import prepare
 
 
@@ -59,42 +58,4 @@ def with_given(config: Config) -> Config:
     if not free or "given" in config.strategies:
         return config
     return replace(config, strategies=["given", *config.strategies])
-
-
-def print_table(found: dict[str, Any], reporter: Reporter) -> None:
-    headline, rows = Headline.named(found["metric"]), []
-    for name, summary in found["summary"].items():
-        runs = list(found["strategies"][name].values())
-        target = summary["target"]
-        spread = f" ± {headline.bare(target['std'])}" if target["std"] is not None else ""
-        source = sum(run["source"][headline.key] for run in runs) / len(runs)
-        mean = "no labels" if target["mean"] is None else headline.bare(target["mean"])
-        rows.append(
-            [
-                name,
-                f"{mean}{spread}",
-                headline.bare(source),
-                _signed(summary["gain"], headline),
-                _signed(summary["gain_over_bn_control"], headline),
-                _percent(summary["gap_closed"]),
-            ]
-        )
-    columns = ["strategy", "target", "source", "gain [95 %]", "over bn_control", "gap closed"]
-    count = len(next(iter(found["strategies"].values())))
-    reporter.table(f"{headline.heading}, {count} seed{'s' if count > 1 else ''}", columns, rows)
-
-
-def _signed(value: dict[str, Any], headline: Headline) -> str:
-    if value["mean"] is None:
-        return "–"
-    mean, ends = headline.bare(value["mean"], sign=True), [end for end in value["interval"] if end is not None]
-    return f"{mean} [{', '.join(headline.bare(end, sign=True) for end in ends)}]" if ends else mean
-
-
-def _percent(value: dict[str, Any]) -> str:
-    if value["mean"] is None:
-        return "–"
-    low, high = value["interval"]
-    return f"{value['mean']:.0%} [{low:.0%}, {high:.0%}]"
-
 

@@ -71,14 +71,14 @@ class Reporter:
         printed = time.monotonic()
         with self.stage(name, total) as step:
 
-            def told(done: int) -> None:
+            def count(done: int) -> None:
                 nonlocal printed
                 step(done, {})
                 if not self.live and time.monotonic() - printed > PLAIN_EVERY:
                     printed = time.monotonic()
                     self.say(f"{name}: {done:,}/{total:,}")
 
-            yield told
+            yield count
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         table = Table(title=title, title_justify="left")

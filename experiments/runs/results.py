@@ -1,24 +1,33 @@
-"""What a comparison found: `results.json`, a stable format, and the intervals in it.
+"""What a comparison ends in: `results.json`, a stable format, the intervals in it, and its table on a terminal.
 
 {"schema": 1, "metric": "pck@0.1" or "mm",
- "strategies": {NAME: {SEED: {"target": {"pck" or "mm", "epe", "auc", "groups", "joints"}, "source": {the same},
+ "strategies": {NAME: {SEED: {"target": {"pck" or "mm", "epe", "auc", "groups", "joints"}, "source": {the same} or null,
                               "selected": {RULE: {"step", "target"}}, "seconds_per_iteration"}}},
- "summary": {NAME: {"target": {"mean", "std"}, "gain": {"mean", "interval": [lo, hi]},
-                    "gain_over_bn_control": {the same}, "gap_closed": {the same},
+ "summary": {NAME: {"target": {"mean", "std"}, "base": "source_only" or "given",
+                    "gain": {"mean", "interval": [lo, hi]},
+                    "gain_over_bn_control": {the same}, "gain_over_given": {the same}, "gap_closed": {the same},
                     "selected": {RULE: {"target", "gain", "gap_closed"}}}}}
 
-Numbers are fractions, EPE is in file pixels; null where undefined. `gain` is over source_only; `gap_closed` is the gain
-as a share of the oracle's, null where the oracle's own interval includes zero. Intervals are 95 %, by a bootstrap over
-seeds and blocks of frames, paired: all strategies are resampled alike.
+Numbers are fractions, EPE is in file pixels; null where undefined. `gain` is over the strategy's `base`: source_only;
+but the given model of a strategy that is source-free, and of all where there is no source_only. `gap_closed` is the
+gain as a share of the oracle's over the same base, null where the oracle's own interval includes zero. Intervals are
+95 %, by a bootstrap over seeds and blocks of frames, paired: all strategies are resampled alike. Files of version 0.1.0
+have no "base" and no "gain_over_given"; all gains in them are over source_only. "source" is null of a run that opened
+no source.
 
 Of depth the metric is "mm": targets, groups and joints are mean errors in mm, where lower is better; beside them stand
 "map", the share within 100 mm averaged over the joints, and an "auc" of worst joints (see `scores`). A gain is positive
 where the strategy is better under either metric: what it adds to PCK, what it takes off the error.
+
+Of pictures with several people "missed" and "invented" count, where there are any, labelled people whom the model did
+not see and people whom nobody labelled. PCK takes the joints of missed people for misses; a mean error is that of the
+people who were seen.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,79 +35,105 @@ import numpy as np
 
 from ...adapt.scoring.evaluation import Predictions
 from ...adapt.scoring.selection import PCK, RULES, Headline
+from ...adapt.strategies import STRATEGIES
+from ...adapt.strategy import source_free
+from .progress import Reporter
 
 RESAMPLES = 4000
+ABSENT = "–"
+
+
+def base_of(name: str, names: Collection[str]) -> str:
+    """What the gain of a strategy is over, in a comparison of `names`: source_only or given."""
+    kind = STRATEGIES.get(name)
+    if name == "given" or (kind is not None and source_free(kind)):
+        return "given"
+    return "given" if "given" in names and "source_only" not in names else "source_only"
 
 
 def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: float) -> dict[str, Any]:
     """The results of the finished runs `folder/STRATEGY-seedN`."""
     runs = {name: {seed: folder / f"{name}-seed{seed}" for seed in seeds} for name in strategies}
-    found = {n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in runs.items()}
-    totals, counts, headline = {}, np.empty(0), PCK
+    results = {
+        n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in runs.items()
+    }
+    totals, counts, headline = {}, {}, PCK
     for name, of in runs.items():
         loaded = [Predictions.load(run / "predictions.npz") for run in of.values()]
         headline = loaded[0].headline(threshold)
         rows = [block_totals(predictions, headline) for predictions in loaded]
-        totals[name] = np.stack([total for total, _ in rows])
-        counts = rows[0][1]
+        totals[name], counts[name] = (np.stack(part) for part in zip(*rows, strict=True))
     summary = summarize(totals, counts, headline)
-    for name, rules in by_rule(found, headline).items():
+    for name, rules in by_rule(results, headline).items():
         summary[name]["selected"] = rules
-    return {"schema": 1, "metric": headline.name, "strategies": found, "summary": summary}
+    return {"schema": 1, "metric": headline.name, "strategies": results, "summary": summary}
 
 
-def by_rule(found: dict[str, Any], headline: Headline) -> dict[str, dict[str, Any]]:
+def by_rule(results: dict[str, Any], headline: Headline) -> dict[str, dict[str, Any]]:
     """For each strategy and selection rule the means over seeds of target, gain and share of the gap closed, every
     strategy's checkpoint being chosen by that rule."""
 
     def mean(name: str, rule: str) -> float | None:
-        chosen = [run["selected"].get(rule) for run in found.get(name, {}).values()]
+        chosen = [run["selected"].get(rule) for run in results.get(name, {}).values()]
         values = [run["target"][headline.key] for run in chosen if run is not None]
         return float(np.mean(values)) if values and None not in values else None
 
     def entry(name: str, rule: str) -> dict[str, float | None]:
-        own, base, top = (mean(n, rule) for n in (name, "source_only", "oracle"))
-        gain = None if own is None or base is None or name == "source_only" else headline.improvement(own, base)
+        reference = base_of(name, results)
+        own, base, top = (mean(n, rule) for n in (name, reference, "oracle"))
+        gain = None if own is None or base is None or name == reference else headline.improvement(own, base)
         gap = None if base is None or top is None or name == "oracle" else headline.improvement(top, base)
         return {"target": own, "gain": gain, "gap_closed": gain / gap if gain is not None and gap and gap > 0 else None}
 
-    return {n: {rule: entry(n, rule) for rule in RULES} for n in found}
+    return {n: {rule: entry(n, rule) for rule in RULES} for n in results}
 
 
 def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarray, np.ndarray]:
     """The headline's values summed over the counted keypoints of each block of frames, and how many these are:
-    (blocks,) each, in the blocks' order."""
-    counted = predictions.annotated.numpy()
-    values = np.where(counted, headline.values(predictions), 0)
+    (blocks,) each, in the blocks' order. Those of missed people count where a miss has a value, as in PCK."""
+    labelled, values = predictions.annotated.numpy(), headline.values(predictions)
+    counted = labelled & np.isfinite(values)
     _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
-    totals, counts = np.bincount(block, values.sum(1)), np.bincount(block, counted.sum(1).astype(float))
-    some = counts > 0  # a block without labels would be drawn and leave nothing to divide by
+    totals = np.bincount(block, np.where(counted, values, 0).sum(1))
+    counts = np.bincount(block, counted.sum(1).astype(float))
+    some = np.bincount(block, labelled.sum(1)) > 0  # a block without labels would leave nothing to divide by
     return (totals[some], counts[some]) if some.any() else (totals, counts)
 
 
 def summarize(
-    totals: dict[str, np.ndarray], counts: np.ndarray, headline: Headline = PCK, resamples: int = RESAMPLES
+    totals: dict[str, np.ndarray],
+    counts: np.ndarray | dict[str, np.ndarray],
+    headline: Headline = PCK,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """Means and intervals from the headline's totals (seeds, blocks) of each strategy and counts (blocks,); all null
-    where nothing counts, the target's test part having no labels."""
-    if not counts.sum():
-        nothing = {key: _undefined() for key in ("gain", "gain_over_bn_control", "gap_closed")}
-        return {name: {"target": {"mean": None, "std": None}} | nothing for name in totals}
+    """Means and intervals from the headline's totals (seeds, blocks) of each strategy and counts: (blocks,) where they
+    are the same for all runs, else each strategy's (seeds, blocks). All null where nothing counts, the target's test
+    part having no labels."""
+    by_name = counts if isinstance(counts, dict) else dict.fromkeys(totals, counts)
+    count = {name: np.broadcast_to(by_name[name], own.shape) for name, own in totals.items()}
+    bases = {name: base_of(name, totals) for name in totals}
+    if not any(own.sum() for own in count.values()):
+        nothing = {key: _undefined() for key in ("gain", "gain_over_bn_control", "gain_over_given", "gap_closed")}
+        return {n: {"target": {"mean": None, "std": None}, "base": bases[n]} | nothing for n in totals}
     seeds, blocks = next(iter(totals.values())).shape
     rng = np.random.default_rng(0)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
     drawn_blocks = rng.multinomial(blocks, np.full(blocks, 1 / blocks), resamples)
-    total = drawn_blocks @ counts * seeds
-    drawn = {n: np.einsum("rs,sb,rb->r", drawn_seeds, own, drawn_blocks) / total for n, own in totals.items()}
-    means = {name: own.sum(1) / counts.sum() for name, own in totals.items()}
+
+    def resampled(values: np.ndarray) -> np.ndarray:
+        return np.einsum("rs,sb,rb->r", drawn_seeds, values, drawn_blocks)
+
+    drawn = {name: _ratio(resampled(own), resampled(count[name])) for name, own in totals.items()}
+    means = {name: _ratio(own.sum(1), count[name].sum(1)) for name, own in totals.items()}
     better = headline.improvement
 
     single = seeds * blocks < 2  # nothing to resample
 
     def interval(values: np.ndarray) -> list[float | None]:
-        if single:
+        defined = values[~np.isnan(values)]  # all, but where a draw holds missed people alone
+        if single or not len(defined):
             return [None, None]
-        low, high = np.quantile(values, [0.025, 0.975])
+        low, high = np.quantile(defined, [0.025, 0.975])
         return [float(low), float(high)]
 
     def gain(name: str, base: str) -> dict[str, Any]:
@@ -107,27 +142,91 @@ def summarize(
         own = better(means[name], means[base])
         return {"mean": float(np.mean(own)), "interval": interval(better(drawn[name], drawn[base]))}
 
-    def closed(name: str) -> dict[str, Any]:
-        if name in ("source_only", "oracle") or not {"source_only", "oracle"} <= set(means):
+    def over_control(name: str) -> dict[str, Any]:
+        return _undefined() if name in ("source_only", "given") else gain(name, "bn_control")
+
+    def closed(name: str, base: str) -> dict[str, Any]:
+        if name in (base, "oracle") or not {base, "oracle"} <= set(means):
             return _undefined()
-        gap = better(drawn["oracle"], drawn["source_only"])
+        gap = better(drawn["oracle"], drawn[base])
         low = interval(gap)[0]
         if low is None or not low > 0:
             return _undefined()
-        base, top = means["source_only"], means["oracle"]
-        share = np.mean(better(means[name], base)) / np.mean(better(top, base))
-        return {"mean": float(share), "interval": interval(better(drawn[name], drawn["source_only"]) / gap)}
+        share = np.mean(better(means[name], means[base])) / np.mean(better(means["oracle"], means[base]))
+        return {"mean": float(share), "interval": interval(better(drawn[name], drawn[base]) / gap)}
 
     return {
         name: {
             "target": {"mean": float(value.mean()), "std": float(value.std(ddof=1)) if seeds > 1 else None},
-            "gain": gain(name, "source_only"),
-            "gain_over_bn_control": gain(name, "bn_control") if name != "source_only" else _undefined(),
-            "gap_closed": closed(name),
+            "base": bases[name],
+            "gain": gain(name, bases[name]),
+            "gain_over_bn_control": over_control(name),
+            "gain_over_given": gain(name, "given"),
+            "gap_closed": closed(name, bases[name]),
         }
         for name, value in means.items()
     }
 
 
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """NaN where nothing counts."""
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
 def _undefined() -> dict[str, Any]:
     return {"mean": None, "interval": [None, None]}
+
+
+# On a terminal
+
+
+def print_table(results: dict[str, Any], reporter: Reporter) -> None:
+    """A row for each strategy, with the columns that the comparison has numbers for."""
+    headline, summary = Headline.named(results["metric"]), results["summary"]
+    runs = {name: list(results["strategies"][name].values()) for name in summary}
+    bases = {name: row.get("base") or base_of(name, summary) for name, row in summary.items()}
+    others = {base for name, base in bases.items() if name != base}
+    columns = {"strategy": list(summary), "target": [_target(row["target"], headline) for row in summary.values()]}
+    for what in ("missed", "invented"):
+        people = {name: [(run.get("target") or {}).get(what) or 0 for run in own] for name, own in runs.items()}
+        if any(map(any, people.values())):
+            columns[what] = [f"{sum(values) / len(values):.1f}" for values in people.values()]
+    source = {n: [run["source"][headline.key] for run in own if run.get("source")] for n, own in runs.items()}
+    if any(source.values()):
+        columns["source"] = [_mean(values, headline) for values in source.values()]
+    of = " over given" if others == {"given"} else ""
+    columns[f"gain{of} [95 %]"] = [_signed(row["gain"], headline) for row in summary.values()]
+    if len(others) > 1:
+        columns["is over"] = [ABSENT if row["gain"]["mean"] is None else bases[n] for n, row in summary.items()]
+    for other in ("bn_control", "given"):
+        if other in summary and not (other == "given" and of):
+            columns[f"over {other}"] = [_signed(row.get(f"gain_over_{other}"), headline) for row in summary.values()]
+    if "oracle" in summary:
+        columns["gap closed"] = [_percent(row["gap_closed"]) for row in summary.values()]
+    count = len(next(iter(runs.values())))
+    title = f"{headline.heading}, {count} seed{'s' if count > 1 else ''}"
+    reporter.table(title, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+
+
+def _target(target: dict[str, Any], headline: Headline) -> str:
+    mean = "no labels" if target["mean"] is None else headline.bare(target["mean"])
+    return mean if target["std"] is None else f"{mean} ± {headline.bare(target['std'])}"
+
+
+def _mean(values: list[float | None], headline: Headline) -> str:
+    known = [value for value in values if value is not None]
+    return headline.bare(sum(known) / len(known)) if known else ABSENT
+
+
+def _signed(value: dict[str, Any] | None, headline: Headline) -> str:
+    if value is None or value["mean"] is None:
+        return ABSENT
+    mean, ends = headline.bare(value["mean"], sign=True), [end for end in value["interval"] if end is not None]
+    return f"{mean} [{', '.join(headline.bare(end, sign=True) for end in ends)}]" if ends else mean
+
+
+def _percent(value: dict[str, Any]) -> str:
+    if value["mean"] is None:
+        return ABSENT
+    low, high = value["interval"]
+    return f"{value['mean']:.0%} [{low:.0%}, {high:.0%}]"

@@ -260,31 +260,31 @@ def _tagged_run(
     else:
         experiment = _experiment(client, str(config.get("name") or folder.name), uri, folder)
     query = f"tags.`keyshift.folder` = '{identity}'"
-    found = client.search_runs([experiment], query)
-    if not found:
+    runs = client.search_runs([experiment], query)
+    if not runs:
         start = int(tracked.span(folder)[0] * 1000)
         client.create_run(experiment, start, {"keyshift.folder": identity}, tracked.run_name(folder, config))
-        found = client.search_runs([experiment], query)
-    for twin in found[1:]:  # a request that was answered too late is sent twice by mlflow
+        runs = client.search_runs([experiment], query)
+    for twin in runs[1:]:  # a request that was answered too late is sent twice by mlflow
         client.delete_run(twin.info.run_id)
-    return found[0]
+    return runs[0]
 
 
 def _experiment(client: MlflowClient, name: str, uri: str, folder: Path) -> str:
     """Id of the experiment of that name. Without a server its artifacts go beside the runs, not to ./mlruns."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         root = (_sqlite_file(uri) or folder).parent / "mlartifacts"
         try:
             place = None if uri.startswith("http") else root.as_uri()
             return client.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"})
         except MlflowException as error:
-            found = client.get_experiment_by_name(name)  # another process was quicker
-            if found is None:
+            experiment = client.get_experiment_by_name(name)  # another process was quicker
+            if experiment is None:
                 raise error
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    return experiment.experiment_id
 
 
 # What is mirrored

@@ -15,6 +15,7 @@ import yaml
 from ...adapt.scoring.selection import PCK, Headline
 
 KEY, PARAM, TAG, SOURCE = 250, 6000, 8000, 65535  # MLflow's limits, in characters
+GAINS = ("gain", "gain_over_bn_control", "gain_over_given", "gap_closed")
 Tree = dict[str, Any]
 
 
@@ -92,15 +93,15 @@ def params(config: Tree) -> dict[str, str]:
 def tags(folder: Path, config: Tree, results: Tree) -> dict[str, str]:
     """`results` is the folder's own results.json, {} if it has none (yet)."""
     environment = read_json(folder / "environment.json")
-    found = {f"environment.{key}": value for key, value in environment.items()}
-    found |= {"keyshift.version": environment.get("keyshift"), "keyshift.path": folder}
-    found |= {"mlflow.source.name": "keyshift", "mlflow.source.type": "LOCAL"}
-    found |= {"mlflow.source.git.commit": environment.get("commit") or environment.get("git_commit")}
+    named = {f"environment.{key}": value for key, value in environment.items()}
+    named |= {"keyshift.version": environment.get("keyshift"), "keyshift.path": folder}
+    named |= {"mlflow.source.name": "keyshift", "mlflow.source.type": "LOCAL"}
+    named |= {"mlflow.source.git.commit": environment.get("commit") or environment.get("git_commit")}
     if is_comparison(folder, config):
-        found |= {"kind": "comparison", "mlflow.note.content": table(results)}
+        named |= {"kind": "comparison", "mlflow.note.content": table(results)}
     else:
-        found |= {"kind": "run", "strategy": config.get("strategy"), "seed": config.get("seed")}
-    return {key[:KEY]: _text(value)[:TAG] for key, value in found.items() if value not in (None, "")}
+        named |= {"kind": "run", "strategy": config.get("strategy"), "seed": config.get("seed")}
+    return {key[:KEY]: _text(value)[:TAG] for key, value in named.items() if value not in (None, "")}
 
 
 def table(results: Tree) -> str:
@@ -108,13 +109,22 @@ def table(results: Tree) -> str:
     if not results.get("summary"):
         return ""
     headline = Headline.named(results.get("metric") or PCK.name)
-    rows = [f"Target test set, {headline.title}, mean over seeds.", ""]
-    rows += ["| strategy | target | std | gain [95 % interval] | gap closed [95 % interval] |"]
-    rows += ["|:--|--:|--:|--:|--:|"]
+    given = any(row.get("base") == "given" != name for name, row in results["summary"].items())
+    heads = [
+        "strategy",
+        "target",
+        "std",
+        "gain [95 % interval]",
+        *["gain is over"] * given,
+        "gap closed [95 % interval]",
+    ]
+    rows = [f"Target test set, {headline.title}, mean over seeds.", "", f"| {' | '.join(heads)} |"]
+    rows.append("".join(["|:--", *["|--:"] * (len(heads) - 1), "|"]))
     for name, row in results["summary"].items():
         target, show = row.get("target") or {}, headline.show
-        cells = [_shown(target.get("mean"), show), _shown(target.get("std"), show)]
-        cells += [_interval(row.get("gain"), show), _interval(row.get("gap_closed"), PCK.show)]  # a share, as PCK is
+        cells = [_shown(target.get("mean"), show), _shown(target.get("std"), show), _interval(row.get("gain"), show)]
+        cells += [row.get("base") or "–"] * given
+        cells.append(_interval(row.get("gap_closed"), PCK.show))  # a share, as PCK is
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -131,14 +141,17 @@ def _interval(value: Tree | None, show: Callable[[float], str]) -> str:
 
 
 def datasets(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
-    """(name, digest): (roles, all that names the data as JSON). One dataset in two roles comes once, with both."""
-    found: dict[tuple[str, str], tuple[str, str]] = {}
+    """(name, digest): (roles, all that names the data as JSON). One dataset in two roles comes once, with both; a run
+    without a source has its roles not."""
+    named: dict[tuple[str, str], tuple[str, str]] = {}
     for role, identity in read_json(folder / "identity.json").items():
+        if identity is None:
+            continue
         source = json.dumps(identity, sort_keys=True)
         key = (str(identity.get("name") or role), hashlib.sha256(source.encode()).hexdigest()[:16])
-        roles = f"{found[key][0]}, {role}" if key in found else role
-        found[key] = (roles, source[:SOURCE])
-    return found
+        roles = f"{named[key][0]}, {role}" if key in named else role
+        named[key] = (roles, source[:SOURCE])
+    return named
 
 
 # Numbers
@@ -160,7 +173,7 @@ def summary_metrics(results: Tree) -> Tree:
         flat |= {f"{name}/target/{key}": value for key, value in (row.get("target") or {}).items()}
         for rule, value in (row.get("selected") or {}).items():
             flat |= {f"{name}/selected/{rule}/{key}": number for key, number in value.items()}
-        for key in ("gain", "gain_over_bn_control", "gap_closed"):
+        for key in GAINS:
             value = row.get(key) or {}
             low, high = value.get("interval") or (None, None)
             flat |= {f"{name}/{key}": value.get("mean"), f"{name}/{key}_lo": low, f"{name}/{key}_hi": high}
@@ -170,13 +183,13 @@ def summary_metrics(results: Tree) -> Tree:
 def gain_metrics(results: Tree, config: Tree) -> Tree:
     """A child run carries what its strategy gained in the comparison."""
     row = (results.get("summary") or {}).get(config.get("strategy")) or {}
-    return {key: (row.get(key) or {}).get("mean") for key in ("gain", "gain_over_bn_control", "gap_closed")}
+    return {key: (row.get(key) or {}).get("mean") for key in GAINS}
 
 
 def _flatten(tree: Tree, separator: str) -> Tree:
     flat: Tree = {}
     for key, value in tree.items():
-        inner = _flatten(value, separator) if isinstance(value, dict) else None
+        inner = _flatten(value, separator) if isinstance(value, dict) and value else None
         flat |= {str(key): value} if inner is None else {f"{key}{separator}{k}": v for k, v in inner.items()}
     return flat
 

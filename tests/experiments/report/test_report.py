@@ -17,6 +17,7 @@ from keyshift.experiments.report import charts as report_charts
 from keyshift.experiments.report import data as report_data
 from keyshift.experiments.report import drawing
 from keyshift.experiments.report import page as report
+from keyshift.experiments.report.looks import looks
 from keyshift.experiments.report.words import finding, number, others, seconds
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
@@ -74,20 +75,20 @@ def test_page_holds_every_part_in_order_and_needs_nothing_else(comparison: tuple
     folder, dataset = comparison
     file = report.write(folder, dataset)
     html = file.read_text("utf-8")
-    found = Page(html)
+    parsed = Page(html)
     assert file == folder / "report.html"
     assert file.stat().st_size < 4e6
     assert [p.name for p in folder.iterdir() if "report" in p.name] == ["report.html"]
     order = [html.index(f'id="{part}"') for part in ("strategies", "rules", "joints", "training", "samples", "method")]
     assert order == sorted(order)
-    assert not [tag for tag, _ in found.tags if tag in ("script", "iframe", "object")]
-    links = [a[k] or "" for _, a in found.tags for k in ("src", "href") if k in a]
+    assert not [tag for tag, _ in parsed.tags if tag in ("script", "iframe", "object")]
+    links = [a[k] or "" for _, a in parsed.tags for k in ("src", "href") if k in a]
     assert links
     assert all(link.startswith("data:") for link in links)
     assert "http" not in re.sub(r'"data:[^"]*"', "", html).replace("http-equiv", "")
-    assert all(a.get("alt") for tag, a in found.tags if tag == "img")
-    assert ("html", {"lang": "en"}) in found.tags
-    assert not re.search(r"\b(nan|inf|None)\b", found.text)
+    assert all(a.get("alt") for tag, a in parsed.tags if tag == "img")
+    assert ("html", {"lang": "en"}) in parsed.tags
+    assert not re.search(r"\b(nan|inf|None)\b", parsed.text)
 
 
 def test_same_input_gives_the_same_page(make_comparison: Make) -> None:
@@ -127,10 +128,10 @@ def test_tables_say_what_the_results_say(make_comparison: Make) -> None:
 )
 def test_missing_and_unknown_strategies(make_comparison: Make, strategies: tuple[str, ...]) -> None:
     folder, dataset = make_comparison(strategies, seeds=(7,), count=8)
-    found = page(folder, dataset)
-    assert all(name in found.text for name in strategies)
-    assert found.jpegs
-    assert not re.search(r"\b(nan|inf|None)\b", found.text)
+    parsed = page(folder, dataset)
+    assert all(name in parsed.text for name in strategies)
+    assert parsed.jpegs
+    assert not re.search(r"\b(nan|inf|None)\b", parsed.text)
 
 
 def test_nulls_anywhere_are_dashes(comparison: tuple[Path, Any]) -> None:
@@ -145,10 +146,10 @@ def test_nulls_anywhere_are_dashes(comparison: tuple[Path, Any]) -> None:
         results["summary"] = {"regda": None, "oracle": hollow(results["summary"]["oracle"])}
 
     edit(folder, empty)
-    found = page(folder, dataset)
-    assert "–" in found.text
-    assert "No claim: the gain has no interval" in found.text
-    assert not re.search(r"\b(nan|inf|None)\b", found.text)
+    parsed = page(folder, dataset)
+    assert "–" in parsed.text
+    assert "No claim: the gain has no interval" in parsed.text
+    assert not re.search(r"\b(nan|inf|None)\b", parsed.text)
 
 
 def test_runs_that_left_nothing_but_results(comparison: tuple[Path, Any]) -> None:
@@ -173,11 +174,11 @@ def test_hostile_names_are_text(make_comparison: Make) -> None:
     folder, dataset = make_comparison(strategies[:1], seeds=(0,), count=6, prefix=evil, name=evil)
     edit(folder, lambda r: r["strategies"].update({strategies[1]: r["strategies"]["source_only"]}))
     edit(folder, lambda r: r["strategies"]["source_only"]["0"]["target"]["joints"].update({"<i>日\x00$": 0.5}))
-    found = page(folder, dataset)
-    assert evil in found.text
-    assert strategies[1] in found.text
-    assert not [tag for tag, _ in found.tags if tag in ("script", "b>$x^2$'\"")]
-    assert not [a for _, a in found.tags if "onerror" in a or "e.vil" in (a.get("src") or "")]
+    parsed = page(folder, dataset)
+    assert evil in parsed.text
+    assert strategies[1] in parsed.text
+    assert not [tag for tag, _ in parsed.tags if tag in ("script", "b>$x^2$'\"")]
+    assert not [a for _, a in parsed.tags if "onerror" in a or "e.vil" in (a.get("src") or "")]
 
 
 def test_passwords_of_servers_are_not_mailed_around(make_comparison: Make) -> None:
@@ -239,10 +240,10 @@ def test_finding_of_one_seed_makes_no_claim(make_comparison: Make) -> None:
 
 
 def test_page_of_one_seed_does_not_speak_of_several(make_comparison: Make) -> None:
-    found = page(*make_comparison(("source_only", "regda"), seeds=(3,), count=6))
-    assert "With one seed an interval covers the choice of frames only" in found.text
-    assert "Means over seeds" not in found.text
-    assert "Whiskers" not in found.text
+    parsed = page(*make_comparison(("source_only", "regda"), seeds=(3,), count=6))
+    assert "With one seed an interval covers the choice of frames only" in parsed.text
+    assert "Means over seeds" not in parsed.text
+    assert "Whiskers" not in parsed.text
 
 
 def test_finding_without_references_or_adaptation(make_comparison: Make) -> None:
@@ -282,10 +283,10 @@ def test_metrics_of_a_killed_and_resumed_run(tmp_path: Path) -> None:
         '{"step": 30, "metr',
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    found = report_data.curves(tmp_path)
-    assert list(found) == ["a"]
-    np.testing.assert_array_equal(found["a"][0], [10, 20])
-    np.testing.assert_array_equal(found["a"][1], [5, 3])
+    logged = report_data.curves(tmp_path)
+    assert list(logged) == ["a"]
+    np.testing.assert_array_equal(logged["a"][0], [10, 20])
+    np.testing.assert_array_equal(logged["a"][1], [5, 3])
 
 
 def test_numbers_have_true_signs_and_no_negative_zero() -> None:
@@ -307,14 +308,14 @@ def test_mean_line_uses_steps_that_all_seeds_have() -> None:
 
 
 def test_looks_stay_with_their_strategy() -> None:
-    few, many = report_charts.looks(["regda"]), report_charts.looks(["x", "oracle", "regda", "y"])
+    few, many = looks(["regda"]), looks(["x", "oracle", "regda", "y"])
     assert few["regda"] == many["regda"]
     assert len({look.colour for look in many.values()}) == 4
 
 
 def test_long_curves_are_thinned() -> None:
     long = (np.arange(50_000), np.random.default_rng(0).random(50_000))
-    chart = report_charts.lines("t", {"regda": [long, long]}, ("step", "loss"))
+    chart = report_charts.lines("t", {"regda": [long, long]}, ("step", "loss"), looks(["regda"]))
     assert len(chart.picture) < 60_000
 
 
@@ -334,9 +335,9 @@ def test_threshold_legend_holds_the_area(make_comparison: Make) -> None:
 
 def test_samples_are_the_extremes_of_the_adapted_strategy(make_comparison: Make) -> None:
     folder, dataset = make_comparison(("source_only", "regda"), seeds=(0, 1), count=30)
-    found = report.gallery(report_data.read(folder), dataset)
-    assert found is not None
-    assert found.strategies == ("source_only", "regda")
+    drawn = report.gallery(report_data.read(folder), dataset)
+    assert drawn is not None
+    assert drawn.strategies == ("source_only", "regda")
 
     def naive(name: str) -> list[float]:
         p = np.load(folder / f"{name}-seed0" / "predictions.npz")
@@ -346,9 +347,9 @@ def test_samples_are_the_extremes_of_the_adapted_strategy(make_comparison: Make)
     before, after = naive("source_only"), naive("regda")
     order = sorted(range(30), key=after.__getitem__)
     change = sorted(range(30), key=lambda i: -abs(after[i] - before[i]))
-    shown = {title: [int(s.id[-4:]) for s in samples] for title, samples in found.groups.items()}
+    shown = {title: [int(s.id[-4:]) for s in samples] for title, samples in drawn.groups.items()}
     assert shown == {"Best": order[:6], "Worst": order[::-1][:6], "Most changed": change[:6]}
-    assert found.groups["Best"][0].panels[1].error == pytest.approx(min(after))
+    assert drawn.groups["Best"][0].panels[1].error == pytest.approx(min(after))
 
 
 def test_pictures_can_be_blurred_or_left_out(make_comparison: Make) -> None:
@@ -363,10 +364,10 @@ def test_pictures_can_be_blurred_or_left_out(make_comparison: Make) -> None:
     assert detail["blurred"] < 0.5 * detail["all"]
     dataset.read.clear()
     (folder / "config.yaml").write_text("report: {pictures: none}")
-    found = page(folder, dataset)
-    assert not found.jpegs
-    assert "Pictures are left out" in found.text
-    assert dataset[0].id in found.text
+    parsed = page(folder, dataset)
+    assert not parsed.jpegs
+    assert "Pictures are left out" in parsed.text
+    assert dataset[0].id in parsed.text
     assert dataset.read == [0], "pictures: none must not read the images"
 
 
@@ -395,9 +396,9 @@ def test_samples_without_annotation_are_not_shown(make_comparison: Make) -> None
         arrays = dict(stored)
     arrays["annotated"][1:] = False
     np.savez(file, **arrays)
-    found = report.gallery(report_data.read(folder), dataset)
-    assert found is not None
-    assert [s.id for s in found.groups["Worst"]] == ["cam0/frame0000"]
+    drawn = report.gallery(report_data.read(folder), dataset)
+    assert drawn is not None
+    assert [s.id for s in drawn.groups["Worst"]] == ["cam0/frame0000"]
     arrays["annotated"][:] = False
     np.savez(file, **arrays)
     assert "No sample has an annotated joint" in page(folder, dataset).text
@@ -409,25 +410,25 @@ def test_samples_without_annotation_are_not_shown(make_comparison: Make) -> None
 def error_in_mm(folder: Path, run: str) -> np.ndarray:
     """(N, K), NaN where a joint is not annotated."""
     with np.load(folder / run / "predictions.npz") as p:
-        found = []
+        rows = []
         for i, (fx, fy, cx, cy) in enumerate(p["camera"].astype(float)):
             here, there = (
                 np.array([[(x - cx) / fx * z, (y - cy) / fy * z, z] for x, y, z in p[name][i].astype(float)])
                 for name in ("points", "truth")
             )
-            found.append(np.where(p["annotated"][i], np.sqrt(((here - there) ** 2).sum(1)), np.nan))
-    return np.stack(found)
+            rows.append(np.where(p["annotated"][i], np.sqrt(((here - there) ** 2).sum(1)), np.nan))
+    return np.stack(rows)
 
 
 def test_page_of_depth_speaks_of_mm_alone(make_comparison: Make) -> None:
     folder, dataset = make_comparison(count=24, depth=True)
     html = report.write(folder, dataset).read_text("utf-8")
-    charts = [base64.b64decode(found).decode() for found in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)]
+    charts = [base64.b64decode(svg).decode() for svg in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html)]
     assert len(charts) >= 6
     written = "\n".join([re.sub(r'"data:[^"]*"', "", html), *charts])
     assert not re.search("pck|crop's side|of points", written, re.IGNORECASE)
     assert "points</" not in html
-    found = Page(html)
+    parsed = Page(html)
     for part in (
         "target mean error",
         "mean error, mm",
@@ -435,14 +436,14 @@ def test_page_of_depth_speaks_of_mm_alone(make_comparison: Make) -> None:
         "Frames whose worst joint is within",
         "lower is better",
     ):
-        assert part in written or part in found.text, part
+        assert part in written or part in parsed.text, part
     results = json.loads((folder / "results.json").read_text())
     mean, gain = (results["summary"]["regda"][what]["mean"] for what in ("target", "gain"))
     assert gain > 0
-    assert f"{mean:.1f} mm" in found.text
-    assert f"+{gain:.1f} [{number(gain - 1.5, 1)}, {number(gain + 2, 1)}]" in found.text
-    assert found.jpegs
-    assert not re.search(r"\b(nan|inf|None)\b", found.text)
+    assert f"{mean:.1f} mm" in parsed.text
+    assert f"+{gain:.1f} [{number(gain - 1.5, 1)}, {number(gain + 2, 1)}]" in parsed.text
+    assert parsed.jpegs
+    assert not re.search(r"\b(nan|inf|None)\b", parsed.text)
 
 
 def test_findings_of_depth(make_comparison: Make) -> None:
@@ -484,11 +485,11 @@ def test_curve_of_depth_counts_frames_by_their_worst_joint(make_comparison: Make
 
 def test_samples_of_depth_are_chosen_and_told_in_mm(make_comparison: Make) -> None:
     folder, dataset = make_comparison(("source_only", "regda"), seeds=(0,), count=20, depth=True)
-    found = report.gallery(report_data.read(folder), dataset)
+    drawn = report.gallery(report_data.read(folder), dataset)
     error = np.nanmean(error_in_mm(folder, "regda-seed0"), 1)
-    assert found is not None
-    assert [int(s.id[-4:]) for s in found.groups["Best"]] == np.argsort(error)[:6].tolist()
-    assert found.groups["Best"][0].panels[1].error == pytest.approx(error.min(), rel=1e-4)
+    assert drawn is not None
+    assert [int(s.id[-4:]) for s in drawn.groups["Best"]] == np.argsort(error)[:6].tolist()
+    assert drawn.groups["Best"][0].panels[1].error == pytest.approx(error.min(), rel=1e-4)
 
 
 def test_bars_of_an_error_end_with_the_longest(make_comparison: Make) -> None:

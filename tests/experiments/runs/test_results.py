@@ -7,41 +7,44 @@ import torch
 
 from keyshift.adapt.scoring.evaluation import Predictions
 from keyshift.adapt.scoring.selection import MM, PCK, RULES, Headline, Selection
+from keyshift.datasets.sample import PIXELS_AND_MM
 from keyshift.experiments.runs.results import collect, summarize
 
 
 def test_gain_and_gap_by_hand():
     counts = np.array([100.0, 300.0])
-    found = summarize(
+    summary = summarize(
         {
             name: np.stack([counts * rate] * 3)
             for name, rate in [("source_only", 0.4), ("bn_control", 0.45), ("regda", 0.5), ("oracle", 0.8)]
         },
         counts,
     )
-    assert found["regda"]["target"] == {"mean": pytest.approx(0.5), "std": pytest.approx(0)}
-    assert found["regda"]["gain"]["mean"] == pytest.approx(0.1)
-    assert found["regda"]["gain_over_bn_control"]["mean"] == pytest.approx(0.05)
-    assert found["regda"]["gap_closed"]["mean"] == pytest.approx(0.25)
-    assert found["regda"]["gap_closed"]["interval"] == [pytest.approx(0.25)] * 2
+    assert summary["regda"]["target"] == {"mean": pytest.approx(0.5), "std": pytest.approx(0)}
+    assert summary["regda"]["gain"]["mean"] == pytest.approx(0.1)
+    assert summary["regda"]["gain_over_bn_control"]["mean"] == pytest.approx(0.05)
+    assert summary["regda"]["gap_closed"]["mean"] == pytest.approx(0.25)
+    assert summary["regda"]["gap_closed"]["interval"] == [pytest.approx(0.25)] * 2
     nothing = {"mean": None, "interval": [None, None]}
-    assert found["source_only"]["gain"] == nothing
-    assert found["oracle"]["gap_closed"] == nothing
+    assert summary["source_only"]["gain"] == nothing
+    assert summary["oracle"]["gap_closed"] == nothing
 
 
 def test_no_share_of_a_gap_that_may_not_exist():
     counts = np.full(6, 50.0)
     mixed = counts * (0.5 + 0.2 * np.array([1, -1, 1, -1, 1, -1]))
-    found = summarize({"source_only": counts[None] * 0.5, "regda": counts[None] * 0.55, "oracle": mixed[None]}, counts)
-    assert found["regda"]["gap_closed"] == {"mean": None, "interval": [None, None]}
-    assert found["regda"]["gain"]["mean"] == pytest.approx(0.05)
+    summary = summarize(
+        {"source_only": counts[None] * 0.5, "regda": counts[None] * 0.55, "oracle": mixed[None]}, counts
+    )
+    assert summary["regda"]["gap_closed"] == {"mean": None, "interval": [None, None]}
+    assert summary["regda"]["gain"]["mean"] == pytest.approx(0.05)
 
 
 def test_one_seed_has_no_spread():
     counts = np.full(4, 10.0)
-    found = summarize({"source_only": counts[None] * 0.4, "regda": counts[None] * 0.6}, counts)
-    assert found["regda"]["target"]["std"] is None
-    assert found["regda"]["gap_closed"]["mean"] is None
+    summary = summarize({"source_only": counts[None] * 0.4, "regda": counts[None] * 0.6}, counts)
+    assert summary["regda"]["target"]["std"] is None
+    assert summary["regda"]["gap_closed"]["mean"] is None
 
 
 def test_the_interval_covers_the_true_gain():
@@ -83,6 +86,9 @@ def write_run(folder, level, seed):
         camera=torch.from_numpy(camera).expand(60, 4),
         sequence=tuple(f"clip{i // 10}" for i in range(60)),
         id=tuple(map(str, range(60))),
+        row=torch.arange(60),
+        matched=torch.ones(60, dtype=torch.bool),
+        space=PIXELS_AND_MM,
     )
     predictions.save(folder / "predictions.npz")
     error = float(np.mean([math.dist(moved[i, k], space[i, k]) for i, k in np.argwhere(annotated)]))
@@ -94,11 +100,11 @@ def write_run(folder, level, seed):
 
 def test_a_comparison_in_mm_against_naive_numbers(tmp_path):
     mean = {name: [write_run(tmp_path / f"{name}-seed{s}", level, s) for s in (0, 1)] for name, level in LEVELS.items()}
-    found = collect(tmp_path, list(LEVELS), [0, 1], 0.1)
-    assert found["metric"] == "mm"
+    results = collect(tmp_path, list(LEVELS), [0, 1], 0.1)
+    assert results["metric"] == "mm"
     mean = {name: sum(values) / 2 for name, values in mean.items()}
     assert mean["source_only"] > mean["regda"] > mean["oracle"]
-    summary = found["summary"]
+    summary = results["summary"]
     for name in LEVELS:
         assert summary[name]["target"]["mean"] == pytest.approx(mean[name], rel=1e-5)
     fallen = mean["source_only"] - mean["regda"]
