@@ -209,7 +209,7 @@ def labeled():
         count = len(image)
         known = torch.ones(keypoints.shape[:2], dtype=torch.bool) if annotated is None else annotated
         return Labeled(
-            image=image,
+            inputs={"image": image},
             id=tuple(str(i) for i in range(count)),
             sequence=("",) * count,
             frame=torch.arange(count),
@@ -239,8 +239,7 @@ def batches(augmentation):
 
     def make(kind, strategy, style, domain):
         labels = domain == "source" or strategy.labelled_target
-        views = 1 if domain == "source" else strategy.views
-        return TrainingBatches(kind(64, style), domain, 0, 8, (32, 32), augmentation, labels, views)
+        return TrainingBatches(kind(64, style), domain, 0, 8, (32, 32), augmentation, labels, strategy.views[domain])
 
     return make
 
