@@ -62,6 +62,22 @@ def test_unannotated_joints_do_not_count(batch):
     assert sum(model.loss(model(batch), none).values()) == 0
 
 
+def test_a_loss_counts_people(batch):
+    """Three people in four images: the mean over each by itself in its image."""
+    model, order = small().eval(), torch.tensor([2, 0, 2])
+    people = {name: getattr(batch, name)[order] for name in ("keypoints", "visible", "annotated")}
+    people["keypoints"] = people["keypoints"] + torch.tensor([0.0, 0.0, 5.0]).view(3, 1, 1)
+    votes = model(batch)
+    flat = dataclasses.replace(batch, image_index=order, **people)
+    alone = [
+        model.loss(votes, dataclasses.replace(flat, annotated=flat.annotated & (torch.arange(3) == p).view(3, 1)))
+        for p in range(3)
+    ]
+    for name, value in model.loss(votes, flat).items():
+        torch.testing.assert_close(value, torch.stack([one[name] for one in alone]).mean())
+    assert model.counted(flat).shape == (3, 3)
+
+
 def test_divergence_reaches_responses_offsets_and_depth(batch):
     model = small()
     divergence(model(batch), model.grid.targets(batch.keypoints, 1.0)).backward()
@@ -134,7 +150,7 @@ def test_released_checkpoints_of_other_joint_counts(joints, depth):
 def test_errors(batch):
     with pytest.raises(ValueError, match="multiple of the backbone's stride 8"):
         small(input_size=[30, 32])
-    with pytest.raises(ValueError, match="backbone='resnet18' is not known; choose one of small, resnet50, resnet101, resnet152"):
+    with pytest.raises(ValueError, match="choose one of small, resnet50, resnet101, resnet152"):
         small(backbone="resnet18")
     with pytest.raises(ValueError, match="inputs of 64x64"):
         small(input_size=[64, 64]).features(batch)
