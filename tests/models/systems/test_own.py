@@ -15,7 +15,7 @@ from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.loading import EvaluationBatches
 from keyshift.datasets.options import make as make_options
 from keyshift.datasets.sample import Unlabeled
-from keyshift.models.export import to_onnx
+from keyshift.models.export import to_onnx, to_program
 from keyshift.models.output import Poses
 from keyshift.models.saved import load_model, save_checkpoint, save_model
 from keyshift.models.systems.own import OwnModel, to_float
@@ -531,20 +531,32 @@ def test_options_of_a_configuration(nets, tmp_path):
         make_options(PoseResNet.Options, chosen, "own.yaml", "model.")
 
 
-@pytest.mark.parametrize("form", ["heatmaps", "offsets"])
-def test_onnx_answers_as_pytorch(nets, tmp_path, form):
+@pytest.mark.parametrize("form", FORMS)
+def test_exports_answer_as_pytorch(nets, tmp_path, form):
     import onnxruntime
 
     model = make(nets, form).eval()
     to_onnx(model, SIZE, tmp_path / "model.onnx")
+    to_program(model, SIZE, tmp_path / "model.pt2")
+    program = torch.export.load(tmp_path / "model.pt2").module()
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 5):
         image = images(count)
         keypoints, confidence = session.run(None, {"image": image.numpy()})
         with torch.no_grad():
             poses = model.decode(model(sample_of(image)), sample_of(image))
+            torch.testing.assert_close(program(image), (poses.points, poses.confidence), atol=1e-3, rtol=0)
         np.testing.assert_allclose(keypoints, poses.points.numpy(), atol=1e-3)
         np.testing.assert_allclose(confidence, poses.confidence.numpy(), atol=1e-4)
+
+
+def test_an_own_network_that_cannot_be_exported_is_named(tmp_path):
+    """What branches on what it sees trains, and is refused by name and file."""
+    forward = "y = self.a(x)\n        return self.b(y if y.sum() > 0 else -y)"
+    model = build(write(tmp_path, forward))
+    with pytest.raises(ValueError, match=r"^Net of .*small.py cannot be exported: \w+: \S") as error:
+        to_program(model, SIZE, tmp_path / "model.pt2")
+    assert "\n" not in str(error.value)
 
 
 def test_images_of_another_size(nets):
