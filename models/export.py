@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +32,23 @@ from .pose_model import PoseModel
 DECODINGS = ("mean", "peak")
 CLOSE = 1e-3
 """Pixels (z: mm) that an exported network may differ from PyTorch by."""
+CLOSE_IN_CAMERA = 1e-5
+"""Of points in the camera's frame this share of their distance more: at 4 m a float's steps are 2e-4 mm."""
 TIE = 1e-4
 """Two strongest candidates nearer than this share of the largest logit: either of them is the peak."""
 SURE = 1e-4
-"""How far confidences may differ."""
+"""How far confidences may differ, and scores above 1 as a share of them."""
 EXTRA = "keyshift.json"
 """The name under which torch's exported program keeps what `metadata` says."""
 OUTPUTS = ("keypoints", "confidence")
 OUTPUTS_OF_MANY = (*OUTPUTS, "image_index", "score")
 """Of a system that finds several people: the image that each stands in, and how sure the system is of them."""
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
 Run = Callable[[tuple[Tensor, ...]], Sequence[np.ndarray]]
+
+
+class OtherAnswers(ArithmeticError):
+    """An exported network does not answer as PyTorch does."""
 
 
 class Decoded(nn.Module):
@@ -90,15 +99,15 @@ def to_onnx(
     """Write `model`, which is on the CPU, for images of `size` (width, height). Needs the [export] extra.
 
     `metadata` is in the file's metadata_props, each value as JSON. The file at `path` is written whole or not at all.
-    Raises ImportError without the extra, and ArithmeticError where onnxruntime does not answer as PyTorch does.
+    Raises ImportError without the extra, ValueError of one line for a network that cannot be exported, and
+    OtherAnswers where onnxruntime does not answer as PyTorch does.
     """
     import onnxruntime
     import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     batch = torch.export.Dim("batch")
+    inputs = dict(zip(model.reads, next(examples(model, size, (2,))), strict=True))
     with _exporting(model, decode, path) as (decoded, temporary):
-        inputs = dict(zip(model.reads, next(examples(model, size, (2,))), strict=True))
         program = torch.onnx.export(
             decoded,
             tuple(inputs.values()),
@@ -130,35 +139,66 @@ def to_program(
 ) -> None:
     """Write `model`, which is on the CPU, as a torch ExportedProgram (.pt2), which `torch.export.load` reads.
 
-    `metadata` is in its extra file `keyshift.json`. Whole or not at all; raises ArithmeticError as `to_onnx` does.
+    `metadata` is in its extra file `keyshift.json`. Whole or not at all; raises ValueError and OtherAnswers as
+    `to_onnx` does.
     """
     batch = torch.export.Dim("batch")
+    inputs = next(examples(model, size, (2,)))
     with _exporting(model, decode, path) as (decoded, temporary):
-        inputs = next(examples(model, size, (2,)))
         program = torch.export.export(decoded, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
         notes = json.dumps(metadata(model, size, skeleton, decode, about))
         torch.export.save(program, temporary, extra_files={EXTRA: notes})
         loaded = torch.export.load(temporary).module()
-
         check(decoded, lambda given: [answer.numpy() for answer in loaded(*given)], examples(model, size))
 
 
 @contextmanager
 def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tuple[Decoded, Path]]:
-    """The network in evaluation mode, and a temporary file that becomes `path` where nothing goes wrong."""
+    """The network in evaluation mode, and a temporary file that becomes `path` where nothing goes wrong. Whatever the
+    exporters raise becomes a ValueError of one line."""
     decoded, mode = Decoded(model, decode), model.training
     try:
         with (
             tempfile.TemporaryDirectory(dir=path.parent) as folder,
-            warnings.catch_warnings(),
+            _quiet(),
             torch.no_grad(),
         ):
-            warnings.simplefilter("ignore")  # the exporters warn about their own internals
             temporary = Path(folder) / f"model{path.suffix}"
-            yield decoded.eval(), temporary
-            temporary.replace(path)
+            try:
+                yield decoded.eval(), temporary
+                temporary.replace(path)
+            except OtherAnswers:
+                raise
+            except Exception as error:
+                raise ValueError(f"{_title(model)} cannot be exported: {_reason(error)}") from error
     finally:
         model.train(mode)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn about their own internals, log them, and print whole programs where they fail."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _title(model: PoseModel) -> str:
+    """The system's name; of an own network also its file's."""
+    return str(getattr(model, "title", type(model).__name__))
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what is at the bottom of an exporter's error, which begins with advice to its developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines()]
+    return ": ".join([type(error).__name__, *[line for line in lines if line][:1]])
 
 
 def metadata(
@@ -190,6 +230,10 @@ def metadata(
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
     if not pictures:
         notes["pixels"] = "keypoints are x, y, z in mm in the camera's frame"
+    if "keypoints2d" in model.reads:
+        notes["keypoints2d"] = (
+            f"(B, T, K, 3): x, y in pixels of an input of {width}x{height}, its top left corner 0, 0, and a confidence"
+        )
     notes["decode"] = decode or "the model's own"
     if skeleton is not None:
         notes |= {
@@ -223,7 +267,7 @@ def examples(
 
 
 def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> None:
-    """Raises ArithmeticError where `run` does not answer as `decoded`, save for peaks that are ties."""
+    """Raises OtherAnswers where `run` does not answer as `decoded`, save for peaks that are ties."""
     for given in inputs:
         votes, sample = decoded.votes(*given)
         poses = decoded.decode(votes, sample)
@@ -231,17 +275,21 @@ def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> N
         wanted = [getattr(poses, name) for name in ("points", "confidence", "image_index", "score")][: len(answers)]
         if [part.shape for part in answers] != [part.shape for part in wanted]:
             shapes, ours = (" and ".join(str(tuple(part.shape)) for part in parts) for parts in (answers, wanted))
-            raise ArithmeticError(f"the exported network gives {shapes}, PyTorch {ours}")
+            raise OtherAnswers(f"the exported network gives {shapes}, PyTorch {ours}")
         away = (answers[0] - poses.points).abs().amax(-1)
-        wrong = ~(away <= CLOSE)
+        share = CLOSE_IN_CAMERA if sample.space == CAMERA_MM else 0.0
+        wrong = ~(away <= CLOSE + share * poses.points.abs().amax(-1))
         if decoded.single:
             wrong &= ~(_tied(votes.logits) & (poses.points == votes.peak()).all(-1))
-        unsure = ~((answers[1] - poses.confidence).abs() <= SURE)
-        if wrong.any() or unsure.any():
-            raise ArithmeticError(
+        elif not torch.equal(answers[2], poses.image_index):
+            raise OtherAnswers("the exported network finds its people in other images than PyTorch")
+        sure = zip(answers[1::2], wanted[1::2], strict=True)
+        unsure = sum(int((~((answer - ours).abs() <= SURE * ours.abs().clamp_min(1))).sum()) for answer, ours in sure)
+        if wrong.any() or unsure:
+            raise OtherAnswers(
                 f"the exported network does not answer as PyTorch: of {wrong.numel()} keypoints {int(wrong.sum())} "
-                f"are off by more than {CLOSE:g}, by up to {float(away.max()):g} px or mm; {int(unsure.sum())} "
-                f"confidences by more than {SURE:g}. Try another version of torch, onnx or onnxruntime"
+                f"are off by more than {CLOSE:g}, by up to {float(away.max()):g} px or mm; {unsure} confidences by "
+                f"more than {SURE:g}. Try another version of torch, onnx or onnxruntime"
             )
 
 

@@ -6,29 +6,32 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.datasets.sample import Unlabeled
+from keyshift.datasets.sample import CAMERA_MM, PIXELS, Unlabeled
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.models.export import EXTRA, Decoded, check, examples, to_onnx, to_program
+from keyshift.models.export import EXTRA, OUTPUTS_OF_MANY, Decoded, check, examples, metadata, to_onnx, to_program
+from keyshift.models.output import Grid, Poses, Votes
+from keyshift.models.pose_model import PoseModel
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.awr import AWR
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 FACE = Skeleton("face", ("nose", "left_eye", "right_eye", "chin"), ((0, 1), (0, 2), (0, 3)), ((1, 2),))
+SMALL = {"backbone": "small", "channels": 16}
 
 
 def pose_resnet():
     torch.manual_seed(0)
-    return PoseResNet(4, "small", input_size=(64, 32), heatmap_size=(16, 8), channels=16).eval()
+    return PoseResNet(4, PoseResNet.Options(input_size=[64, 32], heatmap_size=[16, 8], **SMALL)).eval()
 
 
 def a2j():
     torch.manual_seed(0)
-    return A2J(4, "small", input_size=(32, 32), channels=16, head_layers=1).eval()
+    return A2J(4, A2J.Options(input_size=[32, 32], head_layers=1, **SMALL)).eval()
 
 
 def awr():
     torch.manual_seed(0)
-    return AWR(4, "small", input_size=(32, 32), channels=16).eval()
+    return AWR(4, AWR.Options(input_size=[32, 32], **SMALL)).eval()
 
 
 def onnx_session(path):
@@ -37,13 +40,13 @@ def onnx_session(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def answers(model, image, reach=None):
-    """What PyTorch answers, without the module that is exported: votes and points."""
+def answers(model, space=PIXELS, **inputs):
+    """What PyTorch answers, without the module that is exported: votes and poses."""
     nothing = torch.zeros(0)
-    sample = Unlabeled(image, (), (), nothing, nothing, nothing, nothing, reach)
+    sample = Unlabeled(inputs, (), (), nothing, nothing, nothing, nothing, space=space)
     with torch.no_grad():
         votes = model(sample)
-        return votes, *model.decode(votes, sample)
+        return votes, model.decode(votes, sample)
 
 
 def test_onnx_answers_as_pytorch(tmp_path):
@@ -54,9 +57,9 @@ def test_onnx_answers_as_pytorch(tmp_path):
     for count in (1, 5):
         image = torch.randint(0, 256, (count, 3, 32, 64), dtype=torch.uint8)
         keypoints, confidence = session.run(None, {"image": image.numpy()})
-        _, points, sure = answers(model, image)
-        np.testing.assert_allclose(keypoints, points.numpy(), atol=1e-3)
-        np.testing.assert_allclose(confidence, sure.numpy(), atol=1e-5)
+        _, poses = answers(model, image=image)
+        np.testing.assert_allclose(keypoints, poses.points.numpy(), atol=1e-3)
+        np.testing.assert_allclose(confidence, poses.confidence.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [a2j, awr])
@@ -69,7 +72,7 @@ def test_depth_networks_answer_as_pytorch(tmp_path, make):
     for count in (1, 3):
         image, reach = 150 * torch.rand(count, 1, 32, 32), torch.full((count,), 120.0)
         keypoints, _ = session.run(None, {"image": image.numpy(), "reach": reach.numpy()})
-        points = answers(model, image, reach)[1]
+        points = answers(model, image=image, reach=reach)[1].points
         assert keypoints.shape == (count, 4, 3)
         np.testing.assert_allclose(keypoints, points.numpy(), atol=1e-3)
         with torch.no_grad():
@@ -83,7 +86,7 @@ def test_the_decoding_that_is_asked_for_is_in_the_file(tmp_path, decode):
     image = torch.randint(0, 256, (2, 3, 32, 64), dtype=torch.uint8)
     with torch.no_grad():
         keypoints = torch.export.load(tmp_path / "model.pt2").module()(image)[0]
-    votes = answers(model, image)[0]
+    votes = answers(model, image=image)[0]
     weight = votes.maps.double().flatten(2).softmax(-1)  # the formulas written out
     cells = torch.stack(torch.meshgrid(4 * torch.arange(16) + 2.0, 4 * torch.arange(8) + 2.0, indexing="xy"), -1)
     cells = cells.flatten(0, 1).double()
@@ -94,19 +97,19 @@ def test_the_decoding_that_is_asked_for_is_in_the_file(tmp_path, decode):
 def test_the_file_says_how_to_use_it(tmp_path):
     to_onnx(pose_resnet(), (64, 32), tmp_path / "model.onnx", FACE, "mean", {"data": {"mine": "MIT"}})
     to_program(pose_resnet(), (64, 32), tmp_path / "model.pt2", FACE, "mean", {"data": {"mine": "MIT"}})
-    found = onnx_session(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
-    told = {key: json.loads(value) for key, value in found.items()}
-    assert told["keypoints"] == list(FACE.keypoints)
-    assert told["edges"] == [[0, 1], [0, 2], [0, 3]]
-    assert told["flip_pairs"] == [[1, 2]]
-    assert told["input"] == {"width": 64, "height": 32, "layout": "NCHW", "channels": "RGB", "dtype": "uint8"}
-    assert told["crop"]["padding"] == 1.25
-    assert told["decode"] == "mean"
-    assert told["data"] == {"mine": "MIT"}
-    assert "+0.5" in told["pixels"]
+    texts = onnx_session(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
+    notes = {key: json.loads(value) for key, value in texts.items()}
+    assert notes["keypoints"] == list(FACE.keypoints)
+    assert notes["edges"] == [[0, 1], [0, 2], [0, 3]]
+    assert notes["flip_pairs"] == [[1, 2]]
+    assert notes["input"] == {"width": 64, "height": 32, "layout": "NCHW", "channels": "RGB", "dtype": "uint8"}
+    assert notes["crop"]["padding"] == 1.25
+    assert notes["decode"] == "mean"
+    assert notes["data"] == {"mine": "MIT"}
+    assert "+0.5" in notes["pixels"]
     extra = {EXTRA: ""}
     torch.export.load(tmp_path / "model.pt2", extra_files=extra)
-    assert json.loads(extra[EXTRA]) == told
+    assert json.loads(extra[EXTRA]) == notes
 
 
 def test_a_program_runs_without_keyshift(tmp_path):
@@ -122,9 +125,9 @@ def test_a_program_runs_without_keyshift(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     for count, (points, sure) in zip((1, 3), torch.load(tmp_path / "answers.pt"), strict=True):
-        _, wanted, confidence = answers(model, image[:count])
-        torch.testing.assert_close(points, wanted, atol=1e-3, rtol=0)
-        torch.testing.assert_close(sure, confidence, atol=1e-5, rtol=0)
+        _, poses = answers(model, image=image[:count])
+        torch.testing.assert_close(points, poses.points, atol=1e-3, rtol=0)
+        torch.testing.assert_close(sure, poses.confidence, atol=1e-5, rtol=0)
 
 
 def test_training_mode_is_given_back_and_statistics_stay(tmp_path):
@@ -172,4 +175,214 @@ def test_nothing_is_left_where_the_check_fails(tmp_path, monkeypatch):
     for write, name in ((to_onnx, "model.onnx"), (to_program, "model.pt2")):
         with pytest.raises(ArithmeticError, match="does not answer as PyTorch"):
             write(pose_resnet(), (64, 32), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Toy(PoseModel):
+    """What the systems below have in common."""
+
+    def features(self, sample):
+        return sample.image.float() / 255
+
+    def loss(self, votes, sample):
+        return {}
+
+    def counted(self, sample):
+        return sample.annotated
+
+    def new_head(self, layers=None):
+        return torch.nn.Identity()
+
+
+class BottomUp(Toy):
+    """A person is a peak of redness, keypoint 0; the others stand beside it, at offsets that are read there."""
+
+    single = False
+    most, threshold = 4, 0.5
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        width, height = self.input_size
+        self.grid = Grid((height, width), (1.0, 1.0), (0.5, 0.5))
+        self.head = torch.nn.Conv2d(3, keypoints + 2 * (keypoints - 1), 1)
+        with torch.no_grad():
+            self.head.weight.zero_()
+            self.head.bias.copy_(torch.arange(len(self.head.bias)) - keypoints + 1)  # offsets 1, 2, 3, ...
+            self.head.weight[0, 0], self.head.weight[0, 1], self.head.bias[0] = 10, 0.1, -5  # green breaks ties
+
+    def votes(self, features, sample, head=None):
+        maps = (self.head if head is None else head)(features)
+        return Votes.from_maps(self.grid, maps[:, : self.keypoints], offsets=maps[:, self.keypoints :].flatten(2))
+
+    def decode(self, votes, sample):
+        heat = votes.maps[:, 0].sigmoid()
+        peaks = torch.where(torch.nn.functional.max_pool2d(heat, 3, 1, 1) == heat, heat, 0.0).flatten(1)
+        score, cell = peaks.topk(self.most)
+        found = score > self.threshold
+        image_index = torch.arange(heat.shape[0]).view(-1, 1).expand(-1, self.most)[found]
+        cell, score = cell[found], score[found]
+        root = self.grid.to_points(torch.stack([cell % self.grid.shape[1], cell // self.grid.shape[1]], -1).float())
+        offsets = votes.extra["offsets"][image_index, :, cell].unflatten(1, (-1, 2))
+        points = torch.cat([root.unsqueeze(1), root.unsqueeze(1) + offsets], 1)
+        confidence = votes.logits[image_index, cell].sigmoid()
+        return Poses(points, confidence, image_index, score)
+
+
+class Lifter(Toy):
+    """A sequence of 2D keypoints to the middle frame's in the camera's frame, 4 m away."""
+
+    reads = ("keypoints2d",)
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        self.backbone, self.grid = torch.nn.Linear(5 * keypoints * 3, 64), Grid((2,), (1.0,), (0.0,))
+        self.head = torch.nn.Linear(64, 3 * keypoints)
+
+    def features(self, sample):
+        return self.backbone(sample.inputs["keypoints2d"].flatten(1)).relu()
+
+    def votes(self, features, sample, head=None):
+        where = (self.head if head is None else head)(features).view(-1, 1, self.keypoints, 3)
+        return Votes(self.grid, torch.zeros_like(where[..., 0]), where + where.new_tensor([0.0, 0.0, 4000.0]))
+
+    def decode(self, votes, sample):
+        assert sample.space == CAMERA_MM
+        return Poses.of_crops(votes.mean(), votes.confidence())
+
+    def example(self, name, batch):
+        draw = torch.Generator().manual_seed(batch)
+        return 32 * torch.rand(batch, 5, self.keypoints, 3, generator=draw)
+
+
+def toy(kind, keypoints=3, size=(24, 16)):
+    torch.manual_seed(0)
+    return kind(keypoints, kind.Options(input_size=list(size))).eval()
+
+
+def red_dots(places, size=(24, 16)):
+    """Black images with a red dot at each (x, y) of the lists `places`."""
+    image = torch.zeros(len(places), 3, size[1], size[0], dtype=torch.uint8)
+    for i, people in enumerate(places):
+        for x, y in people:
+            image[i, 0, y, x] = 255 - x
+    return image
+
+
+@pytest.mark.parametrize("form", ["onnx", "program"])
+def test_several_people_and_nobody(tmp_path, form):
+    model, path = toy(BottomUp), tmp_path / "model"
+    if form == "onnx":
+        to_onnx(model, (24, 16), path)
+        session = onnx_session(path)
+        assert [output.name for output in session.get_outputs()] == list(OUTPUTS_OF_MANY)
+
+        def run(image):
+            return [torch.from_numpy(part) for part in session.run(None, {"image": image.numpy()})]
+    else:
+        to_program(model, (24, 16), path)
+        run = torch.export.load(path).module()
+
+    for places in ([[(3, 4), (12, 9)], [], [(5, 11)]], [[]], [[(20, 2)]], [[], [(1, 1), (8, 8), (16, 3), (20, 14)]]):
+        image = red_dots(places)
+        with torch.no_grad():
+            points, confidence, image_index, score = run(image)
+        _, poses = answers(model, image=image)
+        people = [(i, x, y) for i, ones in enumerate(places) for x, y in ones]  # redder ones, which are first, are left
+        assert image_index.tolist() == [i for i, _, _ in people]
+        wanted = torch.tensor([(x + 0.5, y + 0.5) for _, x, y in people]).view(-1, 1, 2)
+        shifts = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
+        torch.testing.assert_close(points, wanted + shifts, atol=1e-4, rtol=0)
+        assert points.shape == (len(people), 3, 2)
+        torch.testing.assert_close(confidence, poses.confidence, atol=1e-5, rtol=0)
+        torch.testing.assert_close(score, poses.score, atol=1e-5, rtol=0)
+
+
+def test_a_system_of_several_people_is_read_in_its_own_way(tmp_path):
+    with pytest.raises(ValueError, match="decode='peak': a system that finds several people is read in its own way"):
+        to_program(toy(BottomUp), (24, 16), tmp_path / "model.pt2", decode="peak")
+    notes = metadata(toy(BottomUp), (24, 16))
+    assert "whole picture" in notes["crop"]["how"]
+    assert "padding" not in notes["crop"]
+
+
+def test_people_that_an_exported_network_invents_or_moves_are_noticed():
+    decoded = Decoded(toy(BottomUp))
+
+    def checked(change):
+        with torch.no_grad():
+            check(
+                decoded,
+                lambda given: [part.numpy() for part in change(*decoded(*given))],
+                examples(decoded.model, (24, 16)),
+            )
+
+    checked(lambda *parts: parts)
+    with pytest.raises(ArithmeticError, match="in other images"):
+        checked(lambda points, confidence, index, score: (points, confidence, 1 - index.clamp_max(1), score))
+    with pytest.raises(ArithmeticError, match="confidences by more than"):
+        checked(lambda points, confidence, index, score: (points, confidence, index, score / 2))
+    with pytest.raises(ArithmeticError, match=r"gives \(3, 3, 2\) and"):
+        checked(lambda *parts: [part[:3] for part in parts])
+
+
+@pytest.mark.parametrize("form", ["onnx", "program"])
+def test_what_reads_keypoints_answers_in_the_cameras_frame(tmp_path, form):
+    model = toy(Lifter)
+    given = model.example("keypoints2d", 7)
+    if form == "onnx":
+        to_onnx(model, (24, 16), tmp_path / "model.onnx", about={"trained": "on toys"})
+        session = onnx_session(tmp_path / "model.onnx")
+        notes = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
+        points, confidence = session.run(None, {"keypoints2d": given.numpy()})
+        assert notes["inputs"] == ["keypoints2d"]
+        assert "mm in the camera's frame" in notes["pixels"]
+        assert "24x16" in notes["keypoints2d"]
+        assert notes["trained"] == "on toys"
+        assert not {"input", "crop"} & set(notes)
+    else:
+        to_program(model, (24, 16), tmp_path / "model.pt2")
+        with torch.no_grad():
+            points, confidence = torch.export.load(tmp_path / "model.pt2").module()(given)
+    _, poses = answers(model, CAMERA_MM, keypoints2d=given)
+    assert poses.points[..., 2].min() > 3900
+    np.testing.assert_allclose(points, poses.points, atol=0.01)
+    assert confidence.shape == (7, 3)
+
+
+class Branching(Toy):
+    def votes(self, features, sample, head=None):
+        if features.mean() > 0.4:  # which an exporter cannot know
+            features = features * 2
+        return Votes.from_maps(Grid((16, 24), (1.0, 1.0), (0.5, 0.5)), features)
+
+    def decode(self, votes, sample):
+        return Poses.of_crops(votes.mean(), votes.confidence())
+
+
+class Failing(Branching):
+    def votes(self, features, sample, head=None):
+        return super().votes(features / (1 / (not torch.compiler.is_exporting())), sample)
+
+
+class Unasked(Lifter):
+    example = PoseModel.example
+
+
+@pytest.mark.parametrize("write", [to_onnx, to_program])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Branching, r"^Branching cannot be exported: [A-Z]\w+: \S+"),
+        (Failing, r"^Failing cannot be exported: \w*ZeroDivision\w*: division by zero"),
+        (Unasked, r"^Unasked gives no example of its input 'keypoints2d', so that it cannot be exported$"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, write, kind, message, capfd):
+    model = toy(kind).train()
+    with pytest.raises(ValueError, match=message) as error:
+        write(model, (24, 16), tmp_path / "model.onnx")
+    assert "\n" not in str(error.value)
+    assert "\x1b" not in str(error.value)
+    assert model.training
+    assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []

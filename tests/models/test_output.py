@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from keyshift.models.output import Grid, Votes, _accumulate, _blur, _splat, divergence, spatial_kl
+from keyshift.models.output import Grid, Poses, Votes, _accumulate, _blur, _splat, divergence, per_image, spatial_kl
 
 GRID = Grid((6, 8), (4.0, 4.0), (2.0, 2.0))
 VOLUME = Grid((3, 4, 5), (4.0, 4.0, 10.0), (2.0, 2.0, -10.0))
@@ -178,3 +178,30 @@ def test_both_ways_to_accumulate_answer_alike():
     torch.testing.assert_close(*ways)
     gradients = [torch.autograd.grad(way.square().sum(), values)[0] for way in ways]
     torch.testing.assert_close(*gradients)
+
+
+def test_what_a_head_says_besides_stays_beside():
+    votes = Votes.from_maps(GRID, torch.randn(2, 3, 6, 8), tags=torch.ones(2, 3))
+    assert votes.extra["tags"].shape == (2, 3)
+    assert Votes(GRID, votes.logits).extra == {}
+
+
+def test_poses_of_crops_are_one_person_an_image():
+    confidence = torch.rand(3, 5)
+    poses = Poses.of_crops(torch.rand(3, 5, 2), confidence)
+    assert len(poses) == 3
+    assert poses.image_index.tolist() == [0, 1, 2]
+    torch.testing.assert_close(poses.score, confidence.mean(1))
+    assert poses.counts(3) == [1, 1, 1]
+    doubled = poses.each(lambda tensor: 2 * tensor)
+    assert doubled.image_index.tolist() == [0, 2, 4]
+    torch.testing.assert_close(doubled.confidence, 2 * confidence)
+
+
+def test_people_of_an_image_are_counted_and_summed():
+    index = torch.tensor([0, 2, 2, 2])
+    poses = Poses(torch.zeros(4, 1, 2), torch.zeros(4, 1), index, torch.zeros(4))
+    assert poses.counts(4) == [1, 0, 3, 0]
+    values = torch.tensor([[0.25, 1.0], [0.5, 0.0], [0.25, 0.0], [0.5, 0.125]])
+    assert per_image(values, index, 4).tolist() == [[0.25, 1.0], [0, 0], [1.0, 0.125], [0, 0]]  # 1.25 is clipped
+    assert per_image(values[:0], index[:0], 2).tolist() == [[0, 0], [0, 0]]

@@ -30,14 +30,13 @@ def hands(joints=2, size=32, count=2, seed=0):
         points.append(torch.cat([places, (z + 0.1 * turn.sin()).unsqueeze(-1) * far], -1))
     known = torch.ones(count, joints, dtype=torch.bool)
     return Labeled(
-        image=torch.stack(images).unsqueeze(1),
+        inputs={"image": torch.stack(images).unsqueeze(1), "reach": reach},
         id=("",) * count,
         sequence=("",) * count,
         frame=torch.arange(count),
         camera=torch.ones(count, 4),
         to_file=torch.eye(4)[:3].repeat(count, 1, 1),
         side=torch.full((count,), float(size)),
-        reach=reach,
         keypoints=torch.stack(points),
         visible=known,
         annotated=known,
@@ -49,23 +48,27 @@ def changed(sample, **fields):
     return Labeled(**(vars(sample) | fields))
 
 
+def with_image(sample, image):
+    return changed(sample, inputs=sample.inputs | {"image": image})
+
+
 def small(keypoints=2, size=32, **options):
     torch.manual_seed(0)
-    plain = {"backbone": "small", "input_size": (size, size), "channels": 16, "downsample": 4}
-    return AWR(keypoints, **(plain | options))
+    plain = {"backbone": "small", "input_size": [size, size], "channels": 16, "downsample": 4}
+    return AWR(keypoints, AWR.Options(**(plain | options)))
 
 
 def in_cube(points, sample):
     """(x px, y px, z mm) to [-1, 1]."""
     half = sample.image.shape[-1] / 2
-    z = points[..., 2:] / sample.reach[:, None, None]
+    z = points[..., 2:] / sample.inputs["reach"][:, None, None]
     return torch.cat([points[..., :2] / half - 1, z], -1)
 
 
 def test_dense_target_agrees_with_a_naive_loop():
     sample = hands(joints=3, size=16)
     image, joints, kernel = normalized(sample).double(), in_cube(sample.keypoints, sample).double(), 0.4
-    found = dense_target(joints, image.float(), kernel, (8, 8))
+    target = dense_target(joints, image.float(), kernel, (8, 8))
     wanted = torch.zeros(2, 12, 8, 8, dtype=torch.float64)
     for b in range(2):
         for r in range(8):
@@ -79,7 +82,7 @@ def test_dense_target_agrees_with_a_naive_loop():
                     if distance <= kernel:
                         wanted[b, 3 * j : 3 * j + 3, r, c] = away / distance
                         wanted[b, 9 + j, r, c] = 1 - distance / kernel
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(target.double(), wanted, rtol=1e-5, atol=1e-5)
     assert (wanted != 0).any((2, 3)).all()
 
 
@@ -87,7 +90,7 @@ def test_decoding_agrees_with_a_naive_loop():
     sample = hands(joints=3, size=32)
     model = small(3)
     raw = 0.3 * torch.randn(2, 12, 8, 8, generator=torch.Generator().manual_seed(1))
-    found = model.decode(model.read((raw,), sample), sample)[0]
+    points = model.decode(model.read((raw,), sample), sample).points
     image, wanted = normalized(sample), torch.zeros(2, 3, 3, dtype=torch.float64)
     for b in range(2):
         for j in range(3):
@@ -104,7 +107,7 @@ def test_decoding_agrees_with_a_naive_loop():
                     total = total + torch.exp(30 * closeness)
                     wanted[b, j] += torch.exp(30 * closeness) * here
             wanted[b, j] /= total
-    torch.testing.assert_close(in_cube(found, sample).double(), wanted, rtol=0, atol=2e-5)
+    torch.testing.assert_close(in_cube(points, sample).double(), wanted, rtol=0, atol=2e-5)
 
 
 def test_maps_of_the_truth_decode_to_the_truth():
@@ -112,10 +115,10 @@ def test_maps_of_the_truth_decode_to_the_truth():
     for form in ("offset", "pose"):
         model = small(4, size=64, form=form)
         maps = model.target(in_cube(sample.keypoints, sample), normalized(sample))
-        found, confidence = model.decode(model.read((maps,), sample), sample)
-        torch.testing.assert_close(found, sample.keypoints, rtol=0, atol=1e-3)
-        assert confidence.min() >= 0
-        assert confidence.max() <= 1
+        poses = model.decode(model.read((maps,), sample), sample)
+        torch.testing.assert_close(poses.points, sample.keypoints, rtol=0, atol=1e-3)
+        assert poses.confidence.min() >= 0
+        assert poses.confidence.max() <= 1
 
 
 def test_surface_points_stand_on_the_grid():
@@ -209,21 +212,23 @@ def test_two_people_in_one_image():
     repeated = [model.loss(model(one), one) for one in (pick(sample, int(i)) for i in order)]
     for name, value in model.loss(model(sample), flat).items():
         torch.testing.assert_close(value, torch.stack([r[name] for r in repeated]).mean())
-    assert model.weight(flat).shape == (3, 2)
+    assert model.counted(flat).shape == (3, 2)
 
 
 def pick(sample, index):
     tensors = {k: v[index : index + 1] for k, v in vars(sample).items() if isinstance(v, torch.Tensor)}
-    return changed(sample, **(tensors | {"id": ("",), "sequence": ("",), "image_index": torch.zeros(1).long()}))
+    inputs = {name: value[index : index + 1] for name, value in sample.inputs.items()}
+    rest = {"inputs": inputs, "id": ("",), "sequence": ("",), "image_index": torch.zeros(1).long()}
+    return changed(sample, **(tensors | rest))
 
 
-def test_weight_is_known_inside_the_image_and_the_cube():
+def test_what_is_known_inside_the_image_and_the_cube_counts():
     sample, model = hands(), small()
     points = torch.tensor([[[16, 16, 99.0], [16, 16, 101]], [[33, 16, 0], [0, 31, 59]]])
     known = torch.tensor([[True, True], [True, True]])
-    found = model.weight(changed(sample, keypoints=points, annotated=known))
-    assert found.tolist() == [[True, False], [False, True]]
-    assert not model.weight(changed(sample, keypoints=points, annotated=~known)).any()
+    counted = model.counted(changed(sample, keypoints=points, annotated=known))
+    assert counted.tolist() == [[True, False], [False, True]]
+    assert not model.counted(changed(sample, keypoints=points, annotated=~known)).any()
 
 
 def test_points_are_added_after_the_dense_steps():
@@ -242,7 +247,7 @@ def test_points_are_added_after_the_dense_steps():
 
 def hourglass(**options):
     torch.manual_seed(0)
-    return AWR(2, "hourglass_2", input_size=(32, 32), channels=8, **options)
+    return AWR(2, AWR.Options(backbone="hourglass_2", input_size=[32, 32], channels=8, **options))
 
 
 def test_every_hourglass_learns_from_its_own_answer():
@@ -267,7 +272,7 @@ def test_last_hourglass_alone_teaches_the_first_through_what_it_is_told():
 def test_losses_of_hourglasses_are_added():
     sample, model = hands(), hourglass().eval()
     votes = model(sample)
-    each = [model.loss(model.read((raw,), sample), sample) for raw in votes.raws]
+    each = [model.loss(model.read((raw,), sample), sample) for raw in votes.extra["raws"]]
     for name, value in model.loss(votes, sample).items():
         torch.testing.assert_close(value, each[0][name] + each[1][name])
 
@@ -277,9 +282,9 @@ def test_second_head_reads_the_last_hourglass():
     features, adversary = model.features(sample), model.new_head(2).eval()
     assert features.shape == (2, 16, 16, 16)
     votes = model.votes(features, sample, adversary)
-    assert len(votes.raws) == 1
-    torch.testing.assert_close(votes.raws[0], adversary(features[:, 8:]))
-    assert len(model(sample).raws) == 2
+    assert len(votes.extra["raws"]) == 1
+    torch.testing.assert_close(votes.extra["raws"][0], adversary(features[:, 8:]))
+    assert len(model(sample).extra["raws"]) == 2
     assert set(model.groups()) == {"backbone", "upsampling", "head"}
 
 
@@ -287,14 +292,14 @@ def test_second_head_reads_the_last_hourglass():
 def test_architecture_builds_the_same_network(form):
     sample, model = hands(), small(form=form)
     model.restart_head(2)
-    again = AWR(**model.architecture)
+    again = AWR(2, AWR.Options(**model.architecture))
     again.load_state_dict(model.state_dict())
     assert torch.equal(model.eval()(sample).mean(), again.eval()(sample).mean())
     assert sum(isinstance(m, torch.nn.Conv2d) for m in model.head.modules()) == (1 if form == "regress" else 2)
 
 
 def test_deeper_checkpoints_load_at_their_resolution():
-    model = AWR(3, "resnet50", downsample=4).eval()
+    model = AWR(3, AWR.Options(backbone="resnet50", downsample=4)).eval()
     state = {}
     for key, value in model.state_dict().items():
         part, _, rest = key.partition(".")
@@ -318,7 +323,7 @@ def test_deeper_checkpoints_load_at_their_resolution():
 @pytest.mark.parametrize(("name", "parameters"), [("resnet18", 15.379e6), ("resnet50", 34.002e6)])
 def test_resnets_have_the_published_size(name, parameters):
     with torch.device("meta"):
-        model = AWR(14, name)
+        model = AWR(14, AWR.Options(backbone=name))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(parameters, rel=1e-4)
 
 
@@ -331,18 +336,18 @@ def test_small_floats_and_other_layouts():
     with torch.autocast("cpu", torch.bfloat16):
         votes = model(sample)
         loss = model.loss(votes, sample)
-    assert votes.raws[0].dtype is torch.bfloat16
+    assert votes.extra["raws"][0].dtype is torch.bfloat16
     assert votes.where.dtype is votes.logits.dtype is loss["dense"].dtype is torch.float32
     torch.testing.assert_close(votes.mean(), exact.mean(), rtol=0, atol=0.5)
 
 
 def test_input_is_half_cubes_and_background_exactly_one():
     sample = hands()
-    image = normalized(changed(sample, image=sample.image.clamp(max=50) * 3))
+    image = normalized(with_image(sample, sample.image.clamp(max=50) * 3))
     assert image.max() == 1
     assert image.min() >= -1
     plain = normalized(sample)
-    assert (plain[sample.image == sample.reach.view(-1, 1, 1, 1)] == 1).all()
+    assert (plain[sample.image == sample.inputs["reach"].view(-1, 1, 1, 1)] == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -361,8 +366,8 @@ def test_input_is_half_cubes_and_background_exactly_one():
         ({"kernel": 0.0}, "kernel=0.0"),
         ({"downsample": 3}, r"downsample=3 .* \[1, 2, 4, 8\]"),
         ({"downsample": 16}, r"downsample=16 .* \[1, 2, 4, 8\]"),
-        ({"input_size": (36, 32)}, "36x32 must be a multiple of 8"),
-        ({"backbone": "hourglass_1", "downsample": 2, "input_size": (48, 32)}, "48x32 must be a multiple of 32"),
+        ({"input_size": [36, 32]}, "36x32 must be a multiple of 8"),
+        ({"backbone": "hourglass_1", "downsample": 2, "input_size": [48, 32]}, "48x32 must be a multiple of 32"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, message):
@@ -373,9 +378,10 @@ def test_what_does_not_fit_is_refused(options, message):
 def test_foreign_batches_are_refused():
     model, sample = small(), hands()
     with pytest.raises(ValueError, match=r"32x32 .* got 16x32"):
-        model(changed(sample, image=sample.image[..., :16]))
-    with pytest.raises(ValueError, match="reads depth"):
-        model(changed(sample, reach=None))
+        model(with_image(sample, sample.image[..., :16]))
+    with pytest.raises(ValueError, match="AWR reads image and reach; photos gives camera and image"):
+        model.check(changed(sample, inputs={"image": sample.image}), "photos")
+    model.check(sample, "hands")
     votes = model(sample)
-    with pytest.raises(ValueError, match="needs the maps"):
+    with pytest.raises(KeyError, match="raws"):  # the maps, which marginals do not hold
         model.loss(votes.marginals()[0], sample)

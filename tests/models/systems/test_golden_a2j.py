@@ -28,14 +28,13 @@ def state(golden):
 def labels(truth, size=176):
     known = torch.ones(truth.shape[:2], dtype=torch.bool)
     return Labeled(
-        image=torch.zeros(len(truth), 1, size, size),
+        inputs={"image": torch.zeros(len(truth), 1, size, size), "reach": torch.full((len(truth),), 150.0)},
         id=("",) * len(truth),
         sequence=("",) * len(truth),
         frame=torch.arange(len(truth)),
         camera=torch.ones(len(truth), 4),
         to_file=torch.eye(4)[:3].repeat(len(truth), 1, 1),
         side=torch.full((len(truth),), float(size)),
-        reach=torch.full((len(truth),), 150.0),
         keypoints=truth,
         visible=known,
         annotated=known,
@@ -62,7 +61,7 @@ def test_network_decoding_and_losses_agree_with_the_reference(golden, arrays, st
         golden.compare(arrays, "j14.depth", depth[:, order])
         np.testing.assert_array_equal(model.anchors(offset).flip(-1)[order], arrays["j14.anchors"])
         votes = model.votes(features, labels(truth))
-        golden.compare(arrays, "j14.joints", model.decode(votes, labels(truth))[0][..., [1, 0, 2]])
+        golden.compare(arrays, "j14.joints", model.decode(votes, labels(truth)).points[..., [1, 0, 2]])
         loss = model.loss(votes, labels(truth))
     golden.compare(arrays, "j14.loss_anchor", loss["surrounding"][None])
     golden.compare(arrays, "j14.loss_reg", loss["regression"][None] / 3)

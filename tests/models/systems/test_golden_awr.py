@@ -35,14 +35,13 @@ def labels(image, truth):
     count = len(image)
     known = torch.ones(truth.shape[:2], dtype=torch.bool)
     return Labeled(
-        image=image * REACH,
+        inputs={"image": image * REACH, "reach": torch.full((count,), REACH)},
         id=("",) * count,
         sequence=("",) * count,
         frame=torch.arange(count),
         camera=torch.ones(count, 4),
         to_file=torch.eye(4)[:3].repeat(count, 1, 1),
         side=torch.full((count,), 128.0),
-        reach=torch.full((count,), REACH),
         keypoints=truth * torch.tensor([64, 64, REACH]) + torch.tensor([64, 64, 0.0]),
         visible=known,
         annotated=known,
@@ -68,8 +67,8 @@ def test_inputs_and_weights_follow_the_recipe(case):
     net, arrays, state, _, sample = case
     np.testing.assert_array_equal(sample.image.flatten()[:8] / REACH, arrays[f"input.{net}.image"])
     values = torch.cat([v.double().flatten() for v in state.values() if v.is_floating_point()])
-    found = torch.stack([torch.tensor(len(values)).double(), values.sum(), values.abs().sum()])
-    torch.testing.assert_close(found, torch.from_numpy(arrays[f"weights.{net}"]), rtol=1e-9, atol=1e-6)
+    sums = torch.stack([torch.tensor(len(values)).double(), values.sum(), values.abs().sum()])
+    torch.testing.assert_close(sums, torch.from_numpy(arrays[f"weights.{net}"]), rtol=1e-9, atol=1e-6)
 
 
 @torch.no_grad()
@@ -80,12 +79,12 @@ def test_network_decoding_and_losses(golden, case):
     features = model.features(sample)
     torch.testing.assert_close(features, model.encode(sample.image / REACH), rtol=0, atol=0)
     votes = model.votes(features, sample)
-    golden.compare(arrays, f"{net}.raw0", votes.raws[0])
+    golden.compare(arrays, f"{net}.raw0", votes.extra["raws"][0])
     kernel = model.kernel
     try:
         for model.kernel in (0.4, 0.8):
             votes = model.votes(features, sample)
-            golden.compare(arrays, f"{net}.decoded0.k{model.kernel}", in_cube(model.decode(votes, sample)[0]))
+            golden.compare(arrays, f"{net}.decoded0.k{model.kernel}", in_cube(model.decode(votes, sample).points))
             loss = model.loss(votes, sample)
             golden.compare(arrays, f"{net}.loss_dense0.k{model.kernel}", loss["dense"])
             golden.compare(arrays, f"{net}.loss_coord0.k{model.kernel}", loss["joint"])
@@ -171,5 +170,5 @@ def test_second_hourglass_sees_what_the_first_saw_and_said(golden):
     said = torch.cat([layer("outs_1.0", one), layer("outs_2.0", one)], 1)
     x = x + layer("merge_preds.0.conv.conv", said) + layer("merge_features.0.conv.conv", one)
     two = parts.features[1](parts.stacks[1](x))
-    torch.testing.assert_close(votes.raws[0], said)
-    torch.testing.assert_close(votes.raws[1], torch.cat([layer("outs_1.1", two), layer("outs_2.1", two)], 1))
+    torch.testing.assert_close(votes.extra["raws"][0], said)
+    torch.testing.assert_close(votes.extra["raws"][1], torch.cat([layer("outs_1.1", two), layer("outs_2.1", two)], 1))

@@ -3,22 +3,22 @@
 import hashlib
 import os
 import sys
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
-from keyshift.adapt.methods.mean_teacher import MeanTeacherOptions
 from keyshift.adapt.scoring.evaluation import predict, scores
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.loading import EvaluationBatches
+from keyshift.datasets.options import make as make_options
 from keyshift.datasets.sample import Unlabeled
-from keyshift.experiments.config import build as configure
-from keyshift.experiments.runs.run import build_model
-from keyshift.models.export import to_onnx
+from keyshift.models.export import to_onnx, to_program
+from keyshift.models.output import Poses
 from keyshift.models.saved import load_model, save_checkpoint, save_model
-from keyshift.models.systems.own import OwnModel, rebuild, to_float
+from keyshift.models.systems.own import OwnModel, to_float
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 NETS = '''
@@ -82,7 +82,7 @@ FORMS = {
     "offsets": {"object": "Dense", "arguments": {"keypoints": 3, "joined": True}},
     "pair": {"object": "dense", "arguments": {"keypoints": 3}, "gives": "offsets"},
 }
-OPTIONS = {"mean_teacher": MeanTeacherOptions(decay=0.9)}
+OPTIONS = {"mean_teacher": {"decay": 0.9}}
 SIZE = (32, 32)
 
 
@@ -93,9 +93,13 @@ def nets(tmp_path):
     return file
 
 
-def make(nets, form="heatmaps", keypoints=3, **how):
+def make(nets, form="heatmaps", keypoints=3, **options):
     torch.manual_seed(0)
-    return OwnModel(keypoints, **({"input_size": SIZE, "file": str(nets), "gives": form} | FORMS[form] | how))
+    return build({"file": str(nets), "gives": form} | FORMS[form] | options, keypoints)
+
+
+def build(options, keypoints=3):
+    return OwnModel(keypoints, OwnModel.Options(**({"input_size": list(SIZE)} | options)))
 
 
 def write(tmp_path, forward, parts="self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)", name="small.py"):
@@ -109,16 +113,17 @@ def write(tmp_path, forward, parts="self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv
 
 def sample_of(image):
     nothing = torch.zeros(0)
-    return Unlabeled(image, (), (), nothing, nothing, nothing, nothing)
+    return Unlabeled({"image": image}, (), (), nothing, nothing, nothing, nothing)
 
 
 def images(count=4, size=SIZE):
     return torch.randint(0, 256, (count, 3, *size[::-1]), dtype=torch.uint8)
 
 
-def strategy_of(name, model, skeleton, **how):
-    how |= {"options": OPTIONS[name]} if name in OPTIONS else {}
-    return STRATEGIES[name](model, skeleton, Optimization("adam", 3e-3, {}, 0.0, gamma=0.0), **how)
+def strategy_of(name, model, skeleton):
+    kind = STRATEGIES[name]
+    optimization = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
+    return kind(model, skeleton, optimization, options=kind.Options(**OPTIONS.get(name, {})))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -129,7 +134,7 @@ def test_every_strategy_and_the_way_through_a_checkpoint(dots, batches, iterate,
     optimizers = strategy.optimizers()
     before = {k: v.clone() for k, v in strategy.predictor.state_dict().items()}
     for step in range(2):
-        iterate(strategy, source[step], target[step], optimizers)
+        iterate(strategy, source[step] if "source" in strategy.needs else None, target[step], optimizers)
     model = strategy.predictor.eval()
     changed = [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])]
     assert {k.split(".")[0] for k in changed} == {"backbone", "head"}
@@ -137,43 +142,44 @@ def test_every_strategy_and_the_way_through_a_checkpoint(dots, batches, iterate,
     assert len(owned) == len(set(owned))
     assert set(owned) == {id(p) for p in strategy.parameters() if p.requires_grad}
     save_model(tmp_path / "weights.pt", model, dots.skeleton, 2)
-    again, names = load_model(tmp_path / "weights.pt")
+    again, skeleton = load_model(tmp_path / "weights.pt")
     again.eval()
-    assert names == list(dots.skeleton.keypoints)
+    assert skeleton == dots.skeleton
     assert again.architecture == model.architecture
     sample = sample_of(images())
     votes, others = model(sample), again(sample)
     assert torch.equal(votes.logits, others.logits)
     assert votes.where is None or torch.equal(votes.where, others.where)
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.decode(votes, sample), again.decode(others, sample), strict=True)
-    )
+    one, two = model.decode(votes, sample), again.decode(others, sample)
+    assert all(torch.equal(getattr(one, f.name), getattr(two, f.name)) for f in fields(Poses))
 
 
 def test_answers_as_pose_resnet_of_the_same_parts(tmp_path, labeled):
+    small = {"backbone": "small", "input_size": [64, 32], "heatmap_size": [16, 8], "channels": 16}
     file = tmp_path / "net.py"
     file.write_text(
         "import torch\nfrom torch import nn\nfrom keyshift.models.systems.pose_resnet import PoseResNet\n"
         "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-        "        made = PoseResNet(3, 'small', input_size=(64, 32), heatmap_size=(16, 8), channels=16)\n"
+        f"        made = PoseResNet(3, PoseResNet.Options(**{small}))\n"
         "        self.low, self.high, self.maps = made.backbone, made.upsampling, made.head\n"
         "    def forward(self, image):\n        return self.maps(self.high(self.low(image)))\n"
     )
     torch.manual_seed(0)
-    theirs = PoseResNet(3, "small", input_size=(64, 32), heatmap_size=(16, 8), channels=16)
+    theirs = PoseResNet(3, PoseResNet.Options(**small))
     torch.manual_seed(0)
-    ours = OwnModel(3, (64, 32), file=str(file), object="Net")
+    ours = build({"input_size": [64, 32], "file": str(file), "object": "Net"})
     points = torch.rand(4, 3, 2) * torch.tensor([80.0, 40.0]) - 8
     sample = labeled(images(size=(64, 32)), points, torch.rand(4, 3) < 0.8)
-    found = []
+    both = []
     for model in (theirs, ours):
         votes = model(sample)
         losses = model.loss(votes, sample)
         losses["heatmap"].backward()
         gradients = [p.grad for p in model.parameters()]
-        found.append([votes.logits, *losses.values(), *model.decode(votes, sample), model.weight(sample), *gradients])
-    assert len(found[0]) == len(found[1])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        poses = [getattr(model.decode(votes, sample), f.name) for f in fields(Poses)]
+        both.append([votes.logits, *losses.values(), *poses, model.counted(sample), *gradients])
+    assert len(both[0]) == len(both[1])
+    assert all(torch.equal(a, b) for a, b in zip(*both, strict=True))
     assert ours.grid == theirs.grid
     assert {n: len(p) for n, p in ours.groups().items()} == {
         "backbone": len(theirs.groups()["backbone"] + theirs.groups()["upsampling"]),
@@ -183,16 +189,16 @@ def test_answers_as_pose_resnet_of_the_same_parts(tmp_path, labeled):
 
 @pytest.mark.parametrize(("pairs", "unit"), [(True, "unit"), (False, "pixels")])
 def test_coordinates_against_the_module(nets, labeled, pairs, unit):
-    how = {"arguments": {"keypoints": 3, "pairs": pairs}, "unit": unit, "input_size": [32, 16], "normalize": "unit"}
+    options = {"arguments": {"keypoints": 3, "pairs": pairs}, "unit": unit, "input_size": [32, 16]}
     nets.write_text(NETS.replace("nn.Linear(128", "nn.Linear(64"))
-    model = make(nets, "coordinates", **how).eval()
+    model = make(nets, "coordinates", normalize="unit", **options).eval()
     sample = labeled(images(size=(32, 16)), torch.rand(4, 3, 2) * 16)
     raw = model.head(model.backbone.body(sample.image / 255)).view(4, 3, 2)
     wanted = raw * torch.tensor([32.0, 16.0]) if unit == "unit" else raw
     votes = model(sample)
-    points, confidence = model.decode(votes, sample)
-    torch.testing.assert_close(points, wanted)
-    assert confidence.eq(1).all()
+    poses = model.decode(votes, sample)
+    torch.testing.assert_close(poses.points, wanted)
+    assert poses.confidence.eq(1).all()
     away = ((wanted - sample.keypoints) / 32).abs()
     smooth = torch.where(away < 0.01, away**2 / 0.02, away - 0.005).mean()
     torch.testing.assert_close(model.loss(votes, sample), {"point": smooth})
@@ -214,7 +220,7 @@ def test_offsets_against_a_loop(nets, labeled, form):
             torch.testing.assert_close(votes.where[:, cell, k], torch.stack([x, y], -1))
             torch.testing.assert_close(votes.logits[:, cell, k], 2 * responses[:, k, row, column])
     share = votes.logits.softmax(1).unsqueeze(-1)
-    torch.testing.assert_close(model.decode(votes, sample)[0], (share * votes.where).sum(1))
+    torch.testing.assert_close(model.decode(votes, sample).points, (share * votes.where).sum(1))
     assert set(model.loss(votes, sample)) == {"heatmap", "point"}
 
 
@@ -241,8 +247,8 @@ def test_regda_draws_points_that_are_not_cells(dots, batches, nets, form):
 
 
 def test_grid_of_any_ratio(tmp_path):
-    how = write(tmp_path, "return self.b(nn.functional.adaptive_avg_pool2d(self.a(x), (5, 12)))")
-    model = OwnModel(3, (64, 48), **how)
+    options = write(tmp_path, "return self.b(nn.functional.adaptive_avg_pool2d(self.a(x), (5, 12)))")
+    model = build(options | {"input_size": [64, 48]})
     assert model.grid.shape == (5, 12)
     assert model.grid.stride == pytest.approx((64 / 12, 48 / 5))
     corners = model.grid.to_points(torch.tensor([[-0.5, -0.5], [11.5, 4.5]]))
@@ -256,7 +262,7 @@ def test_normalisation():
     torch.testing.assert_close(to_float(image, "unit"), image / 255)
     torch.testing.assert_close(to_float(image, "none"), image.float())
     kept = torch.rand(2, 3, 4, 4)
-    assert all(to_float(kept, how) is kept for how in ("imagenet", "unit", "none"))
+    assert all(to_float(kept, form) is kept for form in ("imagenet", "unit", "none"))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -270,6 +276,23 @@ def test_losses_without_a_label_and_far_outside_are_finite(nets, labeled, form):
         assert loss.isfinite()
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
         assert known or loss == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_loss_counts_people(nets, labeled, form):
+    """Three people in two images, one keypoint unknown: as two batches of one person an image."""
+    model, points = make(nets, form).eval(), 4 + 24 * torch.rand(3, 3, 2)
+    known = torch.tensor([[True] * 3, [True, True, False], [True] * 3])
+    sample = labeled(images(2), points[:2], known[:2])
+    flat = replace(sample, keypoints=points, annotated=known, visible=known, image_index=torch.tensor([0, 1, 1]))
+    second = replace(sample, keypoints=points[[0, 2]], annotated=torch.tensor([[False] * 3, [True] * 3]))
+    votes = model(sample)
+    parts = [model.loss(votes, one) for one in (sample, second)]
+    for name, value in model.loss(votes, flat).items():
+        one, two = (part[name] for part in parts)
+        # heatmap: a mean over all keypoints, those unknown included; point: over the known
+        wanted = (6 * one + 6 * two) / 9 if name == "heatmap" else (5 * one + 3 * two) / 8
+        torch.testing.assert_close(value, wanted)
 
 
 def test_weights_there_and_back(nets, tmp_path):
@@ -306,25 +329,25 @@ def test_new_heads(nets, tmp_path):
     vectors = make(nets, "coordinates").new_head(2)
     assert [type(m).__name__ for m in vectors] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
     parts = "self.a, self.b = nn.Conv2d(3, 3, 1), Head()"
-    how = write(tmp_path, "return self.b(self.a(x))", parts)
-    with open(how["file"], "a") as file:
+    options = write(tmp_path, "return self.b(self.a(x))", parts)
+    with open(options["file"], "a") as file:
         file.write("class Head(nn.Module):\n    def __init__(self):\n        super().__init__()\n")
         file.write("        self.inner, self.factor = nn.Conv2d(3, 3, 1), nn.Parameter(torch.ones(()))\n")
         file.write("    def forward(self, x):\n        return self.factor * self.inner(x)\n")
-    stuck = OwnModel(3, SIZE, **how)
+    stuck = build(options)
     with pytest.raises(ValueError, match=r"head=b is asked for, but Head has parameters and no reset_parameters"):
         stuck.new_head(1)
     tokens = write(
         tmp_path, "return self.b(self.a(x).flatten(2))", "self.a, self.b = nn.Conv2d(3, 3, 1), nn.Linear(1024, 2)"
     )
-    model = OwnModel(3, SIZE, **tokens, gives="coordinates")
+    model = build(tokens | {"gives": "coordinates"})
     assert model.new_head(1).weight.shape == (2, 1024)
     with pytest.raises(ValueError, match=r"\(B, 3, 1024\).*Set regda.head_layers=1"):
         model.new_head(2)
 
 
 @pytest.mark.parametrize(
-    ("form", "how", "message"),
+    ("form", "options", "message"),
     [
         (
             "heatmaps",
@@ -357,21 +380,21 @@ def test_new_heads(nets, tmp_path):
             r"UNet of .*nets.py cannot be built .*unexpected keyword argument 'outs'",
         ),
         ("heatmaps", {"arguments": {"outputs": torch.zeros(1)}}, r"arguments must be plain data"),
-        ("heatmaps", {"file": ""}, r"model.own.file is not set"),
+        ("heatmaps", {"file": ""}, r"model.file is not set"),
         ("heatmaps", {"file": "missing/net.py"}, r"no file .*missing/net.py that can be read"),
         ("heatmaps", {"file": os.__file__, "object": "system", "head": None}, r"os.py is of an installed package"),
         ("heatmaps", {"file": torch.__file__}, r"is of an installed package"),
-        ("heatmaps", {"gives": "maps"}, r"model.own.gives='maps' is not known; choose one of heatmaps, coordinates"),
-        ("heatmaps", {"normalize": "zero"}, r"model.own.normalize='zero' is not known"),
-        ("heatmaps", {"unit": "unit"}, r"model.own.unit=unit is of coordinates"),
-        ("heatmaps", {"scale": float("nan")}, r"model.own.scale=nan must be a number above 0"),
-        ("coordinates", {"scale": 2.0}, r"model.own.scale=2.0 has no effect on coordinates"),
-        ("heatmaps", {"weights": "none.pt"}, r"model.own.weights=none.pt is no state_dict of UNet"),
+        ("heatmaps", {"gives": "maps"}, r"gives='maps' is not known; choose one of heatmaps, coordinates, offsets"),
+        ("heatmaps", {"normalize": "zero"}, r"normalize='zero' is not known; choose one of imagenet, unit, none"),
+        ("heatmaps", {"unit": "unit"}, r"model.unit=unit is of coordinates"),
+        ("heatmaps", {"scale": float("nan")}, r"scale=nan must be at least 1e-09"),
+        ("coordinates", {"scale": 2.0}, r"model.scale=2.0 has no effect on coordinates"),
+        ("heatmaps", {"weights": "none.pt"}, r"model.weights=none.pt is no state_dict of UNet"),
     ],
 )
-def test_what_is_refused(nets, form, how, message):
+def test_what_is_refused(nets, form, options, message):
     with pytest.raises(ValueError, match=message):
-        make(nets, form, **how)
+        make(nets, form, **options)
 
 
 @pytest.mark.parametrize(
@@ -390,13 +413,13 @@ def test_a_head_that_is_not_the_last_operation(tmp_path, forward, zeros):
     parts = "self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)"
     parts += "; nn.init.zeros_(self.b.weight); nn.init.zeros_(self.b.bias)" if zeros else ""
     with pytest.raises(ValueError, match=r"Net of .*small.py: head=b must be the last operation"):
-        OwnModel(3, SIZE, **write(tmp_path, forward, parts), head="b")
+        build(write(tmp_path, forward, parts) | {"head": "b"})
 
 
 def test_a_head_that_shares_parameters(tmp_path):
     parts = "self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1); self.b.weight = self.a.weight"
     with pytest.raises(ValueError, match=r"head=b shares parameters with the rest"):
-        OwnModel(3, SIZE, **write(tmp_path, "return self.b(self.a(x))", parts))
+        build(write(tmp_path, "return self.b(self.a(x))", parts))
 
 
 @pytest.mark.parametrize(
@@ -417,7 +440,7 @@ def test_files_that_do_not_run(tmp_path, source, message):
     file.write_text(source)
     before = set(sys.modules)
     with pytest.raises(ValueError, match=message) as error:
-        OwnModel(3, SIZE, file=str(file), object="net")
+        build({"file": str(file), "object": "net"})
     assert str(file) in str(error.value) or "annotations of net" in str(error.value)
     kept = {n for n in set(sys.modules) - before if n.startswith("keyshift_own")}
     assert len(kept) == source.startswith(("def net", "from"))  # what ran whole; nothing half run stays
@@ -439,11 +462,13 @@ def test_a_checkpoint_runs_only_the_file_that_it_was_trained_with(dots, nets, tm
         load_model(path)
     nets.write_text(own + NETS)
     state = torch.load(path, weights_only=True)
-    for wrong in ({}, {"sha256": None}, {"sha256": 3}):
+    absent, other = r"no SHA-256 of .*nets.py.* so that file is not run", r"nets.py has changed.* It is not run"
+    for wrong, message in (({}, absent), ({"sha256": None}, absent), ({"sha256": 3}, other), ({"sha256": ""}, other)):
         kept = {k: v for k, v in state["architecture"].items() if k != "sha256"}
         save_checkpoint(path, state | {"architecture": kept | wrong})
-        with pytest.raises(ValueError, match=r"no SHA-256 of .*nets.py.* so that file is not run"):
+        with pytest.raises(ValueError, match=message):
             load_model(path)
+        assert not ran.exists()
     digest = hashlib.sha256(nets.read_bytes()).hexdigest()
     save_checkpoint(path, state | {"architecture": state["architecture"] | {"sha256": digest, "object": "unsaid"}})
     with pytest.raises(ValueError, match=r"must be a class derived from"):
@@ -454,9 +479,10 @@ def test_a_checkpoint_runs_only_the_file_that_it_was_trained_with(dots, nets, tm
 def test_weights_are_not_read_again(nets, tmp_path):
     torch.save(make(nets).own_state(), tmp_path / "net.pt")
     model = make(nets, weights=str(tmp_path / "net.pt"))
-    assert "weights" not in model.architecture
+    assert model.architecture["weights"] is None
     (tmp_path / "net.pt").unlink()
-    assert rebuild(model.architecture | {"weights": str(tmp_path / "net.pt")}).architecture == model.architecture
+    options = OwnModel.Options(**(model.architecture | {"weights": str(tmp_path / "net.pt")}))
+    assert OwnModel.rebuild(3, options).architecture == model.architecture
 
 
 def test_a_file_may_import_its_neighbours(tmp_path):
@@ -466,61 +492,75 @@ def test_a_file_may_import_its_neighbours(tmp_path):
     for folder, width in (("one", 4), ("two", 6)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "parts_of_it.py").write_text(f"WIDTH = {width}\n")
-        how = write(
+        options = write(
             tmp_path / folder, "return self.b(self.a(x))", "self.a, self.b = nn.Conv2d(3, W, 1), nn.Conv2d(W, 3, 1)"
         )
         file = tmp_path / folder / "small.py"
         file.write_text("from parts_of_it import WIDTH as W\n" + file.read_text())
-        heads.append(OwnModel(3, SIZE, **how).head.in_channels)
+        heads.append(build(options).head.in_channels)
     assert heads == [4, 6]
     assert sys.path == before
     assert "parts_of_it" not in sys.modules
     torch.manual_seed(5)
-    OwnModel(3, SIZE, **how)
+    build(options)
     drawn = torch.rand(1)
     torch.manual_seed(5)
     torch.nn.Conv2d(3, 6, 1), torch.nn.Conv2d(6, 3, 1)
     assert torch.equal(drawn, torch.rand(1))
 
 
-def test_configuration(nets, tmp_path):
-    model = {"name": "own", "input_size": [32, 32], "own": {"file": str(nets), "gives": "heatmaps"} | FORMS["heatmaps"]}
-    config = configure({"model": model}, ["model.own.arguments.width=4"])
-    built = build_model(config, 3)
-    assert built.head.in_channels == 8
-    config.model.own.weights = str(tmp_path / "later.pt")
-    build_model(config, 3, weights=False)
+def test_options_of_a_configuration(nets, tmp_path):
+    """As a YAML's `model:` and the command line give them, flat, and refused by name."""
+    chosen = {"input_size": [32, 32], "file": str(nets), "gives": "heatmaps"} | FORMS["heatmaps"]
+    options = make_options(OwnModel.Options, chosen | {"arguments": {"outputs": 3, "width": 4}}, "own.yaml", "model.")
+    assert OwnModel(3, options).head.in_channels == 8
+    later = make_options(OwnModel.Options, {"weights": str(tmp_path / "later.pt")}, "own.yaml", "model.", options)
     with pytest.raises(ValueError, match=r"later.pt is no state_dict"):
-        build_model(config, 3)
-    for overrides, message in (
-        (["model.weights=a.pt"], r"model.weights=a.pt is no option of model.name=own"),
-        (["model.channels=3"], r"model.channels=3 is no option of model.name=own"),
-        (["model.name=pose_resnet"], r"options of model.own have no effect under model.name=pose_resnet"),
+        OwnModel(3, later)
+    for content, message in (
+        (chosen | {"channels": 3}, r"own.yaml: unknown key model.channels"),
+        (chosen | {"fiel": 3}, r"own.yaml: unknown key model.fiel. Did you mean model.file"),
+        ({"own": chosen}, r"own.yaml: unknown key model.own"),
+        (chosen | {"gives": "maps"}, r"model.gives='maps' is not known; choose one of heatmaps, coordinates, offsets"),
+        (chosen | {"scale": 0}, r"model.scale=0.0 must be at least 1e-09"),
+        (chosen | {"arguments": {"outputs": torch.zeros(1)}}, r"own.yaml: model.arguments"),
     ):
         with pytest.raises(ValueError, match=message):
-            build_model(configure({"model": model}, overrides), 3)
-    with pytest.raises(ValueError, match=r"unknown key model.own.fiel. Did you mean model.own.file"):
-        configure({}, ["model.own.fiel=3"])
+            make_options(OwnModel.Options, content, "own.yaml", "model.")
+    with pytest.raises(ValueError, match=r"own.yaml: unknown key model.file"):
+        make_options(PoseResNet.Options, chosen, "own.yaml", "model.")
 
 
-@pytest.mark.parametrize("form", ["heatmaps", "offsets"])
-def test_onnx_answers_as_pytorch(nets, tmp_path, form):
+@pytest.mark.parametrize("form", FORMS)
+def test_exports_answer_as_pytorch(nets, tmp_path, form):
     import onnxruntime
 
     model = make(nets, form).eval()
     to_onnx(model, SIZE, tmp_path / "model.onnx")
+    to_program(model, SIZE, tmp_path / "model.pt2")
+    program = torch.export.load(tmp_path / "model.pt2").module()
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 5):
         image = images(count)
         keypoints, confidence = session.run(None, {"image": image.numpy()})
         with torch.no_grad():
-            points, sure = model.decode(model(sample_of(image)), sample_of(image))
-        np.testing.assert_allclose(keypoints, points.numpy(), atol=1e-3)
-        np.testing.assert_allclose(confidence, sure.numpy(), atol=1e-4)
+            poses = model.decode(model(sample_of(image)), sample_of(image))
+            torch.testing.assert_close(program(image), (poses.points, poses.confidence), atol=1e-3, rtol=0)
+        np.testing.assert_allclose(keypoints, poses.points.numpy(), atol=1e-3)
+        np.testing.assert_allclose(confidence, poses.confidence.numpy(), atol=1e-4)
+
+
+def test_an_own_network_that_cannot_be_exported_is_named(tmp_path):
+    """What branches on what it sees trains, and is refused by name and file."""
+    forward = "y = self.a(x)\n        return self.b(y if y.sum() > 0 else -y)"
+    model = build(write(tmp_path, forward))
+    with pytest.raises(ValueError, match=r"^Net of .*small.py cannot be exported: \w+: \S") as error:
+        to_program(model, SIZE, tmp_path / "model.pt2")
+    assert "\n" not in str(error.value)
 
 
 def test_images_of_another_size(nets):
-    with pytest.raises(ValueError, match=r"UNet of .*nets.py was built for inputs of 32x32 .*got 64x32"):
+    with pytest.raises(ValueError, match=r"OwnModel was built for inputs of 32x32 .*got 64x32"):
         make(nets)(sample_of(images(size=(64, 32))))
 
 
@@ -536,7 +576,7 @@ def one_thread():
 def test_adaptation_helps_an_own_network(dots, batches, iterate, nets, one_thread):
     """Source-only fails on the shifted dots; from the same start the mean teacher does better."""
     test = EvaluationBatches(dots(64, "shifted", first=1000), 64, SIZE)
-    start, found = None, {}
+    start, pck = None, {}
     for name in ("pretraining", "source_only", "mean_teacher"):
         kind = "source_only" if name == "pretraining" else name
         strategy = strategy_of(kind, make(nets, normalize="unit"), dots.skeleton).train()
@@ -548,5 +588,5 @@ def test_adaptation_helps_an_own_network(dots, batches, iterate, nets, one_threa
             iterate(strategy, source[step], target[step] if "target" in strategy.needs else None, optimizers)
         start = start or {key: value.clone() for key, value in strategy.model.state_dict().items()}
         predictions = predict(strategy.predictor, [test[0]], torch.device("cpu"))
-        found[name] = scores(predictions, dots.skeleton, 0.1)["pck"]
-    assert found["mean_teacher"] > max(found["source_only"], found["pretraining"]) + 0.1, found
+        pck[name] = scores(predictions, dots.skeleton, 0.1)["pck"]
+    assert pck["mean_teacher"] > max(pck["source_only"], pck["pretraining"]) + 0.1, pck
