@@ -47,7 +47,8 @@ def markdown() -> str:
     parts = [
         "# Options\n\nWritten by `keyshift options --markdown`, from the code. In a YAML a run's options stand at the "
         "top, those of a system under `model:` beside its `name`, those of a dataset under `source:` and `target:` "
-        "beside theirs, and those of a strategy under its name. On the command line: `model.name=a2j model.channels=64`.\n"
+        "beside theirs, and those of a strategy under its name. On the command line: `model.name=a2j "
+        "model.channels=64`.\n"
     ]
     for title, rows in tables():
         parts.append(f"\n## {title}\n")
