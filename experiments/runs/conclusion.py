@@ -48,7 +48,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
         rule: {"step": step, "target": _target(evaluated[step], key)} for rule, step in state["steps"].items()
     }
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
-    result["seconds_per_iteration"] = statistics.median(seconds)
+    result["seconds_per_iteration"] = statistics.median(seconds) if seconds else None
     export(model.cpu(), task, folder)
     return result
 
