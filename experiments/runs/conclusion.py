@@ -1,0 +1,78 @@
+"""What a finished run leaves: scores of the selected weights, their predictions, a sheet of pictures, and ONNX."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...adapt.scoring.evaluation import Predictions, predict, scores
+from ...datasets.loading import EvaluationBatches, loader
+from ...datasets.reading.files import write_json
+from ...datasets.sample import PoseDataset
+from ...models.export import to_onnx
+from ...models.pose_model import PoseModel
+from ...models.saved import load_checkpoint, load_model
+from ..report.drawing import prediction_sheet, write_picture
+from .folder import selected_weights
+from .task import Task
+
+AT_ONCE = 64
+
+
+def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
+    """Score the selected weights, keep their predictions, and collect what each selection rule would have used.
+
+    "source" is null where no source was opened.
+    """
+    config = task.config
+    state = load_checkpoint(folder / "checkpoint.pt", ("selection",))["selection"]
+    model, _ = load_model(selected_weights(folder, config.selection, state))
+    model.to(device)
+    result: dict[str, Any] = {"source": None}
+    for side, dataset in task.test_sets().items():
+        predictions = predicted(model, task, dataset, device)
+        result[side] = scores(predictions, task.skeleton, config.threshold)
+        if side == "target":
+            key = predictions.headline(config.threshold).key
+            predictions.save(folder / "predictions.npz")
+            if config.report.pictures == "all":
+                write_picture(folder / "predictions.png", prediction_sheet(dataset, predictions))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    evaluated = {line["step"]: line["metrics"] for line in lines if f"target/{key}" in line["metrics"]}
+    result["selected"] = {
+        rule: {"step": step, "target": _target(evaluated[step], key)} for rule, step in state["steps"].items()
+    }
+    seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
+    result["seconds_per_iteration"] = statistics.median(seconds)
+    export(model.cpu(), task, folder)
+    return result
+
+
+def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
+    """The model's predictions for a dataset in its order."""
+    batches = EvaluationBatches(dataset, AT_ONCE, task.size, task.config.crop)
+    return predict(model, loader(batches, range(len(batches))), device)
+
+
+def export(model: PoseModel, task: Task, folder: Path) -> None:
+    """The predictor as ONNX, for MLflow and for use elsewhere. A run's numbers do not hang on it."""
+    try:
+        to_onnx(model, task.size, folder / "model.onnx", task.skeleton)
+    except ImportError:
+        warnings.warn("no model.onnx: it takes pip install 'keyshift[export]'", stacklevel=2)
+        return
+    except Exception as error:  # the exporter's own troubles
+        warnings.warn(f"no model.onnx: {type(error).__name__}: {error}", stacklevel=2)
+        return
+    about = {"input": {"width": task.size[0], "height": task.size[1]}, "keypoints": list(task.skeleton.keypoints)}
+    write_json(folder / "model.json", about)
+
+
+def _target(metrics: dict[str, float], key: str) -> dict[str, Any]:
+    groups = {name.split("/")[2]: value for name, value in metrics.items() if name.startswith(f"target/{key}/")}
+    return {key: metrics[f"target/{key}"], "epe": metrics["target/epe"], "groups": groups}

@@ -1,0 +1,191 @@
+"""What a run works on: its four datasets, paired by keypoint name, and whether system and data fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...adapt.strategies import STRATEGIES
+from ...datasets.loading import collate, crop, first_item
+from ...datasets.reading.images import UnreadableImage
+from ...datasets.reading.origin import MissingData
+from ...datasets.reading.people import LEAKS
+from ...datasets.sample import PoseDataset
+from ...datasets.skeleton import Skeleton, pair
+from ...datasets.views import Selected
+from ...models.pose_model import PoseModel
+from ...models.saved import MODELS, load_model
+from ..config import Chosen, Config
+from .centers import open_centered
+from .folder import locate, world_size
+
+
+@dataclass
+class Task:
+    """A configuration with its datasets, paired by keypoint name."""
+
+    config: Config
+    skeleton: Skeleton
+    left_out: list[str]
+    target_train: PoseDataset
+    target_test: PoseDataset
+    source_train: PoseDataset | None = None
+    """None where no strategy needs a source."""
+    source_test: PoseDataset | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width, height = self.config.model.options.input_size
+        return width, height
+
+    @cached_property
+    def start(self) -> Path | None:
+        """The weights that the run starts from, where they are given."""
+        return None if self.config.start is None else locate(Path(self.config.start))[0]
+
+    def identity(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name) for name in PARTS}
+        return {name: dataset.identity for name, dataset in parts.items() if dataset is not None}
+
+    def test_sets(self) -> dict[str, PoseDataset]:
+        """What is evaluated on, by side."""
+        sets = {"source": self.source_test, "target": self.target_test}
+        return {side: dataset for side, dataset in sets.items() if dataset is not None}
+
+    def describe(self) -> Iterator[str]:
+        """What a user should know before it starts: sizes, leaks, licences, keypoints that are left out."""
+        config, source = self.config, self.source_train
+        origin = f"{config.source.name} ({len(source)} labelled)" if source is not None else "a given model"
+        yield (
+            f"{config.name}: {origin} -> {config.target.name} ({len(self.target_train)} unlabelled, "
+            f"{len(self.target_test)} to test), {len(self.skeleton)} keypoints"
+        )
+        for dataset, keys in ((source, ("centers",)), (self.target_train, ("centers", "boxes"))):
+            if dataset is None:
+                continue
+            for key in keys:
+                if dataset.identity.get(key) in LEAKS:
+                    leak = f"{key}={dataset.identity[key]}"
+                    yield f"leak: {dataset.name} is cut around its true joints ({leak}), in training and test"
+            if "licence" in dataset.identity:
+                yield f"licence of {dataset.name}: {dataset.identity['licence']}"
+        if self.left_out:
+            yield f"left out, because only one side has them: {', '.join(self.left_out)}"
+
+
+PARTS = ("source_train", "source_test", "target_train", "target_test")
+
+
+def needs_source(config: Config, strategies: Sequence[str]) -> bool:
+    """Whether any of the strategies trains or is measured on the source, or starts from pretraining on it."""
+    kinds = [STRATEGIES[name] for name in strategies]
+    return config.start is None or any("source" in kind.needs or kind.labelled_target for kind in kinds)
+
+
+def prepare(
+    config: Config, strategies: Sequence[str], keypoints: tuple[str, ...] | None = None, training: bool = True
+) -> Task:
+    """Open the data and check that everything fits, before anything is written. Raises ValueError.
+
+    `keypoints` are those of a network that is there already; else they are the ones that both sides have.
+    """
+    model = _trial(config, 1) if MODELS[config.model.name].any_keypoints else None  # sizes, before data is read
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
+    processes = world_size()
+    if config.batch % processes:
+        raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
+    if config.start is not None and keypoints is None:
+        keypoints = load_model(locate(Path(config.start))[0])[1].keypoints
+    opened = open_sides(config, needs_source(config, strategies), keypoints)
+    skeleton, left_out = paired(opened, keypoints)
+    if model is None or (training and config.model.options.weights is not None and config.start is None):
+        model = _trial(config, len(skeleton), weights=training)
+    for name, dataset in opened.items():
+        if len(dataset) < processes:
+            raise ValueError(
+                f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
+            )
+        if dataset.skeleton.keypoints != skeleton.keypoints:
+            opened[name] = Selected(dataset, skeleton.keypoints)
+    for dataset in opened.values():
+        check_fits(config, model, dataset)  # renders what is not cached yet
+    if training and any(STRATEGIES[name].labelled_target for name in strategies):
+        check_labels(opened["target_train"])
+    return Task(config, skeleton, left_out, **opened)
+
+
+def _trial(config: Config, keypoints: int, weights: bool = False) -> PoseModel:
+    """The network, to see whether it can be built and what it reads."""
+    return build_model(config.model, keypoints, weights)
+
+
+def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
+    """A fresh network; with the weights that its options name, or random."""
+    options = chosen.options if weights else replace(chosen.options, weights=None)
+    return MODELS[chosen.name](keypoints, options)
+
+
+def open_sides(config: Config, source: bool, keypoints: tuple[str, ...] | None) -> dict[str, PoseDataset]:
+    """The datasets, source_train to target_test. Raises MissingData that tells of both sides."""
+    opened: dict[str, PoseDataset] = {}
+    missing: list[MissingData] = []
+    for side in ("source", "target") if source else ("target",):
+        own = opened["source_train"].skeleton if side == "target" and source and not missing else None
+        if not source:
+            own = load_model(locate(Path(str(config.start)))[0])[1]
+        chosen: Chosen = getattr(config, side)
+        try:
+            for part in ("train", "test"):
+                opened[f"{side}_{part}"] = open_centered(chosen.name, chosen.options, part, own, config.device)
+        except MissingData as error:
+            missing.append(error)
+        except ValueError:
+            if not missing:  # what is wrong with the target may follow from the source that is not there
+                raise
+    if missing:
+        raise MissingData("\n".join(dict.fromkeys(map(str, missing))))
+    return opened
+
+
+def paired(opened: dict[str, PoseDataset], keypoints: tuple[str, ...] | None) -> tuple[Skeleton, list[str]]:
+    """The skeleton of the run, and the names that only one side has. Raises ValueError where the given network predicts
+    what the data does not have."""
+    target = opened["target_train"].skeleton
+    source = opened["source_train"].skeleton if "source_train" in opened else target
+    skeleton, left_out = pair(source, target)
+    if keypoints is None:
+        return skeleton, left_out
+    lacking = [name for name in keypoints if name not in skeleton.keypoints]
+    if lacking:
+        names = " and ".join(dict.fromkeys(d.name for n, d in opened.items() if n.endswith("train")))
+        raise ValueError(
+            f"the network predicts {', '.join(lacking)}, which {names} do not both have: choose the source it was "
+            "trained on"
+        )
+    return skeleton.select(keypoints), [name for name in skeleton.keypoints if name not in keypoints]
+
+
+def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
+    """Raises ValueError where the network cannot read what the dataset gives."""
+    item = first_item(dataset)
+    if config.crop != "exact" and not item.depth:
+        raise ValueError(f"crop={config.crop} is of depth; {dataset.name} gives pictures")
+    cut = crop(item, model.input_size, None, None, dataset.skeleton.flip, config.crop)
+    model.check(collate([cut], labels=False), dataset.name)
+
+
+def check_labels(dataset: PoseDataset) -> None:
+    """Raises ValueError for an oracle without labels; 20 frames spread over the dataset are tried."""
+    for index in range(0, len(dataset), -(-len(dataset) // 20)):
+        with suppress(UnreadableImage):
+            if dataset[index].annotated.any():
+                return
+    raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
+

@@ -1,0 +1,203 @@
+"""One run: one strategy with one seed, trained in one folder, from pretrained or given weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.utils.data import Dataset
+
+from ...adapt.scoring.evaluation import agreement, predict, predict_people, scores
+from ...adapt.strategies import STRATEGIES
+from ...adapt.strategy import Optimization, Strategy
+from ...adapt.trainer import Callback, Loop, Trainer
+from ...datasets.loading import EvaluationBatches, TrainingBatches
+from ...datasets.reading.files import write_json, write_text
+from ...datasets.sample import PoseDataset, Unlabeled
+from ...datasets.views import WithoutLabels
+from ...models.output import Poses
+from ...models.pose_model import PoseModel
+from ...models.saved import load_model
+from ..config import Config, of_pretraining, of_run
+from .conclusion import conclude
+from .folder import check_folder, describe, locked, world_size
+from .pretrained import pretrained_folder
+from .task import Task, build_model
+
+Stage = Callable[[str, int], AbstractContextManager[Callback]]
+"""Opens the display of a stage, (title, updates), and gives the callback for it."""
+SCORED = 256
+"""Unlabelled target images that the label-free score is read from."""
+AT_ONCE = 64
+"""Samples of a batch in evaluation."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is trained: a strategy for so many updates, from a weights file or afresh."""
+
+    strategy: str
+    steps: int
+    rates: Optimization
+    start: Path | None
+    batch_norm: str
+
+
+def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage) -> dict[str, Any]:
+    """Pretrain (or take it from the folder `cache`), then train strategy `name` in `folder` and write its results.
+
+    A finished folder is returned as it is; an unfinished one is continued.
+    """
+    config = task.config
+    result = folder / "result.json"
+    if result.exists():
+        return dict(json.loads(result.read_text()))
+    fabric = make_fabric(config)
+    if fabric.is_global_zero:
+        said = of_run(config, name, seed)
+        check_folder(folder, said)
+        describe(folder, said, task.identity(), fabric.device)
+    fabric.barrier()
+    start = task.start
+    if start is None and config.pretrain_steps > 0:
+        start = pretrained(task, seed, cache, fabric, stage)
+    with stage(name, config.steps) as callback:
+        phase = Phase(name, config.steps, config.optimization, start, config.batch_norm)
+        fit(task, phase, seed, folder, fabric, callback)
+    if fabric.is_global_zero:
+        write_json(result, conclude(task, folder, fabric.device))
+    fabric.barrier()
+    return dict(json.loads(result.read_text()))
+
+
+def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage) -> Path:
+    """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept in `cache`."""
+    config = task.config
+    assert task.source_train is not None
+    about = of_pretraining(config) | {"seed": seed, "keypoints": list(task.skeleton.keypoints)}
+    folder = pretrained_folder(cache, about, task.source_train.identity)
+    if not (folder / "done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, wait=True), stage("pretraining", config.pretrain_steps) as callback:
+            if fabric.is_global_zero:
+                describe(folder, about, task.identity(), fabric.device)
+            phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
+            fit(task, phase, seed, folder, fabric, callback)
+        if fabric.is_global_zero:
+            write_text(folder / "done", "")
+        fabric.barrier()
+    return folder / f"weights-{config.pretrain_steps:06d}.pt"
+
+
+def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback) -> None:
+    """Train one phase in `folder`, from its checkpoint if there is one."""
+    config = task.config
+    strategy = build_strategy(task, phase, seed)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
+    Trainer(
+        fabric,
+        strategy,
+        training_batches(task, type(strategy), seed, fabric),
+        folder,
+        _loop(config, phase.steps),
+        seed,
+        evaluator(task, fabric.device),
+        lambda model: predict_target(task, model, fabric.device),
+        [callback],
+    ).fit()
+
+
+def _loop(config: Config, steps: int) -> Loop:
+    every = config.log_every, config.evaluate_every, config.checkpoint_every
+    return Loop(steps, *every, config.workers, config.channels_last, config.selection)
+
+
+def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
+    """The strategy around a model from the phase's weights, or a fresh one."""
+    config = task.config
+    torch.manual_seed(seed)
+    if phase.start is None:
+        model = build_model(config.model, len(task.skeleton))
+    else:
+        model = load_model(phase.start)[0]
+    torch.manual_seed(seed + 1)
+    kind, options = STRATEGIES[phase.strategy], config.method(phase.strategy)
+    return kind(model, task.skeleton, phase.rates, phase.batch_norm, options)
+
+
+def make_fabric(config: Config) -> Fabric:
+    """Under torchrun one process of many, else one."""
+    torch.backends.cudnn.deterministic = True
+    processes = world_size()
+    many: dict[str, Any] = {}
+    if processes > 1:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+        many = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+    fabric = Fabric(accelerator=config.device, precision=config.precision, **({"devices": 1} | many))  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fabric) -> dict[str, Dataset[Any]]:
+    """By domain, those that the strategy needs; the target's without labels but for the oracle."""
+    config = task.config
+
+    def batches(dataset: PoseDataset, domain: str, labels: bool) -> TrainingBatches:
+        share = fabric.global_rank, fabric.world_size
+        cut = config.batch, task.size, config.augmentation
+        return TrainingBatches(dataset, domain, seed, *cut, labels, strategy.views[domain], *share, config.crop)
+
+    made: dict[str, Dataset[Any]] = {"target": batches(task.target_train, "target", strategy.labelled_target)}
+    if task.source_train is not None:
+        made["source"] = batches(task.source_train, "source", True)
+    return made
+
+
+def plain_batches(task: Task, dataset: PoseDataset) -> EvaluationBatches:
+    """The dataset in its order, as the network sees it."""
+    return EvaluationBatches(dataset, AT_ONCE, task.size, task.config.crop)
+
+
+def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:
+    """Reads up to SCORED samples without their labels, in two known warps."""
+    size, augmentation = task.size, task.config.augmentation
+    unlabeled = WithoutLabels(dataset)
+    batches = TrainingBatches(
+        unlabeled, "score", 0, AT_ONCE, size, augmentation, labels=False, views=2, mode=task.config.crop
+    )
+    steps = range(-(-min(SCORED, len(unlabeled)) // AT_ONCE))
+    return lambda: (batches[step] for step in steps)
+
+
+def predict_target(task: Task, model: PoseModel, device: torch.device) -> Poses:
+    """The model's poses for all target training samples, of which it sees no label."""
+    batches = plain_batches(task, WithoutLabels(task.target_train))
+    return predict_people(model, (batches[i] for i in range(len(batches))), device)
+
+
+def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
+    """The headline on held-out source and target, and the label-free score of the unlabelled target training images."""
+    config = task.config
+    batches = {side: plain_batches(task, dataset) for side, dataset in task.test_sets().items()}
+    warped = warped_batches(task, task.target_train)
+
+    def evaluate(model: PoseModel) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for side, own in batches.items():
+            predictions = predict(model, (own[i] for i in range(len(own))), device)
+            key = predictions.headline(config.threshold).key
+            score = scores(predictions, task.skeleton, config.threshold)
+            metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
+            metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
+        metrics["target/score"] = agreement(model, warped(), task.skeleton.flip, device)
+        return metrics
+
+    return evaluate
