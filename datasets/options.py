@@ -77,22 +77,20 @@ def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = 
     return replace(made, **nested)
 
 
-def refuse_unknown(kind: type, content: Any, origin: str, prefix: str = "", known_words: str = "Known keys:") -> None:
+def refuse_unknown(kind: type, content: Any, origin: str, prefix: str = "") -> None:
     """Raises ValueError for what is no mapping, and for keys that `kind` does not have."""
     if not isinstance(content, Mapping):
         raise ValueError(f"{origin}: {prefix.rstrip('.') or 'it'} must be a mapping, found {content!r}")
     known = [one.name for one in fields(kind)]
     for key in content:
         if key not in known:
-            raise unknown(str(key), known, origin, prefix, known_words)
+            raise unknown(str(key), known, origin, prefix)
 
 
-def unknown(
-    key: str, known: Sequence[str], origin: str, prefix: str = "", known_words: str = "Known keys:"
-) -> ValueError:
+def unknown(key: str, known: Sequence[str], origin: str, prefix: str = "") -> ValueError:
     """The error of a key that is none of `known`, with the nearest."""
     near = difflib.get_close_matches(key, known, 1, 0.4)
-    hint = f" Did you mean {prefix}{near[0]}?" if near else f" {known_words} {', '.join(known) or 'none'}."
+    hint = f" Did you mean {prefix}{near[0]}?" if near else f" Known keys: {', '.join(known) or 'none'}."
     return ValueError(f"{origin}: unknown key {prefix}{key}.{hint}")
 
 
@@ -113,12 +111,13 @@ def default_of(one: Field[Any]) -> Any:
     return one.default_factory() if one.default_factory is not MISSING else one.default
 
 
-def listed(kind: type) -> Iterator[tuple[str, str, str, str]]:
-    """(name, default, limits, meaning) of each option, for help texts and tables; nested options by dotted name."""
+def listed(kind: Any) -> Iterator[tuple[str, str, str, str]]:
+    """(name, default, limits, meaning) of each option of a class, for help texts and tables; nested options by dotted
+    name. Defaults of an instance are its values."""
     for one in fields(kind):
-        default = default_of(one)
+        default = default_of(one) if isinstance(kind, type) else getattr(kind, one.name)
         if isinstance(default, Options):
-            for name, *rest in listed(type(default)):
+            for name, *rest in listed(default):
                 yield f"{one.name}.{name}", *rest  # type: ignore[misc]
             continue
         shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)

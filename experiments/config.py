@@ -46,7 +46,7 @@ class Settings(Options):
     name: str = option("experiment", "of the folder below runs/, and in reports")
     strategy: str = option("regda", "of `train`")
     strategies: list[str] = option(["source_only", "bn_control", "regda", "oracle"], "of `compare`", tags=(FREE,))
-    seed: int = option(0, "of `train`", low=0, high=2**31)
+    seed: int = option(0, "of `train`", low=0)
     seeds: Any = option(3, "of `compare`: how many, or a list", tags=(FREE,))
     start: str | None = option(
         None,
@@ -55,7 +55,7 @@ class Settings(Options):
     )
     batch: int = option(32, "samples of each domain in a step, over all processes", low=1, tags=(PRETRAINING,))
     pretrain_steps: int = option(
-        1000, "updates on the source, shared by all strategies of a seed", low=0, high=2**31, tags=(PRETRAINING,)
+        1000, "updates on the source, shared by all strategies of a seed", low=0, tags=(PRETRAINING,)
     )
     steps: int = option(1000, "updates of each strategy after it", low=1)
     pretrain: Optimization = option(
@@ -70,7 +70,7 @@ class Settings(Options):
     log_every: int = option(20, "updates", low=1, tags=(FREE,))
     evaluate_every: int = option(100, "updates", low=1)
     checkpoint_every: int = option(100, "updates", low=1)
-    workers: int = option(0, "processes that load data", low=0, high=2**31, tags=(FREE,))
+    workers: int = option(0, "processes that load data", low=0, tags=(FREE,))
     device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"), tags=(FREE,))
     precision: str = option("32-true", "of numbers", choices=("32-true", "bf16-mixed"), tags=(PRETRAINING,))
     channels_last: bool = option(False, "memory order of pictures, for speed", tags=(PRETRAINING,))
@@ -159,7 +159,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str = "configuration") -> Config:
     """The configuration of a YAML's `content` with key=value `overrides`. Raises ValueError as `load` does."""
-    said, typed = today(dict(content)), today(dotted(overrides))
+    said = today(dict(content))
+    typed = today(dotted(overrides), **_system(said.get("model")))
     names = [f.name for f in fields(Settings)]
     for part, source in ((said, origin), (typed, "the command line")):
         known = [*names, *NAMED, *STRATEGIES]
@@ -179,6 +180,10 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
             refuse_unknown(kind, part.get(name, {}), source, f"{name}.")
         methods[name] = make(kind, _laid(said.get(name, {}), typed.get(name, {})), origin, f"{name}.")
     return Config(**{name: getattr(made, name) for name in names}, **chosen, methods=methods)
+
+
+def _system(model: Any) -> dict[str, str]:
+    return {"system": str(model["name"])} if isinstance(model, Mapping) and "name" in model else {}
 
 
 def dotted(overrides: Sequence[str]) -> dict[str, Any]:

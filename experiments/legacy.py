@@ -15,12 +15,12 @@ SIDES = {"shoulders", "protocol", "duplicates", "subject"}
 """Options that its `source` and `target` always had together, whatever the dataset."""
 
 
-def today(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` in today's form, whichever version wrote it."""
+def today(content: dict[str, Any], system: str = "pose_resnet") -> dict[str, Any]:
+    """`content` in today's form, whichever version wrote it; `system` is the one of a `model` that does not say."""
     model, data = content.get("model"), dict(content)
     if isinstance(model, dict):
         whole = all(isinstance(model.get(name), dict) for name in NESTED)
-        data["model"] = _model(model, whole)
+        data["model"] = _model(model, whole, system)
         if whole:
             data |= _averaging(content)
     for side in ("source", "target"):
@@ -29,8 +29,8 @@ def today(content: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _model(model: dict[str, Any], whole: bool) -> dict[str, Any]:
-    name = model.get("name", "pose_resnet")
+def _model(model: dict[str, Any], whole: bool, system: str) -> dict[str, Any]:
+    name = model.get("name", system)
     own = model.get(name)
     others = [key for key in NESTED if whole or key == name]
     flat = {key: value for key, value in model.items() if key not in others}

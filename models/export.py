@@ -105,17 +105,14 @@ def to_onnx(
     import onnxruntime
     import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly
 
-    batch = torch.export.Dim("batch")
-    inputs = dict(zip(model.reads, next(examples(model, size, (2,))), strict=True))
+    inputs = next(examples(model, size, (2,)))
     with _exporting(model, decode, path) as (decoded, temporary):
         program = torch.onnx.export(
-            decoded,
-            tuple(inputs.values()),
+            traced(decoded, inputs),
             dynamo=True,
             verbose=False,
-            input_names=list(inputs),
+            input_names=list(model.reads),
             output_names=list(OUTPUTS if model.single else OUTPUTS_OF_MANY),
-            dynamic_shapes=(tuple({0: batch} for _ in inputs),),  # of `forward`s one parameter, *inputs
         )
         assert program is not None
         notes = metadata(model, size, skeleton, decode, about)
@@ -124,7 +121,7 @@ def to_onnx(
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         check(
             decoded,
-            lambda given: session.run(None, {k: v.numpy() for k, v in zip(inputs, given, strict=True)}),
+            lambda given: session.run(None, {k: v.numpy() for k, v in zip(model.reads, given, strict=True)}),
             examples(model, size),
         )
 
@@ -142,14 +139,29 @@ def to_program(
     `metadata` is in its extra file `keyshift.json`. Whole or not at all; raises ValueError and OtherAnswers as
     `to_onnx` does.
     """
-    batch = torch.export.Dim("batch")
     inputs = next(examples(model, size, (2,)))
     with _exporting(model, decode, path) as (decoded, temporary):
-        program = torch.export.export(decoded, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
+        program = traced(decoded, inputs)
         notes = json.dumps(metadata(model, size, skeleton, decode, about))
         torch.export.save(program, temporary, extra_files={EXTRA: notes})
         loaded = torch.export.load(temporary).module()
         check(decoded, lambda given: [answer.numpy() for answer in loaded(*given)], examples(model, size))
+
+
+def traced(decoded: Decoded, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The network as a program for any batch. Raises what torch's exporter raises.
+
+    torch has two ways to trace. `len(image)` in a network of yours is a fixed number to the first, not to the second.
+    """
+    batch = torch.export.Dim("batch")
+    shapes = (tuple({0: batch} for _ in inputs),)  # of `forward`s one parameter, *inputs
+    try:
+        return torch.export.export(decoded, inputs, dynamic_shapes=shapes)
+    except Exception as error:
+        try:
+            return torch.export.export(decoded, inputs, dynamic_shapes=shapes, strict=True)
+        except Exception:
+            raise error from error.__cause__
 
 
 @contextmanager

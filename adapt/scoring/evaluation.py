@@ -111,7 +111,8 @@ class Predictions:
         """Distances in the picture, file px, of points in space through the camera: (N, K)."""
         points, truth = self.points, self.truth
         if self.space == CAMERA_MM:
-            points, truth = to_pixels(points, self.camera), to_pixels(truth, self.camera)
+            seen = (self.camera[:, :2] > 0).all(1)[:, None, None]  # without a camera there is no picture to measure in
+            points, truth = (torch.where(seen, to_pixels(p, self.camera), torch.nan) for p in (points, truth))
         return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
 
     def of_matched(self, distances: Tensor) -> Tensor:
@@ -200,14 +201,16 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
     headline = predictions.headline(threshold)
     errors, mask = predictions.errors(), predictions.annotated
     values = torch.from_numpy(headline.values(predictions))
-    joints = metrics.mean_per_joint(values, mask)
+    known = mask & torch.isfinite(values)  # an error of someone who was missed is no distance; PCK counts a miss
+    joints = metrics.mean_per_joint(values, known)
     near = {"map": float(depth_metrics.mean_average_precision(errors, mask))} if headline.key == "mm" else {}
+    pixels = predictions.pixels()
     lost = int((~predictions.matched & mask.any(1)).sum())
     people = {"missed": lost, "invented": predictions.invented} if lost or predictions.invented else {}
     return {
-        headline.key: float(metrics.mean(values, mask)),
-        f"{headline.key}_visible": float(metrics.mean(values, mask & predictions.visible)),
-        "epe": float(metrics.mean(predictions.pixels(), mask & predictions.matched[:, None])),
+        headline.key: float(metrics.mean(values, known)),
+        f"{headline.key}_visible": float(metrics.mean(values, known & predictions.visible)),
+        "epe": float(metrics.mean(pixels, mask & torch.isfinite(pixels))),
         "auc": area(headline, errors, mask),
         **near,
         **people,

@@ -27,7 +27,7 @@ RULES: dict[str, str | None] = {
 @dataclass(frozen=True)
 class Headline:
     """What a keypoint is worth, how its mean is called, printed and compared: PCK of pixels, the error of points in
-    millimetres. Everything that differs between the two is here, and the report's words in report_words.py."""
+    millimetres. Everything that differs between the two is here, and the report's words in report/words.py."""
 
     key: str
     """Its name in the scores of a run: pck, mm."""

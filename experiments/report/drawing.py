@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ...adapt.scoring.evaluation import Predictions
 from ...datasets.reading.files import write_whole
 from ...datasets.sample import Item, PoseDataset
 
@@ -162,21 +163,25 @@ def _palette(colours: Colour | Sequence[Colour], count: int) -> list[Colour]:
 
 
 def prediction_sheet(
-    dataset: PoseDataset, points: np.ndarray, annotated: np.ndarray, columns: int = 8, count: int = 16, tile: int = 160
+    dataset: PoseDataset, predictions: Predictions, columns: int = 8, count: int = 16, tile: int = 160
 ) -> np.ndarray:
-    """Samples spread over the dataset, the truth in white and the predictions (N, K, 2 or 3) file px in colour.
+    """Samples spread over the dataset, the truth in white and the predictions in colour, everyone in a picture.
 
-    Samples in which no joint is annotated (N, K) are left out, for they may be ones that cannot be read; where there is
-    no other, the sheet is one empty row.
+    Samples in which no joint is annotated are left out, for they may be ones that cannot be read; where there is no
+    other, the sheet is one empty row.
     """
-    tiles, usable = [], np.flatnonzero(annotated.any(1))
+    row, matched, points = (np.asarray(part) for part in (predictions.row, predictions.matched, predictions.points))
+    tiles, usable = [], np.unique(row[np.asarray(predictions.annotated).any(1)])
     if not len(usable):
         return np.full((tile, columns * tile, 3), 255, np.uint8)
     for index in usable[np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int)]:
-        item, edges = dataset[int(index)], dataset.skeleton.edges
-        picture = view(item, tile)
-        picture = draw(picture, to_tile(item.keypoints, item.box, tile), edges, WHITE, known=item.annotated)
-        tiles.append(draw(picture, to_tile(points[index], item.box, tile), edges, joint_colours(len(points[index]))))
+        item, edges, colours = dataset[int(index)], dataset.skeleton.edges, joint_colours(len(dataset.skeleton))
+        picture, known = view(item, tile), item.annotated.reshape(-1, len(colours))
+        for person, truth in enumerate(item.keypoints.reshape(-1, *item.keypoints.shape[-2:])):
+            picture = draw(picture, to_tile(truth, item.box, tile), edges, WHITE, known=known[person])
+        for person in np.flatnonzero((row == index) & matched):
+            picture = draw(picture, to_tile(points[person], item.box, tile), edges, colours)
+        tiles.append(picture)
     while len(tiles) % columns:
         tiles.append(np.full_like(tiles[0], 255))
     return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)])

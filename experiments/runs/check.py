@@ -101,7 +101,7 @@ def judge(
     predictions: dict[str, Predictions] = {n: predicted(m, task, dataset, device) for n, m in models.items()}
     headline = predictions["given"].headline(config.threshold)
     totals = {name: block_totals(own, headline) for name, own in predictions.items()}
-    summary = summarize({name: total[None] for name, (total, _) in totals.items()}, totals["given"][1], headline)
+    summary = summarize(*({name: part[i][None] for name, part in totals.items()} for i in (0, 1)), headline)
     table = picture_set(dataset)
     assert table is not None
     return {

@@ -32,7 +32,11 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     for line in task.describe():
         reporter.say(line)
     said = of_comparison(config)
-    jobs = [Job.of(config, name, seed, folder / f"{name}-seed{seed}") for seed in seeds(config) for name in config.strategies]
+    jobs = [
+        Job.of(config, name, seed, folder / f"{name}-seed{seed}")
+        for seed in seeds(config)
+        for name in config.strategies
+    ]
     with locked(folder, overwrite):
         check_folder(folder, said)
         describe(folder, said, task.identity(), torch.device("cpu"))
@@ -58,4 +62,3 @@ def with_given(config: Config) -> Config:
     if not free or "given" in config.strategies:
         return config
     return replace(config, strategies=["given", *config.strategies])
-

@@ -40,7 +40,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
         if side == "target":
             key = predictions.headline(config.threshold).key
             predictions.save(folder / "predictions.npz")
-            if config.report.pictures == "all":
+            if config.report.pictures == "all" and "image" in model.reads and not dataset[0].in_camera:
                 write_picture(folder / "predictions.png", prediction_sheet(dataset, predictions))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     evaluated = {line["step"]: line["metrics"] for line in lines if f"target/{key}" in line["metrics"]}
@@ -48,7 +48,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
         rule: {"step": step, "target": _target(evaluated[step], key)} for rule, step in state["steps"].items()
     }
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
-    result["seconds_per_iteration"] = statistics.median(seconds)
+    result["seconds_per_iteration"] = statistics.median(seconds) if seconds else None
     export(model.cpu(), task, folder)
     return result
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from ...datasets.reading.files import write_whole
 from ...datasets.reading.people import digest
-from ...datasets.skeleton import Skeleton
 from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
+from ...datasets.skeleton import Skeleton
 from ..report.drawing import draw, joint_colours, write_picture
 from .prediction_inputs import Inputs, is_video
 from .progress import Reporter

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes
-from ...datasets.own.depth_folder import by_value
-from ...datasets.reading.images import UnreadableImage
 from ...datasets.loading import Crop, crop, empty_item
+from ...datasets.own.depth_folder import by_value
 from ...datasets.own.pictures import PICTURES, Listing, listed_frames, teller, usable, walk
+from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes
+from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import AROUND_BOXES, square
-from ...datasets.skeleton import Skeleton
 from ...datasets.reading.video import VIDEOS, frames_of, is_frame, read_named
+from ...datasets.skeleton import Skeleton
 
 
 @dataclass

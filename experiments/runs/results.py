@@ -140,7 +140,7 @@ def summarize(
         if name == base or base not in means:
             return _undefined()
         own = better(means[name], means[base])
-        return {"mean": float(np.mean(own)), "interval": interval(better(drawn[name], drawn[base]))}
+        return {"mean": _defined(np.mean(own)), "interval": interval(better(drawn[name], drawn[base]))}
 
     def over_control(name: str) -> dict[str, Any]:
         return _undefined() if name in ("source_only", "given") else gain(name, "bn_control")
@@ -153,11 +153,11 @@ def summarize(
         if low is None or not low > 0:
             return _undefined()
         share = np.mean(better(means[name], means[base])) / np.mean(better(means["oracle"], means[base]))
-        return {"mean": float(share), "interval": interval(better(drawn[name], drawn[base]) / gap)}
+        return {"mean": _defined(share), "interval": interval(better(drawn[name], drawn[base]) / gap)}
 
     return {
         name: {
-            "target": {"mean": float(value.mean()), "std": float(value.std(ddof=1)) if seeds > 1 else None},
+            "target": {"mean": _defined(value.mean()), "std": _defined(value.std(ddof=1)) if seeds > 1 else None},
             "base": bases[name],
             "gain": gain(name, bases[name]),
             "gain_over_bn_control": over_control(name),
@@ -171,6 +171,10 @@ def summarize(
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     """NaN where nothing counts."""
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+
+
+def _defined(value: np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _undefined() -> dict[str, Any]:

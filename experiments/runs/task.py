@@ -188,4 +188,3 @@ def check_labels(dataset: PoseDataset) -> None:
             if dataset[index].annotated.any():
                 return
     raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
-

@@ -10,9 +10,11 @@ import torch
 import yaml
 
 from keyshift.experiments.cli import main
-from keyshift.experiments.config import Config, build, load, shipped
-from keyshift.experiments.runs.comparison import print_table
+from keyshift.experiments.config import build, load, shipped
+from keyshift.experiments.runs import folder as folders
+from keyshift.experiments.runs import training
 from keyshift.experiments.runs.progress import Reporter, _brief
+from keyshift.experiments.runs.results import print_table
 
 SMALL = [
     "source.train=12",
@@ -53,7 +55,7 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["compare", "dmeo"], "Did you mean demo"),
         (["compare", "demo", "bacth=3"], "Did you mean batch"),
@@ -92,9 +94,9 @@ def test_help_imports_nothing_heavy():
         (["runs", "nowhere"], "nowhere"),
     ],
 )
-def test_bad_input(home, capsys, words, told):
+def test_bad_input(home, capsys, words, message):
     assert main(words) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert written(home) == []
 
 
@@ -123,29 +125,22 @@ def test_shipped_experiments_are_valid_and_say_what_they_are(name):
     assert build(yaml.safe_load(path.read_text())) == config
 
 
-def test_defaults_are_the_reference():
-    config = Config()
-    assert (config.regda.margin, config.regda.trade_off, config.regda.warmup, config.regda.highest) == (4, 1, 1000, 0.1)
-    assert (config.optimization.rate, config.optimization.gamma, config.optimization.power) == (0.1, 1e-4, 0.75)
-    assert config.augmentation.rotation == 180
-
-
 def test_a_comparison_end_to_end(home, capsys):
     words = ["compare", "demo", *SMALL, "seeds=2", "strategies=[source_only,regda,oracle]", "log_every=1"]
     assert main([*words[:2], "--overwrite", *words[2:]]) == 0
     out = capsys.readouterr().out
     assert "regda seed 1: 3/3" in out
     assert "report.html" in out
-    found = json.loads(Path("runs/demo/results.json").read_text())
-    assert found["schema"] == 1
-    assert found["metric"] == "pck@0.1"
-    assert set(found["strategies"]["regda"]) == {"0", "1"}
-    run = found["strategies"]["regda"]["0"]
+    results = json.loads(Path("runs/demo/results.json").read_text())
+    assert results["schema"] == 1
+    assert results["metric"] == "pck@0.1"
+    assert set(results["strategies"]["regda"]) == {"0", "1"}
+    run = results["strategies"]["regda"]["0"]
     assert {"target", "source", "selected", "seconds_per_iteration"} <= set(run)
     assert {"pck", "epe", "groups"} <= set(run["target"])
     assert set(run["selected"]) == {"last", "source", "target_score", "oracle"}
     assert run["selected"]["last"]["step"] == 3
-    assert found["summary"]["source_only"]["gain"]["mean"] is None
+    assert results["summary"]["source_only"]["gain"]["mean"] is None
     page = Path("runs/demo/report.html")
     assert page.stat().st_size > 10_000
     stamps = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("*.pt")}
@@ -163,8 +158,6 @@ def test_a_comparison_end_to_end(home, capsys):
 
 
 def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch):
-    from keyshift.experiments.runs import run
-
     folder = Path("runs/demo-regda-seed0")
     whole = ["train", "demo", *SMALL, "log_every=1"]
     assert main([*whole, "output=whole/run"]) == 0
@@ -173,10 +166,10 @@ def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "conclude", stop)
+        patched.setattr(training, "conclude", stop)
         assert main(whole) == 130
     assert not (folder / "result.json").exists()
-    with run.locked(folder):
+    with folders.locked(folder):
         assert main(["train", str(folder)]) == 2
     assert "another process is working" in capsys.readouterr().err
     assert main(["train", str(folder)]) == 0
@@ -206,21 +199,21 @@ def test_depth_is_told_in_mm(home, capsys):
     summary = {"source_only": summary | {"gap_closed": nothing}}
     summary["regda"] = summary["source_only"] | {"gain": {"mean": 8.62, "interval": [7.1, 9.96]}}
     runs = {name: {"0": {"target": score, "source": score}, "1": {"source": {"mm": 20.0}}} for name in summary}
-    found = {"schema": 1, "metric": "mm", "strategies": runs, "summary": summary}
-    print_table(found, reporter)
-    told = capsys.readouterr().out
+    results = {"schema": 1, "metric": "mm", "strategies": runs, "summary": summary}
+    print_table(results, reporter)
+    shown = capsys.readouterr().out
     for part in ("mean error in mm, 2 seeds", "23.41 ± 0.51", "21.71", "+8.62 [+7.10, +9.96]"):
-        assert part in told
+        assert part in shown
     for name in ("whole", "single"):
         folder = Path("runs", name)
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text("source: {name: hands.studio}\ntarget: {name: hands.webcam}\n")
-    Path("runs/whole/results.json").write_text(json.dumps(found))
+    Path("runs/whole/results.json").write_text(json.dumps(results))
     Path("runs/single/result.json").write_text(json.dumps({"target": score}))
     assert main(["runs"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert told.count("23.41 mm") + told.count("23.41") >= 2
-    assert "pck" not in told.lower()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("23.41 mm") + shown.count("23.41") >= 2
+    assert "pck" not in shown.lower()
     metrics = {"loss/supervised": 0.5, "source/mm": 31.27, "target/mm": 40.0, "source/epe": 3.0}
     assert _brief(metrics) == "loss 0.500  0.0 it/s  source 31.27"
     assert _brief({"source/pck": 0.4567}) == "0.0 it/s  source 0.457"
@@ -230,8 +223,8 @@ def test_a_gain_without_an_interval_is_told(capsys):
     """One seed on one block of frames has nothing to resample."""
     nothing, gain = {"mean": None, "interval": [None, None]}, {"mean": 0.1, "interval": [None, None]}
     row = {"target": {"mean": 0.5, "std": None}, "gain": gain, "gain_over_bn_control": nothing, "gap_closed": nothing}
-    found = {"metric": "pck@0.1", "strategies": {"regda": {"0": {"source": {"pck": 0.6}}}}, "summary": {"regda": row}}
-    print_table(found, Reporter())
+    results = {"metric": "pck@0.1", "strategies": {"regda": {"0": {"source": {"pck": 0.6}}}}, "summary": {"regda": row}}
+    print_table(results, Reporter())
     assert "+0.100" in capsys.readouterr().out
 
 

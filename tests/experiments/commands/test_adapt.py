@@ -35,14 +35,14 @@ def write_dots(dots, folder, style, count, first):
             {"id": i, "image_id": i, "category_id": 1, "keypoints": flat, "bbox": [3.2, 3.2, 25.6, 25.6]}
         )
     categories = [{"id": 1, "name": "dots", "keypoints": ["red", "green", "blue"], "skeleton": [[1, 2], [2, 3]]}]
-    told = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "labels.json").write_text(json.dumps(told))
+    labels = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "labels.json").write_text(json.dumps(labels))
 
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch, dots):
     monkeypatch.chdir(tmp_path)
-    for module in ("run", "adapt"):  # writing ONNX takes seconds, and is tested by itself
+    for module in ("runs.conclusion", "commands.adapt"):  # writing ONNX takes seconds, and is tested by itself
         monkeypatch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
     write_dots(dots, tmp_path / "lab", "plain", 80, 0)
     write_dots(dots, tmp_path / "wild", "shifted", 64, 1000)
@@ -65,15 +65,15 @@ def adapt(*words, target="wild/pictures"):
 def test_from_own_labels_to_the_own_camera(trained, capsys):
     trained(120)
     assert adapt("--check", "wild/labels.json", "steps=120", "evaluate_every=40", "checkpoint_every=40") == 0
-    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
-    assert told["adapted"]
-    assert told["after"]["consistency"] > told["before"]["consistency"]
-    assert told["check"]["pictures"] == 64
-    low, _ = told["check"]["gain"]["interval"]
-    assert told["check"]["gain"]["mean"] > 0.05
+    outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert outcome["adapted"]
+    assert outcome["after"]["consistency"] > outcome["before"]["consistency"]
+    assert outcome["check"]["pictures"] == 64
+    low, _ = outcome["check"]["gain"]["interval"]
+    assert outcome["check"]["gain"]["mean"] > 0.05
     assert low > 0
-    _, names = load_model(job.locate(Path("runs/adapt-pictures"))[0])
-    assert names == ["red", "green", "blue"]
+    _, skeleton = load_model(job.locate(Path("runs/adapt-pictures"))[0])
+    assert skeleton.keypoints == ("red", "green", "blue")
     page = Path("runs/adapt-pictures/report.html").read_text()
     assert "on 64 labelled pictures" in page
     assert page.count("data:image/jpeg") == 16
@@ -101,7 +101,9 @@ def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypat
     trained(4)
     falling = iter([0.9, 0.5, 0.4, 0.3, 0.2])
     monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": next(falling)})
-    monkeypatch.setattr("keyshift.experiments.runs.run.evaluator", lambda *_: lambda _: {"target/score": next(falling)})
+    monkeypatch.setattr(
+        "keyshift.experiments.runs.training.evaluator", lambda *_: lambda _: {"target/score": next(falling)}
+    )
     assert adapt("steps=40", "evaluate_every=2", "checkpoint_every=2") == 0
     out = capsys.readouterr().out
     assert "stopped at update 4 of 40: the label-free score fell from 0.900 to 0.400" in out
@@ -111,7 +113,7 @@ def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--target", "nowhere"], "no target nowhere"),
         (["--check", "few.json"], "labels 20 pictures of wild/pictures that can be read; a number takes 30 or more"),
@@ -125,13 +127,13 @@ def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypat
         (["report.picturs=none"], "Did you mean report.pictures"),
     ],
 )
-def test_bad_input(trained, capsys, words, told):
+def test_bad_input(trained, capsys, words, message):
     trained(1)
     whole = json.loads(Path("wild/labels.json").read_text())
     whole["annotations"] = whole["annotations"][:20]
     Path("few.json").write_text(json.dumps(whole))
     assert few(*words) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not Path("runs/adapt-pictures").exists()
 
 
@@ -155,9 +157,9 @@ def test_unreadable_pictures_are_left_out(trained, capsys):
     for i in range(8):
         Path(f"wild/pictures/{i}/{8 * i:03d}.png").write_bytes(b"no picture")
     assert few("--check", "wild/labels.json") == 0
-    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
-    assert len(told["unreadable"]) == 8
-    assert told["check"]["pictures"] == 56
+    outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert len(outcome["unreadable"]) == 8
+    assert outcome["check"]["pictures"] == 56
     assert "left out, because they cannot be read: 8 pictures, 0/000.png first" in capsys.readouterr().out
 
 
@@ -169,8 +171,8 @@ def test_check_is_cut_by_the_targets_boxes(trained):
     cut = ["--boxes", "boxes.csv"]
     assert main(["predict", "runs/given", "wild/pictures", "--output", "own.json", *cut]) == 0
     assert few("--check", "own.json", "target.boxes=boxes.csv", "steps=1", "evaluate_every=1") == 0
-    told = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
-    assert told["check"]["before"]["pck"] == 1
+    outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert outcome["check"]["before"]["pck"] == 1
 
 
 OWN = """

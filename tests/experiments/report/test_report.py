@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -189,6 +190,27 @@ def test_passwords_of_servers_are_not_mailed_around(make_comparison: Make) -> No
     text = page(folder, dataset).text
     assert "hunter2" not in text
     assert "https://***@host/x" in text
+
+
+def test_a_comparison_of_version_0_1_0(shared: Path, tmp_path: Path) -> None:
+    stored = shared / "cases" / "run_0_1_0" / "pictures"
+    if not stored.is_dir():
+        pytest.skip("no run folder of version 0.1.0 among the shared values")
+    folder = shutil.copytree(stored, tmp_path / "pictures", ignore=shutil.ignore_patterns("*.pt"))
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("pictures: all", "pictures: none"))
+    parsed = page(folder, range(16))
+    results = json.loads((folder / "results.json").read_text())
+    for name, runs in results["strategies"].items():
+        assert f"{name} {number(100 * runs['0']['target']['pck'], 1)} %" in parsed.text.replace("\u00a0", " ")
+    gain = results["summary"]["regda"]["gain"]["mean"]
+    # one seed has no interval, and without an oracle there is no share
+    assert f" {number(100 * gain, 1, sign=True)} – " in parsed.text
+    assert (
+        "Gain is measured against source_only and needs it; the share closed is gain over the gap from source_only"
+        in (parsed.text)
+    )
+    assert "gain over given" not in parsed.text
 
 
 # The finding

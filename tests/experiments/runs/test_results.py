@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -7,8 +8,11 @@ import torch
 
 from keyshift.adapt.scoring.evaluation import Predictions
 from keyshift.adapt.scoring.selection import MM, PCK, RULES, Headline, Selection
-from keyshift.datasets.sample import PIXELS_AND_MM
-from keyshift.experiments.runs.results import collect, summarize
+from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategy import Strategy
+from keyshift.datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM
+from keyshift.experiments.runs.progress import Reporter
+from keyshift.experiments.runs.results import block_totals, collect, print_table, summarize
 
 
 def test_gain_and_gap_by_hand():
@@ -61,6 +65,166 @@ def test_the_interval_covers_the_true_gain():
         ]
         held += low <= 0.05 <= high
     assert held >= 50
+
+
+def test_gains_without_a_source_are_over_the_given_model(monkeypatch):
+    kind = type("Alone", (Strategy,), {"title": "Alone", "about": "no source", "needs": frozenset({"target"})})
+    monkeypatch.setitem(STRATEGIES, "alone", kind)
+    counts = np.array([100.0, 300.0])
+    rates = {"given": 0.3, "source_only": 0.4, "bn_control": 0.45, "regda": 0.5, "alone": 0.6, "oracle": 0.8}
+    totals = {name: np.stack([counts * rate] * 3) for name, rate in rates.items()}
+    summary = summarize(totals, counts)
+    bases = {name: row["base"] for name, row in summary.items()}
+    assert bases == dict.fromkeys(rates, "source_only") | {"given": "given", "alone": "given"}
+    for name, over in (("regda", 0.4), ("alone", 0.3), ("oracle", 0.4)):
+        assert summary[name]["gain"]["mean"] == pytest.approx(rates[name] - over)
+    assert {n: row["gain_over_given"]["mean"] for n, row in summary.items()} == {
+        n: None if n == "given" else pytest.approx(rate - 0.3) for n, rate in rates.items()
+    }
+    assert summary["alone"]["gap_closed"]["mean"] == pytest.approx(0.3 / 0.5)
+    assert summary["regda"]["gap_closed"]["mean"] == pytest.approx(0.1 / 0.4)
+    assert summary["given"]["gain"]["mean"] is summary["given"]["gap_closed"]["mean"] is None
+    assert summary["given"]["gain_over_bn_control"]["mean"] is None
+    assert summary["source_only"]["gap_closed"]["mean"] is None
+    del totals["source_only"]
+    without = summarize(totals, counts)
+    assert {row["base"] for row in without.values()} == {"given"}
+    assert without["regda"]["gain"] == without["regda"]["gain_over_given"] == summary["regda"]["gain_over_given"]
+    assert without["regda"]["gap_closed"]["mean"] == pytest.approx(0.2 / 0.5)
+    del totals["given"]
+    nothing = {"mean": None, "interval": [None, None]}
+    assert all(row["gain"] == row["gain_over_given"] == nothing for row in summarize(totals, counts).values())
+
+
+def test_counts_of_each_run_and_counts_of_all_are_one_thing():
+    counts, rng = np.array([10.0, 30.0, 20.0]), np.random.default_rng(0)
+    totals = {name: rng.integers(0, 10, (3, 3)).astype(float) for name in ("source_only", "regda", "oracle")}
+    each = {name: np.tile(counts, (3, 1)) for name in totals}
+    assert summarize(totals, each) == summarize(totals, counts)
+
+
+def test_a_mean_error_is_of_those_who_were_seen():
+    """Of two people of whom a run misses one the other's error is the mean; a block of missed people alone is left out
+    of the draws that hold no other."""
+    seen = np.array([[4.0, 4.0, 4.0]] * 2)
+    totals = {"source_only": seen * 10, "regda": np.array([[12.0, 0.0, 12.0]] * 2)}
+    counts = {"source_only": seen, "regda": np.array([[4.0, 0.0, 4.0]] * 2)}
+    row = summarize(totals, counts, MM)["regda"]
+    assert row["target"]["mean"] == 3
+    assert row["gain"] == {"mean": 7, "interval": [7, 7]}
+    nobody = summarize(totals, counts | {"regda": np.zeros((2, 3))}, MM)["regda"]
+    assert nobody["target"] == {"mean": None, "std": None}
+    assert nobody["gain"] == {"mean": None, "interval": [None, None]}
+
+
+def people(matched, dims):
+    """Four people in two pictures, two joints each, of which the second person's last is not annotated."""
+    truth = torch.arange(8 * dims, dtype=torch.float32).view(4, 2, dims) + 500
+    annotated = torch.ones(4, 2, dtype=torch.bool)
+    annotated[1, 1] = False
+    return Predictions(
+        points=truth + 6.0 / math.sqrt(dims),
+        confidence=torch.ones(4, 2),
+        truth=truth,
+        annotated=annotated,
+        visible=annotated,
+        side=torch.full((4,), 100.0),
+        camera=torch.tensor([[500.0, 500.0, 0.0, 0.0]]).expand(4, 4),
+        sequence=("b", "b", "a", "a"),
+        id=("x", "x", "y", "y"),
+        row=torch.tensor([0, 0, 1, 1]),
+        matched=torch.tensor(matched),
+        space=CAMERA_MM if dims == 3 else PIXELS,
+    )
+
+
+def test_missed_people_are_misses_and_have_no_distance():
+    every = [True] * 4
+    total, count = block_totals(people(every, 2), Headline.of(2, 0.1))
+    assert (total.tolist(), count.tolist()) == ([4, 3], [4, 3])
+    total, count = block_totals(people([True, False, False, True], 2), Headline.of(2, 0.1))
+    assert (total.tolist(), count.tolist()) == ([2, 2], [4, 3])
+    total, count = block_totals(people([True, False, False, True], 3), MM)
+    np.testing.assert_allclose(total, [12, 12], rtol=1e-4)
+    assert count.tolist() == [2, 2]
+    _, count = block_totals(people([True, True, False, False], 3), MM)
+    assert count.tolist() == [0, 3]
+
+
+def test_a_run_without_a_source(tmp_path):
+    for name in ("given", "regda"):
+        write_run(tmp_path / f"{name}-seed0", {"given": 30.0, "regda": 20.0}[name], 0)
+        file = tmp_path / f"{name}-seed0" / "result.json"
+        result = json.loads(file.read_text())
+        del result["selected"]["source"]
+        file.write_text(json.dumps(result | {"source": None}))
+    results = collect(tmp_path, ["given", "regda"], [0], 0.1)
+    row = results["summary"]["regda"]
+    assert row["base"] == "given"
+    assert row["gain"]["mean"] > 0
+    assert row["selected"]["last"]["gain"] == pytest.approx(row["gain"]["mean"], rel=1e-4)
+    assert row["selected"]["source"] == {"target": None, "gain": None, "gap_closed": None}
+
+
+def test_a_comparison_of_version_0_1_0_has_the_same_numbers(shared, tmp_path):
+    stored = shared / "cases" / "run_0_1_0" / "pictures"
+    if not stored.is_dir():
+        pytest.skip("no run folder of version 0.1.0 among the shared values")
+    folder = shutil.copytree(stored, tmp_path / "pictures")
+    before = json.loads((folder / "results.json").read_text())
+    again = collect(folder, list(before["strategies"]), [0], 0.1)
+    assert {row.pop("base") for row in again["summary"].values()} == {"source_only"}
+    assert all(row.pop("gain_over_given")["mean"] is None for row in again["summary"].values())
+    assert again == before
+
+
+# The table
+
+
+def printed(results, capsys):
+    reporter = Reporter()
+    reporter.console.width = 220
+    print_table(results, reporter)
+    return capsys.readouterr().out
+
+
+def compared(rates, source=0.7, **target):
+    counts = np.full(6, 50.0)
+    summary = summarize({name: np.stack([counts * rate] * 2) for name, rate in rates.items()}, counts)
+    run = {"target": target, "source": None if source is None else {"pck": source}}
+    return {"metric": "pck@0.1", "strategies": {name: {"0": run, "1": run} for name in rates}, "summary": summary}
+
+
+def test_the_table_has_the_columns_that_apply(capsys, monkeypatch):
+    kind = type("Alone", (Strategy,), {"title": "Alone", "about": "no source", "needs": frozenset({"target"})})
+    monkeypatch.setitem(STRATEGIES, "alone", kind)
+    usual = printed(compared({"source_only": 0.4, "bn_control": 0.45, "regda": 0.5, "oracle": 0.8}), capsys)
+    head, row = usual.splitlines()[2], next(line for line in usual.splitlines() if "regda" in line)
+    assert [cell.strip() for cell in head.strip("┃ ").split("┃")] == [
+        *("strategy", "target", "source", "gain [95 %]", "over bn_control", "gap closed")
+    ]
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == [
+        *("regda", "0.500 ± 0.000", "0.700", "+0.100 [+0.100, +0.100]", "+0.050 [+0.050, +0.050]", "25% [25%, 25%]")
+    ]
+    alone = printed(compared({"given": 0.4, "alone": 0.5}, source=None), capsys)
+    assert "gain over given [95 %]" in alone
+    assert not any(word in alone for word in ("source", "bn_control", "gap", "is over", "missed"))
+    mixed = printed(compared({"given": 0.3, "source_only": 0.4, "regda": 0.5, "alone": 0.6}), capsys)
+    assert "is over" in mixed
+    assert "over given" in mixed
+    row = next(line for line in mixed.splitlines() if "alone" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")][3:5] == ["+0.300 [+0.300, +0.300]", "given"]
+
+
+def test_the_table_counts_people_and_reads_older_results(capsys):
+    results = compared({"source_only": 0.4, "regda": 0.5}, missed=3)
+    for row in results["summary"].values():
+        del row["base"], row["gain_over_given"]
+    table = printed(results, capsys)
+    assert "missed" in table
+    assert "3.0" in table
+    assert "invented" not in table
+    assert "+0.100" in table
 
 
 LEVELS = {"source_only": 30.0, "bn_control": 26.0, "regda": 20.0, "oracle": 12.0}

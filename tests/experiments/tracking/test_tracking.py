@@ -133,6 +133,44 @@ def test_run(runs: Path) -> None:
     assert inputs["source_train"].digest != inputs["target_test"].digest
 
 
+def test_a_run_without_a_source(runs: Path) -> None:
+    """The configuration names a system with its own options, and the options of the strategy that is used."""
+    folder = write_run(runs / "free", "alone")
+    system = {"name": "a2j", "input_size": [64, 64], "weights": None, "depth": True}
+    config = {"name": "hands", "source": None, "target": {"name": "hands.webcam", "train": 20}, "model": system}
+    config |= {"strategy": "alone", "seed": 0, "alone": {"decay": 0.9, "parts": {"deep": {"er": 1e-4}}, "none": {}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "identity.json").write_text(json.dumps({"source_train": None, "target_test": {"name": "webcam"}}))
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"source": None}))
+    sync(folder)
+    run = run_of(folder)
+    assert run.data.params == {
+        **{"name": "hands", "source": "null", "target.name": "hands.webcam", "target.train": "20"},
+        **{"model.name": "a2j", "model.input_size": "[64, 64]", "model.weights": "null", "model.depth": "true"},
+        **{"strategy": "alone", "seed": "0", "alone.decay": "0.9", "alone.parts.deep.er": "0.0001", "alone.none": "{}"},
+    }
+    assert not [key for key in run.data.metrics if key.startswith("final/source")]
+    assert [it.tags[0].value for it in run.inputs.dataset_inputs] == ["target_test"]
+
+
+def test_gains_over_the_given_model(runs: Path) -> None:
+    folder = write_comparison(runs / "compare")
+    results = json.loads((folder / "results.json").read_text())
+    for name, row in results["summary"].items():
+        row["base"] = "given" if name == "regda" else "source_only"
+        row["gain_over_given"] = {"mean": 0.25, "interval": [0.2, 0.3]}
+    (folder / "results.json").write_text(json.dumps(results))
+    sync(folder)
+    parent = run_of(folder)
+    note = parent.data.tags["mlflow.note.content"].splitlines()
+    assert note[2] == "| strategy | target | std | gain [95 % interval] | gain is over | gap closed [95 % interval] |"
+    assert note[2].count("|") == note[3].count("|")
+    assert "| regda | 60.0 % | – | 10.0 % [5.0 %, 15.0 %] | given | 33.3 % [20.0 %, 40.0 %] |" in note
+    assert parent.data.metrics.items() >= {"regda/gain_over_given": 0.25, "regda/gain_over_given_hi": 0.3}.items()
+    assert run_of(folder / "regda-seed0", default_uri(runs)).data.metrics["gain_over_given"] == 0.25
+
+
 def test_comparison(runs: Path) -> None:
     folder = write_comparison(runs / "compare")
     sync(folder)
