@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from ...datasets.sample import (
     carry,
     countable,
     inside,
+    renamed,
+    swaps,
     to_pixels,
     to_space,
     transform,
@@ -140,7 +142,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         place = arrange(poses, truth, counted, sample, model.single)
         matched, taken = place >= 0, place.clamp_min(0)
         values = {
-            "points": transform(sample.to_file[people], picked(poses.points, taken, matched)),
+            "points": picked(transform(sample.to_file[poses.image_index], poses.points), taken, matched),
             "confidence": picked(poses.confidence, taken, matched),
             "truth": transform(sample.to_file[people], truth),
             "annotated": counted,
@@ -155,7 +157,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         for name in WORDS:
             parts[name] += [getattr(batch, name)[i] for i in people.tolist()]
         parts["space"].append(sample.space)
-        parts["invented"].append(len(poses) - int(matched.sum()))
+        parts["invented"].append(invented(poses, place, sample))
     model.train(mode)
     whole: dict[str, Any] = {name: value for name, value in parts.items() if name not in ("space", "invented")}
     whole = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in whole.items()}
@@ -169,6 +171,16 @@ def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, singl
     return match(poses, truth, counted, sample.image_index, sample.space)
 
 
+def invented(poses: Poses, place: Tensor, sample: Labeled) -> int:
+    """How many of the predicted people nobody labelled, in images that are labelled: `place` (P,) says which ones were.
+    An image is not labelled where people are said to be in it and no keypoint of them is known."""
+    listed = torch.bincount(sample.image_index, minlength=len(sample))
+    known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
+    alone = torch.ones(len(poses), dtype=torch.bool, device=place.device)
+    alone[place[place >= 0]] = False
+    return int((alone & ((listed == 0) | (known > 0))[poses.image_index]).sum())
+
+
 def picked(values: Tensor, place: Tensor, matched: Tensor) -> Tensor:
     """Rows `place` (P,) of values (Q, ...), zeros where nobody was matched."""
     if not len(values):
@@ -177,17 +189,22 @@ def picked(values: Tensor, place: Tensor, matched: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict_people(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device) -> Poses:
+def predict_people(
+    model: PoseModel, batches: Iterable[Unlabeled], device: torch.device, flip: list[int] | None = None
+) -> Poses:
     """The poses of everyone whom the model finds: points as the files have them (file pixels, or mm in the camera's
-    frame), `image_index` the sample's row in its dataset."""
+    frame), `image_index` the sample's row in its dataset. With the permutation `flip` keypoints have the file's names
+    too, where the network sees a sample mirrored."""
     mode = model.training
     model.eval()
     parts = []
     for batch in batches:
         sample = batch.to(device)
         poses = model.decode(model(sample), sample)
-        points = transform(sample.to_file[poses.image_index], poses.points)
-        parts.append(replace(poses, points=points, image_index=sample.row[poses.image_index]))
+        points, confidence = transform(sample.to_file[poses.image_index], poses.points), poses.confidence
+        if flip is not None:
+            points, confidence = (renamed(v, flip, swaps(sample)[poses.image_index]) for v in (points, confidence))
+        parts.append(Poses(points, confidence, sample.row[poses.image_index], poses.score))
     model.train(mode)
     return Poses(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Poses)))
 
