@@ -14,7 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
-from ...adapt.scoring.evaluation import agreement, predict, predict_people, scores
+from ...adapt.scoring.evaluation import predict, predict_people, scores
+from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy
 from ...adapt.trainer import Callback, Loop, Trainer
@@ -197,7 +198,7 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
             score = scores(predictions, task.skeleton, config.threshold)
             metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
             metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
-        metrics["target/score"] = agreement(model, warped(), task.skeleton.flip, device)
+        metrics["target/score"] = SCORES[config.score](model, warped(), task.skeleton.flip, device)
         return metrics
 
     return evaluate
