@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..datasets.sample import Unlabeled, from_file
+from ..datasets.sample import Unlabeled, from_file, renamed, swaps
 from ..models.output import Poses
 
 FIELDS = tuple(f.name for f in fields(Poses))
@@ -36,7 +36,8 @@ class Bank(nn.Module):
         """The poses of a batch's samples, in the coordinates of its view; where that is mirrored, keypoints change
         places by the permutation `flip`. `image_index` is the image of the batch, as `decode` gives it."""
         image_index, person = (sample.row[:, None] == self.image_index).nonzero(as_tuple=True)
-        points, confidence = from_file(self.points[person], self.confidence[person], sample, flip, image_index)
+        points = from_file(self.points[person], sample, flip, image_index)
+        confidence = renamed(self.confidence[person], flip, swaps(sample)[image_index])
         return Poses(points, confidence, image_index, self.score[person])
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:

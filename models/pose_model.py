@@ -132,8 +132,8 @@ class PoseModel(nn.Module, ABC):
         return self
 
     def check(self, sample: Unlabeled, giver: str) -> None:
-        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives, or answers
-        in other coordinates."""
+        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives, or
+        answers in other coordinates than its."""
         name = type(self).__name__
         check_reads(name, self.reads, giver, sample.gives)
         if sample.space != self.space:

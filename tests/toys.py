@@ -124,7 +124,7 @@ class BottomUp(PoseModel):
     @dataclass(frozen=True)
     class Options(PoseModel.Options):
         input_size: list[int] = option([32, 32], "width, height", low=2, size=2)
-        channels: int = option(8, "of the features", low=1)
+        channels: int = option(16, "of the features", low=1)
         most: int = option(4, "people of a picture", low=1)
         threshold: float = option(0.3, "of a person's score", low=0, high=1)
         sigma: float = option(0.8, "of the Gaussians, cells", low=0.1)
@@ -140,7 +140,7 @@ class BottomUp(PoseModel):
 
     def layer(self, channels, stride=1):
         out = self.options.channels
-        return nn.Conv2d(channels, out, 3, stride, 1), nn.BatchNorm2d(out), nn.ReLU()
+        return nn.Conv2d(channels, out, 5, stride, 2), nn.BatchNorm2d(out), nn.ReLU()
 
     def new_head(self, layers=None):
         hidden = [self.layer(self.options.channels) for _ in range((layers or self.options.head_layers) - 1)]
@@ -184,7 +184,7 @@ class BottomUp(PoseModel):
         x, y = self.nearest(sample.keypoints[:, 0]).unbind(-1)
         wanted = self.grid.to_cells(sample.keypoints[:, 1:]) - torch.stack([x, y], -1)[:, None]
         away = (votes.extra["offsets"][people, y, x] - wanted).abs().sum(-1) * (counted[:, 1:] & counted[:, :1])
-        return {"heat": heat / len(sample), "offsets": 0.2 * away.sum() / len(sample)}
+        return {"heat": heat / len(sample), "offsets": 4 * away.sum() / len(sample)}
 
 
 class Lifter(PoseModel):

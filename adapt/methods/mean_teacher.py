@@ -73,7 +73,7 @@ class MeanTeacher(Strategy):
         if copied and self.averaged == 0:
             self.teacher.load_state_dict(self.model.state_dict())
         else:
-            teacher, student = (list(model.parameters()) for model in (self.teacher, self.model))
+            teacher, student = (tuple(model.parameters()) for model in (self.teacher, self.model))
             torch._foreach_lerp_(teacher, student, 1 - self.options.decay)
         if copied:
             for own, other in zip(self.teacher.buffers(), self.model.buffers(), strict=True):

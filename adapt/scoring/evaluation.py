@@ -31,7 +31,7 @@ from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from . import depth_metrics, metrics
-from .matching import match
+from .matching import match, span
 from .selection import Headline
 
 
@@ -121,8 +121,6 @@ class Predictions:
         return torch.where(self.matched[:, None], distances, torch.inf)
 
 
-NEAR_MM = 2000.0
-"""The length that points in the camera's frame agree within a share of: about that of a person."""
 WORDS = ("sequence", "id")
 """Fields of predictions that hold words."""
 
@@ -168,7 +166,7 @@ def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, singl
     """Which of the predicted people each labelled person is: (P,), -1 for nobody. Of crops the only one."""
     if single:
         return sample.image_index
-    return match(poses, truth, counted, sample.image_index, sample.space)
+    return match(poses, truth, counted, sample.image_index, sample)
 
 
 def invented(poses: Poses, place: Tensor, sample: Labeled) -> int:
@@ -270,21 +268,23 @@ def agreement(
         shown = inside(points, second, there.image_index)
         place = torch.arange(len(points), device=points.device)
         if not model.single:
-            place = match(here, points, shown, there.image_index, second.space)
+            place = match(here, points, shown, there.image_index, second)
         mine = picked(here.points, place.clamp_min(0), place >= 0)
         close = (place >= 0)[:, None] & near(mine, points, second, there.image_index, threshold)
         same += float((close & shown).sum())
         total += float(shown.sum())
     model.train(mode)
+    if not total and not model.single:
+        return 0.0  # whoever finds nobody does not agree with himself
     return same / total if total else float("nan")
 
 
 def near(here: Tensor, there: Tensor, sample: Unlabeled, image_index: Tensor, threshold: float) -> Tensor:
     """Whether points (P, K, D) of a sample agree: to `threshold` of the input's longer side, along z of the cube's
-    edge, in the camera's frame of NEAR_MM: (P, K) bool."""
+    edge, in the camera's frame of SPAN_MM: (P, K) bool."""
     if sample.space == CAMERA_MM:
-        return metrics.distances(here, there) <= threshold * NEAR_MM
-    close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * max(sample.image.shape[-2:])
+        return metrics.distances(here, there) <= threshold * span(sample)
+    close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * span(sample)
     if sample.space == PIXELS_AND_MM and here.shape[-1] == 3:
         close &= (here - there)[..., 2].abs() <= threshold * 2 * sample.inputs["reach"][image_index, None]
     return close
