@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets.reading.people import AROUND_BOXES
-from ..datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM, Unlabeled
+from ..datasets.sample import CAMERA_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Poses, Votes
 from .pose_model import PoseModel
@@ -67,7 +67,7 @@ class Decoded(nn.Module):
         if decode is not None and not model.single:
             raise ValueError(f"decode={decode!r}: a system that finds several people is read in its own way")
         self.model, self.decoding, self.reads, self.single = model.plain(), decode, model.reads, model.single
-        self.space = PIXELS_AND_MM if "reach" in model.reads else PIXELS if "image" in model.reads else CAMERA_MM
+        self.space = model.space
 
     def votes(self, *inputs: Tensor) -> tuple[Votes, Unlabeled]:
         nothing = torch.zeros(0)
@@ -240,7 +240,7 @@ def metadata(
         notes["crop"] = {"how": "the whole picture, scaled so that it just fits into the input, centred, black around"}
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
-    if not pictures:
+    if model.space == CAMERA_MM:
         notes["pixels"] = "keypoints are x, y, z in mm in the camera's frame"
     if "keypoints2d" in model.reads:
         notes["keypoints2d"] = (

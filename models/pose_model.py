@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..datasets import options as owned
 from ..datasets.options import option, plain_options
-from ..datasets.sample import Labeled, Unlabeled, check_reads
+from ..datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, check_reads
 from .output import Grid, Poses, Votes, per_image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -37,6 +37,8 @@ class PoseModel(nn.Module, ABC):
 
     reads: ClassVar[tuple[str, ...]] = ("image",)
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
+    space: ClassVar[str] = PIXELS
+    """What the coordinates of its answers are, of those that datasets/sample.py names."""
     any_keypoints: ClassVar[bool] = True
     """It can be built for any number of keypoints; false where a file of the user's says how many."""
     single: ClassVar[bool] = True
@@ -130,8 +132,14 @@ class PoseModel(nn.Module, ABC):
         return self
 
     def check(self, sample: Unlabeled, giver: str) -> None:
-        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives."""
-        check_reads(type(self).__name__, self.reads, giver, sample.gives)
+        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives, or
+        answers in other coordinates than its."""
+        name = type(self).__name__
+        check_reads(name, self.reads, giver, sample.gives)
+        if sample.space != self.space:
+            raise ValueError(
+                f"{name} answers in {self.space}; {giver} has {sample.space}. Choose a system and data that fit"
+            )
 
     def check_size(self, image: Tensor) -> None:
         """Raises ValueError for images (..., H, W) of another size than the network was built for."""
@@ -153,6 +161,7 @@ class DepthModel(PoseModel):
         )
 
     reads = ("image", "reach")
+    space = PIXELS_AND_MM
     options: Options
 
     def depth_axis(self, columns: int) -> Grid:

@@ -181,7 +181,7 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
 def predict_target(task: Task, model: PoseModel, device: torch.device) -> Poses:
     """The model's poses for all target training samples, of which it sees no label."""
     batches = plain_batches(task, WithoutLabels(task.target_train))
-    return predict_people(model, (batches[i] for i in range(len(batches))), device)
+    return predict_people(model, (batches[i] for i in range(len(batches))), device, task.skeleton.flip)
 
 
 def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:

@@ -231,7 +231,7 @@ class BottomUp(Toy):
 class Lifter(Toy):
     """A sequence of 2D keypoints to the middle frame's in the camera's frame, 4 m away."""
 
-    reads = ("keypoints2d",)
+    reads, space = ("keypoints2d",), CAMERA_MM
 
     def __init__(self, keypoints, options):
         super().__init__(keypoints, options)
