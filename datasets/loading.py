@@ -51,10 +51,6 @@ class Crop:
     row: int = 0
     """The item's place in its dataset."""
 
-    @property
-    def image(self) -> np.ndarray:
-        return self.inputs["image"]
-
 
 def crop(
     item: Item,
