@@ -28,12 +28,14 @@ class Job:
 
     @staticmethod
     def of(config: Config, strategy: str, seed: int, folder: Path) -> Job:
-        said = of_run(config, strategy, seed) | {"strategies": [strategy]}
+        said = of_run(config, strategy, seed) | {"strategies": list(config.strategies)}
         return Job(said, strategy, seed, str(folder))
 
     def task(self) -> Task:
-        """What it works on, opened anew."""
-        return prepare(build(self.config), [self.strategy])
+        """What it works on, opened anew: what the whole comparison works on, a source included where any other of its
+        strategies needs one, so that it is scored on the same sets wherever it is done."""
+        config = build(self.config)
+        return prepare(config, config.strategies)
 
 
 def open_mirror(config: Config, folder: Path, reporter: Reporter) -> Mirror:
