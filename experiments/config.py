@@ -169,7 +169,7 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
         for key in part:
             if key not in known:
                 raise unknown(str(key), known, source)
-    chosen = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
+    chosen: dict[str, Any] = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     made = make(Settings, settings, origin)
     for name in (made.strategy, *made.strategies):

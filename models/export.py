@@ -1,7 +1,7 @@
 """A trained network as one file that needs no keyshift: uint8 images in, keypoints and confidences out.
 
 ONNX for onnxruntime and others, or torch's ExportedProgram for torch alone. Decoding is inside, the batch is free, and
-what a reader must know (keypoint names, sizes, how to crop) travels in the file. Before a file takes its place it
+what a reader must know (keypoint names, sizes, what to crop) travels in the file. Before a file takes its place it
 answers as PyTorch does, or it is not written.
 """
 
@@ -238,7 +238,10 @@ def metadata(
             "side; scaled so that it just fits into the input, centred, bilinear, black outside the picture",
         }
     elif pictures:
-        notes["crop"] = {"how": "the whole picture, scaled so that it just fits into the input, centred, black around"}
+        notes["crop"] = {
+            "how": "the square about the whole picture, its side the picture's longer side; scaled so that it just "
+            "fits into the input, centred, bilinear, black outside the picture"
+        }
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
     if model.space == CAMERA_MM:

@@ -61,12 +61,12 @@ def evaluate_files(
     if space not in SPACES:
         raise ValueError(f"space={space!r} is not known; expected one of {', '.join(SPACES)}")
     depth_set = DEPTH_SETS[dataset]
-    found, wanted = (read_frames(Path(path), len(depth_set.skeleton)) for path in (predictions, truth))
-    annotated = check_truth(wanted, space, depth_set)
-    check_predictions(found)
-    order = pair_frames(found, wanted)
-    predicted, points = (in_space(v, space, depth_set) for v in (found.values[order], wanted.values))
-    scores = score(metrics.distances(predicted, points), torch.from_numpy(annotated), depth_set)
+    predicted, true = (read_frames(Path(path), len(depth_set.skeleton)) for path in (predictions, truth))
+    annotated = check_truth(true, space, depth_set)
+    check_predictions(predicted)
+    order = pair_frames(predicted, true)
+    points, wanted = (in_space(v, space, depth_set) for v in (predicted.values[order], true.values))
+    scores = score(metrics.distances(points, wanted), torch.from_numpy(annotated), depth_set)
     reporter.say(f"{predictions} on {dataset}: {len(points)} frames, read as {SPACES[space]}")
     print_scores(scores, reporter)
     return {"dataset": dataset, "space": space, "frames": len(points), **scores}
@@ -117,19 +117,19 @@ def in_space(values: np.ndarray, space: str, depth_set: DepthSet) -> Tensor:
     return to_space(points[None] + points.new_tensor([0.5, 0.5, 0]), camera)[0]
 
 
-def pair_frames(found: Frames, wanted: Frames) -> np.ndarray:
-    """(N,) the line of `found`, from 0, that belongs to each line of `wanted`."""
-    if found.names and wanted.names:
-        place = {name: line for line, name in enumerate(found.names)}
-        _refuse_missing(wanted, place, found.path)
-        _refuse_missing(found, dict.fromkeys(wanted.names, 0), wanted.path)
-        return np.array([place[name] for name in wanted.names])
-    if len(found.values) != len(wanted.values):
+def pair_frames(predicted: Frames, true: Frames) -> np.ndarray:
+    """(N,) the line of `predicted`, from 0, that belongs to each line of `true`."""
+    if predicted.names and true.names:
+        place = {name: line for line, name in enumerate(predicted.names)}
+        _refuse_missing(true, place, predicted.path)
+        _refuse_missing(predicted, dict.fromkeys(true.names, 0), true.path)
+        return np.array([place[name] for name in true.names])
+    if len(predicted.values) != len(true.values):
         raise ValueError(
-            f"{found.path} has {len(found.values)} frames, {wanted.path} has {len(wanted.values)}: both must hold the "
-            "same frames in the same order, or a name on every line"
+            f"{predicted.path} has {len(predicted.values)} frames, {true.path} has {len(true.values)}: both must hold "
+            "the same frames in the same order, or a name on every line"
         )
-    return np.arange(len(wanted.values))
+    return np.arange(len(true.values))
 
 
 def _refuse_missing(frames: Frames, known: dict[str, int], where: Path) -> None:

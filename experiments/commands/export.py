@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...models.export import DECODINGS, to_onnx, to_program
+from ..runs.folder import locate
 from ..runs.progress import Reporter
-from .predict import locate, open_model
+from .predict import open_model
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 
@@ -24,8 +25,8 @@ def export(
     """Write the model of a run folder or weights file as `format`, onnx or torch; returns the file.
 
     `output` None: RUN's name in the current folder. `decode`: mean or peak of the votes, None the model's own. The
-    file is compared with PyTorch before it takes its place. Raises ValueError for bad input, ArithmeticError where the
-    comparison fails.
+    file is compared with PyTorch before it takes its place. Raises ValueError for bad input and for a network that
+    cannot be exported, ArithmeticError where the comparison fails.
     """
     if format not in FORMATS:
         raise ValueError(f"format={format!r} is not known; choose one of {', '.join(FORMATS)}")
@@ -44,14 +45,17 @@ def export(
         (to_onnx if format == "onnx" else to_program)(model, size, output, skeleton, decode, about)
     except ImportError as error:
         raise ValueError(f"no {error.name} here: it takes pip install 'keyshift[export]'") from error
-    reporter.say(f"{output}: {len(skeleton)} keypoints of {size[0]}x{size[1]} crops, answers as PyTorch does")
+    reads = (
+        f"{size[0]}x{size[1]} {'crops' if model.single else 'pictures'}" if "image" in model.reads else model.reads[0]
+    )
+    reporter.say(f"{output}: {len(skeleton)} keypoints of {reads}, answers as PyTorch does")
     return output
 
 
 def licences(run: Path | None) -> dict[str, Any]:
     """What a run says of the licences of the data that its weights were trained on, by data set."""
-    told = run / "identity.json" if run is not None else None
-    if told is None or not told.is_file():
+    identity = run / "identity.json" if run is not None else None
+    if identity is None or not identity.is_file():
         return {}
-    sets = json.loads(told.read_text()).values()
+    sets = json.loads(identity.read_text()).values()
     return {str(one["name"]): one.get("licence", "not said") for one in sets if isinstance(one, dict) and "name" in one}

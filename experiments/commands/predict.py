@@ -11,24 +11,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ...datasets.bodies.skeletons import body
-from ...datasets.depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ...datasets.loading import Crop, collate
-from ...datasets.own.skeleton_file import KNOWN
 from ...datasets.reading.images import UnreadableImage
-from ...datasets.rendered.body_anatomy import UPPER_BODY
 from ...datasets.sample import transform
 from ...datasets.skeleton import Skeleton
 from ...models.pose_model import PoseModel
-from ...models.saved import load_checkpoint, load_model_and_skeleton
+from ...models.saved import load_model
 from ..config import load_folder
-from ..runs.prediction_files import Found, check_outputs, draw_all, write_coco
+from ..runs.folder import locate
+from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
 
-SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
-"""Those that a weights file of version 0.1.0, which holds names alone, is looked up in."""
-TOLD = 10
+NAMED = 10
 """Unreadable files that are named on the terminal; the others are in the JSON."""
 
 
@@ -43,47 +38,15 @@ class Opened(NamedTuple):
     """How depth frames were cut for it; None where a weights file of a depth network lies outside its run."""
 
 
-def locate(model: Path) -> tuple[Path, Path | None]:
-    """The weights file that MODEL means, and the run folder that it lies in.
-
-    MODEL is a run folder (what it ships, or its selected weights) or a weights file. Raises ValueError for a
-    comparison, naming its runs, and for anything else.
-    """
-    if model.is_file():
-        return model, model.parent if (model.parent / "config.yaml").is_file() else None
-    runs = sorted(path.parent.name for path in model.glob("*-seed*/config.yaml"))
-    if runs:
-        raise ValueError(
-            f"{model} is a comparison; name one of its runs: {', '.join(f'{model}/{run}' for run in runs)}"
-        )
-    if (model / "model.pt").is_file():
-        return model / "model.pt", model
-    if not (model / "config.yaml").is_file():
-        raise ValueError(f"no model {model}: expected a run folder (with a config.yaml in it) or a weights file (.pt)")
-    from ..runs.run import selected_weights
-
-    state = load_checkpoint(model / "checkpoint.pt", ("selection",))["selection"]
-    return selected_weights(model, load_folder(model).selection, state), model
-
-
 def open_model(path: Path) -> Opened:
     """The network of a run folder or weights file, in evaluation mode on the CPU. Raises ValueError as `locate` does,
     and for a corrupt or foreign file."""
     weights, run = locate(path)
-    model, names, skeleton = load_model_and_skeleton(weights)
-    width, height = model.architecture["input_size"]
-    how: str | None = "exact"
-    if model.reads == "depth":
-        how = load_folder(run).crop if run is not None else None
-    return Opened(model.eval(), skeleton or known_skeleton(tuple(names)), (width, height), how)
-
-
-def known_skeleton(names: tuple[str, ...]) -> Skeleton:
-    """The first known skeleton that has all of `names`, reduced to them; else the bones that the names tell."""
-    for known in SKELETONS:
-        if set(names) <= set(known.keypoints):
-            return known.select(names)
-    return body("keypoints", names)
+    model, skeleton = load_model(weights)
+    crop: str | None = "exact"
+    if "reach" in model.reads:
+        crop = load_folder(run).crop if run is not None else None
+    return Opened(model.eval(), skeleton, model.input_size, crop)
 
 
 def choose_device(device: str) -> torch.device:
@@ -94,6 +57,19 @@ def choose_device(device: str) -> torch.device:
     if device == "cuda" and not seen:
         raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
     return torch.device("cuda" if seen and device != "cpu" else "cpu")
+
+
+def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
+    """Raises ValueError for a system that reads more than a picture, and for boxes where it finds people itself."""
+    if set(model.reads) != {"image"}:
+        raise ValueError(
+            f"{path}: {type(model).__name__} reads {' and '.join(model.reads)}, and predict gives pictures alone; "
+            "score it on a dataset that gives what it reads: keyshift evaluate RUN"
+        )
+    if not model.single and boxes not in (None, "whole"):
+        raise ValueError(
+            f"boxes={boxes}: {path} finds the people of a whole picture itself, and reads no boxes; leave them out"
+        )
 
 
 def predict(
@@ -111,7 +87,7 @@ def predict(
     workers: int = 2,
     device: str = "auto",
     overwrite: bool = False,
-) -> Found:
+) -> Predicted:
     """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`; returns what it holds.
 
     `boxes`, `stride` and `duplicates` are those of datasets/own/pictures.py. `draw` is a folder for drawn pictures.
@@ -119,71 +95,81 @@ def predict(
     are listed in the JSON and on stderr. Raises ValueError for bad input, before anything is written, and where no
     picture at all can be read.
     """
-    opened, where = open_model(model), choose_device(device)
-    if opened.model.reads == "depth":
-        raise ValueError(f"{model} reads depth, and predict reads pictures; score it with keyshift evaluate RUN")
+    opened, processor = open_model(model), choose_device(device)
+    check_model(model, opened.model, boxes)
     if batch < 1 or workers < 1:
         raise ValueError(f"batch={batch} and workers={workers} must be at least 1")
     inputs = open_inputs(paths, boxes, stride, duplicates)
     check_outputs(inputs, output, draw, overwrite)
-    found = answer_all(opened, inputs, where, reporter, mirror, batch, workers)
-    tell_unreadable(found)
-    if not found.readable.any():
-        name, reason = found.unreadable[0]
-        raise ValueError(f"none of the {len(found.unreadable)} pictures can be read; the first: {name}: {reason}")
-    write_coco(output, found, inputs, opened.skeleton, locate(model)[0], opened.size)
-    reporter.say(f"{output}: {found.people} people in {int(found.readable.sum())} pictures")
+    predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
+    report_unreadable(predicted)
+    if not predicted.readable.any():
+        name, reason = predicted.unreadable[0]
+        raise ValueError(f"none of the {len(predicted.unreadable)} pictures can be read; the first: {name}: {reason}")
+    write_coco(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
+    reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} pictures")
     if draw is not None:
-        draw_all(draw, found, inputs, opened.skeleton, reporter)
-    return found
+        draw_all(draw, predicted, inputs, opened.skeleton, reporter)
+    return predicted
 
 
-def tell_unreadable(found: Found) -> None:
+def report_unreadable(predicted: Predicted) -> None:
     """The first unreadable files and their number on stderr."""
-    for name, reason in found.unreadable[:TOLD]:
+    for name, reason in predicted.unreadable[:NAMED]:
         print(f"unreadable: {name}: {reason}", file=sys.stderr)
-    if found.unreadable:
-        print(f"{len(found.unreadable)} could not be read; all are listed as unreadable", file=sys.stderr)
+    if predicted.unreadable:
+        print(f"{len(predicted.unreadable)} could not be read; all are listed as unreadable", file=sys.stderr)
 
 
 def answer_all(
     opened: Opened, inputs: Inputs, device: torch.device, reporter: Reporter, mirror: bool, batch: int, workers: int
-) -> Found:
+) -> Predicted:
     """The model's answers for everyone in every picture."""
     model, started = opened.model.to(device), time.monotonic()
-    found = Found.empty(inputs, len(opened.skeleton))
+    gathering = Gathering(inputs, len(opened.skeleton), model.single)
     waiting: list[tuple[int, Crop]] = []
     with reporter.stage("predict", len(inputs.names)) as show:
         ahead = read_ahead(inputs, opened.size, opened.skeleton, mirror, 2 * batch, workers)
         for place, result in enumerate(ahead):
             if isinstance(result, UnreadableImage):
-                found.unreadable.append((inputs.names[place], str(result)))
+                gathering.unreadable.append((inputs.names[place], str(result)))
             else:
-                found.sizes[place] = result.width, result.height
-                waiting += zip(found.rows(place), result.crops, strict=True)
+                gathering.sizes[place] = result.width, result.height
+                waiting += [(place, crop) for crop in result.crops]
             while len(waiting) >= batch:
-                answer(model, waiting[:batch], device, opened.skeleton, found)
+                answer(model, waiting[:batch], device, opened.skeleton, gathering)
                 del waiting[:batch]
             show(place + 1, {"seconds/iteration": (time.monotonic() - started) / (place + 1)})
         if waiting:
-            answer(model, waiting, device, opened.skeleton, found)
-    return found
+            answer(model, waiting, device, opened.skeleton, gathering)
+    return gathering.predicted()
 
 
 @torch.no_grad()
 def answer(
-    model: PoseModel, crops: Sequence[tuple[int, Crop]], device: torch.device, skeleton: Skeleton, found: Found
+    model: PoseModel,
+    crops: Sequence[tuple[int, Crop]],
+    device: torch.device,
+    skeleton: Skeleton,
+    gathering: Gathering,
 ) -> None:
-    """One batch of rows and crops through the network, into `found`. Raises ArithmeticError for answers that are not
-    finite."""
-    sample = collate([one for _, one in crops], labels=False).to(device)
-    points, confidence = model.decode(model(sample), sample)
-    points = transform(sample.to_file, points)
+    """One batch of crops and their pictures' places through the network, into `gathering`. Raises ArithmeticError for
+    answers that are not finite."""
+    sample = collate([crop for _, crop in crops], labels=False).to(device)
+    poses = model.decode(model(sample), sample).each(torch.Tensor.cpu)
+    image_index, score = poses.image_index.numpy(), poses.score.float().numpy()
+    points = transform(sample.to_file.cpu()[poses.image_index], poses.points[..., :2]).float().numpy()
+    confidence = poses.confidence.float().numpy()
     if crops[0][1].item.mirrored:  # what looks like a left wrist is a right one
         points, confidence = points[:, skeleton.flip], confidence[:, skeleton.flip]
-    rows = [row for row, _ in crops]
-    found.points[rows] = points.float().cpu().numpy()
-    found.confidence[rows] = confidence.float().cpu().numpy()
-    found.boxes[rows] = np.stack([one.item.box for _, one in crops])
-    if not (np.isfinite(found.points[rows]).all() and np.isfinite(found.confidence[rows]).all()):
-        raise ArithmeticError(f"the model's answers for {crops[0][1].item.id} are not finite: its weights are broken")
+    broken = ~(np.isfinite(points).all((1, 2)) & np.isfinite(confidence).all(1) & np.isfinite(score))
+    if broken.any():
+        name = crops[image_index[broken.argmax()]][1].item.id
+        raise ArithmeticError(f"the model's answers for {name} are not finite: its weights are broken")
+    places = np.array([place for place, _ in crops])[image_index]
+    if model.single:
+        box = np.stack([crop.item.box for _, crop in crops])[image_index]
+        score = confidence.astype(np.float64).mean(1)  # which poses.score is, to fewer digits
+    else:
+        box = np.concatenate([points.min(1), points.max(1)], 1)
+    gathering.add(place=places, box=box, points=points, confidence=confidence, score=score)

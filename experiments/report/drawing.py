@@ -70,8 +70,8 @@ def _range(item: Item) -> tuple[float, float]:
     """The depths that matter: of the cube, where the item has one, else of all that returned."""
     if item.center is not None and item.cube is not None:
         return float(item.center[2] - item.cube[2] / 2), float(item.center[2] + item.cube[2] / 2)
-    found = item.image[item.image > 0]
-    return (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+    returned = item.image[item.image > 0]
+    return (float(returned.min()), float(returned.max())) if returned.size else (0.0, 1.0)
 
 
 def to_tile(points: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:

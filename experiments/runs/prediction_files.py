@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
@@ -25,42 +26,61 @@ from ..report.drawing import draw, joint_colours, write_picture
 from .prediction_inputs import Inputs, is_video
 from .progress import Reporter
 
-PIXELS = (
-    "keypoints count pixel centres from 0, as COCO does: the middle of the top left pixel is 0, 0. "
-    "bbox is left, top, width, height of the crop, in edges: the picture's top left corner is 0, 0"
+PIXELS = "keypoints count pixel centres from 0, as COCO does: the middle of the top left pixel is 0, 0. "
+BOX_OF_CROPS = "bbox is left, top, width, height of the crop, in edges: the picture's top left corner is 0, 0"
+BOX_OF_KEYPOINTS = (
+    "bbox is left, top, width, height of the tight box of the person's keypoints, in edges: the picture's top left "
+    "corner is 0, 0"
 )
 DRAWN = (".png", ".jpg", ".jpeg")
 DRAWN_VIDEOS = (".mp4",)
 """Types that are drawn as what they are; others become .png and .mp4."""
 
 
-@dataclass
-class Found:
+@dataclass(frozen=True)
+class Predicted:
     """Predictions for the N people in P pictures, in file pixels with centres at +0.5."""
 
     sizes: np.ndarray
     """(P, 2) width and height of each picture, 0 where it cannot be read."""
-    first: np.ndarray
-    """(P + 1,) the people of picture p are the rows first[p] to first[p + 1]."""
-    boxes: np.ndarray
-    """(N, 4) left, top, right, bottom of the crop."""
-    points: np.ndarray
-    """(N, K, 2)"""
-    confidence: np.ndarray
-    """(N, K)"""
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    rows: np.ndarray
+    """(N,) of `row_type`, in the order of the pictures."""
+    crops: bool
+    """Each person has a crop; else the model found them in whole pictures."""
+    unreadable: list[tuple[str, str]]
     """Name and reason."""
 
-    @classmethod
-    def empty(cls, inputs: Inputs, keypoints: int) -> Found:
-        """Arrays to fill, made at once: small ones that stay, made between large ones that go, would leave holes."""
-        first = np.cumsum([0, *map(inputs.people, inputs.names)])
-        p, n = len(inputs.names), int(first[-1])
-        points, confidence = np.zeros((n, keypoints, 2), np.float32), np.zeros((n, keypoints), np.float32)
-        return cls(np.zeros((p, 2), np.int64), first, np.zeros((n, 4)), points, confidence, list(inputs.unreadable))
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    def rows(self, place: int) -> range:
-        """The people of a picture."""
+    @property
+    def points(self) -> np.ndarray:
+        """(N, K, 2)"""
+        return self.rows["points"]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N, K)"""
+        return self.rows["confidence"]
+
+    @property
+    def score(self) -> np.ndarray:
+        """(N,) how sure the model is of the person; of crops the mean confidence."""
+        return self.rows["score"]
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """(N, 4) left, top, right, bottom of the crop; of people who were found in a whole picture, of their
+        keypoints."""
+        return self.rows["box"]
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """(P + 1,) the people of picture p are the rows first[p] to first[p + 1]."""
+        return np.searchsorted(self.rows["place"], np.arange(len(self.sizes) + 1))
+
+    def people(self, place: int) -> range:
+        """The rows of a picture."""
         return range(int(self.first[place]), int(self.first[place + 1]))
 
     @property
@@ -68,10 +88,36 @@ class Found:
         """(P,) bool"""
         return np.asarray(self.sizes[:, 0] > 0)
 
-    @property
-    def people(self) -> int:
-        """In pictures that can be read."""
-        return int(np.diff(self.first)[self.readable].sum())
+
+def row_type(keypoints: int) -> np.dtype[np.void]:
+    """What is known of one person; `place` is the picture's number."""
+    points = ("points", np.float32, (keypoints, 2)), ("confidence", np.float32, (keypoints,))
+    return np.dtype([("place", np.int64), ("box", np.float64, (4,)), *points, ("score", np.float64)])
+
+
+class Gathering:
+    """People picture by picture, however many there will be. One array, doubled when it is full: small ones that stay,
+    made between large ones that go, would leave holes in memory."""
+
+    def __init__(self, inputs: Inputs, keypoints: int, crops: bool) -> None:
+        expected = sum(map(inputs.people, inputs.names))
+        self.rows, self.count, self.crops = np.zeros(max(expected, 1), row_type(keypoints)), 0, crops
+        self.sizes = np.zeros((len(inputs.names), 2), np.int64)
+        self.unreadable = list(inputs.unreadable)
+
+    def add(self, **columns: np.ndarray) -> None:
+        """Rows whose columns are named as `row_type` says, of pictures that do not come before those of earlier
+        ones."""
+        end = self.count + len(columns["place"])
+        if end > len(self.rows):
+            more = max(end - len(self.rows), len(self.rows))
+            self.rows = np.concatenate([self.rows, np.zeros(more, self.rows.dtype)])
+        for name, values in columns.items():
+            self.rows[name][self.count : end] = values
+        self.count = end
+
+    def predicted(self) -> Predicted:
+        return Predicted(self.sizes, self.rows[: self.count], self.crops, self.unreadable)
 
 
 def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: bool) -> None:
@@ -101,7 +147,7 @@ def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: 
 
 
 def write_coco(
-    path: Path, found: Found, inputs: Inputs, skeleton: Skeleton, weights: Path, size: tuple[int, int]
+    path: Path, predicted: Predicted, inputs: Inputs, skeleton: Skeleton, weights: Path, size: tuple[int, int]
 ) -> None:
     """Write the predictions as COCO keypoints, whole or not at all. Pictures without people are listed too."""
     info = {
@@ -109,8 +155,8 @@ def write_coco(
         "version": version("keyshift"),
         "model": {"file": weights.name, "sha256": digest(weights), "input_size": list(size)},
         "root": str(inputs.root),
-        "boxes": inputs.how,
-        "pixels": PIXELS,
+        "boxes": inputs.boxes_from,
+        "pixels": PIXELS + (BOX_OF_CROPS if predicted.crops else BOX_OF_KEYPOINTS),
     }
     category = {
         "id": 1,
@@ -118,12 +164,14 @@ def write_coco(
         "keypoints": list(skeleton.keypoints),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
     }
-    places = np.flatnonzero(found.readable).tolist()
+    places = np.flatnonzero(predicted.readable).tolist()
     parts: dict[str, Iterable[Any]] = {
-        "images": (_image(place + 1, inputs.names[place], *found.sizes[place].tolist()) for place in places),
-        "annotations": (_annotation(row + 1, place + 1, found, row) for place in places for row in found.rows(place)),
+        "images": (_image(place + 1, inputs.names[place], *predicted.sizes[place].tolist()) for place in places),
+        "annotations": (
+            _annotation(row + 1, predicted.rows[row]) for place in places for row in predicted.people(place)
+        ),
         "categories": [category],
-        "unreadable": ({"file_name": name, "reason": reason} for name, reason in found.unreadable),
+        "unreadable": ({"file_name": name, "reason": reason} for name, reason in predicted.unreadable),
     }
 
     def write(file: BinaryIO) -> None:  # entry by entry: as one object a million people would take gigabytes
@@ -139,27 +187,26 @@ def write_coco(
 
 
 def _image(number: int, name: str, width: int, height: int) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": number, "file_name": name, "width": width, "height": height}
+    entry: dict[str, Any] = {"id": number, "file_name": name, "width": width, "height": height}
     if is_frame(name):
-        told |= {"video": file_of(name), "frame": int(name.rpartition("#")[2])}
-    return told
+        entry |= {"video": file_of(name), "frame": int(name.rpartition("#")[2])}
+    return entry
 
 
-def _annotation(number: int, image: int, found: Found, row: int) -> dict[str, Any]:
-    left, top, right, bottom = found.boxes[row].round(3).tolist()
-    points = (found.points[row].astype(np.float64) - 0.5).round(3).tolist()
-    sure = found.confidence[row].astype(np.float64)
+def _annotation(number: int, row: np.void) -> dict[str, Any]:
+    left, top, right, bottom = row["box"].round(3).tolist()
+    points = (row["points"].astype(np.float64) - 0.5).round(3).tolist()
     return {
         "id": number,
-        "image_id": image,
+        "image_id": int(row["place"]) + 1,
         "category_id": 1,
         "bbox": [left, top, round(right - left, 3), round(bottom - top, 3)],
         "area": round((right - left) * (bottom - top), 3),
         "iscrowd": 0,
         "keypoints": [v for x, y in points for v in (x, y, 2)],
         "num_keypoints": len(points),
-        "keypoint_scores": sure.round(5).tolist(),
-        "score": round(float(sure.mean()), 5),
+        "keypoint_scores": row["confidence"].astype(np.float64).round(5).tolist(),
+        "score": round(float(row["score"]), 5),
     }
 
 
@@ -172,15 +219,15 @@ def drawn_path(folder: Path, name: str) -> Path:
     return path.with_name(path.name + (".mp4" if video else ".png"))
 
 
-def draw_all(folder: Path, found: Found, inputs: Inputs, skeleton: Skeleton, reporter: Reporter) -> None:
+def draw_all(folder: Path, predicted: Predicted, inputs: Inputs, skeleton: Skeleton, reporter: Reporter) -> None:
     """Every picture that was read with all its people, in its own size; videos as videos of the frames predicted."""
-    places, started, done = np.flatnonzero(found.readable).tolist(), time.monotonic(), 0
+    places, started, done = np.flatnonzero(predicted.readable).tolist(), time.monotonic(), 0
     with reporter.stage("draw", len(places)) as show:
 
         def drawn(chosen: Iterable[int]) -> Iterator[np.ndarray]:
             nonlocal done
             for place in chosen:
-                yield draw_people(inputs.read(inputs.names[place]), found, found.rows(place), skeleton)
+                yield draw_people(inputs.read(inputs.names[place]), predicted, predicted.people(place), skeleton)
                 done += 1
                 show(done, {"seconds/iteration": (time.monotonic() - started) / done})
 
@@ -201,11 +248,11 @@ def drawn_rate(inputs: Inputs, video: str) -> float:
     return min(max(frame_rate(inputs.root / video) * share, 1.0), 1000.0)
 
 
-def draw_people(image: np.ndarray, found: Found, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
-    """A picture with all its people, the lines as thick as their crops ask for."""
+def draw_people(image: np.ndarray, predicted: Predicted, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
+    """A picture with all its people, the lines as thick as their boxes ask for."""
     colours = joint_colours(len(skeleton))
     for row in rows:
-        side = float((found.boxes[row, 2:] - found.boxes[row, :2]).max())
+        side = float((predicted.boxes[row, 2:] - predicted.boxes[row, :2]).max())
         weight = max(side / 192, 0.5) / max(image.shape[0] / 192, 0.5)
-        image = draw(image, found.points[row], skeleton.edges, colours, weight=weight)
+        image = draw(image, predicted.points[row], skeleton.edges, colours, weight=weight)
     return image

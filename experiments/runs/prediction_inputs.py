@@ -32,7 +32,7 @@ class Inputs:
     """(P) paths below the root, with forward slashes; `clip.mp4#12` is frame 12, from 0, of a video."""
     boxes: Boxes | None = None
     """People by picture, (n, 4) left, top, right, bottom; None: each picture is one crop."""
-    how: str = "whole"
+    boxes_from: str = "whole"
     """Where the boxes come from."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Files that are known to be no pictures, and why."""
@@ -74,13 +74,13 @@ def open_inputs(
     for path in paths:
         for file in listed(path):
             name = Path(os.path.relpath(file, root)).as_posix()
-            why, size = usable(root, name)
-            if why is None and is_video(name):
-                why = _broken(file, stride, duplicates)
-            if why is None:
+            reason, size = usable(root, name)
+            if reason is None and is_video(name):
+                reason = _broken(file, stride, duplicates)
+            if reason is None:
                 listing.sizes[name] = size
-            elif why:
-                left_out[name] = f"a file {why}" if why.startswith("in ") else why
+            elif reason:
+                left_out[name] = f"a file {reason}" if reason.startswith("in ") else reason
     names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
     inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), [p for p in paths if p.is_dir()])
     if boxes in (None, "whole") or not names:

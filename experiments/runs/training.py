@@ -28,7 +28,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
-from .folder import check_folder, describe, locked, world_size
+from .folder import locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .task import Task, build_model
 
@@ -62,9 +62,7 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
     if fabric.is_global_zero:
-        said = of_run(config, name, seed)
-        check_folder(folder, said)
-        describe(folder, said, task.identity(), fabric.device)
+        open_folder(folder, of_run(config, name, seed), task.identity(), fabric.device)
     fabric.barrier()
     start = task.start
     if start is None and config.pretrain_steps > 0:
@@ -88,7 +86,7 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True), stage("pretraining", config.pretrain_steps) as callback:
             if fabric.is_global_zero:
-                describe(folder, about, task.identity(), fabric.device)
+                open_folder(folder, about, task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
             fit(task, phase, seed, folder, fabric, callback)
         if fabric.is_global_zero:
