@@ -39,6 +39,8 @@ class PoseModel(nn.Module, ABC):
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
     space: ClassVar[str] = PIXELS
     """What the coordinates of its answers are, of those that datasets/sample.py names."""
+    frames: ClassVar[int] = 0
+    """How many frames of a clip or of 2D keypoints it reads; 0: a picture, or keypoints of any number of frames."""
     any_keypoints: ClassVar[bool] = True
     """It can be built for any number of keypoints; false where a file of the user's says how many."""
     single: ClassVar[bool] = True
@@ -136,6 +138,14 @@ class PoseModel(nn.Module, ABC):
         answers in other coordinates than its."""
         name = type(self).__name__
         check_reads(name, self.reads, giver, sample.gives)
+        given = self.frames
+        if "image" in self.reads:
+            given = sample.image.shape[1] if sample.image.dim() == 5 else 0
+        elif "keypoints2d" in self.reads and self.frames:
+            given = sample.inputs["keypoints2d"].shape[1]
+        if given != self.frames:
+            reads, gives = (f"clips of {count} frames" if count else "single frames" for count in (self.frames, given))
+            raise ValueError(f"{name} reads {reads}; {giver} gives {gives}. Choose a system and data that fit")
         if sample.space != self.space:
             raise ValueError(
                 f"{name} answers in {self.space}; {giver} has {sample.space}. Choose a system and data that fit"

@@ -236,7 +236,7 @@ class Lifter(PoseModel):
 class ClipNet(BottomUp):
     """Heatmaps of the middle frame, from all frames of a clip."""
 
-    single = True
+    single, frames = True, 3
 
     def __init__(self, keypoints, options):
         super().__init__(keypoints, options)

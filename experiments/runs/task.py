@@ -178,13 +178,13 @@ def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
     item = first_item(dataset)
     if config.crop != "exact" and not item.depth:
         raise ValueError(f"crop={config.crop} is of depth; {dataset.name} gives pictures")
+    cut = crop(item, model.input_size, None, None, dataset.skeleton.flip, config.crop)
+    model.check(collate([cut], labels=False), dataset.name)
     if model.single and item.keypoints.ndim == 3:
         raise ValueError(
             f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
             "Choose a system that finds them, or data that is cut to one"
         )
-    cut = crop(item, model.input_size, None, None, dataset.skeleton.flip, config.crop)
-    model.check(collate([cut], labels=False), dataset.name)
 
 
 def check_labels(dataset: PoseDataset) -> None:
