@@ -380,8 +380,12 @@ with locked(Path(job.folder)), Engine(job.task(), Path(job.folder), reporter) as
 
 @pytest.mark.parametrize("strategy", ["relabel", "tent"])
 def test_a_job_is_done_elsewhere_with_the_same_weights(home, registered, toys, strategy):
-    """As plain data to another process, that has never seen this one's configuration."""
+    """As plain data to another process, that has never seen this one's configuration. What needs no source is scored on
+    the source there too where others of its comparison need one."""
     words = ["strategies=[source_only,relabel,tent]", "relabel.length=3", "tent.weight=0.5"]
+    if strategy == "tent":
+        assert main(["train", "toys.yaml", "strategy=source_only", "output=runs/given"]) == 0
+        words += ["start=runs/given"]
     assert main(["compare", "toys.yaml", *words, "output=runs/here"]) == 0
     config = load("toys.yaml", words)
     job = Job.of(config, strategy, 0, Path("runs/there") / f"{strategy}-seed0")

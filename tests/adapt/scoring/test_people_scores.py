@@ -45,7 +45,7 @@ def naive_match(poses, truth, counted, image_index, longer):
 
 
 def crowd(toys, seed, images=4):
-    """A labelled batch of scenes, and predictions: some people moved a little, some missed, some invented."""
+    """A labelled batch of scenes, and predictions: people moved a little, some seen twice, some missed or invented."""
     rng = np.random.default_rng(seed)
     kind = toys.Scenes
     sample = EvaluationBatches(kind(kind.Options(test=images * 9), "test"), images, (32, 32))[seed]
@@ -53,6 +53,7 @@ def crowd(toys, seed, images=4):
     for image in range(images):
         own = sample.keypoints[sample.image_index == image].numpy()
         own = own[rng.random(len(own)) > 0.3]
+        own = np.repeat(own, rng.integers(1, 3, len(own)), 0)  # some are seen twice
         own = own + rng.normal(0, 1.5, own.shape)
         strangers = rng.uniform(0, 32, (rng.integers(3), KEYPOINTS, 2))
         points += [*own, *strangers]

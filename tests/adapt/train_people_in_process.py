@@ -1,0 +1,62 @@
+"""Trains the toy that finds several people in a process of its own, without batch norm: FOLDER STRATEGY..."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from keyshift.adapt.methods.mean_teacher import MeanTeacher
+from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.processes import leave
+from keyshift.adapt.scoring.evaluation import predict_people
+from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategy import Optimization
+from keyshift.adapt.trainer import Loop, Trainer
+from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
+from keyshift.datasets.views import WithoutLabels
+
+_spec = importlib.util.spec_from_file_location("toys", Path(__file__).parents[1] / "toys.py")
+toys = sys.modules["toys"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(toys)
+OPTIONS = {
+    "regda": RegDA.Options(head_layers=1, warmup=5),
+    "mean_teacher": MeanTeacher.Options(decay=0.5, sigma=1.0),
+    "relabel": toys.Relabel.Options(length=2),
+}
+
+
+def strategy_of(name):
+    torch.manual_seed(0)
+    model = toys.BottomUp(3, toys.BottomUp.Options(channels=8, threshold=0.55))
+    model.backbone[1] = model.backbone[4] = torch.nn.Identity()
+    kind = {**STRATEGIES, **toys.METHODS}[name]
+    return kind(model, toys.DOTS, Optimization(rate=1e-3), options=OPTIONS.get(name))
+
+
+def train(fabric, folder, name):
+    folder.mkdir(parents=True, exist_ok=True)
+    strategy, where = strategy_of(name), {"rank": fabric.global_rank, "processes": fabric.world_size}
+    sets = {d: toys.Scenes(toys.Scenes.Options(), "train", s) for d, s in (("source", "plain"), ("target", "shifted"))}
+    batches = {
+        d: TrainingBatches(sets[d], d, 0, 4, (32, 32), Augmentation(), d == "source", strategy.views[d], **where)
+        for d in sets
+    }
+    whole = EvaluationBatches(WithoutLabels(sets["target"]), 24, (32, 32))
+    trainer = Trainer(
+        *(fabric, strategy, batches, folder, Loop(4, 1, 1000, 4), 0),
+        predict_all=lambda model: predict_people(model, [whole[0]], torch.device("cpu")),
+    )
+    trainer.fit()
+
+
+if __name__ == "__main__":
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
+    fabric.launch()
+    for each in sys.argv[2:]:
+        train(fabric, Path(sys.argv[1]) / each, each)
+    leave()
