@@ -51,6 +51,11 @@ class Grid:
         """Fractional cell indices (..., D), x first, to points in pixels."""
         return cells * cells.new_tensor(self.stride) + cells.new_tensor(self.origin)
 
+    def nearest(self, points: Tensor) -> Tensor:
+        """The cells nearest to points (..., D) px: indices (..., D) int64, x first, drawn to the border."""
+        highest = points.new_tensor(self.shape[::-1]) - 1
+        return self.to_cells(points).round().clamp_min(0).minimum(highest).long()
+
     def contains(self, points: Tensor) -> Tensor:
         """Whether points (..., D) have a nearest cell on the grid, and on depth's: bool (...)."""
         inside = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)

@@ -167,12 +167,8 @@ class BottomUp(PoseModel):
 
     def at(self, maps, points, image):
         """The values of maps (B, K, H, W) at the cells nearest to points (P, K, 2) in images (P,): (P, K)."""
-        x, y = self.nearest(points).unbind(-1)
+        x, y = self.grid.nearest(points).unbind(-1)
         return maps[image[:, None], torch.arange(self.keypoints, device=image.device), y, x]
-
-    def nearest(self, points):
-        size = torch.tensor(self.grid.shape[::-1], device=points.device)
-        return self.grid.to_cells(points).round().long().clamp_min(0).minimum(size - 1)
 
     def counted(self, sample):
         return sample.annotated & self.grid.contains(sample.keypoints)
@@ -181,7 +177,7 @@ class BottomUp(PoseModel):
         counted, people = self.counted(sample), sample.image_index
         maps = self.grid.target(sample.keypoints, self.options.sigma) * counted[..., None, None]
         heat = F.binary_cross_entropy_with_logits(votes.maps, per_image(maps, people, len(sample)), reduction="sum")
-        x, y = self.nearest(sample.keypoints[:, 0]).unbind(-1)
+        x, y = self.grid.nearest(sample.keypoints[:, 0]).unbind(-1)
         wanted = self.grid.to_cells(sample.keypoints[:, 1:]) - torch.stack([x, y], -1)[:, None]
         away = (votes.extra["offsets"][people, y, x] - wanted).abs().sum(-1) * (counted[:, 1:] & counted[:, :1])
         return {"heat": heat / len(sample), "offsets": 4 * away.sum() / len(sample)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def train(config: Config, folder: Path, reporter: Reporter, overwrite: bool = Fa
     for line in task.describe():
         reporter.say(line)
     with locked(folder, overwrite), Engine(task, folder, reporter) as engine:
-        result = engine.do(Job.of(config, config.strategy, config.seed, folder))
+        alone = replace(config, strategies=[config.strategy])
+        result = engine.do(Job.of(alone, config.strategy, config.seed, folder))
     reporter.say(f"{config.strategy}: target {_scored(result['target'], config.threshold)}")
     reporter.say(f"run: {folder}")
     leave()
@@ -31,4 +33,6 @@ def _scored(score: dict[str, Any], threshold: float) -> str:
     headline = Headline.among(score, threshold=threshold) or PCK
     if score[headline.key] is None:
         return "holds no annotated joint: there is no score"
-    return f"{headline.heading} {headline.bare(score[headline.key])}, EPE {score['epe']:.2f} px"
+    away = "" if score["epe"] is None else f", EPE {score['epe']:.2f} px"
+    people = [f", {score[name]} people {name}" for name in ("missed", "invented") if name in score]
+    return f"{headline.heading} {headline.bare(score[headline.key])}{away}{''.join(people)}"

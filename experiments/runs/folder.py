@@ -43,19 +43,23 @@ def said_of(folder: Path) -> dict[str, Any]:
     return of_run(config, config.strategy, config.seed) if single else of_comparison(config)
 
 
-def open_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any], device: torch.device) -> None:
-    """Write into `folder` what it is, what it was made on, and which samples its data has; or go on with it. Raises
-    ValueError where it holds a run or comparison of another configuration."""
-    path = folder / "config.yaml"
-    differences = differing(said_of(folder), config) if path.exists() else {}
+def check_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ValueError where `folder` holds a run or comparison of another configuration."""
+    differences = differing(said_of(folder), config) if (folder / "config.yaml").exists() else {}
     if differences:
         key, (was, now) = min(differences.items())
         raise ValueError(
             f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with "
             "output=FOLDER, or pass --overwrite to delete it first"
         )
+
+
+def open_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any], device: torch.device) -> None:
+    """Write into `folder` what it is, what it was made on, and which samples its data has; or go on with it. Raises
+    ValueError where it holds a run or comparison of another configuration."""
+    check_folder(folder, config)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, yaml.safe_dump(config, sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     for name, content in (("environment", environment(device)), ("identity", identity)):
         if not (folder / f"{name}.json").exists():
             write_json(folder / f"{name}.json", content)

@@ -28,7 +28,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
-from .folder import locked, open_folder, world_size
+from .folder import check_folder, locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .task import Task, build_model
 
@@ -59,6 +59,7 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
     config = task.config
     result = folder / "result.json"
     if result.exists():
+        check_folder(folder, of_run(config, name, seed))
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
     if fabric.is_global_zero:

@@ -205,3 +205,14 @@ def test_people_of_an_image_are_counted_and_summed():
     values = torch.tensor([[0.25, 1.0], [0.5, 0.0], [0.25, 0.0], [0.5, 0.125]])
     assert per_image(values, index, 4).tolist() == [[0.25, 1.0], [0, 0], [1.0, 0.125], [0, 0]]  # 1.25 is clipped
     assert per_image(values[:0], index[:0], 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_nobody_has_a_target_and_the_nearest_cell_is_on_the_grid():
+    grid = Grid((5, 9), (4.0, 3.0), (2.0, 1.0))
+    assert grid.target(torch.zeros(0, 3, 2), 1.0).shape == (0, 3, 5, 9)
+    points = torch.rand(40, 3, 2) * 80 - 20
+    for point, cell in zip(points.view(-1, 2), grid.nearest(points).view(-1, 2), strict=True):
+        cells = torch.stack(torch.meshgrid(torch.arange(9), torch.arange(5), indexing="xy"), -1).view(-1, 2)
+        away = (grid.to_points(cells.float()) - point).abs()
+        inside = [away[:, d].min() for d in (0, 1)]  # of a regular grid each axis is nearest by itself
+        assert torch.equal((grid.to_points(cell.float()) - point).abs(), torch.stack(inside))
