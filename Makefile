@@ -1,12 +1,19 @@
 PYTHON ?= python3
 BIN = .venv/bin
+LOWEST = .venv-lowest
 SEEDS ?= 1
 
-.PHONY: demo test dev lint clean
+.PHONY: demo test lowest dev lint clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -e '.[dev]'
+	touch $@
+
+$(LOWEST)/ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) .ci/versions.py lowest > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install -q -c $(LOWEST)/constraints.txt -e '.[dev]'
 	touch $@
 
 .link/keyshift:  # the package's folder as mypy and pyright need to see it
@@ -22,11 +29,14 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -q
 
+lowest: $(LOWEST)/ready
+	$(LOWEST)/bin/python -m pytest -q
+
 lint: .venv/ready .link/keyshift
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .link build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(LOWEST) .link build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

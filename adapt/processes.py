@@ -59,7 +59,8 @@ def broadcast_buffers(module: torch.nn.Module) -> None:
     """Give every process the first one's buffers (batch-norm statistics), so that going on equals resuming."""
     if together():
         for buffer in module.buffers():
-            dist.broadcast(buffer, 0)
+            if buffer.numel():
+                dist.broadcast(buffer, 0)
 
 
 def leave() -> None:

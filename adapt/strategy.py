@@ -117,7 +117,7 @@ class Strategy(nn.Module, ABC):
     def begin_round(self, predict_all: Callable[[], Poses]) -> None:
         """Called before each round's first iteration by methods that relabel. `predict_all` answers with the
         predictor's poses for all target training samples: points in file pixels, `image_index` the samples' rows.
-        What is kept of them belongs into buffers, so that a resumed run has it."""
+        What is kept of them belongs into the state, as a Bank (adapt/bank.py) does it, so that a resumed run has it."""
 
     @property
     def predictor(self) -> PoseModel:

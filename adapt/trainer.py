@@ -168,6 +168,7 @@ class Trainer:
             if self.predict_all is None:
                 raise ValueError(f"{type(self.strategy).__name__} relabels its target, and none is given to predict")
             predict_all, predictor = self.predict_all, self.strategy.predictor
+            broadcast_buffers(self.strategy)  # so that all processes give the same labels
             self.strategy.begin_round(lambda: predict_all(predictor))
 
     def place(self, batch: Unlabeled) -> Unlabeled:

@@ -51,10 +51,6 @@ class Crop:
     row: int = 0
     """The item's place in its dataset."""
 
-    @property
-    def image(self) -> np.ndarray:
-        return self.inputs["image"]
-
 
 def crop(
     item: Item,
@@ -334,6 +330,8 @@ def empty_like(name: str, item: Item) -> Item:
         empty = replace(item, id=name, sequence=UNUSABLE, annotated=np.zeros_like(item.annotated))
     if item.image.ndim == 4:
         empty = replace(empty, image=np.zeros((len(item.image), 16, 16, 3), np.uint8))
+    if item.in_camera:
+        empty = replace(empty, in_camera=True, keypoints=np.tile([0.0, 0.0, 1000.0], (keypoints, 1)))
     points = None if item.points is None else np.zeros((keypoints, 3))
     inputs = {name: np.zeros_like(value) for name, value in item.inputs.items()}
     return replace(empty, inputs=inputs, points=points)

@@ -140,7 +140,7 @@ def _check(one: Field[Any], value: Any) -> None:
         return
     entries = value if isinstance(value, list | tuple) else [value]
     if limit["size"] and isinstance(value, list | tuple) and len(value) != limit["size"]:
-        raise BadOption(f"{one.name}={value} must have {limit['size']} entries")
+        raise BadOption(f"{one.name}={value} must have {limit['size']} entries: {limit['about']}")
     for entry in entries:
         if limit["choices"]:
             choose(one.name, entry, limit["choices"])

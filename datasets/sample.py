@@ -203,8 +203,24 @@ def carry(points: Tensor, start: Unlabeled, goal: Unlabeled, flip: list[int], im
     Where exactly one of the views is mirrored, keypoints change places by the permutation `flip`.
     """
     there = transform(invert(goal.to_file)[image_index], transform(start.to_file[image_index], points))
-    mirrored = torch.linalg.det(start.to_file[:, :, :-1]) * torch.linalg.det(goal.to_file[:, :, :-1]) < 0
-    return torch.where(mirrored[image_index].view(-1, 1, 1), there[:, flip], there)
+    return renamed(there, flip, swaps(start, goal)[image_index])
+
+
+def from_file(points: Tensor, goal: Unlabeled, flip: list[int], image_index: Tensor) -> Tensor:
+    """The same from the file's coordinates and names to a view's."""
+    return renamed(transform(invert(goal.to_file)[image_index], points), flip, swaps(goal)[image_index])
+
+
+def swaps(view: Unlabeled, other: Unlabeled | None = None) -> Tensor:
+    """Where keypoints have other names in `view` than in `other`, a view of the same images, or than in the file: where
+    exactly one of the two is mirrored, (B,) bool."""
+    mirrored = torch.linalg.det(view.to_file[:, :, :-1]) < 0
+    return mirrored if other is None else mirrored ^ swaps(other)
+
+
+def renamed(values: Tensor, flip: list[int], where: Tensor) -> Tensor:
+    """Values (P, K, ...) of keypoints, changed in place by the permutation `flip` of the people `where` (P,)."""
+    return torch.where(where.view(-1, *(1,) * (values.dim() - 1)), values[:, flip], values)
 
 
 def transform(matrix: Tensor, points: Tensor) -> Tensor:

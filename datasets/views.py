@@ -60,9 +60,12 @@ class Selected(View):
         self.order = [dataset.skeleton.keypoints.index(name) for name in names]
 
     def __getitem__(self, index: int, /) -> Item:
-        item = self.dataset[index]
+        item, inputs = self.dataset[index], {}
+        if "keypoints2d" in item.inputs:
+            inputs["keypoints2d"] = item.inputs["keypoints2d"][..., self.order, :]
         return replace(
             item,
+            inputs={**item.inputs, **inputs},
             keypoints=item.keypoints[..., self.order, :],
             visible=item.visible[..., self.order],
             annotated=item.annotated[..., self.order],

@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str) -> Command:
         made = commands.add_parser(name, help=text, description=text)
+        assert isinstance(made, Command)
         made.configured = name in ("train", "compare", "adapt")
         made.set_defaults(run=run)
         return made
@@ -153,9 +154,11 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--output", type=Path, help="the picture to write (default NAME.png)")
     show.add_argument("--overwrite", action="store_true")
     action("check", _check, "read every annotation and picture; count, and list what is wrong")
-    made = action("prepare", _prepare, "download where it can be; keep the crops as fast arrays")
-    made.add_argument("--accept-licence", action="store_true", help="you have read the dataset's licence and accept it")
-    made.add_argument("--overwrite", action="store_true", help="delete what was prepared before")
+    prepare = action("prepare", _prepare, "download where it can be; keep the crops as fast arrays")
+    prepare.add_argument(
+        "--accept-licence", action="store_true", help="you have read the dataset's licence and accept it"
+    )
+    prepare.add_argument("--overwrite", action="store_true", help="delete what was prepared before")
 
     made = command("bench", _bench, "measure speed as ratios in one run")
     made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..adapt.batch_norm import POLICIES
+from ..adapt.scoring.label_free import SCORES
 from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization
@@ -67,6 +68,7 @@ class Settings(Options):
     crop: str = option("exact", "of depth: exact, or a reference's chain", choices=CROPS, tags=(PRETRAINING,))
     threshold: float = option(0.1, "of PCK, share of the crop's side", low=1e-6, high=10)
     selection: str = option("last", "which checkpoint counts; oracle uses target labels", choices=tuple(RULES))
+    score: str = option("agreement", "the label-free score that selection=target_score looks at: " + ", ".join(SCORES))
     log_every: int = option(20, "updates", low=1, tags=(FREE,))
     evaluate_every: int = option(100, "updates", low=1)
     checkpoint_every: int = option(100, "updates", low=1)
@@ -167,11 +169,12 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
         for key in part:
             if key not in known:
                 raise unknown(str(key), known, source)
-    chosen = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
+    chosen: dict[str, Any] = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     made = make(Settings, settings, origin)
     for name in (made.strategy, *made.strategies):
         choose("strategy", name, list(STRATEGIES))
+    choose("score", made.score, list(SCORES))
     used = dict.fromkeys([made.strategy, *made.strategies, *(name for name in STRATEGIES if name in {**said, **typed})])
     methods = {}
     for name in used:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets.reading.people import AROUND_BOXES
-from ..datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM, Unlabeled
+from ..datasets.sample import CAMERA_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Poses, Votes
 from .pose_model import PoseModel
@@ -67,7 +67,7 @@ class Decoded(nn.Module):
         if decode is not None and not model.single:
             raise ValueError(f"decode={decode!r}: a system that finds several people is read in its own way")
         self.model, self.decoding, self.reads, self.single = model.plain(), decode, model.reads, model.single
-        self.space = PIXELS_AND_MM if "reach" in model.reads else PIXELS if "image" in model.reads else CAMERA_MM
+        self.space = model.space
 
     def votes(self, *inputs: Tensor) -> tuple[Votes, Unlabeled]:
         nothing = torch.zeros(0)
@@ -226,7 +226,8 @@ def metadata(
     notes: dict[str, Any] = {"keyshift": version("keyshift"), "inputs": list(model.reads)}
     if pictures:
         channels = "depth in mm from the crop's centre, `reach` in the void" if depth else "RGB"
-        notes["input"] = {"width": width, "height": height, "layout": "NCHW", "channels": channels}
+        layout = {"layout": "NTCHW", "frames": model.frames} if model.frames else {"layout": "NCHW"}
+        notes["input"] = {"width": width, "height": height, **layout, "channels": channels}
         notes["input"] |= {"dtype": "float32" if depth else "uint8"}
     if depth:
         notes["crop"] = {"how": "a cube around the centre; reach is half its edge along z, mm"}
@@ -243,7 +244,7 @@ def metadata(
         }
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
-    if not pictures:
+    if model.space == CAMERA_MM:
         notes["pixels"] = "keypoints are x, y, z in mm in the camera's frame"
     if "keypoints2d" in model.reads:
         notes["keypoints2d"] = (
@@ -273,12 +274,19 @@ def examples(
         discs = np.hypot(x - rng.uniform(0.2, 0.8, (batch, 1, 1, 1)), y - 0.5) < 0.25
         for picture in (rng.random(smooth.shape), np.where(discs, smooth, 0.3 * smooth)):
             inputs: dict[str, Tensor] = {"image": torch.from_numpy((255 * picture).astype(np.uint8))}
+            if model.frames:  # all but the middle one a little darker
+                inputs = {"image": (inputs["image"][:, None] * _fading(model.frames)).to(torch.uint8)}
             if "reach" in model.reads:
                 reach = torch.linspace(100, 150, batch)
                 mm = torch.from_numpy((2 * picture[:, :1] - 1).astype(np.float32)) * reach.view(-1, 1, 1, 1)
                 image = torch.where(torch.from_numpy(~np.asarray(discs)), reach.view(-1, 1, 1, 1), mm)
                 inputs = {"image": image, "reach": reach}
             yield tuple(inputs[name] if name in inputs else model.example(name, batch) for name in model.reads)
+
+
+def _fading(frames: int) -> Tensor:
+    """(T, 1, 1, 1) factors of a clip's pictures, 1 in the middle."""
+    return (1 - 0.1 * (torch.arange(frames) - frames // 2).abs() / frames).view(-1, 1, 1, 1)
 
 
 def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> None:

@@ -77,7 +77,7 @@ class Grid:
             line = torch.exp(away.square() * (-0.5 / sigma**2))
             if cut is not None:
                 line = line * (away.abs() <= cut)
-            line = line.view(*line.shape[:2], *(1,) * (len(self.shape) - 1 - dim), -1, *(1,) * dim)
+            line = line.view(*line.shape[:2], *(1,) * (len(self.shape) - 1 - dim), len(index), *(1,) * dim)
             product = line if product is None else product * line
         assert product is not None
         return product

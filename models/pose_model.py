@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..datasets import options as owned
 from ..datasets.options import option, plain_options
-from ..datasets.sample import Labeled, Unlabeled, check_reads
+from ..datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, check_reads
 from .output import Grid, Poses, Votes, per_image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -37,6 +37,10 @@ class PoseModel(nn.Module, ABC):
 
     reads: ClassVar[tuple[str, ...]] = ("image",)
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
+    space: ClassVar[str] = PIXELS
+    """What the coordinates of its answers are, of those that datasets/sample.py names."""
+    frames: ClassVar[int] = 0
+    """How many frames of a clip or of 2D keypoints it reads; 0: a picture, or keypoints of any number of frames."""
     any_keypoints: ClassVar[bool] = True
     """It can be built for any number of keypoints; false where a file of the user's says how many."""
     single: ClassVar[bool] = True
@@ -130,8 +134,22 @@ class PoseModel(nn.Module, ABC):
         return self
 
     def check(self, sample: Unlabeled, giver: str) -> None:
-        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives."""
-        check_reads(type(self).__name__, self.reads, giver, sample.gives)
+        """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives, or
+        answers in other coordinates than its."""
+        name = type(self).__name__
+        check_reads(name, self.reads, giver, sample.gives)
+        given = self.frames
+        if "image" in self.reads:
+            given = sample.image.shape[1] if sample.image.dim() == 5 else 0
+        elif "keypoints2d" in self.reads and self.frames:
+            given = sample.inputs["keypoints2d"].shape[1]
+        if given != self.frames:
+            reads, gives = (f"clips of {count} frames" if count else "single frames" for count in (self.frames, given))
+            raise ValueError(f"{name} reads {reads}; {giver} gives {gives}. Choose a system and data that fit")
+        if sample.space != self.space:
+            raise ValueError(
+                f"{name} answers in {self.space}; {giver} has {sample.space}. Choose a system and data that fit"
+            )
 
     def check_size(self, image: Tensor) -> None:
         """Raises ValueError for images (..., H, W) of another size than the network was built for."""
@@ -153,6 +171,7 @@ class DepthModel(PoseModel):
         )
 
     reads = ("image", "reach")
+    space = PIXELS_AND_MM
     options: Options
 
     def depth_axis(self, columns: int) -> Grid:

@@ -1,7 +1,9 @@
 """Fixtures for all tests: golden values of the reference implementations, where they lie beside the checkout."""
 
 import fnmatch
+import importlib.util
 import os
+import sys
 import zlib
 from pathlib import Path
 
@@ -199,6 +201,22 @@ class Balls:
 @pytest.fixture
 def balls():
     return Balls
+
+
+@pytest.fixture(scope="session")
+def toys():
+    """The module toys.py: small systems, datasets and strategies, as users would add them."""
+    spec = importlib.util.spec_from_file_location("toys", Path(__file__).with_name("toys.py"))
+    module = sys.modules["toys"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def registered(toys, monkeypatch):
+    """The same, with a line for each in its registry."""
+    toys.register(monkeypatch.setitem)
+    return toys
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...datasets import options as owned
 from ...datasets.options import option
-from ...datasets.sample import Labeled, Unlabeled, carry
+from ...datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
 from ...models.output import Poses, Votes, divergence, per_image
 from ...models.pose_model import PoseModel
 from ..processes import gather
@@ -58,10 +58,12 @@ class MeanTeacher(Strategy):
             losses = self.supervised(source)
         with torch.no_grad(), self.statistics("target", self.teacher):
             poses = self.teacher.decode(self.teacher(target), target)
-        points = carry(poses.points, target, view, self.skeleton.flip, poses.image_index)
+        flip, swap = self.skeleton.flip, swaps(target, view)[poses.image_index]
+        points = carry(poses.points, target, view, flip, poses.image_index)
         with self.statistics("target"):
             student = self.model(view)
-        keep = confident(poses, self.options.masked, ragged=not self.model.single) & student.grid.contains(points)
+        sure = renamed(confident(poses, self.options.masked, ragged=not self.model.single), flip, swap)
+        keep = sure & student.grid.contains(points)
         consistency = drawn_to(student, points, keep, poses.image_index, self.options.sigma)
         yield losses | {"consistency": self.options.weight * consistency}, ("model",)
 
@@ -71,7 +73,7 @@ class MeanTeacher(Strategy):
         if copied and self.averaged == 0:
             self.teacher.load_state_dict(self.model.state_dict())
         else:
-            teacher, student = (list(model.parameters()) for model in (self.teacher, self.model))
+            teacher, student = (tuple(model.parameters()) for model in (self.teacher, self.model))
             torch._foreach_lerp_(teacher, student, 1 - self.options.decay)
         if copied:
             for own, other in zip(self.teacher.buffers(), self.model.buffers(), strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from ...datasets.sample import (
     carry,
     countable,
     inside,
+    renamed,
+    swaps,
     to_pixels,
     to_space,
     transform,
@@ -29,7 +31,7 @@ from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from . import depth_metrics, metrics
-from .matching import match
+from .matching import match, span
 from .selection import Headline
 
 
@@ -119,8 +121,6 @@ class Predictions:
         return torch.where(self.matched[:, None], distances, torch.inf)
 
 
-NEAR_MM = 2000.0
-"""The length that points in the camera's frame agree within a share of: about that of a person."""
 WORDS = ("sequence", "id")
 """Fields of predictions that hold words."""
 
@@ -140,7 +140,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         place = arrange(poses, truth, counted, sample, model.single)
         matched, taken = place >= 0, place.clamp_min(0)
         values = {
-            "points": transform(sample.to_file[people], picked(poses.points, taken, matched)),
+            "points": picked(transform(sample.to_file[poses.image_index], poses.points), taken, matched),
             "confidence": picked(poses.confidence, taken, matched),
             "truth": transform(sample.to_file[people], truth),
             "annotated": counted,
@@ -155,7 +155,7 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         for name in WORDS:
             parts[name] += [getattr(batch, name)[i] for i in people.tolist()]
         parts["space"].append(sample.space)
-        parts["invented"].append(len(poses) - int(matched.sum()))
+        parts["invented"].append(invented(poses, place, sample))
     model.train(mode)
     whole: dict[str, Any] = {name: value for name, value in parts.items() if name not in ("space", "invented")}
     whole = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in whole.items()}
@@ -166,7 +166,17 @@ def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, singl
     """Which of the predicted people each labelled person is: (P,), -1 for nobody. Of crops the only one."""
     if single:
         return sample.image_index
-    return match(poses, truth, counted, sample.image_index, sample.space)
+    return match(poses, truth, counted, sample.image_index, sample)
+
+
+def invented(poses: Poses, place: Tensor, sample: Labeled) -> int:
+    """How many of the predicted people nobody labelled, in images that are labelled: `place` (P,) says which ones were.
+    An image is not labelled where people are said to be in it and no keypoint of them is known."""
+    listed = torch.bincount(sample.image_index, minlength=len(sample))
+    known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
+    alone = torch.ones(len(poses), dtype=torch.bool, device=place.device)
+    alone[place[place >= 0]] = False
+    return int((alone & ((listed == 0) | (known > 0))[poses.image_index]).sum())
 
 
 def picked(values: Tensor, place: Tensor, matched: Tensor) -> Tensor:
@@ -177,17 +187,22 @@ def picked(values: Tensor, place: Tensor, matched: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict_people(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device) -> Poses:
+def predict_people(
+    model: PoseModel, batches: Iterable[Unlabeled], device: torch.device, flip: list[int] | None = None
+) -> Poses:
     """The poses of everyone whom the model finds: points as the files have them (file pixels, or mm in the camera's
-    frame), `image_index` the sample's row in its dataset."""
+    frame), `image_index` the sample's row in its dataset. With the permutation `flip` keypoints have the file's names
+    too, where the network sees a sample mirrored."""
     mode = model.training
     model.eval()
     parts = []
     for batch in batches:
         sample = batch.to(device)
         poses = model.decode(model(sample), sample)
-        points = transform(sample.to_file[poses.image_index], poses.points)
-        parts.append(replace(poses, points=points, image_index=sample.row[poses.image_index]))
+        points, confidence = transform(sample.to_file[poses.image_index], poses.points), poses.confidence
+        if flip is not None:
+            points, confidence = (renamed(v, flip, swaps(sample)[poses.image_index]) for v in (points, confidence))
+        parts.append(Poses(points, confidence, sample.row[poses.image_index], poses.score))
     model.train(mode)
     return Poses(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Poses)))
 
@@ -253,21 +268,23 @@ def agreement(
         shown = inside(points, second, there.image_index)
         place = torch.arange(len(points), device=points.device)
         if not model.single:
-            place = match(here, points, shown, there.image_index, second.space)
+            place = match(here, points, shown, there.image_index, second)
         mine = picked(here.points, place.clamp_min(0), place >= 0)
         close = (place >= 0)[:, None] & near(mine, points, second, there.image_index, threshold)
         same += float((close & shown).sum())
         total += float(shown.sum())
     model.train(mode)
+    if not total and not model.single:
+        return 0.0  # whoever finds nobody does not agree with himself
     return same / total if total else float("nan")
 
 
 def near(here: Tensor, there: Tensor, sample: Unlabeled, image_index: Tensor, threshold: float) -> Tensor:
     """Whether points (P, K, D) of a sample agree: to `threshold` of the input's longer side, along z of the cube's
-    edge, in the camera's frame of NEAR_MM: (P, K) bool."""
+    edge, in the camera's frame of SPAN_MM: (P, K) bool."""
     if sample.space == CAMERA_MM:
-        return metrics.distances(here, there) <= threshold * NEAR_MM
-    close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * max(sample.image.shape[-2:])
+        return metrics.distances(here, there) <= threshold * span(sample)
+    close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * span(sample)
     if sample.space == PIXELS_AND_MM and here.shape[-1] == 3:
         close &= (here - there)[..., 2].abs() <= threshold * 2 * sample.inputs["reach"][image_index, None]
     return close

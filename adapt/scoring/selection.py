@@ -54,16 +54,16 @@ class Headline:
     @staticmethod
     def named(name: str) -> Headline:
         """By the name in results.json, pck@0.1 or mm. Raises ValueError for another one."""
-        found = re.fullmatch(r"pck(?:@([\d.]+))?|mm", name)
-        if found is None:
+        parts = re.fullmatch(r"pck(?:@([\d.]+))?|mm", name)
+        if parts is None:
             raise ValueError(f"the metric {name!r} is not known: results have pck@THRESHOLD or mm")
-        return MM if name == "mm" else replace(PCK, threshold=float(found[1]) if found[1] else None)
+        return MM if name == "mm" else replace(PCK, threshold=float(parts[1]) if parts[1] else None)
 
     @staticmethod
     def among(names: Container[str], prefix: str = "", threshold: float | None = None) -> Headline | None:
         """By the scores that a run has, `prefix` before their names; None where none of them is a headline."""
-        found = next((headline for headline in (MM, PCK) if prefix + headline.key in names), None)
-        return replace(PCK, threshold=threshold) if found is PCK else found
+        headline = next((one for one in (MM, PCK) if prefix + one.key in names), None)
+        return replace(PCK, threshold=threshold) if headline is PCK else headline
 
     @property
     def name(self) -> str:

@@ -185,6 +185,9 @@ class Prepared:
             if value.dtype.kind == "f" and not np.isfinite(value).all():
                 raise BadAnnotation(self.folder / "labels.npy", index, name, value.tolist(), "finite numbers")
         identifier, sequence = self._names(names, int(labels["name_end"][index - 1]) if index else 0, values)
+        stored: dict[str, Any] = {
+            name: values[name] for name in ("box", "camera", "keypoints", "visible", "annotated", "to_file")
+        }
         return Item(
             image=np.array(images[index]),
             id=identifier,
@@ -192,7 +195,7 @@ class Prepared:
             frame=int(values["frame"]),
             mirrored=bool(values["mirrored"]),
             points=values.get("points"),
-            **{name: values[name] for name in ("box", "camera", "keypoints", "visible", "annotated", "to_file")},
+            **stored,
         )
 
     def _names(self, names: np.ndarray, start: int, values: dict[str, np.ndarray]) -> tuple[str, str]:

@@ -32,8 +32,8 @@ from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
 from ..runs.check import judge, open_check, without_unreadable
 from ..runs.conclusion import export
-from ..runs.engine import open_mirror
-from ..runs.folder import check_folder, describe, locate, locked
+from ..runs.engine import Engine
+from ..runs.folder import locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.task import Task, build_model, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, plain_batches, warped_batches
@@ -79,9 +79,8 @@ def adapt(
     if not source_free(STRATEGIES[strategy]):
         said["start"] = None  # start.json says by its content which weights these are
     with locked(folder, overwrite):
-        check_folder(folder, said)
         fabric = make_fabric(config)
-        describe(folder, said, task.identity(), fabric.device)
+        open_folder(folder, said, task.identity(), fabric.device)
         weights = hold_to(folder, given, start, task)
         if unreadable:
             reporter.say(f"left out, because they cannot be read: {len(unreadable)} pictures, {unreadable[0]} first")
@@ -167,12 +166,9 @@ def work(
     reporter.say(f"{len(task.target_train)} pictures to adapt to, {len(task.target_test)} held out to judge by")
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
-    mirror = open_mirror(task.config, folder, reporter)
-    try:
+    with Engine(task, folder, reporter) as engine:
         first = evaluator(task, fabric.device)(start)["target/score"]
-        best, why = train(task, strategy, folder, fabric, weights, first, reporter, mirror.notify)
-    finally:
-        mirror.close()
+        best, why = train(task, strategy, folder, fabric, weights, first, reporter, engine.mirror.notify)
     shipped = start if best is None else load_model(folder / f"weights-{best:06d}.pt")[0].to(fabric.device)
     after = before if best is None else measure(shipped, task, fabric.device)
     if after.consistency < before.consistency:

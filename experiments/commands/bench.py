@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -282,7 +283,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
 
 
 def _resnet18(size: int) -> PoseResNet:
-    sizes = {"input_size": [size, size], "heatmap_size": [size // 4, size // 4]}
+    sizes: dict[str, Any] = {"input_size": [size, size], "heatmap_size": [size // 4, size // 4]}
     return PoseResNet(21, PoseResNet.Options(backbone="resnet18", **sizes))
 
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from ...adapt.scoring.evaluation import scores
 from ...adapt.scoring.selection import PCK
-from ...models.saved import load_checkpoint, load_model
+from ...models.saved import MODELS, load_checkpoint, load_model
 from ..config import load_folder, read
 from ..runs.conclusion import predicted
 from ..runs.folder import selected_weights
 from ..runs.progress import Reporter
 from ..runs.task import prepare
 from ..runs.training import make_fabric
+
+PEOPLE = ("missed", "invented")
+"""Of systems that find several people: how many labelled ones they did not, and how many nobody labelled."""
 
 
 def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
@@ -43,6 +46,8 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
             headline = predictions.headline(config.threshold)
             score = scores(predictions, task.skeleton, config.threshold)
             row += [headline.bare(score[headline.key], more=1), f"{score['auc']:.4f}", f"{score['epe']:.2f}"]
+            row += [] if model.single else [str(score.get(what, 0)) for what in PEOPLE]
         rows.append(row)
-    columns = ["run", *(column for side in sorted(sides, reverse=True) for column in (side, "AUC", "EPE px"))]
+    each = ("AUC", "EPE px", *(() if MODELS[config.model.name].single else PEOPLE))
+    columns = ["run", *(column for side in sorted(sides, reverse=True) for column in (side, *each))]
     reporter.table(f"{headline.heading}, selection={config.selection}", columns, rows)

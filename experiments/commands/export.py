@@ -45,7 +45,9 @@ def export(
         (to_onnx if format == "onnx" else to_program)(model, size, output, skeleton, decode, about)
     except ImportError as error:
         raise ValueError(f"no {error.name} here: it takes pip install 'keyshift[export]'") from error
-    reads = f"{size[0]}x{size[1]} {'crops' if model.single else 'pictures'}" if "image" in model.reads else model.reads[0]
+    reads = (
+        f"{size[0]}x{size[1]} {'crops' if model.single else 'pictures'}" if "image" in model.reads else model.reads[0]
+    )
     reporter.say(f"{output}: {len(skeleton)} keypoints of {reads}, answers as PyTorch does")
     return output
 

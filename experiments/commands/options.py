@@ -27,7 +27,7 @@ def tables(names: Sequence[str] = ()) -> Iterator[Table]:
         yield "run", list(listed(Settings))
     for group, registry in groups:
         alike: dict[tuple[tuple[str, str, str, str], ...], list[str]] = {}
-        for name, entry in registry.items():  # type: ignore[attr-defined]
+        for name, entry in registry.items():
             if not names or name in names:
                 alike.setdefault(tuple(listed(entry.Options)), []).append(name)
         for rows, same in alike.items():

@@ -156,15 +156,12 @@ def answer(
     """One batch of crops and their pictures' places through the network, into `gathering`. Raises ArithmeticError for
     answers that are not finite."""
     sample = collate([crop for _, crop in crops], labels=False).to(device)
-    poses = model.decode(model(sample), sample)
-    points = transform(sample.to_file[poses.image_index], poses.points[..., :2])
-    confidence = poses.confidence
+    poses = model.decode(model(sample), sample).each(torch.Tensor.cpu)
+    image_index, score = poses.image_index.numpy(), poses.score.float().numpy()
+    points = transform(sample.to_file.cpu()[poses.image_index], poses.points[..., :2]).float().numpy()
+    confidence = poses.confidence.float().numpy()
     if crops[0][1].item.mirrored:  # what looks like a left wrist is a right one
         points, confidence = points[:, skeleton.flip], confidence[:, skeleton.flip]
-    image_index, points, confidence, score = (
-        part.cpu().float().numpy() if part.is_floating_point() else part.cpu().numpy()
-        for part in (poses.image_index, points, confidence, poses.score)
-    )
     broken = ~(np.isfinite(points).all((1, 2)) & np.isfinite(confidence).all(1) & np.isfinite(score))
     if broken.any():
         name = crops[image_index[broken.argmax()]][1].item.id

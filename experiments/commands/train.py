@@ -8,7 +8,7 @@ from typing import Any
 from ...adapt.processes import leave
 from ...adapt.scoring.selection import PCK, Headline
 from ..config import Config
-from ..runs.engine import Job, open_mirror, run
+from ..runs.engine import Engine, Job
 from ..runs.folder import locked
 from ..runs.progress import Reporter
 from ..runs.task import prepare
@@ -19,12 +19,8 @@ def train(config: Config, folder: Path, reporter: Reporter, overwrite: bool = Fa
     task = prepare(config, [config.strategy])
     for line in task.describe():
         reporter.say(line)
-    with locked(folder, overwrite):
-        mirror = open_mirror(config, folder, reporter)
-        try:
-            result = run(Job.of(config, config.strategy, config.seed, folder), task, reporter, mirror)
-        finally:
-            mirror.close()
+    with locked(folder, overwrite), Engine(task, folder, reporter) as engine:
+        result = engine.do(Job.of(config, config.strategy, config.seed, folder))
     reporter.say(f"{config.strategy}: target {_scored(result['target'], config.threshold)}")
     reporter.say(f"run: {folder}")
     leave()

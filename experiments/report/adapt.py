@@ -15,13 +15,13 @@ from ...adapt.scoring.evaluation import predict_people
 from ...adapt.scoring.selection import Headline
 from ...datasets.loading import UNUSABLE, EvaluationBatches
 from ...datasets.reading.files import write_text
-from ...datasets.sample import Item, to_pixels
+from ...datasets.sample import Item
 from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
 from .crops import as_uri
-from .drawing import blur, draw, joint_colours, to_tile, view
+from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
 
 if TYPE_CHECKING:
@@ -101,17 +101,14 @@ def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> lis
     few = spread(WithoutLabels(task.target_test), SHOWN)
     edges, colours = few.skeleton.edges, joint_colours(len(few.skeleton))
     batch = EvaluationBatches(few, SHOWN, task.size, task.config.crop)[0]
-    poses = [predict_people(model, [batch], torch.device("cpu")) for model in (before, after)]
+    poses = [predict_people(model, [batch], torch.device("cpu"), few.skeleton.flip) for model in (before, after)]
     shown = []
     for row in np.flatnonzero(np.array(batch.sequence) != UNUSABLE).tolist():
         item = few[row]
         crop = blur(view(item, TILE)) if hide else view(item, TILE)
 
         def drawn(people: Poses, picture: np.ndarray = crop, row: int = row, item: Item = item) -> str:
-            points = people.points[people.image_index == row]
-            if item.in_camera:
-                points = to_pixels(points, torch.from_numpy(item.camera)[None])
-            for person in points.numpy():
+            for person in in_picture(people.points[people.image_index == row].numpy(), item):
                 picture = draw(picture, to_tile(person, item.box, TILE), edges, colours)
             return as_uri(picture)
 

@@ -6,15 +6,16 @@ taken off here, where OpenCV is called, and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from ...adapt.scoring.evaluation import Predictions
 from ...datasets.reading.files import write_whole
-from ...datasets.sample import Item, PoseDataset
+from ...datasets.sample import Item, PoseDataset, to_pixels
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -43,8 +44,14 @@ def crop(image: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
 
 
 def view(item: Item, tile: int) -> np.ndarray:
-    """An item's crop as a picture (tile, tile, 3)."""
-    image = item.image if item.image.ndim == 3 else depth_picture(item.image, _range(item))
+    """An item's crop as a picture (tile, tile, 3), of a clip its middle frame; grey where there are keypoints alone."""
+    image = item.image
+    if not image.size:
+        return np.full((tile, tile, 3), OUTSIDE, np.uint8)
+    if image.ndim == 4:
+        image = image[len(image) // 2]
+    elif image.ndim == 2:
+        image = depth_picture(image, _range(item))
     box = item.box
     if item.to_file is not None:  # a part of the file that is kept at another scale: no rotation
         box = (box - np.tile(item.to_file[:, 2], 2)) / np.tile(np.diag(item.to_file[:, :2]), 2)
@@ -70,6 +77,24 @@ def _range(item: Item) -> tuple[float, float]:
 def to_tile(points: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
     """x and y of points (..., 2 or 3) in file px as px of the tile that `crop` makes of `box`."""
     return (np.asarray(points, np.float64)[..., :2] - np.asarray(box, np.float64)[:2]) * (tile / _side(box))
+
+
+def in_picture(points: np.ndarray, item: Item) -> np.ndarray:
+    """Points (P, K, 2 or 3) of an item's people in file px; those in the camera's frame through its camera, NaN where
+    that is not known."""
+    if not item.in_camera:
+        return points
+    if not (item.camera[:2] > 0).all():
+        return np.full_like(points, np.nan)
+    camera = torch.from_numpy(np.asarray(item.camera, np.float64))
+    return to_pixels(torch.from_numpy(np.asarray(points, np.float64)), camera[None]).numpy()
+
+
+def everyone(item: Item) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(keypoints (K, 2 or 3) in file px, visible (K,), annotated (K,)) of each person of an item, one of a crop."""
+    count = item.annotated.shape[-1]
+    points = in_picture(item.keypoints.reshape(-1, *item.keypoints.shape[-2:]), item)
+    yield from zip(points, item.visible.reshape(-1, count), item.annotated.reshape(-1, count), strict=True)
 
 
 def blur(picture: np.ndarray, cells: int = 7) -> np.ndarray:
@@ -126,11 +151,12 @@ def joint_colours(count: int) -> list[Colour]:
 
 
 def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.ndarray:
-    """An item's crop with its own keypoints: seen joints filled, hidden ones hollow, unknown ones left out."""
-    picture = view(item, tile)
-    points = to_tile(item.keypoints, item.box, tile)
-    colours = joint_colours(len(points))
-    return draw(picture, points, edges, colours, known=item.annotated, hidden=~np.asarray(item.visible, bool))
+    """An item's crop with everyone's keypoints: seen joints filled, hidden ones hollow, unknown ones left out."""
+    picture, colours = view(item, tile), joint_colours(item.annotated.shape[-1])
+    for points, visible, annotated in everyone(item):
+        at = to_tile(points, item.box, tile)
+        picture = draw(picture, at, edges, colours, known=annotated, hidden=~np.asarray(visible, bool))
+    return picture
 
 
 def contact_sheet(dataset: PoseDataset, count: int = 24, columns: int = 8, tile: int = 192) -> np.ndarray:
@@ -176,11 +202,11 @@ def prediction_sheet(
         return np.full((tile, columns * tile, 3), 255, np.uint8)
     for index in usable[np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int)]:
         item, edges, colours = dataset[int(index)], dataset.skeleton.edges, joint_colours(len(dataset.skeleton))
-        picture, known = view(item, tile), item.annotated.reshape(-1, len(colours))
-        for person, truth in enumerate(item.keypoints.reshape(-1, *item.keypoints.shape[-2:])):
-            picture = draw(picture, to_tile(truth, item.box, tile), edges, WHITE, known=known[person])
-        for person in np.flatnonzero((row == index) & matched):
-            picture = draw(picture, to_tile(points[person], item.box, tile), edges, colours)
+        picture = view(item, tile)
+        for truth, _, known in everyone(item):
+            picture = draw(picture, to_tile(truth, item.box, tile), edges, WHITE, known=known)
+        for person in in_picture(points[(row == index) & matched], item):
+            picture = draw(picture, to_tile(person, item.box, tile), edges, colours)
         tiles.append(picture)
     while len(tiles) % columns:
         tiles.append(np.full_like(tiles[0], 255))

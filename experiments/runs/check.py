@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ...adapt.scoring.evaluation import Predictions, scores
-from ...datasets.catalog import DATASETS, open_dataset
+from ...datasets.catalog import open_dataset, options_of
 from ...datasets.reading.images import UnreadableImage, read_image
 from ...datasets.reading.people import People, PictureSet
 from ...datasets.reading.video import is_frame
@@ -52,7 +52,8 @@ def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
     """The labelled target pictures of --check, cut as the target's are: whole, or by the target's own boxes. Raises
     ValueError for fewer than LABELLED that can be read."""
     root = target if target.is_dir() else target.parent
-    options = DATASETS["coco_json"].Options(root=str(root), labels=[str(path), str(path)], boxes="whole")
+    said = {"root": str(root), "labels": [str(path), str(path)], "boxes": "whole"}
+    options = options_of("coco_json", said, "--check")
     table = picture_set(open_dataset("coco_json", options, "test"))
     assert table is not None
     lacking = [name for name in task.skeleton.keypoints if name not in table.skeleton.keypoints]
@@ -100,8 +101,9 @@ def judge(
     config, models = task.config, {"given": before, "adapted": after}
     predictions: dict[str, Predictions] = {n: predicted(m, task, dataset, device) for n, m in models.items()}
     headline = predictions["given"].headline(config.threshold)
-    totals = {name: block_totals(own, headline) for name, own in predictions.items()}
-    summary = summarize(*({name: part[i][None] for name, part in totals.items()} for i in (0, 1)), headline)
+    blocks = {name: block_totals(own, headline) for name, own in predictions.items()}
+    sums, counts = ({name: part[i][None] for name, part in blocks.items()} for i in (0, 1))
+    summary = summarize(sums, counts, headline)
     table = picture_set(dataset)
     assert table is not None
     return {

@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from ...datasets.reading.files import write_json
 from ..config import Config, of_comparison, seeds
 from ..report.page import write as write_report
-from .engine import Job, carry_out, open_mirror
-from .folder import check_folder, describe, locked, world_size
+from .engine import Engine
+from .folder import opened, world_size
 from .progress import Reporter
 from .results import collect, print_table
 from .task import prepare
@@ -31,28 +29,16 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     task = prepare(config, config.strategies)
     for line in task.describe():
         reporter.say(line)
-    said = of_comparison(config)
-    jobs = [
-        Job.of(config, name, seed, folder / f"{name}-seed{seed}")
-        for seed in seeds(config)
-        for name in config.strategies
-    ]
-    with locked(folder, overwrite):
-        check_folder(folder, said)
-        describe(folder, said, task.identity(), torch.device("cpu"))
-        mirror = open_mirror(config, folder, reporter)
-        try:
-            carry_out(jobs, task, reporter, mirror)
-            results = collect(folder, config.strategies, seeds(config), config.threshold)
-            write_json(folder / "results.json", results)
-            page = write_report(folder, task.target_test)
-        finally:
-            complete = mirror.close()
+    with opened(folder, of_comparison(config), task.identity(), overwrite), Engine(task, folder, reporter) as engine:
+        engine.compare(config.strategies, seeds(config))
+        results = collect(folder, config.strategies, seeds(config), config.threshold)
+        write_json(folder / "results.json", results)
+        page = write_report(folder, task.target_test)
     print_table(results, reporter)
     reporter.say(f"results: {folder / 'results.json'}")
     reporter.say(f"report:  {page}")
-    if complete and config.tracking != "off":
-        reporter.say(f"tracked: MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {mirror.uri}")
+    if engine.tracked:
+        reporter.say(f"tracked: MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {engine.tracked}")
     return results
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..config import Config, build, of_run
 from ..tracking.mirror import Mirror, default_uri
@@ -28,43 +28,57 @@ class Job:
 
     @staticmethod
     def of(config: Config, strategy: str, seed: int, folder: Path) -> Job:
-        said = of_run(config, strategy, seed) | {"strategies": [strategy]}
+        said = of_run(config, strategy, seed) | {"strategies": list(config.strategies)}
         return Job(said, strategy, seed, str(folder))
 
     def task(self) -> Task:
-        """What it works on, opened anew."""
-        return prepare(build(self.config), [self.strategy])
+        """What it works on, opened anew: what the whole comparison works on, a source included where any other of its
+        strategies needs one, so that it is scored on the same sets wherever it is done."""
+        config = build(self.config)
+        return prepare(config, config.strategies)
 
 
-def open_mirror(config: Config, folder: Path, reporter: Reporter) -> Mirror:
-    """The store of a run or comparison; of several processes the first mirrors it."""
-    uri = "off" if rank() > 0 else config.tracking or default_uri(home(folder))
-    return Mirror(folder, uri, say=reporter.say)
+class Engine:
+    """Does jobs in this process, on a task that is open already, with progress and tracking of `folder`; used by
+    `with`, at whose end the tracking is brought up to date."""
 
+    def __init__(self, task: Task, folder: Path, reporter: Reporter) -> None:
+        tracking = task.config.tracking
+        uri = "off" if rank() > 0 else tracking or default_uri(home(folder))
+        self.task, self.folder, self.reporter = task, folder, reporter
+        self.mirror = Mirror(folder, uri, say=reporter.say)
+        self.tracked: str | None = None
+        """The store, where it has everything."""
 
-def carry_out(jobs: Iterable[Job], task: Task, reporter: Reporter, mirror: Mirror) -> list[dict[str, Any]]:
-    """Do the jobs one after another on a task that is open already; finished ones are passed over."""
-    results = []
-    for job in jobs:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        complete = self.mirror.close()
+        self.tracked = self.mirror.uri if complete and self.task.config.tracking != "off" else None
+
+    def compare(self, strategies: Iterable[str], seeds: Iterable[int]) -> None:
+        """Train every strategy with every seed, each in a folder of its own; finished ones are passed over."""
+        names = list(strategies)
+        for seed in seeds:
+            for name in names:
+                run = self.folder / f"{name}-seed{seed}"
+                with locked(run):
+                    self.do(Job.of(self.task.config, name, seed, run))
+
+    def do(self, job: Job) -> dict[str, Any]:
+        """Train one run, in a folder that is held."""
+
+        @contextmanager
+        def stage(title: str, steps: int) -> Iterator[Callback]:
+            with self.reporter.stage(f"{title} seed {job.seed}", steps) as show:
+
+                def step(done: int, metrics: dict[str, float]) -> None:
+                    show(done, metrics)
+                    if metrics:
+                        self.mirror.notify()
+
+                yield step
+
         folder = Path(job.folder)
-        with locked(folder):
-            results.append(run(job, task, reporter, mirror))
-    return results
-
-
-def run(job: Job, task: Task, reporter: Reporter, mirror: Mirror) -> dict[str, Any]:
-    """Train one run, in a folder that is held, with progress and tracking."""
-
-    @contextmanager
-    def stage(title: str, steps: int) -> Iterator[Callback]:
-        with reporter.stage(f"{title} seed {job.seed}", steps) as show:
-
-            def step(done: int, metrics: dict[str, float]) -> None:
-                show(done, metrics)
-                if metrics:
-                    mirror.notify()
-
-            yield step
-
-    folder = Path(job.folder)
-    return train(task, job.strategy, job.seed, folder, home(folder) / "pretrained", stage)
+        return train(self.task, job.strategy, job.seed, folder, home(folder) / "pretrained", stage)

@@ -36,19 +36,6 @@ def home(folder: Path) -> Path:
     return folder.parent.parent if (folder.parent / "config.yaml").exists() else folder.parent
 
 
-def check_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Raises ValueError where `folder` holds a run or comparison of another configuration."""
-    if not (folder / "config.yaml").exists():
-        return
-    differences = differing(said_of(folder), config)
-    if differences:
-        key, (was, now) = min(differences.items())
-        raise ValueError(
-            f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with "
-            "output=FOLDER, or pass --overwrite to delete it first"
-        )
-
-
 def said_of(folder: Path) -> dict[str, Any]:
     """The configuration that a run's or comparison's folder says, in today's form, what it does not say by default."""
     config = load_folder(folder)
@@ -56,10 +43,19 @@ def said_of(folder: Path) -> dict[str, Any]:
     return of_run(config, config.strategy, config.seed) if single else of_comparison(config)
 
 
-def describe(folder: Path, config: dict[str, Any], identity: dict[str, Any], device: torch.device) -> None:
-    """Write into `folder` what it is, what it was made on, and which samples its data has."""
+def open_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any], device: torch.device) -> None:
+    """Write into `folder` what it is, what it was made on, and which samples its data has; or go on with it. Raises
+    ValueError where it holds a run or comparison of another configuration."""
+    path = folder / "config.yaml"
+    differences = differing(said_of(folder), config) if path.exists() else {}
+    if differences:
+        key, (was, now) = min(differences.items())
+        raise ValueError(
+            f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with "
+            "output=FOLDER, or pass --overwrite to delete it first"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(path, yaml.safe_dump(config, sort_keys=False))
     for name, content in (("environment", environment(device)), ("identity", identity)):
         if not (folder / f"{name}.json").exists():
             write_json(folder / f"{name}.json", content)
@@ -95,6 +91,14 @@ def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterato
                     shutil.rmtree(path)
                 elif path.name != ".lock":
                     path.unlink()
+        yield
+
+
+@contextmanager
+def opened(folder: Path, config: dict[str, Any], identity: dict[str, Any], overwrite: bool = False) -> Iterator[None]:
+    """Hold a comparison's folder that says what it is (see `locked` and `open_folder`)."""
+    with locked(folder, overwrite):
+        open_folder(folder, config, identity, torch.device("cpu"))
         yield
 
 

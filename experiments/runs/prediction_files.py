@@ -167,7 +167,9 @@ def write_coco(
     places = np.flatnonzero(predicted.readable).tolist()
     parts: dict[str, Iterable[Any]] = {
         "images": (_image(place + 1, inputs.names[place], *predicted.sizes[place].tolist()) for place in places),
-        "annotations": (_annotation(row + 1, predicted.rows[row]) for place in places for row in predicted.people(place)),
+        "annotations": (
+            _annotation(row + 1, predicted.rows[row]) for place in places for row in predicted.people(place)
+        ),
         "categories": [category],
         "unreadable": ({"file_name": name, "reason": reason} for name, reason in predicted.unreadable),
     }

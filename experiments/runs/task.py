@@ -173,12 +173,18 @@ def paired(opened: dict[str, PoseDataset], keypoints: tuple[str, ...] | None) ->
 
 
 def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
-    """Raises ValueError where the network cannot read what the dataset gives."""
+    """Raises ValueError where the network cannot read what the dataset gives, or answers with one person where there
+    are several."""
     item = first_item(dataset)
     if config.crop != "exact" and not item.depth:
         raise ValueError(f"crop={config.crop} is of depth; {dataset.name} gives pictures")
     cut = crop(item, model.input_size, None, None, dataset.skeleton.flip, config.crop)
     model.check(collate([cut], labels=False), dataset.name)
+    if model.single and item.keypoints.ndim == 3:
+        raise ValueError(
+            f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
+            "Choose a system that finds them, or data that is cut to one"
+        )
 
 
 def check_labels(dataset: PoseDataset) -> None:

@@ -14,7 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
-from ...adapt.scoring.evaluation import agreement, predict, predict_people, scores
+from ...adapt.scoring.evaluation import predict, predict_people, scores
+from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy
 from ...adapt.trainer import Callback, Loop, Trainer
@@ -27,7 +28,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
-from .folder import check_folder, describe, locked, world_size
+from .folder import locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .task import Task, build_model
 
@@ -61,9 +62,7 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
     if fabric.is_global_zero:
-        said = of_run(config, name, seed)
-        check_folder(folder, said)
-        describe(folder, said, task.identity(), fabric.device)
+        open_folder(folder, of_run(config, name, seed), task.identity(), fabric.device)
     fabric.barrier()
     start = task.start
     if start is None and config.pretrain_steps > 0:
@@ -87,7 +86,7 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True), stage("pretraining", config.pretrain_steps) as callback:
             if fabric.is_global_zero:
-                describe(folder, about, task.identity(), fabric.device)
+                open_folder(folder, about, task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
             fit(task, phase, seed, folder, fabric, callback)
         if fabric.is_global_zero:
@@ -180,7 +179,7 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
 def predict_target(task: Task, model: PoseModel, device: torch.device) -> Poses:
     """The model's poses for all target training samples, of which it sees no label."""
     batches = plain_batches(task, WithoutLabels(task.target_train))
-    return predict_people(model, (batches[i] for i in range(len(batches))), device)
+    return predict_people(model, (batches[i] for i in range(len(batches))), device, task.skeleton.flip)
 
 
 def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
@@ -197,7 +196,7 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
             score = scores(predictions, task.skeleton, config.threshold)
             metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
             metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
-        metrics["target/score"] = agreement(model, warped(), task.skeleton.flip, device)
+        metrics["target/score"] = SCORES[config.score](model, warped(), task.skeleton.flip, device)
         return metrics
 
     return evaluate

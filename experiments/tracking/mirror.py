@@ -462,7 +462,7 @@ class Mirror:
     def __init__(
         self, folder: Path, uri: str | None = None, say: Callable[[str], object] = print, wait: float = 30.0
     ) -> None:
-        self._folder, self._uri, self._say, self._wait = Path(folder), uri, say, wait
+        self._folder, self.uri, self._say, self._wait = Path(folder), uri, say, wait
         self._wake, self._closing, self._said, self._retry_at = threading.Event(), False, False, 0.0
         self.error: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -497,7 +497,7 @@ class Mirror:
 
     def _try(self, live: bool) -> None:
         try:
-            sync(self._folder, self._uri, live=live)
+            sync(self._folder, self.uri, live=live)
             self.error = None
         except Exception as error:  # whatever it is, training goes on
             self.error, self._retry_at = error, time.monotonic() + self._wait

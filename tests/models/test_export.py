@@ -231,7 +231,7 @@ class BottomUp(Toy):
 class Lifter(Toy):
     """A sequence of 2D keypoints to the middle frame's in the camera's frame, 4 m away."""
 
-    reads = ("keypoints2d",)
+    reads, space = ("keypoints2d",), CAMERA_MM
 
     def __init__(self, keypoints, options):
         super().__init__(keypoints, options)
@@ -386,3 +386,18 @@ def test_what_cannot_be_exported_is_said_in_one_line(tmp_path, write, kind, mess
     assert model.training
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["bottom_up", "lifter", "clip_net"])
+def test_the_systems_of_the_toys_are_exported(tmp_path, toys, name):
+    """Whatever they read and however many people they find: each answers as PyTorch does, or there would be no file."""
+    kind = toys.SYSTEMS[name]
+    torch.manual_seed(0)
+    model = kind(3, kind.Options(threshold=0.55)) if name == "bottom_up" else kind(3, kind.Options())
+    to_program(model, (32, 32), tmp_path / "model.pt2", toys.DOTS)
+    to_onnx(model, (32, 32), tmp_path / "model.onnx", toys.DOTS)
+    texts = onnx_session(tmp_path / "model.onnx").get_modelmeta().custom_metadata_map
+    notes = {key: json.loads(value) for key, value in texts.items()}
+    assert notes["inputs"] == list(kind.reads)
+    if name == "clip_net":
+        assert (notes["input"]["layout"], notes["input"]["frames"]) == ("NTCHW", 3)

@@ -76,7 +76,7 @@ def test_label_weights(golden):
         keypoints=torch.as_tensor(arrays["target.joints"])[None].float(),
         annotated=torch.as_tensor(arrays["target.vis"][:, 0] > 0)[None],
     )
-    np.testing.assert_array_equal(net.weight(sample)[0].numpy(), arrays["target.weight"][:, 0] > 0)
+    np.testing.assert_array_equal(net.counted(sample)[0].numpy(), arrays["target.weight"][:, 0] > 0)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-7])

@@ -6,8 +6,9 @@ import torch
 from keyshift.adapt.scoring import metrics
 from keyshift.adapt.scoring.evaluation import Predictions, agreement, curve, predict, scores
 from keyshift.adapt.scoring.selection import MM
-from keyshift.datasets.sample import Labeled, Unlabeled
+from keyshift.datasets.sample import PIXELS_AND_MM, Labeled, Unlabeled
 from keyshift.datasets.skeleton import HAND
+from keyshift.models.output import Poses
 
 
 @pytest.fixture
@@ -88,7 +89,8 @@ def depth():
     visible = annotated & (torch.rand(40, 21, generator=generator) > 0.4)
     camera = torch.tensor([475.0, 470.0, 160.5, 120.5]) + 5 * torch.rand(40, 4, generator=generator)
     id = tuple(f"frame{i}" for i in range(40))
-    return Predictions(points, torch.ones(40, 21), truth, annotated, visible, torch.ones(40), camera, id, id)
+    people = {"row": torch.arange(40), "matched": torch.ones(40, dtype=torch.bool), "space": PIXELS_AND_MM}
+    return Predictions(points, torch.ones(40, 21), truth, annotated, visible, torch.ones(40), camera, id, id, **people)
 
 
 def in_space(point, camera):
@@ -152,6 +154,8 @@ def test_predictions_come_back_from_their_file(depth, tmp_path):
 class Fixed(torch.nn.Module):
     """A model whose answers are given by the batch's first id."""
 
+    single = True
+
     def __init__(self, **points):
         super().__init__()
         self.points = points
@@ -160,26 +164,27 @@ class Fixed(torch.nn.Module):
         return batch.id[0]
 
     def decode(self, votes, batch):
-        return self.points[votes], torch.ones(self.points[votes].shape[:2])
+        return Poses.of_crops(self.points[votes], torch.ones(self.points[votes].shape[:2]))
 
 
 def a_batch(kind=Unlabeled, name="first", **more):
     zoomed = torch.tensor([[[2.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 0.5, 700]]])
-    shape = {"image": torch.zeros(1, 1, 100, 80), "id": (name,), "sequence": ("s",), "frame": torch.zeros(1).long()}
+    inputs = {"image": torch.zeros(1, 1, 100, 80), "reach": torch.tensor([100.0])}
+    shape = {"inputs": inputs, "id": (name,), "sequence": ("s",), "frame": torch.zeros(1).long()}
     shape |= {"camera": torch.tensor([[500.0, 500.0, 100.5, 100.5]]), "to_file": zoomed, "side": torch.tensor([200.0])}
-    return kind(**shape, reach=torch.tensor([100.0]), **more)
+    return kind(**shape, row=torch.zeros(1).long(), space=PIXELS_AND_MM, **more)
 
 
 def test_what_lies_outside_of_the_cube_is_missed_not_left_out():
     points = torch.tensor([[[10.0, 10, 0], [10, 10, 99], [10, 10, -101], [90, 10, 0], [10, 99, 0]]])
     known = torch.ones(1, 5, dtype=torch.bool)
     labels = {"keypoints": points, "visible": known, "annotated": known, "image_index": torch.zeros(1).long()}
-    found = predict(Fixed(first=points + 1), [a_batch(Labeled, **labels)], torch.device("cpu"))
-    assert found.annotated.all()
-    assert found.visible.all()
-    assert found.truth[0, 1].tolist() == [25.0, 26.0, 749.5]  # in the file
-    assert found.points[0, 1].tolist() == [27.0, 28.0, 750.0]
-    assert found.camera.tolist() == [[500.0, 500.0, 100.5, 100.5]]
+    predictions = predict(Fixed(first=points + 1), [a_batch(Labeled, **labels)], torch.device("cpu"))
+    assert predictions.annotated.all()
+    assert predictions.visible.all()
+    assert predictions.truth[0, 1].tolist() == [25.0, 26.0, 749.5]  # in the file
+    assert predictions.points[0, 1].tolist() == [27.0, 28.0, 750.0]
+    assert predictions.camera.tolist() == [[500.0, 500.0, 100.5, 100.5]]
 
 
 def test_agreement_of_depth_needs_z_too():

@@ -96,10 +96,11 @@ def test_labels_come_back_through_any_augmentation(mode):
     options = Augmentation(rotation=180, area=[0.5, 1.5], mirror=0.5, noise=0.05, erase=0.5)
     for seed in range(20):
         made = crop(item, (64, 64), options, np.random.default_rng(seed), list(range(5)), mode)
-        assert made.image.dtype == np.float32
-        assert np.isfinite(made.image).all()
-        assert np.abs(made.image).max() <= 150
-        points = np.c_[made.keypoints, np.ones(5)] @ made.to_file.T
+        image = made.inputs["image"]
+        assert image.dtype == np.float32
+        assert np.isfinite(image).all()
+        assert np.abs(image).max() <= 150
+        points = np.c_[made.keypoints[0], np.ones(5)] @ made.to_file.T
         np.testing.assert_allclose(points, item.keypoints, atol=1e-6)
 
 
@@ -158,13 +159,15 @@ def test_space_and_pixels():
 
 
 def test_batches_of_depth(balls):
+    import torch
+
     training = TrainingBatches(balls(8), "source", 0, 4, (32, 32), Augmentation(noise=0.1), True, views=2)[0]
     assert training.image.shape == (4, 1, 32, 32)
     assert training.to_file.shape == (4, 3, 4)
     assert training.keypoints.shape == (4, 3, 3)
-    assert training.reach.tolist() == [150.0] * 4
-    assert training.views[0].reach.tolist() == [150.0] * 4
-    assert training.to("cpu").reach is not None
+    assert training.inputs["reach"].tolist() == [150.0] * 4
+    assert training.views[0].inputs["reach"].tolist() == [150.0] * 4
+    assert torch.equal(training.to("cpu").inputs["reach"], training.inputs["reach"])
 
 
 class Broken:

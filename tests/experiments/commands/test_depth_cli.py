@@ -28,17 +28,23 @@ def refused(words, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (["source.name=hands.studio"], "model.name=a2j reads depth, hands.studio gives pictures"),
-        (["model.sigma=1"], "model.sigma=1.0 is no option of model.name=a2j"),
-        (["model.a2j.spatal=1"], "Did you mean model.a2j.spatial?"),
-        (["model.name=awr"], "options of model.a2j have no effect under model.name=awr"),
+        (
+            ["source.name=hands.studio"],
+            "A2J reads image and reach; hands.studio gives camera and image",
+        ),
+        (["model.sigma=1"], "the command line: unknown key model.sigma"),
+        (["model.a2j.spatal=1"], "Did you mean model.spatial?"),
+        (["model.name=awr", "model.std=1"], "the command line: unknown key model.std"),
         (["model.a2j.depth_reach=100"], "depth_reach=100 does not cover the cubes of depth_hands"),
         (["source.name=hands.studio", "source.cube=100"], "cube=100 is no option of hands.studio"),
         (["crop=a2"], "Did you mean a2j?"),
         (["source.joints=centre"], "Did you mean center?"),
-        (["source.cube=[100,100]"], "one edge in mm, or [x, y, z]"),
+        (
+            ["source.cube=[100,100]"],
+            "must have 3 entries: edge in mm of what is cut out, or [x, y, z]",
+        ),
         (["source.cube=big"], "source.cube=big must be at least 1"),
         (["target.name=nyu"], "nyu needs root=FOLDER"),
         (["target.name=nyu", "target.root=nowhere"], "nowhere"),
@@ -47,9 +53,9 @@ def refused(words, capsys):
         (["target.centers=runs/none"], "centers='runs/none'"),
     ],
 )
-def test_bad_input_is_named(home, capsys, words, told):
+def test_bad_input_is_named(home, capsys, words, message):
     err = refused(["train", "a2j_ideal_to_structured_light", *TINY, *words], capsys)
-    assert told in err
+    assert message in err
     assert not (home / "runs").exists()
 
 

@@ -30,7 +30,7 @@ def home(tmp_path, monkeypatch, brightest):
     run = tmp_path / "runs/mine"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(yaml.safe_dump(plain(Config())))
-    save_model(run / "weights-000004.pt", brightest((64, 48)), RGB, 4)
+    save_model(run / "weights-000004.pt", brightest(3, brightest.Options(input_size=[64, 48])), RGB, 4)
     save_checkpoint(run / "checkpoint.pt", {"selection": {"steps": {"last": 4}}})
     identity = {"source_train": {"name": "mine", "licence": "MIT"}, "target_train": {"name": "old"}}
     (run / "identity.json").write_text(json.dumps(identity))
@@ -61,8 +61,8 @@ def test_every_block_of_the_guide_runs(home):
         else:
             there: dict = {}
             exec(block, there)
-            found = there["found"].points if "found" in there else there["labels"][0].keypoints[None]
-            np.testing.assert_allclose(found, np.broadcast_to(TRUTH, found.shape), atol=0.15)
+            points = there["predicted"].points if "predicted" in there else there["labels"][0].keypoints[None]
+            np.testing.assert_allclose(points, np.broadcast_to(TRUTH, points.shape), atol=0.15)
 
 
 def test_a_run_exports_its_selected_weights_and_what_they_were_trained_on(home):
@@ -84,8 +84,8 @@ def test_a_run_exports_its_selected_weights_and_what_they_were_trained_on(home):
 def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
     run, before = Path("runs/mine"), sorted(home.rglob("*"))
 
-    def refused(told, *more, **options):
-        with pytest.raises(ValueError, match=told):
+    def refused(message, *more, **options):
+        with pytest.raises(ValueError, match=message):
             export(*(more or (run, "onnx", None)), Reporter(), **options)
 
     refused("format='tflite'", run, "tflite", None)
@@ -111,7 +111,7 @@ def make_comparison(home):
 
 def test_a_network_that_a_run_trained_exports_too(home):
     torch.manual_seed(0)
-    model = PoseResNet(3, "small", input_size=(32, 32), heatmap_size=(8, 8), channels=8)
+    model = PoseResNet(3, PoseResNet.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=8))
     save_model(home / "trained.pt", model, RGB, 1)
     for format, suffix in (("onnx", ".onnx"), ("torch", ".pt2")):
         assert export(home / "trained.pt", format, None, Reporter()).suffix == suffix

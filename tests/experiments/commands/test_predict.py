@@ -12,15 +12,16 @@ import yaml
 from keyshift.datasets.own.labels import Options, coco_json
 from keyshift.datasets.reading.video import frames, write_video
 from keyshift.datasets.skeleton import HAND, Skeleton
-from keyshift.experiments.commands.predict import known_skeleton, open_model, predict
+from keyshift.experiments.commands.predict import open_model, predict
 from keyshift.experiments.config import Config, plain
 from keyshift.experiments.runs.progress import Reporter
-from keyshift.models.saved import load_model, save_checkpoint, save_model
+from keyshift.models.saved import known_skeleton, load_model, save_checkpoint, save_model
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 RGB = Skeleton("rgb", ("left_dot", "green_dot", "right_dot"), ((0, 1), (1, 2)), ((0, 2),), {"all": (0, 1, 2)})
 SIDE = 64
+TINY_A2J = A2J.Options(backbone="small", input_size=[32, 32], channels=8, head_layers=1)
 
 
 @pytest.fixture
@@ -212,8 +213,13 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
         run(model, [tmp_path / "nowhere"], output)
     with pytest.raises(ValueError, match=r"no model .*nowhere"):
         run(tmp_path / "nowhere", [tmp_path / "in"], output)
-    save_model(tmp_path / "depth.pt", A2J(3, "small", input_size=(32, 32), channels=8, head_layers=1), RGB, 1)
-    with pytest.raises(ValueError, match="reads depth"):
+    save_model(
+        tmp_path / "depth.pt",
+        A2J(3, TINY_A2J),
+        RGB,
+        1,
+    )
+    with pytest.raises(ValueError, match="A2J reads image and reach, and predict gives pictures alone"):
         run(tmp_path / "depth.pt", [tmp_path / "in"], output)
     image, _ = dots(np.random.default_rng(7), 40, 40)
     write(tmp_path / "in/one.png", image)
@@ -225,7 +231,9 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
 
 def small(keypoints):
     torch.manual_seed(0)
-    return PoseResNet(keypoints, "small", input_size=(32, 32), heatmap_size=(8, 8), channels=8)
+    return PoseResNet(
+        keypoints, PoseResNet.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=8)
+    )
 
 
 def make_run(folder, keypoints=3, skeleton=RGB):
@@ -260,11 +268,11 @@ def test_a_run_gives_its_selected_weights(tmp_path):
 def test_older_weights_have_names_alone(tmp_path):
     tips = tuple(name for name in HAND.keypoints if name.endswith(("tip", "dip")))
     save_model(tmp_path / "weights.pt", small(len(tips)), HAND.select(tips), 1)
-    state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    state = torch.load(tmp_path / "weights.pt", weights_only=True) | {"keypoints": list(tips)}
     assert state.pop("skeleton")["name"] == "hand21"
     save_checkpoint(tmp_path / "old.pt", state)
     assert open_model(tmp_path / "old.pt").skeleton == HAND.select(tips)
-    assert load_model(tmp_path / "old.pt")[1] == list(tips)
+    assert load_model(tmp_path / "old.pt")[1].keypoints == tips
     body = known_skeleton(("left_knee", "left_ankle", "tail", "right_knee"))
     assert body.edges == ((1, 0),)
     assert body.flip_pairs == ((0, 3),)
@@ -274,7 +282,7 @@ def test_older_weights_have_names_alone(tmp_path):
 
 
 def test_a_depth_network_knows_how_its_crops_were_cut_in_its_run_alone(tmp_path):
-    network = A2J(3, "small", input_size=(32, 32), channels=8, head_layers=1)
+    network = A2J(3, TINY_A2J)
     save_model(tmp_path / "weights.pt", network, RGB, 1)
     assert open_model(tmp_path / "weights.pt").crop is None
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(Config(crop="a2j"))))

@@ -12,8 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from keyshift.adapt.scoring import selection
+from keyshift.adapt.scoring.evaluation import Predictions
 from keyshift.experiments.report import charts as report_charts
 from keyshift.experiments.report import data as report_data
 from keyshift.experiments.report import drawing
@@ -538,6 +540,24 @@ def test_near_is_bright_and_nothing_is_black() -> None:
     assert grey[0, :, 0].tolist() == [0, 255, 255, 172, 90, 90]
 
 
+def of_crops(points: np.ndarray, annotated: np.ndarray) -> Predictions:
+    """One person in each sample, found at `points`."""
+    count, known = len(points), torch.from_numpy(annotated)
+    return Predictions(
+        points=torch.from_numpy(points),
+        confidence=torch.ones(known.shape),
+        truth=torch.from_numpy(points),
+        annotated=known,
+        visible=known,
+        side=torch.ones(count),
+        camera=torch.zeros(count, 4),
+        sequence=("",) * count,
+        id=("",) * count,
+        row=torch.arange(count),
+        matched=torch.ones(count, dtype=torch.bool),
+    )
+
+
 def test_pictures_of_depth_crop_around_a_box_beyond_the_frame(make_comparison: Make) -> None:
     _, dataset = make_comparison(("regda",), seeds=(0,), count=5, depth=True)
     item = dataset[3]
@@ -547,18 +567,18 @@ def test_pictures_of_depth_crop_around_a_box_beyond_the_frame(make_comparison: M
     wrist = drawing.to_tile(item.keypoints[:1], item.box, 300)[0].astype(int)
     assert tile[wrist[1], wrist[0], 0] > 130
     assert (tile[20, 150] == 0).all()
-    truth, annotated = item.keypoints[None].repeat(5, 0), np.ones((5, 21), bool)
-    sheet = drawing.prediction_sheet(dataset, truth, annotated, columns=4, tile=64)
+    predictions = of_crops(item.keypoints[None].repeat(5, 0), np.ones((5, 21), bool))
+    sheet = drawing.prediction_sheet(dataset, predictions, columns=4, tile=64)
     assert sheet.shape == (128, 256, 3)
     assert drawing.contact_sheet(dataset, 2, tile=64).dtype == np.uint8
 
 
 def test_the_sheet_leaves_out_what_may_be_unreadable(make_comparison: Make) -> None:
     _, dataset = make_comparison(("regda",), seeds=(0,), count=5)
-    annotated = np.zeros((5, 21), bool)
-    empty = drawing.prediction_sheet(dataset, np.ones((5, 21, 2)), annotated, columns=2, tile=32)
+    points, annotated = np.ones((5, 21, 2)), np.zeros((5, 21), bool)
+    empty = drawing.prediction_sheet(dataset, of_crops(points, annotated), columns=2, tile=32)
     annotated[3, 0] = True
-    sheet = drawing.prediction_sheet(dataset, np.ones((5, 21, 2)), annotated, columns=2, tile=32)
+    sheet = drawing.prediction_sheet(dataset, of_crops(points, annotated), columns=2, tile=32)
     assert dataset.read == [3]
     assert empty.shape == sheet.shape == (32, 64, 3)
     assert (empty == 255).all()

@@ -15,7 +15,7 @@ from keyshift.experiments.runs.centers import open_centered, recenter
 from keyshift.models.saved import save_model
 from keyshift.models.systems.a2j import A2J
 
-SMALL = {"backbone": "small", "input_size": (32, 32), "channels": 16, "head_layers": 1}
+SMALL = A2J.Options(backbone="small", input_size=[32, 32], channels=16, head_layers=1)
 
 
 def config() -> Config:
@@ -32,14 +32,14 @@ def test_the_task_is_the_mean_of_the_annotated_joints(balls):
 
 def test_a_dataset_around_predicted_centres(balls, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    model = A2J(1, **SMALL)
+    model = A2J(1, SMALL)
     save_model(tmp_path / "weights.pt", model, CENTER, 1)
     moved = recenter(balls(70), tmp_path / "weights.pt", config(), torch.device("cpu"))
     digest = hashlib.sha256((tmp_path / "weights.pt").read_bytes()).hexdigest()
     assert digest.startswith(moved.identity["centers"])
     batch = EvaluationBatches(CenterTask(balls(70)), 70, (32, 32))[0]
     with torch.no_grad():
-        points = model.eval().decode(model(batch), batch)[0]
+        points = model.eval().decode(model(batch), batch).points
     wanted = torch.einsum("bij,bj->bi", batch.to_file[:, :, :3], points[:, 0]) + batch.to_file[:, :, 3]
     np.testing.assert_allclose(np.stack([moved[i].center for i in range(70)]), wanted, rtol=1e-4)
     left, _, right, _ = moved[3].box
@@ -58,7 +58,7 @@ def centers_run(balls, tmp_path, monkeypatch):
     run.mkdir()
     (run / "config.yaml").write_text("model: {name: a2j, input_size: [32, 32]}\n")
     torch.save({"selection": {"steps": {"last": 1}}}, run / "checkpoint.pt")
-    save_model(run / "weights-000001.pt", A2J(1, **SMALL), CENTER, 1)
+    save_model(run / "weights-000001.pt", A2J(1, SMALL), CENTER, 1)
     return run
 
 
@@ -84,7 +84,7 @@ def test_frames_without_a_centre_are_masked(balls):
 
 
 def test_another_network_is_refused(balls, tmp_path):
-    save_model(tmp_path / "weights.pt", A2J(3, **SMALL), balls.skeleton, 1)
+    save_model(tmp_path / "weights.pt", A2J(3, SMALL), balls.skeleton, 1)
     with pytest.raises(ValueError, match="its network predicts small, middle, large"):
         recenter(balls(4), tmp_path / "weights.pt", config(), torch.device("cpu"))
 

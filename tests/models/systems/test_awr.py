@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from keyshift.datasets.sample import Labeled
+from keyshift.datasets.sample import PIXELS_AND_MM, Labeled
 from keyshift.models.output import divergence
 from keyshift.models.systems.awr import AWR, dense_target, load_reference, normalized
 
@@ -381,7 +381,7 @@ def test_foreign_batches_are_refused():
         model(with_image(sample, sample.image[..., :16]))
     with pytest.raises(ValueError, match="AWR reads image and reach; photos gives camera and image"):
         model.check(changed(sample, inputs={"image": sample.image}), "photos")
-    model.check(sample, "hands")
+    model.check(changed(sample, space=PIXELS_AND_MM), "hands")
     votes = model(sample)
     with pytest.raises(KeyError, match="raws"):  # the maps, which marginals do not hold
         model.loss(votes.marginals()[0], sample)

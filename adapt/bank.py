@@ -1,0 +1,47 @@
+"""Where a method that relabels keeps its pseudo labels between two rounds."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..datasets.sample import Unlabeled, from_file, renamed, swaps
+from ..models.output import Poses
+
+FIELDS = tuple(f.name for f in fields(Poses))
+
+
+class Bank(nn.Module):
+    """Poses of all target training samples, as `predict_all` gives them: points as the files have them, `image_index`
+    the samples' rows. They are in the state, however many they are, so that a resumed run has them."""
+
+    points: Tensor
+    confidence: Tensor
+    image_index: Tensor
+    score: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keep(Poses(torch.zeros(0, 0, 0), torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64), torch.zeros(0)))
+
+    def keep(self, poses: Poses) -> None:
+        """Replace what is kept."""
+        for name in FIELDS:
+            self.register_buffer(name, getattr(poses, name).detach().clone())
+
+    def of(self, sample: Unlabeled, flip: list[int]) -> Poses:
+        """The poses of a batch's samples, in the coordinates of its view; where that is mirrored, keypoints change
+        places by the permutation `flip`. `image_index` is the image of the batch, as `decode` gives it."""
+        image_index, person = (sample.row[:, None] == self.image_index).nonzero(as_tuple=True)
+        points = from_file(self.points[person], sample, flip, image_index)
+        confidence = renamed(self.confidence[person], flip, swaps(sample)[image_index])
+        return Poses(points, confidence, image_index, self.score[person])
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in FIELDS:
+            if prefix + name in state:  # a round's number of people is its own
+                setattr(self, name, getattr(self, name).new_empty(state[prefix + name].shape))
+        super()._load_from_state_dict(state, prefix, *rest)

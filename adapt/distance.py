@@ -1,0 +1,3 @@
+"""Moved to keyshift.adapt.scoring.distance; this name is kept for one version."""
+
+from .scoring.distance import *  # noqa: F403

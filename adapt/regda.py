@@ -1,0 +1,3 @@
+"""Moved to keyshift.adapt.methods.regda; this name is kept for one version."""
+
+from .methods.regda import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Moved to keyshift.adapt.scoring.selection; this name is kept for one version."""
+
+from .scoring.selection import *  # noqa: F403

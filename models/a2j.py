@@ -1,0 +1,3 @@
+"""Moved to keyshift.models.systems.a2j; this name is kept for one version."""
+
+from .systems.a2j import *  # noqa: F403

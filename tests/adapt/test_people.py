@@ -1,0 +1,276 @@
+"""Each strategy on a system that finds several people in a picture, or nobody, and on one that lifts 2D keypoints to
+points in the camera's frame: neither has one person an image as crops have, or a picture at all."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from keyshift.adapt.bank import Bank
+from keyshift.adapt.methods import mean_teacher
+from keyshift.adapt.methods.mean_teacher import MeanTeacher
+from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.scoring.distance import distance
+from keyshift.adapt.scoring.evaluation import agreement, predict, predict_people, scores
+from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategy import Optimization
+from keyshift.adapt.trainer import Loop, Trainer
+from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
+from keyshift.datasets.sample import CAMERA_MM, PIXELS
+from keyshift.datasets.skeleton import Skeleton
+from keyshift.datasets.views import View, WithoutLabels
+from keyshift.models.output import Poses
+from keyshift.models.saved import load_checkpoint
+
+SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
+SMALL = {"bottom_up": {"channels": 8, "threshold": 0.55, "most": 9}, "lifter": {"channels": 8}}
+NAMES = (*STRATEGIES, "tent", "relabel")
+OPTIONS = {"regda": RegDA.Options(warmup=5), "mean_teacher": MeanTeacher.Options(decay=0.5, sigma=1.0)}
+CPU = torch.device("cpu")
+
+
+class Noise(View):
+    """Other labels of the same pictures: other places, and another number of people."""
+
+    def __getitem__(self, index):
+        item = self.dataset[index]
+        rng = np.random.default_rng(index)
+        shape = (int(rng.integers(5)),) * (item.keypoints.ndim - 2) + item.keypoints.shape[-2:]
+        known = rng.random(shape[:-1]) > 0.5
+        return replace(item, keypoints=rng.uniform(-100, 100, shape), visible=known, annotated=known, points=None)
+
+
+def data(toys, system, style, part="train", train=10):
+    kind = getattr(toys, SYSTEMS[system])
+    return kind(kind.Options(train=train, test=10), part, style)
+
+
+def build(toys, system, name, batch_norm="target", model=None, **options):
+    kind = toys.SYSTEMS[system]
+    torch.manual_seed(0)
+    model = model or kind(3, kind.Options(**SMALL[system] | options))
+    method = {**STRATEGIES, **toys.METHODS}[name]
+    return method(model, toys.DOTS, Optimization("adam", 1e-3, {}, 0.0), batch_norm, OPTIONS.get(name))
+
+
+def trainer(toys, system, name, folder, target=None, steps=4, strategy=None, **kwargs):
+    """A trainer with the toy's source and target, as a run makes it."""
+    strategy = strategy or build(toys, system, name, **kwargs)
+    target = data(toys, system, "shifted") if target is None else target
+    sides = {"source": (data(toys, system, "plain"), True), "target": (target, strategy.labelled_target)}
+    cut = 0, 4, (32, 32), Augmentation(rotation=20, mirror=0.5)
+    batches = {d: TrainingBatches(set_, d, *cut, labels, strategy.views[d]) for d, (set_, labels) in sides.items()}
+    whole = EvaluationBatches(WithoutLabels(target), 4, (32, 32))
+    folder.mkdir(exist_ok=True)
+    return Trainer(
+        Fabric(accelerator="cpu", devices=1),
+        strategy,
+        batches,
+        folder,
+        Loop(steps, log_every=1, checkpoint_every=1),
+        0,
+        predict_all=lambda model: predict_people(model, (whole[i] for i in range(len(whole))), CPU, toys.DOTS.flip),
+    )
+
+
+def weights(folder):
+    return load_checkpoint(folder / "checkpoint.pt")["strategy"]
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_updates_are_finite_and_go_on_to_the_bit(toys, tmp_path, system, name):
+    """Three updates, or two and a resumed third, whatever the strategy keeps between them."""
+    whole = trainer(toys, system, name, tmp_path / "whole", steps=3)
+    before = {key: value.clone() for key, value in whole.strategy.predictor.state_dict().items()}
+    whole.fit()
+    after = whole.strategy.predictor.state_dict()
+    assert any(not torch.equal(before[key], after[key]) for key in before) == (name != "given")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "whole").values())
+    owned = [id(p) for o, _ in whole.optimizers.values() for group in o.param_groups for p in group["params"]]
+    assert len(owned) == len(set(owned))
+    assert set(owned) == {id(p) for p in whole.strategy.parameters() if p.requires_grad} or name == "given"
+    trainer(toys, system, name, tmp_path / "broken", steps=2).fit()
+    trainer(toys, system, name, tmp_path / "broken", steps=3).fit()
+    same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_target_labels_and_their_number_change_no_weight(toys, tmp_path, system, name):
+    target = data(toys, system, "shifted")
+    for folder, labels in (("true", target), ("noise", Noise(target))):
+        trainer(toys, system, name, tmp_path / folder, labels, steps=3).fit()
+    before, after = weights(tmp_path / "true"), weights(tmp_path / "noise")
+    if name == "oracle":  # the test can fail: the one strategy that is handed labels differs
+        assert any(not torch.equal(before[key], after[key]) for key in before)
+    else:
+        same(before, after)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_strategies_bear_that_nobody_is_seen(toys, tmp_path, name):
+    """Whether the network finds nobody, or nobody is in the pictures of a batch."""
+
+    class Empty(View):
+        def __getitem__(self, index):
+            item = self.dataset[index]
+            return replace(item, **{key: getattr(item, key)[:0] for key in ("keypoints", "visible", "annotated")})
+
+    made = trainer(toys, "bottom_up", name, tmp_path / "run", Empty(data(toys, "bottom_up", "shifted")), threshold=1.0)
+    if "source" in made.batches:
+        made.batches["source"].dataset = Empty(data(toys, "bottom_up", "plain"))
+    made.fit()
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_a_round_labels_the_whole_target_and_is_kept(toys, tmp_path):
+    """Iterations 0 to 3 in rounds of two: labels change at 0 and 2 alone, each sample's own, however many people."""
+    made = trainer(toys, "bottom_up", "relabel", tmp_path / "run", steps=4)
+    strategy, kept, used = made.strategy, [], []
+
+    def spy(sample, flip, of=strategy.bank.of):
+        poses = of(sample, flip)
+        kept.append(strategy.bank.points.clone())
+        used.append((sample, poses))
+        return poses
+
+    strategy.bank.of = spy
+    made.fit()
+    counts = torch.bincount(strategy.bank.image_index, minlength=10)
+    assert strategy.bank.image_index.max() < 10
+    assert len(set(counts.tolist())) > 1
+    assert torch.equal(kept[0], kept[1])
+    assert torch.equal(kept[2], kept[3])
+    assert not (kept[1].shape == kept[2].shape and torch.equal(kept[1], kept[2]))
+    sample, poses = used[-1]
+    assert poses.counts(len(sample)) == [int(counts[row]) for row in sample.row]
+
+
+def test_the_bank_answers_in_the_coordinates_and_names_of_a_view(toys):
+    """Of a mirrored, turned view by a loop: the file's point through the inverse affine, and its partner's name."""
+    people = data(toys, "bottom_up", "plain")
+    batch = TrainingBatches(people, "target", 0, 6, (32, 32), Augmentation(mirror=0.5), labels=False)[0]
+    mirrored = torch.linalg.det(batch.to_file[:, :, :2]) < 0
+    assert 0 < mirrored.sum() < 6
+    rows = torch.tensor([0, 0, 2, 3, 3, 3, 7, 9])
+    poses = Poses(32 * torch.rand(8, 3, 2), torch.rand(8, 3), rows, torch.rand(8))
+    bank, flip = Bank(), [0, 2, 1]
+    bank.keep(poses)
+    copy = Bank()
+    copy.load_state_dict(bank.state_dict())
+    answer = copy.of(batch, flip)
+    place = 0
+    for image, row in enumerate(batch.row.tolist()):
+        matrix = torch.cat([batch.to_file[image].double(), torch.tensor([[0.0, 0.0, 1.0]])])
+        for person in (rows == row).nonzero()[:, 0].tolist():
+            assert answer.image_index[place] == image
+            assert answer.score[place] == poses.score[person]
+            for k in range(3):
+                name = flip[k] if mirrored[image] else k
+                wanted = torch.linalg.inv(matrix) @ torch.tensor([*poses.points[person, name].double(), 1.0])
+                torch.testing.assert_close(answer.points[place, k].double(), wanted[:2], atol=1e-3, rtol=0)
+                assert answer.confidence[place, k] == poses.confidence[person, name]
+            place += 1
+    assert place == len(answer) > 0
+
+
+def test_a_teachers_doubt_goes_with_the_keypoint_to_a_mirrored_view(toys, monkeypatch):
+    """Keypoint 1 of the teacher is sure and 2 is not; in a view that is mirrored against its own these change names."""
+    strategy = build(toys, "lifter", "mean_teacher").train()
+    strategy.skeleton = Skeleton("pair", toys.DOTS.keypoints, flip_pairs=((1, 2),))
+    strategy.options = replace(strategy.options, masked=0.9)
+    people = data(toys, "lifter", "shifted")
+    batch = TrainingBatches(people, "target", 0, 8, (32, 32), Augmentation(mirror=0.5), labels=False, views=2)[0]
+    decode = strategy.teacher.decode
+
+    def doubtful(votes, sample):
+        poses = decode(votes, sample)
+        return replace(poses, confidence=torch.tensor([0.0, 1.0, 0.0]).repeat(len(poses), 1))
+
+    strategy.teacher.decode = doubtful
+    seen = []
+    monkeypatch.setattr(mean_teacher, "drawn_to", lambda votes, points, keep, *_: seen.append(keep) or 0)
+    source = TrainingBatches(people, "source", 0, 4, (32, 32), Augmentation(), labels=True)[0]
+    next(strategy.step(source, batch))
+    (keep,) = seen
+    apart = (torch.det(batch.to_file[:, :, :3]) < 0) ^ (torch.det(batch.views[0].to_file[:, :, :3]) < 0)
+    assert 0 < apart.sum() < 8
+    assert keep.any(1).all()  # else this would test nothing
+    assert (keep.float().argmax(1) == torch.where(apart, 2, 1)).all()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_label_free_numbers(toys, system):
+    """Agreement under known warps, and the distance between two domains."""
+    model = build(toys, system, "given").model
+    views = TrainingBatches(data(toys, system, "shifted"), "score", 0, 8, (32, 32), Augmentation(), False, views=2)
+    score = agreement(model, [views[0], views[1]], toys.DOTS.flip, CPU)
+    assert 0 <= score <= 1
+
+    def plain(style, part):
+        batches = EvaluationBatches(WithoutLabels(data(toys, system, style, part)), 4, (32, 32))
+        return [batches[i] for i in range(len(batches))]
+
+    target = plain("shifted", "train"), plain("shifted", "test")
+    numbers = distance(model, plain("plain", "test"), target, [views[0]], toys.DOTS.flip, CPU)
+    assert 0 <= numbers.classifier <= 1
+    assert 0 <= numbers.entropy <= 1
+    assert distance(model, None, target, [views[0]], toys.DOTS.flip, CPU).classifier is None
+
+
+def test_who_finds_nobody_does_not_agree(toys):
+    model = build(toys, "bottom_up", "given", threshold=1.0).model
+    views = TrainingBatches(data(toys, "bottom_up", "shifted"), "score", 0, 8, (32, 32), Augmentation(), False, views=2)
+    assert agreement(model, [views[0]], toys.DOTS.flip, CPU) == 0
+
+
+@pytest.mark.parametrize(("system", "space"), [("bottom_up", PIXELS), ("lifter", CAMERA_MM)])
+def test_poses_go_back_to_the_file_with_their_rows(toys, system, space):
+    model, people = build(toys, system, "given").model.eval(), data(toys, system, "plain")
+    batches = EvaluationBatches(WithoutLabels(people), 4, (32, 32))
+    poses = predict_people(model, (batches[i] for i in range(len(batches))), CPU)
+    wanted = []
+    for row in range(len(people)):
+        alone = EvaluationBatches(people, 1, (32, 32))[row]
+        assert alone.space == space
+        with torch.no_grad():
+            own = model.decode(model(alone), alone)
+        for point in own.points.double():
+            matrix = alone.to_file[0].double()
+            wanted.append((row, point @ matrix[:, :-1].T + matrix[:, -1]))
+    assert poses.image_index.tolist() == [row for row, _ in wanted]
+    torch.testing.assert_close(poses.points.double(), torch.stack([p for _, p in wanted]), atol=1e-2, rtol=1e-4)
+
+
+def test_both_toys_learn(toys):
+    """The systems are small, but systems: what the tests here run on can be trained."""
+    results = {}
+    for system, steps in (("bottom_up", 200), ("lifter", 200)):
+        torch.manual_seed(0)
+        model = toys.SYSTEMS[system](3, toys.SYSTEMS[system].Options()).train()
+        train, test = data(toys, system, "plain", train=64), data(toys, system, "plain", "test")
+        batches = TrainingBatches(train, "source", 0, 8, (32, 32), Augmentation(10, [0.95, 1.0], 0, 0), True)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        plain = EvaluationBatches(test, 10, (32, 32))
+        untrained = scores(predict(model, [plain[0]], CPU), toys.DOTS, 0.1)
+        for step in range(steps):
+            sample = batches[step]
+            optimizer.zero_grad()
+            sum(model.loss(model(sample), sample).values()).backward()
+            optimizer.step()
+        results[system] = untrained, scores(predict(model, [plain[0]], CPU), toys.DOTS, 0.1)
+    before, after = results["bottom_up"]
+    assert after["pck"] > 0.6 > before["pck"] + 0.3
+    assert after["missed"] + after["invented"] < 10 < before["missed"] + before["invented"]
+    before, after = results["lifter"]
+    assert after["mm"] < 0.7 * before["mm"]

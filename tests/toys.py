@@ -1,0 +1,320 @@
+"""What a user would add, in the fewest lines that the contract asks for: datasets with several people or none, 2D
+sequences, and clips; a system for each; a strategy without a source, and one that relabels in rounds.
+
+Loaded by path, and registered by `register(put)`, put(registry, name, entry) being monkeypatch.setitem.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from keyshift.adapt.bank import Bank
+from keyshift.adapt.methods.mean_teacher import drawn_to
+from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategy import Strategy
+from keyshift.datasets.catalog import DATASETS, Data
+from keyshift.datasets.options import Options, option
+from keyshift.datasets.sample import CAMERA_MM, Item
+from keyshift.datasets.skeleton import Skeleton
+from keyshift.models.output import Grid, Poses, Votes, per_image, spatial_kl
+from keyshift.models.pose_model import PoseModel, normalize
+from keyshift.models.saved import MODELS
+
+DOTS = Skeleton("dots", ("red", "green", "blue"), edges=((0, 1), (0, 2)), groups={"all": (0, 1, 2)})
+
+
+class Scenes:
+    """Pictures of nobody to three people: three coloured dots close together, one in ten of them not labelled."""
+
+    @dataclass(frozen=True)
+    class Options(Options):
+        train: int = option(24, "pictures to train on", low=1)
+        test: int = option(12, "pictures to test on", low=1)
+        size: int = option(32, "side of a picture, px", low=8)
+
+    skeleton = DOTS
+
+    def __init__(self, options, part, style="plain"):
+        self.options, self.style = options, style
+        self.count, self.first = (options.train, 0) if part == "train" else (options.test, 10_000)
+        self.name = f"{type(self).__name__.lower()}.{style}.{part}"
+        self.identity = {"name": self.name, "count": self.count}
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        number, size = self.first + index, self.options.size
+        rng = np.random.default_rng([number, 7])
+        quarter = rng.permutation(4)[: rng.integers(4)]
+        root = (np.stack([quarter % 2, quarter // 2], 1) + rng.uniform(0.35, 0.65, (len(quarter), 2))) * size / 2
+        points = root[:, None] + np.pad(rng.uniform(-0.15, 0.15, (len(root), 2, 2)), ((0, 0), (1, 0), (0, 0))) * size
+        return self.item(number, self.picture(points, rng), points, rng.random(points.shape[:2]) > 0.1)
+
+    def picture(self, people, rng):
+        """(H, W, 3) with the points of people (P, 3, 2)."""
+        size, shifted = self.options.size, self.style == "shifted"
+        image = rng.uniform(0, 60, (size, size, 3)) + (np.array([90, 60, 30]) * rng.random() if shifted else 0)
+        yy, xx = np.mgrid[:size, :size] + 0.5
+        for person in people:
+            for colour, (x, y) in zip(np.eye(3) * (150 if shifted else 255), person, strict=True):
+                spot = np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 4)[..., None]
+                image = image * (1 - spot) + spot * colour
+        return image.clip(0, 255).astype(np.uint8)
+
+    def item(self, number, image, keypoints, annotated, **more):
+        size = self.options.size
+        return Item(
+            image=image,
+            box=np.array([0, 0, size, size], np.float32),
+            id=f"{self.name}/{number}",
+            sequence=f"block{number // 4}",
+            frame=number,
+            camera=more.pop("camera", np.zeros(4)),
+            keypoints=keypoints,
+            visible=annotated,
+            annotated=annotated,
+            **more,
+        )
+
+
+class Clips(Scenes):
+    """Three frames of one person who walks; labelled in the middle one."""
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        rng = np.random.default_rng([self.first + index, 8])
+        points = rng.uniform(0.3, 0.7, (3, 2)) * self.options.size
+        step = rng.uniform(-2, 2, 2)
+        frames = np.stack([self.picture([points + t * step], rng) for t in (-1, 0, 1)])
+        return self.item(self.first + index, frames, points, np.ones(3, bool))
+
+
+class Sequences(Scenes):
+    """Five frames of 2D keypoints, and the middle one's 3D ones in the camera's frame. The other style's camera is
+    longer, and its keypoints are less exact."""
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        size, shifted = self.options.size, self.style == "shifted"
+        rng = np.random.default_rng([self.first + index, 9])
+        camera = np.array([*(2 * [size * (2.6 if shifted else 2.0)]), size / 2, size / 2])
+        points = rng.uniform(-300, 300, (1, 3)) + rng.uniform(-400, 400, (3, 3)) + [0, 0, 4000]
+        frames = points + np.arange(-2, 3)[:, None, None] * rng.uniform(-40, 40, 3)
+        pixels = frames[..., :2] / frames[..., 2:] * camera[:2] + camera[2:]
+        pixels += rng.normal(0, 0.5 if shifted else 0.05, pixels.shape)
+        inputs = {"keypoints2d": np.concatenate([pixels, np.ones((5, 3, 1))], -1)}
+        nothing, known = np.zeros((0, 0, 3), np.uint8), np.ones(3, bool)
+        return self.item(
+            self.first + index, nothing, points, known, camera=camera, points=points, inputs=inputs, in_camera=True
+        )
+
+
+class BottomUp(PoseModel):
+    """Heatmaps, and at each peak of keypoint 0 the offsets to the person's other keypoints, cells."""
+
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        input_size: list[int] = option([32, 32], "width, height", low=2, size=2)
+        channels: int = option(16, "of the features", low=1)
+        most: int = option(4, "people of a picture", low=1)
+        threshold: float = option(0.3, "of a person's score", low=0, high=1)
+        sigma: float = option(0.8, "of the Gaussians, cells", low=0.1)
+
+    single = False
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        width, height = self.input_size
+        self.grid = Grid((height // 2, width // 2), (2.0, 2.0), (1.0, 1.0))
+        self.backbone = nn.Sequential(*self.layer(3, 2), *self.layer(options.channels))
+        self.head = self.new_head()
+
+    def layer(self, channels, stride=1):
+        out = self.options.channels
+        return nn.Conv2d(channels, out, 5, stride, 2), nn.BatchNorm2d(out), nn.ReLU()
+
+    def new_head(self, layers=None):
+        hidden = [self.layer(self.options.channels) for _ in range((layers or self.options.head_layers) - 1)]
+        return nn.Sequential(*sum(hidden, ()), nn.Conv2d(self.options.channels, 3 * self.keypoints - 2, 1))
+
+    def features(self, sample):
+        self.check_size(sample.image)
+        return self.backbone(normalize(sample.image))
+
+    def votes(self, features, sample, head=None):
+        maps, offsets = (self.head if head is None else head)(features).tensor_split([self.keypoints], 1)
+        return Votes.from_maps(self.grid, maps, offsets=offsets.unflatten(1, (-1, 2)).permute(0, 3, 4, 1, 2))
+
+    def decode(self, votes, sample):
+        heat = votes.maps.sigmoid()
+        root = heat[:, 0]
+        peaks = torch.where(F.max_pool2d(root, 3, 1, 1) == root, root, 0.0).flatten(1)
+        score, cell = peaks.topk(self.options.most)
+        image, rank = (score > self.options.threshold).nonzero(as_tuple=True)
+        y, x = torch.unravel_index(cell[image, rank], self.grid.shape)
+        offsets = F.pad(votes.extra["offsets"][image, y, x], (0, 0, 1, 0))
+        points = self.grid.to_points(torch.stack([x, y], -1)[:, None] + offsets)
+        return Poses(points, self.at(heat, points, image), image, score[image, rank])
+
+    def at(self, maps, points, image):
+        """The values of maps (B, K, H, W) at the cells nearest to points (P, K, 2) in images (P,): (P, K)."""
+        x, y = self.nearest(points).unbind(-1)
+        return maps[image[:, None], torch.arange(self.keypoints, device=image.device), y, x]
+
+    def nearest(self, points):
+        size = torch.tensor(self.grid.shape[::-1], device=points.device)
+        return self.grid.to_cells(points).round().long().clamp_min(0).minimum(size - 1)
+
+    def counted(self, sample):
+        return sample.annotated & self.grid.contains(sample.keypoints)
+
+    def loss(self, votes, sample):
+        counted, people = self.counted(sample), sample.image_index
+        maps = self.grid.target(sample.keypoints, self.options.sigma) * counted[..., None, None]
+        heat = F.binary_cross_entropy_with_logits(votes.maps, per_image(maps, people, len(sample)), reduction="sum")
+        x, y = self.nearest(sample.keypoints[:, 0]).unbind(-1)
+        wanted = self.grid.to_cells(sample.keypoints[:, 1:]) - torch.stack([x, y], -1)[:, None]
+        away = (votes.extra["offsets"][people, y, x] - wanted).abs().sum(-1) * (counted[:, 1:] & counted[:, :1])
+        return {"heat": heat / len(sample), "offsets": 4 * away.sum() / len(sample)}
+
+
+class Lifter(PoseModel):
+    """2D keypoints of five frames to the middle one's in the camera's frame: plain regression."""
+
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        input_size: list[int] = option([32, 32], "width, height", low=1, size=2)
+        channels: int = option(16, "of the features", low=1)
+
+    reads, space = ("keypoints2d",), CAMERA_MM
+    frames, middle, scale = 5, (0.0, 0.0, 4000.0), 500.0
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        depth = Grid((16,), (125.0,), (3062.5,))
+        self.grid = Grid((16, 16), (125.0, 125.0), (-937.5, -937.5), depth)
+        self.backbone = nn.Sequential(*self.layer(self.frames * keypoints * 3))
+        self.head = self.new_head()
+
+    def layer(self, channels):
+        return nn.Linear(channels, self.options.channels), nn.BatchNorm1d(self.options.channels), nn.ReLU()
+
+    def new_head(self, layers=None):
+        hidden = [self.layer(self.options.channels) for _ in range((layers or self.options.head_layers) - 1)]
+        return nn.Sequential(*sum(hidden, ()), nn.Linear(self.options.channels, 3 * self.keypoints))
+
+    def features(self, sample):
+        return self.backbone(sample.inputs["keypoints2d"].flatten(1) / self.input_size[0])
+
+    def votes(self, features, sample, head=None):
+        where = (self.head if head is None else head)(features).view(-1, 1, self.keypoints, 3) * self.scale
+        return Votes(self.grid, torch.zeros_like(where[..., 0]), where + where.new_tensor(self.middle))
+
+    def decode(self, votes, sample):
+        return Poses.of_crops(votes.peak(), votes.confidence())
+
+    def counted(self, sample):
+        return sample.annotated
+
+    def loss(self, votes, sample):
+        away = (votes.mean() - sample.keypoints).abs().mean(-1) / self.scale
+        return {"points": (away * self.counted(sample)).mean()}
+
+    def example(self, name, batch):
+        return torch.rand(batch, self.frames, self.keypoints, 3) * self.input_size[0]
+
+
+class ClipNet(BottomUp):
+    """Heatmaps of the middle frame, from all frames of a clip."""
+
+    single, frames = True, 3
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        self.backbone = nn.Sequential(*self.layer(9, 2), *self.layer(options.channels))
+
+    def features(self, sample):
+        return self.backbone(normalize(sample.image).flatten(1, 2))
+
+    def decode(self, votes, sample):
+        return Poses.of_crops(votes.peak(), votes.confidence())
+
+    def loss(self, votes, sample):
+        target = self.grid.target(sample.keypoints, self.options.sigma)
+        return {"heat": spatial_kl(votes.log_density()[sample.image_index], target, self.counted(sample))}
+
+
+class Tent(Strategy):
+    """Wang et al., ICLR 2021, over the whole network: what the target's votes say becomes surer."""
+
+    @dataclass(frozen=True)
+    class Options(Options):
+        weight: float = option(1.0, "of the entropy", low=0)
+
+    title = "Tent"
+    about = "entropy minimisation on the target alone"
+    needs = frozenset({"target"})
+
+    def step(self, source, target):
+        with self.statistics("target"):
+            densities = self.model(target).log_densities()
+        entropy = torch.stack([-(each.exp() * each).flatten(2).sum(-1).mean() for each in densities]).sum()
+        yield {"entropy": self.options.weight * entropy}, ("model",)
+
+
+class Relabel(Strategy):
+    """Trains on its own predictions, made anew for the whole target at the beginning of each round."""
+
+    @dataclass(frozen=True)
+    class Options(Options):
+        length: int = option(2, "iterations of a round", low=1)
+        least: float = option(0.0, "confidence of a pseudo label", low=0, high=1)
+        sigma: float = option(1.0, "of the Gaussians at pseudo labels, cells", low=0.1)
+
+    title = "Relabel"
+    about = "rounds of pseudo labels"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.bank = Bank()
+
+    def round_length(self):
+        return self.options.length
+
+    def begin_round(self, predict_all):
+        self.bank.keep(predict_all())
+
+    def step(self, source, target):
+        with self.statistics("source"):
+            losses = self.supervised(source)
+        poses = self.bank.of(target, self.skeleton.flip)
+        with self.statistics("target"):
+            votes = self.model(target)
+        keep = (poses.confidence >= self.options.least) & votes.grid.contains(poses.points)
+        pseudo = drawn_to(votes, poses.points, keep, poses.image_index, self.options.sigma)
+        yield losses | {"pseudo": pseudo}, ("model",)
+
+
+SETS = {
+    f"{kind.__name__.lower()}.{style}": Data(partial(kind, style=style), kind.Options)
+    for kind in (Scenes, Sequences, Clips)
+    for style in ("plain", "shifted")
+}
+"""Lines of the registries."""
+SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet}
+METHODS = {"tent": Tent, "relabel": Relabel}
+
+
+def register(put):
+    for registry, entries in ((DATASETS, SETS), (MODELS, SYSTEMS), (STRATEGIES, METHODS)):
+        for name, entry in entries.items():
+            put(registry, name, entry)
