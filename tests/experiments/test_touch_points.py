@@ -1,5 +1,5 @@
-"""The table of touch points in CONTRIBUTING: a system, a strategy, a dataset, a label-free score is one class or function
-and one line in its registry. With no more than that it works through the command line."""
+"""The table of touch points in CONTRIBUTING: a system, a strategy, a dataset, a label-free score is one class or
+function and one line in its registry. With no more than that it works through the command line."""
 
 import json
 import pickle
@@ -230,7 +230,7 @@ def test_a_run_is_adapted_to_own_pictures(home, registered, capsys):
     assert type(model) is registered.BottomUp
     assert skeleton.keypoints == registered.DOTS.keypoints
     assert "data:image/jpeg" in Path("runs/adapted/report.html").read_text()
-    lines = [json.loads(line)["metrics"] for line in Path("runs/adapted/metrics.jsonl").open()]
+    lines = [json.loads(line)["metrics"] for line in Path("runs/adapted/metrics.jsonl").read_text().splitlines()]
     assert all("target/score" in metrics for metrics in lines if "source/pck" in metrics)
     assert main([*adapt, "--strategy", "relabel", "--output", "runs/relabelled"]) == 0
     assert "supervised" not in capsys.readouterr().err
