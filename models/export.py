@@ -1,7 +1,7 @@
 """A trained network as one file that needs no keyshift: uint8 images in, keypoints and confidences out.
 
 ONNX for onnxruntime and others, or torch's ExportedProgram for torch alone. Decoding is inside, the batch is free, and
-what a reader must know (keypoint names, sizes, what to crop) travels in the file. Before a file takes its place it
+what a reader must know (keypoint names, sizes, how to crop) travels in the file. Before a file takes its place it
 answers as PyTorch does, or it is not written.
 """
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,13 @@ def adapt(
     own run, and a strategy without a source needs none. Raises ValueError for bad input, before anything is written.
     """
     config, given = settings(model, target, source, strategy, overrides)
+    folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
+    if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
+        config = as_begun(config, strategy, folder)
     task = prepare(config, [strategy], training=given is None)
     task, unreadable = without_unreadable(task)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
     checked = None if check is None else open_check(check, target, task)
-    folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
     said = of_run(config, strategy, config.seed)
     if not source_free(STRATEGIES[strategy]):
         said["start"] = None  # start.json says by its content which weights these are
@@ -141,6 +143,14 @@ def settings(
     content |= {"target": {"name": "pictures", "root": str(target)}, "selection": "target_score", "pretrain_steps": 0}
     content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
     return build(content, overrides, str(model)), weights
+
+
+def as_begun(config: Config, strategy: str, folder: Path) -> Config:
+    """With the strategy's options of a folder that was begun: their defaults may have changed since."""
+    began = load_folder(folder) if (folder / "config.yaml").is_file() else None
+    if began is None or began.strategy != strategy:
+        return config
+    return replace(config, methods={strategy: began.method(strategy)})
 
 
 def own_network(experiment: Path) -> Chosen:

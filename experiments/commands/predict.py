@@ -13,7 +13,7 @@ import torch
 
 from ...datasets.loading import Crop, collate
 from ...datasets.reading.images import UnreadableImage
-from ...datasets.sample import transform
+from ...datasets.sample import CAMERA_MM, transform
 from ...datasets.skeleton import Skeleton
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
@@ -60,12 +60,17 @@ def choose_device(device: str) -> torch.device:
 
 
 def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
-    """Raises ValueError for a system that reads more than a picture, and for boxes where it finds people itself."""
+    """Raises ValueError for a system that reads other things than a picture or does not answer in its pixels, and for
+    boxes where it finds people itself."""
+    name, wanted = type(model).__name__, None
     if set(model.reads) != {"image"}:
-        raise ValueError(
-            f"{path}: {type(model).__name__} reads {' and '.join(model.reads)}, and predict gives pictures alone; "
-            "score it on a dataset that gives what it reads: keyshift evaluate RUN"
-        )
+        wanted = f"reads {' and '.join(model.reads)}, and predict gives pictures alone"
+    elif model.frames:
+        wanted = f"reads clips of {model.frames} frames, and predict gives single pictures"
+    elif model.space == CAMERA_MM:
+        wanted = f"answers in {model.space}, and predict writes pixels"
+    if wanted is not None:
+        raise ValueError(f"{path}: {name} {wanted}; score it on data that fits: keyshift evaluate RUN")
     if not model.single and boxes not in (None, "whole"):
         raise ValueError(
             f"boxes={boxes}: {path} finds the people of a whole picture itself, and reads no boxes; leave them out"

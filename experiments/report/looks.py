@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from jinja2.utils import markupsafe
+from markupsafe import Markup
 
 from ...adapt.strategies import STRATEGIES
 
@@ -65,19 +65,19 @@ class Look:
         return "#FFFFFF" if self.hollow else self.colour
 
     @property
-    def mark(self) -> markupsafe.Markup:
+    def mark(self) -> Markup:
         """The marker alone, as SVG."""
         return _svg("mark", 13, 13, self._marker(6.5))
 
     @property
-    def line(self) -> markupsafe.Markup:
+    def line(self) -> Markup:
         """A piece of the line with its marker."""
         dashes = f' stroke-dasharray="{" ".join(f"{2.4 * part:g}" for part in self.dash)}"' if self.dash else ""
         line = f'<path d="M0 6.5H36" fill="none" stroke="{self.colour}" stroke-width="2.4"{dashes}/>'
         return _svg("mark", 36, 13, line + self._marker(18))
 
     @property
-    def bar(self) -> markupsafe.Markup:
+    def bar(self) -> Markup:
         """The beginning of a bar behind its marker."""
         bar = f'<rect x="14" y="1.5" width="14" height="10" fill="{self.colour}"/>'
         return _svg("mark", 28, 13, self._marker(6) + bar)
@@ -87,9 +87,9 @@ class Look:
         return f'<polygon points="{corners}" fill="{self.fill}" stroke="{self.colour}" stroke-width="1.4"/>'
 
 
-def _svg(kind: str, width: int, height: int, content: str) -> markupsafe.Markup:
+def _svg(kind: str, width: int, height: int, content: str) -> Markup:
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    return markupsafe.Markup(f'<svg class="{kind}" aria-hidden="true" {size}>{content}</svg>')
+    return Markup(f'<svg class="{kind}" aria-hidden="true" {size}>{content}</svg>')
 
 
 def adapting(place: int) -> Look:

@@ -131,9 +131,9 @@ def test_against_loops(hands, write, reporter, name):
 
 
 def test_pixels_count_from_the_middle_of_the_first(hands):
-    found = module.in_space(hands[1], "uvd", DEPTH_SETS["icvl"])
+    points = module.in_space(hands[1], "uvd", DEPTH_SETS["icvl"])
     wanted = [[space(*joint, ICVL) for joint in frame] for frame in hands[1]]
-    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-9)
+    np.testing.assert_allclose(points.numpy(), wanted, atol=1e-9)
 
 
 def test_a_byte_order_mark_is_no_name(hands, write, reporter):

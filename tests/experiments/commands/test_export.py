@@ -13,10 +13,11 @@ import torch
 import yaml
 
 from keyshift.datasets.skeleton import Skeleton
+from keyshift.experiments.cli import main
 from keyshift.experiments.commands.export import export, licences
 from keyshift.experiments.config import Config, plain
 from keyshift.experiments.runs.progress import Reporter
-from keyshift.models.saved import save_checkpoint, save_model
+from keyshift.models.saved import MODELS, save_checkpoint, save_model
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 RGB = Skeleton("rgb", ("red", "green", "blue"), ((0, 1), (1, 2)), (), {"all": (0, 1, 2)})
@@ -101,6 +102,41 @@ def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
     refused("mine.pt2 exists; pass --overwrite", run, "torch", None)
     export(run, "torch", None, Reporter(), overwrite=True)
     assert Path("mine.pt2").stat().st_size > 1000
+
+
+class Unsteady(PoseResNet):
+    """What it does depends on what it sees, and an exporter cannot know that."""
+
+    def features(self, sample):
+        features = super().features(sample)
+        return features if features.mean() > 0 else -features
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+def test_a_network_that_cannot_be_exported_is_one_line(home, monkeypatch, capfd, format):
+    monkeypatch.setitem(MODELS, "unsteady", Unsteady)
+    options = Unsteady.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=8)
+    save_model(home / "unsteady.pt", Unsteady(3, options), RGB, 1)
+    before = sorted(home.rglob("*"))
+    assert main(["export", str(home / "unsteady.pt"), "--format", format]) == 2
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert re.fullmatch(r"keyshift: error: Unsteady cannot be exported: \w+: \S.*\n", shown.err)
+    assert sorted(home.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["bottom_up", "lifter"])
+def test_systems_of_several_people_and_of_keypoints_say_what_they_take(home, registered, capsys, name):
+    kind = MODELS[name]
+    torch.manual_seed(0)
+    options = kind.Options(threshold=0.55) if name == "bottom_up" else kind.Options()
+    save_model(home / f"{name}.pt", kind(3, options), RGB, 1)
+    export(home / f"{name}.pt", "torch", None, Reporter())
+    takes = {"bottom_up": "3 keypoints of 32x32 pictures", "lifter": "3 keypoints of keypoints2d"}[name]
+    assert f"{name}.pt2: {takes}, answers as PyTorch does" in capsys.readouterr().out
+    extra = {"keyshift.json": ""}
+    torch.export.load(f"{name}.pt2", extra_files=extra)
+    assert json.loads(extra["keyshift.json"])["inputs"] == list(kind.reads)
 
 
 def make_comparison(home):

@@ -11,11 +11,14 @@ import yaml
 
 from keyshift.datasets.own.labels import Options, coco_json
 from keyshift.datasets.reading.video import frames, write_video
+from keyshift.datasets.sample import CAMERA_MM
 from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.experiments.commands.predict import open_model, predict
 from keyshift.experiments.config import Config, plain
 from keyshift.experiments.runs.progress import Reporter
-from keyshift.models.saved import known_skeleton, load_model, save_checkpoint, save_model
+from keyshift.models.output import Grid, Poses, Votes
+from keyshift.models.pose_model import PoseModel
+from keyshift.models.saved import MODELS, known_skeleton, load_model, save_checkpoint, save_model
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.pose_resnet import PoseResNet
 
@@ -49,10 +52,10 @@ def read(path):
     content = json.loads(path.read_text())
     names = {image["id"]: image["file_name"] for image in content["images"]}
     points = {}
-    for told in content["annotations"]:
-        triples = np.reshape(told["keypoints"], (-1, 3))
+    for entry in content["annotations"]:
+        triples = np.reshape(entry["keypoints"], (-1, 3))
         assert (triples[:, 2] == 2).all()
-        points.setdefault(names[told["image_id"]], []).append(triples[:, :2])
+        points.setdefault(names[entry["image_id"]], []).append(triples[:, :2])
     return content, points
 
 
@@ -73,13 +76,14 @@ def test_points_lie_where_the_picture_says_in_cocos_pixels(model, tmp_path):
         np.testing.assert_allclose(points[name][0] + 0.5, expected, atol=0.12)
     image = next(i for i in content["images"] if i["file_name"] == "b/2.png")
     assert (image["width"], image["height"]) == (50, 40)
-    told = next(a for a in content["annotations"] if a["image_id"] == image["id"])
-    assert told["bbox"] == [0, -5, 50, 50]
-    assert told["score"] == pytest.approx(np.mean(told["keypoint_scores"]), abs=1e-4)
+    person = next(a for a in content["annotations"] if a["image_id"] == image["id"])
+    assert person["bbox"] == [0, -5, 50, 50]
+    assert person["score"] == pytest.approx(np.mean(person["keypoint_scores"]), abs=1e-4)
     assert content["categories"][0]["keypoints"] == list(RGB.keypoints)
     assert content["categories"][0]["skeleton"] == [[1, 2], [2, 3]]
     assert content["info"]["version"]
     assert "pixel centres from 0" in content["info"]["pixels"]
+    assert "height of the crop" in content["info"]["pixels"]
     assert content["unreadable"] == []
 
 
@@ -101,9 +105,9 @@ def test_mirrored_pictures_keep_their_names(model, tmp_path):
     image, points = dots(np.random.default_rng(2), 50, 64)
     write(tmp_path / "one.png", image)
     run(model, [tmp_path / "one.png"], tmp_path / "out.json", mirror=True)
-    found = read(tmp_path / "out.json")[1]["one.png"][0]
+    mirrored = read(tmp_path / "out.json")[1]["one.png"][0]
     # the network calls what is red left; it sees the mirrored picture, so red is the picture's right
-    np.testing.assert_allclose(found + 0.5, points[::-1], atol=0.12)
+    np.testing.assert_allclose(mirrored + 0.5, points[::-1], atol=0.12)
 
 
 def test_many_pictures_some_of_them_broken(model, tmp_path, capsys):
@@ -121,14 +125,14 @@ def test_many_pictures_some_of_them_broken(model, tmp_path, capsys):
     assert all(u["reason"] for u in content["unreadable"])
     assert len(points) == len(content["images"]) == len(content["annotations"]) == 295
     assert len(list((tmp_path / "drawn").rglob("*.png"))) == 295
-    told = capsys.readouterr().err
-    assert "5 could not be read" in told
-    assert "0/150.png" in told
+    said = capsys.readouterr().err
+    assert "5 could not be read" in said
+    assert "0/150.png" in said
     run(model, [tmp_path / "in"], tmp_path / "again.json", workers=1)
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "out.json").read_bytes()
     run(model, [tmp_path / "in"], tmp_path / "other.json", batch=7, workers=3)
-    for name, found in read(tmp_path / "other.json")[1].items():
-        np.testing.assert_allclose(found, points[name], atol=2e-3)
+    for name, others in read(tmp_path / "other.json")[1].items():
+        np.testing.assert_allclose(others, points[name], atol=2e-3)
 
 
 def test_frames_of_videos_and_several_paths(model, tmp_path):
@@ -179,8 +183,8 @@ def test_nothing_of_the_users_is_overwritten(model, tmp_path):
     before = (tmp_path / "in/one.png").read_bytes()
     output = tmp_path / "out.json"
 
-    def refused(told, **options):
-        with pytest.raises(ValueError, match=told):
+    def refused(message, **options):
+        with pytest.raises(ValueError, match=message):
             run(model, [tmp_path / "in"], **({"output": output} | options))
 
     for folder in ("in", "in/drawn", "in/../in/a/b"):
@@ -213,12 +217,7 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
         run(model, [tmp_path / "nowhere"], output)
     with pytest.raises(ValueError, match=r"no model .*nowhere"):
         run(tmp_path / "nowhere", [tmp_path / "in"], output)
-    save_model(
-        tmp_path / "depth.pt",
-        A2J(3, TINY_A2J),
-        RGB,
-        1,
-    )
+    save_model(tmp_path / "depth.pt", A2J(3, TINY_A2J), RGB, 1)
     with pytest.raises(ValueError, match="A2J reads image and reach, and predict gives pictures alone"):
         run(tmp_path / "depth.pt", [tmp_path / "in"], output)
     image, _ = dots(np.random.default_rng(7), 40, 40)
@@ -227,6 +226,209 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
     with pytest.raises(ArithmeticError, match=r"one\.png are not finite"):
         run(model, [tmp_path / "in"], output)
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lifter", "Lifter reads keypoints2d, and predict gives pictures alone; score it on data that fits"),
+        ("clip_net", "ClipNet reads clips of 3 frames, and predict gives single pictures"),
+        ("in_space", "InSpace answers in camera mm, and predict writes pixels"),
+    ],
+)
+def test_systems_that_do_not_read_pictures_are_refused(registered, monkeypatch, tmp_path, name, message):
+    monkeypatch.setitem(MODELS, "in_space", type("InSpace", (registered.BottomUp,), {"space": CAMERA_MM}))
+    save_model(tmp_path / "weights.pt", MODELS[name](3, MODELS[name].Options()), RGB, 1)
+    with pytest.raises(ValueError, match=rf"weights\.pt: {message}"):
+        run(tmp_path / "weights.pt", [tmp_path], tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+
+
+class Crowd(PoseModel):
+    """Everyone is a peak of redness, left_dot; the green one stands 6 px of the input to its right, the other below."""
+
+    single = False
+    shifts = ((0.0, 0.0), (6.0, 0.0), (6.0, 8.0))
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        width, height = self.input_size
+        self.grid = Grid((height, width), (1.0, 1.0), (0.5, 0.5))
+
+    def features(self, sample):
+        return sample.image.float() / 255
+
+    def votes(self, features, sample, head=None):
+        return Votes.from_maps(self.grid, features)
+
+    def decode(self, votes, sample):
+        red = votes.maps[:, 0].double()
+        red = red + 1e-9 * torch.arange(red[0].numel()).view(red[0].shape)  # two cells alike are one peak
+        peak = torch.where((torch.nn.functional.max_pool2d(red, 9, 1, 4) == red) & (red > 0.5), red, 0.0)
+        image, y, x = peak.nonzero(as_tuple=True)
+        points = torch.stack([x, y], -1)[:, None] + 0.5 + torch.tensor(self.shifts)
+        score = peak[image, y, x].float()
+        return Poses(points, score[:, None] * torch.tensor([1.0, 0.5, 0.25]), image, score)
+
+    def loss(self, votes, sample):
+        return {}
+
+    def counted(self, sample):
+        return sample.annotated
+
+    def new_head(self, layers=None):
+        return torch.nn.Identity()
+
+
+@pytest.fixture
+def crowd(tmp_path, monkeypatch):
+    """make(width, height of the input) -> the weights file of a network that finds everyone in a picture."""
+    monkeypatch.setitem(MODELS, "crowd", Crowd)
+
+    def make(*size):
+        save_model(tmp_path / "crowd.pt", Crowd(3, Crowd.Options(input_size=list(size))), RGB, 1)
+        return tmp_path / "crowd.pt"
+
+    return make
+
+
+def red_dots(width, height, places, side=1):
+    """A dark picture with red dots whose middles are at `places`, px; broader for pictures that are larger."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    image = np.zeros((height, width, 3))
+    for number, (px, py) in enumerate(places):
+        spot = np.exp(-((x - px) ** 2 + (y - py) ** 2) / (4 * side**2))
+        image[..., 0] = np.maximum(image[..., 0], (250 - 5 * (number % 15)) * spot)
+    return image.round().astype(np.uint8)
+
+
+SCENES = {
+    "a/nobody.png": ((60, 44), []),
+    "a/two.png": ((64, 64), [(10.5, 12.5), (40.5, 30.5)]),
+    "b/1.png": ((192, 96), [(30, 60), (150, 21), (90, 75)]),
+    "c/dark.png": ((40, 90), []),
+    "d/one.png": ((32, 48), [(12.5, 20.5)]),
+}
+"""Pictures by size (width, height) and the roots of their people."""
+
+
+def write_scenes(folder):
+    """The people whom a network of 64x64 finds in each picture: (n, 3, 2) px, from the top to the bottom."""
+    people = {}
+    for name, (size, places) in SCENES.items():
+        scale = max(size) / 64
+        write(folder / name, red_dots(*size, places, scale))
+        ordered = sorted(places, key=lambda place: place[1])
+        people[name] = np.reshape(ordered, (-1, 1, 2)) + scale * np.array(Crowd.shifts)
+    return people
+
+
+def test_everyone_in_whole_pictures(crowd, tmp_path):
+    people = write_scenes(tmp_path / "in")
+    predicted = run(crowd(64, 64), [tmp_path / "in"], tmp_path / "out.json", draw=tmp_path / "drawn")
+    content, points = read(tmp_path / "out.json")
+    assert [image["file_name"] for image in content["images"]] == list(SCENES)  # nobody's too
+    assert set(points) == {name for name, (_, places) in SCENES.items() if places}
+    for name, roots in points.items():
+        scale = max(SCENES[name][0]) / 64
+        np.testing.assert_allclose(np.array(roots) + 0.5, people[name], atol=0.55 * scale)
+    assert [len(predicted.people(place)) for place in range(5)] == [0, 2, 3, 0, 1]
+    assert predicted.points.shape == (6, 3, 2)
+    assert predicted.confidence.shape == (6, 3)
+    for row, entry in enumerate(content["annotations"]):
+        triples = np.reshape(entry["keypoints"], (-1, 3))[:, :2] + 0.5
+        np.testing.assert_allclose(triples, predicted.points[row], atol=1e-3)
+        left, top, width, height = entry["bbox"]
+        low, high = triples.min(0), triples.max(0)
+        np.testing.assert_allclose([left, top, width, height], [*low, *(high - low)], atol=2e-3)
+        assert entry["score"] == pytest.approx(predicted.score[row], abs=1e-5)
+        assert entry["score"] == pytest.approx(entry["keypoint_scores"][0], abs=1e-5)
+        assert entry["keypoint_scores"][2] == pytest.approx(entry["score"] / 4, abs=1e-4)
+    assert "tight box of the person's keypoints" in content["info"]["pixels"]
+    assert content["info"]["boxes"] == "whole"
+    for name, (_, places) in SCENES.items():
+        before, after = (cv2.imread(str(folder / name)).astype(int) for folder in (tmp_path / "in", tmp_path / "drawn"))
+        changed = np.abs(after - before).max(-1) > 60
+        assert changed.any() == bool(places)
+        for x, y in people[name].reshape(-1, 2):
+            if x < before.shape[1] and y < before.shape[0]:
+                assert changed[max(int(y) - 2, 0) : int(y) + 3, max(int(x) - 2, 0) : int(x) + 3].any()
+
+
+def test_everyone_whatever_the_batch_and_the_boxes_of_people(crowd, tmp_path):
+    people = write_scenes(tmp_path / "in")
+    whole = run(crowd(64, 64), [tmp_path / "in"], tmp_path / "out.json", boxes="whole")
+    for batch in (1, 2, 3):
+        run(crowd(64, 64), [tmp_path / "in"], tmp_path / "again.json", batch=batch, workers=1, overwrite=True)
+        assert (tmp_path / "again.json").read_bytes() == (tmp_path / "out.json").read_bytes()
+    mirrored = run(crowd(64, 64), [tmp_path / "in"], tmp_path / "mirrored.json", mirror=True)
+    two = mirrored.points[mirrored.people(1)]
+    # what the network calls left_dot is the right one; it is red, and the green one stands to its left
+    roots = people["a/two.png"][:, 0]
+    np.testing.assert_allclose(two[:, 2], roots, atol=0.55)
+    np.testing.assert_allclose(two[:, 1], roots - (6, 0), atol=0.55)
+    np.testing.assert_allclose(two[:, 0], np.add(roots, (-6, 8)), atol=0.55)
+    assert len(whole) == len(mirrored)
+
+
+def test_an_input_that_is_no_square(crowd, tmp_path):
+    """The square about the whole picture fits into it, as crops do."""
+    write(tmp_path / "one.png", red_dots(96, 48, [(30.0, 20.0)], 1.5))
+    predicted = run(crowd(96, 64), [tmp_path / "one.png"], tmp_path / "out.json")
+    scale = 96 / 64
+    np.testing.assert_allclose(predicted.points[0], np.array([30, 20]) + scale * np.array(Crowd.shifts), atol=0.8)
+
+
+def test_more_people_than_pictures(crowd, tmp_path):
+    places = [(8 + 12 * i, 8 + 12 * j) for j in range(9) for i in range(9)]
+    for k in range(4):
+        write(tmp_path / f"in/{k}.png", red_dots(128, 128, places[: 81 - 20 * k]))
+    predicted = run(crowd(128, 128), [tmp_path / "in"], tmp_path / "out.json", batch=3)
+    assert [len(predicted.people(place)) for place in range(4)] == [81, 61, 41, 21]
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert [a["id"] for a in content["annotations"]] == list(range(1, 205))
+    assert [a["image_id"] for a in content["annotations"]] == [1] * 81 + [2] * 61 + [3] * 41 + [4] * 21
+
+
+def test_nobody_anywhere(crowd, tmp_path, capsys):
+    write(tmp_path / "in/dark.png", red_dots(50, 40, []))
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    predicted = run(crowd(64, 64), [tmp_path / "in"], tmp_path / "out.json", draw=tmp_path / "drawn")
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert (len(predicted), content["annotations"]) == (0, [])
+    assert [image["file_name"] for image in content["images"]] == ["dark.png"]
+    assert [entry["file_name"] for entry in content["unreadable"]] == ["broken.png"]
+    assert (cv2.imread(str(tmp_path / "drawn/dark.png")) == cv2.imread(str(tmp_path / "in/dark.png"))).all()
+    assert "0 people in 1 pictures" in capsys.readouterr().out
+
+
+def test_everyone_in_the_frames_of_a_video(crowd, tmp_path):
+    counts = [2, 0, 1]
+    images = [red_dots(64, 64, [(14, 16), (44, 40)][:count], 2) for count in counts]
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in/clip.mp4", images, 10)
+    predicted = run(crowd(64, 64), [tmp_path / "in"], tmp_path / "out.json", draw=tmp_path / "drawn")
+    assert [len(predicted.people(place)) for place in range(3)] == counts
+    assert len(list(frames(tmp_path / "drawn/clip.mp4"))) == 3
+
+
+def test_people_who_were_found_are_labels_that_keyshift_reads(crowd, tmp_path):
+    people = write_scenes(tmp_path / "in")
+    run(crowd(64, 64), [tmp_path / "in"], tmp_path / "out.json")
+    labels = coco_json(Options(root=str(tmp_path / "in"), labels=[str(tmp_path / "out.json")] * 2), "test")
+    assert len(labels) == 6
+    for k in range(6):
+        name = labels.people.pictures[k]
+        away = np.abs(labels[k].keypoints - people[name]).max((1, 2))
+        assert away.min() <= 0.55 * max(SCENES[name][0]) / 64
+
+
+def test_boxes_are_refused_where_people_are_found(crowd, tmp_path):
+    write(tmp_path / "one.png", red_dots(50, 40, []))
+    for boxes in ("keypoint_rcnn", "none.csv", "mask_rcnn"):  # before a detector runs
+        with pytest.raises(ValueError, match=rf"boxes={boxes}: .*crowd\.pt finds the people of a whole picture itself"):
+            run(crowd(64, 64), [tmp_path / "one.png"], tmp_path / "out.json", boxes=boxes)
+    assert not (tmp_path / "out.json").exists()
 
 
 def small(keypoints):

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
+import torch
 
+from keyshift.adapt.scoring.evaluation import Predictions
 from keyshift.datasets.sample import Item
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.report import drawing
@@ -128,3 +132,86 @@ def test_contact_sheet_refuses_what_it_cannot_draw() -> None:
         drawing.contact_sheet(Dots(0))
     with pytest.raises(ValueError, match="at least 1"):
         drawing.contact_sheet(Dots(1), columns=0)
+
+
+def item(keypoints: object, image: np.ndarray | None = None, **more: Any) -> Item:
+    points = np.asarray(keypoints, float)
+    known = np.ones(points.shape[:-1], bool)
+    picture = blank(40) if image is None else image
+    camera = more.pop("camera", np.zeros(4))
+    return Item(picture, np.array([0.0, 0, 40, 40]), "one", "s", 0, camera, points, known, known, **more)
+
+
+def marked(picture: np.ndarray, points: object) -> list[bool]:
+    """Whether each of `points`, px of the item, is drawn on a tile of twice its size in its keypoint's colour."""
+    colours = drawing.joint_colours(2)
+    pixels = (2 * np.asarray(points)).astype(int).reshape(-1, 2, 2)
+    return [tuple(picture[y, x]) == colours[k] for person in pixels for k, (x, y) in enumerate(person)]
+
+
+TWO = [[[8.0, 8.0], [8.0, 20.0]], [[30.0, 10.0], [30.0, 30.0]]]
+
+
+def test_everyone_in_a_picture_is_drawn_and_nobody_is_nothing() -> None:
+    assert all(marked(drawing.draw_item(item(TWO), (), 80), TWO))
+    one = drawing.draw_item(item(TWO[1]), (), 80)
+    assert marked(one, TWO) == [False, False, True, True]
+    nobody = item(np.zeros((0, 2, 2)))
+    assert (drawing.draw_item(nobody, PAIR.edges, 80) == drawing.view(nobody, 80)).all()
+
+
+def test_a_clip_is_its_middle_frame_and_keypoints_alone_are_grey() -> None:
+    clip = np.stack([blank(40) * 0, blank(40), blank(40) * 0])
+    assert (drawing.view(item(TWO, clip), 16) == drawing.view(item(TWO, blank(40)), 16)).all()
+    alone = drawing.draw_item(item(TWO, np.zeros((0, 0, 3), np.uint8)), (), 80)
+    assert all(marked(alone, TWO))
+    assert tuple(alone[70, 10]) == drawing.OUTSIDE
+
+
+def test_points_in_the_cameras_frame_are_drawn_through_its_camera() -> None:
+    pixels, depth = np.array(TWO[0]), np.array([[500.0], [800.0]])
+    camera = np.array([50.0, 60.0, 20.0, 20.0])
+    space = np.concatenate([(pixels - 20) / camera[:2] * depth, depth], 1)
+    known = item(space, camera=camera, in_camera=True)
+    assert all(marked(drawing.draw_item(known, (), 80), pixels))
+    unknown = item(space, in_camera=True)
+    assert (drawing.draw_item(unknown, (), 80) == drawing.view(unknown, 80)).all()
+
+
+class Three:
+    """Two people, nobody, one person."""
+
+    name, skeleton = "three", PAIR
+    identity: ClassVar[dict[str, object]] = {}
+    people = (TWO, np.zeros((0, 2, 2)), TWO[:1])
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int, /) -> Item:
+        return item(self.people[index])
+
+
+def test_a_sheet_of_predictions_shows_who_was_found() -> None:
+    points = torch.tensor([*TWO, TWO[0]]) + torch.tensor([0.0, 6.0])
+    matched, known = torch.tensor([True, False, True]), torch.ones(3, 2, dtype=torch.bool)
+    predictions = Predictions(
+        points=points,
+        confidence=torch.ones(3, 2),
+        truth=torch.tensor([*TWO, TWO[0]]),
+        annotated=known,
+        visible=known,
+        side=torch.full((3,), 40.0),
+        camera=torch.zeros(3, 4),
+        sequence=("s",) * 3,
+        id=("a", "a", "c"),
+        row=torch.tensor([0, 0, 2]),
+        matched=matched,
+    )
+    sheet = drawing.prediction_sheet(Three(), predictions, columns=2, tile=80)
+    assert sheet.shape == (80, 160, 3)
+    assert marked(sheet[:, :80], points[:2].numpy()) == [True, True, False, False]
+    assert marked(sheet[:, 80:], points[2:].numpy()) == [True, True]
+    for person in TWO:  # the truth of those who were missed is there too
+        x, y = (2 * np.array(person[0])).astype(int)
+        assert tuple(sheet[y, x]) == drawing.WHITE
