@@ -218,9 +218,9 @@ class BottomUp(Toy):
         heat = votes.maps[:, 0].sigmoid()
         peaks = torch.where(torch.nn.functional.max_pool2d(heat, 3, 1, 1) == heat, heat, 0.0).flatten(1)
         score, cell = peaks.topk(self.most)
-        found = score > self.threshold
-        image_index = torch.arange(heat.shape[0]).view(-1, 1).expand(-1, self.most)[found]
-        cell, score = cell[found], score[found]
+        person = score > self.threshold
+        image_index = torch.arange(heat.shape[0]).view(-1, 1).expand(-1, self.most)[person]
+        cell, score = cell[person], score[person]
         root = self.grid.to_points(torch.stack([cell % self.grid.shape[1], cell // self.grid.shape[1]], -1).float())
         offsets = votes.extra["offsets"][image_index, :, cell].unflatten(1, (-1, 2))
         points = torch.cat([root.unsqueeze(1), root.unsqueeze(1) + offsets], 1)

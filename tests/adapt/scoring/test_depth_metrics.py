@@ -26,11 +26,11 @@ def case():
 def away(case):
     """{frame: {joint: error}} of what counts: the second implementation starts from here."""
     predicted, truth, mask = case
-    found = {
+    values = {
         n: {k: math.dist(predicted[n, k].tolist(), truth[n, k].tolist()) for k in range(K) if mask[n, k]}
         for n in range(N)
     }
-    return {n: joints for n, joints in found.items() if joints}
+    return {n: joints for n, joints in values.items() if joints}
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_awr_auc_of_one_error(error, area):
 def test_map_and_its_groups_against_loops(scored, away):
     joints = {k: sum(v < 100 for v in values) / len(values) for k, values in by_joint(away).items()}
     assert min(joints.values()) < 1
-    found = depth_metrics.accuracy_per_joint(*scored)
-    assert found[4].isnan()
-    assert {k: found[k].item() for k in joints} == pytest.approx(joints)
+    values = depth_metrics.accuracy_per_joint(*scored)
+    assert values[4].isnan()
+    assert {k: values[k].item() for k in joints} == pytest.approx(joints)
     assert depth_metrics.mean_average_precision(*scored).item() == pytest.approx(sum(joints.values()) / len(joints))
-    groups = metrics.group_means(found, ITOP.groups)
+    groups = metrics.group_means(values, ITOP.groups)
     assert groups["hands"] == pytest.approx((joints[6] + joints[7]) / 2)
     assert groups["elbows"] == pytest.approx(joints[5])  # the right one is never annotated
 

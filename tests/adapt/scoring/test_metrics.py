@@ -108,11 +108,11 @@ def test_errors_in_mm_against_loops(depth):
     assert all(errors[place].item() == pytest.approx(e, rel=1e-4, abs=1e-3) for place, e in away.items())
     known = {place: e for place, e in away.items() if depth.annotated[place]}
     seen = [e for place, e in known.items() if depth.visible[place]]
-    found = scores(depth, HAND, 0.1)
-    assert found["mm"] == pytest.approx(sum(known.values()) / len(known), rel=1e-4)
-    assert found["mm_visible"] == pytest.approx(sum(seen) / len(seen), rel=1e-4)
+    measured = scores(depth, HAND, 0.1)
+    assert measured["mm"] == pytest.approx(sum(known.values()) / len(known), rel=1e-4)
+    assert measured["mm_visible"] == pytest.approx(sum(seen) / len(seen), rel=1e-4)
     pixels = [math.dist(depth.points[p][:2].tolist(), depth.truth[p][:2].tolist()) for p in known]
-    assert found["epe"] == pytest.approx(sum(pixels) / len(pixels), rel=1e-4)
+    assert measured["epe"] == pytest.approx(sum(pixels) / len(pixels), rel=1e-4)
     depth.points[0, 0] += torch.tensor([0.0, 0.0, 300.0])
     assert depth.annotated[0, 0]
     known[0, 0] = 300
@@ -121,10 +121,10 @@ def test_errors_in_mm_against_loops(depth):
     assert 0.5 < near < 1
     assert scores(depth, HAND, 0.1)["map"] == pytest.approx(near)
     of_joint = [e for (n, k), e in known.items() if k == 8]
-    assert found["joints"][HAND.keypoints[8]] == pytest.approx(sum(of_joint) / len(of_joint), rel=1e-4)
-    assert math.isnan(found["joints"][HAND.keypoints[4]])
-    tips = [found["joints"][HAND.keypoints[k]] for k in (8, 12, 16, 20)]
-    assert found["groups"]["fingertip"] == pytest.approx(sum(tips) / 4)
+    assert measured["joints"][HAND.keypoints[8]] == pytest.approx(sum(of_joint) / len(of_joint), rel=1e-4)
+    assert math.isnan(measured["joints"][HAND.keypoints[4]])
+    tips = [measured["joints"][HAND.keypoints[k]] for k in (8, 12, 16, 20)]
+    assert measured["groups"]["fingertip"] == pytest.approx(sum(tips) / 4)
 
 
 def test_area_of_depth_is_of_each_frames_worst_joint(depth):

@@ -76,17 +76,17 @@ def test_a_new_depth_camera_from_centres_to_a_comparison(home, capsys):
     assert main(["train", "depth_center", *TINY, *folder, "output=runs/centers"]) == 0
     words = ["compare", "a2j_ideal_to_structured_light", *TINY, *folder, "target.centers=runs/centers"]
     assert main([*words, "seeds=1", "strategies=[regda]", "output=runs/new"]) == 0
-    told = capsys.readouterr().out
-    assert "depth_folder (12 unlabelled, 12 to test)" in told.replace("\n", " ")
+    shown = capsys.readouterr().out
+    assert "depth_folder (12 unlabelled, 12 to test)" in shown.replace("\n", " ")
     assert (home / "runs/new/report.html").exists()
 
 
 def test_public_result_files(home, capsys):
     rng = np.random.default_rng(0)
     truth = np.concatenate([rng.uniform(100, 200, (5, 16, 2)), rng.uniform(300, 400, (5, 16, 1))], -1)
-    found = truth.copy()
-    found[..., 2] *= 1.01
-    for name, values in (("truth", truth), ("found", found)):
+    predicted = truth.copy()
+    predicted[..., 2] *= 1.01
+    for name, values in (("truth", truth), ("found", predicted)):
         np.savetxt(home / f"{name}.txt", values.reshape(5, -1), fmt="%.4f")
     words = ["evaluate", "--predictions", "found.txt", "--truth", "truth.txt", "--dataset", "icvl"]
     assert main(words) == 0
