@@ -58,6 +58,12 @@ def open_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any], 
     """Write into `folder` what it is, what it was made on, and which samples its data has; or go on with it. Raises
     ValueError where it holds a run or comparison of another configuration."""
     check_folder(folder, config)
+    describe(folder, config, identity, device)
+
+
+def describe(folder: Path, config: dict[str, Any], identity: dict[str, Any], device: torch.device) -> None:
+    """Write into `folder` what it is, what it was made on, and which samples its data has. Pretrained weights need no
+    more: their folder is named by all that it depends on."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     for name, content in (("environment", environment(device)), ("identity", identity)):

@@ -28,7 +28,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
-from .folder import check_folder, locked, open_folder, world_size
+from .folder import check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .task import Task, build_model
 
@@ -87,7 +87,7 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True), stage("pretraining", config.pretrain_steps) as callback:
             if fabric.is_global_zero:
-                open_folder(folder, about, task.identity(), fabric.device)
+                describe(folder, about, task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
             fit(task, phase, seed, folder, fabric, callback)
         if fabric.is_global_zero:

@@ -234,3 +234,25 @@ def test_foreign_folders_are_left_alone(home, capsys):
     assert main(["train", "demo", *SMALL, "output=mine"]) == 2
     assert main(["train", "demo", *SMALL, "output=mine", "--overwrite"]) == 2
     assert written(home) == ["mine/thesis.tex"]
+
+
+def test_pretraining_that_was_interrupted_goes_on(home, monkeypatch):
+    whole = ["train", "demo", *SMALL, "log_every=1"]
+    assert main([*whole, "output=whole/run"]) == 0
+    fit = training.fit
+
+    def stop(*arguments):
+        fit(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "fit", stop)
+        assert main(whole) == 130
+    (begun,) = Path("runs/pretrained").glob("*/config.yaml")
+    assert not begun.with_name("done").exists()
+    assert main(whole) == 0
+    first, second = (
+        torch.load(f / "checkpoint.pt", weights_only=True)["strategy"]
+        for f in (Path("whole/run"), Path("runs/demo-regda-seed0"))
+    )
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
