@@ -36,7 +36,7 @@ from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.task import Task, build_model, prepare
-from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, plain_batches, warped_batches
+from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
 
 PATIENCE = 2
 """Evaluations in a row that are worse than the start, before training stops."""
@@ -207,7 +207,7 @@ def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
     held-out pictures; the classifier sees all, or it would have too few recordings to hold some out."""
 
     def plain_views(dataset: PoseDataset) -> Any:
-        batches = plain_batches(task, spread(WithoutLabels(dataset), SCORED))
+        batches = task.batches(spread(WithoutLabels(dataset), SCORED))
         return loader(batches, range(len(batches)))
 
     target = plain_views(task.target_train), plain_views(task.target_test)

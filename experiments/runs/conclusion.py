@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...adapt.scoring.evaluation import Predictions, predict, scores
-from ...datasets.loading import EvaluationBatches, loader
+from ...datasets.loading import loader
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset
 from ...models.export import to_onnx
@@ -20,8 +20,6 @@ from ...models.saved import load_checkpoint, load_model
 from ..report.drawing import prediction_sheet, write_picture
 from .folder import selected_weights
 from .task import Task
-
-AT_ONCE = 64
 
 
 def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 
 def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
     """The model's predictions for a dataset in its order."""
-    batches = EvaluationBatches(dataset, AT_ONCE, task.size, task.config.crop)
+    batches = task.batches(dataset)
     return predict(model, loader(batches, range(len(batches))), device)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...adapt.strategies import STRATEGIES
-from ...datasets.loading import collate, crop, first_item
+from ...datasets.loading import EvaluationBatches, collate, crop, first_item
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS
@@ -24,6 +24,9 @@ from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
 from .centers import open_centered
 from .folder import locate, world_size
+
+AT_ONCE = 64
+"""Samples of a batch in evaluation."""
 
 
 @dataclass
@@ -48,6 +51,10 @@ class Task:
     def start(self) -> Path | None:
         """The weights that the run starts from, where they are given."""
         return None if self.config.start is None else locate(Path(self.config.start))[0]
+
+    def batches(self, dataset: PoseDataset) -> EvaluationBatches:
+        """A dataset in its order, as the network sees it."""
+        return EvaluationBatches(dataset, AT_ONCE, self.size, self.config.crop)
 
     def identity(self) -> dict[str, Any]:
         parts = {name: getattr(self, name) for name in PARTS}
@@ -88,25 +95,23 @@ def needs_source(config: Config, strategies: Sequence[str]) -> bool:
     return config.start is None or any("source" in kind.needs or kind.labelled_target for kind in kinds)
 
 
-def prepare(
-    config: Config, strategies: Sequence[str], keypoints: tuple[str, ...] | None = None, training: bool = True
-) -> Task:
+def prepare(config: Config, strategies: Sequence[str], training: bool = True) -> Task:
     """Open the data and check that everything fits, before anything is written. Raises ValueError.
 
-    `keypoints` are those of a network that is there already; else they are the ones that both sides have.
+    The keypoints are those of the network that the run starts from; else the ones that both sides have.
     """
-    model = _trial(config, 1) if MODELS[config.model.name].any_keypoints else None  # sizes, before data is read
+    any_keypoints = MODELS[config.model.name].any_keypoints
+    model = build_model(config.model, 1, weights=False) if any_keypoints else None  # sizes, before data is read
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
-    if config.start is not None and keypoints is None:
-        keypoints = load_model(locate(Path(config.start))[0])[1].keypoints
-    opened = open_sides(config, needs_source(config, strategies), keypoints)
-    skeleton, left_out = paired(opened, keypoints)
+    given = None if config.start is None else load_model(locate(Path(config.start))[0])[1]
+    opened = open_sides(config, needs_source(config, strategies), given)
+    skeleton, left_out = paired(opened, None if given is None else given.keypoints)
     if model is None or (training and config.model.options.weights is not None and config.start is None):
-        model = _trial(config, len(skeleton), weights=training)
+        model = build_model(config.model, len(skeleton), weights=training)
     for name, dataset in opened.items():
         if len(dataset) < processes:
             raise ValueError(
@@ -121,25 +126,21 @@ def prepare(
     return Task(config, skeleton, left_out, **opened)
 
 
-def _trial(config: Config, keypoints: int, weights: bool = False) -> PoseModel:
-    """The network, to see whether it can be built and what it reads."""
-    return build_model(config.model, keypoints, weights)
-
-
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
     """A fresh network; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
     return MODELS[chosen.name](keypoints, options)
 
 
-def open_sides(config: Config, source: bool, keypoints: tuple[str, ...] | None) -> dict[str, PoseDataset]:
-    """The datasets, source_train to target_test. Raises MissingData that tells of both sides."""
+def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str, PoseDataset]:
+    """The datasets, source_train to target_test. A target without labels takes the source's skeleton, and without a
+    source that of the given network. Raises MissingData that tells of both sides."""
     opened: dict[str, PoseDataset] = {}
     missing: list[MissingData] = []
     for side in ("source", "target") if source else ("target",):
-        own = opened["source_train"].skeleton if side == "target" and source and not missing else None
-        if not source:
-            own = load_model(locate(Path(str(config.start)))[0])[1]
+        own = given if not source else None
+        if source and side == "target" and not missing:
+            own = opened["source_train"].skeleton
         chosen: Chosen = getattr(config, side)
         try:
             for part in ("train", "test"):

@@ -19,7 +19,7 @@ from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy
 from ...adapt.trainer import Callback, Loop, Trainer
-from ...datasets.loading import EvaluationBatches, TrainingBatches
+from ...datasets.loading import TrainingBatches
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.views import WithoutLabels
@@ -30,14 +30,12 @@ from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
 from .folder import check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
-from .task import Task, build_model
+from .task import AT_ONCE, Task, build_model
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
-AT_ONCE = 64
-"""Samples of a batch in evaluation."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +159,6 @@ def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fa
     return made
 
 
-def plain_batches(task: Task, dataset: PoseDataset) -> EvaluationBatches:
-    """The dataset in its order, as the network sees it."""
-    return EvaluationBatches(dataset, AT_ONCE, task.size, task.config.crop)
-
-
 def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:
     """Reads up to SCORED samples without their labels, in two known warps."""
     size, augmentation = task.size, task.config.augmentation
@@ -179,14 +172,14 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
 
 def predict_target(task: Task, model: PoseModel, device: torch.device) -> Poses:
     """The model's poses for all target training samples, of which it sees no label."""
-    batches = plain_batches(task, WithoutLabels(task.target_train))
+    batches = task.batches(WithoutLabels(task.target_train))
     return predict_people(model, (batches[i] for i in range(len(batches))), device, task.skeleton.flip)
 
 
 def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
     """The headline on held-out source and target, and the label-free score of the unlabelled target training images."""
     config = task.config
-    batches = {side: plain_batches(task, dataset) for side, dataset in task.test_sets().items()}
+    batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
     warped = warped_batches(task, task.target_train)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
