@@ -11,6 +11,7 @@ import numpy as np
 
 from ...datasets.catalog import entry_of
 from ...datasets.depth.center import UnusableDepth
+from ...datasets.doubts import doubts
 from ...datasets.loading import check_item, first_item
 from ...datasets.options import Options, plain_options
 from ...datasets.own import pictures
@@ -107,9 +108,12 @@ def check(name: str, words: list[str], reporter: Reporter) -> bool:
     tallies = [_tally(part, dataset, reporter) for part, dataset in opened.items()]
     _print_counts(tallies, reporter)
     _print_joints(tallies, reporter)
-    for note in [*_leaks(opened["test"]), *(n for t in tallies for n in _notes(t))]:
+    doubted = [(tally.part, doubt) for tally in tallies for doubt in doubts(tally.dataset, len(tally.dataset))]
+    notes = [f"{part}: {doubt.text}" for part, doubt in doubted if not doubt.problem]
+    for note in [*_leaks(opened["test"]), *(n for t in tallies for n in _notes(t)), *notes]:
         reporter.say(f"note: {note}")
     problems = [*(p for t in tallies for p in _problems(t)), *_shared(*tallies)]
+    problems += [f"{part}: {doubt.text}" for part, doubt in doubted if doubt.problem]
     problems += [] if own is None else _empty(own.folder)
     for problem in problems:
         reporter.say(f"PROBLEM: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from ...adapt.strategies import STRATEGIES
+from ...datasets.doubts import doubts
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
@@ -109,6 +111,10 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
     given = None if config.start is None else load_model(locate(Path(config.start))[0])[1]
     opened = open_sides(config, needs_source(config, strategies), given)
+    for dataset in opened.values():
+        for doubt in doubts(dataset):
+            if doubt.problem:
+                warnings.warn(f"{dataset.name}: {doubt.text}", stacklevel=2)
     skeleton, left_out = paired(opened, None if given is None else given.keypoints)
     if model is None or (training and config.model.options.weights is not None and config.start is None):
         model = build_model(config.model, len(skeleton), weights=training)
