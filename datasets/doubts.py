@@ -1,17 +1,27 @@
 """What seems wrong with a dataset, seen within seconds: in its tables, and in the headers of some of its files.
 
-`keyshift data check` says all of it, a run its problems before it starts. A new check is a function and a line in CHECKS.
+`keyshift data check` says all of it, a run too before it starts. A new check is a function and a line in CHECKS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
+from .own.skeleton_file import order_doubts
 from .reading.doubts import Doubt, of_pictures
+from .reading.people import PictureSet
 from .sample import PoseDataset
 from .views import innermost
 
-CHECKS: tuple[Callable[[PoseDataset, int], Iterable[Doubt]], ...] = (of_pictures,)
+
+def of_names(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
+    """Names of keypoints that contradict where these are."""
+    if isinstance(dataset, PictureSet):
+        for doubt in order_doubts(dataset.people):
+            yield Doubt(f"{doubt}; see whether skeleton= fits the labels")
+
+
+CHECKS: tuple[Callable[[PoseDataset, int], Iterable[Doubt]], ...] = (of_pictures, of_names)
 """Functions of the dataset beneath all views, and of how many of its files may be opened; they give nothing for a
 dataset that is not theirs to judge."""
 SOME = 300

@@ -13,9 +13,10 @@ from ...datasets.catalog import entry_of
 from ...datasets.depth.center import UnusableDepth
 from ...datasets.doubts import doubts
 from ...datasets.loading import check_item, first_item
-from ...datasets.options import Options, plain_options
+from ...datasets.options import Options, option, plain_options
 from ...datasets.own import pictures
-from ...datasets.own.skeleton_file import describe, order_doubts
+from ...datasets.own.skeleton_file import describe
+from ...datasets.reading.doubts import FAR_OUT, some
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.reading.prepared import is_prepared
@@ -29,10 +30,15 @@ from ..runs.centers import open_centered
 from ..runs.progress import Reporter
 from .data_words import read_words
 
-FAR_OUT = 0.2
-"""Share of joints outside their pictures, above which labels and pictures seem not to belong together."""
 EMPTY = 0.5
 """Share of unusable depth frames above which a run would stop."""
+
+
+@dataclass(frozen=True)
+class CheckOptions(Options):
+    """Of the command, beside the dataset's."""
+
+    part: str | None = option(None, "which part alone is checked; null: both, and what they share", choices=PARTS)
 
 
 @dataclass
@@ -66,8 +72,6 @@ class Tally:
     unusable: list[str] = field(default_factory=list)
     off: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
-    resized: dict[str, str] = field(default_factory=dict)
-    """Pictures that are of another size than their labels say, and both sizes."""
     bare: int = 0
     """Samples without an annotated joint."""
     outside: int = 0
@@ -95,24 +99,27 @@ class Tally:
 
 
 def check(name: str, words: list[str], reporter: Reporter) -> bool:
-    """Read every sample of both parts of a dataset and print what is there and what is wrong; True where nothing is.
+    """Read every sample of a dataset, of both parts or of one, and print what is there and what is wrong; True where
+    nothing is.
 
-    `words` are key=value of the dataset's options. Raises ValueError where the dataset cannot be opened.
+    `words` are key=value of the dataset's options and of CheckOptions. Raises ValueError where the dataset cannot be
+    opened.
     """
-    _, options = read_words(name, words, Options)
+    asked, options = read_words(name, words, CheckOptions)
     own = options if isinstance(options, pictures.Options) and not is_prepared(options.root) else None
     if own is not None and own.skeleton is None:
         reporter.say(f"skeleton= is not told: {HAND.name} is taken, which changes nothing in what is checked here")
-    opened = {part: open_centered(name, options, part, HAND) for part in PARTS}
-    _introduce(name, options, opened["train"], reporter)
+    parts = PARTS if asked.part is None else (asked.part,)
+    opened = {part: open_centered(name, options, part, HAND) for part in parts}
+    _introduce(name, options, opened[parts[0]], reporter)
     tallies = [_tally(part, dataset, reporter) for part, dataset in opened.items()]
     _print_counts(tallies, reporter)
     _print_joints(tallies, reporter)
     doubted = [(tally.part, doubt) for tally in tallies for doubt in doubts(tally.dataset, len(tally.dataset))]
     notes = [f"{part}: {doubt.text}" for part, doubt in doubted if not doubt.problem]
-    for note in [*_leaks(opened["test"]), *(n for t in tallies for n in _notes(t)), *notes]:
+    for note in [*_leaks(opened[parts[-1]]), *(n for t in tallies for n in _notes(t)), *notes]:
         reporter.say(f"note: {note}")
-    problems = [*(p for t in tallies for p in _problems(t)), *_shared(*tallies)]
+    problems = [*(p for t in tallies for p in _problems(t)), *(_shared(*tallies) if len(parts) == 2 else ())]
     problems += [f"{part}: {doubt.text}" for part, doubt in doubted if doubt.problem]
     problems += [] if own is None else _empty(own.folder)
     for problem in problems:
@@ -154,29 +161,17 @@ def _in_picture(item: Item, xy: np.ndarray) -> np.ndarray:
     return (xy - item.to_file[:, 2]) @ np.linalg.inv(item.to_file[:, :2]).T
 
 
-def _declared(dataset: PoseDataset) -> dict[int, tuple[str, tuple[int, int]]]:
-    """By row, the picture and the width and height that its label file gives it."""
-    inner = innermost(dataset)
-    if not isinstance(inner, PictureSet) or inner.declared is None:
-        return {}
-    sizes = inner.declared()
-    return {row: (picture, sizes[picture]) for row, picture in enumerate(inner.people.pictures) if picture in sizes}
-
-
 def _empty(root: Path) -> list[str]:
     return [f"unreadable, and in neither part: {root / name}: the file is empty" for name in pictures.empty_files(root)]
 
 
 def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:
     cv2.setNumThreads(1)
-    tally, rows, declared = Tally(part, dataset), range(len(dataset)), _declared(dataset)
+    tally, rows = Tally(part, dataset), range(len(dataset))
     first_item(dataset)  # renders what is not cached yet, before threads ask for it
     with reporter.counted(f"reading {dataset.name}", len(dataset)) as progress:
-        for row, seen in enumerate(in_order(lambda row: look(dataset, row), rows, workers(dataset))):
+        for seen in in_order(lambda row: look(dataset, row), rows, workers(dataset)):
             tally.add(seen)
-            if row in declared and isinstance(seen, Seen) and seen.size != declared[row][1]:
-                picture, (width, height) = declared[row]
-                tally.resized[picture] = f"{width}x{height} there, {seen.size[0]}x{seen.size[1]} as it is shown"
             progress(len(tally.ids) + len(tally.twice) + len(tally.unreadable) + len(tally.unusable))
     return tally
 
@@ -249,45 +244,31 @@ def _problems(tally: Tally) -> list[str]:
             f"{part}: {len(tally.unusable):,} of {len(tally.dataset):,} depth frames are unusable; look at the unit "
             "and the camera, or give centers"
         )
-    if tally.outside > FAR_OUT * max(tally.annotated.sum(), 1):
+    if not isinstance(innermost(tally.dataset), PictureSet) and tally.outside > FAR_OUT * max(tally.annotated.sum(), 1):
         problems.append(
             f"{part}: {tally.outside:,} of {tally.annotated.sum():,} joints lie outside their pictures; see whether "
             f"labels and pictures belong together with: keyshift data show NAME part={part}"
         )
-    inner = innermost(tally.dataset)
-    if isinstance(inner, PictureSet):
-        doubts = order_doubts(inner.people)
-        problems += [f"{part}: {doubt}; see whether skeleton= fits the labels" for doubt in doubts]
-    if tally.off:
-        problems.append(f"{part}: {len(tally.off):,} boxes do not touch their picture{_some(tally.off)}; correct them")
-    if tally.resized:
-        picture, sizes = next(iter(tally.resized.items()))
-        problems.append(
-            f"{part}: {len(tally.resized):,} pictures are not of the size that the labels declare, the first {picture}:"
-            f" {sizes}. Sides that changed places come of an EXIF tag that turns the picture: keypoints and boxes must "
-            "be those of the picture as it is shown"
-        )
     if tally.twice:
-        problems.append(f"{part}: {len(tally.twice):,} ids stand twice{_some(tally.twice)}; remove one of each")
+        problems.append(f"{part}: {len(tally.twice):,} ids stand twice{some(tally.twice)}; remove one of each")
     return problems
 
 
 def _shared(train: Tally, test: Tally) -> list[str]:
-    """What stands in both parts, so that a test is no test; without labels there is none."""
+    """What stands in both parts, so that a test is no test; without labels there is none. Two label files number their
+    entries each for itself, so that of them pictures and recordings with names alone are compared."""
     if not train.annotated.any() and not test.annotated.any():
         return []
+    files = test.dataset.identity.get("split") == "files"
+    sequences = train.sequences & test.sequences
     both = {
-        "samples": sorted(train.ids & test.ids),
-        "sequences": sorted(train.sequences & test.sequences),
+        "samples": [] if files else sorted(train.ids & test.ids),
+        "sequences": sorted(name for name in sequences if not (files and name.isdecimal())),
         "pictures, by their pixels,": [f"{picture:016x}" for picture in train.pictures & test.pictures],
     }
+    remedy = "Take them out of one of the two" if files else "Take them out of one of the two, or leave split unset"
     return [
-        f"{len(names):,} {what} stand in train and in test{_some(names)}: a leak. Take them out of one of the two, or "
-        "leave split unset"
+        f"{len(names):,} {what} stand in train and in test{some(names)}: a leak. {remedy}"
         for what, names in both.items()
         if names
     ]
-
-
-def _some(names: list[str]) -> str:
-    return f" ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"

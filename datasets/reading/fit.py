@@ -1,0 +1,189 @@
+"""Which reading of a set's numbers fits its pictures: as they stand, or in another unit, order or resolution.
+
+N people: joints (N, K, 2) px, known (N, K) bool, boxes (N, 4) left, top, right, bottom, size (N, 2) width and height of
+their pictures. A reading is believed where the numbers as they stand fail for most people and it fits nearly all.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+FEW = 3
+"""Fewest people by whom a unit or an order is judged."""
+NEARLY_ALL = 0.9
+MOST = 0.7
+CORNER = 2.1
+"""Pixels from the top left corner within which shares of a picture lie, from -1 to 1, half a pixel added or not."""
+
+
+def extents(joints: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest x and y (N, 2) of each person's known joints, NaN of people without one."""
+    at = np.where(known[..., None], joints, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of people without a joint
+        return np.nanmin(at, 1), np.nanmax(at, 1)
+
+
+def inside(joints: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(N, K) whether joints lie in their pictures, a pixel or a fiftieth of it beside them too."""
+    slack = 1 + 0.02 * size[:, None]
+    return ((joints >= -slack) & (joints <= size[:, None] + slack)).all(-1)
+
+
+def in_corner(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(N,) people of two joints or more, not all of them at one place, that lie at the picture's corner."""
+    low, high = extents(joints, known)
+    near = (np.abs(low) <= CORNER).all(1) & (np.abs(high) <= CORNER).all(1)
+    return near & (high > low).any(1)
+
+
+def percent(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
+    """Whether joints seem to be percent: none is above 100, they come near to it, and their pictures are far larger, or
+    do not hold them as pixels."""
+    low, high = extents(joints, known)
+    least, largest = np.nanmin(low, 0), np.nanmax(high, 0)
+    if not ((least >= -2).all() and (largest <= 101.5).all() and (largest >= 50).all()):
+        return False
+    outside = (known & ~inside(joints, size)).sum() / max(known.sum(), 1)
+    wide = (size >= 250).all() and len(joints) >= 8 and (np.nanmedian(high - low, 0) >= 5).all()
+    return bool(wide or (outside > 0.05 and np.abs(largest - 100).min() < 35 and (size >= 16).all()))
+
+
+def better(read: np.ndarray, instead: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
+    """Whether joints `instead` fit their pictures, in which as they are `read` many are not: nearly all lie inside, and
+    their middle is nearer to the pictures'."""
+    outside = known & ~inside(read, size)
+    if outside.any(1).sum() < max(FEW, 0.1 * len(read)) or outside.sum() < 0.03 * known.sum():
+        return False
+    if (known & ~inside(instead, size)).sum() > 0.02 * known.sum():
+        return False
+
+    def off(joints: np.ndarray) -> float:
+        low, high = extents(joints, known)
+        return float(np.abs(np.nanmean((low + high) / 2 / size, 0) - 0.5).max())
+
+    return off(instead) < 0.7 * off(read)
+
+
+def as_shown(joints: np.ndarray, tag: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Joints of the stored picture in the one that EXIF `tag` (N,) shows, which is of `size`."""
+    x, y = joints[..., 0], joints[..., 1]
+    w, h = size[:, :1], size[:, 1:]
+    turned = {
+        2: (w - x, y),
+        3: (w - x, h - y),
+        4: (x, h - y),
+        5: (y, x),
+        6: (w - y, x),
+        7: (w - y, h - x),
+        8: (y, h - x),
+    }
+    shown = joints.copy()
+    for kind, at in turned.items():
+        shown[tag == kind] = np.stack(at, -1)[tag == kind]
+    return shown
+
+
+def reach(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> float | None:
+    """How many times as large the picture was that the joints belong to, where they leave theirs along both sides by
+    about as much."""
+    with np.errstate(invalid="ignore"):
+        largest = np.nanquantile(extents(joints, known)[1] / size, 0.98, 0)
+    return float(largest.mean()) if largest.min() > 1.1 and largest.max() < 1.6 * largest.min() else None
+
+
+# Boxes.
+
+
+def holds(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, margin: float = 0.1) -> np.ndarray:
+    """(N, K) whether a joint lies in its person's box, or beside it by no more than `margin` of its sides."""
+    slack = 1 + margin * np.abs(boxes[:, 2:] - boxes[:, :2])[:, None]
+    return ~known | ((joints >= boxes[:, None, :2] - slack) & (joints <= boxes[:, None, 2:] + slack)).all(-1)
+
+
+def box_fits(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(N,) whether a box holds its joints and lies in its picture."""
+    side = boxes[:, 2:] - boxes[:, :2]
+    slack = 2 + 0.1 * np.abs(side)
+    within = (boxes[:, :2] >= -slack).all(1) & (boxes[:, 2:] <= size + slack).all(1)
+    return (side > 1).all(1) & within & (holds(boxes, joints, known).sum(1) >= 0.9 * known.shape[1])
+
+
+def readings(boxes: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
+    """What the boxes would be if their four numbers meant something else."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    side, whole = high - low, np.concatenate([size, size], 1)
+    corners = np.concatenate([low, side], 1)
+    centred = np.concatenate([low - side / 2, low + side / 2], 1)
+    made = {
+        "left, top, right and bottom where left, top, width and height are expected": corners,
+        "the middle (x, y), width and height where left and top come first": centred,
+        "left, top, width and height where left, top, right and bottom are expected": boxes
+        + np.tile(low, 2) * [0, 0, 1, 1],
+        "y before x": boxes[:, [1, 0, 3, 2]],
+        "y before x, as top, left, bottom and right": corners[:, [1, 0, 3, 2]],
+    }
+    if (np.abs(high) <= CORNER).all(1).mean() >= NEARLY_ALL:
+        return {f"shares of the picture (0 to 1), as {words}": box * whole for words, box in made.items()} | {
+            "shares of the picture (0 to 1)": boxes * whole
+        }
+    if (boxes >= -1).all() and (high <= 201).all():
+        made |= {f"percent of the picture, as {words}": box * whole / 100 for words, box in made.items()}
+        made["percent of the picture"] = boxes * whole / 100
+    return made
+
+
+def lopsided(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(N,) how much more room a box leaves behind its joints, to the right or below, than before them, in their
+    extents."""
+    low, high = extents(joints, known)
+    room = (boxes[:, 2:] - high) - (low - boxes[:, :2])
+    return np.abs(room / np.maximum(high - low, 1)).max(1)
+
+
+def corner_form(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray) -> bool:
+    """Whether boxes that may lie in their pictures are nevertheless corners that were read as left, top, width and
+    height: as corners they hold all joints, and these then stand in their middle."""
+    low, side = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    corners = np.concatenate([low, side], 1)
+    telling = (low > 0.1 * side).any(1) & (known.sum(1) >= 2)
+    if telling.sum() < FEW:
+        return False
+    held = (side > low).all(1) & holds(corners, joints, known, 0.05).all(1)
+    if held[telling].mean() < 0.95:
+        return False
+    read, instead = (np.median(lopsided(b, joints, known)[telling]) for b in (boxes, corners))
+    return bool(read > 0.3 and instead < read / 2)
+
+
+def misread(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> str | None:
+    """What the boxes seem to be instead of left, top, right and bottom; None where they fit as they are, or nothing
+    else fits better."""
+    if len(boxes) < FEW:
+        return None
+    fits = box_fits(boxes, joints, known, size).mean()
+    if fits < MOST:
+        shares = {words: box_fits(b, joints, known, size).mean() for words, b in readings(boxes, size).items()}
+        ratio = scale(boxes, joints, known)
+        if ratio is not None:
+            words = f"of a picture {ratio:.2g} times as large"
+            shares[words] = box_fits(boxes / ratio, joints, known, size).mean()
+        best = max(shares, key=lambda words: shares[words])
+        if shares[best] >= max(NEARLY_ALL, fits + 0.3):
+            return best
+    if corner_form(boxes, joints, known):
+        return next(iter(readings(boxes, size)))
+    return None
+
+
+def scale(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray) -> float | None:
+    """How many times as far from the corner the boxes stand as their joints, where that is far from once."""
+    if not known.any():
+        return None
+    low, high = extents(joints, known)
+    middle = (low + high) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = float(np.nanmedian((boxes[:, :2] + boxes[:, 2:]) / 2 / middle))
+    return ratio if ratio > 0.05 and not 0.8 <= ratio <= 1.25 else None
