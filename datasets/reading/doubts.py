@@ -6,7 +6,7 @@ picture is nothing unusual, a set of them that lies inside once x and y change p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,26 +55,29 @@ def of_pictures(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
     rows = np.array([name in headers for name in people.pictures])
     seen = people.select(rows)
     yield from turned(seen, headers, declared)
+    yield from placeholders(people)
     if len(seen):
         size = np.array([headers[name][:2] for name in seen.pictures], np.float64)
         tag = np.array([headers[name].tag for name in seen.pictures])
-        labelled = list(of_labels(people, seen, size, tag))
-        yield from labelled
-        if dataset.cut == "file" and seen.boxes is not None:
+        boxed = dataset.cut == "file" and seen.boxes is not None
+        if boxed:
             yield from beside(seen, size)
-            if not labelled and not sized:  # what is wrong with the joints is wrong with boxes that hold them
-                yield from of_boxes(seen, size)
+        if not sized:  # all else may follow from it
+            yield from of_labels(people, seen, size, tag, boxed)
 
 
-def of_labels(people: People, seen: People, size: np.ndarray, tag: np.ndarray) -> Iterator[Doubt]:
-    """Units, order and places of the joints: of all `people`, of those `seen` in pictures of known size (M, 2) and
-    EXIF tag (M,)."""
-    yield from placeholders(people)
-    units = list(of_units(people, seen, size))
-    yield from units
-    if not units:
-        yield from of_places(seen, size, tag)
-        yield from single_joints(seen, size)
+def of_labels(people: People, seen: People, size: np.ndarray, tag: np.ndarray, boxed: bool) -> Iterator[Doubt]:
+    """Units, forms and places of labels: of all `people`, of those `seen` in pictures of known size (M, 2) and EXIF tag
+    (M,), and of their boxes where crops are made of them. What may follow from something that was said is not said."""
+    checks: tuple[Callable[[], Iterable[Doubt]], ...] = (
+        lambda: of_units(people, seen, size),
+        lambda: of_places(seen, size, tag),
+        lambda: of_boxes(seen, size) if boxed else (),
+        lambda: single_joints(seen, "outside the picture", ~inside(seen.keypoints, size)),
+        lambda: single_joints(seen, "far outside their person's box", _out_of_box(seen)) if boxed else (),
+        lambda: single_joints(seen, "far from all others", _far(seen)),
+    )
+    yield from next((doubts for check in checks if (doubts := list(check()))), [])
 
 
 def some(names: Sequence[str]) -> str:
@@ -218,29 +221,23 @@ def of_places(seen: People, size: np.ndarray, tag: np.ndarray) -> Iterator[Doubt
         yield Doubt(f"{count}; {cause}; {SHOW}")
 
 
-def single_joints(seen: People, size: np.ndarray) -> Iterator[Doubt]:
-    """Joints that are wrong in most people, while the others are right: outside the picture, far from the others."""
-    for words, wrong in (
-        ("outside the picture", ~inside(seen.keypoints, size)),
-        ("outside its person's box, far from all others,", _out_of_box(seen)),
-        ("far from all others", _far(seen)),
-    ):
-        wrong = wrong & seen.annotated
-        shares = wrong.sum(0) / np.maximum(seen.annotated.sum(0), 1)
-        suspects = np.flatnonzero((shares >= 0.6) & (wrong.sum(0) >= 4))
-        rest = np.delete(wrong, suspects, 1).sum() / max(np.delete(seen.annotated, suspects, 1).sum(), 1)
-        if len(suspects) and len(suspects) <= 0.34 * wrong.shape[1] and rest < 0.1:
-            listed = [
-                f"{seen.skeleton.keypoints[k]} in {wrong[:, k].sum():,} of {seen.annotated[:, k].sum():,} people"
-                for k in suspects
-            ]
-            yield Doubt(f"joints lie {words} nearly always, while the others do not: {', '.join(listed)}; {SHOW}")
-            return
+def single_joints(seen: People, words: str, wrong: np.ndarray) -> Iterator[Doubt]:
+    """Joints that are `wrong` (N, K) in most people, while nearly all others are right."""
+    wrong = wrong & seen.annotated
+    shares = wrong.sum(0) / np.maximum(seen.annotated.sum(0), 1)
+    suspects = np.flatnonzero((shares >= 0.6) & (wrong.sum(0) >= 4))
+    rest = np.delete(wrong, suspects, 1).sum() / max(np.delete(seen.annotated, suspects, 1).sum(), 1)
+    if len(suspects) and len(suspects) <= 0.34 * wrong.shape[1] and rest < 0.1:
+        listed = [
+            f"{seen.skeleton.keypoints[k]} in {wrong[:, k].sum():,} of {seen.annotated[:, k].sum():,} people"
+            for k in suspects
+        ]
+        yield Doubt(f"joints lie {words} nearly always, while the others do not: {', '.join(listed)}; {SHOW}")
 
 
 def _out_of_box(seen: People) -> np.ndarray:
-    if seen.boxes is None:
-        return np.zeros_like(seen.annotated)
+    """(N, K) joints that lie outside their person's box by more than a third of its sides."""
+    assert seen.boxes is not None
     return ~holds(seen.boxes, seen.keypoints, seen.annotated, 0.35)
 
 

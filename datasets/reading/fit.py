@@ -44,10 +44,10 @@ def percent(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
     do not hold them as pixels."""
     low, high = extents(joints, known)
     least, largest = np.nanmin(low, 0), np.nanmax(high, 0)
-    if not ((least >= -2).all() and (largest <= 101.5).all() and (largest >= 50).all()):
+    if not ((least >= -2).all() and (largest <= 101.5).all() and (largest >= 35).all() and largest.max() >= 50):
         return False
     outside = (known & ~inside(joints, size)).sum() / max(known.sum(), 1)
-    wide = (size >= 250).all() and len(joints) >= 8 and (np.nanmedian(high - low, 0) >= 5).all()
+    wide = (np.median(size, 0) >= 200).all() and len(joints) >= 8 and (np.nanmedian(high - low, 0) >= 4).all()
     return bool(wide or (outside > 0.05 and np.abs(largest - 100).min() < 35 and (size >= 16).all()))
 
 
@@ -170,7 +170,7 @@ def misread(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, size: np.n
         if ratio is not None:
             words = f"of a picture {ratio:.2g} times as large"
             shares[words] = box_fits(boxes / ratio, joints, known, size).mean()
-        best = max(shares, key=lambda words: shares[words])
+        best = max(shares, key=lambda words: round(shares[words], 2))
         if shares[best] >= max(NEARLY_ALL, fits + 0.3):
             return best
     if corner_form(boxes, joints, known):

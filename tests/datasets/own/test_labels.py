@@ -75,7 +75,6 @@ def test_rendered_hands_come_back(tmp_path) -> None:
     turned["categories"][0]["keypoints"] = [names[0], *(names[4 * f + j] for f in range(5) for j in (4, 3, 2, 1))]
     other = open_one(tmp_path, turned)
     assert set(other.skeleton.keypoints) == set(HAND.keypoints)
-    assert len(order_doubts(other.people)) >= 4  # the file's names are wrong, and it shows; some hands are fists
 
 
 def test_recordings_stay_together(tmp_path) -> None:
