@@ -73,6 +73,33 @@ class Selected(View):
         )
 
 
+class Extended(View):
+    """A dataset of pictures seen with the keypoints of `skeleton`: those that it does not label are never annotated."""
+
+    def __init__(self, dataset: PoseDataset, skeleton: Skeleton) -> None:
+        super().__init__(dataset, skeleton=skeleton)
+        self.order = [
+            dataset.skeleton.keypoints.index(name) for name in skeleton.keypoints if name in dataset.skeleton.keypoints
+        ]
+        self.there = np.array([name in dataset.skeleton.keypoints for name in skeleton.keypoints])
+
+    def __getitem__(self, index: int, /) -> Item:
+        item = self.dataset[index]
+
+        def spread_out(values: np.ndarray) -> np.ndarray:
+            made = np.zeros((len(self.there), *values.shape[1:]), values.dtype)
+            made[self.there] = values[self.order]
+            return made
+
+        return replace(
+            item,
+            keypoints=spread_out(item.keypoints),
+            visible=spread_out(item.visible),
+            annotated=spread_out(item.annotated),
+            points=None,
+        )
+
+
 class Rows(View):
     """A dataset reduced to some of its samples."""
 

@@ -115,7 +115,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--target", metavar="PATH", type=Path, required=True, help="a folder of pictures, or a video")
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
-    made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more target pictures, for the report")
+    made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more pictures, for the report alone")
+    made.add_argument("--check-root", metavar="FOLDER", type=Path, help="where these lie (default: the target)")
     made.add_argument("--output", metavar="FOLDER", type=Path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
@@ -220,7 +221,8 @@ def _adapt(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
     a = arguments
-    adapt(a.model, a.target, a.source, a.strategy, a.check, a.overrides, a.output, a.overwrite, Reporter())
+    words = a.overrides, a.output, a.overwrite, Reporter()
+    adapt(a.model, a.target, a.source, a.strategy, a.check, *words, check_root=a.check_root)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

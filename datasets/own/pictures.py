@@ -38,7 +38,7 @@ import numpy as np
 
 from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name
-from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, weights_of
+from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching, weights_of
 from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
 from ..reading.splits import BlockOptions, by_group, check_part
@@ -118,7 +118,8 @@ def _boxes(source: str, listing: Listing, rows: list[_Frame], frames: list[_Fram
     names = [row.name for row in rows]
     if source.lower().endswith(FILES):
         path = Path(source).expanduser()
-        return read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)]), digest(path)
+        boxes = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
+        return touching(boxes, listing.root, str(path)), digest(path)
     return detect(source, listing.root, names, teller(source)), weights_of(source)
 
 

@@ -5,9 +5,10 @@ A file is a CSV,
     file,left,top,right,bottom,score        a line a box; score may be empty, or left out with its name up here
     day1/0007.jpg,10.5,20,200,310.5,0.93
 
-or a JSON: {"day1/0007.jpg": [[left, top, right, bottom], ...], ...}, or a list as COCO's detectors give it,
-[{"file_name": "day1/0007.jpg", "bbox": [left, top, width, height], "score": 0.93}, ...], where `image_id` may stand for
-`file_name` if it holds names. Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12 of a video.
+whose columns may be left,top,width,height too, or a JSON: {"day1/0007.jpg": [[left, top, right, bottom], ...], ...},
+or a list as COCO's detectors give it, [{"file_name": "day1/0007.jpg", "bbox": [left, top, width, height], "score":
+0.93}, ...], where `image_id` may stand for `file_name` if it holds names. Names are paths below the root, with forward
+slashes; clip.mp4#12 is frame 12 of a video.
 Coordinates are continuous pixels of the picture as it is shown, turned by its EXIF tag: the top left corner is (0, 0).
 Boxes that are given a score below `SCORE` are left out, from files and detectors alike.
 """
@@ -31,6 +32,8 @@ from torch import nn
 
 from ..rendered.cache import cache_root
 from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
+from .fit import FEW, beside, leaves, misread
+from .headers import read_headers
 from .images import UnreadableImage
 from .video import file_of, read_named
 
@@ -40,6 +43,7 @@ PERSON = 1
 """COCO's class of people in all of torchvision's detectors."""
 FILES = (".csv", ".json")
 SIDES = ("left", "top", "right", "bottom")
+EXTENTS = ("left", "top", "width", "height")
 Boxes = dict[str, np.ndarray]
 Row = tuple[str, Any, Any, Any]
 """Where it stands as errors name it, picture, box, score."""
@@ -65,7 +69,8 @@ def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) 
             raise BadAnnotation(path, where, "file", name, f"a picture below the root{hint}")
         box = numbers(value, (4,), path, where, "the box")
         if not (box[2:] > box[:2]).all():
-            raise BadAnnotation(path, where, "the box", box.tolist(), "right > left and bottom > top")
+            wanted = "right > left and bottom > top (a CSV of widths says so in its header: left,top,width,height)"
+            raise BadAnnotation(path, where, "the box", box.tolist(), wanted)
         if score is not None and numbers(score, (), path, where, "score") < SCORE:
             low += 1
         elif name in known:
@@ -73,6 +78,46 @@ def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) 
     if low:
         warnings.warn(f"{path}: {low} boxes of a score below {SCORE} are left out", stacklevel=2)
     return _checked({name: np.stack(boxes) for name, boxes in listed.items()}, pictures, str(path))
+
+
+def touching(boxes: Boxes, root: Path, source: str) -> Boxes:
+    """Those of `boxes` that touch their pictures below `root`, after a warning that counts the others, and one of boxes
+    that seem to mean something else. Raises ValueError where none does; pictures that cannot be read keep theirs."""
+    headers = read_headers(root, boxes)
+    if not headers:
+        return boxes
+    every = np.concatenate([boxes[name] for name in headers])
+    names = [name for name in headers for _ in boxes[name]]
+    size = np.array([headers[name][:2] for name in names], np.float64)
+    off = beside(every, size)
+    if off.any():
+        row = int(off.argmax())
+        width, height = headers[names[row]][:2]
+        words = (
+            f"do not touch their picture, the first {every[row].round(1).tolist()} in {names[row]}, {width}x{height}"
+        )
+        cause = "were the pictures made smaller after the boxes were?"
+        if off.all() and len(headers) == len(boxes):
+            raise ValueError(
+                f"{source}: all {len(every)} boxes {words}; {cause} Give boxes in pixels of these pictures"
+            )
+        warnings.warn(f"{source}: {off.sum()} of {len(every)} boxes {words}, and are left out; {cause}", stacklevel=3)
+    _doubt(every[~off], size[~off], source)
+    stays = dict(zip(headers, np.split(~off, np.cumsum([len(boxes[name]) for name in headers])[:-1]), strict=True))
+    kept = {name: rows[stays[name]] if name in stays else rows for name, rows in boxes.items()}
+    return {name: rows for name, rows in kept.items() if len(rows)}
+
+
+def _doubt(boxes: np.ndarray, size: np.ndarray, source: str) -> None:
+    """Warns of boxes (N, 4) that seem to mean something else than left, top, right and bottom in their pictures."""
+    reading = misread(boxes, np.zeros((len(boxes), 1, 2)), np.zeros((len(boxes), 1), bool), size)
+    if reading is not None:
+        warnings.warn(f"{source}: the boxes seem to be {reading}: so they would lie in their pictures", stacklevel=4)
+        return
+    far = leaves(boxes, size).sum()
+    if far >= max(FEW, 0.5 * len(boxes)):
+        words = "leave their pictures by far: are they of another resolution?"
+        warnings.warn(f"{source}: {far} of {len(boxes)} boxes {words}", stacklevel=4)
 
 
 def _checked(boxes: Boxes, pictures: Sequence[str], source: str) -> Boxes:
@@ -92,8 +137,9 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [cell.strip() for cell in next(reader, [])]
-            if header not in (["file", *SIDES], ["file", *SIDES, "score"]):
-                raise BadAnnotation(path, "line 1", "the header", ",".join(header), f"file,{','.join(SIDES)}[,score]")
+            if header[5:] not in ([], ["score"]) or header[:5] not in (["file", *SIDES], ["file", *EXTENTS]):
+                wanted = f"file,{','.join(SIDES)}[,score], or file,{','.join(EXTENTS)}[,score]"
+                raise BadAnnotation(path, "line 1", "the header", ",".join(header), wanted)
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     yield _csv_row(path, f"line {reader.line_num}", header, cells)
@@ -112,7 +158,10 @@ def _csv_row(path: Path, where: str, header: list[str], cells: list[str]) -> Row
             values.append(float(cell))
         except ValueError as error:
             raise BadAnnotation(path, where, column, cell, "a number") from error
-    return where, cells[0].strip(), values[:4], values[4] if len(values) == 5 else None
+    box = values[:4]
+    if tuple(header[1:5]) == EXTENTS:
+        box = [*box[:2], box[0] + box[2], box[1] + box[3]]
+    return where, cells[0].strip(), box, values[4] if len(values) == 5 else None
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

@@ -16,6 +16,7 @@ from .fit import (
     CORNER,
     FEW,
     as_shown,
+    beside,
     better,
     extents,
     holds,
@@ -61,7 +62,7 @@ def of_pictures(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
         tag = np.array([headers[name].tag for name in seen.pictures])
         boxed = dataset.cut == "file" and seen.boxes is not None
         if boxed:
-            yield from beside(seen, size)
+            yield from off_picture(seen, size)
         if not sized:  # all else may follow from it
             yield from of_labels(people, seen, size, tag, boxed)
 
@@ -89,9 +90,14 @@ def _named(people: People, chosen: np.ndarray) -> str:
     return some([people.ids[row] for row in np.flatnonzero(chosen)[:4]])
 
 
-def sizes_differ(declared: dict[str, tuple[int, int]], headers: dict[str, Header]) -> list[Doubt]:
+def resized(declared: dict[str, tuple[int, int]], headers: dict[str, Header]) -> list[str]:
     """Pictures that are of another size than their label file says."""
-    wrong = [name for name, header in headers.items() if name in declared and declared[name] != header[:2]]
+    return [name for name, header in headers.items() if name in declared and declared[name] != header[:2]]
+
+
+def sizes_differ(declared: dict[str, tuple[int, int]], headers: dict[str, Header]) -> list[Doubt]:
+    """Pictures that are of another size than their label file says, and the likely cause."""
+    wrong = resized(declared, headers)
     if not wrong:
         return []
     there, shown = declared[wrong[0]], headers[wrong[0]]
@@ -255,10 +261,10 @@ def _far(seen: People) -> np.ndarray:
     return far
 
 
-def beside(people: People, size: np.ndarray) -> Iterator[Doubt]:
+def off_picture(people: People, size: np.ndarray) -> Iterator[Doubt]:
     """Boxes that do not touch their pictures."""
     assert people.boxes is not None
-    off = (people.boxes[:, 2:] <= 0).any(1) | (people.boxes[:, :2] >= size).any(1)
+    off = beside(people.boxes, size)
     if off.any():
         yield Doubt(f"{off.sum():,} boxes do not touch their picture{_named(people, off)}; correct them")
 

@@ -62,9 +62,9 @@ def better(read: np.ndarray, instead: np.ndarray, known: np.ndarray, size: np.nd
 
     def off(joints: np.ndarray) -> float:
         low, high = extents(joints, known)
-        return float(np.abs(np.nanmean((low + high) / 2 / size, 0) - 0.5).max())
+        return float(np.nanmedian(np.abs((low + high) / 2 / size - 0.5).max(1)))
 
-    return off(instead) < 0.7 * off(read)
+    return off(instead) < 0.6 * off(read)
 
 
 def as_shown(joints: np.ndarray, tag: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -97,6 +97,17 @@ def reach(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> float | No
 # Boxes.
 
 
+def beside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(N,) whether a box does not touch its picture."""
+    off: np.ndarray = (boxes[:, 2:] <= 0).any(1) | (boxes[:, :2] >= size).any(1)
+    return off
+
+
+def leaves(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(N,) whether more than a third of a box's width or height lies to the right of its picture or below it."""
+    return ((boxes[:, 2:] - size) > (boxes[:, 2:] - boxes[:, :2]) / 3).any(1)
+
+
 def holds(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, margin: float = 0.1) -> np.ndarray:
     """(N, K) whether a joint lies in its person's box, or beside it by no more than `margin` of its sides."""
     slack = 1 + margin * np.abs(boxes[:, 2:] - boxes[:, :2])[:, None]
@@ -120,10 +131,11 @@ def readings(boxes: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
     made = {
         "left, top, right and bottom where left, top, width and height are expected": corners,
         "the middle (x, y), width and height where left and top come first": centred,
-        "left, top, width and height where left, top, right and bottom are expected": boxes
-        + np.tile(low, 2) * [0, 0, 1, 1],
-        "y before x": boxes[:, [1, 0, 3, 2]],
+        "y before x, or the joints are": boxes[:, [1, 0, 3, 2]],
         "y before x, as top, left, bottom and right": corners[:, [1, 0, 3, 2]],
+        "left, top, width and height where left, top, right and bottom are expected": np.concatenate(
+            [low, low + high], 1
+        ),
     }
     if (np.abs(high) <= CORNER).all(1).mean() >= NEARLY_ALL:
         return {f"shares of the picture (0 to 1), as {words}": box * whole for words, box in made.items()} | {
@@ -151,7 +163,7 @@ def corner_form(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray) -> boo
     telling = (low > 0.1 * side).any(1) & (known.sum(1) >= 2)
     if telling.sum() < FEW:
         return False
-    held = (side > low).all(1) & holds(corners, joints, known, 0.05).all(1)
+    held = (side > low).all(1) & (holds(corners, joints, known, 0.05).mean(1) >= 0.9)
     if held[telling].mean() < 0.95:
         return False
     read, instead = (np.median(lopsided(b, joints, known)[telling]) for b in (boxes, corners))
@@ -170,8 +182,8 @@ def misread(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, size: np.n
         if ratio is not None:
             words = f"of a picture {ratio:.2g} times as large"
             shares[words] = box_fits(boxes / ratio, joints, known, size).mean()
-        best = max(shares, key=lambda words: round(shares[words], 2))
-        if shares[best] >= max(NEARLY_ALL, fits + 0.3):
+        best = max(shares, key=lambda words: shares[words])
+        if shares[best] >= max(NEARLY_ALL, fits + 0.2):
             return best
     if corner_form(boxes, joints, known):
         return next(iter(readings(boxes, size)))

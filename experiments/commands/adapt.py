@@ -30,7 +30,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_checkpoint, load_model, save_model
 from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
-from ..runs.check import judge, open_check, without_unreadable
+from ..runs.check import judge, open_check, open_labels, trained_on, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
@@ -64,19 +64,27 @@ def adapt(
     folder: Path | None,
     overwrite: bool,
     reporter: Reporter,
+    check_root: Path | None = None,
 ) -> dict[str, Any]:
     """Adapt the weights of `model` (a run folder or a weights file) to the pictures of `target`; returns what
     adapt.json holds. `source` is an experiment or run whose source data and schedule are used; None takes the model's
-    own run, and a strategy without a source needs none. Raises ValueError for bad input, before anything is written.
+    own run, and a strategy without a source needs none. `check` are labels of pictures of `check_root`, or of the
+    target. Raises ValueError for bad input, before anything is written.
     """
     config, given = settings(model, target, source, strategy, overrides)
     folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
     if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
+    if check_root is not None and check is None:
+        raise ValueError(f"--check-root {check_root} says where labelled pictures lie: give their labels with --check")
+    place = check_root or target
+    labels = None if check is None or given is None else open_labels(check, place, load_model(given)[1])
     task = prepare(config, [strategy], training=given is None)
+    if check is not None and labels is None:  # a network of one's own learns its joints' names from the source
+        labels = open_labels(check, place, task.skeleton)
     task, unreadable = without_unreadable(task)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
-    checked = None if check is None else open_check(check, target, task)
+    checked = None if check is None or labels is None else open_check(check, labels, task)
     said = of_run(config, strategy, config.seed)
     if not source_free(STRATEGIES[strategy]):
         said["start"] = None  # start.json says by its content which weights these are
@@ -98,7 +106,9 @@ def adapt(
             export(shipped.cpu(), task, folder)
             shipped.to(fabric.device)
         if checked is not None:
+            assert labels is not None
             outcome["check"] = judge(start, shipped, checked, task, fabric.device)
+            outcome["check"] |= {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}
         words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
         write_json(folder / "adapt.json", outcome)
     words.tell(outcome, folder, reporter)

@@ -69,9 +69,13 @@ def check_words(check: dict[str, Any]) -> str:
     low, high = check["gain"]["interval"]
     span = "" if low is None else f" [{headline.bare(low, sign=True)}, {headline.bare(high, sign=True)}]"
     key = headline.key
+    missing, adapted_to = check.get("missing"), check.get("adapted_to")
+    more = f"; the labels do not hold {', '.join(missing)}" if missing else ""
+    more += f"; {adapted_to} of these pictures were adapted to as well, without their labels" if adapted_to else ""
+    gain = f"{headline.bare(check['gain']['mean'], sign=True)}{span}"
     return (
         f"on {check['pictures']} labelled pictures: {headline.heading} {headline.bare(check['before'][key])} before, "
-        f"{headline.bare(check['after'][key])} after, gain {headline.bare(check['gain']['mean'], sign=True)}{span}"
+        f"{headline.bare(check['after'][key])} after, gain {gain}{more}"
     )
 
 

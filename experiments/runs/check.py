@@ -1,10 +1,13 @@
 """Target pictures in `keyshift adapt`: those that cannot be read are left out, and labelled ones (--check) are opened
-before, looked at after, and for the report alone."""
+first, looked at last, and for the report alone."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,15 @@ import torch
 
 from ...adapt.scoring.evaluation import Predictions, scores
 from ...datasets.catalog import open_dataset, options_of
+from ...datasets.doubts import doubts
+from ...datasets.reading.doubts import resized, sizes_differ
+from ...datasets.reading.headers import read_headers
 from ...datasets.reading.images import UnreadableImage, read_image
 from ...datasets.reading.people import People, PictureSet
-from ...datasets.reading.video import is_frame
+from ...datasets.reading.video import file_of, is_frame
 from ...datasets.sample import PoseDataset
-from ...datasets.views import Rows, Selected, innermost
+from ...datasets.skeleton import Skeleton
+from ...datasets.views import Extended, Rows, innermost
 from ...models.pose_model import PoseModel
 from .conclusion import predicted
 from .results import block_totals, summarize
@@ -48,32 +55,98 @@ def without_unreadable(task: Task) -> tuple[Task, list[str]]:
     return replace(task, **parts), sorted(set(names))
 
 
-def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
-    """The labelled target pictures of --check, cut as the target's are: whole, or by the target's own boxes. Raises
-    ValueError for fewer than LABELLED that can be read."""
-    root = target if target.is_dir() else target.parent
-    said = {"root": str(root), "labels": [str(path), str(path)], "boxes": "whole"}
-    options = options_of("coco_json", said, "--check")
-    table = picture_set(open_dataset("coco_json", options, "test"))
+@dataclass(frozen=True)
+class Labels:
+    """The labels of --check, and how their pictures and joints are to those of the run."""
+
+    table: PictureSet
+    missing: list[str]
+    """Joints that the network predicts and the labels do not hold."""
+
+
+def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
+    """The labelled pictures of --check below `root`, looked at as far as it takes no time: before anything else is
+    opened. Raises ValueError for labels without a joint of `skeleton`, of fewer pictures than LABELLED, or of pictures
+    of another size."""
+    folder = root if root.is_dir() else root.parent
+    said = {"root": str(folder), "labels": [str(path), str(path)], "boxes": "whole"}
+    table = picture_set(open_dataset("coco_json", options_of("coco_json", said, "--check"), "test"))
     assert table is not None
-    lacking = [name for name in task.skeleton.keypoints if name not in table.skeleton.keypoints]
-    if lacking:
-        raise ValueError(f"{path} does not label {', '.join(lacking)}, which the network predicts")
+    missing = [name for name in skeleton.keypoints if name not in table.skeleton.keypoints]
+    if len(missing) == len(skeleton):
+        raise ValueError(
+            f"--check {path} labels {', '.join(table.skeleton.keypoints)}, and the network predicts "
+            f"{', '.join(skeleton.keypoints)}: there is no joint to score. Rename the labels' joints"
+        )
+    shared = [table.skeleton.keypoints.index(name) for name in skeleton.keypoints if name not in missing]
+    headers = read_headers(table.root, table.people.pictures)
+    people = table.people
+    labelled = people.annotated[:, shared].any(1)
+    table = replace(table, people=people.select([name in headers for name in people.pictures] & labelled))
+    check_count(path, table)
+    declared = {} if table.declared is None else table.declared()
+    wrong = resized(declared, headers)
+    if 2 * len(wrong) > len(headers):
+        raise ValueError(f"--check {path}: {sizes_differ(declared, headers)[0].text}. --check-root says where they lie")
+    for doubt in doubts(table):
+        if doubt.problem:
+            warnings.warn(f"--check {path}: {doubt.text}", stacklevel=2)
+    return Labels(table, missing)
+
+
+def check_count(path: Path, table: PictureSet) -> None:
+    """Raises ValueError for fewer labelled pictures than LABELLED."""
+    count = len(set(table.people.pictures))
+    if count < LABELLED:
+        raise ValueError(
+            f"{path} labels {count} pictures of {table.root} that can be read; a number takes {LABELLED} or more"
+        )
+
+
+def open_check(path: Path, labels: Labels, task: Task) -> PoseDataset:
+    """The labelled pictures cut as the target's are: whole, or by the target's own boxes. Raises ValueError for fewer
+    than LABELLED that can be read."""
+    table = labels.table
     rows = [row for row in range(len(table)) if reads(table, row)]
     boxes = target_boxes(task)
-    if boxes is not None:
+    if boxes is None:
+        table = replace(table, people=table.people.select(rows))
+    elif set(boxes) & set(table.people.pictures):
         rows = [row for row in rows if table.people.pictures[row] in boxes]
         people = table.people.select(rows)
         cuts = [nearest(boxes[name], people, row) for row, name in enumerate(people.pictures)]
         table = replace(table, boxes=None, people=replace(people, boxes=np.array(cuts).reshape(-1, 4)))
+    elif table.people.boxes is not None:
+        table = replace(table, boxes=None, people=table.people.select(rows))
     else:
-        table = replace(table, people=table.people.select(rows))
-    count = len(set(table.people.pictures))
-    if count < LABELLED:
-        raise ValueError(
-            f"{path} labels {count} pictures of {root} that can be read; a number takes {LABELLED} or more"
-        )
-    return Selected(table, task.skeleton.keypoints)
+        raise ValueError(f"--check {path}: the target is cut by boxes, and these labels hold none for their pictures")
+    check_count(path, table)
+    return Extended(table, task.skeleton)
+
+
+def trained_on(labels: Labels, task: Task) -> list[str]:
+    """The labelled pictures that are adapted to as well, found by their places and by the content of their files."""
+    table, target = labels.table, picture_set(task.target_train)
+    if target is None:
+        return []
+    places, theirs = (
+        {
+            name: f"{(one.root / file_of(name)).resolve()}{name[len(file_of(name)) :]}"
+            for name in set(one.people.pictures)
+        }
+        for one in (table, target)
+    )
+    known = set(theirs.values())
+    sums = {content(Path(place)) for place in known - set(places.values()) if Path(place).is_file()}
+    return [name for name, place in places.items() if place in known or content(Path(place)) in sums]
+
+
+def content(file: Path) -> bytes:
+    """What names the bytes of a file; of one that cannot be read, its name."""
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+    except OSError:
+        return os.fsencode(file)
 
 
 def target_boxes(task: Task) -> dict[str, list[np.ndarray]] | None:
