@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Task:
     source_train: PoseDataset | None = None
     """None where no strategy needs a source."""
     source_test: PoseDataset | None = None
+    notes: list[str] = field(default_factory=list)
+    """What may be wrong with the data and may not."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,6 +88,7 @@ class Task:
                 yield f"licence of {dataset.name}: {dataset.identity['licence']}"
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
+        yield from (f"note: {note}" for note in self.notes)
 
 
 PARTS = ("source_train", "source_test", "target_train", "target_test")
@@ -111,10 +114,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
     given = None if config.start is None else load_model(locate(Path(config.start))[0])[1]
     opened = open_sides(config, needs_source(config, strategies), given)
-    for dataset in opened.values():
-        for doubt in doubts(dataset):
-            if doubt.problem:
-                warnings.warn(f"{dataset.name}: {doubt.text}", stacklevel=2)
+    notes = say_doubts(opened.values())
     skeleton, left_out = paired(opened, None if given is None else given.keypoints)
     if model is None or (training and config.model.options.weights is not None and config.start is None):
         model = build_model(config.model, len(skeleton), weights=training)
@@ -129,7 +129,19 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
         check_fits(config, model, dataset)  # renders what is not cached yet
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
-    return Task(config, skeleton, left_out, **opened)
+    return Task(config, skeleton, left_out, **opened, notes=notes)
+
+
+def say_doubts(datasets: Iterable[PoseDataset]) -> list[str]:
+    """Warns of what seems wrong with the datasets, and gives what may also be right."""
+    notes = []
+    for dataset in datasets:
+        for doubt in doubts(dataset):
+            if doubt.problem:
+                warnings.warn(f"{dataset.name}: {doubt.text}", stacklevel=3)
+            else:
+                notes.append(f"{dataset.name}: {doubt.text}")
+    return notes
 
 
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
