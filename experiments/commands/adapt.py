@@ -35,6 +35,7 @@ from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
 from ..runs.progress import Reporter
+from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
 
@@ -95,6 +96,11 @@ def adapt(
         if unreadable:
             reporter.say(f"left out, because they cannot be read: {len(unreadable)} pictures, {unreadable[0]} first")
         start.to(fabric.device)
+        learned = recall(None if given is None else locate(model)[1])
+        if learned is None and task.source_train is not None:
+            learned = subjects_of(task.source_train)
+        keep(folder, learned)
+        look_at_target(learned, start, task, fabric.device, reporter)
         if (folder / "adapt.json").exists():
             reporter.say(f"{folder} is finished; --overwrite starts anew")
             outcome = dict(json.loads((folder / "adapt.json").read_text()))

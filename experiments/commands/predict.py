@@ -22,6 +22,7 @@ from ..runs.folder import locate
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
+from ..runs.subjects import compare_whole, recall
 
 NAMED = 10
 """Unreadable files that are named on the terminal; the others are in the JSON."""
@@ -107,6 +108,10 @@ def predict(
     inputs = open_inputs(paths, boxes, stride, duplicates)
     check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
+    if boxes is None and opened.model.single:
+        spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
+        remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
+        compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
     report_unreadable(predicted)
     if not predicted.readable.any():
         name, reason = predicted.unreadable[0]

@@ -30,6 +30,7 @@ from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
 from .folder import check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
+from .subjects import keep, subjects_of
 from .task import AT_ONCE, Task, build_model
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
@@ -62,6 +63,8 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
     fabric = make_fabric(config)
     if fabric.is_global_zero:
         open_folder(folder, of_run(config, name, seed), task.identity(), fabric.device)
+        if task.source_train is not None:
+            keep(folder, subjects_of(task.source_train))
     fabric.barrier()
     start = task.start
     if start is None and config.pretrain_steps > 0:
