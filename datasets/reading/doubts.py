@@ -61,8 +61,6 @@ def of_pictures(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
         size = np.array([headers[name][:2] for name in seen.pictures], np.float64)
         tag = np.array([headers[name].tag for name in seen.pictures])
         boxed = dataset.cut == "file" and seen.boxes is not None
-        if boxed:
-            yield from off_picture(seen, size)
         if not sized:  # all else may follow from it
             yield from of_labels(people, seen, size, tag, boxed)
 
@@ -74,6 +72,7 @@ def of_labels(people: People, seen: People, size: np.ndarray, tag: np.ndarray, b
         lambda: of_units(people, seen, size),
         lambda: of_places(seen, size, tag),
         lambda: of_boxes(seen, size) if boxed else (),
+        lambda: off_picture(seen, size) if boxed else (),
         lambda: single_joints(seen, "outside the picture", ~inside(seen.keypoints, size)),
         lambda: single_joints(seen, "far outside their person's box", _out_of_box(seen)) if boxed else (),
         lambda: single_joints(seen, "far from all others", _far(seen)),
@@ -208,8 +207,10 @@ def of_places(seen: People, size: np.ndarray, tag: np.ndarray) -> Iterator[Doubt
     count = f"{outside.sum():,} of {known.sum():,} joints lie outside their pictures"
     sideways = tag > 1
     if sideways.any():
-        part = (joints[sideways], known[sideways], size[sideways])
-        if better(part[0], as_shown(part[0], tag[sideways], part[2]), part[1], part[2]):
+        part, shape = joints[sideways], size[sideways]
+        stored = known[sideways] & ~inside(as_shown(part, tag[sideways], shape), shape)
+        here = outside[sideways].sum()
+        if here >= max(4, 0.02 * known[sideways].sum()) and stored.sum() <= 0.1 * here:
             yield Doubt(
                 f"{count}, and would lie inside if they were those of the picture as it is stored: {sideways.sum():,} "
                 "pictures are turned by an EXIF tag, and the labels must be those of the picture as it is shown"

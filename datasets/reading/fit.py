@@ -47,24 +47,29 @@ def percent(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
     if not ((least >= -2).all() and (largest <= 101.5).all() and (largest >= 35).all() and largest.max() >= 50):
         return False
     outside = (known & ~inside(joints, size)).sum() / max(known.sum(), 1)
-    wide = (np.median(size, 0) >= 200).all() and len(joints) >= 8 and (np.nanmedian(high - low, 0) >= 4).all()
-    return bool(wide or (outside > 0.05 and np.abs(largest - 100).min() < 35 and (size >= 16).all()))
+    if outside > 0.05:
+        return bool(np.abs(largest - 100).min() < 35 and (size >= 16).all())
+    side = np.median(size, 0).min()
+    wide = side >= 200 or (side >= 130 and (largest >= 85).all())
+    return bool(wide and len(joints) >= 8 and (np.nanmedian(high - low, 0) >= 4).all())
 
 
 def better(read: np.ndarray, instead: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
     """Whether joints `instead` fit their pictures, in which as they are `read` many are not: nearly all lie inside, and
-    their middle is nearer to the pictures'."""
+    people who were outside come in whole, or their middles come nearer to the pictures'."""
     outside = known & ~inside(read, size)
     if outside.any(1).sum() < max(FEW, 0.1 * len(read)) or outside.sum() < 0.03 * known.sum():
         return False
     if (known & ~inside(instead, size)).sum() > 0.02 * known.sum():
         return False
+    lost = (outside.sum(1) > 0.8 * known.sum(1)) & known.any(1)
+    return bool(lost.sum() >= max(FEW, 0.1 * len(read)) or _off(instead, known, size) < 0.6 * _off(read, known, size))
 
-    def off(joints: np.ndarray) -> float:
-        low, high = extents(joints, known)
-        return float(np.nanmedian(np.abs((low + high) / 2 / size - 0.5).max(1)))
 
-    return off(instead) < 0.6 * off(read)
+def _off(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> float:
+    """How far people stand from the middle of their pictures, in sides of these."""
+    low, high = extents(joints, known)
+    return float(np.nanmedian(np.abs((low + high) / 2 / size - 0.5).max(1)))
 
 
 def as_shown(joints: np.ndarray, tag: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def recall(run: Path | None) -> Subjects | None:
 
 def compare_whole(subjects: Subjects | None, spans: np.ndarray, remedy: str, reporter: Reporter) -> None:
     """Say that a network of crops is given whole pictures, in which its answers span `spans` (N,) of the side: a
-    warning where these are not the spans that it learned, or scatter as guesses do. `remedy` says what to give instead."""
+    warning where these are not the spans that it learned, or scatter as guesses do. `remedy` is what to give."""
     if subjects is None or subjects.boxes == "whole" or len(spans) < FEWEST:
         return
     learned, here = (subjects.low, subjects.middle, subjects.high), np.quantile(spans, (0.05, 0.5, 0.95))
