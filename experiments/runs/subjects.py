@@ -25,6 +25,8 @@ from .task import Task
 FILE = "subjects.json"
 SOME = 200
 """Samples that are looked at."""
+NEARLY_WHOLE = 0.75
+"""Part of a picture above which a crop is as good as the whole."""
 FEWEST = 5
 """Answers that say how large subjects are."""
 OTHER_SIZE = 1.25
@@ -35,8 +37,8 @@ OTHER_SIZE = 1.25
 class Subjects:
     """The longer side of a subject's joints over its crop's side, in a training set."""
 
-    boxes: str
-    """What the crops were made from; whole: of whole pictures."""
+    part: float
+    """The middle crop's side over its picture's longer one; near 1 the network knows whole pictures."""
     low: float
     middle: float
     high: float
@@ -54,11 +56,13 @@ def subjects_of(dataset: PoseDataset) -> Subjects | None:
     rows = [row for row, name in enumerate(people.pictures) if name in headers]
     low, high = extents(people.keypoints[rows][:, columns], people.annotated[rows][:, columns])
     boxes = np.array([table.box(row, *headers[people.pictures[row]][:2]) for row in rows]).reshape(-1, 4)
-    shares = (high - low).max(1) / (boxes[:, 2] - boxes[:, 0])
+    side = boxes[:, 2] - boxes[:, 0]
+    part = np.median(side / [max(headers[people.pictures[row]][:2]) for row in rows]) if rows else 1.0
+    shares = (high - low).max(1) / side
     shares = shares[np.isfinite(shares) & (shares > 0)]
     if len(shares) < FEWEST:
         return None
-    return Subjects(table.cut, *(round(float(share), 4) for share in np.quantile(shares, (0.05, 0.5, 0.95))))
+    return Subjects(*(round(float(share), 4) for share in (part, *np.quantile(shares, (0.05, 0.5, 0.95)))))
 
 
 def keep(folder: Path, subjects: Subjects | None) -> None:
@@ -78,13 +82,13 @@ def recall(run: Path | None) -> Subjects | None:
 def compare_whole(subjects: Subjects | None, spans: np.ndarray, remedy: str, reporter: Reporter) -> None:
     """Say that a network of crops is given whole pictures, in which its answers span `spans` (N,) of the side: a
     warning where these are not the spans that it learned, or scatter as guesses do. `remedy` is what to give."""
-    if subjects is None or subjects.boxes == "whole" or len(spans) < FEWEST:
+    if subjects is None or subjects.part > NEARLY_WHOLE or len(spans) < FEWEST:
         return
     learned, here = (subjects.low, subjects.middle, subjects.high), np.quantile(spans, (0.05, 0.5, 0.95))
-    then, now = ("{1:.0%} of its side ({0:.0%} to {2:.0%})".format(*shares) for shares in (learned, here))
+    then, now = ("{1:.0%} ({0:.0%} to {2:.0%})".format(*shares) for shares in (learned, here))
     text = (
-        f"the network was trained on crops in which people fill {then}, and is given whole pictures, in which its "
-        f"answers fill {now}. Where people are smaller in the pictures than in such crops, give {remedy}"
+        f"the network was trained on crops in which people fill {then} of a crop's side, and is given whole pictures, "
+        f"of which its answers fill {now}. Where people are smaller in the pictures than in such crops, give {remedy}"
     )
     other = not 1 / OTHER_SIZE < here[1] / learned[1] < OTHER_SIZE
     scattered = (here[2] - here[0]) / here[1] > 1.5 * (learned[2] - learned[0]) / learned[1] + 0.25
