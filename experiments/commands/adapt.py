@@ -35,7 +35,7 @@ from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
 from ..runs.progress import Reporter
-from ..runs.task import Task, build_model, prepare
+from ..runs.task import Task, build_model, check_mirroring, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
 
 PATIENCE = 2
@@ -74,6 +74,7 @@ def adapt(
     if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
     task = prepare(config, [strategy], training=given is None)
+    check_mirroring(config, task.skeleton)
     task, unreadable = without_unreadable(task)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
     checked = None if check is None else open_check(check, target, task)

@@ -86,7 +86,7 @@ def test_edges_of_a_category(tmp_path) -> None:
         ({"keypoints": ["nose", 3]}, "names of keypoints"),
         ({"keypoints": "nose"}, "a list"),
         ({"keypoints": []}, "at least one"),
-        ({"keypoints": ["LHip", "left_hip", "nose"]}, r"\['LHip', 'left_hip'\], expected different"),
+        ({"keypoints": ["hip", "nose", "hip"]}, r"\['hip'\], expected different"),
         ({"keypoints": ["a\ud800"]}, "names of keypoints"),
         *(
             ({"keypoints": ["a", "b"], "skeleton": [[1, end]]}, "pairs of keypoint numbers")
