@@ -241,16 +241,20 @@ def _evident(names: Sequence[str], kind: _Kind, match: _Match, matches: list[_Ma
     rest = match.edit.rest
     if kind is _codes:
         return rest in _BESIDE or sum(one.edit.rest not in _BESIDE for one in matches) > 1
-    if kind in _GLUED and not any(rest.startswith(part) or rest.endswith(part) for part in _PARTS):
-        return _habit(names, kind, match.edit.word.isupper(), matches)
-    return True
+    return kind not in _GLUED or _of_body(rest) or _habit(names, kind, match.edit.word.isupper(), matches)
+
+
+def _of_body(rest: str) -> bool:
+    return any(rest.startswith(part) or rest.endswith(part) for part in _PARTS)
 
 
 def _habit(names: Sequence[str], kind: _Kind, upper: bool, matches: list[_Match]) -> bool:
-    """Whether several pairs are spelled in this way, and nearly all names that could be."""
-    count = sum(match.edit.word.isupper() == upper for match in matches)
+    """Whether several pairs are spelled in this way, and nearly all names that could be. In small letters one of them
+    is of the body: lock and rock, lip and rip are as many words."""
+    habit = [match for match in matches if match.edit.word.isupper() == upper]
     could = sum(any(edit.word.isupper() == upper for edit in kind(name)) for name in names)
-    return count >= (2 if upper else 3) and 2 * count >= 0.8 * could
+    enough = len(habit) > 1 if upper else len(habit) > 2 and any(_of_body(match.edit.rest) for match in habit)
+    return enough and 2 * len(habit) >= 0.8 * could
 
 
 def _looks_sided(name: str, pairs: list[_Match], names: Sequence[str], row: bool) -> bool:
@@ -264,7 +268,8 @@ def _looks_sided(name: str, pairs: list[_Match], names: Sequence[str], row: bool
         counted = any(letter.isdigit() for letter in name[max(edit.start - 1, 0) : edit.end + 1])
         if not counted or any(map(_letters, paired)):
             return True
-    if any(edit.rest == match.edit.rest for edit in _codes(name) for match in pairs if len(match.edit.word) == 2):
+    codes = {match.edit.rest for match in pairs if len(match.edit.word) == 2}
+    if codes and any(edit.rest in codes | _BESIDE for edit in _codes(name)):
         return True
     return any(_as_glued(edit, kind, names, pairs) for kind in _GLUED for edit in kind(name))
 
