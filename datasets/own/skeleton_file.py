@@ -40,6 +40,8 @@ _FINGER = re.compile(r"(thumb|forefinger|index|middle|ring|pinky|little)(?:_?fin
 _FINGERS = {"forefinger": "index", "pinky": "little"}
 _JOINTS = {"1": "mcp", "2": "pip", "3": "dip", "4": "tip"}
 _ANATOMY = {"thumb_cmc": "thumb_mcp", "thumb_mcp": "thumb_pip", "thumb_ip": "thumb_dip"}
+SHORTER = 0.8
+"""Edges that are clearly the right ones are so much shorter, on average."""
 _FIELDS = ("name", "keypoints", "edges", "flip_pairs")
 
 
@@ -99,28 +101,61 @@ def _with_sides(skeleton: Skeleton, spelled: Sequence[str]) -> Skeleton:
     return replace(skeleton, flip_pairs=tuple(sorted(pairs)), unpaired=tuple(sorted(unpaired)))
 
 
-def of_category(category: dict[str, Any], file: Path, entry: str) -> Skeleton:
+def of_category(category: dict[str, Any], file: Path, entry: str, edges_from: int | None = None) -> Skeleton:
     """The skeleton that a COCO category describes by `keypoints` and `skeleton`.
 
-    COCO counts the ends of an edge from 1; where one is 0 they are all taken as counted from 0; 1.0 and "1" are 1. If
-    one then lies outside the keypoints, the file's edges are dropped with a warning and follow from the names. Raises
-    BadAnnotation.
+    COCO counts the ends of an edge from 1; where one is 0 they are all taken as counted from 0, unless `edges_from`
+    says it; 1.0 and "1" are 1, and names are ends too. If one then lies outside the keypoints, the file's edges are
+    dropped with a warning and follow from the names. Raises BadAnnotation.
     """
     names = _names(category["keypoints"], file, entry)
-    listed = []
-    for edge in entries(category.get("skeleton") or [], file, entry, "skeleton"):
-        ends = [end for end in map(_end, edge) if end is not None] if isinstance(edge, list) else []
-        if len(ends) != 2 or len(edge) != 2:
-            raise BadAnnotation(file, entry, "skeleton", edge, "pairs of keypoint numbers")
-        listed.append(ends)
-    base = 0 if any(0 in edge for edge in listed) else 1
+    listed = _edges(category, names, file, entry)
+    base = edges_from if edges_from is not None else 0 if any(0 in edge for edge in listed) else 1
     edges = [(a - base, b - base) for a, b in listed]
     if any(not 0 <= end < len(names) for edge in edges for end in edge):
-        shown = f"{file}, {entry}: skeleton refers to keypoints outside 1 to {len(names)}"
+        shown = f"{file}, {entry}: skeleton refers to keypoints outside {base} to {len(names) - 1 + base}"
         warnings.warn(f"{shown}; its edges are ignored, those drawn follow from the names", stacklevel=2)
         edges = []
     title = category.get("name")
     return from_names(f"{title if isinstance(title, str) else 'own'}{len(names)}", names, edges)
+
+
+def _edges(category: dict[str, Any], names: Sequence[str], file: Path, entry: str) -> list[list[int]]:
+    """The ends of edges, as numbers from 1 or 0; by name from 1."""
+    place = {name: k + 1 for k, name in enumerate(names)}
+    listed = []
+    for edge in entries(category.get("skeleton") or [], file, entry, "skeleton"):
+        named = isinstance(edge, list) and all(isinstance(end, str) and end in place for end in edge)
+        numbers = [place[end] if named else _end(end) for end in edge] if isinstance(edge, list) else []
+        ends = [end for end in numbers if end is not None]
+        if len(ends) != 2 or len(edge) != 2:
+            raise BadAnnotation(file, entry, "skeleton", edge, "pairs of keypoint numbers")
+        listed.append(ends)
+    return listed
+
+
+def doubt_edges(
+    category: dict[str, Any], skeleton: Skeleton, keypoints: np.ndarray, annotated: np.ndarray, file: Path
+) -> None:
+    """Warns where no edge of a category ends at the last keypoint, and edges may so be counted from 0; not where they
+    are clearly shorter as they were read. `keypoints` (N, K, 2), `annotated` (N, K)."""
+    last = len(skeleton) - 1
+    used = {end for edge in skeleton.edges for end in edge}
+    if not used or not category.get("skeleton") or skeleton.name in KNOWN or last in used:
+        return
+    lengths = []
+    for shift in (0, 1):
+        a, b = np.array(skeleton.edges).T + shift
+        known = annotated[:, a] & annotated[:, b]
+        lengths.append(np.linalg.norm(keypoints[:, a] - keypoints[:, b], axis=-1)[known].mean() if known.any() else 0.0)
+    if lengths[0] < SHORTER * lengths[1]:
+        return
+    hint = ", and so they would be shorter" if lengths[1] < SHORTER * lengths[0] else ""
+    warnings.warn(
+        f"{file}: no edge of skeleton ends at the last keypoint, {skeleton.keypoints[last]}. They are counted from 1, "
+        f"as COCO does; if the file counts from 0{hint}, set edges_from=0, else edges_from=1",
+        stacklevel=3,
+    )
 
 
 def _end(value: Any) -> int | None:
