@@ -218,6 +218,22 @@ def test_every_name_of_a_picture(case, name, listed, field):
     (one.root / file).write_bytes(one.good[file])
 
 
+def test_every_name_of_a_picture_of_ones_own(case):
+    """Some of these are names from elsewhere, of which the end is taken: nothing but the root is read all the same."""
+    one = case("coco_json")
+    good = json.loads(one.good["labels.json"])
+    inside = (str(one.root / "0.jpg"), "..\\root\\0.jpg", "/x/y/0.jpg", "file:///0.jpg", "D:0.jpg")
+    outcomes = []
+    for wrong in (*inside, *NAMES, str(one.root.parent / "secret.png")):
+        content = deepcopy(good)
+        content["images"][0]["file_name"] = wrong
+        (one.root / "labels.json").write_text(json.dumps(content))
+        outcomes.append(one.watched())
+    (one.root / "labels.json").write_bytes(one.good["labels.json"])
+    assert outcomes[: len(inside)] == [one.watched()] * len(inside)
+    assert outcomes.count(None) > 10
+
+
 def test_what_a_watch_sees(tmp_path):
     """Else nothing is proven above."""
     root, cache = tmp_path / "root", tmp_path / "cache"
