@@ -231,7 +231,7 @@ def test_every_name_of_a_picture_of_ones_own(case):
         outcomes.append(one.watched())
     (one.root / "labels.json").write_bytes(one.good["labels.json"])
     assert outcomes[: len(inside)] == [one.watched()] * len(inside)
-    assert outcomes.count(None) > 10
+    assert outcomes.count(None) > 4
 
 
 def test_what_a_watch_sees(tmp_path):
