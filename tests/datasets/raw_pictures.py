@@ -330,18 +330,9 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
     writer.__name__: writer
     for writer in (
         *(rhd, h3d, freihand, interhand, onehand10k, panoptic_hands, surreal_lists, surreal_clips, human36m),
-        *(
-            mpi_inf_3dhp_train,
-            mpi_inf_3dhp_test,
-            lsp,
-            lspet,
-            mpii_lists,
-            mpii_published,
-            coco,
-            coco_json,
-            coco_rough,
-            coco_npz,
-        ),
+        *(mpi_inf_3dhp_train, mpi_inf_3dhp_test, lsp, lspet, mpii_lists, mpii_published, coco, coco_json, coco_npz),
         *(skeleton, boxes_csv, boxes_json, boxes_list),
     )
 }
+ROUGH = {"coco_rough": coco_rough}
+"""Sets that are read with warnings."""
