@@ -212,7 +212,7 @@ def _edited(name: str, edits: Sequence[_Edit]) -> str:
 
 def _matches(names: Sequence[str], free: set[int], kind: _Kind, whole: bool) -> tuple[list[_Match], set[int]]:
     """Pairs among `free`, all sides of a name changed at once (`whole`) or one of them; and those with several."""
-    forms = (str, str.casefold, lambda name: re.sub(r"[\s_.-]", "", name).casefold())
+    forms: tuple[Callable[[str], str], ...] = (str, str.casefold, lambda name: re.sub(r"[\s_.-]", "", name).casefold())
     spelled: list[dict[str, set[int]]] = [defaultdict(set) for _ in forms]
     for k in free:
         for form, places in zip(forms, spelled, strict=True):
