@@ -33,6 +33,9 @@ class Augmentation(Options):
     )
     erase: float = option(0.0, "of depth: probability of a rectangle of noise", low=0, high=1)
     mirror: float = option(0.0, "probability that a sample is mirrored", low=0, high=1)
+    mirror_unpaired: bool = option(
+        False, "mirror although names of keypoints tell a side and have no partner; these names stay"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

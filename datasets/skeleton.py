@@ -10,7 +10,8 @@ class Skeleton:
     """K named keypoints.
 
     `edges` and `flip_pairs` hold indices; `groups` maps a name to the indices that are averaged under it;
-    `sigmas` are the OKS fall-offs per keypoint (COCO's k_i / 2), empty where none are published.
+    `sigmas` are the OKS fall-offs per keypoint (COCO's k_i / 2), empty where none are published. `unpaired` are the
+    indices of those that are of one side and have no partner here: in a mirrored picture their names are wrong.
     """
 
     name: str
@@ -19,12 +20,13 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...] = ()
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sigmas: tuple[float, ...] = ()
+    unpaired: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.keypoints)) != len(self.keypoints):
             raise ValueError(f"skeleton {self.name!r} names a keypoint twice: {self.keypoints}")
         used = [k for pair in (*self.edges, *self.flip_pairs) for k in pair]
-        used += [k for members in self.groups.values() for k in members]
+        used += [k for members in (*self.groups.values(), self.unpaired) for k in members]
         if any(not 0 <= k < len(self.keypoints) for k in used):
             raise ValueError(
                 f"skeleton {self.name!r} has {len(self.keypoints)} keypoints but refers to index {max(used)}"
@@ -42,13 +44,14 @@ class Skeleton:
         return order
 
     def select(self, names: tuple[str, ...]) -> Skeleton:
-        """The same skeleton reduced to `names`, in that order."""
+        """The same skeleton reduced to `names`, in that order. One of a pair that is left is `unpaired`."""
         place = {self.keypoints.index(name): new for new, name in enumerate(names)}
 
         def kept(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
             return tuple((place[a], place[b]) for a, b in pairs if a in place and b in place)
 
         groups = {name: tuple(place[k] for k in members if k in place) for name, members in self.groups.items()}
+        left = [k for pair in self.flip_pairs if not place.keys() >= set(pair) for k in pair]
         return Skeleton(
             self.name,
             names,
@@ -56,6 +59,7 @@ class Skeleton:
             kept(self.flip_pairs),
             {name: members for name, members in groups.items() if members},
             tuple(self.sigmas[self.keypoints.index(name)] for name in names) if self.sigmas else (),
+            tuple(sorted(place[k] for k in (*self.unpaired, *left) if k in place)),
         )
 
 

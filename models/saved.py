@@ -6,7 +6,7 @@ A new system is a file in systems/ and a line in MODELS.
 from __future__ import annotations
 
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..datasets.options import choose, make
 from ..datasets.own.skeleton_file import KNOWN
 from ..datasets.reading.files import write_whole
 from ..datasets.rendered.body_anatomy import UPPER_BODY
+from ..datasets.sides import completed
 from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
@@ -96,11 +97,15 @@ _USUAL_HEAD = ("head_layers", None)
 
 
 def _skeleton(path: Path, state: dict[str, Any]) -> Skeleton:
-    """Files of version 0.1.0 hold the names of the keypoints beside it, and the first of them these alone."""
+    """Files of version 0.1.0 hold the names of the keypoints beside it, and the first of them these alone. Later ones
+    may lack what has no partner in a mirrored picture."""
     try:
         if "skeleton" not in state:
             return known_skeleton(tuple(state["keypoints"]))
         skeleton = Skeleton(**state["skeleton"])
+        if "unpaired" not in state["skeleton"]:
+            pairs, unpaired = completed(skeleton.keypoints, skeleton.flip_pairs)
+            skeleton = replace(skeleton, flip_pairs=pairs, unpaired=unpaired)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} holds a broken skeleton: {error}") from error
     names = list(state.get("keypoints", skeleton.keypoints))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..sides import sides
 from ..skeleton import Skeleton
 
 _BONES = (
@@ -29,15 +30,6 @@ _BONES = (
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
-def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """The pairs (left_x, right_x) among `names`."""
-    place = {name: k for k, name in enumerate(names)}
-    mirrored = (
-        (k, place.get("right_" + name.removeprefix("left_"))) for name, k in place.items() if "left_" in name[:5]
-    )
-    return tuple((a, b) for a, b in mirrored if b is not None)
-
-
 def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Skeleton:
     """A body of these joints: bones, flip pairs and groups follow from the names.
 
@@ -49,9 +41,9 @@ def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Ske
     groups = {limb: members for limb, members in groups.items() if members}
     limbs = tuple(sorted(k for members in groups.values() for k in members))
     edges = tuple((place[a], place[b]) for a, b in _BONES if a in place and b in place)
-    return Skeleton(
-        name, tuple(names), edges, flip_pairs(names), groups | {"all": limbs or tuple(place.values())}, sigmas
-    )
+    groups |= {"all": limbs or tuple(place.values())}
+    told = sides(names)
+    return Skeleton(name, tuple(names), edges, told.pairs, groups, sigmas, told.single)
 
 
 def _sides(*joints: str) -> tuple[str, ...]:

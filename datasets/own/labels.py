@@ -40,6 +40,13 @@ class Options(SplitOptions, BlockOptions, PictureOptions):
 
     labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
     skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
+    category: str | None = option(None, "the name of the only category that is read, where several have keypoints")
+    edges_from: int | None = option(
+        None,
+        "what the edges of the file's skeleton count from; null: 1, as COCO does, or 0 where one is 0",
+        low=0,
+        high=1,
+    )
 
     def check_there(self, name: str, origin: Origin | None) -> None:
         """Raises MissingData for a label file that is not there; of `root` the opener says what is wrong."""
@@ -62,7 +69,8 @@ def coco_json(options: Options, part: str) -> PictureSet:
         raise ValueError(f"split={split} splits one file, but labels={options.labels} are two")
     skeleton = None if options.skeleton is None else skeleton_of(options.skeleton)
     arrays = file.suffix.lower() == ".npz"
-    people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block)
+    choice: dict[str, Any] = {"root": pictures, "category": options.category, "edges_from": options.edges_from}
+    people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block, **choice)
     if not parted and len(people):
         people = people.select(_chosen(people, part, block, split))
     about = {
@@ -72,7 +80,7 @@ def coco_json(options: Options, part: str) -> PictureSet:
         **more,
         "sha256": digest(file),
     }
-    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, file))
+    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, file, root=pictures))
     name = f"coco_json.{part}"
     return PictureSet(name, pictures, people, about, ORIGIN, options.boxes, around, "truth", declared)
 

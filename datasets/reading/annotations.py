@@ -51,13 +51,19 @@ _SHORT = _Short()
 class BadAnnotation(ValueError):
     """An annotation file that is not what its format says."""
 
-    def __init__(self, file: str | Path, entry: object, field: str, value: object, expected: str) -> None:
+    def __init__(
+        self,
+        file: str | Path,
+        entry: object,
+        field: str,
+        value: object,
+        expected: str,
+        remedy: str = "Correct the file or remove the entry",
+    ) -> None:
         shown = value if isinstance(value, Words) else _SHORT.repr(value)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         place = f", {entry}" if entry != "" else ""
-        super().__init__(
-            f"{file}{place}: {field} is {shown}, expected {expected}. Correct the file or remove the entry"
-        )
+        super().__init__(f"{file}{place}: {field} is {shown}, expected {expected}. {remedy}")
 
 
 def need_file(path: Path, what: str) -> Path:

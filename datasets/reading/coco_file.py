@@ -4,8 +4,12 @@
 (keypoints: names, skeleton: edges from 1). Keypoints are indices of pixels, whose centres lie at +0.5: +0.5. Boxes are
 continuous: 0. A flag v of 0 means not annotated, 1 hidden, 2 visible; a file that uses no 2 says with 1 that a joint
 is annotated and not which are hidden (mmpose's conversions of hand sets, PoseTrack). Crowds and annotations without an
-annotated keypoint are left out, with a warning those that have no keypoints at all (people who are boxes alone); x and
-y of null are of a keypoint that is not annotated. Segmentation, area and num_keypoints other than 0 are not looked at.
+annotated keypoint are left out, with a warning those that have no keypoints at all (people who are boxes alone).
+Segmentation, area and num_keypoints are not looked at.
+
+What tools write otherwise is read with one warning that counts it: coco_joints.py tells of keypoints and flags,
+coco_names.py of pictures' names. Ids of annotations that repeat are numbered anew, ids that are texts here and numbers
+there are the same, and of the categories those count that annotations use.
 
 Beyond COCO are read where present: `vid_id`, `video_id` or `seq_name` of an image, the recording it belongs to, and
 `cam_param` (focal, princpt); `joint_cam` (mm, camera frame) of an annotation; and `hand_type` or `is_left` of an
@@ -16,46 +20,67 @@ person's crop is then made of its true joints, in all of the file where no annot
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..own.skeleton_file import KNOWN, of_category
+from ..own.skeleton_file import KNOWN, doubt_edges, of_category
 from ..skeleton import Skeleton
-from .annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, unique, whole
+from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_json, whole
+from .coco_joints import read_joints
+from .coco_names import picture_names
+from .notes import Notes
 from .people import AROUND_BOXES, AROUND_JOINTS, People
 
 VIDEO_FIELDS = ("vid_id", "video_id", "seq_name")
 
 
 def read_coco(
-    file: Path, skeleton: Skeleton | None, block: int | None, below: str = "."
+    file: Path,
+    skeleton: Skeleton | None,
+    block: int | None,
+    below: str = ".",
+    *,
+    root: Path | None = None,
+    category: str | None = None,
+    edges_from: int | None = None,
 ) -> tuple[People, dict[str, Any]]:
     """The people of a COCO keypoint JSON whose pictures lie `below` the root, and what else names the rows.
 
-    `skeleton` None: from the categories. `block` None: a sequence is a picture, else a recording where its
-    image names one, else `block` pictures in the order of the file. Raises BadAnnotation.
+    `skeleton` None: from the categories, whose edges count from `edges_from` (None: 1, or 0 where one is 0). `block`
+    None: a sequence is a picture, else a recording where its image names one, else `block` pictures in the order of the
+    file. `root` is the folder in which pictures with names from elsewhere are looked for; None: they are refused.
+    `category` is the name or id of the only one that is read. Raises BadAnnotation.
     """
     content = mapping(read_json(file), file, "", "the content", ("images", "annotations"))
-    kept, skeleton = _categories(content, file, skeleton)
-    images = _images(entries(content["images"], file, "", "images"), file, block, below)
-    rows = []
-    for number, value in enumerate(entries(content["annotations"], file, "", "annotations")):
-        row = _row(value, number, file, kept, images)
-        if row is not None:
-            rows.append(row)
-    unique([f"annotation {row.id}" for row in rows], file)
-    rows = _with_keypoints(rows, file)
-    joints = _joints(rows, skeleton, file)
+    listed, notes = entries(content["annotations"], file, "", "annotations"), Notes(file)
+    kept, described = _categories(content, listed, file, skeleton, category)
+    made = skeleton or of_category(described, file, f"category {described['id']}", edges_from)
+    images = _images(entries(content["images"], file, "", "images"), file, block, below, root, notes)
+    notes.warn(len(content["images"]), "images")
+    matched = _Ids(images), _Ids(kept)
+    rows = [row for number, value in enumerate(listed) if (row := _row(value, number, file, *matched, notes))]
+    if category is None:
+        _note_lost(listed, kept, notes)
+    rows = _with_keypoints(rows, file, notes)
+    joints = read_joints([row.annotation["keypoints"] for row in rows], [row.id for row in rows], made, file, notes)
     some = np.flatnonzero((joints[..., 2] > 0).any(1))
     rows, joints = [rows[i] for i in some], joints[some]
+    rows = _numbered(rows, notes)
+    for row in rows:
+        if row.annotation.get("num_keypoints") == 0:
+            notes.add("say num_keypoints 0 beside labelled joints: the flags v are believed", row.id)
+    notes.warn(len(listed), "annotations")
     keypoints, annotated = joints[..., :2] + 0.5, joints[..., 2] > 0
+    if skeleton is None and edges_from is None:
+        doubt_edges(described, made, keypoints, annotated, file)
     says_hidden = (joints[..., 2] == 2).any()
     boxes, guessed = _boxes(rows, keypoints, annotated, file)
     people = People(
         str(file),
-        skeleton,
+        made,
         [row.image["picture"] for row in rows],
         [row.id for row in rows],
         [row.image["sequence"] for row in rows],
@@ -65,52 +90,100 @@ def read_coco(
         joints[..., 2] == 2 if says_hidden else annotated,
         boxes,
         _cameras(rows),
-        _points(rows, len(skeleton), file),
+        _points(rows, len(made), file),
         _mirrored(rows, file),
     )
     return people, {"boxes made of joints": guessed} if guessed else {}
 
 
 def _categories(
-    content: dict[str, Any], file: Path, skeleton: Skeleton | None
-) -> tuple[dict[Any, dict[str, Any] | None], Skeleton]:
-    """The categories by id, None for one without keypoints beside others that have some, and their one skeleton."""
+    content: dict[str, Any], annotations: list[Any], file: Path, skeleton: Skeleton | None, chosen: str | None
+) -> tuple[dict[Any, dict[str, Any] | None], dict[str, Any]]:
+    """The categories by id, None for one that is not read, and the one that describes the skeleton of all that are."""
     every: dict[Any, dict[str, Any]] = {}
     for number, value in enumerate(entries(content.get("categories") or [], file, "", "categories")):
         entry = f"category {number}"
         category = mapping(value, file, entry, "the category", ("id",))
         key = _key(category["id"], file, entry, "id")
-        if key in every:
+        if every.setdefault(key, category) != category:
             raise BadAnnotation(file, entry, "id", Words(f"{key!r} again"), "an id of its own")
-        every[key] = category
-    named = {key: category for key, category in every.items() if category.get("keypoints")}
-    kept = {key: category if key in named or not named else None for key, category in every.items()}
-    if skeleton is not None:
-        return kept, skeleton
-    if not named:
+    if chosen is not None:
+        taken = {key for key, one in every.items() if chosen in (str(one.get("name")), str(key))}
+        if not taken:
+            names = ", ".join(str(one.get("name", key)) for key, one in every.items()) or "none"
+            raise ValueError(f"{file}: category={chosen} is none of its categories, which are {names}")
+    else:
+        taken = _used(every, annotations)
+    named = {key: every[key] for key in every if key in taken and every[key].get("keypoints")}
+    kept = {key: one if key in named or (key in taken and not named) else None for key, one in every.items()}
+    if skeleton is None and not named:
         names = f"names: set skeleton to {', '.join(KNOWN)} or a YAML file"
         raise BadAnnotation(file, "", "keypoints in categories", Words("missing"), names)
-    if len({repr(category["keypoints"]) for category in named.values()}) > 1:
+    if len({_described(category, skeleton) for category in named.values()}) > 1:
         listed = [str(category.get("name", key)) for key, category in named.items()]
-        raise BadAnnotation(file, "", "categories", listed, "the same keypoints in all of them; keep one category")
-    key, category = next(iter(named.items()))
-    return kept, of_category(category, file, f"category {key}")
+        wanted = "the same keypoints in all that annotations use"
+        raise BadAnnotation(file, "", "categories", listed, wanted, "Choose one with category=NAME")
+    return kept, next(iter(named.values()), {})
 
 
-def declared_sizes(file: Path, below: str = ".") -> dict[str, tuple[int, int]]:
+def _described(category: dict[str, Any], skeleton: Skeleton | None) -> str:
+    """What must be the same in all categories: the names of keypoints, or how many they are where a skeleton names
+    them."""
+    keypoints = category["keypoints"]
+    return repr(keypoints) if skeleton is None or not isinstance(keypoints, list) else str(len(keypoints))
+
+
+def _used(every: dict[Any, dict[str, Any]], annotations: list[Any]) -> set[Any]:
+    """The ids of categories with keypoints that annotations use; of all categories where they use none such."""
+    ids = (one.get("category_id") for one in annotations if isinstance(one, dict))
+    told = {_twin(key) for key in ids if isinstance(key, int | str | float)}
+    used = {key for key, one in every.items() if _twin(key) in told and one.get("keypoints")}
+    return used or set(every)
+
+
+def _twin(key: Any) -> Any:
+    """The number that a text stands for, else the id itself."""
+    return int(key) if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 20 else key
+
+
+class _Ids:
+    """Entries by their ids; a text and the number that it stands for are one, where that is no other's."""
+
+    def __init__(self, entries: dict[Any, Any]) -> None:
+        self.entries = entries
+        self.others: dict[Any, list[Any]] | None = None
+
+    def match(self, key: Any) -> Any:
+        """The id of the entry that is meant; KeyError where there is none."""
+        if key in self.entries:
+            return key
+        if self.others is None:
+            self.others = {}
+            for one in self.entries:
+                self.others.setdefault(_twin(one), []).append(one)
+        others = self.others.get(_twin(key), [])
+        if len(others) != 1:
+            raise KeyError(key)
+        return others[0]
+
+
+def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> dict[str, tuple[int, int]]:
     """Width and height that a COCO keypoint JSON gives its pictures, by their paths as `read_coco` names them.
 
     Pictures without both are left out. Raises BadAnnotation.
     """
     content = mapping(read_json(file), file, "", "the content", ("images",))
+    images = [
+        mapping(value, file, f"image {number}", "the image", ("file_name",))
+        for number, value in enumerate(entries(content["images"], file, "", "images"))
+    ]
+    names = picture_names([image["file_name"] for image in images], file, root, Notes(file))
     sizes = {}
-    for number, value in enumerate(entries(content["images"], file, "", "images")):
-        entry = f"image {number}"
-        image = mapping(value, file, entry, "the image", ("file_name",))
+    for number, (image, name) in enumerate(zip(images, names, strict=True)):
         size = [image.get(side) for side in ("width", "height")]
         if None not in size:
-            width, height = (whole(side, file, entry, "width and height") for side in size)
-            sizes[_below(below, picture_name(image["file_name"], file, entry))] = width, height
+            width, height = (whole(side, file, f"image {number}", "width and height") for side in size)
+            sizes[_below(below, name)] = width, height
     return sizes
 
 
@@ -127,17 +200,23 @@ def _key(value: Any, file: Path, entry: str, field: str) -> int | str:
     return whole(value, file, entry, field)
 
 
-def _images(listed: list[Any], file: Path, block: int | None, below: str) -> dict[Any, dict[str, Any]]:
+def _images(
+    listed: list[Any], file: Path, block: int | None, below: str, root: Path | None, notes: Notes
+) -> dict[Any, dict[str, Any]]:
     """By id: picture, sequence, frame (place in the file), camera (None where there is none)."""
     images: dict[Any, dict[str, Any]] = {}
     place: dict[str, int] = {}
     for number, value in enumerate(listed):
+        mapping(value, file, f"image {number}", "the image", ("id", "file_name"))
+    names = picture_names([image["file_name"] for image in listed], file, root, notes)
+    for number, (image, name) in enumerate(zip(listed, names, strict=True)):
         entry = f"image {number}"
-        image = mapping(value, file, entry, "the image", ("id", "file_name"))
         key = _key(image["id"], file, entry, "id")
+        if key in images and images[key]["picture"] == _below(below, name):
+            notes.add("are listed twice, under one id, and taken once", str(key))
+            continue
         if key in images:
             raise BadAnnotation(file, entry, "id", Words(f"{key!r} again"), "an id of its own")
-        name = picture_name(image["file_name"], file, entry)
         first = place.setdefault(name, number)  # one picture listed twice stays on one side
         sequence = name
         if block is not None:
@@ -164,14 +243,14 @@ class _Row(NamedTuple):
     """An annotation that is taken."""
 
     id: str
+    number: int
+    """Its place in the file."""
     image: dict[str, Any]
     annotation: dict[str, Any]
     category: dict[str, Any]
 
 
-def _row(
-    value: Any, number: int, file: Path, kept: dict[Any, dict[str, Any] | None], images: dict[Any, dict[str, Any]]
-) -> _Row | None:
+def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: Notes) -> _Row | None:
     """None for an annotation that is left out."""
     annotation = mapping(value, file, f"annotation {number}", "the annotation")
     name = str(_key(annotation["id"], file, f"annotation {number}", "id")) if "id" in annotation else f"#{number}"
@@ -180,18 +259,44 @@ def _row(
     if crowd not in (0, 1):
         raise BadAnnotation(file, entry, "iscrowd", crowd, "0 or 1")
     category: dict[str, Any] | None = {}
-    if kept and "category_id" in annotation:
-        key = _key(annotation["category_id"], file, entry, "category_id")
-        if key not in kept:
-            raise BadAnnotation(file, entry, "category_id", key, "the id of an entry of categories")
-        category = kept[key]
-    if category is None or crowd or annotation.get("num_keypoints") == 0:
+    if kept.entries and "category_id" in annotation:
+        category = kept.entries[_match(kept, annotation, "category_id", "categories", file, entry, notes)]
+    if category is None or crowd or (annotation.get("num_keypoints") == 0 and not annotation.get("keypoints")):
         return None
     mapping(annotation, file, entry, "the annotation", ("image_id",))
-    image = images.get(_key(annotation["image_id"], file, entry, "image_id"))
-    if image is None:
-        raise BadAnnotation(file, entry, "image_id", annotation["image_id"], "the id of an entry of images")
-    return _Row(name, image, annotation, category)
+    key = _match(images, annotation, "image_id", "images", file, entry, notes)
+    return _Row(name, number, images.entries[key], annotation, category)
+
+
+def _match(ids: _Ids, annotation: dict[str, Any], field: str, of: str, file: Path, entry: str, notes: Notes) -> Any:
+    """The id of the entry that a field of an annotation names."""
+    key = _key(annotation[field], file, entry, field)
+    try:
+        match = ids.match(key)
+    except KeyError:
+        raise BadAnnotation(file, entry, field, key, f"the id of an entry of {of}") from None
+    if match is not key and match != key:
+        notes.add(f"spell their {field} otherwise than {of} do, as text or number: they are taken as the same", entry)
+    return match
+
+
+def _note_lost(listed: list[Any], kept: dict[Any, Any], notes: Notes) -> None:
+    """Annotations that are left out for their category alone."""
+    for one in listed if None in kept.values() else []:
+        joints = one.get("keypoints")
+        if kept.get(one.get("category_id"), one) is None and isinstance(joints, list) and any(joints):
+            notes.add("have keypoints and a category without: they are left out", str(one.get("id")))
+
+
+def _numbered(rows: list[_Row], notes: Notes) -> list[_Row]:
+    """Ids that repeat are replaced by places in the file."""
+    again = len(rows) - len({row.id for row in rows})
+    if not again:
+        return rows
+    seen: set[str] = set()
+    first = next(row.id for row in rows if row.id in seen or seen.add(row.id))  # type: ignore[func-returns-value]
+    notes.add("have an id that stood there before: all are numbered by their place in the file", first, again)
+    return [row._replace(id=str(row.number)) for row in rows]
 
 
 def _stack(values: list[Any], shape: tuple[int, ...], file: Path, rows: list[_Row], field: str) -> np.ndarray:
@@ -205,45 +310,20 @@ def _stack(values: list[Any], shape: tuple[int, ...], file: Path, rows: list[_Ro
         return np.stack([numbers(value, shape, file, f"annotation {row.id}", field) for value, row in each])
 
 
-def _with_keypoints(rows: list[_Row], file: Path) -> list[_Row]:
+def _with_keypoints(rows: list[_Row], file: Path, notes: Notes) -> list[_Row]:
     """Those that are more than a box. Raises BadAnnotation where none is."""
-    lacking = [row.id for row in rows if row.annotation.get("keypoints") in (None, [])]
+    lacking = [row.id for row in rows if row.annotation.get("keypoints") in (None, [], "")]
     if not lacking:
         return rows
     if len(lacking) == len(rows):
         raise BadAnnotation(file, f"annotation {lacking[0]}", "keypoints", Words("missing"), "x, y, v of each keypoint")
-    shown = f"{len(lacking)} of {len(rows)} annotations, the first {lacking[0]}"
-    warnings.warn(f"{file}: {shown}, have no keypoints and are left out", stacklevel=4)
-    gone = set(lacking)
-    return [row for row in rows if row.id not in gone]
-
-
-def _joints(rows: list[_Row], skeleton: Skeleton, file: Path) -> np.ndarray:
-    """(N, K, 3) of x, y, v, flat or nested in the file."""
-    k = len(skeleton)
-    values = []
-    for row in rows:
-        value = row.annotation["keypoints"]
-        if isinstance(value, list) and value and isinstance(value[0], list):
-            value = [x for triple in value for x in (triple if isinstance(triple, list) else [triple])]
-        if isinstance(value, list) and len(value) != 3 * k:
-            wanted = f"x, y, v of the {k} keypoints of {skeleton.name}"
-            raise BadAnnotation(file, f"annotation {row.id}", "keypoints", Words(f"{len(value)} numbers"), wanted)
-        if isinstance(value, list) and None in value:
-            value = [0 if x is None and value[n - n % 3 + 2] == 0 else x for n, x in enumerate(value)]
-        values.append(value)
-    joints = _stack(values, (3 * k,), file, rows, "keypoints").reshape(-1, k, 3)
-    flags = joints[..., 2]
-    wrong = np.flatnonzero(~((flags == 0) | (flags == 1) | (flags == 2)).all(1))
-    if len(wrong):
-        entry = f"annotation {rows[wrong[0]].id}"
-        raise BadAnnotation(file, entry, "v in keypoints", flags[wrong[0]].tolist(), "0, 1 or 2")
-    return joints
+    notes.add("have no keypoints and are left out", lacking[0], len(lacking))
+    return [row for row in rows if row.annotation.get("keypoints") not in (None, [], "")]
 
 
 def _boxes(rows: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path) -> tuple[np.ndarray | None, int]:
     """(N, 4) left, top, right, bottom, and how many had to be made of joints; None where no row has a box."""
-    values = [row.annotation.get("bbox") or [0, 0, 0, 0] for row in rows]
+    values = [_box(row.annotation.get("bbox")) for row in rows]
     given = _stack(values, (4,), file, rows, "bbox")
     boxes = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], 1)
     lacking = np.flatnonzero(~(given[:, 2:] > 0).all(1))
@@ -254,6 +334,15 @@ def _boxes(rows: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file:
     if len(lacking):
         warn_of_boxes(file, len(lacking), len(rows), rows[lacking[0]].id)
     return boxes, len(lacking)
+
+
+def _box(value: Any) -> Any:
+    """No box, or one of which something is missing, has no area."""
+    lacking = not value or (isinstance(value, list) and any(x is None or x != x for x in value))
+    if isinstance(value, list) and any(isinstance(x, str) for x in value):
+        with suppress(ValueError, TypeError):
+            value = [float(x) for x in value]
+    return [0, 0, 0, 0] if lacking else value
 
 
 def _cameras(rows: list[_Row]) -> np.ndarray | None:

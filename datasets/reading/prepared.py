@@ -25,6 +25,7 @@ import numpy as np
 
 from ..options import Options, default_of
 from ..sample import Item
+from ..sides import completed
 from ..skeleton import Skeleton
 from .annotations import BadAnnotation, entries, mapping, read_json, whole
 
@@ -215,13 +216,17 @@ def _skeleton(content: Any, path: Path) -> Skeleton:
         return tuple((int(a), int(b)) for a, b in content[name])
 
     try:
+        names = tuple(str(name) for name in content["keypoints"])
+        paired = pairs("flip_pairs"), tuple(int(k) for k in content.get("unpaired", ()))
+        paired = paired if "unpaired" in content else completed(names, paired[0])
         return Skeleton(
             str(content["name"]),
-            tuple(str(name) for name in content["keypoints"]),
+            names,
             pairs("edges"),
-            pairs("flip_pairs"),
+            paired[0],
             {str(name): tuple(int(k) for k in members) for name, members in content["groups"].items()},
             tuple(float(sigma) for sigma in content["sigmas"]),
+            paired[1],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadAnnotation(path, "", "skeleton", str(error), "names, edges, flip_pairs, groups and sigmas") from error

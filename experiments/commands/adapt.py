@@ -36,7 +36,7 @@ from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
-from ..runs.task import Task, build_model, prepare
+from ..runs.task import Task, build_model, check_mirroring, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
 
 PATIENCE = 2
@@ -81,6 +81,7 @@ def adapt(
     place = check_root or target
     labels = None if check is None or given is None else open_labels(check, place, load_model(given)[1])
     task = prepare(config, [strategy], training=given is None)
+    check_mirroring(config, task.skeleton)
     if check is not None and labels is None:  # a network of one's own learns its joints' names from the source
         labels = open_labels(check, place, task.skeleton)
     task, unreadable = without_unreadable(task)

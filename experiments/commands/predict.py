@@ -78,6 +78,19 @@ def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
         )
 
 
+def check_mirror(path: Path, skeleton: Skeleton, reporter: Reporter) -> None:
+    """Raises ValueError where some keypoints change places in a mirrored picture, and of others it is not known. A
+    network that knows one side alone is what mirroring is for; names stay then."""
+    lone = ", ".join(skeleton.keypoints[k] for k in skeleton.unpaired)
+    if lone and skeleton.flip_pairs:
+        raise ValueError(
+            f"--mirror: of the keypoints of {path}, {lone} are of one side by name and have no partner, so their names "
+            "would be wrong. Predict without --mirror; a network trained with flip_pairs in its skeleton= can do it"
+        )
+    if lone:
+        reporter.say(f"--mirror: these names stay, although the picture is mirrored: {lone}")
+
+
 def predict(
     model: Path,
     paths: Sequence[Path],
@@ -105,6 +118,8 @@ def predict(
     check_model(model, opened.model, boxes)
     if batch < 1 or workers < 1:
         raise ValueError(f"batch={batch} and workers={workers} must be at least 1")
+    if mirror:
+        check_mirror(model, opened.skeleton, reporter)
     inputs = open_inputs(paths, boxes, stride, duplicates)
     check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)

@@ -19,6 +19,8 @@ Callback = Callable[[int, dict[str, float]], None]
 """Called with (updates done, metrics) after each update; metrics are empty but when something was logged."""
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+NARROWEST = 12
+"""Of a table's column, its border with it."""
 
 
 class Reporter:
@@ -82,12 +84,19 @@ class Reporter:
             yield count
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        """Names in the first column are never cut or broken: where they leave no room, each row is a line."""
         table = Table(title=title, title_justify="left")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
+            table.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=i == 0)
         for row in rows:
             table.add_row(*map(escape, row))
-        self.console.print(table)
+        names = max((len(row[0]) for row in rows), default=0)
+        if names + 3 + NARROWEST * (len(columns) - 1) <= self.console.width:
+            self.console.print(table)
+            return
+        self.say(title)
+        for name, *values in rows:
+            self.say(f"{name}: {', '.join(f'{c} {v}' for c, v in zip(columns[1:], values, strict=True))}")
 
 
 def _brief(metrics: dict[str, float]) -> str:

@@ -15,6 +15,7 @@ import torch
 from ...adapt.strategies import STRATEGIES
 from ...datasets.doubts import doubts
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.own.skeleton_file import side_doubts
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS
@@ -116,6 +117,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     opened = open_sides(config, needs_source(config, strategies), given)
     notes = say_doubts(opened.values())
     skeleton, left_out = paired(opened, None if given is None else given.keypoints)
+    if training:
+        check_mirroring(config, skeleton)
     if model is None or (training and config.model.options.weights is not None and config.start is None):
         model = build_model(config.model, len(skeleton), weights=training)
     for name, dataset in opened.items():
@@ -204,6 +207,19 @@ def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
             f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
             "Choose a system that finds them, or data that is cut to one"
         )
+
+
+def check_mirroring(config: Config, skeleton: Skeleton) -> None:
+    """Says which keypoints a mirrored picture would name wrongly, as far as names tell. Raises ValueError where
+    pictures are to be mirrored all the same."""
+    augmentation, doubts = config.augmentation, side_doubts(skeleton)
+    if skeleton.unpaired and augmentation.mirror > 0 and not augmentation.mirror_unpaired:
+        raise ValueError(
+            f"augmentation.mirror={augmentation.mirror:g}: {doubts[0]}. Or set augmentation.mirror=0, or, where a "
+            "mirrored picture may keep these names, augmentation.mirror_unpaired=true"
+        )
+    for doubt in doubts if augmentation.mirror > 0 else doubts[: bool(skeleton.unpaired)]:
+        warnings.warn(f"{skeleton.name}: {doubt}", stacklevel=3)
 
 
 def check_labels(dataset: PoseDataset) -> None:

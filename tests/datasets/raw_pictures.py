@@ -273,6 +273,21 @@ def coco_json(root):
     return RawSet({"name": "coco_json", "block": 1}, {"labels.json": "json"})
 
 
+def coco_rough(root):
+    """As exporters write it that are no good ones."""
+    made = coco_content()
+    names = ("C:\\set\\a\\0.jpg", "/home/me/set/a/1.jpg", "a\\2.jpg", "https://host/x/a/3.jpg?t=1")
+    for n, (image, annotation) in enumerate(zip(made["images"], made["annotations"], strict=True)):
+        image["file_name"] = names[n]
+        annotation |= {"id": 0, "image_id": str(n), "num_keypoints": 0, "bbox": [None] * 4 if n else [1, 2, 20, 15]}
+        annotation["keypoints"][:9] = [-1, -1, -1, None, None, 0, "4.5", "6", "3"]
+    made["annotations"][3]["keypoints"] = " ".join(str(x) for x in made["annotations"][0]["keypoints"][9:] + [1] * 9)
+    made["categories"] += [{"id": 2, "name": "face", "keypoints": ["nose", "chin"]}, {"id": 3, "name": "box"}]
+    (root / "labels.json").write_text(json.dumps(made))
+    pictures(root, *(f"a/{n}.jpg" for n in range(4)))
+    return RawSet({"name": "coco_json", "block": 1, "category": "person"}, {"labels.json": "json"})
+
+
 def coco_npz(root):
     rng = np.random.default_rng(0)
     arrays = {"imgname": np.array([f"{n}.jpg" for n in range(4)]), "center": np.full((4, 2), 14.0)}
@@ -319,3 +334,5 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
         *(skeleton, boxes_csv, boxes_json, boxes_list),
     )
 }
+ROUGH = {"coco_rough": coco_rough}
+"""Sets that are read with warnings."""

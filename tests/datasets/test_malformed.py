@@ -32,6 +32,7 @@ sys.modules["raw_malformed"] = malformed
 _spec.loader.exec_module(malformed)
 raw, change, nested, NAMES = malformed.raw, malformed.change, malformed.nested, malformed.NAMES
 
+WRITERS = raw.WRITERS | raw.ROUGH
 CASES = {"mat": 6, "other": 30}
 """Of a set by the form of its files; MATLAB's take a process each."""
 SECONDS = 2.0
@@ -139,7 +140,7 @@ class Case:
         self.root.mkdir(parents=True)
         for place in (folder, folder / name):
             Image.fromarray(SECRET).save(place / "secret.png")
-        self.made = raw.WRITERS[name](self.root)
+        self.made = WRITERS[name](self.root)
         self.good = {file: (self.root / file).read_bytes() for file in self.made.files}
 
     def watched(self):
@@ -178,7 +179,7 @@ def case(tmp_path_factory):
         yield functools.cache(lambda name: Case(name, folder))
 
 
-@pytest.mark.parametrize("name", raw.WRITERS)
+@pytest.mark.parametrize("name", WRITERS)
 def test_every_malformed_file_is_refused_or_read(case, name):
     one = case(name)
     good = one.watched()
@@ -216,6 +217,22 @@ def test_every_name_of_a_picture(case, name, listed, field):
         outcome = one.watched()
         assert outcome is None or (name, wrong) == ("coco", "0.jpg/"), wrong  # of which a path makes 0.jpg
     (one.root / file).write_bytes(one.good[file])
+
+
+def test_every_name_of_a_picture_of_ones_own(case):
+    """Some of these are names from elsewhere, of which the end is taken: nothing but the root is read all the same."""
+    one = case("coco_json")
+    good = json.loads(one.good["labels.json"])
+    inside = (str(one.root / "0.jpg"), "..\\root\\0.jpg", "/x/y/0.jpg", "file:///0.jpg", "D:0.jpg")
+    outcomes = []
+    for wrong in (*inside, *NAMES, str(one.root.parent / "secret.png")):
+        content = deepcopy(good)
+        content["images"][0]["file_name"] = wrong
+        (one.root / "labels.json").write_text(json.dumps(content))
+        outcomes.append(one.watched())
+    (one.root / "labels.json").write_bytes(one.good["labels.json"])
+    assert outcomes[: len(inside)] == [one.watched()] * len(inside)
+    assert outcomes.count(None) > 4
 
 
 def test_what_a_watch_sees(tmp_path):

@@ -39,7 +39,8 @@ WANTED = {
     "mpi_inf_3dhp": PICTURES | {"stride": None},
     "lsp": PICTURES | {"split": None},
     "lspet": PICTURES | {"block": 20, "split": None},
-    "coco_json": PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None},
+    "coco_json": PICTURES
+    | {"block": 20, "split": None, "labels": None, "skeleton": None, "category": None, "edges_from": None},
     "pictures": PICTURES | {"block": 20, "stride": None, "duplicates": None, "skeleton": None},
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},

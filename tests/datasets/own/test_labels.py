@@ -155,7 +155,8 @@ def test_categories(tmp_path) -> None:
     person = content()["categories"][0]
     dog = {"id": 2, "name": "dog"}
     made = content(annotation(1, 0), annotation(2, 1), annotation(3, 2, category_id=2), categories=[person, dog])
-    assert len(open_one(tmp_path, made)) + len(open_one(tmp_path, made, "test")) == 2
+    with pytest.warns(UserWarning, match="1 of 3 annotations, the first 3, have keypoints and a category without"):
+        assert len(open_one(tmp_path, made)) + len(open_one(tmp_path, made, "test")) == 2
     made["categories"][1]["keypoints"] = ["nose"]
     with pytest.raises(ValueError, match=r"\['person', 'dog'\], expected the same keypoints"):
         open_one(tmp_path, made)
@@ -267,23 +268,19 @@ def change(*path, to):
         (change("images", 1, "id", to=0), "image 1: id is 0 again, expected an id of its own"),
         (change("images", 1, "id", to=[1]), "image 1: id"),
         (change("images", 1, "file_name", to=KeyError), "image 1: file_name is missing"),
-        (change("images", 1, "file_name", to="../1.jpg"), r"without \.\."),
+        (change("images", 1, "file_name", to="a/../1.jpg"), r"without \.\."),
         (change("images", 1, "vid_id", to={}), "video's id is {}"),
         (change("images", 1, "cam_param", to=3), "cam_param is 3"),
         (change("images", 1, "cam_param", to={"focal": [0, 1], "princpt": [1, 1]}), "lengths above 0"),
         (change("annotations", 1, to=7), "annotation 1: the annotation is 7"),
-        (change("annotations", 1, "id", to=10), "annotation 10: the entry is there twice"),
         (change("annotations", 1, "id", to=1.5), "annotation 1: id is 1.5"),
         (change("annotations", 1, "image_id", to=KeyError), "annotation 11: image_id is missing"),
         (change("annotations", 1, "image_id", to=77), "image_id is 77, expected the id of an entry of images"),
         (change("annotations", 1, "category_id", to=9), "category_id is 9"),
-        (change("annotations", 1, "keypoints", 3, to=None), "annotation 11: keypoints"),
         (change("annotations", 1, "keypoints", to=[1, 2, 2]), "3 numbers.* 17 keypoints of coco17"),
         (change("annotations", 1, "keypoints", to="x"), "annotation 11: keypoints is 'x'"),
         (change("annotations", 1, "keypoints", to=[[1, 2, 2]] * 16), "48 numbers"),
         (change("annotations", 1, "keypoints", 5, to=0.9), "v in keypoints"),
-        (change("annotations", 1, "keypoints", 4, to="4"), "annotation 11: keypoints"),
-        (change("annotations", 1, "keypoints", 4, to=math.nan), "annotation 11: keypoints"),
         (change("annotations", 1, "keypoints", 4, to=10**400), "annotation 11: keypoints"),
         (change("annotations", 1, "bbox", to=[1, 2, 3]), "annotation 11: bbox"),
         (change("annotations", 1, "bbox", to=[1, 2, 3, 1e99]), "annotation 11: bbox"),

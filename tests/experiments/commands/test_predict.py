@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -108,6 +109,19 @@ def test_mirrored_pictures_keep_their_names(model, tmp_path):
     mirrored = read(tmp_path / "out.json")[1]["one.png"][0]
     # the network calls what is red left; it sees the mirrored picture, so red is the picture's right
     np.testing.assert_allclose(mirrored + 0.5, points[::-1], atol=0.12)
+
+
+def test_mirrored_pictures_where_names_have_no_partner(tmp_path, brightest, capsys):
+    image, points = dots(np.random.default_rng(2), 50, 64)
+    write(tmp_path / "one.png", image)
+    save_model(tmp_path / "some.pt", brightest(), replace(RGB, flip_pairs=((0, 1),), unpaired=(2,)), 1)
+    with pytest.raises(ValueError, match="right_dot are of one side by name and have no partner"):
+        run(tmp_path / "some.pt", [tmp_path / "one.png"], tmp_path / "out.json", mirror=True)
+    one_hand = Skeleton("left", ("left_a", "left_b", "left_c"), unpaired=(0, 1, 2))
+    save_model(tmp_path / "left.pt", brightest(), one_hand, 1)
+    run(tmp_path / "left.pt", [tmp_path / "one.png"], tmp_path / "out.json", mirror=True)
+    np.testing.assert_allclose(read(tmp_path / "out.json")[1]["one.png"][0] + 0.5, points, atol=0.12)
+    assert "names stay, although the picture is mirrored: left_a, left_b, left_c" in capsys.readouterr().out
 
 
 def test_many_pictures_some_of_them_broken(model, tmp_path, capsys):
@@ -478,6 +492,10 @@ def test_older_weights_have_names_alone(tmp_path):
     body = known_skeleton(("left_knee", "left_ankle", "tail", "right_knee"))
     assert body.edges == ((1, 0),)
     assert body.flip_pairs == ((0, 3),)
+    paws = {"name": "x", "keypoints": ("nose", "front_left_paw", "front_right_paw", *tips[3:-1], "left_ear")}
+    save_checkpoint(tmp_path / "pairs.pt", state | {"skeleton": paws, "keypoints": list(paws["keypoints"])})
+    paired = open_model(tmp_path / "pairs.pt").skeleton  # written before these names were pairs
+    assert (paired.flip_pairs, paired.unpaired) == (((1, 2),), (len(tips) - 1,))
     save_checkpoint(tmp_path / "broken.pt", state | {"skeleton": {"name": "x", "keypoints": tips, "edges": ((0, 99),)}})
     with pytest.raises(ValueError, match="broken skeleton"):
         open_model(tmp_path / "broken.pt")
