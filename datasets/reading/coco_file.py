@@ -182,7 +182,7 @@ def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> di
     for number, (image, name) in enumerate(zip(images, names, strict=True)):
         size = [image.get(side) for side in ("width", "height")]
         if None not in size:
-            width, height = (whole(side, file, f"image {number}", "width and height") for side in size)
+            width, height = (whole(_twin(side), file, f"image {number}", "width and height") for side in size)
             sizes[_below(below, name)] = width, height
     return sizes
 
@@ -255,7 +255,7 @@ def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: N
     annotation = mapping(value, file, f"annotation {number}", "the annotation")
     name = str(_key(annotation["id"], file, f"annotation {number}", "id")) if "id" in annotation else f"#{number}"
     entry = f"annotation {name}"
-    crowd = annotation.get("iscrowd") or 0
+    crowd = _twin(annotation.get("iscrowd")) or 0
     if crowd not in (0, 1):
         raise BadAnnotation(file, entry, "iscrowd", crowd, "0 or 1")
     category: dict[str, Any] | None = {}

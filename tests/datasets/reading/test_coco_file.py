@@ -190,6 +190,19 @@ def test_ids_that_are_texts_here_and_numbers_there(tmp_path, turned) -> None:
         assert read(tmp_path, made)[0].pictures[0] == "x.jpg"
 
 
+def test_all_numbers_are_texts(tmp_path) -> None:
+    made = content()
+    for one in made["images"]:
+        one |= {"id": str(one["id"]), "width": "160", "height": "120"}
+    for one in made["annotations"]:
+        one |= {key: str(one[key]) for key in ("id", "image_id", "category_id")} | {"iscrowd": "0"}
+    made["annotations"].append(annotation("9", "0", category_id="1", iscrowd="1"))
+    people, words = read(tmp_path, made)
+    assert (people.ids, len(words)) == (["10", "11", "12", "13"], 1)
+    assert "spell their category_id otherwise" in words[0]
+    assert declared_sizes(Path(people.file))["3.jpg"] == (160, 120)
+
+
 def test_pictures_that_are_listed_twice(tmp_path) -> None:
     made = content()
     made["images"] += deepcopy(made["images"][:2])
