@@ -309,9 +309,27 @@ def test_names_of_pictures(tmp_path, form, said) -> None:
         with pytest.raises(ValueError, match="below the root"):
             read(tmp_path, made)
     if folder:  # a root within the folders that are named
-        assert read(tmp_path, made, root=tmp_path / "pictures")[0].pictures[0] == (
-            "pictures/0.jpg" if said == "backslashes" else "0.jpg"
-        )
+        assert read(tmp_path, made, root=tmp_path / "pictures")[0].pictures[0] == "0.jpg"
+
+
+def test_a_root_that_is_too_deep(tmp_path) -> None:
+    made = content(count=4)
+    for one in made["images"]:
+        one["file_name"] = f"set/pictures/{one['id']}.jpg"
+    for place in (tmp_path / "set/pictures/3.jpg", tmp_path / "set/pictures/0.jpg"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+    for root, wanted in (
+        (tmp_path, "set/pictures/0.jpg"),
+        (tmp_path / "set", "pictures/0.jpg"),
+        (tmp_path / "set/pictures", "0.jpg"),
+    ):
+        people, words = read(tmp_path, made, root=root)
+        assert people.pictures[0] == wanted
+        assert people.pictures[1] == wanted.replace("0", "1")  # which is not there
+        assert len(words) == (root != tmp_path)
+    people, words = read(tmp_path, made, root=tmp_path / "none")
+    assert (people.pictures[0], words) == ("set/pictures/0.jpg", [])
 
 
 def test_names_hold_to_the_root(tmp_path) -> None:
