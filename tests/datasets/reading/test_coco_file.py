@@ -184,10 +184,23 @@ def test_ids_that_are_texts_here_and_numbers_there(tmp_path, turned) -> None:
     assert len(read(tmp_path, made)[1]) == 2
     made["images"].append({"id": "0" if turned else "000000", "file_name": "x.jpg"})
     if turned:  # 0 may be either
-        with pytest.raises(ValueError, match="image_id is 0, expected the id"):
-            read(tmp_path, made)
+        words = read(tmp_path, made)[1]
+        assert any("1 of 4 annotations, the first annotation 10, are of an image that is not" in one for one in words)
     else:
         assert read(tmp_path, made)[0].pictures[0] == "x.jpg"
+
+
+def test_annotations_of_pictures_that_are_not_listed(tmp_path) -> None:
+    made = content()
+    del made["images"][1:3]
+    people, words = read(tmp_path, made)
+    assert people.pictures == ["0.jpg", "3.jpg"]
+    assert len(words) == 1
+    assert words[0].startswith("2 of 4 annotations, the first annotation 11, are of an image that is not listed")
+    for one in made["images"]:
+        one["id"] += 100
+    with pytest.raises(ValueError, match=r"annotation 10: image_id is another, expected the id of an entry of images"):
+        read(tmp_path, made)
 
 
 def test_all_numbers_are_texts(tmp_path) -> None:
