@@ -258,7 +258,7 @@ def side_doubts(skeleton: Skeleton) -> list[str]:
     doubts = []
     if skeleton.unpaired:
         lone = ", ".join(names[k] for k in skeleton.unpaired)
-        doubts.append(f"names of one side without a partner, for which mirroring is refused: {lone}; {REMEDY}")
+        doubts.append(f"of one side by name and without a partner, wrong in a mirrored picture: {lone}; {REMEDY}")
     alike = [pair for pair in sides(names).alike if paired.isdisjoint(pair)]
     if alike:
         listed = ", ".join(f"{names[a]} and {names[b]}" for a, b in alike)

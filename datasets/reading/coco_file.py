@@ -34,6 +34,7 @@ from .coco_names import picture_names
 from .notes import Notes
 from .people import AROUND_BOXES, AROUND_JOINTS, People
 
+NOWHERE = "are of an image that is not listed, and are left out"
 VIDEO_FIELDS = ("vid_id", "video_id", "seq_name")
 
 
@@ -64,6 +65,10 @@ def read_coco(
     rows = [row for number, value in enumerate(listed) if (row := _row(value, number, file, *matched, notes))]
     if category is None:
         _note_lost(listed, kept, notes)
+    if not rows and NOWHERE in notes.met:
+        wanted = "the id of an entry of images, as in none of the annotations"
+        first, remedy = notes.met[NOWHERE][1], "Give the labels of these images"
+        raise BadAnnotation(file, first, "image_id", Words("another"), wanted, remedy)
     rows = _with_keypoints(rows, file, notes)
     joints = read_joints([row.annotation["keypoints"] for row in rows], [row.id for row in rows], made, file, notes)
     some = np.flatnonzero((joints[..., 2] > 0).any(1))
@@ -182,7 +187,7 @@ def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> di
     for number, (image, name) in enumerate(zip(images, names, strict=True)):
         size = [image.get(side) for side in ("width", "height")]
         if None not in size:
-            width, height = (whole(side, file, f"image {number}", "width and height") for side in size)
+            width, height = (whole(_twin(side), file, f"image {number}", "width and height") for side in size)
             sizes[_below(below, name)] = width, height
     return sizes
 
@@ -255,26 +260,33 @@ def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: N
     annotation = mapping(value, file, f"annotation {number}", "the annotation")
     name = str(_key(annotation["id"], file, f"annotation {number}", "id")) if "id" in annotation else f"#{number}"
     entry = f"annotation {name}"
-    crowd = annotation.get("iscrowd") or 0
+    crowd = _twin(annotation.get("iscrowd")) or 0
     if crowd not in (0, 1):
         raise BadAnnotation(file, entry, "iscrowd", crowd, "0 or 1")
     category: dict[str, Any] | None = {}
     if kept.entries and "category_id" in annotation:
-        category = kept.entries[_match(kept, annotation, "category_id", "categories", file, entry, notes)]
+        key = _match(kept, annotation, "category_id", "categories", file, entry, notes)
+        if key is None:
+            wanted = "the id of an entry of categories"
+            raise BadAnnotation(file, entry, "category_id", annotation["category_id"], wanted)
+        category = kept.entries[key]
     if category is None or crowd or (annotation.get("num_keypoints") == 0 and not annotation.get("keypoints")):
         return None
     mapping(annotation, file, entry, "the annotation", ("image_id",))
     key = _match(images, annotation, "image_id", "images", file, entry, notes)
+    if key is None:
+        notes.add(NOWHERE, entry)
+        return None
     return _Row(name, number, images.entries[key], annotation, category)
 
 
 def _match(ids: _Ids, annotation: dict[str, Any], field: str, of: str, file: Path, entry: str, notes: Notes) -> Any:
-    """The id of the entry that a field of an annotation names."""
+    """The id of the entry that a field of an annotation names, None where there is none."""
     key = _key(annotation[field], file, entry, field)
     try:
         match = ids.match(key)
     except KeyError:
-        raise BadAnnotation(file, entry, field, key, f"the id of an entry of {of}") from None
+        return None
     if match is not key and match != key:
         notes.add(f"spell their {field} otherwise than {of} do, as text or number: they are taken as the same", entry)
     return match

@@ -13,6 +13,8 @@ from .annotations import BadAnnotation, picture_name
 from .notes import Notes
 from .video import file_of
 
+SOME = 50
+"""Pictures of which one must be where its name says; else all are looked for."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*/*")
 _ABROAD = re.compile(r"(?:[A-Za-z]:|~)?/+|[A-Za-z]:|(?:\./+)*(?:\.\./+)+")
 """What leads out of the root: a drive, the file system's root, a home, the folder above."""
@@ -21,30 +23,34 @@ _ABROAD = re.compile(r"(?:[A-Za-z]:|~)?/+|[A-Za-z]:|(?:\./+)*(?:\.\./+)+")
 def picture_names(values: Sequence[Any], file: Path, root: Path | None, notes: Notes) -> list[str]:
     """The paths of pictures below `root`, with forward slashes, for the `file_name` of each image of a COCO file.
 
-    Of a path from elsewhere the longest end is taken that lies below the root; the folders before it are the same for
-    all of one folder. Without a root names must be right as they are. Raises BadAnnotation for what leads out of the
-    root all the same, and where two pictures would become one.
+    Of a path from elsewhere, or where no picture is in its place, the longest end is taken that lies below the root;
+    the folders before it are the same for all of one folder. Without a root names must be right as they are. Raises
+    BadAnnotation for what leads out of the root all the same, and where two pictures would become one.
     """
     if root is None:
         return [picture_name(value, file, f"image {number}") for number, value in enumerate(values)]
-    made, cuts, owners = [], dict[str, int](), dict[str, str]()
-    for number, value in enumerate(values):
-        entry = f"image {number}"
-        slashed = value.replace("\\", "/") if isinstance(value, str) else value
-        inner = slashed if not isinstance(slashed, str) else _inner(slashed)
-        name = picture_name(inner, file, entry)
-        if inner != slashed:
+    slashed = [value.replace("\\", "/") if isinstance(value, str) else value for value in values]
+    inner = [_inner(value) if isinstance(value, str) else value for value in slashed]
+    names = [picture_name(value, file, f"image {number}") for number, value in enumerate(inner)]
+    lost = not any(os.path.isfile(root / file_of(name)) for name in names[:SOME])
+    cuts, owners = dict[str, int](), dict[str, str]()
+    for number, name in enumerate(names):
+        elsewhere = inner[number] != slashed[number]
+        if elsewhere or lost:
+            parts = name.split("/")
             cut = _cut(name, root, cuts)
-            name = "/".join(name.split("/")[cut:])
-            owner = owners.setdefault(name, slashed)
-            if owner != slashed:
-                wanted = f"another picture than {owner!r}: both would be {name} below {root}"
-                raise BadAnnotation(file, entry, "file_name", value, wanted, "Set root to the folder above both")
-            notes.add(f"have a file_name from elsewhere, of which the end is taken below {root}", f"{value} as {name}")
-        elif slashed != value:
-            notes.add("have a file_name with backslashes, which are taken for slashes", value)
-        made.append(name)
-    return made
+            names[number] = "/".join(parts[len(parts) - 1 if cut is None and elsewhere else cut or 0 :])
+        if names[number] != name or elsewhere:
+            owner = owners.setdefault(names[number], slashed[number])
+            if owner != slashed[number]:
+                wanted = f"another picture than {owner!r}: both would be {names[number]} below {root}"
+                remedy = "Set root to the folder above both"
+                raise BadAnnotation(file, f"image {number}", "file_name", values[number], wanted, remedy)
+            first = f"{values[number]} as {names[number]}"
+            notes.add(f"have a file_name from elsewhere, of which the end is taken below {root}", first)
+        elif slashed[number] != values[number]:
+            notes.add("have a file_name with backslashes, which are taken for slashes", values[number])
+    return names
 
 
 def _inner(name: str) -> str:
@@ -57,13 +63,13 @@ def _inner(name: str) -> str:
     return _ABROAD.sub("", name, count=1) if _ABROAD.match(name) else name
 
 
-def _cut(name: str, root: Path, cuts: dict[str, int]) -> int:
+def _cut(name: str, root: Path, cuts: dict[str, int]) -> int | None:
     """How many folders before the longest end of `name` that is a file below `root`; where there is none, as for others
-    of its folder, or all. `cuts` remembers folders."""
+    of its folder, or None. `cuts` remembers folders."""
     parts = name.split("/")
     parent = "/".join(parts[:-1])
     for cut in dict.fromkeys((cuts.get(parent, 0), *range(len(parts)))):
         if os.path.isfile(root / file_of("/".join(parts[cut:]))):
             cuts[parent] = cut
             return cut
-    return cuts.get(parent, len(parts) - 1)
+    return cuts.get(parent)

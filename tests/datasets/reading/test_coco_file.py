@@ -184,10 +184,36 @@ def test_ids_that_are_texts_here_and_numbers_there(tmp_path, turned) -> None:
     assert len(read(tmp_path, made)[1]) == 2
     made["images"].append({"id": "0" if turned else "000000", "file_name": "x.jpg"})
     if turned:  # 0 may be either
-        with pytest.raises(ValueError, match="image_id is 0, expected the id"):
-            read(tmp_path, made)
+        words = read(tmp_path, made)[1]
+        assert any("1 of 4 annotations, the first annotation 10, are of an image that is not" in one for one in words)
     else:
         assert read(tmp_path, made)[0].pictures[0] == "x.jpg"
+
+
+def test_annotations_of_pictures_that_are_not_listed(tmp_path) -> None:
+    made = content()
+    del made["images"][1:3]
+    people, words = read(tmp_path, made)
+    assert people.pictures == ["0.jpg", "3.jpg"]
+    assert len(words) == 1
+    assert words[0].startswith("2 of 4 annotations, the first annotation 11, are of an image that is not listed")
+    for one in made["images"]:
+        one["id"] += 100
+    with pytest.raises(ValueError, match=r"annotation 10: image_id is another, expected the id of an entry of images"):
+        read(tmp_path, made)
+
+
+def test_all_numbers_are_texts(tmp_path) -> None:
+    made = content()
+    for one in made["images"]:
+        one |= {"id": str(one["id"]), "width": "160", "height": "120"}
+    for one in made["annotations"]:
+        one |= {key: str(one[key]) for key in ("id", "image_id", "category_id")} | {"iscrowd": "0"}
+    made["annotations"].append(annotation("9", "0", category_id="1", iscrowd="1"))
+    people, words = read(tmp_path, made)
+    assert (people.ids, len(words)) == (["10", "11", "12", "13"], 1)
+    assert "spell their category_id otherwise" in words[0]
+    assert declared_sizes(Path(people.file))["3.jpg"] == (160, 120)
 
 
 def test_pictures_that_are_listed_twice(tmp_path) -> None:
@@ -296,9 +322,27 @@ def test_names_of_pictures(tmp_path, form, said) -> None:
         with pytest.raises(ValueError, match="below the root"):
             read(tmp_path, made)
     if folder:  # a root within the folders that are named
-        assert read(tmp_path, made, root=tmp_path / "pictures")[0].pictures[0] == (
-            "pictures/0.jpg" if said == "backslashes" else "0.jpg"
-        )
+        assert read(tmp_path, made, root=tmp_path / "pictures")[0].pictures[0] == "0.jpg"
+
+
+def test_a_root_that_is_too_deep(tmp_path) -> None:
+    made = content(count=4)
+    for one in made["images"]:
+        one["file_name"] = f"set/pictures/{one['id']}.jpg"
+    for place in (tmp_path / "set/pictures/3.jpg", tmp_path / "set/pictures/0.jpg"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"")
+    for root, wanted in (
+        (tmp_path, "set/pictures/0.jpg"),
+        (tmp_path / "set", "pictures/0.jpg"),
+        (tmp_path / "set/pictures", "0.jpg"),
+    ):
+        people, words = read(tmp_path, made, root=root)
+        assert people.pictures[0] == wanted
+        assert people.pictures[1] == wanted.replace("0", "1")  # which is not there
+        assert len(words) == (root != tmp_path)
+    people, words = read(tmp_path, made, root=tmp_path / "none")
+    assert (people.pictures[0], words) == ("set/pictures/0.jpg", [])
 
 
 def test_names_hold_to_the_root(tmp_path) -> None:
