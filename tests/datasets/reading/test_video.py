@@ -1,11 +1,13 @@
 import itertools
 import multiprocessing
 import os
+import resource
+import signal
 import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
+import av
 import numpy as np
 import pytest
 
@@ -34,16 +36,22 @@ def number_of(image):
     return sum(1 << bit for bit in range(8) if image[24, bit * 8 + 4].mean() > 115)
 
 
-def clip(path, code="mp4v", count=COUNT, picture=numbered):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 25, picture(0).shape[1::-1])
-    assert writer.isOpened()
-    for k in range(count):
-        writer.write(np.ascontiguousarray(picture(k)[..., ::-1]))
-    writer.release()
+def clip(path, codec="mpeg4", count=COUNT, picture=numbered, pixels=None, **options):
+    """A video of `picture`(0), `picture`(1), … with the codec's `options`."""
+    usual = {"mjpeg": "yuvj420p", "png": "rgb24", "ffv1": "yuv420p"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"qscale": "3", **options})
+        stream.height, stream.width = picture(0).shape[:2]
+        stream.pix_fmt = pixels or usual.get(codec, "yuv420p")
+        for k in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(k), format="rgb24")))
+        container.mux(stream.encode())
     return path
 
 
-@pytest.mark.parametrize("video", [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "mp4v"), ("a.mpg", "PIM1")], ids=str)
+@pytest.mark.parametrize(
+    "video", [("a.mp4", "mpeg4"), ("a.avi", "mjpeg"), ("a.mkv", "mpeg4"), ("a.mpg", "mpeg1video")], ids=str
+)
 def test_every_order_gives_the_frames_of_the_sequence(tmp_path, video, capfd):
     path = clip(tmp_path / video[0], video[1])
     capfd.readouterr()
@@ -75,30 +83,22 @@ def varying(path):
 
 def test_seeks_are_right_where_the_frame_rate_varies(tmp_path):
     path = varying(clip(tmp_path / "a.mp4"))
-    capture = cv2.VideoCapture(str(path))
-    capture.set(cv2.CAP_PROP_POS_FRAMES, 40)
-    assert number_of(capture.read()[1]) != 40  # what this is about: OpenCV's own seek is wrong
     for k in [140, 40, 100, 20, 149, 0, 70, 5]:
         assert number_of(read_frame(path, k)) == k
 
 
 def test_seeking_does_not_decode_from_the_start(tmp_path, monkeypatch):
-    path = clip(tmp_path / "a.avi", "MJPG")
+    path = clip(tmp_path / "a.avi", "mjpeg")
     read_frame(path, 0)
-    opened = []
-    real = video._open
-    monkeypatch.setattr(video, "_open", lambda path, threads=None: opened.append(path) or real(path, threads))
+    monkeypatch.setattr(video._Reader, "_restart", None)  # would be called to decode from the start
     for k in (140, 20, 100):
-        read_frame(path, k)
-    assert len(opened) == 1  # for the time stamps
-    frames_of(path)
-    assert len(opened) == 2  # its announced count; the stamps are known
+        assert number_of(read_frame(path, k)) == k
 
 
 def test_stamps_are_kept_on_disk_until_the_file_changes(tmp_path, monkeypatch):
     path = clip(tmp_path / "a.mp4", count=20)
     assert len(frames_of(path)) == 20
-    video._stamps.cache_clear()
+    video._index.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(video, "fill", None)  # would be called to write
         assert len(frames_of(path)) == 20
@@ -108,14 +108,14 @@ def test_stamps_are_kept_on_disk_until_the_file_changes(tmp_path, monkeypatch):
 
 
 def test_stride_and_near_duplicates(tmp_path):
-    path = clip(tmp_path / "a.avi", "MJPG", 40, lambda k: numbered(k // 10 * 3))
+    path = clip(tmp_path / "a.avi", "mjpeg", 40, lambda k: numbered(k // 10 * 3))
     assert frames_of(path, stride=7) == [0, 7, 14, 21, 28, 35]
     assert frames_of(path, duplicates=2.0) == [0, 10, 20, 30]
     assert frames_of(path, stride=4, duplicates=2.0) == [0, 12, 20, 32]
     assert frames_of(path, duplicates=0.0) == list(range(40))
     assert frames_of(path, duplicates=255.0) == [0]
     # Slow change: each frame differs by one level from the one before, which adds up against the last one kept.
-    slow = clip(tmp_path / "slow.avi", "MJPG", 40, lambda k: np.full((48, 64, 3), 60 + k, np.uint8))
+    slow = clip(tmp_path / "slow.avi", "mjpeg", 40, lambda k: np.full((48, 64, 3), 60 + k, np.uint8))
     kept = frames_of(slow, duplicates=9.5)
     assert kept[0] == 0
     assert {b - a for a, b in itertools.pairwise(kept)} <= {9, 10, 11}
@@ -125,17 +125,15 @@ def test_stride_and_near_duplicates(tmp_path):
 
 
 def test_a_truncated_video_gives_what_is_there(tmp_path, capfd):
-    path = clip(tmp_path / "a.avi", "MJPG")
+    path = clip(tmp_path / "a.avi", "mjpeg")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.warns(UserWarning, match=r"a\.avi: (\d+) of the 150 frames .* the \1 are used"):
+    with pytest.warns(UserWarning, match=r"a\.avi is cut .* it ends (2\.9|3\.)\d* s before .* its 7\d frames are used"):
         there = frames_of(path)
     assert 40 < len(there) < 100
     assert [number_of(read_frame(path, k)) for k in there] == there
     with pytest.raises(UnreadableImage, match=rf"a\.avi has frames 0 to {len(there) - 1}, not 140"):
         read_frame(path, 140)
-    with pytest.raises(UnreadableImage, match=f"cannot read frame {len(there)} "):
-        read_frame(path, len(there))
     assert number_of(read_frame(path, 2)) == 2  # and goes on
     assert capfd.readouterr().err == ""
 
@@ -170,27 +168,17 @@ def test_a_phone_held_upright(tmp_path):
     assert np.array_equal(next(frames(path)), np.rot90(upright, -1))
 
 
-def test_frames_of_two_sizes_are_refused(tmp_path, monkeypatch):
-    path = clip(tmp_path / "a.mp4", count=3)
-
-    class Growing:
-        def __init__(self, capture):
-            self.capture, self.side = capture, 40
-
-        def __getattr__(self, name):
-            return getattr(self.capture, name)
-
-        def retrieve(self):
-            self.side += 2
-            return True, np.zeros((self.side, 64, 3), np.uint8)
-
-    real = video._open
-    monkeypatch.setattr(video, "_open", lambda path, threads=None: Growing(real(path, threads)))
-    with pytest.raises(UnreadableImage, match=r"frame size of .*a\.mp4 changes from \(42, 64, 3\) to \(44, 64, 3\)"):
-        list(frames(path))
-    read_frame(path, 0)
-    with pytest.raises(UnreadableImage, match="changes from"):
-        read_frame(path, 1)
+def test_frames_of_two_sizes_are_refused(tmp_path):
+    path = tmp_path / "a.ts"  # transport streams can be written one behind another
+    for height in (48, 64):
+        clip(tmp_path / "part.ts", "mpeg2video", 5, lambda k, height=height: numbered(k, height))
+        with path.open("ab") as file:
+            file.write((tmp_path / "part.ts").read_bytes())
+    for read in (frames_of, lambda path: read_frame(path, 0), lambda path: list(frames(path))):
+        with pytest.raises(
+            UnreadableImage, match=r"frame size of .*a\.ts changes from \(48, 64\) to \(64, 64\) at frame \d"
+        ):
+            read(path)
 
 
 def _read(path, order, queue):
@@ -259,30 +247,24 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path):
     assert number_of(next(frames(path))) == 1  # what was there stays
     write_video(path, [numbered(2)], 25, overwrite=True)
     assert number_of(next(frames(path))) == 2
-    assert os.listdir(tmp_path) == ["out.mp4"]
+    assert sorted(os.listdir(tmp_path)) == ["cache", "out.mp4"]
 
 
-def test_a_writer_that_writes_nothing_is_noticed(tmp_path, monkeypatch):
-    class Full:
-        fourcc, real = cv2.VideoWriter.fourcc, cv2.VideoWriter
-
-        def __init__(self):
-            self.writer = self.real()
-
-        def __getattr__(self, name):
-            return getattr(self.writer, name)
-
-        def write(self, image):
-            pass
-
-    monkeypatch.setattr(video.cv2, "VideoWriter", Full)
-    with pytest.raises((OSError, UnreadableImage)):
-        write_video(tmp_path / "out.mp4", [numbered(0)] * 5, 25)
+def test_a_full_disk_is_said(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    limits, action = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"out\.mp4"):
+            write_video(tmp_path / "out.mp4", [noise] * 5, 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, action)
     assert os.listdir(tmp_path) == []
 
 
 def test_memory_stays_flat(tmp_path):
-    path = clip(tmp_path / "a.avi", "MJPG", picture=lambda k: numbered(k, 480, 640))
+    path = clip(tmp_path / "a.avi", "mjpeg", picture=lambda k: numbered(k, 480, 640))
     tracemalloc.start()
     assert sum(1 for _ in frames(path)) == COUNT
     peak = tracemalloc.get_traced_memory()[1]
