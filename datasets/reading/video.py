@@ -59,6 +59,8 @@ UNTAGGED = (0, 2, 3)
 """Colour matrices of FFmpeg that name none; 0 is that of RGB."""
 LIMITED, FULL = 1, 2
 """Ranges of levels."""
+Frame = Any
+"""av.VideoFrame, of which PyAV's type stubs say too little."""
 ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
 """PyAV 14 does not know the word, and takes one thread."""
 
@@ -200,12 +202,12 @@ class _Video:
             kind = "it has no pictures" if self.stream is None else "nothing here knows its codec"
             raise UnreadableImage(f"cannot read the video {path}: {kind}. Restore the file or remove its entry")
         self.stream.codec_context.thread_count = threads
-        self.stream.thread_type = "AUTO"
+        self.stream.codec_context.thread_type = "AUTO"
         self.packets, self.damaged, self.end = 0, 0, NO_STAMP
         """Packets; those that cannot be decoded and damaged frames, after the first frame; where the last packet ends,
         in units of the stream's time base."""
 
-    def frames(self) -> Iterator[av.VideoFrame]:
+    def frames(self) -> Iterator[Frame]:
         """The frames that can be decoded, in their order, up to where the file breaks off."""
         started = False
         for packet in self._packets():
@@ -266,7 +268,7 @@ class _Index(NamedTuple):
     def rising(self) -> bool:
         return bool((self.stamps > NO_STAMP).all() and (np.diff(self.stamps) > 0).all())
 
-    def place(self, key: av.VideoFrame) -> int | None:
+    def place(self, key: Frame) -> int | None:
         """The number of a key frame, which its content and about its stamp tell: after a seek in an MPEG program stream
         stamps are one frame off."""
         if key.pts is None:
@@ -292,17 +294,19 @@ def _index(path: str, size: int, changed: int) -> _Index:
     return _Index(np.array(arrays["stamps"]), np.array(arrays["keys"]), **rest)
 
 
-def _content(frame: av.VideoFrame) -> int:
+def _content(frame: Frame) -> int:
     """A sum over every 16th line of a key frame's first plane; NO_KEY of another frame."""
     plane = frame.planes[0]
     if not frame.key_frame or plane.line_size < 1:
         return NO_KEY
     lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[::16, : plane.width]
-    return zlib.crc32(np.ascontiguousarray(lines))
+    return zlib.crc32(lines.tobytes())
 
 
 def _decoded_once(path: Path, threads: int) -> _Index:
-    video, stamps, keys, first, interlaced = _Video(path, threads), [], [], None, False
+    video, first, interlaced = _Video(path, threads), None, False
+    stamps: list[int] = []
+    keys: list[int] = []
     with video.container:
         for frame in video.frames():
             first = first or (frame.height, frame.width)
@@ -339,7 +343,9 @@ class _Reader:
     """
 
     def __init__(self, path: Path) -> None:
+        self.frame: Frame = None
         self.path, self.index, self.colours = path, _index(*_key(path)), VideoReformatter()
+        self.at, self.shift = -1, 0
         self._restart()
         _READERS.add(self)
 
@@ -373,7 +379,7 @@ class _Reader:
         self.video, self.at, self.shift = _Video(self.path), -1, 0
         self._decode_on(self.video.frames())
 
-    def _decode_on(self, frames: Iterator[av.VideoFrame]) -> None:
+    def _decode_on(self, frames: Iterator[Frame]) -> None:
         self.frames = _deinterlaced(frames, self.video.stream) if self.index.interlaced else frames
 
     def _seek(self, number: int) -> None:
@@ -387,7 +393,7 @@ class _Reader:
             except av.FFmpegError:
                 break
             frames = self.video.frames()
-            key = next((frame for frame in frames if frame.key_frame), None)
+            key: Frame = next((frame for frame in frames if frame.key_frame), None)
             place = None if key is None else self.index.place(key)
             if place is not None and place <= number - (before if place else 0):
                 self.at, self.shift = place - 1, key.pts - self.index.stamps[place]
@@ -418,9 +424,10 @@ def _key(path: Path) -> tuple[str, int, int]:
     return str(path.absolute()), state.st_size, state.st_mtime_ns
 
 
-def _deinterlaced(frames: Iterator[av.VideoFrame], stream: Any) -> Iterator[av.VideoFrame]:
+def _deinterlaced(frames: Iterator[Frame], stream: Any) -> Iterator[Frame]:
     """One full picture for each frame, made where it is interlaced from its lines and its neighbours (yadif)."""
-    graph, stamps = None, deque()
+    graph: Any = None
+    stamps: deque[int | None] = deque()
     for frame in chain(frames, [None]):
         if graph is None:
             if frame is None:
@@ -438,7 +445,7 @@ def _deinterlaced(frames: Iterator[av.VideoFrame], stream: Any) -> Iterator[av.V
             yield picture
 
 
-def _graph(frame: av.VideoFrame, stream: Any) -> av.filter.Graph:
+def _graph(frame: Frame, stream: Any) -> av.filter.Graph:
     graph = av.filter.Graph()
     start = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base)
     filter_, end = graph.add("yadif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")
@@ -448,7 +455,7 @@ def _graph(frame: av.VideoFrame, stream: Any) -> av.filter.Graph:
     return graph
 
 
-def _shown(frame: av.VideoFrame, colours: VideoReformatter) -> np.ndarray:
+def _shown(frame: Frame, colours: VideoReformatter) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a frame as it is shown."""
     matrix = frame.colorspace
     if matrix in UNTAGGED:
@@ -461,7 +468,7 @@ def _shown(frame: av.VideoFrame, colours: VideoReformatter) -> np.ndarray:
     return _turned(picture, _display_matrix(frame))
 
 
-def _display_matrix(frame: av.VideoFrame) -> np.ndarray:
+def _display_matrix(frame: Frame) -> np.ndarray:
     """(2, 2) that leads from the x and y of the stored picture to those shown."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
