@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ FORMATS = ["JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000"
 """What is decoded, whatever a file is called; others (PostScript, say) would start programs or read other files."""
 if "AVIF" in Image.OPEN:  # since Pillow 11.3
     PICTURES, FORMATS = (*PICTURES, ".avif"), [*FORMATS, "AVIF"]
-FULL = 65535
+FULL, SCALE = 65535, 257
 LARGEST = 500_000_000
 """Pixels of the largest picture that is read: 1.5 GB as it is decoded."""
 USUAL = 100_000_000
@@ -60,8 +60,16 @@ def read_image(path: Path, white: int | None = None) -> np.ndarray:
         ) from error
 
 
-def highest_level(path: Path) -> int | None:
-    """The highest level of a picture of 16 bit; None of others, and of those that cannot be read."""
+class Levels(NamedTuple):
+    """Of a picture of 16 bit."""
+
+    highest: int
+    scaled: bool
+    """All are multiples of 257, those of 8 bit scaled up to 16."""
+
+
+def levels_of(path: Path) -> Levels | None:
+    """The levels of a picture of 16 bit; None of others, and of those that cannot be read."""
     try:
         with Image.open(path, formats=FORMATS) as opened:
             _check_size(opened, path)
@@ -70,13 +78,15 @@ def highest_level(path: Path) -> int | None:
             levels = _levels(opened, path, colours=True)
     except Exception:  # it is named where it is read
         return None
-    return None if levels is None or levels.dtype.kind == "f" else int(levels.max())
+    if levels is None or levels.dtype.kind == "f":
+        return None
+    return Levels(int(levels.max()), not (levels % SCALE).any())
 
 
-def highest_levels(paths: Iterable[Path]) -> list[int]:
-    """The highest level of each picture of 16 bit among them."""
+def levels_of_all(paths: Iterable[Path]) -> list[Levels]:
+    """The levels of each picture of 16 bit among them."""
     with ThreadPoolExecutor() as pool:
-        return [level for level in pool.map(highest_level, paths) if level is not None]
+        return [levels for levels in pool.map(levels_of, paths) if levels is not None]
 
 
 def pictures_in(path: Path) -> int:

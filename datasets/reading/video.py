@@ -98,10 +98,11 @@ def file_of(name: str) -> str:
     return name.rpartition("#")[0] if is_frame(name) else name
 
 
-def read_named(root: Path, name: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of the picture `name` below `root`, or of the frame clip.mp4#12. Raises UnreadableImage."""
+def read_named(root: Path, name: str, white: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of the picture `name` below `root`, whose `white` is as in `read_image`, or of the frame
+    clip.mp4#12. Raises UnreadableImage."""
     path = root / file_of(name)
-    return read_frame(path, int(name.rpartition("#")[2])) if is_frame(name) else read_image(path)
+    return read_frame(path, int(name.rpartition("#")[2])) if is_frame(name) else read_image(path, white)
 
 
 def read_frame(path: Path, number: int) -> np.ndarray:
@@ -127,6 +128,11 @@ def frame_rate(path: Path) -> float:
     with video.container:
         stream = video.stream
         return float(stream.average_rate or stream.guessed_rate or USUAL_RATE)
+
+
+def check_video(path: Path) -> None:
+    """Raises UnreadableImage for a file that is no video, and for a video that is broken or has no pictures."""
+    _index(*_key(path))
 
 
 def pixel_aspect(path: Path) -> float:

@@ -160,7 +160,7 @@ def _declared(dataset: PoseDataset) -> dict[int, tuple[str, tuple[int, int]]]:
 
 
 def _empty(root: Path) -> list[str]:
-    return [f"unreadable, and in neither part: {root / name}: the file is empty" for name in pictures.empty_files(root)]
+    return [f"unreadable, and in neither part: {reason}" for reason in pictures.unreadable_files(root).values()]
 
 
 def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:

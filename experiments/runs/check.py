@@ -52,7 +52,13 @@ def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
     """The labelled target pictures of --check, cut as the target's are: whole, or by the target's own boxes. Raises
     ValueError for fewer than LABELLED that can be read."""
     root = target if target.is_dir() else target.parent
-    said = {"root": str(root), "labels": [str(path), str(path)], "boxes": "whole"}
+    seen = picture_set(task.target_train)
+    said = {
+        "root": str(root),
+        "labels": [str(path), str(path)],
+        "boxes": "whole",
+        "white": seen.white if seen else None,
+    }
     options = options_of("coco_json", said, "--check")
     table = picture_set(open_dataset("coco_json", options, "test"))
     assert table is not None

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import COCO17
-from keyshift.datasets.own.pictures import Options, empty_files, own_pictures
+from keyshift.datasets.own.pictures import Options, own_pictures, unreadable_files
 from keyshift.datasets.reading import boxes as detectors
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.skeleton import HAND
@@ -169,15 +169,15 @@ def test_what_is_passed_over_and_what_is_counted(tmp_path):
     text = str(warned[0].message)
     for part in (
         "2 empty, the first 'empty 2.mp4'",
-        "1 in formats that are not read",
-        "'phone.HEIC'",
+        "1 of types that are not read (1 .heic): convert those that are wanted",
+        "the first 'phone.HEIC'",
         "1 that cannot be opened, the first 'gone.jpg'",
         "1 that are no files, the first 'pipe.png'",
         "2 of names with",
     ):
         assert part in text
     assert list(pictures.people.ids) == ["good/a.png"]
-    assert empty_files(tmp_path) == ["empty 2.mp4", "empty.jpg"]
+    assert list(unreadable_files(tmp_path)) == ["empty 2.mp4", "empty.jpg"]
 
 
 def test_roots_without_pictures(tmp_path):
@@ -187,7 +187,7 @@ def test_roots_without_pictures(tmp_path):
         opened(tmp_path)
     for name in ("a.heic", "b.heic", "c.txt"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"found 2 \.heic, 1 \.txt \(2 in formats that are not read .*convert them"):
+    with pytest.raises(ValueError, match=r"found 2 \.heic, 1 \.txt \(2 of types that are not read .*convert"):
         opened(tmp_path)
     with pytest.raises(ValueError, match=r"found 1 \.txt"):
         opened(tmp_path / "c.txt")
@@ -216,8 +216,11 @@ def test_broken_pictures_surface_when_read_and_broken_videos_at_once(tmp_path):
     with pytest.raises(UnreadableImage, match=r"b\.png"):
         pictures[1]
     (tmp_path / "c.mp4").write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"c\.mp4"):
-        opened(tmp_path)
+    with pytest.warns(UserWarning, match=r"left out 1 videos that are broken or have no pictures, the first 'c\.mp4'"):
+        assert len(opened(tmp_path)) == 2
+    assert list(unreadable_files(tmp_path)) == ["c.mp4"]
+    with pytest.raises(UnreadableImage, match=r"cannot read the video .*c\.mp4"):
+        opened(tmp_path / "c.mp4")
 
 
 def test_ten_thousand_files_are_listed_fast(tmp_path):
