@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-PICTURES = (
+PICTURES: tuple[str, ...] = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
     *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
@@ -19,7 +19,8 @@ Image.init()
 FORMATS = ["JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000"]
 """What is decoded, whatever a file is called; others (PostScript, say) would start programs or read other files."""
 if "AVIF" in Image.OPEN:  # since Pillow 11.3
-    PICTURES, FORMATS = (*PICTURES, ".avif"), [*FORMATS, "AVIF"]
+    PICTURES += (".avif",)
+    FORMATS += ["AVIF"]
 FULL, SCALE = 65535, 257
 LARGEST = 500_000_000
 """Pixels of the largest picture that is read: 1.5 GB as it is decoded."""
@@ -103,7 +104,7 @@ def _check_size(opened: Image.Image, path: Path) -> None:
         raise Image.DecompressionBombError
 
 
-def _levels(opened: Image.Image, path: Path, colours: bool) -> np.ndarray | None:
+def _levels(opened: Any, path: Path, colours: bool) -> np.ndarray | None:
     """(H, W) levels of a grey picture of more than 8 bit, upright, or (H, W, 3) of `colours`; None of others."""
     if opened.mode == "F" or opened.mode.startswith("I"):
         return np.asarray(ImageOps.exif_transpose(opened))
@@ -116,7 +117,7 @@ def _levels(opened: Image.Image, path: Path, colours: bool) -> np.ndarray | None
     return rgb if opened.format == "TIFF" else _upright(rgb, opened.getexif().get(0x0112, 1))  # OpenCV turns TIFFs
 
 
-def _raw_mode(opened: Image.Image) -> Any:
+def _raw_mode(opened: Any) -> Any:
     """How the file holds its pixels, as Pillow names it: RGB;16B, say."""
     arguments = opened.tile[0][3]
     return arguments[0] if isinstance(arguments, tuple) and arguments else arguments

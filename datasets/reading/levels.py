@@ -47,19 +47,26 @@ def white_of(white: Any, root: Path, names: Sequence[str]) -> int | None:
         if isinstance(white, bool) or not isinstance(white, int) or not 1 <= white <= FULL:
             raise ValueError(f"white={white!r} must be a level from 1 to {FULL}, auto, or null")
         return white
-    some = evenly([name for name in pictures if not name.lower().endswith(SHALLOW)], LOOKED_AT)
+    doubt = dark(root, pictures)
+    if doubt:
+        warnings.warn(f"{root}: {doubt}", stacklevel=3)
+    return None
+
+
+def dark(root: Path, names: Sequence[str]) -> str | None:
+    """What is to be said of pictures of 16 bit whose levels are all low; None of others."""
+    some = evenly([name for name in names if file_of(name) == name and not name.lower().endswith(SHALLOW)], LOOKED_AT)
     levels = _levels(root, tuple(some))
     highest = max((one.highest for one in levels), default=0)
-    if 0 < highest < DEEP and not all(one.scaled for one in levels):
-        bits = highest.bit_length()
-        warnings.warn(
-            f"{root}: {len(levels)} of {len(some)} pictures that were looked at are of 16 bit, and their highest level "
-            f"is {highest} of {FULL}: with {FULL} as white they are nearly black. Say what is white in them: "
-            f"white={2**bits - 1} for {bits} bit, or white=auto (in a run target.white or source.white; --white in "
-            "predict)",
-            stacklevel=3,
-        )
-    return None
+    if not 0 < highest < DEEP or all(one.scaled for one in levels):
+        return None
+    bits = highest.bit_length()
+    return (
+        f"{len(levels)} of {len(some)} pictures that were looked at are of 16 bit, and their highest level is "
+        f"{highest} of {FULL}: with {FULL} as white they are nearly black. Say what is white in them: white={2**bits - 1} for "
+        f"{bits} bit, white=auto, or white={FULL} if they are as dark as that (target.white or source.white in a run, "
+        "--white in predict)"
+    )
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ...datasets.options import Options, plain_options
 from ...datasets.own import pictures
 from ...datasets.own.skeleton_file import describe, order_doubts
 from ...datasets.reading.images import UnreadableImage
+from ...datasets.reading.levels import dark
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.reading.prepared import is_prepared
 from ...datasets.reading.preparing import in_order, workers
@@ -111,6 +113,7 @@ def check(name: str, words: list[str], reporter: Reporter) -> bool:
         reporter.say(f"note: {note}")
     problems = [*(p for t in tallies for p in _problems(t)), *_shared(*tallies)]
     problems += [] if own is None else _empty(own.folder)
+    problems += _dark(opened.values())
     for problem in problems:
         reporter.say(f"PROBLEM: {problem}")
     reporter.say(f"{name}: " + (f"{len(problems)} problems" if problems else "no problem found"))
@@ -161,6 +164,15 @@ def _declared(dataset: PoseDataset) -> dict[int, tuple[str, tuple[int, int]]]:
 
 def _empty(root: Path) -> list[str]:
     return [f"unreadable, and in neither part: {reason}" for reason in pictures.unreadable_files(root).values()]
+
+
+def _dark(parts: Iterable[PoseDataset]) -> list[str]:
+    """Pictures of 16 bit that are nearly black as they are read."""
+    sets = [inner for part in parts if isinstance(inner := innermost(part), PictureSet) and inner.white is None]
+    doubts = (
+        dark(sets[0].root, [name for inner in sets for name in dict.fromkeys(inner.people.pictures)]) if sets else None
+    )
+    return [doubts] if doubts else []
 
 
 def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:
