@@ -63,9 +63,9 @@ def dark(root: Path, names: Sequence[str]) -> str | None:
     bits = highest.bit_length()
     return (
         f"{len(levels)} of {len(some)} pictures that were looked at are of 16 bit, and their highest level is "
-        f"{highest} of {FULL}: with {FULL} as white they are nearly black. Say what is white in them: white={2**bits - 1} for "
-        f"{bits} bit, white=auto, or white={FULL} if they are as dark as that (target.white or source.white in a run, "
-        "--white in predict)"
+        f"{highest} of {FULL}: with {FULL} as white they are nearly black. Say what is white in them: "
+        f"white={2**bits - 1} for {bits} bit, white=auto, or white={FULL} if they are as dark as that (in a run "
+        "target.white or source.white, in predict --white)"
     )
 
 
