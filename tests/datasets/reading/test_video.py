@@ -156,18 +156,6 @@ def test_what_is_no_video(tmp_path, capfd):
             read_frame(path, number)
 
 
-def test_a_phone_held_upright(tmp_path):
-    path = clip(tmp_path / "a.mp4", count=5)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 44  # of version 0: the matrix
-    matrix = [0, 1 << 16, 0, (1 << 32) - (1 << 16), 0, 0, 0, 0, 1 << 30]  # a quarter turn clockwise
-    upright = next(frames(path))
-    data[at : at + 36] = b"".join(n.to_bytes(4, "big") for n in matrix)
-    path.write_bytes(data)
-    assert np.array_equal(read_frame(path, 0), np.rot90(upright, -1))
-    assert np.array_equal(next(frames(path)), np.rot90(upright, -1))
-
-
 def test_frames_of_two_sizes_are_refused(tmp_path):
     path = tmp_path / "a.ts"  # transport streams can be written one behind another
     for height in (48, 64):
@@ -276,3 +264,212 @@ def test_names_of_frames():
     assert is_frame("a/clip.MP4#12")
     for name in ("clip.mp4", "clip.mp4#", "a.jpg#3", "clip.mp4#-1", "clip.mp4#²", "clip.mp4#٣", "clip.mp4#1/a.jpg"):
         assert not is_frame(name)
+
+
+def quadrants(k=0, height=48, width=64):
+    """A picture whose corners all differ, so that every turn and mirroring shows."""
+    image = np.full((height, width, 3), 40 + k, np.uint8)
+    image[: height // 2, : width // 2] = (220, 60, 40)
+    image[height // 2 :, : width // 2] = (50, 200, 60)
+    image[height // 2 :, width // 2 :] = (60, 70, 210)
+    return image
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(("a.mts", "libx264", {}), ("a.m2ts", "mpeg2video", {}), ("a.ts", "libx264", {"bf": "2", "g": "12"})),
+        *(
+            ("a.vob", "mpeg2video", {"bf": "2"}),
+            ("a.m2v", "mpeg2video", {}),
+            ("a.wmv", "wmv2", {}),
+            ("a.flv", "flv", {}),
+        ),
+        *(("a.3gp", "mpeg4", {}), ("a.MOV", "png", {}), ("a.mxf", "mpeg2video", {}), ("a.h264", "libx264", {})),
+        *(("a.webm", "libvpx-vp9", {"g": "15"}), ("a.mkv", "libx264", {"x264-params": "open-gop=1:keyint=10"})),
+        ("a.mp4", "libx265", {"x265-params": "log-level=none:keyint=10"}),
+    ],
+    ids=str,
+)
+def test_containers_and_codecs(tmp_path, case):
+    name, codec, options = case
+    path = clip(tmp_path / name, codec, 40, **options)
+    assert frames_of(path) == list(range(40))
+    wanted = list(frames(path))
+    assert [number_of(image) for image in wanted] == list(range(40))
+    for k in (33, 5, 21, 39, 0):
+        assert np.array_equal(read_frame(path, k), wanted[k])
+
+
+@pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="this PyAV has no AV1 encoder")
+def test_av1(tmp_path):
+    path = clip(tmp_path / "a.mp4", "libsvtav1", 20, pixels="yuv420p10le", preset="8", crf="10")
+    assert [number_of(image) for image in frames(path)] == list(range(20))
+    assert number_of(read_frame(path, 13)) == 13
+
+
+def moving(k):
+    """A bright block that moves 4 px a frame, on a still pattern."""
+    image = numbered(0b1010_0101)
+    image[40:48, 4 * k : 4 * k + 8] = 255
+    return image
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {"flags": "+ildct+ilme", "x264-params": "tff=1:keyint=6", "crf": "10"}),
+        ("a.mts", "libx264", {"flags": "+ildct+ilme", "x264-params": "bff=1:keyint=6", "crf": "10"}),
+        ("a.mpg", "mpeg2video", {"flags": "+ildct+ilme", "top": "1", "g": "6"}),
+        ("a.avi", "ffv1", {"flags": "+ildct", "top": "1"}),
+    ],
+)
+def test_interlaced_material(tmp_path, name, codec, options):
+    path = clip(tmp_path / name, codec, 12, moving, **options)
+    shown = list(frames(path))
+    assert len(shown) == len(frames_of(path)) == 12
+    for k, image in enumerate(shown):
+        assert np.abs(image.astype(float) - moving(k)).mean() < 6  # and no frame of nothing, or of another's lines
+        assert image[24, 60].min() > 150
+    for k in (7, 2, 11, 0, 9, 3):
+        assert np.array_equal(read_frame(path, k), shown[k])
+
+
+def test_lines_of_two_moments_are_not_shown_together(tmp_path):
+    def comb(k):  # the second field is half a frame later, as a camcorder writes it
+        image = moving(2 * k)
+        image[1::2] = moving(2 * k + 1)[1::2]
+        return image
+
+    options = {"flags": "+ildct+ilme", "x264-params": "tff=1", "crf": "5"}
+    path = clip(tmp_path / "a.mp4", "libx264", 6, comb, **options)
+    for k, image in enumerate(frames(path)):
+        levels = image[40:48, :, 1].astype(float)
+        assert (
+            np.abs(levels[2:-2:2] - levels[3:-2:2]).max()
+            < 0.5 * np.abs(np.diff(comb(k)[40:48, :, 1].astype(float), axis=0)).max()
+        )
+
+
+def display(path, matrix):
+    """Set the display matrix of an .mp4 (a, b, c, d of x' = a x + c y, y' = b x + d y)."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # of version 0
+    a, b, c, d = (round(value * (1 << 16)) & 0xFFFFFFFF for value in matrix)
+    data[at : at + 36] = b"".join(n.to_bytes(4, "big") for n in (a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((1, 0, 0, 1), lambda image: image),
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((-1, 0, 0, -1), lambda image: image[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((0, -1, 1, 0), lambda image: np.rot90(image)),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: image[::-1, ::-1].swapaxes(0, 1)),
+        ((0, 0, 0, 0), lambda image: image),
+        ((2, 0, 0, 2), lambda image: image),
+    ],
+)
+def test_mirrored_and_turned_as_players_show(tmp_path, codec, matrix, shown):
+    path = clip(tmp_path / "a.mp4", codec, 3, quadrants)
+    stored = read_frame(path, 1)
+    assert np.abs(stored.astype(float) - quadrants(1)).mean() < 12
+    assert np.array_equal(read_frame(display(path, matrix), 1), shown(stored))
+
+
+def test_another_turn_is_refused(tmp_path):
+    path = display(clip(tmp_path / "a.mp4", count=3), (0.8, 0.6, -0.6, 0.8))
+    with pytest.raises(UnreadableImage, match=r"a\.mp4: it is shown turned by an angle that is no quarter turn"):
+        read_frame(path, 0)
+
+
+def test_what_an_edit_list_cuts_away_is_not_shown(tmp_path):
+    path = clip(tmp_path / "a.mp4", "libx264", 40, g="10")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst")
+    start = int.from_bytes(data[at + 16 : at + 20], "big")
+    with av.open(str(path)) as container:
+        frame = round(1 / 25 / container.streams.video[0].time_base)
+    data[at + 12 : at + 20] = (600).to_bytes(4, "big") + (start + 13 * frame).to_bytes(4, "big")  # 0.6 s from frame 13
+    path.write_bytes(data)
+    assert frames_of(path) == list(range(15))
+    assert [number_of(image) for image in frames(path)] == list(range(13, 28))
+    assert number_of(read_frame(path, 9)) == 22
+
+
+def test_a_recording_that_starts_between_key_frames(tmp_path):
+    data = clip(tmp_path / "a.ts", "libx264", 60, g="20").read_bytes()
+    path = tmp_path / "b.ts"
+    path.write_bytes(data[len(data) // 188 * 2 // 5 * 188 :])
+    numbers = [number_of(image) for image in frames(path)]
+    assert numbers == list(range(numbers[0], 60))
+    assert 20 < numbers[0] <= 40
+    assert number_of(read_frame(path, 7)) == numbers[7]
+
+
+@pytest.mark.parametrize("matrix", [(1, 0.2126, 0.0722), (5, 0.299, 0.114), (9, 0.2627, 0.0593), (2, 0.299, 0.114)])
+@pytest.mark.parametrize("full", [False, True])
+def test_colours_follow_matrix_and_range(tmp_path, matrix, full):
+    space, red, blue = matrix
+    r, g, b = 200 / 255, 40 / 255, 20 / 255
+    y = red * r + (1 - red - blue) * g + blue * b
+    u, v = (b - y) / 2 / (1 - blue), (r - y) / 2 / (1 - red)
+    levels = (255 * y, 128 + 255 * u, 128 + 255 * v) if full else (16 + 219 * y, 128 + 224 * u, 128 + 224 * v)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = space, 2 if full else 1
+        frame = av.VideoFrame(64, 48, "yuv444p")
+        frame.colorspace, frame.color_range = space, 2 if full else 1
+        for plane, level in zip(frame.planes, levels, strict=True):
+            plane.update(bytes([round(level)]) * (plane.line_size * plane.height))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert np.abs(read_frame(tmp_path / "a.mkv", 0).astype(float) - (200, 40, 20)).max() < 4
+
+
+def test_playlists_in_disguise_open_nothing(tmp_path):
+    clip(tmp_path / "secret.ts", "mpeg2video", 5)
+    texts = (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.ts\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile secret.ts\n",
+    )
+    for k, text in enumerate(texts):
+        path = tmp_path / f"{k}.mp4"
+        path.write_text(text)
+        with pytest.raises(UnreadableImage, match="cannot read the video"):
+            frames_of(path)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(UnreadableImage, match=r"a\.mp4: it has no pictures"):
+        frames_of(path)
+
+
+def test_damage_is_counted_and_seeks_stay_right(tmp_path):
+    data = bytearray(clip(tmp_path / "a.mkv", "libx264", 60, g="10").read_bytes())
+    rng = np.random.default_rng(0)
+    for at in rng.integers(len(data) // 2, len(data) * 3 // 4, 30):
+        data[at] ^= 0xFF
+    path = tmp_path / "b.avi"
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"b\.avi is cut or damaged: .* its \d+ frames are used"):
+        count = len(frames_of(path))
+    shown = list(frames(path))
+    assert len(shown) == count > 10
+    for k in (count - 1, 3, count // 2):
+        assert np.array_equal(read_frame(path, k), shown[k])
