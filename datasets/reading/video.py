@@ -355,6 +355,15 @@ class _Reader:
         self._restart()
         _READERS.add(self)
 
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        """Free the file now: PyAV's objects refer to each other, and would wait for the garbage collector."""
+        if hasattr(self, "video"):
+            self.frames = iter(())
+            self.video.container.close()
+
     def picture(self, number: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB of a frame. Raises UnreadableImage."""
         count = len(self.index.stamps)
@@ -382,6 +391,7 @@ class _Reader:
         return not self.index.rising or self.frame.pts == self.index.stamps[number] + self.shift
 
     def _restart(self) -> None:
+        self._close()
         self.video, self.at, self.shift = _Video(self.path), -1, 0
         self._decode_on(self.video.frames())
 
