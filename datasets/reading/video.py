@@ -244,18 +244,16 @@ class _Video:
 
     def missing(self) -> float:
         """Seconds that the container announces and that are not there, once all is read."""
-        stream, rate = self.stream, float(self.stream.average_rate or USUAL_RATE)
-        announced = float((stream.duration or 0) * (stream.time_base or 0))
-        gone = announced - float((self.end - (stream.start_time or 0)) * (stream.time_base or 0))
-        if stream.frames and "mov" not in self.container.format.name:  # whose edit lists leave some out
-            announced = stream.frames / rate
-            gone = announced - self.packets / rate
-        elif stream.duration is None and len(self.container.streams) == 1 and self.container.duration:
-            announced = self.container.duration / av.time_base
-            gone += announced
-        elif stream.duration is None or self.end == NO_STAMP:
-            return 0.0
-        return gone if gone > max(4 / rate, ANNOUNCED * announced) else 0.0
+        stream, container = self.stream, self.container
+        rate, base = float(stream.average_rate or USUAL_RATE), float(stream.time_base or 0)
+        there = 0.0 if self.end == NO_STAMP else (self.end - (stream.start_time or 0)) * base
+        announced = (stream.duration or 0) * base
+        if stream.frames and "mov" not in container.format.name:  # whose edit lists leave some of them out
+            announced, there = stream.frames / rate, max(there, self.packets / rate)
+        elif stream.duration is None and len(container.streams) == 1:
+            announced = (container.duration or 0) / av.time_base
+        gone = announced - there
+        return gone if self.end > NO_STAMP and gone > max(4 / rate, ANNOUNCED * announced) else 0.0
 
 
 class _Index(NamedTuple):
