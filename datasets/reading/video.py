@@ -6,7 +6,7 @@ is decoded through once for the time stamps of its frames, which the cache keeps
 seek is where its stamp says. Where the stamps do not rise, or are missing, a seek decodes from the start.
 
 Interlaced material is deinterlaced, one picture a frame. Display matrices turn and mirror. Colours follow the stream's
-matrix and range; where it names no matrix, BT.709 from 720 lines, else BT.601. Pictures keep the stored pixels: one of
+matrix and range; where it names none, BT.601 up to 576 lines, else BT.709. Pictures keep the stored pixels: one of
 a stream with other than square pixels is not stretched, and HDR is not mapped to another range. Transparency is
 dropped. A video whose frame size changes on the way is refused.
 """
@@ -52,8 +52,8 @@ ANNOUNCED = 0.01
 """Share of a video that may be missing or damaged before a warning says so: many containers estimate."""
 NO_STAMP = -(2**63)
 NO_KEY = -1
-HD_LINES = 720
-"""Untagged colours are BT.709 from here on, as players have it."""
+SD_LINES = 576
+"""Untagged colours are BT.601 up to here, and BT.709 of more lines, as players have it."""
 BT709, BT601 = 1, 5
 UNTAGGED = (0, 2, 3)
 """Colour matrices of FFmpeg that name none; 0 is that of RGB."""
@@ -473,7 +473,7 @@ def _shown(frame: Frame, colours: VideoReformatter) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a frame as it is shown."""
     matrix = frame.colorspace
     if matrix in UNTAGGED:
-        matrix = BT709 if frame.height >= HD_LINES else BT601
+        matrix = BT709 if frame.height > SD_LINES else BT601
     full = frame.color_range == FULL or frame.format.name.startswith(("yuvj", "gray"))
     ranges = (FULL, LIMITED) if full else (LIMITED, FULL)  # the second is that of RGB, and must differ
     words = {"src_colorspace": matrix, "dst_colorspace": BT601, **ONE_THREAD}
