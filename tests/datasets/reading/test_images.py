@@ -257,3 +257,15 @@ def test_several_pictures_in_a_file(tmp_path, colours):
         assert images.pictures_in(tmp_path / name) == 2
     first.save(tmp_path / "b.png")
     assert images.pictures_in(tmp_path / "b.png") == images.pictures_in(tmp_path / "none.png") == 1
+
+
+def test_a_pgm_that_names_its_white_keeps_it(tmp_path):
+    deep = (np.arange(24 * 32) * 5).reshape(24, 32).astype(">u2")
+    for white in (4095, 65535):
+        (tmp_path / f"{white}.pgm").write_bytes(b"P5\n32 24\n%d\n" % white + deep.tobytes())
+    wanted = np.repeat(np.rint(deep.astype(float) * 255 / 4095)[..., None], 3, 2)
+    for white in (None, 4095):
+        close(read_image(tmp_path / "4095.pgm", white), wanted, 1)
+    close(read_image(tmp_path / "65535.pgm", 4095), wanted, 1)
+    assert images.levels_of(tmp_path / "4095.pgm") is None
+    assert images.levels_of(tmp_path / "65535.pgm").highest == deep.max()
