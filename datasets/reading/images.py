@@ -38,16 +38,18 @@ def read_image(path: Path, white: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned as its EXIF tag says. Raises UnreadableImage naming the path.
 
     The level `white` of pictures of 16 bit gives 255, and what is above it too; None: 65535, or what a TIFF of 10 to 14
-    bit says of itself; a PGM that names its white keeps it. Of colours of 16 bit Pillow keeps the upper byte, at most one level from that. Transparency is
-    dropped, and the colour below it shows, as in OpenCV and torchvision. Of several pages or pictures in a file the
-    first is read. Levels without a known white (floats, 32 bit above 65535) are refused.
+    bit says of itself. A PGM that names its white keeps it. Of colours of 16 bit Pillow keeps the upper byte, at most
+    one level from that. Transparency is dropped, and the colour below it shows, as in OpenCV and torchvision. Of
+    several pages or pictures in a file the first is read. Levels without a known white (floats, 32 bit above 65535) are
+    refused.
     """
     try:
         with Image.open(path, formats=FORMATS) as opened:
             _check_size(opened, path)
+            white = FULL if _says_white(opened) else white
             levels = _levels(opened, path, colours=white is not None)
             if levels is not None:
-                scaled = _eight_bits(levels, FULL if _says_white(opened) else white or _own_white(opened))
+                scaled = _eight_bits(levels, white or _own_white(opened))
                 return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, 2)
             image = ImageOps.exif_transpose(opened)
             if image.mode == "P" and "transparency" in image.info:
@@ -132,7 +134,7 @@ def _upright(levels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _says_white(opened: Any) -> bool:
     """Whether a PGM names another white than 65535: then Pillow scales its levels to that."""
-    return opened.format == "PPM" and bool(opened.tile) and opened.tile[0][3][-1] != FULL
+    return opened.format == "PPM" and opened.mode == "I" and isinstance(opened.tile[0][3], tuple)
 
 
 def _own_white(opened: Image.Image) -> int:
