@@ -45,7 +45,7 @@ from ..reading.levels import LOOKED_AT, LevelOptions, evenly, white_of
 from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
 from ..reading.splits import BlockOptions, by_group, check_part
-from ..reading.video import VIDEOS, check_video, frames_of, pixel_aspect
+from ..reading.video import VIDEOS, check_video, frames_of, is_hdr, pixel_aspect
 from ..skeleton import Skeleton
 from .depth_folder import by_value
 from .skeleton_file import skeleton_of
@@ -160,11 +160,11 @@ def _list(root: Path) -> Listing:
         files, folder = list(walk(root)), root
     else:
         raise ValueError(f"root={root}: no such folder or file. Give a folder of pictures and videos, or one of them")
-    listing, left_out = Listing(folder), defaultdict(list)
+    listing, left_out, reason = Listing(folder), defaultdict(list), None
     for name in sorted(files, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name)):
         why, size = usable(folder, name)
-        if why is None and root.is_dir() and broken(folder / name):
-            why = BROKEN
+        if why is None and root.is_dir() and (problem := broken(folder / name)):
+            why, reason = BROKEN, reason or problem
         if why is None:
             listing.sizes[name] = size
         elif why:
@@ -172,6 +172,7 @@ def _list(root: Path) -> Listing:
     listed = "; ".join(
         f"{len(names)} {why}{_kinds(why, names)}, the first {names[0]!r}" for why, names in left_out.items()
     )
+    listed += f" ({reason})" if reason else ""
     if not listing.sizes:
         raise ValueError(
             f"root={root}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}; found "
@@ -287,6 +288,13 @@ def _remark(listing: Listing, videos: list[str]) -> None:
         warnings.warn(
             f"{listing.root}: {len(stretched)} videos have pixels that are not square, the first {name!r} {aspect:.3g} "
             "times as wide as high: pictures and coordinates are those of the stored pixels, which players stretch",
+            stacklevel=4,
+        )
+    bright = [name for name in videos if is_hdr(listing.root / name)]
+    if bright:
+        warnings.warn(
+            f"{listing.root}: {len(bright)} videos are HDR, the first {bright[0]!r}: their levels are read as they are, "
+            "and pictures look paler than players show them. Export them as SDR if the other data are",
             stacklevel=4,
         )
     some = evenly([name for name in listing.sizes if name.lower().endswith(SEVERAL)], LOOKED_AT)

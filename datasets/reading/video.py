@@ -57,6 +57,8 @@ SD_LINES = 576
 BT709, BT601 = 1, 5
 UNTAGGED = (0, 2, 3)
 """Colour matrices of FFmpeg that name none; 0 is that of RGB."""
+HDR = (16, 18)
+"""Transfer functions PQ and HLG."""
 LIMITED, FULL = 1, 2
 """Ranges of levels."""
 Frame = Any
@@ -138,6 +140,11 @@ def check_video(path: Path) -> None:
 def pixel_aspect(path: Path) -> float:
     """Width over height of a stored pixel. Raises UnreadableImage."""
     return _index(*_key(path)).aspect
+
+
+def is_hdr(path: Path) -> bool:
+    """Whether a video's levels are those of a screen of high dynamic range (PQ, HLG). Raises UnreadableImage."""
+    return _index(*_key(path)).hdr
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float, overwrite: bool = False) -> int:
@@ -267,6 +274,7 @@ class _Index(NamedTuple):
     damaged: int
     missing: float
     aspect: float
+    hdr: bool
 
     @property
     def rising(self) -> bool:
@@ -325,7 +333,8 @@ def _decoded_once(path: Path, threads: int) -> _Index:
         if not stamps:
             raise UnreadableImage(f"cannot read the video {path}: no frame of it can be decoded. Restore the file")
         aspect = float(video.stream.sample_aspect_ratio or 1)
-        return _Index(np.array(stamps), np.array(keys), interlaced, video.damaged, video.missing(), aspect)
+        hdr = int(video.stream.codec_context.color_trc or 0) in HDR
+        return _Index(np.array(stamps), np.array(keys), interlaced, video.damaged, video.missing(), aspect, hdr)
 
 
 @lru_cache(maxsize=1024)

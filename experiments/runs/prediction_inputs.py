@@ -15,7 +15,7 @@ import numpy as np
 
 from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.depth_folder import by_value
-from ...datasets.own.pictures import Listing, broken, listed_frames, teller, usable, walk
+from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable, walk
 from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
@@ -87,7 +87,7 @@ def open_inputs(
             if reason is None:
                 listing.sizes[name] = size
             elif reason:
-                left_out[name] = f"a file {reason}" if reason.startswith("of ") else reason
+                left_out[name] = "of a type that is not read" if reason == UNKNOWN else reason
     names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
     level, folders = white_of(white, root, list(listing.sizes)), [path for path in paths if path.is_dir()]
     inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), folders, level)

@@ -219,7 +219,9 @@ def test_broken_pictures_surface_when_read_and_broken_videos_at_once(tmp_path):
     with pytest.raises(UnreadableImage, match=r"b\.png"):
         pictures[1]
     (tmp_path / "c.mp4").write_bytes(b"no video")
-    with pytest.warns(UserWarning, match=r"left out 1 videos that are broken or have no pictures, the first 'c\.mp4'"):
+    with pytest.warns(
+        UserWarning, match=r"left out 1 videos that are broken or have no pictures, the first 'c\.mp4' \(cannot read"
+    ):
         assert len(opened(tmp_path)) == 2
     assert list(unreadable_files(tmp_path)) == ["c.mp4"]
     with pytest.raises(UnreadableImage, match=r"cannot read the video .*c\.mp4"):
@@ -391,6 +393,17 @@ def test_stored_pixels_that_are_not_square_are_said(tmp_path):
     with pytest.warns(UserWarning, match=r"2 videos have pixels that are not square, the first 'a\.mp4' 1\.33 times"):
         pictures = opened(tmp_path)
     assert pictures[0].image.shape == (32, 48, 3)
+
+
+def test_hdr_is_said(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.color_trc, stream.codec_context.colorspace = 16, 9
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.warns(UserWarning, match=r"1 videos are HDR, the first 'a\.mkv'"):
+        opened(tmp_path)
 
 
 def test_several_pictures_in_a_file_are_said(tmp_path):
