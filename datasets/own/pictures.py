@@ -293,8 +293,8 @@ def _remark(listing: Listing, videos: list[str]) -> None:
     bright = [name for name in videos if is_hdr(listing.root / name)]
     if bright:
         warnings.warn(
-            f"{listing.root}: {len(bright)} videos are HDR, the first {bright[0]!r}: their levels are read as they are, "
-            "and pictures look paler than players show them. Export them as SDR if the other data are",
+            f"{listing.root}: {len(bright)} videos are HDR, the first {bright[0]!r}: their levels are read as they "
+            "are, and pictures look paler than players show them. Export them as SDR if the other data are",
             stacklevel=4,
         )
     some = evenly([name for name in listing.sizes if name.lower().endswith(SEVERAL)], LOOKED_AT)
