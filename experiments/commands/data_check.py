@@ -169,10 +169,9 @@ def _empty(root: Path) -> list[str]:
 def _dark(parts: Iterable[PoseDataset]) -> list[str]:
     """Pictures of 16 bit that are nearly black as they are read."""
     sets = [inner for part in parts if isinstance(inner := innermost(part), PictureSet) and inner.white is None]
-    doubts = (
-        dark(sets[0].root, [name for inner in sets for name in dict.fromkeys(inner.people.pictures)]) if sets else None
-    )
-    return [doubts] if doubts else []
+    names = list(dict.fromkeys(name for inner in sets for name in inner.people.pictures))
+    doubt = dark(sets[0].root, names) if sets else None
+    return [doubt] if doubt else []
 
 
 def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:
