@@ -129,6 +129,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
+    made.add_argument(
+        "--white",
+        metavar="LEVEL",
+        help="pictures of 16 bit: their white, or auto (default: that of the run's pictures)",
+    )
     made.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
     made.add_argument("--batch", type=int, default=32)
     made.add_argument("--workers", type=int, default=2, help="threads that read pictures")
@@ -276,6 +281,8 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     options = dict(vars(arguments))
     del options["run"]
+    if options["white"] is not None and options["white"].isdigit():
+        options["white"] = int(options["white"])
     predict(options.pop("model"), options.pop("paths"), options.pop("output"), Reporter(), **options)
 
 

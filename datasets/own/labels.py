@@ -23,10 +23,11 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.levels import LevelOptions, white_of
 from ..reading.origin import MissingData, Origin
 from ..reading.people import AROUND_BOXES, People, PictureOptions, PictureSet, digest
 from ..reading.prepared import given, spelled
-from ..reading.splits import BlockOptions, SplitOptions, by_group, by_shuffle, check_part
+from ..reading.splits import PARTS, BlockOptions, SplitOptions, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
 from .skeleton_file import KNOWN, skeleton_of
 
@@ -34,7 +35,7 @@ ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one C
 
 
 @dataclass(frozen=True)
-class Options(SplitOptions, BlockOptions, PictureOptions):
+class Options(SplitOptions, BlockOptions, LevelOptions, PictureOptions):
     """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
     without `labels` it is the label file, or a folder with exactly one *.json."""
 
@@ -71,6 +72,13 @@ def coco_json(options: Options, part: str) -> PictureSet:
     arrays = file.suffix.lower() == ".npz"
     choice: dict[str, Any] = {"root": pictures, "category": options.category, "edges_from": options.edges_from}
     people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block, **choice)
+    names = list(people.pictures)
+    if parted and options.white == "auto":  # one white for both parts
+        other = _files(options, PARTS[part == "train"])[0]
+        spin = other.suffix.lower() == ".npz"
+        both = read_spin(other, skeleton, block) if spin else read_coco(other, skeleton, block, **choice)
+        names += both[0].pictures
+    white = white_of(options.white, pictures, names)
     if not parted and len(people):
         people = people.select(_chosen(people, part, block, split))
     about = {
@@ -82,7 +90,7 @@ def coco_json(options: Options, part: str) -> PictureSet:
     }
     around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, file, root=pictures))
     name = f"coco_json.{part}"
-    return PictureSet(name, pictures, people, about, ORIGIN, options.boxes, around, "truth", declared)
+    return PictureSet(name, pictures, people, about, ORIGIN, options.boxes, around, "truth", declared, white)
 
 
 def _files(options: Options, part: str) -> tuple[Path, Path, bool]:

@@ -1,11 +1,12 @@
 """Your own camera: pictures and videos without labels, to adapt to and to predict on.
 
-    ROOT/any/folders/IMG_0001.jpg       JPEG, PNG, BMP, WebP, TIFF, of any size, turned by their EXIF tag
+    ROOT/any/folders/IMG_0001.jpg       pictures of any size, turned by their EXIF tag; see datasets/reading/images.py
     ROOT/any/folders/clip.mp4           videos; see datasets/reading/video.py
 
 or ROOT itself is one video or one picture. Pictures come in the order of their paths, numbers by value, and the frames
-of a video (`clip.mp4#12`) in its place. Hidden files and folders and __MACOSX are passed over; empty files and pictures
-that nothing here reads (.heic, raw) are counted in a warning. Links are followed, each folder once.
+of a video (`clip.mp4#12`) in its place. Hidden files and folders, __MACOSX and what lies beside pictures (SIDE) are
+passed over. Every other file that is not used is counted in a warning: empty, of a type that nothing here reads
+(.heic, raw), a broken video. Broken pictures are noticed when they are read. Links are followed, each folder once.
 
 Labels: none; all keypoints are zeros and not annotated. `skeleton` says what is looked for: a known name or a YAML file
 (datasets/own/skeleton_file.py); without it a run takes the source's.
@@ -30,7 +31,7 @@ import sys
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,29 +40,41 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name
 from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching, weights_of
+from ..reading.images import PICTURES, UnreadableImage, pictures_in
+from ..reading.levels import LOOKED_AT, LevelOptions, evenly, white_of
 from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
 from ..reading.splits import BlockOptions, by_group, check_part
-from ..reading.video import VIDEOS, frames_of
+from ..reading.video import VIDEOS, check_video, frames_of, is_hdr, pixel_aspect
 from ..skeleton import Skeleton
 from .depth_folder import by_value
 from .skeleton_file import skeleton_of
 
-PICTURES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff")
-FOREIGN = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw", ".raf", ".wmv", ".flv", ".3gp")
-"""Pictures and videos that are there and cannot be read."""
+SIDE = (
+    *(".json", ".jsonl", ".csv", ".tsv", ".txt", ".md", ".yaml", ".yml", ".xml", ".toml", ".ini", ".cfg", ".log"),
+    *(".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".parquet", ".xlsx", ".xls", ".pdf", ".html", ".db"),
+    *(".py", ".ipynb", ".sh", ".m", ".pt", ".pth", ".onnx", ".xmp", ".aae", ".thm", ".srt", ".vtt", ".gpx", ".sha256"),
+    *(".ifo", ".bup", ".cpi", ".mpl", ".bdm", ".moi", ".inf", ".url", ".lnk", ".md5", ".bak", ".tmp"),
+)
+"""Labels, notes, and what cameras and systems leave beside pictures: no word is said of these."""
 ORIGIN = Origin(
     "your own pictures and videos",
     "yours",
     "your disk",
     f"any folders of pictures ({', '.join(PICTURES)}) and videos ({', '.join(VIDEOS)}), or one such file",
 )
+UNKNOWN, BROKEN, EMPTY = "of types that are not read", "videos that are broken or have no pictures", "empty"
+"""Why files are left out."""
+SEVERAL = (".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif")
+"""Types of which a file can hold several pictures."""
+STRETCHED = 1.05
+"""From this ratio of a stored pixel's sides on, a word is said."""
 SAY_EVERY = 10.0
 """Seconds between lines about how far a detector is."""
 
 
 @dataclass(frozen=True)
-class Options(BlockOptions, FolderOptions):
+class Options(BlockOptions, LevelOptions, FolderOptions):
     """The options of your own pictures and videos; `root` is a folder of them, or one of them."""
 
     boxes: str | None = option(None, "null, whole: the whole picture; a .csv or .json file of boxes; a detector's name")
@@ -97,8 +110,9 @@ def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None 
         **{"skeleton": skeleton.name, "keypoints": list(skeleton.keypoints), "sha256": _digest(listing.sizes)},
     }
     boxes = None
+    white = white_of(options.white, listing.root, list(listing.sizes))
     if options.boxes not in (None, "whole"):
-        boxes, about["boxes_from"] = _boxes(str(options.boxes), listing, rows, frames)
+        boxes, about["boxes_from"] = _boxes(str(options.boxes), listing, rows, frames, white)
         if not boxes:
             raise ValueError(
                 f"boxes={options.boxes}: not one box in the {len(rows)} pictures of {options.root}, {part}"
@@ -110,17 +124,20 @@ def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None 
         about=about,
         origin=ORIGIN,
         boxes="whole" if boxes is None else None,
+        white=white,
     )
 
 
-def _boxes(source: str, listing: Listing, rows: list[_Frame], frames: list[_Frame]) -> tuple[Boxes, str]:
+def _boxes(
+    source: str, listing: Listing, rows: list[_Frame], frames: list[_Frame], white: int | None
+) -> tuple[Boxes, str]:
     """The boxes of `rows` from a file or a detector, and what names their source exactly."""
     names = [row.name for row in rows]
     if source.lower().endswith(FILES):
         path = Path(source).expanduser()
         boxes = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
         return touching(boxes, listing.root, str(path)), digest(path)
-    return detect(source, listing.root, names, teller(source)), weights_of(source)
+    return detect(source, listing.root, names, teller(source), white=white), weights_of(source)
 
 
 def _check_boxes(boxes: str | None) -> None:
@@ -144,34 +161,46 @@ def _list(root: Path) -> Listing:
         files, folder = list(walk(root)), root
     else:
         raise ValueError(f"root={root}: no such folder or file. Give a folder of pictures and videos, or one of them")
-    listing, left_out = Listing(folder), defaultdict(list)
+    listing, left_out, reason = Listing(folder), defaultdict(list), None
     for name in sorted(files, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name)):
         why, size = usable(folder, name)
+        if why is None and root.is_dir() and (problem := broken(folder / name)):
+            why, reason = BROKEN, reason or problem
         if why is None:
             listing.sizes[name] = size
         elif why:
             left_out[why].append(name)
-    listed = "; ".join(f"{len(names)} {why}, the first {names[0]!r}" for why, names in left_out.items())
+    listed = "; ".join(
+        f"{len(names)} {why}{_kinds(why, names)}, the first {names[0]!r}" for why, names in left_out.items()
+    )
+    listed += f" ({reason})" if reason else ""
     if not listing.sizes:
-        kinds = ", ".join(
-            f"{n} {kind}" for kind, n in Counter(Path(f).suffix or "without suffix" for f in files).items()
-        )
         raise ValueError(
             f"root={root}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}; found "
-            f"{kinds or 'no files'}{f' ({listed})' if listed else ''}"
+            f"{_counted(files) or 'no files'}{f' ({listed})' if listed else ''}"
         )
     if listed:
         warnings.warn(f"{root}: left out {listed}", stacklevel=3)
     return listing
 
 
+def _counted(files: Iterable[str]) -> str:
+    """How many there are of each suffix."""
+    kinds = Counter(Path(name).suffix.lower() or "without suffix" for name in files)
+    return ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+
+
+def _kinds(why: str, names: list[str]) -> str:
+    return f" ({_counted(names)}): convert those that are wanted" if why == UNKNOWN else ""
+
+
 def usable(folder: Path, name: str) -> tuple[str | None, int]:
     """Why a file is not used, "" where it is none of ours to speak of, None where it is; and its bytes."""
     suffix = os.path.splitext(name)[1].lower()
-    if suffix in FOREIGN:
-        return f"in formats that are not read ({', '.join(FOREIGN)}): convert them", 0
-    if suffix not in (*PICTURES, *VIDEOS):
+    if suffix in SIDE:
         return "", 0
+    if suffix not in (*PICTURES, *VIDEOS):
+        return (UNKNOWN if os.path.isfile(folder / name) else ""), 0
     try:
         state = os.stat(folder / name)
         picture_name(name, folder, "", "the name")
@@ -181,12 +210,26 @@ def usable(folder: Path, name: str) -> tuple[str | None, int]:
         return "of names with \\, : or signs that are none: rename them", 0
     if not stat.S_ISREG(state.st_mode):
         return "that are no files", 0
-    return (None if state.st_size else "empty"), state.st_size
+    return (None if state.st_size else EMPTY), state.st_size
 
 
-def empty_files(root: Path) -> list[str]:
-    """Paths below `root` of pictures and videos of no bytes, which are in no part."""
-    return sorted(name for name in walk(root) if usable(root, name)[0] == "empty") if root.is_dir() else []
+def broken(path: Path) -> str | None:
+    """What is wrong with a video; None where nothing is, and for pictures."""
+    try:
+        if path.name.lower().endswith(VIDEOS):
+            check_video(path)
+    except UnreadableImage as error:
+        return str(error)
+    return None
+
+
+def unreadable_files(root: Path) -> dict[str, str]:
+    """What is wrong with files below `root` that are in no part, by path: empty ones and broken videos."""
+    if not root.is_dir():
+        return {}
+    reasons = {name: (usable(root, name)[0], root / name) for name in sorted(walk(root))}
+    empty = {name: f"{path}: the file is empty" for name, (why, path) in reasons.items() if why == EMPTY}
+    return empty | {name: why for name, (reason, path) in reasons.items() if reason is None and (why := broken(path))}
 
 
 def walk(root: Path) -> Iterator[str]:
@@ -220,6 +263,7 @@ def listed_frames(listing: Listing, block: int, stride: int | None, duplicates: 
         raise ValueError(f"duplicates={duplicates} is for videos, and there is none below {listing.root}; leave it out")
     if stride is not None and stride < 1:
         raise ValueError(f"stride={stride} must be at least 1 frame")
+    _remark(listing, videos)
     places: Counter[str] = Counter()
     frames, step = [], stride or 1
     for name in listing.sizes:
@@ -233,6 +277,36 @@ def listed_frames(listing: Listing, block: int, stride: int | None, duplicates: 
         if place % step == 0:
             frames.append(_Frame(name, f"{folder}/{place // step // block:03d}", place))
     return frames
+
+
+def _remark(listing: Listing, videos: list[str]) -> None:
+    """Warns of what is read otherwise than one may think: stored pixels that are not square, the first of several
+    pictures in a file."""
+    aspects = {name: pixel_aspect(listing.root / name) for name in videos}
+    stretched = {name: a for name, a in aspects.items() if max(a, 1 / a) >= STRETCHED}
+    if stretched:
+        name, aspect = next(iter(stretched.items()))
+        warnings.warn(
+            f"{listing.root}: {len(stretched)} videos have pixels that are not square, the first {name!r} {aspect:.3g} "
+            "times as wide as high: pictures and coordinates are those of the stored pixels, which players stretch",
+            stacklevel=4,
+        )
+    bright = [name for name in videos if is_hdr(listing.root / name)]
+    if bright:
+        warnings.warn(
+            f"{listing.root}: {len(bright)} videos are HDR, the first {bright[0]!r}: their levels are read as they "
+            "are, and pictures look paler than players show them. Export them as SDR if the other data are",
+            stacklevel=4,
+        )
+    some = evenly([name for name in listing.sizes if name.lower().endswith(SEVERAL)], LOOKED_AT)
+    several = [name for name in some if pictures_in(listing.root / name) > 1]
+    if several:
+        warnings.warn(
+            f"{listing.root}: {len(several)} of {len(some)} files that were looked at hold several pictures (pages, or "
+            f"an animation), the first {several[0]!r}: the first picture of each is read. Export the others as "
+            "files of their own, or as a video",
+            stacklevel=4,
+        )
 
 
 def _part(sequences: list[str], part: str) -> np.ndarray:

@@ -196,19 +196,20 @@ def detect(
     pictures: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
     cache: str | Path | None = None,
+    white: int | None = None,
 ) -> Boxes:
     """{picture: (n, 4)} of the people that a torchvision detector sees in `pictures` below `root`, surest first.
 
     `name` is a model's, with the weights that torchvision downloads, or NAME:PATH with a state_dict of your own.
     Boxes are kept in the cache, and not looked for again while pictures and weights stay the same. `progress` is called
-    with the pictures done and their count. Pictures without a person, and unreadable ones, are counted in a warning.
-    Raises ValueError for unknown names, impossible downloads and foreign files.
+    with the pictures done and their count; `white` is as in `read_image`. Pictures without a person, and unreadable
+    ones, are counted in a warning. Raises ValueError for unknown names, impossible downloads and foreign files.
     """
     check_detector(name)
-    file = cache_root(cache) / f"boxes-{_key(name, root, pictures)}.json"
+    file = cache_root(cache) / f"boxes-{_key(name, root, pictures, white)}.json"
     boxes = _cached(file, pictures)
     if boxes is None:
-        boxes = _detected(_load(name), root, pictures, progress)
+        boxes = _detected(_load(name), root, pictures, progress, white)
         _keep(file, boxes)
     some = {picture: rows for picture, rows in boxes.items() if len(rows)}
     return _checked(some, pictures, f"boxes={name}")
@@ -266,7 +267,11 @@ def _load(name: str) -> nn.Module:
 
 
 def _detected(
-    network: nn.Module, root: Path, pictures: Sequence[str], progress: Callable[[int, int], None] | None
+    network: nn.Module,
+    root: Path,
+    pictures: Sequence[str],
+    progress: Callable[[int, int], None] | None,
+    white: int | None,
 ) -> Boxes:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = 8 if device.type == "cuda" else 1
@@ -277,7 +282,7 @@ def _detected(
         names, images = [], []
         for name in pictures[start : start + batch]:
             try:
-                image = read_named(root, name)
+                image = read_named(root, name, white)
             except UnreadableImage as error:
                 broken.append(str(error))
                 boxes[name] = np.zeros((0, 4))
@@ -302,9 +307,9 @@ def _people(detected: dict[str, torch.Tensor]) -> np.ndarray:
     return boxes[kept][order].double().cpu().numpy()
 
 
-def _key(name: str, root: Path, pictures: Sequence[str]) -> str:
+def _key(name: str, root: Path, pictures: Sequence[str], white: int | None) -> str:
     """A name for these pictures on this disk, as they are now, and the detector."""
-    total = hashlib.sha256(json.dumps([weights_of(name), SCORE, str(root.absolute())]).encode())
+    total = hashlib.sha256(json.dumps([weights_of(name), SCORE, white, str(root.absolute())]).encode())
     states: dict[str, str] = {}
     for picture in pictures:
         file = file_of(picture)

@@ -135,6 +135,8 @@ class PictureSet:
     """What None means in a set without boxes: whole, or truth."""
     declared: Callable[[], dict[str, tuple[int, int]]] | None = None
     """Reads the width and height that the annotation file gives each picture, where it does."""
+    white: int | None = None
+    """The level of pictures of 16 bit that is white; None: 65535."""
     skeleton: Skeleton = field(init=False)
     identity: dict[str, Any] = field(init=False)
 
@@ -157,6 +159,8 @@ class PictureSet:
         own = "file" if self.people.boxes is not None else self.fallback
         self.cut = self.boxes or own
         self.identity = {"name": self.name, **self.about, "count": len(self), "boxes": self.cut}
+        if self.white is not None:
+            self.identity["white"] = self.white
         if self.origin is not None:
             self.identity["licence"] = self.origin.licence
 
@@ -170,7 +174,7 @@ class PictureSet:
 
     def __getitem__(self, index: int, /) -> Item:
         people = self.people
-        image = read_named(self.root, people.pictures[index])
+        image = read_named(self.root, people.pictures[index], self.white)
         return Item(
             image=image,
             box=self.box(index, image.shape[1], image.shape[0]),

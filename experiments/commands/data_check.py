@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ...datasets.own import pictures
 from ...datasets.own.skeleton_file import describe
 from ...datasets.reading.doubts import FAR_OUT, some
 from ...datasets.reading.images import UnreadableImage
+from ...datasets.reading.levels import dark
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.reading.prepared import is_prepared
 from ...datasets.reading.preparing import in_order, workers
@@ -122,6 +124,7 @@ def check(name: str, words: list[str], reporter: Reporter) -> bool:
     problems = [*(p for t in tallies for p in _problems(t)), *(_shared(*tallies) if len(parts) == 2 else ())]
     problems += [f"{part}: {doubt.text}" for part, doubt in doubted if doubt.problem]
     problems += [] if own is None else _empty(own.folder)
+    problems += _dark(opened.values())
     for problem in problems:
         reporter.say(f"PROBLEM: {problem}")
     reporter.say(f"{name}: " + (f"{len(problems)} problems" if problems else "no problem found"))
@@ -162,7 +165,15 @@ def _in_picture(item: Item, xy: np.ndarray) -> np.ndarray:
 
 
 def _empty(root: Path) -> list[str]:
-    return [f"unreadable, and in neither part: {root / name}: the file is empty" for name in pictures.empty_files(root)]
+    return [f"unreadable, and in neither part: {reason}" for reason in pictures.unreadable_files(root).values()]
+
+
+def _dark(parts: Iterable[PoseDataset]) -> list[str]:
+    """Pictures of 16 bit that are nearly black as they are read."""
+    sets = [inner for part in parts if isinstance(inner := innermost(part), PictureSet) and inner.white is None]
+    names = list(dict.fromkeys(name for inner in sets for name in inner.people.pictures))
+    doubt = dark(sets[0].root, names) if sets else None
+    return [doubt] if doubt else []
 
 
 def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:

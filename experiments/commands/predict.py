@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -60,6 +61,16 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if seen and device != "cpu" else "cpu")
 
 
+def trained_white(model: Path) -> int | None:
+    """The level that was white in the pictures of 16 bit that a run adapted to, or was trained on."""
+    run = locate(model)[1]
+    if run is None or not (run / "identity.json").is_file():
+        return None
+    identity = json.loads((run / "identity.json").read_text())
+    level = (identity.get("target_train") or identity.get("source_train") or {}).get("white")
+    return level if isinstance(level, int) else None
+
+
 def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
     """Raises ValueError for a system that reads other things than a picture or does not answer in its pixels, and for
     boxes where it finds people itself."""
@@ -101,6 +112,7 @@ def predict(
     draw: Path | None = None,
     stride: int | None = None,
     duplicates: float | None = None,
+    white: int | str | None = None,
     mirror: bool = False,
     batch: int = 32,
     workers: int = 2,
@@ -109,7 +121,8 @@ def predict(
 ) -> Predicted:
     """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`; returns what it holds.
 
-    `boxes`, `stride` and `duplicates` are those of datasets/own/pictures.py. `draw` is a folder for drawn pictures.
+    `boxes`, `stride`, `duplicates` and `white` are those of datasets/own/pictures.py; without `white` it is that of the
+    run's own pictures. `draw` is a folder for drawn pictures.
     `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. Files that cannot be read
     are listed in the JSON and on stderr. Raises ValueError for bad input, before anything is written, and where no
     picture at all can be read.
@@ -120,7 +133,7 @@ def predict(
         raise ValueError(f"batch={batch} and workers={workers} must be at least 1")
     if mirror:
         check_mirror(model, opened.skeleton, reporter)
-    inputs = open_inputs(paths, boxes, stride, duplicates)
+    inputs = open_inputs(paths, boxes, stride, duplicates, trained_white(model) if white is None else white)
     check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
     if boxes is None and opened.model.single:

@@ -106,7 +106,8 @@ def check_count(path: Path, table: PictureSet) -> None:
 def open_check(path: Path, labels: Labels, task: Task) -> PoseDataset:
     """The labelled pictures cut as the target's are: whole, or by the target's own boxes. Raises ValueError for fewer
     than LABELLED that can be read."""
-    table = labels.table
+    target = picture_set(task.target_train)
+    table = replace(labels.table, white=None if target is None else target.white)
     rows = [row for row in range(len(table)) if reads(table, row)]
     boxes = target_boxes(task)
     if boxes is None:

@@ -15,11 +15,12 @@ import numpy as np
 
 from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.depth_folder import by_value
-from ...datasets.own.pictures import PICTURES, Listing, listed_frames, teller, usable, walk
+from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable, walk
 from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching
-from ...datasets.reading.images import UnreadableImage
+from ...datasets.reading.images import PICTURES, UnreadableImage
+from ...datasets.reading.levels import white_of
 from ...datasets.reading.people import AROUND_BOXES, square
-from ...datasets.reading.video import VIDEOS, frames_of, is_frame, read_named
+from ...datasets.reading.video import VIDEOS, is_frame, read_named
 from ...datasets.skeleton import Skeleton
 
 
@@ -38,6 +39,8 @@ class Inputs:
     """Files that are known to be no pictures, and why."""
     folders: list[Path] = field(default_factory=list)
     """All that lies below them is read."""
+    white: int | None = None
+    """The level of pictures of 16 bit that is white; None: 65535."""
 
     def people(self, name: str) -> int:
         """How many crops a picture gives."""
@@ -45,7 +48,7 @@ class Inputs:
 
     def read(self, name: str) -> np.ndarray:
         """(H, W, 3) uint8 RGB. Raises UnreadableImage."""
-        return read_named(self.root, name)
+        return read_named(self.root, name, self.white)
 
     def squares(self, name: str, width: int, height: int) -> list[np.ndarray]:
         """The square crops (4,) of a picture of that size."""
@@ -59,7 +62,11 @@ def is_video(name: str) -> bool:
 
 
 def open_inputs(
-    paths: Sequence[Path], boxes: str | None = None, stride: int | None = None, duplicates: float | None = None
+    paths: Sequence[Path],
+    boxes: str | None = None,
+    stride: int | None = None,
+    duplicates: float | None = None,
+    white: int | str | None = None,
 ) -> Inputs:
     """The pictures and frames of `paths`, in the order of datasets/own/pictures.py, whose options these are; a file
     that two paths lead to is taken once.
@@ -75,20 +82,21 @@ def open_inputs(
         for file in listed(path):
             name = Path(os.path.relpath(file, root)).as_posix()
             reason, size = usable(root, name)
-            if reason is None and is_video(name):
-                reason = _broken(file, stride, duplicates)
+            if reason is None:
+                reason = broken(file)
             if reason is None:
                 listing.sizes[name] = size
             elif reason:
-                left_out[name] = f"a file {reason}" if reason.startswith("in ") else reason
+                left_out[name] = "of a type that is not read" if reason == UNKNOWN else reason
     names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
-    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), [p for p in paths if p.is_dir()])
+    level, folders = white_of(white, root, list(listing.sizes)), [path for path in paths if path.is_dir()]
+    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), folders, level)
     if boxes in (None, "whole") or not names:
         return inputs
     if boxes.lower().endswith(FILES):
         path = Path(boxes).expanduser()
         return replace(inputs, boxes=touching(read_boxes(path, names, list(listing.sizes)), root, str(path)))
-    return replace(inputs, boxes=detect(boxes, root, names, teller(boxes)))
+    return replace(inputs, boxes=detect(boxes, root, names, teller(boxes), white=level))
 
 
 def common_root(paths: Sequence[Path]) -> Path:
@@ -111,14 +119,6 @@ def listed(path: Path) -> list[Path]:
     if not any(usable(file.parent, file.name)[0] != "" for file in files):
         raise ValueError(f"{path}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}")
     return files
-
-
-def _broken(path: Path, stride: int | None, duplicates: float | None) -> str | None:
-    try:
-        frames_of(path, stride, duplicates)
-    except UnreadableImage as error:
-        return str(error)
-    return None
 
 
 class Cut(NamedTuple):

@@ -40,8 +40,9 @@ WANTED = {
     "lsp": PICTURES | {"split": None},
     "lspet": PICTURES | {"block": 20, "split": None},
     "coco_json": PICTURES
-    | {"block": 20, "split": None, "labels": None, "skeleton": None, "category": None, "edges_from": None},
-    "pictures": PICTURES | {"block": 20, "stride": None, "duplicates": None, "skeleton": None},
+    | {"block": 20, "split": None, "labels": None, "skeleton": None, "category": None, "edges_from": None}
+    | {"white": None},
+    "pictures": PICTURES | {"block": 20, "stride": None, "duplicates": None, "skeleton": None, "white": None},
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},
     "msra": PUBLIC | {"subject": 0},

@@ -2,7 +2,9 @@ import os
 import pickle
 import time
 import warnings
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import torch
 from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import COCO17
-from keyshift.datasets.own.pictures import Options, empty_files, own_pictures
+from keyshift.datasets.own.pictures import Options, own_pictures, unreadable_files
 from keyshift.datasets.reading import boxes as detectors
 from keyshift.datasets.reading.images import UnreadableImage
+from keyshift.datasets.reading.video import write_video
 from keyshift.datasets.skeleton import HAND
 from keyshift.datasets.views import WithoutLabels
 
@@ -169,15 +172,15 @@ def test_what_is_passed_over_and_what_is_counted(tmp_path):
     text = str(warned[0].message)
     for part in (
         "2 empty, the first 'empty 2.mp4'",
-        "1 in formats that are not read",
-        "'phone.HEIC'",
+        "1 of types that are not read (1 .heic): convert those that are wanted",
+        "the first 'phone.HEIC'",
         "1 that cannot be opened, the first 'gone.jpg'",
         "1 that are no files, the first 'pipe.png'",
         "2 of names with",
     ):
         assert part in text
     assert list(pictures.people.ids) == ["good/a.png"]
-    assert empty_files(tmp_path) == ["empty 2.mp4", "empty.jpg"]
+    assert list(unreadable_files(tmp_path)) == ["empty 2.mp4", "empty.jpg"]
 
 
 def test_roots_without_pictures(tmp_path):
@@ -187,7 +190,7 @@ def test_roots_without_pictures(tmp_path):
         opened(tmp_path)
     for name in ("a.heic", "b.heic", "c.txt"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"found 2 \.heic, 1 \.txt \(2 in formats that are not read .*convert them"):
+    with pytest.raises(ValueError, match=r"found 2 \.heic, 1 \.txt \(2 of types that are not read .*convert"):
         opened(tmp_path)
     with pytest.raises(ValueError, match=r"found 1 \.txt"):
         opened(tmp_path / "c.txt")
@@ -216,8 +219,13 @@ def test_broken_pictures_surface_when_read_and_broken_videos_at_once(tmp_path):
     with pytest.raises(UnreadableImage, match=r"b\.png"):
         pictures[1]
     (tmp_path / "c.mp4").write_bytes(b"no video")
-    with pytest.raises(ValueError, match=r"c\.mp4"):
-        opened(tmp_path)
+    with pytest.warns(
+        UserWarning, match=r"left out 1 videos that are broken or have no pictures, the first 'c\.mp4' \(cannot read"
+    ):
+        assert len(opened(tmp_path)) == 2
+    assert list(unreadable_files(tmp_path)) == ["c.mp4"]
+    with pytest.raises(UnreadableImage, match=r"cannot read the video .*c\.mp4"):
+        opened(tmp_path / "c.mp4")
 
 
 def test_ten_thousand_files_are_listed_fast(tmp_path):
@@ -347,3 +355,73 @@ def test_it_is_picklable_and_labels_are_none(root):
     pictures = pickle.loads(pickle.dumps(opened(root)))
     assert np.array_equal(pictures[3].image, opened(root)[3].image)
     assert not WithoutLabels(pictures)[0].annotated.any()
+
+
+def test_all_that_is_left_out_is_counted_by_kind(tmp_path):
+    shot(tmp_path / "a.png")
+    write_video(tmp_path / "clip.mp4", [np.zeros((32, 48, 3), np.uint8)] * 3, 25)
+    (tmp_path / "clip.MTS").write_bytes(b"cut")
+    for name in ("1.heic", "2.HEIC", "x.braw", "song.mp3", "noise", "poster.svg"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("labels.json", "boxes.csv", "notes.txt", "Thumbs.db", ".DS_Store", "desktop.ini", "clip.SRT", "g.npy"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.warns(UserWarning, match="left out") as warned:
+        names = [*opened(tmp_path, block=20).people.ids, *opened(tmp_path, "test", 20).people.ids]
+    assert sorted(names) == ["a.png", *(f"clip.mp4#{k}" for k in range(3))]
+    text = str(warned[0].message)
+    assert "1 videos that are broken or have no pictures, the first 'clip.MTS'" in text
+    kinds = text[text.index("6 of types that are not read (") :].partition("(")[2].partition(")")[0]
+    assert sorted(kinds.split(", ")) == ["1 .braw", "1 .mp3", "1 .svg", "1 without suffix", "2 .heic"]
+
+
+@pytest.mark.parametrize("suffix", [".mts", ".M2TS", ".vob", ".ogv", ".wmv", ".flv", ".3gp", ".ts"])
+def test_videos_of_cameras_are_read(tmp_path, suffix):
+    shot(tmp_path / "a.png")
+    write_video(tmp_path / "b.mp4", [np.full((32, 48, 3), 80, np.uint8)] * 4, 25)
+    (tmp_path / "b.mp4").rename(tmp_path / f"b{suffix}")  # FFmpeg looks at what is in a file
+    assert sorted(map(len, (opened(tmp_path, block=20), opened(tmp_path, "test", 20)))) == [1, 4]
+
+
+def test_stored_pixels_that_are_not_square_are_said(tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+            stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+            container.mux(stream.encode())
+    with pytest.warns(UserWarning, match=r"2 videos have pixels that are not square, the first 'a\.mp4' 1\.33 times"):
+        pictures = opened(tmp_path)
+    assert pictures[0].image.shape == (32, 48, 3)
+
+
+def test_hdr_is_said(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.color_trc, stream.codec_context.colorspace = 16, 9
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    with pytest.warns(UserWarning, match=r"1 videos are HDR, the first 'a\.mkv'"):
+        opened(tmp_path)
+
+
+def test_several_pictures_in_a_file_are_said(tmp_path):
+    shot(tmp_path / "a.png")
+    Image.new("RGB", (40, 30)).save(
+        tmp_path / "b.gif", save_all=True, append_images=[Image.new("RGB", (40, 30), "red")]
+    )
+    with pytest.warns(UserWarning, match=r"1 of 2 files that were looked at hold several pictures .* first 'b\.gif'"):
+        assert len(opened(tmp_path)) == 2
+
+
+def test_the_white_of_a_set_is_that_of_both_parts(tmp_path):
+    for k in range(10):
+        Image.fromarray(np.full((30, 40), 4000 if k == 9 else 500 + k, np.uint16)).save(tmp_path / f"{k}.png")
+    with pytest.warns(UserWarning, match="their highest level is 4000 of 65535"):
+        assert opened(tmp_path, block=1)[0].image.max() < 8
+    for part in ("train", "test"):
+        pictures = opened(tmp_path, part, block=1, white="auto")
+        assert pictures.identity["white"] == 4095
+        assert pictures[0].image.max() == round(pictures.people.frames[0] * 255 / 4095 + 500 * 255 / 4095)
+    assert "white" not in opened(shot(tmp_path / "eight" / "a.png").parent).identity

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keyshift.datasets.reading import images
 from keyshift.datasets.reading.images import UnreadableImage, read_image
 
 
@@ -120,7 +121,7 @@ def test_broken_ones_name_path_and_reason(tmp_path):
         "text.jpg": (b"hello", "cannot identify"),
         "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "cannot identify"),
         "truncated.jpg": (whole.read_bytes()[:1500], "truncated"),
-        "bomb.png": (png(60000, 60000), "decompression bomb"),
+        "bomb.png": (png(60000, 60000), "more than 500 megapixels, or .*: scale it down"),
         "absurd.png": (png(2**31 - 1, 2**31 - 1), ""),
         "short.png": (png(64, 64), "truncated"),
         "strips.tif": (b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40, ""),
@@ -170,3 +171,101 @@ def test_bytes_at_random_never_raise_anything_else(tmp_path, colours, suffix):
             except UnreadableImage:
                 failed += 1
     assert failed
+
+
+def test_two_hundred_megapixels_are_read_and_absurd_ones_are_not(tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("L", (16320, 12240)).save(path)
+    with Image.open(path) as opened:
+        images._check_size(opened, path)
+    path.write_bytes(png(16320, 12240))  # a size that so few bytes cannot hold
+    with pytest.raises(UnreadableImage, match="megapixels"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "levels"),
+    [
+        *(
+            ("a.jp2", {"irreversible": False}, 0),
+            ("a.j2k", {}, 0),
+            ("a.pgm", {}, 0),
+            ("a.pnm", {}, 0),
+            ("a.gif", {}, 0),
+        ),
+        *(("a.apng", {"format": "PNG"}, 0), ("a.dib", {}, 0), ("a.mpo", {"quality": 98}, 6)),
+    ],
+)
+def test_more_formats(tmp_path, colours, name, options, levels):
+    assert name[name.index(".") :] in images.PICTURES
+    grey = colours[..., 0]
+    Image.fromarray(grey).save(tmp_path / name, **options)
+    close(read_image(tmp_path / name), np.repeat(grey[..., None], 3, 2), levels)
+
+
+@pytest.mark.skipif("AVIF" not in Image.OPEN, reason="this Pillow reads no AVIF")
+def test_avif(tmp_path, colours):
+    Image.fromarray(colours).save(tmp_path / "a.avif", quality=98)
+    close(read_image(tmp_path / "a.avif"), colours, 12)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_white_of_cameras_of_fewer_bits(tmp_path, colours, bits, suffix, channels):
+    white = 2**bits - 1
+    wanted = colours if channels == 3 else np.repeat(colours[..., :1], 3, 2)
+    deep = np.rint(wanted[..., :channels].astype(float) * white / 255).astype(np.uint16)
+    path = tmp_path / f"a.{suffix}"
+    assert cv2.imwrite(str(path), deep[..., ::-1])
+    close(read_image(path, white), wanted, 1)
+    assert read_image(path).max() <= 255 * (white + 256) / 65535
+    assert images.levels_of(path) == (deep.max(), False)
+    assert read_image(path, white // 2).max() == 255  # and brighter ones are white too
+
+
+def test_the_white_of_eight_bits_is_their_own(tmp_path, colours):
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    close(read_image(tmp_path / "a.png", 4095), colours, 0)
+    assert images.levels_of(tmp_path / "a.png") is None
+    Image.fromarray(colours[..., 0].astype(np.uint16) * 257).save(tmp_path / "b.png")
+    assert images.levels_of(tmp_path / "b.png").scaled
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    assert images.levels_of_all(tmp_path / name for name in ("a.png", "b.png", "c.png", "none.png")) == [
+        images.levels_of(tmp_path / "b.png")
+    ]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_colours_of_sixteen_bits(tmp_path, colours, orientation):
+    assert cv2.imwrite(str(tmp_path / "a.png"), colours[..., ::-1].astype(np.uint16) * 16)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    data = (tmp_path / "a.png").read_bytes()
+    at = data.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(data[:at] + chunk + data[at:])
+    Image.fromarray(colours).save(tmp_path / "b.png", exif=exif)
+    close(read_image(tmp_path / "a.png", 255 * 16), read_image(tmp_path / "b.png"), 0)
+
+
+def test_several_pictures_in_a_file(tmp_path, colours):
+    first, second = Image.fromarray(colours), Image.fromarray(colours[::-1])
+    for name in ("a.gif", "a.tif", "a.webp", "a.png"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+        assert images.pictures_in(tmp_path / name) == 2
+    first.save(tmp_path / "b.png")
+    assert images.pictures_in(tmp_path / "b.png") == images.pictures_in(tmp_path / "none.png") == 1
+
+
+def test_a_pgm_that_names_its_white_keeps_it(tmp_path):
+    deep = (np.arange(24 * 32) * 5).reshape(24, 32).astype(">u2")
+    for white in (4095, 65535):
+        (tmp_path / f"{white}.pgm").write_bytes(b"P5\n32 24\n%d\n" % white + deep.tobytes())
+    wanted = np.repeat(np.rint(deep.astype(float) * 255 / 4095)[..., None], 3, 2)
+    for white in (None, 4095):
+        close(read_image(tmp_path / "4095.pgm", white), wanted, 1)
+    close(read_image(tmp_path / "65535.pgm", 4095), wanted, 1)
+    assert images.levels_of(tmp_path / "4095.pgm") is None
+    assert images.levels_of(tmp_path / "65535.pgm").highest == deep.max()

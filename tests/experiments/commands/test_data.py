@@ -169,6 +169,21 @@ def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, ca
     assert "hand21" not in text
 
 
+def test_dark_pictures_and_broken_videos_are_problems(tmp_path, capsys):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30), 1200 * (i + 1), np.uint16))
+    (tmp_path / "cut.mp4").write_bytes(b"no index")
+    with pytest.warns(UserWarning, match="left out 1 videos"):
+        assert not check("pictures", [f"root={tmp_path}", "skeleton=coco17"], Reporter())
+    text = printed(capsys)
+    assert f"PROBLEM: unreadable, and in neither part: cannot read the video {tmp_path}/cut.mp4" in text
+    assert "PROBLEM: 3 of 3 pictures that were looked at are of 16 bit" in text
+    assert "their highest level is 3600 of 65535" in text
+    (tmp_path / "cut.mp4").unlink()
+    for white in ("auto", "4095", "65535"):
+        assert check("pictures", [f"root={tmp_path}", "skeleton=coco17", f"white={white}"], Reporter())
+
+
 def test_sizes_that_labels_declare_are_those_of_the_pictures(tmp_path, capsys):
     turned, rng = Image.Exif(), np.random.default_rng(0)
     turned[0x0112] = 6

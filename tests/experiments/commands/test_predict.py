@@ -525,3 +525,20 @@ def test_memory_stays_flat(model, tmp_path):
     before = resident()
     run(model, [tmp_path / "in"], tmp_path / "all.json")
     assert resident() - before < 15
+
+
+def test_the_white_of_a_run_is_taken_for_new_pictures(model, tmp_path, monkeypatch):
+    image, _ = dots(np.random.default_rng(0), 40, 40)
+    write(tmp_path / "in/a.png", image)
+    assert cv2.imwrite(str(tmp_path / "in/b.png"), image[..., ::-1].astype(np.uint16) * 16)
+    with pytest.warns(UserWarning, match="1 of 2 pictures .* of 16 bit, and their highest level is [34]"):
+        predict(model, [tmp_path / "in"], tmp_path / "dark.json", Reporter())
+    predict(model, [tmp_path / "in"], tmp_path / "said.json", Reporter(), white=255 * 16)
+    (tmp_path / "config.yaml").touch()  # the weights lie in a run now
+    (tmp_path / "identity.json").write_text(json.dumps({"target_train": {"white": 255 * 16}}))
+    predict(model, [tmp_path / "in"], tmp_path / "run.json", Reporter())
+    for name in ("said.json", "run.json"):
+        points = read(tmp_path / name)[1]
+        assert np.allclose(points["a.png"], points["b.png"])
+    with pytest.raises(ValueError, match="white='bright' must be a level"):
+        predict(model, [tmp_path / "in"], tmp_path / "no.json", Reporter(), white="bright")
