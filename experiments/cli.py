@@ -105,7 +105,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--truth", metavar="FILE", type=Path, help="the labels of the same frames, in the same form")
     made.add_argument("--dataset", metavar="NAME", help="whose camera and joints: nyu, icvl, msra, hands2017 or itop")
-    made.add_argument("--space", choices=("uvd", "xyz"), help="px, px, mm, or mm in space (hands2017)")
+    made.add_argument(
+        "--space", metavar="SPACE", help="uvd (px, px, mm), or mm in space: xyz (hands2017), xyz-up (y up), xyz-up-back"
+    )
+    made.add_argument("--unit", help="of lengths: mm (default), cm, m or the mm in one")
+    made.add_argument("--truth-space", metavar="SPACE", help="of the truth where it is another than the predictions'")
+    made.add_argument("--truth-unit", metavar="UNIT", help="of the truth where it is another")
+    made.add_argument("--camera", metavar="F", help="f, or fx,fy, or fx,fy,cx,cy: instead of the dataset's")
     made.add_argument(
         "overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER"
     )
@@ -235,7 +241,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     elif arguments.folder is None and not missing and not arguments.overrides:
         from .commands.evaluate_files import evaluate_files
 
-        evaluate_files(arguments.predictions, arguments.truth, arguments.dataset, Reporter(), arguments.space)
+        a = arguments
+        forms = (a.space, a.unit, a.truth_space, a.truth_unit, a.camera)
+        evaluate_files(a.predictions, a.truth, a.dataset, Reporter(), *forms)
     else:
         raise ValueError(
             "evaluate takes RUN, or --predictions FILE --truth FILE --dataset NAME together; "

@@ -180,9 +180,7 @@ def _nothing(depth: Array, box: Array | None, near: float, far: float, speck: fl
     returns = f"returns lie between {part.min():g} and {part.max():g} mm"
     if part.max() < 20:
         returns += ", which looks like metres: unit: m"
-    return (
-        f"nothing of {speck / 100:g} cm2 or more {where} between {near:g} and {far:g} mm: {returns}. Set near and far"
-    )
+    return f"nothing of {speck / 100:g} cm2 or more {where} between {near:g} and {far:g} mm: {returns}"
 
 
 def check_depth(depth: Array, name: str) -> None:

@@ -1,7 +1,8 @@
 """Your own depth camera: a folder of depth frames and one `camera.yaml`.
 
     ROOT/camera.yaml
-    ROOT/any/folders/0001.png      16-bit grey, or .npy: (H, W) uint16, float32 or float64
+    ROOT/any/folders/0001.png      16-bit grey; or .tif (16-bit, float), .pgm (16-bit), .npy, .npz (one array, or the
+                                   one named depth): (H, W) whole numbers or floats
 
 `camera.yaml` (lengths in mm unless said otherwise):
 
@@ -11,8 +12,11 @@
     cy: 240.0
     pixel_centers: 0.0       where that calibration, boxes, centres and labels count the first pixel's centre: 0.0 as
                              OpenCV and ROS do (the default), or 0.5
-    unit: mm                 what a depth of 1 is: mm or m
+    unit: mm                 what a depth of 1 is: mm, cm, m or um, or a number of mm: 0.25 for RealSense L515, 0.2 for
+                             TUM RGB-D (5000 a metre), 0.1 for RealSense D405
     cube: 250                edge of the cube around the hand or body; one number, or three along x, y and z
+    width: 640               the frames' size, which the calibration is of; optional. Others are refused, and a
+    height: 480              principal point far from the middle (of frames that were cut out) is believed
     near: 100                where find_center (depth/center.py) looks; optional, as are the three files
     far: 2000
     boxes: boxes.csv         file,left,top,right,bottom: pixels in which to look
@@ -21,7 +25,8 @@
 
 The CSV files have these names as their first line; `file` is a path below ROOT with forward slashes. A box or centre
 with empty cells says that nothing is there: the frame is unusable. Joints with empty cells and frames without a line
-of labels are not annotated. 0, and in .npy NaN and infinity, mean that nothing returned.
+of labels are not annotated. What cameras write where nothing returned (0, NaN, -1, 65535, ...) is listed in
+depth/frame_file.py, which reads the frames.
 """
 
 from __future__ import annotations
@@ -30,25 +35,31 @@ import csv
 import difflib
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image
 
-from ..depth.center import NoCenter, UnusableDepth, check_depth, find_center
+from ..depth.calibration import Size, doubts, resized
+from ..depth.center import NoCenter, UnusableDepth, check_center, find_center
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
+from ..depth.frame_file import SUFFIXES, read_depth
 from ..depth.options import DepthOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
+from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
 from ..options import option
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, check_part
 from ..rendered.body_anatomy import UPPER_BODY
-from ..sample import Item
+from ..sample import Item, PoseDataset
 from ..skeleton import HAND, Skeleton
+from ..views import innermost
 
 ORIGIN = Origin(
     "the frames of your own depth camera",
@@ -60,9 +71,9 @@ SKELETONS = {known.name: known for known in (HAND, UPPER_BODY, NYU, ICVL, MSRA, 
 Array = np.ndarray
 NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
 AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
-KEYS = (*NEEDED, "pixel_centers", "near", "far", *AXES)
-UNITS = {"mm": 1.0, "m": 1000.0}
-TYPES = ("uint16", "float32", "float64")
+KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
+LOOKED_AT = 12
+"""Frames that are held against camera.yaml before anything is done with them."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,15 @@ class Setup:
     """(4,) fx, fy, cx, cy, pixel centres at +0.5."""
     shift: float
     """What is added to the user's x and y."""
-    unit: str
+    unit: float
+    """mm in a step of the files."""
     cube: Array
     """(3,) mm."""
     near: float
     far: float
     tables: dict[str, Path]
+    size: Size | None = None
+    """Width and height of the frames that the calibration is of, where it says so."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,7 @@ class DepthFolder:
                 f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
             )
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
+        self._check_size()
         used = self._read_tables(everything, kept, options.centers)
         self.identity: dict[str, Any] = {
             "name": "depth_folder",
@@ -162,7 +177,7 @@ class DepthFolder:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has items 0 to {len(self) - 1}, not {index}")
         name, frame, setup = self.files[index], self.frames[index], self.setup
-        depth = read_depth(self.root / name, setup.unit)
+        depth = self.read(index)
         center = self._center(index, depth)
         labels = self.tables.get("labels")
         keypoints = np.full((len(self.skeleton), 3), np.nan) if labels is None else labels[index]
@@ -189,63 +204,89 @@ class DepthFolder:
         row = None if table is None else table[index, 0]
         if row is not None and np.isnan(row).any():
             raise NoCenter(f"{name}: its {'centre' if len(row) == 3 else 'box'} in the CSV file is empty")
-        if row is not None and len(row) == 3:
-            return row.copy()
         try:
+            if row is not None and len(row) == 3:
+                check_center(row, setup.cube, setup.camera, depth.shape, depth, name)
+                return row.copy()
             return find_center(depth, setup.camera, setup.cube, row, setup.near, setup.far)
         except NoCenter as error:
-            raise NoCenter(f"{name}: {error}") from error
+            raise NoCenter(f"{name}: {error} with unit: {shown(setup.unit)}. {self._advice(depth)}") from error
+        except UnusableDepth as error:  # of a centre that was given
+            raise UnusableDepth(f"{error}{unit_by(seen_ratios(depth, row[None]), setup.unit, 1)}") from error
+
+    def _advice(self, depth: Array) -> str:
+        """What to change where nothing was found in a frame, the likeliest first."""
+        setup, size = self.setup, (depth.shape[1], depth.shape[0])
+        if fits := likely(depth[depth > 0], setup.unit, setup.near, setup.far):
+            return (
+                f"The unit is the likely cause, if a step of the files is not {setup.unit:g} mm: in range would be "
+                f"unit: {fits}. If the unit is right, set near and far in camera.yaml"
+            )
+        if against := doubts(setup.camera, size, setup.shift, setup.size is not None):
+            return f"camera.yaml: {against[0]}"
+        return "Set near and far in camera.yaml, or give boxes or centers"
+
+    def read(self, index: int) -> Array:
+        """(H, W) float32 mm of a frame, 0 where nothing returned. Raises UnusableDepth naming the path."""
+        path, size = self.root / self.files[index], self.setup.size
+        depth = read_depth(path, self.setup.unit)
+        if size is not None and depth.shape != size[::-1]:
+            raise WrongSize(
+                f"{path}: the frame is of {depth.shape[1]} x {depth.shape[0]}, the calibration in camera.yaml of "
+                f"{size[0]} x {size[1]}. {resized(size, (depth.shape[1], depth.shape[0]))}"
+            )
+        return depth
+
+    def _check_size(self) -> None:
+        """Raises ValueError where the first frame is not of the size that camera.yaml states."""
+        try:
+            self.read(0)
+        except WrongSize as error:
+            raise ValueError(str(error)) from error
+        except UnusableDepth:
+            pass  # said when it is asked for
+
+    def problems(self) -> list[str]:
+        """What some frames, spread over all, say against camera.yaml: frames of several sizes, a calibration that
+        cannot be that of their size, a unit in which labels or centres lie elsewhere."""
+        setup, sizes, covered = self.setup, {}, []
+        ratios: dict[str, list[float]] = {"labels": [], "centers": []}
+        for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
+            with suppress(UnusableDepth):
+                depth = self.read(index)
+                sizes.setdefault((depth.shape[1], depth.shape[0]), self.files[index])
+                for kind in ratios.keys() & self.tables.keys():
+                    ratios[kind] += seen_ratios(depth, self.tables[kind][index])
+                center = self._center(index, depth)
+                covered.append(float((setup.cube[:2] * setup.camera[:2]).max() / center[2]))
+        wide = float(np.median(covered)) if covered else None
+        stated = setup.size is not None
+        against = [d for size in list(sizes)[:1] for d in doubts(setup.camera, size, setup.shift, stated, wide)]
+        if len(sizes) > 1:
+            names = ", ".join(f"{width} x {height} ({name})" for (width, height), name in sizes.items())
+            against = [f"frames are of several sizes, {names}, and one calibration is of one size: a folder for each"]
+        against += [f"{kind}{why}" for kind, own in ratios.items() if (why := unit_by(own, setup.unit, 5))]
+        return [f"{self.root / 'camera.yaml'}: {one}" for one in against]
 
 
-def read_depth(path: Path, unit: str) -> Array:
-    """(H, W) float32 mm of a 16-bit grey PNG or an .npy in `unit` (mm or m), 0 where nothing returned.
-
-    NaN and infinity in an .npy are what many cameras write for no return. Raises UnusableDepth naming the path for
-    anything else, and for a frame without any return.
-    """
-    raw = _load_npy(path) if path.suffix.lower() == ".npy" else _load_png(path)
-    if unit == "m" and raw.dtype.kind != "f":
-        raise UnusableDepth(f"{path}: whole numbers ({raw.dtype}) cannot be metres; write unit: mm in camera.yaml")
-    returned = np.isfinite(raw)
-    if not returned.any():
-        raise UnusableDepth(f"{path}: no pixel has a depth, all {raw.size} are NaN or infinite; leave the frame out")
-    depth = (np.where(returned, raw, 0) * UNITS[unit]).astype(np.float32)
-    if unit == "m" and (raw[returned & (raw > 0)] > 100).all() and depth.max() > 0:
-        raise UnusableDepth(f"{path}: all depths are above 100 m, which looks like millimetres: unit: mm")
-    check_depth(depth, str(path))
-    return depth
+class WrongSize(UnusableDepth):
+    """A frame of another size than the calibration is said to be of."""
 
 
-def _load_png(path: Path) -> Array:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode not in ("I;16", "I;16B", "I"):  # Pillow's names for 16-bit grey
-                raise ValueError(
-                    f"16-bit single-channel expected; found {len(image.getbands())} x 8-bit ({image.mode}), a colour "
-                    "or display picture"
-                )
-            return np.array(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnusableDepth(f"cannot read the depth {path}: {error}. Restore or remove the file") from error
-
-
-def _load_npy(path: Path) -> Array:
-    try:
-        raw = np.load(path, allow_pickle=False)
-        if raw.ndim != 2 or raw.size == 0 or raw.dtype.name not in TYPES:
-            raise ValueError(f"(H, W) of {', '.join(TYPES)} expected; found {raw.shape} of {raw.dtype}")
-    except (OSError, ValueError, EOFError) as error:
-        raise UnusableDepth(f"cannot read the depth {path}: {error}. Restore or remove the file") from error
-    return np.asarray(raw)
+def camera_problems(datasets: Iterable[PoseDataset]) -> list[str]:
+    """What speaks against the camera.yaml of those that are of your own depth camera, each said once."""
+    own = [inner for dataset in datasets if isinstance(inner := innermost(dataset), DepthFolder)]
+    return list(dict.fromkeys(problem for folder in own for problem in folder.problems()))
 
 
 def read_setup(root: Path) -> Setup:
     """`root`/camera.yaml. Raises ValueError naming the key that is unknown, missing or wrong."""
     path = root / "camera.yaml"
     said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | _read_keys(path)
-    if said["unit"] not in UNITS:
-        raise ValueError(f"{path}: unit={said['unit']!r} must be mm or m")
+    try:
+        unit = mm_of(said["unit"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if said["pixel_centers"] not in (0.0, 0.5) or isinstance(said["pixel_centers"], bool):
         raise ValueError(f"{path}: pixel_centers={said['pixel_centers']!r} must be 0.0 (OpenCV, ROS) or 0.5")
     shift = 0.5 - said["pixel_centers"]
@@ -258,12 +299,19 @@ def read_setup(root: Path) -> Setup:
         raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
     cube = np.array([_number(edge, "cube", path) for edge in edges])
     tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
-    return Setup(np.array([fx, fy, cx, cy]), shift, said["unit"], cube, near, far, tables)
+    if ("width" in said) != ("height" in said):
+        raise ValueError(f"{path}: width and height, the size that the calibration is of, stand together or not at all")
+    size = None
+    if "width" in said:
+        size = int(_number(said["width"], "width", path)), int(_number(said["height"], "height", path))
+    return Setup(np.array([fx, fy, cx, cy]), shift, unit, cube, near, far, tables, size)
 
 
 def _read_keys(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"no {path}: write one with {', '.join(NEEDED)} (unit: mm or m) beside your depth frames")
+        raise ValueError(
+            f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth frames"
+        )
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -296,11 +344,17 @@ def _inside(root: Path, name: Any, where: str) -> Path:
 
 
 def _frames(root: Path) -> list[str]:
-    """Paths of the depth frames below `root`, with forward slashes; folder by folder, numbers by value."""
-    paths = (path for path in root.rglob("*") if path.suffix.lower() in (".png", ".npy") and path.is_file())
-    names = [path.relative_to(root).as_posix() for path in paths]
+    """Paths of the depth frames below `root`, with forward slashes; folder by folder, numbers by value. Files whose
+    names begin with a dot are the system's."""
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    names = [path.relative_to(root).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
     if not names:
-        raise ValueError(f"no .png or .npy depth frame in {root} or its subfolders")
+        others = Counter(path.suffix.lower() or path.name for path in files if path.name != "camera.yaml")
+        there = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3)) or "no other file"
+        raise ValueError(
+            f"no depth frame ({', '.join(SUFFIXES)}) in {root} or its subfolders; there is {there}. Export raw depth "
+            "as 16-bit grey PNG, TIFF or PGM, or as .npy"
+        )
     return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
 
 

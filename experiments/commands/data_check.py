@@ -14,6 +14,7 @@ from ...datasets.depth.center import UnusableDepth
 from ...datasets.loading import check_item, first_item
 from ...datasets.options import Options, plain_options
 from ...datasets.own import pictures
+from ...datasets.own.depth_folder import camera_problems
 from ...datasets.own.skeleton_file import describe, order_doubts
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import LEAKS, PictureSet
@@ -111,6 +112,7 @@ def check(name: str, words: list[str], reporter: Reporter) -> bool:
         reporter.say(f"note: {note}")
     problems = [*(p for t in tallies for p in _problems(t)), *_shared(*tallies)]
     problems += [] if own is None else _empty(own.folder)
+    problems += camera_problems(opened.values())
     for problem in problems:
         reporter.say(f"PROBLEM: {problem}")
     reporter.say(f"{name}: " + (f"{len(problems)} problems" if problems else "no problem found"))

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 from ...adapt.strategies import STRATEGIES
+from ...datasets.depth.center_task import CENTER
+from ...datasets.depth.sets import other_settings
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.own.depth_folder import camera_problems
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS
@@ -82,8 +85,20 @@ class Task:
                     yield f"leak: {dataset.name} is cut around its true joints ({leak}), in training and test"
             if "licence" in dataset.identity:
                 yield f"licence of {dataset.name}: {dataset.identity['licence']}"
+        for side, dataset in {"source": source, "target": self.target_train}.items():
+            if dataset is not None and (warning := _other_settings(config.crop, dataset, side)):
+                yield f"warning: {warning}"
+        for problem in camera_problems(d for d in (source, self.target_train, self.target_test) if d is not None):
+            yield f"PROBLEM: {problem}"
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
+
+
+def _other_settings(crop: str, dataset: PoseDataset, side: str) -> str:
+    """Where a public depth set is not cut as the reference that `crop` follows; "" else."""
+    if dataset.skeleton.keypoints == CENTER.keypoints or "cube" not in dataset.identity:
+        return ""
+    return other_settings(crop, str(dataset.identity["name"]), dataset.identity["cube"], side)
 
 
 PARTS = ("source_train", "source_test", "target_train", "target_test")

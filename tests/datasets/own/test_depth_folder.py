@@ -1,13 +1,15 @@
 import pickle
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from keyshift.datasets.depth.center import NoCenter, UnusableDepth, check_center, find_center
-from keyshift.datasets.own.depth_folder import DepthFolder, Options
+from keyshift.datasets.own.depth_folder import DepthFolder, Options, camera_problems
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.skeleton import Skeleton
+from keyshift.datasets.views import WithoutLabels
 
 PAIR = Skeleton("pair", ("tip", "root"), edges=((0, 1),))
 LINES = {"fx": 100.0, "fy": 110.0, "cx": 31.5, "cy": 23.5, "unit": "mm", "cube": 250}
@@ -80,6 +82,48 @@ def test_every_way_to_store_a_frame_reads_the_same(tmp_path, name, make, unit):
     image = opened(tmp_path)[0].image
     assert image.dtype == np.float32
     np.testing.assert_allclose(image, frame(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("unit", "steps"), [(0.25, 4), ("0.2 mm", 5), (0.1, 10), ("cm", 0.1), ("um", 1000), (1, 1), ("metres", 0.001)]
+)
+def test_a_step_of_the_files_in_any_unit(tmp_path, unit, steps):
+    write_set(tmp_path, ["a.npy"], lambda i: frame(i) * np.float32(steps), unit=unit)
+    item = opened(tmp_path)[0]
+    np.testing.assert_allclose(item.image, frame(), rtol=1e-6)
+    np.testing.assert_allclose(item.center, [20.5, 24.5, 600], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "unit", "match"),
+    [
+        (4, "mm", r"unit: mm\. The unit is the likely .* unit: 0\.25 \(RealSense L515: 600 to 1500 mm\).*near and far"),
+        (5, "mm", r"0\.2 \(TUM RGB-D, 5000 a metre: 600 to 1500 mm\)"),
+        (10, "mm", r"0\.1 \(RealSense D405, 10000 a metre: 600 to 1500 mm\)"),
+        (1, 0.1, r"between 60 and 150 mm|unit: 0\.1\."),
+    ],
+)
+def test_returns_out_of_range_name_the_unit_before_near_and_far(tmp_path, steps, unit, match):
+    write_set(tmp_path, make=lambda i: frame(i) * np.uint16(steps), unit=unit, near=200)
+    with pytest.raises(NoCenter, match=match):
+        opened(tmp_path)[0]
+
+
+def test_other_causes_are_named_where_the_unit_brings_returns_into_range(tmp_path):
+    speck = np.where(np.arange(48 * 64).reshape(48, 64) == 900, 600, 0).astype(np.uint16)
+    write_set(tmp_path, make=lambda _: np.pad(speck[10:20, :10] + np.uint16(500), 1))
+    with pytest.raises(NoCenter, match=r"Set near and far in camera\.yaml, or give boxes or centers") as caught:
+        opened(write_set(tmp_path, cube=2000, make=lambda _: np.pad(np.full((3, 3), 500, np.uint16), 20)))[0]
+    assert "The unit" not in str(caught.value)
+
+
+def test_a_centre_in_another_unit_names_it(tmp_path):
+    (tmp_path / "centers.csv").write_text("file,x,y,z\na.png,20,24,600\n")
+    data = opened(write_set(tmp_path, make=lambda i: frame(i) * np.uint16(4), centers="centers.csv"))
+    with pytest.raises(
+        UnusableDepth, match=r"a\.png: nothing returned from within the cube .* with unit: 0\.25 the two"
+    ):
+        data[0]
 
 
 def test_pixel_centers_of_the_calibration(tmp_path):
@@ -214,12 +258,25 @@ def constant(value, kind):
     [
         ("a.png", constant(0, np.uint16), "mm", "all are 0"),
         ("a.npy", constant(np.nan, np.float32), "mm", "all 3072 are NaN"),
-        ("a.npy", constant(-5, np.float32), "mm", "down to -5 mm"),
-        ("a.npy", lambda i: frame(i) / 1000, "mm", "looks like metres: unit: m"),
-        ("a.npy", constant(600.0, np.float32), "m", "looks like millimetres: unit: mm"),
+        ("a.npy", constant(-5, np.float32), "mm", "down to -5; they must be positive"),
+        (
+            "a.npy",
+            lambda i: frame(i) / 1000,
+            "mm",
+            r"below 1\.5 mm with unit: mm.* in range: unit: m \(.* 600 to 1500 mm",
+        ),
+        ("a.npy", constant(600.0, np.float32), "m", r"above 600 m with unit: m in camera.* in range: unit: mm \("),
+        ("a.png", frame, 0.001, r"below 1\.5 mm with unit: um in .*mm in a step.* in range: unit: mm "),
+        ("a.png", frame, 5000, r"cannot be metres \(unit: 5000\).* 0\.2 where 5000 steps are a metre"),
         ("a.png", frame, "m", "cannot be metres"),
-        ("a.npy", lambda i: frame(i)[..., None], "mm", r"found \(48, 64, 1\) of uint16"),
-        ("a.npy", constant(600, np.int64), "mm", "found .* of int64"),
+        (
+            "a.npy",
+            lambda i: np.stack([frame(i)] * 3, -1),
+            "mm",
+            r"found \(48, 64, 3\) of uint16: colour, or points x y z",
+        ),
+        ("a.npy", lambda i: np.stack([frame(i)] * 4), "mm", r"found \(4, 48, 64\) of uint16: several frames"),
+        ("a.npy", lambda i: frame(i) > 700, "mm", "found .* of bool"),
         ("a.npy", lambda _: np.zeros((0, 4), np.float32), "mm", r"found \(0, 4\)"),
         ("a.npy", lambda _: np.array([[{}]]), "mm", "Object arrays cannot be loaded"),
         (
@@ -259,7 +316,15 @@ def test_broken_files_are_named(tmp_path, name):
         ({"pixel_center": 0.5}, r"unknown key 'pixel_center' \(did you mean pixel_centers\?\)"),
         ({"units": "mm", "unit": None}, r"did you mean unit\?"),
         ({"qqq": 1}, "unknown key 'qqq'; known: fx"),
-        ({"unit": "cm"}, "unit='cm' must be mm or m"),
+        ({"unit": "inch"}, r"camera\.yaml: unit='inch' must be mm, cm, m or um, or the mm in a step: 0\.25"),
+        ({"unit": 0}, "unit=0 must be"),
+        ({"unit": "[1]"}, r"unit=\[1\] must be"),
+        ({"width": 64}, "width and height, .* stand together"),
+        (
+            {"width": 640, "height": 480},
+            "is of 64 x 48, the calibration .* of 640 x 480. .* multiply .* by 0.1 and write",
+        ),
+        ({"width": 64, "height": 64}, "is of 64 x 48, .* of 64 x 64. Write the calibration of these frames"),
         ({"pixel_centers": 1}, "pixel_centers=1 must be"),
         ({"fx": -588}, "fx=-588 must be above 0"),
         ({"fy": "wide"}, "fy='wide' is not a finite number"),
@@ -286,7 +351,10 @@ def test_what_else_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no .*camera\.yaml: write one with fx, fy, cx, cy, unit, cube"):
         opened(tmp_path / "nowhere")
     write_camera(tmp_path)
-    with pytest.raises(ValueError, match=r"no \.png or \.npy depth frame"):
+    with pytest.raises(ValueError, match=r"no depth frame .*there is no other file"):
+        opened(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match=r"no depth frame .*there is 1 \.jpg. Export raw depth as 16-bit grey PNG"):
         opened(tmp_path)
     write_set(tmp_path)
     with pytest.raises(ValueError, match="part='val'"):
@@ -354,3 +422,56 @@ def test_a_frame_where_nothing_is_is_unusable(tmp_path, kind, text, match):
     with pytest.raises(UnusableDepth, match=match):
         data[0]
     assert data[1].center[2] == pytest.approx(600)
+
+
+QUARTER = {"fx": 588.0, "fy": 587.0, "cx": 320.0, "cy": 240.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (
+            QUARTER,
+            r"camera\.yaml: the principal point \(320, 240\) is outside of .* 64 x 48: .* 640 x 480; .* 0\.1",
+        ),
+        (QUARTER | {"cx": 32, "cy": 24}, r"a cube is 98 pixels wide .* multiply fx and fy by"),
+        ({"fx": 3.6, "fy": 3.6}, "field of view of 167 degrees"),
+        ({"cx": 0.5, "cy": 0.5}, "shares of the frame, multiply fx and cx by 64"),
+        ({"fx": 400}, "differ by more than a factor of two"),
+    ],
+)
+def test_a_calibration_that_cannot_be_that_of_the_frames_is_a_problem(tmp_path, changes, match):
+    data = opened(write_set(tmp_path, numbered(3), **changes))
+    (problem,) = data.problems()
+    assert re.search(match, problem)
+    assert camera_problems([WithoutLabels(data), data]) == [problem]
+
+
+def test_what_is_as_it_should_be_has_no_problem(tmp_path):
+    assert opened(write_set(tmp_path, numbered(3))).problems() == []
+    assert opened(write_set(tmp_path, numbered(3), cx=20, cy=30)).problems() == []
+    assert opened(write_set(tmp_path, numbered(3), cx=110, cy=80, width=64, height=48)).problems() == []
+
+
+def test_frames_of_several_sizes_are_a_problem(tmp_path):
+    write_set(tmp_path, ["a.npy"])
+    np.save(tmp_path / "b.npy", np.pad(frame(), 8))
+    (problem,) = opened(tmp_path).problems()
+    assert "several sizes, 64 x 48 (a.npy), 80 x 64 (b.npy)" in problem
+    data = opened(write_set(tmp_path, ["a.npy"], width=64, height=48))
+    with pytest.raises(UnusableDepth, match=r"b\.npy: the frame is of 80 x 64, the calibration in .* of 64 x 48"):
+        data[1]
+
+
+@pytest.mark.parametrize(("steps", "unit"), [(4, "0.25"), (5, "0.2"), (10, "0.1")])
+def test_labels_in_another_unit_than_the_frames_are_a_problem(tmp_path, steps, unit):
+    names = ["a.npy", "b.npy", "c.npy"]
+    write_set(tmp_path, names, lambda i: frame(0) * np.uint16(steps), labels="labels.csv", far=30000)
+    rows = "".join(f"{name},20,24,600,22,25,600\n" for name in names)
+    (tmp_path / "labels.csv").write_text(f"file,tip_x,tip_y,tip_z,root_x,root_y,root_z\n{rows}")
+    (problem,) = opened(tmp_path).problems()
+    assert (
+        f"labels: with unit: mm the frames return {steps} times the z that is given there; with unit: {unit}" in problem
+    )
+    write_camera(tmp_path, labels="labels.csv", unit=unit)
+    assert opened(tmp_path).problems() == []
