@@ -111,7 +111,8 @@ def _picture(path: Path) -> Array:
                 raise ValueError(f"it holds {pages} pages: save each frame as a file of its own")
             if not image.mode.startswith(GREY):  # what is 8-bit, or what Pillow reduces to that
                 kind = f"{len(image.getbands())} x 8-bit ({image.mode})"
-                raise ValueError(f"16-bit single-channel expected; found {kind}: {EXPORT}")
+                colour = "" if image.mode in ("1", "L", "P") else ". Where it is the camera's colour, move it elsewhere"
+                raise ValueError(f"16-bit single-channel expected; found {kind}: {EXPORT}{colour}")
             return np.array(image)
     except Image.UnidentifiedImageError:
         decoded = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if _is_tiff(path) else None  # float64, which Pillow lacks

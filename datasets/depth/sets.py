@@ -134,7 +134,7 @@ def other_settings(crop: str, name: str, cubes: Sequence[Sequence[float]], key: 
         return ""
     ours, theirs = DEPTH_SETS[name].camera, reference.camera
     other = [list(cube) for cube in cubes if tuple(cube) != reference.cube]
-    lens = f", and its camera is {_plain(theirs)}, here {_plain(ours)}" if ours != theirs else ""
+    lens = f", and its camera is {_own_pixels(theirs)}, here {_own_pixels(ours)}" if ours != theirs else ""
     if not other and not lens:
         return ""
     return (
@@ -142,6 +142,10 @@ def other_settings(crop: str, name: str, cubes: Sequence[Sequence[float]], key: 
         f"here it is {' and '.join(map(_plain, other)) or 'the same'}{lens}. For the reference's: "
         f"{key}.cube=[{_plain(reference.cube, ',')}]"
     )
+
+
+def _own_pixels(camera: Camera) -> str:
+    return _plain((*camera[:2], camera[2] - 0.5, camera[3] - 0.5))
 
 
 def _plain(values: Sequence[float], between: str = ", ") -> str:

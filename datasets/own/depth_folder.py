@@ -46,7 +46,7 @@ import numpy as np
 import yaml
 
 from ..depth.calibration import Size, doubts, resized
-from ..depth.center import NoCenter, UnusableDepth, check_center, find_center
+from ..depth.center import NoCenter, OutOfRange, UnusableDepth, check_center, find_center
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
 from ..depth.frame_file import SUFFIXES, read_depth
@@ -72,6 +72,8 @@ Array = np.ndarray
 NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
 AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
 KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
+SMALLEST = 10.0
+"""mm: smaller lengths were meant in metres."""
 LOOKED_AT = 12
 """Frames that are held against camera.yaml before anything is done with them."""
 
@@ -204,23 +206,26 @@ class DepthFolder:
         row = None if table is None else table[index, 0]
         if row is not None and np.isnan(row).any():
             raise NoCenter(f"{name}: its {'centre' if len(row) == 3 else 'box'} in the CSV file is empty")
-        try:
-            if row is not None and len(row) == 3:
+        if row is not None and len(row) == 3:
+            try:
                 check_center(row, setup.cube, setup.camera, depth.shape, depth, name)
-                return row.copy()
+            except UnusableDepth as error:
+                raise UnusableDepth(f"{error}{unit_by(seen_ratios(depth, row[None]), setup.unit, 1)}") from error
+            return row.copy()
+        try:
             return find_center(depth, setup.camera, setup.cube, row, setup.near, setup.far)
+        except OutOfRange as error:
+            raise OutOfRange(f"{name}: {error}. {self._advice(depth)}") from error
         except NoCenter as error:
-            raise NoCenter(f"{name}: {error} with unit: {shown(setup.unit)}. {self._advice(depth)}") from error
-        except UnusableDepth as error:  # of a centre that was given
-            raise UnusableDepth(f"{error}{unit_by(seen_ratios(depth, row[None]), setup.unit, 1)}") from error
+            raise NoCenter(f"{name}: {error}") from error
 
     def _advice(self, depth: Array) -> str:
         """What to change where nothing was found in a frame, the likeliest first."""
         setup, size = self.setup, (depth.shape[1], depth.shape[0])
         if fits := likely(depth[depth > 0], setup.unit, setup.near, setup.far):
             return (
-                f"The unit is the likely cause, if a step of the files is not {setup.unit:g} mm: in range would be "
-                f"unit: {fits}. If the unit is right, set near and far in camera.yaml"
+                f"camera.yaml says unit: {shown(setup.unit)}, the likely cause if a step of the files is not "
+                f"{setup.unit:g} mm: in range would be unit: {fits}. If the unit is right, set near and far there"
             )
         if against := doubts(setup.camera, size, setup.shift, setup.size is not None):
             return f"camera.yaml: {against[0]}"
@@ -249,7 +254,7 @@ class DepthFolder:
     def problems(self) -> list[str]:
         """What some frames, spread over all, say against camera.yaml: frames of several sizes, a calibration that
         cannot be that of their size, a unit in which labels or centres lie elsewhere."""
-        setup, sizes, covered = self.setup, {}, []
+        setup, sizes, covered = self.setup, dict[Size, str](), list[float]()
         ratios: dict[str, list[float]] = {"labels": [], "centers": []}
         for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
             with suppress(UnusableDepth):
@@ -293,11 +298,19 @@ def read_setup(root: Path) -> Setup:
     fx, fy, near, far = (_number(said[key], key, path) for key in ("fx", "fy", "near", "far"))
     if near >= far:
         raise ValueError(f"{path}: near={near} and far={far} must be distances in mm, 0 < near < far")
+    if far < SMALLEST:
+        raise ValueError(
+            f"{path}: far={far:g} is in mm, whatever the unit of the files; in metres, write {1000 * far:g}"
+        )
     cx, cy = (_number(said[key], key, path, positive=False) + shift for key in ("cx", "cy"))
     edges = said["cube"] if isinstance(said["cube"], list) else [said["cube"]] * 3
     if len(edges) != 3:
         raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
     cube = np.array([_number(edge, "cube", path) for edge in edges])
+    if cube.max() < SMALLEST:
+        raise ValueError(
+            f"{path}: cube={said['cube']!r} is in mm: the edge around a hand is about 250, around a body 2000"
+        )
     tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
     if ("width" in said) != ("height" in said):
         raise ValueError(f"{path}: width and height, the size that the calibration is of, stand together or not at all")

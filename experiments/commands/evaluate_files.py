@@ -179,7 +179,7 @@ def check_truth(truth: Frames, space: str, depth_set: DepthSet) -> np.ndarray:
     """(N, K) bool: the joints that are annotated. Raises ValueError where depths or the frame cannot be."""
     annotated: np.ndarray = (truth.values != 0).any(-1)
     _refuse(truth, annotated & (truth.values[..., 2] <= 0), "true depths must be above 0 (three zeros: not annotated)")
-    _refuse_unit(truth, "truth-unit")
+    _refuse_unit(truth, "unit {unit}, or --truth-unit {unit} for the truth alone")
     seen = truth.values[annotated][:, :2]
     outside: np.ndarray = ((seen < 0) | (seen >= depth_set.size)).any(-1)
     if space == "uvd" and 2 * outside.sum() > len(outside):
@@ -194,7 +194,7 @@ def check_truth(truth: Frames, space: str, depth_set: DepthSet) -> np.ndarray:
 def check_predictions(frames: Frames) -> None:
     """Raises ValueError where depths cannot be."""
     _refuse(frames, frames.values[..., 2] <= 0, "predicted depths must be above 0")
-    _refuse_unit(frames, "unit")
+    _refuse_unit(frames, "unit {unit} (and --truth-unit for the truth where it has another)")
 
 
 def _refuse(frames: Frames, bad: np.ndarray, rule: str) -> None:
@@ -207,13 +207,16 @@ def _refuse(frames: Frames, bad: np.ndarray, rule: str) -> None:
         )
 
 
-def _refuse_unit(frames: Frames, option: str) -> None:
+def _refuse_unit(frames: Frames, remedy: str) -> None:
     depths = frames.values[..., 2][frames.values[..., 2] > 0]
     if not len(depths):
         return
     if depths.max() < DEPTHS[0]:
         raise ValueError(
-            f"{frames.path}: no depth exceeds {depths.max():g}; expected mm, is this metres? Say --{option} m"
+            f"{frames.path}: no depth exceeds {depths.max():g}; expected mm, is this metres? Say --"
+            f"{remedy.format(unit='m')}"
         )
     if depths.min() > DEPTHS[1]:
-        raise ValueError(f"{frames.path}: all depths are above {depths.min() / 1000:g} m; say --{option} mm")
+        raise ValueError(
+            f"{frames.path}: all depths are above {depths.min() / 1000:g} m; say --{remedy.format(unit='mm')}"
+        )

@@ -132,7 +132,7 @@ def _text(path: Path) -> TextIO:
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
     opened = gzip.open if packed else open
-    return opened(path, "rt", encoding="utf-8-sig", newline="\n")  # type: ignore[return-value]
+    return opened(path, "rt", encoding="utf-8-sig", newline="\n")
 
 
 def read_frames(path: Path, joints: int) -> Frames:

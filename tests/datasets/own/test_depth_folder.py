@@ -97,10 +97,10 @@ def test_a_step_of_the_files_in_any_unit(tmp_path, unit, steps):
 @pytest.mark.parametrize(
     ("steps", "unit", "match"),
     [
-        (4, "mm", r"unit: mm\. The unit is the likely .* unit: 0\.25 \(RealSense L515: 600 to 1500 mm\).*near and far"),
+        (4, "mm", r"says unit: mm, the likely cause .* unit: 0\.25 \(RealSense L515: 600 to 1500 mm\).*near and far"),
         (5, "mm", r"0\.2 \(TUM RGB-D, 5000 a metre: 600 to 1500 mm\)"),
         (10, "mm", r"0\.1 \(RealSense D405, 10000 a metre: 600 to 1500 mm\)"),
-        (1, 0.1, r"between 60 and 150 mm|unit: 0\.1\."),
+        (1, 0.1, r"between 60 and 150 mm\. camera.yaml says unit: 0\.1, .* in range would be unit: mm \("),
     ],
 )
 def test_returns_out_of_range_name_the_unit_before_near_and_far(tmp_path, steps, unit, match):
@@ -109,12 +109,14 @@ def test_returns_out_of_range_name_the_unit_before_near_and_far(tmp_path, steps,
         opened(tmp_path)[0]
 
 
-def test_other_causes_are_named_where_the_unit_brings_returns_into_range(tmp_path):
-    speck = np.where(np.arange(48 * 64).reshape(48, 64) == 900, 600, 0).astype(np.uint16)
-    write_set(tmp_path, make=lambda _: np.pad(speck[10:20, :10] + np.uint16(500), 1))
-    with pytest.raises(NoCenter, match=r"Set near and far in camera\.yaml, or give boxes or centers") as caught:
-        opened(write_set(tmp_path, cube=2000, make=lambda _: np.pad(np.full((3, 3), 500, np.uint16), 20)))[0]
-    assert "The unit" not in str(caught.value)
+def test_other_causes_are_named_where_returns_are_in_range(tmp_path):
+    write_set(tmp_path, make=lambda _: np.pad(np.full((2, 2), 500, np.uint16), 20))
+    with pytest.raises(NoCenter, match=r"between 500 and 500 mm\. Set near and far in camera\.yaml, or give") as caught:
+        opened(tmp_path)[0]
+    assert "unit:" not in str(caught.value)
+    write_camera(tmp_path, fx=900, fy=900, cx=320, cy=240)
+    with pytest.raises(NoCenter, match=r"camera\.yaml: the principal point \(320, 240\) is outside"):
+        opened(tmp_path)[0]
 
 
 def test_a_centre_in_another_unit_names_it(tmp_path):
@@ -333,6 +335,8 @@ def test_broken_files_are_named(tmp_path, name):
         ({"cube": 0}, "cube=0 must be above 0"),
         ({"cube": "true"}, "cube=True is not a finite number"),
         ({"near": 900, "far": 800}, "near=900.0 and far=800.0"),
+        ({"near": 0.1, "far": 2}, "far=2 is in mm, whatever the unit of the files; in metres, write 2000"),
+        ({"cube": 0.25}, "cube=0.25 is in mm: the edge around a hand is about 250"),
         ({"boxes": "boxes.csv"}, r"boxes: there is no file .*boxes\.csv"),
         ({"centers": "../centers.csv"}, "leads out of the dataset's folder"),
         ({"labels": "/etc/passwd"}, "leads out of the dataset's folder"),
