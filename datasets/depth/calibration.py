@@ -32,8 +32,10 @@ USUAL = (0.9, 1.6)
 """The same of most depth cameras: 48 to 77 degrees."""
 WIDEST = 4.5
 """132 degrees: no pinhole camera sees more."""
+NARROW = 0.5
+"""28 degrees: frames that see less were cut out, or are smaller than their calibration."""
 CROWDED = 1.5
-"""Longer sides of the frame that a cube around a hand or body never covers."""
+"""Longer sides of the frame: frames that were cut out around a hand or body hold more of its cube."""
 
 
 def doubts(
@@ -65,7 +67,7 @@ def doubts(
             f"{shown} is {where}. If these frames were cut out, and cx and cy moved along, write width: {width} and "
             f"height: {height} in camera.yaml"
         ]
-    if covered is not None and covered > CROWDED * max(size) and max(width / fx, height / fy) < LENS[0]:
+    if covered is not None and covered > CROWDED * max(size) and max(width / fx, height / fy) < NARROW:
         fits = [known for known in SIZES if _same_shape(known, size, 0.02) and _plausible(known, fx, USUAL)]
         return [
             f"a cube is {covered:.0f} pixels wide in frames of {width} x {height}: fx={fx:g} and fy={fy:g} look too "

@@ -74,6 +74,8 @@ AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "l
 KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
 SMALLEST = 10.0
 """mm: smaller lengths were meant in metres."""
+FARTHEST = 15000.0
+"""mm at which half of the returns of a camera's frames never lie, unless camera.yaml says a `far` beyond."""
 LOOKED_AT = 12
 """Frames that are held against camera.yaml before anything is done with them."""
 
@@ -254,12 +256,13 @@ class DepthFolder:
     def problems(self) -> list[str]:
         """What some frames, spread over all, say against camera.yaml: frames of several sizes, a calibration that
         cannot be that of their size, a unit in which labels or centres lie elsewhere."""
-        setup, sizes, covered = self.setup, dict[Size, str](), list[float]()
+        setup, sizes, covered, returns = self.setup, dict[Size, str](), list[float](), list[float]()
         ratios: dict[str, list[float]] = {"labels": [], "centers": []}
         for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
             with suppress(UnusableDepth):
                 depth = self.read(index)
                 sizes.setdefault((depth.shape[1], depth.shape[0]), self.files[index])
+                returns.append(float(np.median(depth[depth > 0])))
                 for kind in ratios.keys() & self.tables.keys():
                     ratios[kind] += seen_ratios(depth, self.tables[kind][index])
                 center = self._center(index, depth)
@@ -270,6 +273,12 @@ class DepthFolder:
         if len(sizes) > 1:
             names = ", ".join(f"{width} x {height} ({name})" for (width, height), name in sizes.items())
             against = [f"frames are of several sizes, {names}, and one calibration is of one size: a folder for each"]
+        if returns and np.median(returns) > max(FARTHEST, setup.far):
+            fits = likely(np.array(returns), setup.unit, setup.near, FARTHEST / 2)
+            against.append(
+                f"half of the returns are {np.median(returns) / 1000:.0f} m away or more with unit: "
+                f"{shown(setup.unit)}, which is beyond most depth cameras{f'; nearer would be unit: {fits}' if fits else ''}"
+            )
         against += [f"{kind}{why}" for kind, own in ratios.items() if (why := unit_by(own, setup.unit, 5))]
         return [f"{self.root / 'camera.yaml'}: {one}" for one in against]
 

@@ -129,3 +129,32 @@ def test_broken_files(tmp_path, suffix, content):
     (tmp_path / f"a{suffix}").write_bytes(content)
     with pytest.raises(UnusableDepth, match=rf"cannot read the depth .*a\{suffix}: .+ Restore, replace or remove"):
         read_depth(tmp_path / f"a{suffix}")
+
+
+def written(folder):
+    """One valid file of each kind."""
+    for name, kind in (("a.png", "u2"), ("a.tif", "u2"), ("b.tif", "f4")):
+        Image.fromarray(MM.astype(kind)).save(folder / name)
+    np.save(folder / "a.npy", MM)
+    np.savez_compressed(folder / "a.npz", depth=MM)
+    (folder / "b.pgm").write_text(f"P2 4 3 4095 {' '.join(map(str, MM.ravel()))}")
+    return [*sorted(folder.iterdir()), pgm(folder / "a.pgm")]
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow, about what it finds in them
+def test_files_that_were_changed_at_random(tmp_path):
+    rng = np.random.default_rng(0)
+    for path in written(tmp_path):
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(40):
+            changed = content[: rng.integers(1, len(content) + 1)].copy()
+            changed[rng.integers(len(changed), size=3)] = rng.integers(256, size=3)
+            path.write_bytes(changed.tobytes())
+            try:
+                depth = read_depth(path)
+            except UnusableDepth:
+                continue
+            assert depth.dtype == np.float32
+            assert depth.ndim == 2
+            assert np.isfinite(depth).all()
+            assert (depth >= 0).all()

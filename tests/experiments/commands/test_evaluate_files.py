@@ -451,3 +451,18 @@ def test_forms_that_cannot_be(hands, write, reporter):
     back = write("back", np.stack(space_of(hands[1]), -1) * [1, -1, -1])
     with pytest.raises(ValueError, match=r"true depths must be above 0.*all are negative: xyz-up-back\?"):
         evaluate_files(back, back, "icvl", reporter, "xyz")
+
+
+@pytest.mark.parametrize("kind", [".gz", ".npy", ".npz", ".txt"])
+def test_files_that_were_changed_at_random(tmp_path, hands, kind):
+    rng = np.random.default_rng(0)
+    content = np.frombuffer(as_file(tmp_path / f"a{kind}", hands[0], kind).read_bytes(), np.uint8)
+    for _ in range(40):
+        changed = content[: rng.integers(1, len(content) + 1)].copy()
+        changed[rng.integers(len(changed), size=3)] = rng.integers(256, size=3)
+        (tmp_path / f"a{kind}").write_bytes(changed.tobytes())
+        try:
+            frames = read_frames(tmp_path / f"a{kind}", 16)
+        except ValueError:
+            continue
+        assert np.isfinite(frames.values).all()
