@@ -273,11 +273,12 @@ class DepthFolder:
         if len(sizes) > 1:
             names = ", ".join(f"{width} x {height} ({name})" for (width, height), name in sizes.items())
             against = [f"frames are of several sizes, {names}, and one calibration is of one size: a folder for each"]
-        if returns and np.median(returns) > max(FARTHEST, setup.far):
+        middle = float(np.median(returns)) if returns else 0.0
+        if middle > max(FARTHEST, setup.far):
             fits = likely(np.array(returns), setup.unit, setup.near, FARTHEST / 2)
             against.append(
-                f"half of the returns are {np.median(returns) / 1000:.0f} m away or more with unit: "
-                f"{shown(setup.unit)}, which is beyond most depth cameras{f'; nearer would be unit: {fits}' if fits else ''}"
+                f"with unit: {shown(setup.unit)} half of the returns are {middle / 1000:.0f} m away or more, "
+                f"beyond what most depth cameras see{f'; nearer would be unit: {fits}' if fits else ''}"
             )
         against += [f"{kind}{why}" for kind, own in ratios.items() if (why := unit_by(own, setup.unit, 5))]
         return [f"{self.root / 'camera.yaml'}: {one}" for one in against]
