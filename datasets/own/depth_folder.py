@@ -30,8 +30,9 @@ import csv
 import difflib
 import hashlib
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from PIL import Image
 from ..depth.center import NoCenter, UnusableDepth, check_depth, find_center
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
-from ..depth.options import DepthOptions
+from ..depth.options import CubeOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..options import option
 from ..reading.origin import FolderOptions, Origin
@@ -69,6 +70,7 @@ TYPES = ("uint16", "float32", "float64")
 class Setup:
     """What camera.yaml says, in our convention."""
 
+    path: Path
     camera: Array
     """(4,) fx, fy, cx, cy, pixel centres at +0.5."""
     shift: float
@@ -82,7 +84,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Options(BlockOptions, DepthOptions, FolderOptions):
+class Options(BlockOptions, CubeOptions, FolderOptions):
     """The options of your own depth camera. `centers` null takes the file that camera.yaml names, else they are found
     in each frame; threshold finds them in any case; a path is another such file."""
 
@@ -91,11 +93,16 @@ class Options(BlockOptions, DepthOptions, FolderOptions):
         "what is looked for, and in which order labels.csv has it; null: the source's joints",
         choices=[*SKELETONS],
     )
+    camera: str | None = option(None, "a camera.yaml elsewhere; null: the one in the folder")
+    near: float | None = option(None, "mm from which on centres are found; null: what camera.yaml says", low=1e-3)
+    far: float | None = option(None, "mm up to which they are; null: the same", low=1e-3)
 
 
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
-    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence.
+    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. A part of
+    None is all of them without a label, or those that are or lie in `files`, paths below the root: what a trained model
+    is used on.
 
     The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
     joints without have zeros for keypoints.
@@ -103,36 +110,51 @@ class DepthFolder:
     Raises ValueError naming file, line or key; a frame that cannot be used raises UnusableDepth when it is read.
     """
 
-    def __init__(self, options: Options, part: str, default_skeleton: Skeleton | None = None) -> None:
-        check_part(part)
-        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part}"
+    def __init__(
+        self,
+        options: Options,
+        part: str | None,
+        default_skeleton: Skeleton | None = None,
+        files: Collection[str] | None = None,
+    ) -> None:
+        if part is not None:
+            check_part(part)
+        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part or 'all'}"
         self.skeleton = SKELETONS[options.skeleton] if options.skeleton else default_skeleton or HAND
-        self.setup = read_setup(self.root)
+        self.setup = setup_of(options)
         everything = _frames(self.root)
         place = _places(everything)
         kept = [i for i, number in enumerate(place) if number // self.block % 2 == (part == "test")]
+        if part is None:
+            kept = [i for i, name in enumerate(everything) if files is None or lies_in(name, files)]
+        if not kept and part is None:
+            raise ValueError(f"{self.root}: no depth frame (.png, .npy) among {', '.join(files or [])}")
         if not kept:
             raise ValueError(
                 f"{self.root}: {len(everything)} frames in blocks of {self.block} leave no {part} part: no folder has "
                 f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
             )
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
-        used = self._read_tables(everything, kept, options.centers)
+        used = self._read_tables(everything, kept, options.centers, labels=part is not None)
         self.identity: dict[str, Any] = {
             "name": "depth_folder",
             "split": part,
             "block": self.block,
             "count": len(self),
             "skeleton": self.skeleton.name,
+            "cube": self.setup.cube.tolist(),
             "near": self.setup.near,
             "far": self.setup.far,
             "centers": used["centers"].name if "centers" in used else "threshold",
-            "sha256": _digest(self.root, ["camera.yaml", *self.files], list(used.values())),
         }
+        if part is not None:
+            self.identity["sha256"] = _digest(self.root, self.files, [self.setup.path, *used.values()])
 
-    def _read_tables(self, everything: list[str], kept: list[int], centers: str | None) -> dict[str, Path]:
+    def _read_tables(
+        self, everything: list[str], kept: list[int], centers: str | None, labels: bool
+    ) -> dict[str, Path]:
         """Hold boxes (N, 1, 4), centers (N, 1, 3), labels (N, K, 3) in our pixels; return the files they came from."""
-        used = dict(self.setup.tables)
+        used = {kind: path for kind, path in self.setup.tables.items() if labels or kind != "labels"}
         if centers == "threshold":
             used.pop("centers", None)
         elif centers is not None:
@@ -144,16 +166,21 @@ class DepthFolder:
             names = self.skeleton.keypoints if kind == "labels" else ("",)
             columns = [f"{name}_{axis}" if name else axis for name in names for axis in AXES[kind]]
             rows = _read_table(path, columns, len(AXES[kind]), everything)
-            missing = [name for name in everything if name not in rows]
+            missing = [everything[i] for i in kept if everything[i] not in rows]
             if missing and kind != "labels":
                 raise ValueError(
-                    f"{path}: no line for {len(missing)} of {len(everything)} frames, the first {missing[0]}; write "
+                    f"{path}: no line for {len(missing)} of {len(kept)} frames, the first {missing[0]}; write "
                     "one for each, with empty cells where nothing is there"
                 )
             none = np.full((len(names), len(AXES[kind])), np.nan)
             offset = [0.0 if axis == "z" else self.setup.shift for axis in AXES[kind]]
             self.tables[kind] = np.stack([rows.get(everything[i], none) for i in kept]) + offset
         return used
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any joint of any frame is annotated."""
+        return "labels" in self.tables and bool(np.isfinite(self.tables["labels"]).any())
 
     def __len__(self) -> int:
         return len(self.files)
@@ -240,10 +267,19 @@ def _load_npy(path: Path) -> Array:
     return np.asarray(raw)
 
 
-def read_setup(root: Path) -> Setup:
-    """`root`/camera.yaml. Raises ValueError naming the key that is unknown, missing or wrong."""
-    path = root / "camera.yaml"
-    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | _read_keys(path)
+def setup_of(options: Options) -> Setup:
+    """What the folder's camera.yaml says, or the one that the options name, and over it what else they name."""
+    path = options.folder / "camera.yaml" if options.camera is None else Path(options.camera).expanduser()
+    over = {key: getattr(options, key) for key in ("cube", "near", "far")}
+    return read_setup(path, {key: value for key, value in over.items() if value is not None})
+
+
+def read_setup(path: Path, over: Mapping[str, Any] | None = None) -> Setup:
+    """A camera.yaml, with the values of `over` in place of its own. Raises ValueError naming the key that is unknown,
+    missing or wrong."""
+    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | read_keys(path) | dict(over or {})
+    if missing := [key for key in NEEDED if key not in said]:
+        raise ValueError(f"{path}: missing {', '.join(missing)}")
     if said["unit"] not in UNITS:
         raise ValueError(f"{path}: unit={said['unit']!r} must be mm or m")
     if said["pixel_centers"] not in (0.0, 0.5) or isinstance(said["pixel_centers"], bool):
@@ -257,13 +293,17 @@ def read_setup(root: Path) -> Setup:
     if len(edges) != 3:
         raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
     cube = np.array([_number(edge, "cube", path) for edge in edges])
-    tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
-    return Setup(np.array([fx, fy, cx, cy]), shift, said["unit"], cube, near, far, tables)
+    tables = {kind: _inside(path.parent, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
+    return Setup(path, np.array([fx, fy, cx, cy]), shift, said["unit"], cube, near, far, tables)
 
 
-def _read_keys(path: Path) -> dict[str, Any]:
+def read_keys(path: Path) -> dict[str, Any]:
+    """The lines of a camera.yaml. Raises ValueError for one that cannot be read, and for unknown keys."""
     if not path.is_file():
-        raise ValueError(f"no {path}: write one with {', '.join(NEEDED)} (unit: mm or m) beside your depth frames")
+        raise ValueError(
+            f"no {path}: write one with {', '.join(NEEDED)} (unit: mm or m) beside your depth frames, or name one that "
+            "lies elsewhere as camera=FILE"
+        )
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -275,8 +315,6 @@ def _read_keys(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(str(key), KEYS, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"{path}: unknown key {key!r}{hint}; known: {', '.join(KEYS)}")
-    if missing := [key for key in NEEDED if key not in said]:
-        raise ValueError(f"{path}: missing {', '.join(missing)}")
     return said
 
 
@@ -302,6 +340,11 @@ def _frames(root: Path) -> list[str]:
     if not names:
         raise ValueError(f"no .png or .npy depth frame in {root} or its subfolders")
     return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
+
+
+def lies_in(name: str, files: Collection[str]) -> bool:
+    """Whether a path below the root is one of `files`, or lies in one; "." is the root."""
+    return name in files or any(str(folder) in files for folder in PurePosixPath(name).parents)
 
 
 def by_value(text: str) -> list[tuple[str, int]]:
