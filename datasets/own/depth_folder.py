@@ -101,8 +101,8 @@ class Options(BlockOptions, CubeOptions, FolderOptions):
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
     time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. A part of
-    None is all of them without a label, or those that are or lie in `files`, paths below the root: what a trained model
-    is used on.
+    None is all of them, or those that are or lie in `files`, paths below the root, with no other labels than those of
+    the file `labels`: what a trained model is used on.
 
     The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
     joints without have zeros for keypoints.
@@ -116,6 +116,7 @@ class DepthFolder:
         part: str | None,
         default_skeleton: Skeleton | None = None,
         files: Collection[str] | None = None,
+        labels: Path | None = None,
     ) -> None:
         if part is not None:
             check_part(part)
@@ -135,7 +136,8 @@ class DepthFolder:
                 f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
             )
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
-        used = self._read_tables(everything, kept, options.centers, labels=part is not None)
+        known = labels if part is None else self.setup.tables.get("labels")
+        used = self._read_tables(everything, kept, options.centers, known)
         self.identity: dict[str, Any] = {
             "name": "depth_folder",
             "split": part,
@@ -151,10 +153,12 @@ class DepthFolder:
             self.identity["sha256"] = _digest(self.root, self.files, [self.setup.path, *used.values()])
 
     def _read_tables(
-        self, everything: list[str], kept: list[int], centers: str | None, labels: bool
+        self, everything: list[str], kept: list[int], centers: str | None, labels: Path | None
     ) -> dict[str, Path]:
         """Hold boxes (N, 1, 4), centers (N, 1, 3), labels (N, K, 3) in our pixels; return the files they came from."""
-        used = {kind: path for kind, path in self.setup.tables.items() if labels or kind != "labels"}
+        used = {kind: path for kind, path in self.setup.tables.items() if kind != "labels"}
+        if labels is not None:
+            used["labels"] = labels
         if centers == "threshold":
             used.pop("centers", None)
         elif centers is not None:

@@ -58,7 +58,7 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
         rows.append(row)
     each = ("AUC", "EPE px", *(() if MODELS[config.model.name].single else PEOPLE))
     columns = ["run", *(column for side in sorted(sides, reverse=True) for column in (side, *each))]
-    which = "the model that was shipped" if shipped else f"selection={config.selection}"
+    which = "model.pt as shipped" if shipped else f"selection={config.selection}"
     reporter.table(f"{headline.heading}, {which}", columns, rows)
     for side in task.test_sets():
         if side not in sides:

@@ -117,13 +117,15 @@ def predict(
         if path.exists():
             check_kind(str(model), depth, path)
     if depth:
-        refuse(f"{model} reads depth", boxes=boxes, duplicates=duplicates)
+        takes = "reads depth, and takes --stride and key=value of depth_folder"
+        refuse(f"{model} {takes}", boxes=boxes, duplicates=duplicates)
         if stride is not None and stride < 1:
             raise ValueError(f"stride={stride} must be at least 1 frame")
         network = opened.model.to(processor)
         inputs: Inputs = open_depth(paths, words, network, opened.skeleton, opened.trained, stride, processor, reporter)
     else:
-        refuse(f"{model} reads pictures", text=text, **dict(word.partition("=")[::2] for word in words))
+        takes = "reads pictures, and takes --boxes, --stride and --duplicates"
+        refuse(f"{model} {takes}", text=text, **dict(word.partition("=")[::2] for word in words))
         inputs = open_inputs(paths, boxes, stride, duplicates)
     check_outputs(inputs, output, draw, overwrite, text)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
@@ -145,12 +147,11 @@ def predict(
     return predicted
 
 
-def refuse(model: str, **options: object) -> None:
-    """Raises ValueError for options that mean nothing to such a model."""
+def refuse(why: str, **options: object) -> None:
+    """Raises ValueError that says why for an option that is given."""
     for name, value in options.items():
         if value is not None:
-            takes = "--stride, and key=value of depth_folder" if "depth" in model else "--boxes, --stride, --duplicates"
-            raise ValueError(f"{name}={value}: {model}, and takes {takes}")
+            raise ValueError(f"{name}={value}: {why}")
 
 
 def report_unreadable(predicted: Predicted) -> None:
