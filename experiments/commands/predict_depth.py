@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,8 +64,9 @@ def training_of(run: Path) -> Trained:
     config, identity = load_folder(run), {}
     if (run / "identity.json").is_file():
         identity = json.loads((run / "identity.json").read_text("utf-8"))
-    side = "target_train" if "target" in STRATEGIES[config.strategy].needs else "source_train"
-    cubes = np.atleast_2d(identity.get(side, {}).get("cube", np.zeros((0, 3))))
+    adapted = "target" in STRATEGIES[config.strategy].needs
+    sides = [identity.get(side) or {} for side in ("target_train", "source_train")[:: 1 if adapted else -1]]
+    cubes = np.atleast_2d(next((side["cube"] for side in sides if "cube" in side), np.zeros((0, 3))))
     return Trained(config.crop, cubes[0].tolist() if len(cubes) == 1 else None, _usual(config))
 
 
@@ -144,7 +146,9 @@ def open_depth(
     check_cube(model, setup.cube, str(root), "cube")
     form = own.crop or (trained.crop if trained is not None else "")
     _say_differences(setup.cube, form, trained, reporter)
-    dataset = centered(options, open, device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "left out of the metrics")  # they are listed with the other frames
+        dataset = centered(options, open, device)
     (folder,) = opened
     for path, file in zip(paths, files, strict=True):
         if not any(depth_folder.lies_in(name, {file}) for name in folder.files):

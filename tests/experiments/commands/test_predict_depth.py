@@ -1,4 +1,4 @@
-"""A depth network whose answers are known, the nearest and the farthest thing in its cube, through `keyshift predict`."""
+"""A depth network whose answers are known, the nearest and the farthest in its cube, through `keyshift predict`."""
 
 import json
 
@@ -223,8 +223,13 @@ def test_centres_of_a_file_of_boxes_and_of_a_network(home):
     assert content["info"]["centers"] == "threshold within boxes.csv"
     assert content["annotations"][0]["center"][2] == pytest.approx(FAR, abs=0.1), "the near disc is outside of the box"
     make_run(home / "finder", ONE)
+    cv2.imwrite(str(frames / "2.png"), np.full((48, 64), 9000, np.uint16))
+    (frames / "camera.yaml").write_text(yaml.safe_dump(CAMERA))
     _, content = run(home, [frames], f"centers={home / 'finder'}")
     assert content["info"]["centers"] == str(home / "finder")
+    for k, entry in enumerate(content["annotations"]):
+        np.testing.assert_allclose(entry["center"], frame(k)[1][0], atol=0.5)
+    assert [entry["file_name"] for entry in content["without_center"]] == ["2.png"]
     with pytest.raises(ValueError, match="its network predicts left_near"):
         run(home, [frames], f"centers={home / 'run'}")
     make_run(home / "later", target={"name": "depth_folder", "centers": str(home / "finder"), "cube": 200})
