@@ -118,7 +118,9 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("adapt", _adapt, "adapt a model to your own unlabelled pictures or video")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
-    made.add_argument("--target", metavar="PATH", type=Path, required=True, help="a folder of pictures, or a video")
+    made.add_argument(
+        "--target", metavar="PATH", type=Path, required=True, help="a folder of pictures or depth frames, or a video"
+    )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
     made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more target pictures, for the report")
@@ -126,12 +128,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
-    made = command("predict", _predict, "keypoints of pictures, folders and videos as one COCO file")
+    made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
-    made.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a picture, folder or video")
+    made.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a picture, folder or video; depth frames for a model of depth"
+    )
+    made.set_defaults(overrides=[])
     made.add_argument("--output", type=Path, default=Path("predictions.json"), help="default: predictions.json")
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
+    made.add_argument("--text", metavar="FILE", type=Path, help="of depth: one frame a line, u v d a joint, as a .txt")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
     made.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
@@ -282,7 +288,11 @@ def _predict(arguments: argparse.Namespace) -> None:
 
     options = dict(vars(arguments))
     del options["run"]
-    predict(options.pop("model"), options.pop("paths"), options.pop("output"), Reporter(), **options)
+    given = options.pop("paths")
+    words = [word for word in given if "=" in word and not Path(word).exists()]
+    paths = [Path(word) for word in given if word not in words]
+    options["words"] = words + options.pop("overrides")
+    predict(options.pop("model"), paths, options.pop("output"), Reporter(), **options)
 
 
 def _export(arguments: argparse.Namespace) -> None:

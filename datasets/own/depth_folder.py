@@ -36,10 +36,10 @@ import difflib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ from ..depth.center import NoCenter, OutOfRange, UnusableDepth, check_center, fi
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
 from ..depth.frame_file import SUFFIXES, read_depth
-from ..depth.options import DepthOptions
+from ..depth.options import CubeOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
 from ..options import option
@@ -84,6 +84,7 @@ LOOKED_AT = 12
 class Setup:
     """What camera.yaml says, in our convention."""
 
+    path: Path
     camera: Array
     """(4,) fx, fy, cx, cy, pixel centres at +0.5."""
     shift: float
@@ -100,7 +101,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Options(BlockOptions, DepthOptions, FolderOptions):
+class Options(BlockOptions, CubeOptions, FolderOptions):
     """The options of your own depth camera. `centers` null takes the file that camera.yaml names, else they are found
     in each frame; threshold finds them in any case; a path is another such file."""
 
@@ -109,11 +110,16 @@ class Options(BlockOptions, DepthOptions, FolderOptions):
         "what is looked for, and in which order labels.csv has it; null: the source's joints",
         choices=[*SKELETONS],
     )
+    camera: str | None = option(None, "a camera.yaml elsewhere; null: the one in the folder")
+    near: float | None = option(None, "mm from which on centres are found; null: what camera.yaml says", low=1e-3)
+    far: float | None = option(None, "mm up to which they are; null: the same", low=1e-3)
 
 
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
-    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence.
+    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. A part of
+    None is all of them, or those that are or lie in `files`, paths below the root, with no other labels than those of
+    the file `labels`: what a trained model is used on.
 
     The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
     joints without have zeros for keypoints.
@@ -121,14 +127,26 @@ class DepthFolder:
     Raises ValueError naming file, line or key; a frame that cannot be used raises UnusableDepth when it is read.
     """
 
-    def __init__(self, options: Options, part: str, default_skeleton: Skeleton | None = None) -> None:
-        check_part(part)
-        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part}"
+    def __init__(
+        self,
+        options: Options,
+        part: str | None,
+        default_skeleton: Skeleton | None = None,
+        files: Collection[str] | None = None,
+        labels: Path | None = None,
+    ) -> None:
+        if part is not None:
+            check_part(part)
+        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part or 'all'}"
         self.skeleton = SKELETONS[options.skeleton] if options.skeleton else default_skeleton or HAND
-        self.setup = read_setup(self.root)
+        self.setup = setup_of(options)
         everything = _frames(self.root)
         place = _places(everything)
         kept = [i for i, number in enumerate(place) if number // self.block % 2 == (part == "test")]
+        if part is None:
+            kept = [i for i, name in enumerate(everything) if files is None or lies_in(name, files)]
+        if not kept and part is None:
+            raise ValueError(f"{self.root}: no depth frame ({', '.join(SUFFIXES)}) among {', '.join(files or [])}")
         if not kept:
             raise ValueError(
                 f"{self.root}: {len(everything)} frames in blocks of {self.block} leave no {part} part: no folder has "
@@ -136,22 +154,29 @@ class DepthFolder:
             )
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
         self._check_size()
-        used = self._read_tables(everything, kept, options.centers)
+        known = labels if part is None else self.setup.tables.get("labels")
+        used = self._read_tables(everything, kept, options.centers, known)
         self.identity: dict[str, Any] = {
             "name": "depth_folder",
             "split": part,
             "block": self.block,
             "count": len(self),
             "skeleton": self.skeleton.name,
+            "cube": self.setup.cube.tolist(),
             "near": self.setup.near,
             "far": self.setup.far,
             "centers": used["centers"].name if "centers" in used else "threshold",
-            "sha256": _digest(self.root, ["camera.yaml", *self.files], list(used.values())),
         }
+        if part is not None:
+            self.identity["sha256"] = _digest(self.root, self.files, [self.setup.path, *used.values()])
 
-    def _read_tables(self, everything: list[str], kept: list[int], centers: str | None) -> dict[str, Path]:
+    def _read_tables(
+        self, everything: list[str], kept: list[int], centers: str | None, labels: Path | None
+    ) -> dict[str, Path]:
         """Hold boxes (N, 1, 4), centers (N, 1, 3), labels (N, K, 3) in our pixels; return the files they came from."""
-        used = dict(self.setup.tables)
+        used = {kind: path for kind, path in self.setup.tables.items() if kind != "labels"}
+        if labels is not None:
+            used["labels"] = labels
         if centers == "threshold":
             used.pop("centers", None)
         elif centers is not None:
@@ -163,16 +188,21 @@ class DepthFolder:
             names = self.skeleton.keypoints if kind == "labels" else ("",)
             columns = [f"{name}_{axis}" if name else axis for name in names for axis in AXES[kind]]
             rows = _read_table(path, columns, len(AXES[kind]), everything)
-            missing = [name for name in everything if name not in rows]
+            missing = [everything[i] for i in kept if everything[i] not in rows]
             if missing and kind != "labels":
                 raise ValueError(
-                    f"{path}: no line for {len(missing)} of {len(everything)} frames, the first {missing[0]}; write "
+                    f"{path}: no line for {len(missing)} of {len(kept)} frames, the first {missing[0]}; write "
                     "one for each, with empty cells where nothing is there"
                 )
             none = np.full((len(names), len(AXES[kind])), np.nan)
             offset = [0.0 if axis == "z" else self.setup.shift for axis in AXES[kind]]
             self.tables[kind] = np.stack([rows.get(everything[i], none) for i in kept]) + offset
         return used
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any joint of any frame is annotated."""
+        return "labels" in self.tables and bool(np.isfinite(self.tables["labels"]).any())
 
     def __len__(self) -> int:
         return len(self.files)
@@ -212,7 +242,7 @@ class DepthFolder:
             try:
                 check_center(row, setup.cube, setup.camera, depth.shape, depth, name)
             except UnusableDepth as error:
-                raise UnusableDepth(f"{error}{unit_by(seen_ratios(depth, row[None]), setup.unit, 1)}") from error
+                raise NoCenter(f"{error}{unit_by(seen_ratios(depth, row[None]), setup.unit, 1)}") from error
             return row.copy()
         try:
             return find_center(depth, setup.camera, setup.cube, row, setup.near, setup.far)
@@ -226,21 +256,21 @@ class DepthFolder:
         setup, size = self.setup, (depth.shape[1], depth.shape[0])
         if fits := likely(depth[depth > 0], setup.unit, setup.near, setup.far):
             return (
-                f"camera.yaml says unit: {shown(setup.unit)}, the likely cause if a step of the files is not "
-                f"{setup.unit:g} mm: in range would be unit: {fits}. If the unit is right, set near and far there"
+                f"{setup.path.name} says unit: {shown(setup.unit)}, the likely cause if a step of the files is not "
+                f"{setup.unit:g} mm: in range would be unit: {fits}. If the unit is right, set near and far"
             )
         if against := doubts(setup.camera, size, setup.shift, setup.size is not None):
-            return f"camera.yaml: {against[0]}"
-        return "Set near and far in camera.yaml, or give boxes or centers"
+            return f"{setup.path}: {against[0]}"
+        return "Set near and far, or give boxes or centers"
 
     def read(self, index: int) -> Array:
         """(H, W) float32 mm of a frame, 0 where nothing returned. Raises UnusableDepth naming the path."""
-        path, size = self.root / self.files[index], self.setup.size
-        depth = read_depth(path, self.setup.unit)
-        if size is not None and depth.shape != size[::-1]:
+        path, setup = self.root / self.files[index], self.setup
+        depth = read_depth(path, setup.unit)
+        if setup.size is not None and depth.shape != setup.size[::-1]:
             raise WrongSize(
-                f"{path}: the frame is of {depth.shape[1]} x {depth.shape[0]}, the calibration in camera.yaml of "
-                f"{size[0]} x {size[1]}. {resized(size, (depth.shape[1], depth.shape[0]))}"
+                f"{path}: the frame is of {depth.shape[1]} x {depth.shape[0]}, the calibration in {setup.path.name} of "
+                f"{setup.size[0]} x {setup.size[1]}. {resized(setup.size, (depth.shape[1], depth.shape[0]))}"
             )
         return depth
 
@@ -281,7 +311,7 @@ class DepthFolder:
                 f"beyond what most depth cameras see{f'; nearer would be unit: {fits}' if fits else ''}"
             )
         against += [f"{kind}{why}" for kind, own in ratios.items() if (why := unit_by(own, setup.unit, 5))]
-        return [f"{self.root / 'camera.yaml'}: {one}" for one in against]
+        return [f"{setup.path}: {one}" for one in against]
 
 
 class WrongSize(UnusableDepth):
@@ -294,10 +324,19 @@ def camera_problems(datasets: Iterable[PoseDataset]) -> list[str]:
     return list(dict.fromkeys(problem for folder in own for problem in folder.problems()))
 
 
-def read_setup(root: Path) -> Setup:
-    """`root`/camera.yaml. Raises ValueError naming the key that is unknown, missing or wrong."""
-    path = root / "camera.yaml"
-    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | _read_keys(path)
+def setup_of(options: Options) -> Setup:
+    """What the folder's camera.yaml says, or the one that the options name, and over it what else they name."""
+    path = options.folder / "camera.yaml" if options.camera is None else Path(options.camera).expanduser()
+    over = {key: getattr(options, key) for key in ("cube", "near", "far")}
+    return read_setup(path, {key: value for key, value in over.items() if value is not None})
+
+
+def read_setup(path: Path, over: Mapping[str, Any] | None = None) -> Setup:
+    """A camera.yaml, with the values of `over` in place of its own. Raises ValueError naming the key that is unknown,
+    missing or wrong."""
+    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | read_keys(path) | dict(over or {})
+    if missing := [key for key in NEEDED if key not in said]:
+        raise ValueError(f"{path}: missing {', '.join(missing)}")
     try:
         unit = mm_of(said["unit"])
     except ValueError as error:
@@ -321,19 +360,21 @@ def read_setup(root: Path) -> Setup:
         raise ValueError(
             f"{path}: cube={said['cube']!r} is in mm: the edge around a hand is about 250, around a body 2000"
         )
-    tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
+    tables = {kind: _inside(path.parent, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
     if ("width" in said) != ("height" in said):
         raise ValueError(f"{path}: width and height, the size that the calibration is of, stand together or not at all")
     size = None
     if "width" in said:
         size = int(_number(said["width"], "width", path)), int(_number(said["height"], "height", path))
-    return Setup(np.array([fx, fy, cx, cy]), shift, unit, cube, near, far, tables, size)
+    return Setup(path, np.array([fx, fy, cx, cy]), shift, unit, cube, near, far, tables, size)
 
 
-def _read_keys(path: Path) -> dict[str, Any]:
+def read_keys(path: Path) -> dict[str, Any]:
+    """The lines of a camera.yaml. Raises ValueError for one that cannot be read, and for unknown keys."""
     if not path.is_file():
         raise ValueError(
-            f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth frames"
+            f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth "
+            "frames, or name one that lies elsewhere as camera=FILE"
         )
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -346,8 +387,6 @@ def _read_keys(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(str(key), KEYS, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"{path}: unknown key {key!r}{hint}; known: {', '.join(KEYS)}")
-    if missing := [key for key in NEEDED if key not in said]:
-        raise ValueError(f"{path}: missing {', '.join(missing)}")
     return said
 
 
@@ -379,6 +418,11 @@ def _frames(root: Path) -> list[str]:
             "as 16-bit grey PNG, TIFF or PGM, or as .npy"
         )
     return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
+
+
+def lies_in(name: str, files: Collection[str]) -> bool:
+    """Whether a path below the root is one of `files`, or lies in one; "." is the root."""
+    return name in files or any(str(folder) in files for folder in PurePosixPath(name).parents)
 
 
 def by_value(text: str) -> list[tuple[str, int]]:

@@ -15,13 +15,13 @@ from ...adapt.strategies import STRATEGIES
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
-from ...datasets.own.depth_folder import camera_problems
+from ...datasets.own.depth_folder import DepthFolder, camera_problems
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
-from ...datasets.reading.people import LEAKS
+from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton, pair
-from ...datasets.views import Selected
+from ...datasets.views import Selected, innermost
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
@@ -85,13 +85,18 @@ class Task:
                     yield f"leak: {dataset.name} is cut around its true joints ({leak}), in training and test"
             if "licence" in dataset.identity:
                 yield f"licence of {dataset.name}: {dataset.identity['licence']}"
-        for side, dataset in {"source": source, "target": self.target_train}.items():
-            if dataset is not None and (warning := _other_settings(config.crop, dataset, side)):
-                yield f"warning: {warning}"
-        for problem in camera_problems(d for d in (source, self.target_train, self.target_test) if d is not None):
-            yield f"PROBLEM: {problem}"
+        yield from self.depth_doubts()
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
+
+    def depth_doubts(self) -> Iterator[str]:
+        """Depth that is not cut as the reference of `crop` does, and cameras that cannot be those of the frames."""
+        sides = {"source": self.source_train, "target": self.target_train}
+        for side, dataset in sides.items():
+            if dataset is not None and (warning := _other_settings(self.config.crop, dataset, side)):
+                yield f"warning: {warning}"
+        for problem in camera_problems(d for d in (*sides.values(), self.target_test) if d is not None):
+            yield f"PROBLEM: {problem}"
 
 
 def _other_settings(crop: str, dataset: PoseDataset, side: str) -> str:
@@ -134,8 +139,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
             )
         if dataset.skeleton.keypoints != skeleton.keypoints:
             opened[name] = Selected(dataset, skeleton.keypoints)
-    for dataset in opened.values():
-        check_fits(config, model, dataset)  # renders what is not cached yet
+    for part, dataset in opened.items():
+        check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
     return Task(config, skeleton, left_out, **opened)
@@ -188,14 +193,15 @@ def paired(opened: dict[str, PoseDataset], keypoints: tuple[str, ...] | None) ->
     return skeleton.select(keypoints), [name for name in skeleton.keypoints if name not in keypoints]
 
 
-def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
-    """Raises ValueError where the network cannot read what the dataset gives, or answers with one person where there
-    are several."""
+def check_fits(config: Config, model: PoseModel, dataset: PoseDataset, side: str) -> None:
+    """Raises ValueError where the network cannot read what the dataset of a `side` gives, or answers with one person
+    where there are several."""
     item = first_item(dataset)
     if config.crop != "exact" and not item.depth:
         raise ValueError(f"crop={config.crop} is of depth; {dataset.name} gives pictures")
     cut = crop(item, model.input_size, None, None, dataset.skeleton.flip, config.crop)
-    model.check(collate([cut], labels=False), dataset.name)
+    cube = None if config.start is None else f"{side}.cube"
+    model.check(collate([cut], labels=False), dataset.name, cube)
     if model.single and item.keypoints.ndim == 3:
         raise ValueError(
             f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
@@ -204,9 +210,20 @@ def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
 
 
 def check_labels(dataset: PoseDataset) -> None:
-    """Raises ValueError for an oracle without labels; 20 frames spread over the dataset are tried."""
+    """Raises ValueError for an oracle without labels."""
+    if not has_labels(dataset):
+        raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
+
+
+def has_labels(dataset: PoseDataset) -> bool:
+    """Whether a dataset says where any keypoint is; where no table says it, 20 frames spread over it are tried."""
+    base = innermost(dataset)
+    if isinstance(base, PictureSet):
+        return bool(base.people.annotated.any())
+    if isinstance(base, DepthFolder):
+        return base.labelled
     for index in range(0, len(dataset), -(-len(dataset) // 20)):
         with suppress(UnreadableImage):
             if dataset[index].annotated.any():
-                return
-    raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
+                return True
+    return False

@@ -111,7 +111,7 @@ def test_returns_out_of_range_name_the_unit_before_near_and_far(tmp_path, steps,
 
 def test_other_causes_are_named_where_returns_are_in_range(tmp_path):
     write_set(tmp_path, make=lambda _: np.pad(np.full((2, 2), 500, np.uint16), 20))
-    with pytest.raises(NoCenter, match=r"between 500 and 500 mm\. Set near and far in camera\.yaml, or give") as caught:
+    with pytest.raises(NoCenter, match=r"between 500 and 500 mm\. Set near and far, or give") as caught:
         opened(tmp_path)[0]
     assert "unit:" not in str(caught.value)
     write_camera(tmp_path, fx=900, fy=900, cx=320, cy=240)
