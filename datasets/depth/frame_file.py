@@ -21,6 +21,8 @@ from .unit import KNOWN, likely, shown
 Array = np.ndarray
 NOTHING = 1e9
 """As high a number is no depth in any unit."""
+DISTINCT = 50
+"""More numbers than a drawn scene has."""
 GREY = ("I", "F")
 """Pillow's names of 16-bit, 32-bit and float grey begin so."""
 EXPORT = "a picture of depth for the eye has lost the mm. Export raw depth: 16-bit grey PNG, TIFF or PGM, or .npy"
@@ -57,6 +59,10 @@ def read_steps(path: Path) -> Array:
             raise ValueError(f"(H, W) of whole numbers or floats expected; found {kind}")
         if steps.dtype.itemsize == 1:
             raise ValueError(f"8-bit numbers ({steps.dtype}) found: {EXPORT}")
+        if _swapped(steps):
+            raise ValueError(
+                "its 16-bit numbers change smoothly in the other byte order alone: write them anew in that"
+            )
     except Exception as error:  # decoders raise whatever the bytes lead them to
         said = str(error) or type(error).__name__
         raise UnusableDepth(f"cannot read the depth {path}: {said}. Restore, replace or remove the file") from error
@@ -67,6 +73,15 @@ def _of(steps: Array) -> str:
     if steps.ndim == 3 and steps.shape[-1] == 3:
         return ": colour, or points x y z, of which the z alone is wanted"
     return ": several frames? Save each as a file of its own" if steps.ndim == 3 else ""
+
+
+def _swapped(steps: Array) -> bool:
+    """Whether whole numbers of 16 bit make surfaces with their two bytes exchanged, and none as they are."""
+    if steps.dtype.kind == "f" or steps.min() < 0 or steps.max() > np.iinfo(np.uint16).max:
+        return False
+    stored = steps.astype(np.uint16)
+    here, there = (np.abs(np.diff(order.astype(np.int64))).sum() for order in (stored, stored.byteswap()))
+    return bool(here > 4 * there and len(np.unique(stored)) > DISTINCT)
 
 
 def _returned(raw: Array, path: Path) -> Array:

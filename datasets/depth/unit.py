@@ -50,7 +50,7 @@ def likely(returns: np.ndarray, unit: float, near: float, far: float) -> str:
     where some lie there already or no known unit brings them there."""
     if not len(returns) or ((returns >= near) & (returns <= far)).mean() > 0.01:
         return ""
-    first, low, high = np.percentile(returns, [5, 0, 100]) / unit
+    first, low, high = np.percentile(returns, [1, 0, 100]) / unit
     fits = {word: (step, who) for word, (step, who) in KNOWN.items() if near <= first * step <= far and step != unit}
     return ", ".join(f"{word} ({who}: {low * step:.0f} to {high * step:.0f} mm)" for word, (step, who) in fits.items())
 

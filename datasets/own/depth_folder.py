@@ -394,7 +394,8 @@ def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise ValueError(f"{path}: {key}={value!r} is not a finite number")
     if positive and value <= 0:
-        raise ValueError(f"{path}: {key}={value!r} must be above 0")
+        up = " (a minus in papers means y up: leave it out)" if key == "fy" and value < 0 else ""
+        raise ValueError(f"{path}: {key}={value!r} must be above 0{up}")
     return float(value)
 
 

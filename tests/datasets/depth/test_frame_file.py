@@ -96,6 +96,28 @@ def test_pgm_in_the_other_byte_order(tmp_path):
         read_depth(pgm(tmp_path / "a.pgm", highest=4095, order="<u2"))
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".png", ".pgm"])
+def test_bytes_in_the_other_order(tmp_path, suffix):
+    slope = (500 + np.add.outer(np.arange(40) * 3, np.arange(60) * 5)).astype(np.uint16)
+    path = tmp_path / f"a{suffix}"
+
+    def write(depth):
+        if suffix == ".npy":
+            np.save(path, depth)
+        elif suffix == ".png":
+            Image.fromarray(depth).save(path)
+        else:
+            path.write_bytes(b"P5 60 40 65535\n" + depth.astype(">u2").tobytes())
+
+    write(slope)
+    np.testing.assert_array_equal(read_depth(path), slope)
+    write(slope.byteswap())
+    with pytest.raises(UnusableDepth, match="change smoothly in the other byte order"):
+        read_depth(path)
+    write(np.where(slope > 700, 512, 1024).astype(np.uint16))  # a drawn scene
+    assert set(np.unique(read_depth(path))) == {512, 1024}
+
+
 @pytest.mark.parametrize("names", [["depth"], ["arr_0"], ["rgb", "depth"]])
 def test_npz(tmp_path, names):
     np.savez_compressed(tmp_path / "a.npz", **dict.fromkeys(names, MM))

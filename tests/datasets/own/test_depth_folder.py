@@ -329,6 +329,7 @@ def test_broken_files_are_named(tmp_path, name):
         ({"width": 64, "height": 64}, "is of 64 x 48, .* of 64 x 64. Write the calibration of these frames"),
         ({"pixel_centers": 1}, "pixel_centers=1 must be"),
         ({"fx": -588}, "fx=-588 must be above 0"),
+        ({"fy": -587.07}, r"fy=-587\.07 must be above 0 \(a minus in papers means y up: leave it out\)"),
         ({"fy": "wide"}, "fy='wide' is not a finite number"),
         ({"cx": ".nan"}, "cx=nan is not a finite number"),
         ({"cube": "[200, 200]"}, "one edge or three"),

@@ -384,3 +384,20 @@ def test_depth_frames_for_a_model_of_pictures_are_refused_by_predict(home, brigh
     for options in ({"words": ["cube=200"]}, {"text": home / "out.txt"}):
         with pytest.raises(ValueError, match=r"pictures.pt reads pictures, and takes --boxes"):
             predict(home / "pictures.pt", [home / "photos"], home / "out.json", Reporter(), **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, ""),
+        ({"cx": 320.0, "cy": 240.0}, "the principal point (320, 240) is outside of the frames of 64 x 48"),
+        ({"fx": 1.9, "fy": 1.9}, "field of view"),
+    ],
+)
+def test_a_camera_that_cannot_be_that_of_the_frames_is_said_before(home, changes, problem, capsys):
+    write_frames(home / "frames", centers="centers.csv", **changes)
+    (home / "frames/centers.csv").write_text("file,x,y,z\n0.png,29,24,580\n1.png,30,24,580\n")
+    main(["predict", "run", "frames"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("PROBLEM: ") == bool(problem)
+    assert problem in shown
