@@ -1,8 +1,9 @@
 """Result files of depth: one frame a line or row, three numbers a joint, as texts (.gz too) or arrays.
 
 A line of a text holds three numbers for each joint, separated by spaces, tabs or commas, and may begin with the image's
-name (whatever is not a number). The first line may be the number of frames alone, as in MSRA's joint.txt. Arrays are
-.npy, .npz, .mat (A2J's ITOP labels) and ITOP's .h5 labels, of which the valid frames are taken.
+name (whatever is not a number). The first may be the columns' names, or the number of frames alone, as in MSRA's
+joint.txt; lines that begin with # are comments. Arrays are .npy, .npz, .mat (A2J's ITOP labels) and ITOP's .h5 labels,
+of which the valid frames are taken.
 
 `read` turns all of them to u v d, pixels whose first centre is (0, 0) and mm along the optical axis, or to x y z in mm
 in the camera's frame, y down and z forward.
@@ -156,9 +157,9 @@ def read_frames(path: Path, joints: int) -> Frames:
                     raise ValueError(f"{path}, line {blank}: the line is empty; expected {3 * joints} numbers")
                 if line == 1 and len(words) == 1 and words[0].isdecimal():
                     declared = int(words[0])
-                    continue
-                _read_line(words, 3 * joints, bool(lines), names, values, f"{path}, line {line}")
-                lines.append(line)
+                elif not (words[0].startswith("#") or (line == 1 and _is_header(words))):
+                    _read_line(words, 3 * joints, bool(lines), names, values, f"{path}, line {line}")
+                    lines.append(line)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text: {error}; expected one frame a line") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -196,6 +197,10 @@ def _append(words: list[str], values: array[float], where: str) -> None:
         bad = next(word for word in words if (number := _number(word)) is None or not isfinite(number))
         raise ValueError(f"{where}: {short(bad)} is no finite number; expected {len(words)} of them")
     values.extend(numbers)
+
+
+def _is_header(words: list[str]) -> bool:
+    return len(words) > 1 and all(_number(word) is None for word in words)
 
 
 def _number(word: str) -> float | None:

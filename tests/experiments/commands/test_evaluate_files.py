@@ -310,6 +310,16 @@ def test_nothing_annotated_is_nan(hands, write, reporter, capsys):
     assert "nan" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("head", ["image,u0,v0,d0\n", "# u v d\n# of mine\n", "6\n"])
+def test_heads_of_texts(hands, write, reporter, head):
+    headed, plain = write("p", head + lines(hands[0], gap=",")), write("t", hands[1])
+    wanted = pytest.approx(away(*hands, ICVL).mean(), abs=1e-4)
+    assert evaluate_files(headed, plain, "icvl", reporter)["mean_error"] == wanted
+    hands[0][4, 2, 2] = -1
+    with pytest.raises(ValueError, match=rf"p, line {5 + head.count(chr(10))}: joint 3"):
+        evaluate_files(write("p", head + lines(hands[0])), plain, "icvl", reporter)
+
+
 @pytest.mark.parametrize("f", ["241.42", "241.42,241.42", "241.42, -241.42 160 120"])
 def test_another_camera(hands, write, reporter, f, capsys):
     scores = evaluate_files(write("p", hands[0]), write("t", hands[1]), "icvl", reporter, camera=f)
