@@ -69,6 +69,8 @@ def unit_by(ratios: list[float], unit: float, least: int) -> str:
     """The known unit in which frames return what labels or centres say, where it is not `unit`; "" where there is
     none, or fewer than `least` ratios."""
     ratio = float(np.median(ratios)) if len(ratios) >= least else 1.0
+    if abs(ratio / 1000 - 1) < 0.15:
+        return ": z is in metres there, by what the frames return; write mm"
     fits = [word for word, (step, _) in KNOWN.items() if abs(unit / ratio / step - 1) < 0.15]
     if not fits or abs(np.log(ratio)) < 0.3:
         return ""

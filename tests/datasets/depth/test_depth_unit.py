@@ -44,5 +44,6 @@ def test_ratios_of_what_is_seen_to_what_is_said():
     assert seen_ratios(depth, points) == [4.0]
     assert "with unit: 0.25" in unit_by([4.0] * 5, 1.0, 5)
     assert unit_by([4.0] * 4, 1.0, 5) == ""
+    assert unit_by([1030.0] * 5, 1.0, 5) == ": z is in metres there, by what the frames return; write mm"
     assert unit_by([1.1] * 9, 1.0, 5) == ""
     assert unit_by([2.9] * 9, 1.0, 5) == ""  # no camera writes so
