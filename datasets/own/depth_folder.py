@@ -36,8 +36,7 @@ import difflib
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -57,9 +56,8 @@ from ..options import option
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, check_part
 from ..rendered.body_anatomy import UPPER_BODY
-from ..sample import Item, PoseDataset
+from ..sample import Item
 from ..skeleton import HAND, Skeleton
-from ..views import innermost
 
 ORIGIN = Origin(
     "the frames of your own depth camera",
@@ -74,10 +72,6 @@ AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "l
 KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
 SMALLEST = 10.0
 """mm: smaller lengths were meant in metres."""
-FARTHEST = 15000.0
-"""mm at which half of the returns of a camera's frames never lie, unless camera.yaml says a `far` beyond."""
-LOOKED_AT = 12
-"""Frames that are held against camera.yaml before anything is done with them."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +206,7 @@ class DepthFolder:
             raise IndexError(f"{self.name} has items 0 to {len(self) - 1}, not {index}")
         name, frame, setup = self.files[index], self.frames[index], self.setup
         depth = self.read(index)
-        center = self._center(index, depth)
+        center = self.center(index, depth)
         labels = self.tables.get("labels")
         keypoints = np.full((len(self.skeleton), 3), np.nan) if labels is None else labels[index]
         known = np.asarray(np.isfinite(keypoints).all(1))
@@ -232,7 +226,8 @@ class DepthFolder:
             cube=setup.cube.copy(),
         )
 
-    def _center(self, index: int, depth: Array) -> Array:
+    def center(self, index: int, depth: Array) -> Array:
+        """(3,) px, px and mm: where a frame is cut. Raises NoCenter where it cannot be."""
         name, setup = self.files[index], self.setup
         table = self.tables.get("centers", self.tables.get("boxes"))
         row = None if table is None else table[index, 0]
@@ -283,45 +278,9 @@ class DepthFolder:
         except UnusableDepth:
             pass  # said when it is asked for
 
-    def problems(self) -> list[str]:
-        """What some frames, spread over all, say against camera.yaml: frames of several sizes, a calibration that
-        cannot be that of their size, a unit in which labels or centres lie elsewhere."""
-        setup, sizes, covered, returns = self.setup, dict[Size, str](), list[float](), list[float]()
-        ratios: dict[str, list[float]] = {"labels": [], "centers": []}
-        for index in range(0, len(self), -(-len(self) // LOOKED_AT)):
-            with suppress(UnusableDepth):
-                depth = self.read(index)
-                sizes.setdefault((depth.shape[1], depth.shape[0]), self.files[index])
-                returns.append(float(np.median(depth[depth > 0])))
-                for kind in ratios.keys() & self.tables.keys():
-                    ratios[kind] += seen_ratios(depth, self.tables[kind][index])
-                center = self._center(index, depth)
-                covered.append(float((setup.cube[:2] * setup.camera[:2]).max() / center[2]))
-        wide = float(np.median(covered)) if covered else None
-        stated = setup.size is not None
-        against = [d for size in list(sizes)[:1] for d in doubts(setup.camera, size, setup.shift, stated, wide)]
-        if len(sizes) > 1:
-            names = ", ".join(f"{width} x {height} ({name})" for (width, height), name in sizes.items())
-            against = [f"frames are of several sizes, {names}, and one calibration is of one size: a folder for each"]
-        middle = float(np.median(returns)) if returns else 0.0
-        if middle > max(FARTHEST, setup.far):
-            fits = likely(np.array(returns), setup.unit, setup.near, FARTHEST / 2)
-            against.append(
-                f"with unit: {shown(setup.unit)} half of the returns are {middle / 1000:.0f} m away or more, "
-                f"beyond what most depth cameras see{f'; nearer would be unit: {fits}' if fits else ''}"
-            )
-        against += [f"{kind}{why}" for kind, own in ratios.items() if (why := unit_by(own, setup.unit, 5))]
-        return [f"{setup.path}: {one}" for one in against]
-
 
 class WrongSize(UnusableDepth):
     """A frame of another size than the calibration is said to be of."""
-
-
-def camera_problems(datasets: Iterable[PoseDataset]) -> list[str]:
-    """What speaks against the camera.yaml of those that are of your own depth camera, each said once."""
-    own = [inner for dataset in datasets if isinstance(inner := innermost(dataset), DepthFolder)]
-    return list(dict.fromkeys(problem for folder in own for problem in folder.problems()))
 
 
 def setup_of(options: Options) -> Setup:

@@ -14,6 +14,7 @@ from .pictures import PICTURES, VIDEOS, walk
 LOOKED_AT = 8
 """Files spread over a folder."""
 ARRAYS = (".npy", ".npz")
+EITHER = tuple(suffix for suffix in SUFFIXES if suffix not in ARRAYS)
 GREY = ("I;16", "I;16B", "I;16L", "I", "F")
 """Pillow's names of grey in more than 8 bits: depth, or what an infrared camera sees."""
 
@@ -21,7 +22,7 @@ GREY = ("I;16", "I;16B", "I;16L", "I", "F")
 def check_kind(reader: str, depth: bool, path: Path) -> None:
     """Raises ValueError where `path`, a file or folder, plainly holds something else than the network `reader` reads,
     which is `depth` or pictures. 16-bit grey is depth beside a camera.yaml, else it may be either."""
-    kinds = {name: _kind(path / name) for name in _some(path)} if path.is_dir() else {path.name: _kind(path)}
+    kinds = {name: _kind(path / name) for name in _some(path, depth)} if path.is_dir() else {path.name: _kind(path)}
     first = next((f"{name}: {kind}" for name, kind in kinds.items() if kind), "")
     if depth and kinds and all(kind in ("picture", "video") for kind in kinds.values()):
         raise ValueError(
@@ -36,11 +37,19 @@ def check_kind(reader: str, depth: bool, path: Path) -> None:
         )
 
 
-def _some(folder: Path) -> list[str]:
-    """Files that may be either, spread over the folder; those that only a picture can be where there are no others."""
-    names = sorted(name for name in walk(folder) if name.lower().endswith((*PICTURES, *VIDEOS, *SUFFIXES)))
-    either = [name for name in names if name.lower().endswith(SUFFIXES)] or names
-    return [either[i] for i in np.unique(np.linspace(0, len(either) - 1, LOOKED_AT).astype(int))] if either else []
+def _some(folder: Path, depth: bool) -> list[str]:
+    """Files spread over the folder, first of those that tell most: for depth arrays and what may be either, for
+    pictures what nothing else can be."""
+    names = sorted(walk(folder))
+    arrays, either, pictures = (
+        _spread([name for name in names if name.lower().endswith(suffixes)])
+        for suffixes in (ARRAYS, EITHER, tuple({*PICTURES, *VIDEOS} - {*EITHER}))
+    )
+    return (arrays + either or pictures) if depth else (pictures or either or arrays)
+
+
+def _spread(names: list[str]) -> list[str]:
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, LOOKED_AT).astype(int))] if names else []
 
 
 def _kind(path: Path) -> str:

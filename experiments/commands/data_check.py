@@ -14,7 +14,7 @@ from ...datasets.depth.center import UnusableDepth
 from ...datasets.loading import check_item, first_item
 from ...datasets.options import Options, plain_options
 from ...datasets.own import pictures
-from ...datasets.own.depth_folder import camera_problems
+from ...datasets.own.depth_problems import camera_problems
 from ...datasets.own.skeleton_file import describe, order_doubts
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import LEAKS, PictureSet

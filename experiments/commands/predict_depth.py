@@ -22,6 +22,7 @@ from ...datasets.loading import check_item, collate, crop, empty_item
 from ...datasets.options import Options, option
 from ...datasets.own import depth_folder
 from ...datasets.own.depth_folder import DepthFolder, read_keys
+from ...datasets.own.depth_problems import camera_problems
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import Rows
@@ -140,7 +141,7 @@ def open_depth(
         assert isinstance(options, depth_folder.Options)
         folder = DepthFolder(options, None, skeleton, files)
         opened.append(folder)
-        for problem in folder.problems():
+        for problem in camera_problems([folder]):
             reporter.say(f"PROBLEM: {problem}")
         few = folder if stride is None else Rows(folder, every(folder, stride))
         return CenterTask(few) if skeleton.keypoints == CENTER.keypoints else few

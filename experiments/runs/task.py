@@ -15,7 +15,8 @@ from ...adapt.strategies import STRATEGIES
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
-from ...datasets.own.depth_folder import DepthFolder, camera_problems
+from ...datasets.own.depth_folder import DepthFolder
+from ...datasets.own.depth_problems import camera_problems
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, PictureSet

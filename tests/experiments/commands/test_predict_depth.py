@@ -369,7 +369,12 @@ def test_pictures_for_a_model_of_depth_and_depth_for_one_of_pictures(tmp_path):
     rgb(tmp_path / "both/colour/0.png")
     grey16(tmp_path / "both/depth/0.png")
     (tmp_path / "nothing").mkdir()
-    for place in ("infrared", "both", "nothing"):
+    rgb(tmp_path / "features/0.jpg")
+    rgb(tmp_path / "more/z.png")
+    for k in range(20):
+        np.save(tmp_path / f"features/{k}.npy", np.zeros(3))
+        np.save(tmp_path / f"more/{k}.npy", np.zeros(3))
+    for place in ("infrared", "both", "nothing", "features", "more"):
         for depth in (True, False):
             check_kind("RUN", depth, tmp_path / place)
     check_kind("RUN", True, frames)
