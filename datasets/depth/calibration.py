@@ -97,7 +97,10 @@ def _off_centre(camera: np.ndarray, size: Size) -> str:
         return f"{where}: the calibration looks like that of {height} x {width}; turn it as the frames were turned"
     if not outside:
         return ""
-    return f"{where}{f': the calibration looks like that of {_list(fits)}, another mode of the camera' if fits else ''}"
+    close = [known for known in fits if away[known] < CLOSE]
+    return (
+        f"{where}{f': the calibration looks like that of {_list(close)}, another mode of the camera' if close else ''}"
+    )
 
 
 def _factors(fits: list[Size], size: Size, what: str) -> str:

@@ -166,11 +166,11 @@ def _npy(path: Path) -> Array:
 
 def _npz(path: Path) -> Array:
     arrays = read_arrays(path)
-    name = "depth" if "depth" in arrays or len(arrays) != 1 else next(iter(arrays))
-    if name not in arrays:
+    named = [name for name in arrays if name.lower() == "depth"] or [name for name in arrays if "depth" in name.lower()]
+    if len(names := named or list(arrays)) != 1:
         held = ", ".join(arrays) or "nothing"
         raise ValueError(f"it holds {held}; one array, or one that is named depth, expected")
-    return arrays[name]
+    return arrays[names[0]]
 
 
 READERS: dict[str, Callable[[Path], Array]] = {

@@ -118,7 +118,9 @@ def test_bytes_in_the_other_order(tmp_path, suffix):
     assert set(np.unique(read_depth(path))) == {512, 1024}
 
 
-@pytest.mark.parametrize("names", [["depth"], ["arr_0"], ["rgb", "depth"]])
+@pytest.mark.parametrize(
+    "names", [["depth"], ["arr_0"], ["rgb", "depth"], ["Depth", "depth_mask"], ["rgb", "depth_map"]]
+)
 def test_npz(tmp_path, names):
     np.savez_compressed(tmp_path / "a.npz", **dict.fromkeys(names, MM))
     np.testing.assert_array_equal(read_depth(tmp_path / "a.npz"), MM)
