@@ -57,6 +57,8 @@ class Trained:
     crop: str
     cube: list[float] | None
     """mm along x, y and z; None where frames had several, or the run does not say."""
+    centers: str | None
+    """What they were cut around, as the option says it; None: the data's own centres."""
     usual: dict[str, Any]
     """Options of your own depth camera that the run names, save those of its own frames alone."""
 
@@ -69,7 +71,9 @@ def training_of(run: Path) -> Trained:
     adapted = "target" in STRATEGIES[config.strategy].needs
     sides = [identity.get(side) or {} for side in ("target_train", "source_train")[:: 1 if adapted else -1]]
     cubes = np.atleast_2d(next((side["cube"] for side in sides if "cube" in side), np.zeros((0, 3))))
-    return Trained(config.crop, cubes[0].tolist() if len(cubes) == 1 else None, _usual(config))
+    options = (config.target if adapted else config.source).options
+    cube = cubes[0].tolist() if len(cubes) == 1 else None
+    return Trained(config.crop, cube, getattr(options, "centers", None), _usual(config))
 
 
 def _usual(config: Config) -> dict[str, Any]:
@@ -149,7 +153,6 @@ def open_depth(
     setup = depth_folder.setup_of(options)
     check_cube(model, setup.cube, str(root), "cube")
     form = own.crop or (trained.crop if trained is not None else "")
-    _say_differences(setup.cube, form, trained, reporter)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "left out of the metrics")  # they are listed with the other frames
         dataset = centered(options, open, device)
@@ -163,6 +166,7 @@ def open_depth(
     else:
         boxes = folder.tables.get("boxes")
         centers = folder.identity["centers"] + ("" if boxes is None else f" within {setup.tables['boxes'].name}")
+    _say_differences(setup.cube, form, str(options.centers or centers), trained, reporter)
     return DepthInputs(
         root,
         names,
@@ -215,7 +219,7 @@ def check_cube(model: PoseModel, cube: np.ndarray, giver: str, key: str) -> None
     model.check(sample, giver, key)
 
 
-def _say_differences(cube: np.ndarray, form: str, trained: Trained | None, reporter: Reporter) -> None:
+def _say_differences(cube: np.ndarray, form: str, centers: str, trained: Trained | None, reporter: Reporter) -> None:
     if trained is None:
         return
     if trained.cube is not None and not np.allclose(cube, trained.cube):
@@ -225,3 +229,5 @@ def _say_differences(cube: np.ndarray, form: str, trained: Trained | None, repor
         )
     if form != trained.crop:
         reporter.say(f"crop={form}; the network was trained on frames cut by crop={trained.crop}")
+    if trained.centers is not None and centers != trained.centers:
+        reporter.say(f"centers={centers}; the network was trained on frames cut around centers={trained.centers}")

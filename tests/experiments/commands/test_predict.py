@@ -486,7 +486,7 @@ def test_a_depth_network_knows_how_its_crops_were_cut_in_its_run_alone(tmp_path)
     assert open_model(tmp_path / "weights.pt").trained is None
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(Config(crop="a2j"))))
     trained = open_model(tmp_path / "weights.pt").trained
-    assert (trained.crop, trained.cube, trained.usual) == ("a2j", None, {})
+    assert (trained.crop, trained.cube, trained.centers, trained.usual) == ("a2j", None, None, {})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

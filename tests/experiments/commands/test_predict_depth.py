@@ -284,6 +284,12 @@ def test_what_differs_from_training_is_said(home, capsys):
     out = capsys.readouterr().out
     assert "crop=awr; the network was trained on frames cut by crop=exact" in out
     assert "trained on cubes" not in out
+    assert "around" not in out
+    make_run(home / "cut", strategy="mean_teacher", target={"name": "depth_folder", "centers": "gone/centers"})
+    predict(home / "cut", [frames], home / "cut.json", Reporter())
+    assert "centers=threshold; the network was trained on frames cut around centers=gone/centers" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_camera_file_elsewhere_and_frames_below_the_one_that_is_there(home):
