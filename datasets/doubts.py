@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from .own.depth_problems import camera_problems
 from .own.skeleton_file import order_doubts
 from .reading.doubts import Doubt, of_pictures
 from .reading.people import PictureSet
@@ -21,7 +22,12 @@ def of_names(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
             yield Doubt(f"{doubt}; see whether skeleton= fits the labels")
 
 
-CHECKS: tuple[Callable[[PoseDataset, int], Iterable[Doubt]], ...] = (of_pictures, of_names)
+def of_camera(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
+    """A calibration, unit or place of depth frames that cannot be theirs."""
+    yield from map(Doubt, camera_problems(dataset))
+
+
+CHECKS: tuple[Callable[[PoseDataset, int], Iterable[Doubt]], ...] = (of_pictures, of_names, of_camera)
 """Functions of the dataset beneath all views, and of how many of its files may be opened; they give nothing for a
 dataset that is not theirs to judge."""
 SOME = 300

@@ -67,6 +67,8 @@ def crop(
     if augment is not None and item.in_camera:  # a turned picture would ask for a turned camera
         augment = replace(augment[0], rotation=0.0), augment[1]
     extra = np.eye(3) if augment is None else random_matrix(size, *augment)
+    if item.mirrored:
+        extra = extra @ shift(size[0], 0) @ np.diag([-1.0, 1.0, 1.0])
     inputs, back = (_depth if item.depth else _picture)(item, size, extra, augment, mode)
     mirrored = np.linalg.det(back[:, :-1]) < 0
     order = list(flip) if mirrored else list(range(len(flip)))
@@ -109,8 +111,7 @@ def _picture(
     item: Item, size: tuple[int, int], extra: np.ndarray, augment: Augment | None, mode: str
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The inputs of a picture, a clip or keypoints alone, and the affine (2, 3) back to the file."""
-    mirror = shift(size[0], 0) @ np.diag([-1.0, 1.0, 1.0]) if item.mirrored else np.eye(3)
-    matrix = extra @ mirror @ crop_matrix(item.box, size)
+    matrix = extra @ crop_matrix(item.box, size)
     inputs = dict(item.inputs)
     if item.image.size:
         stored = matrix if item.to_file is None else matrix @ np.vstack([item.to_file, [0, 0, 1]])

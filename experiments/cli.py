@@ -105,14 +105,22 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--truth", metavar="FILE", type=Path, help="the labels of the same frames, in the same form")
     made.add_argument("--dataset", metavar="NAME", help="whose camera and joints: nyu, icvl, msra, hands2017 or itop")
-    made.add_argument("--space", choices=("uvd", "xyz"), help="px, px, mm, or mm in space (hands2017)")
+    made.add_argument(
+        "--space", metavar="SPACE", help="uvd (px, px, mm), or mm in space: xyz (hands2017), xyz-up (y up), xyz-up-back"
+    )
+    made.add_argument("--unit", help="of lengths: mm (default), cm, m or the mm in one")
+    made.add_argument("--truth-space", metavar="SPACE", help="of the truth where it is another than the predictions'")
+    made.add_argument("--truth-unit", metavar="UNIT", help="of the truth where it is another")
+    made.add_argument("--camera", metavar="F", help="f, or fx,fy, or fx,fy,cx,cy: instead of the dataset's")
     made.add_argument(
         "overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER"
     )
 
     made = command("adapt", _adapt, "adapt a model to your own unlabelled pictures or video")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
-    made.add_argument("--target", metavar="PATH", type=Path, required=True, help="a folder of pictures, or a video")
+    made.add_argument(
+        "--target", metavar="PATH", type=Path, required=True, help="a folder of pictures or depth frames, or a video"
+    )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
     made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more pictures, for the report alone")
@@ -121,12 +129,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
-    made = command("predict", _predict, "keypoints of pictures, folders and videos as one COCO file")
+    made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
-    made.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a picture, folder or video")
+    made.add_argument(
+        "paths", metavar="PATH", nargs="+", help="a picture, folder or video; depth frames for a model of depth"
+    )
+    made.set_defaults(overrides=[])
     made.add_argument("--output", type=Path, default=Path("predictions.json"), help="default: predictions.json")
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
+    made.add_argument("--text", metavar="FILE", type=Path, help="of depth: one frame a line, u v d a joint, as a .txt")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
     made.add_argument(
@@ -242,7 +254,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     elif arguments.folder is None and not missing and not arguments.overrides:
         from .commands.evaluate_files import evaluate_files
 
-        evaluate_files(arguments.predictions, arguments.truth, arguments.dataset, Reporter(), arguments.space)
+        a = arguments
+        forms = (a.space, a.unit, a.truth_space, a.truth_unit, a.camera)
+        evaluate_files(a.predictions, a.truth, a.dataset, Reporter(), *forms)
     else:
         raise ValueError(
             "evaluate takes RUN, or --predictions FILE --truth FILE --dataset NAME together; "
@@ -283,7 +297,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     del options["run"]
     if options["white"] is not None and options["white"].isdigit():
         options["white"] = int(options["white"])
-    predict(options.pop("model"), options.pop("paths"), options.pop("output"), Reporter(), **options)
+    given = options.pop("paths")
+    words = [word for word in given if "=" in word and not Path(word).exists()]
+    paths = [Path(word) for word in given if word not in words]
+    options["words"] = words + options.pop("overrides")
+    predict(options.pop("model"), paths, options.pop("output"), Reporter(), **options)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -230,7 +230,11 @@ def metadata(
         notes["input"] = {"width": width, "height": height, **layout, "channels": channels}
         notes["input"] |= {"dtype": "float32" if depth else "uint8"}
     if depth:
-        notes["crop"] = {"how": "a cube around the centre; reach is half its edge along z, mm"}
+        notes["crop"] = {
+            "how": "a cube around a centre (x px, y px, z mm): what its face covers there, cube x focal length / z "
+            "pixels, scaled so that it just fits into the input, centred, nearest neighbour; mm less z, and reach "
+            "where nothing returned or the cube ends; reach is half the cube's edge along z, mm"
+        }
     elif pictures and model.single:
         notes["crop"] = {
             "padding": AROUND_BOXES,

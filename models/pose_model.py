@@ -133,9 +133,10 @@ class PoseModel(nn.Module, ABC):
                 norm.eval()
         return self
 
-    def check(self, sample: Unlabeled, giver: str) -> None:
+    def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         """Raises ValueError, naming both sides, where the network cannot read what the dataset `giver` gives, or
-        answers in other coordinates than its."""
+        answers in other coordinates than its. `cube` is the option by which depth can be cut to fit a network that is
+        trained; None before training, when the network can still be chosen to fit."""
         name = type(self).__name__
         check_reads(name, self.reads, giver, sample.gives)
         given = self.frames
@@ -180,13 +181,19 @@ class DepthModel(PoseModel):
         cell = 2 * reach / columns
         return Grid((columns,), (cell,), (cell / 2 - reach,))
 
-    def check(self, sample: Unlabeled, giver: str) -> None:
+    def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         super().check(sample, giver)
         covered, reach = self.options.depth_reach, float(sample.inputs["reach"].max())
         if covered < reach:
+            remedy = (
+                "set it to that or more"
+                if cube is None
+                else f"a trained network keeps its reach: choose {cube}={2 * covered:g} or less, or train another with "
+                f"model.depth_reach={reach:g} or more"
+            )
             raise ValueError(
                 f"model.depth_reach={covered:g} does not cover the cubes of {giver}, which reach {reach:g} mm to "
-                "either side; set it to that or more"
+                f"either side; {remedy}"
             )
 
 

@@ -43,6 +43,10 @@ class NoCenter(UnusableDepth):
     """A depth frame in which nothing was found."""
 
 
+class OutOfRange(NoCenter):
+    """A depth frame with returns, but with nothing large enough where it was looked for."""
+
+
 def find_center(
     depth: Array,
     camera: Array | tuple[float, ...],
@@ -74,7 +78,7 @@ def find_center(
     label = _objects(clean, inside, JUMP * scale)[y, x]
     first = _first_speck(label, z, z**2 / (lens[0] * lens[1]), SPECK * scale**2)
     if first is None:
-        raise NoCenter(_nothing(depth, box, near, far, SPECK * scale**2))
+        raise _nothing(depth, box, near, far, SPECK * scale**2)
     own = label == label[first[0]]
     middle = _settle(points[own], points[first].mean(0), edges / 2)
     if edges.max() < HAND:
@@ -172,17 +176,17 @@ def _end_of_arm(points: Array, border: Array, middle: Array, cube: Array) -> Arr
     return _settle(hand, hand.mean(0), cube / 2)
 
 
-def _nothing(depth: Array, box: Array | None, near: float, far: float, speck: float) -> str:
+def _nothing(depth: Array, box: Array | None, near: float, far: float, speck: float) -> NoCenter:
     part = depth[_within(box, depth.shape) & np.isfinite(depth) & (depth > 0)]
     where = "in the frame" if box is None else f"in the box {np.asarray(box).tolist()}"
     if not len(part):
-        return f"no depth was returned {where} of {depth.shape[1]} x {depth.shape[0]}: leave it out or correct its box"
+        size = f"{depth.shape[1]} x {depth.shape[0]}"
+        return NoCenter(f"no depth was returned {where} of {size}: leave it out or correct its box")
     returns = f"returns lie between {part.min():g} and {part.max():g} mm"
     if part.max() < 20:
         returns += ", which looks like metres: unit: m"
-    return (
-        f"nothing of {speck / 100:g} cm2 or more {where} between {near:g} and {far:g} mm: {returns}. Set near and far"
-    )
+    extent = f"{speck / 100:g} cm2 or more {where} between {near:g} and {far:g} mm"
+    return OutOfRange(f"nothing of {extent}: {returns}")
 
 
 def check_depth(depth: Array, name: str) -> None:

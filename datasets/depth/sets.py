@@ -7,6 +7,7 @@ at +0.5 and y down: half a pixel more in cx and cy than the datasets' own number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -102,3 +103,50 @@ DEPTH_SETS: dict[str, DepthSet] = {
     "itop": DepthSet(ITOP, (1 / 0.0035, 1 / 0.0035, 160.5, 120.5), 2000.0, (320, 240), far=5000.0),
 }
 """ICVL's camera is that of A2J and AWR; V2V-PoseNet, DeepPrior++ and TriHorn-Net use 241.42 (0.008 mm apart)."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """With what a reference's code cut the frames of a set."""
+
+    cube: tuple[float, float, float]
+    """Edges in mm."""
+    camera: Camera
+
+
+REFERENCES: dict[str, dict[str, Reference]] = {
+    "a2j": {
+        "nyu": Reference((220.0, 220.0, 300.0), (588.03, 587.07, 320.5, 240.5)),
+        "icvl": Reference((190.0, 190.0, 300.0), (240.99, 240.96, 160.5, 120.5)),
+        "hands2017": Reference((200.0, 200.0, 300.0), (475.065948, 475.065857, 316.444855, 245.787079)),
+    },
+    "awr": {"nyu": Reference((300.0, 300.0, 300.0), (588.03, 587.07, 320.5, 240.5))},
+}
+"""By the `crop` that follows it: zhangboshen/A2J @ 4c332f0, src/{nyu,icvl,hands2017}.py, whose boxes of 2 x 110, 95 and
+100 mm and depths of 150 mm on either side these are; AWR @ 1d0e440, whose loader reads NYU alone."""
+
+
+def other_settings(crop: str, name: str, cubes: Sequence[Sequence[float]], key: str) -> str:
+    """What differs where the set `name`, cut with `cubes` (N, 3) mm, is to be cut as `crop`'s reference does; "" where
+    nothing does, or the reference has no settings for the set. `key` is where options are said: source or target."""
+    reference = REFERENCES.get(crop, {}).get(name)
+    if reference is None:
+        return ""
+    ours, theirs = DEPTH_SETS[name].camera, reference.camera
+    other = [list(cube) for cube in cubes if tuple(cube) != reference.cube]
+    lens = f", and its camera is {_own_pixels(theirs)}, here {_own_pixels(ours)}" if ours != theirs else ""
+    if not other and not lens:
+        return ""
+    return (
+        f"crop={crop} cuts {name} as its reference does only with the reference's cube of {_plain(reference.cube)} mm; "
+        f"here it is {' and '.join(map(_plain, other)) or 'the same'}{lens}. For the reference's: "
+        f"{key}.cube=[{_plain(reference.cube, ',')}]"
+    )
+
+
+def _own_pixels(camera: Camera) -> str:
+    return _plain((*camera[:2], camera[2] - 0.5, camera[3] - 0.5))
+
+
+def _plain(values: Sequence[float], between: str = ", ") -> str:
+    return between.join(f"{value:g}" for value in values)

@@ -1,7 +1,8 @@
 """Your own depth camera: a folder of depth frames and one `camera.yaml`.
 
     ROOT/camera.yaml
-    ROOT/any/folders/0001.png      16-bit grey, or .npy: (H, W) uint16, float32 or float64
+    ROOT/any/folders/0001.png      16-bit grey; or .tif (16-bit, float), .pgm (16-bit), .npy, .npz (one array, or the
+                                   one named depth): (H, W) whole numbers or floats
 
 `camera.yaml` (lengths in mm unless said otherwise):
 
@@ -11,8 +12,11 @@
     cy: 240.0
     pixel_centers: 0.0       where that calibration, boxes, centres and labels count the first pixel's centre: 0.0 as
                              OpenCV and ROS do (the default), or 0.5
-    unit: mm                 what a depth of 1 is: mm or m
+    unit: mm                 what a depth of 1 is: mm, cm, m or um, or a number of mm: 0.25 for RealSense L515, 0.2 for
+                             TUM RGB-D (5000 a metre), 0.1 for RealSense D405
     cube: 250                edge of the cube around the hand or body; one number, or three along x, y and z
+    width: 640               the frames' size, which the calibration is of; optional. Others are refused, and a
+    height: 480              principal point far from the middle (of frames that were cut out) is believed
     near: 100                where find_center (depth/center.py) looks; optional, as are the three files
     far: 2000
     boxes: boxes.csv         file,left,top,right,bottom: pixels in which to look
@@ -21,7 +25,8 @@
 
 The CSV files have these names as their first line; `file` is a path below ROOT with forward slashes. A box or centre
 with empty cells says that nothing is there: the frame is unusable. Joints with empty cells and frames without a line
-of labels are not annotated. 0, and in .npy NaN and infinity, mean that nothing returned.
+of labels are not annotated. What cameras write where nothing returned (0, NaN, -1, 65535, ...) is listed in
+depth/frame_file.py, which reads the frames.
 """
 
 from __future__ import annotations
@@ -30,19 +35,23 @@ import csv
 import difflib
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image
 
-from ..depth.center import NoCenter, UnusableDepth, check_depth, find_center
+from ..depth.calibration import Size, doubts, resized
+from ..depth.center import NoCenter, OutOfRange, UnusableDepth, check_center, find_center
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
-from ..depth.options import DepthOptions
+from ..depth.frame_file import SUFFIXES, read_depth
+from ..depth.options import CubeOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
+from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
 from ..options import option
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, check_part
@@ -60,29 +69,33 @@ SKELETONS = {known.name: known for known in (HAND, UPPER_BODY, NYU, ICVL, MSRA, 
 Array = np.ndarray
 NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
 AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
-KEYS = (*NEEDED, "pixel_centers", "near", "far", *AXES)
-UNITS = {"mm": 1.0, "m": 1000.0}
-TYPES = ("uint16", "float32", "float64")
+KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
+SMALLEST = 10.0
+"""mm: smaller lengths were meant in metres."""
 
 
 @dataclass(frozen=True)
 class Setup:
     """What camera.yaml says, in our convention."""
 
+    path: Path
     camera: Array
     """(4,) fx, fy, cx, cy, pixel centres at +0.5."""
     shift: float
     """What is added to the user's x and y."""
-    unit: str
+    unit: float
+    """mm in a step of the files."""
     cube: Array
     """(3,) mm."""
     near: float
     far: float
     tables: dict[str, Path]
+    size: Size | None = None
+    """Width and height of the frames that the calibration is of, where it says so."""
 
 
 @dataclass(frozen=True)
-class Options(BlockOptions, DepthOptions, FolderOptions):
+class Options(BlockOptions, CubeOptions, FolderOptions):
     """The options of your own depth camera. `centers` null takes the file that camera.yaml names, else they are found
     in each frame; threshold finds them in any case; a path is another such file."""
 
@@ -91,11 +104,16 @@ class Options(BlockOptions, DepthOptions, FolderOptions):
         "what is looked for, and in which order labels.csv has it; null: the source's joints",
         choices=[*SKELETONS],
     )
+    camera: str | None = option(None, "a camera.yaml elsewhere; null: the one in the folder")
+    near: float | None = option(None, "mm from which on centres are found; null: what camera.yaml says", low=1e-3)
+    far: float | None = option(None, "mm up to which they are; null: the same", low=1e-3)
 
 
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
-    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence.
+    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. A part of
+    None is all of them, or those that are or lie in `files`, paths below the root, with no other labels than those of
+    the file `labels`: what a trained model is used on.
 
     The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
     joints without have zeros for keypoints.
@@ -103,36 +121,56 @@ class DepthFolder:
     Raises ValueError naming file, line or key; a frame that cannot be used raises UnusableDepth when it is read.
     """
 
-    def __init__(self, options: Options, part: str, default_skeleton: Skeleton | None = None) -> None:
-        check_part(part)
-        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part}"
+    def __init__(
+        self,
+        options: Options,
+        part: str | None,
+        default_skeleton: Skeleton | None = None,
+        files: Collection[str] | None = None,
+        labels: Path | None = None,
+    ) -> None:
+        if part is not None:
+            check_part(part)
+        self.root, self.block, self.name = options.folder, options.block, f"depth_folder.{part or 'all'}"
         self.skeleton = SKELETONS[options.skeleton] if options.skeleton else default_skeleton or HAND
-        self.setup = read_setup(self.root)
+        self.setup = setup_of(options)
         everything = _frames(self.root)
         place = _places(everything)
         kept = [i for i, number in enumerate(place) if number // self.block % 2 == (part == "test")]
+        if part is None:
+            kept = [i for i, name in enumerate(everything) if files is None or lies_in(name, files)]
+        if not kept and part is None:
+            raise ValueError(f"{self.root}: no depth frame ({', '.join(SUFFIXES)}) among {', '.join(files or [])}")
         if not kept:
             raise ValueError(
                 f"{self.root}: {len(everything)} frames in blocks of {self.block} leave no {part} part: no folder has "
                 f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
             )
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
-        used = self._read_tables(everything, kept, options.centers)
+        self._check_size()
+        known = labels if part is None else self.setup.tables.get("labels")
+        used = self._read_tables(everything, kept, options.centers, known)
         self.identity: dict[str, Any] = {
             "name": "depth_folder",
             "split": part,
             "block": self.block,
             "count": len(self),
             "skeleton": self.skeleton.name,
+            "cube": self.setup.cube.tolist(),
             "near": self.setup.near,
             "far": self.setup.far,
             "centers": used["centers"].name if "centers" in used else "threshold",
-            "sha256": _digest(self.root, ["camera.yaml", *self.files], list(used.values())),
         }
+        if part is not None:
+            self.identity["sha256"] = _digest(self.root, self.files, [self.setup.path, *used.values()])
 
-    def _read_tables(self, everything: list[str], kept: list[int], centers: str | None) -> dict[str, Path]:
+    def _read_tables(
+        self, everything: list[str], kept: list[int], centers: str | None, labels: Path | None
+    ) -> dict[str, Path]:
         """Hold boxes (N, 1, 4), centers (N, 1, 3), labels (N, K, 3) in our pixels; return the files they came from."""
-        used = dict(self.setup.tables)
+        used = {kind: path for kind, path in self.setup.tables.items() if kind != "labels"}
+        if labels is not None:
+            used["labels"] = labels
         if centers == "threshold":
             used.pop("centers", None)
         elif centers is not None:
@@ -144,16 +182,21 @@ class DepthFolder:
             names = self.skeleton.keypoints if kind == "labels" else ("",)
             columns = [f"{name}_{axis}" if name else axis for name in names for axis in AXES[kind]]
             rows = _read_table(path, columns, len(AXES[kind]), everything)
-            missing = [name for name in everything if name not in rows]
+            missing = [everything[i] for i in kept if everything[i] not in rows]
             if missing and kind != "labels":
                 raise ValueError(
-                    f"{path}: no line for {len(missing)} of {len(everything)} frames, the first {missing[0]}; write "
+                    f"{path}: no line for {len(missing)} of {len(kept)} frames, the first {missing[0]}; write "
                     "one for each, with empty cells where nothing is there"
                 )
             none = np.full((len(names), len(AXES[kind])), np.nan)
             offset = [0.0 if axis == "z" else self.setup.shift for axis in AXES[kind]]
             self.tables[kind] = np.stack([rows.get(everything[i], none) for i in kept]) + offset
         return used
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any joint of any frame is annotated."""
+        return "labels" in self.tables and bool(np.isfinite(self.tables["labels"]).any())
 
     def __len__(self) -> int:
         return len(self.files)
@@ -162,8 +205,8 @@ class DepthFolder:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has items 0 to {len(self) - 1}, not {index}")
         name, frame, setup = self.files[index], self.frames[index], self.setup
-        depth = read_depth(self.root / name, setup.unit)
-        center = self._center(index, depth)
+        depth = self.read(index)
+        center = self.center(index, depth)
         labels = self.tables.get("labels")
         keypoints = np.full((len(self.skeleton), 3), np.nan) if labels is None else labels[index]
         known = np.asarray(np.isfinite(keypoints).all(1))
@@ -183,87 +226,115 @@ class DepthFolder:
             cube=setup.cube.copy(),
         )
 
-    def _center(self, index: int, depth: Array) -> Array:
+    def center(self, index: int, depth: Array) -> Array:
+        """(3,) px, px and mm: where a frame is cut. Raises NoCenter where it cannot be."""
         name, setup = self.files[index], self.setup
         table = self.tables.get("centers", self.tables.get("boxes"))
         row = None if table is None else table[index, 0]
         if row is not None and np.isnan(row).any():
             raise NoCenter(f"{name}: its {'centre' if len(row) == 3 else 'box'} in the CSV file is empty")
         if row is not None and len(row) == 3:
+            try:
+                check_center(row, setup.cube, setup.camera, depth.shape, depth, name)
+            except UnusableDepth as error:
+                raise NoCenter(f"{error}{unit_by(seen_ratios(depth, row[None]), setup.unit, 1)}") from error
             return row.copy()
         try:
             return find_center(depth, setup.camera, setup.cube, row, setup.near, setup.far)
+        except OutOfRange as error:
+            raise OutOfRange(f"{name}: {error}. {self._advice(depth)}") from error
         except NoCenter as error:
             raise NoCenter(f"{name}: {error}") from error
 
+    def _advice(self, depth: Array) -> str:
+        """What to change where nothing was found in a frame, the likeliest first."""
+        setup, size = self.setup, (depth.shape[1], depth.shape[0])
+        if fits := likely(depth[depth > 0], setup.unit, setup.near, setup.far):
+            return (
+                f"{setup.path.name} says unit: {shown(setup.unit)}, the likely cause if a step of the files is not "
+                f"{setup.unit:g} mm: in range would be unit: {fits}. If the unit is right, set near and far"
+            )
+        if against := doubts(setup.camera, size, setup.shift, setup.size is not None):
+            return f"{setup.path}: {against[0]}"
+        return "Set near and far, or give boxes or centers"
 
-def read_depth(path: Path, unit: str) -> Array:
-    """(H, W) float32 mm of a 16-bit grey PNG or an .npy in `unit` (mm or m), 0 where nothing returned.
+    def read(self, index: int) -> Array:
+        """(H, W) float32 mm of a frame, 0 where nothing returned. Raises UnusableDepth naming the path."""
+        path, setup = self.root / self.files[index], self.setup
+        depth = read_depth(path, setup.unit)
+        if setup.size is not None and depth.shape != setup.size[::-1]:
+            raise WrongSize(
+                f"{path}: the frame is of {depth.shape[1]} x {depth.shape[0]}, the calibration in {setup.path.name} of "
+                f"{setup.size[0]} x {setup.size[1]}. {resized(setup.size, (depth.shape[1], depth.shape[0]))}"
+            )
+        return depth
 
-    NaN and infinity in an .npy are what many cameras write for no return. Raises UnusableDepth naming the path for
-    anything else, and for a frame without any return.
-    """
-    raw = _load_npy(path) if path.suffix.lower() == ".npy" else _load_png(path)
-    if unit == "m" and raw.dtype.kind != "f":
-        raise UnusableDepth(f"{path}: whole numbers ({raw.dtype}) cannot be metres; write unit: mm in camera.yaml")
-    returned = np.isfinite(raw)
-    if not returned.any():
-        raise UnusableDepth(f"{path}: no pixel has a depth, all {raw.size} are NaN or infinite; leave the frame out")
-    depth = (np.where(returned, raw, 0) * UNITS[unit]).astype(np.float32)
-    if unit == "m" and (raw[returned & (raw > 0)] > 100).all() and depth.max() > 0:
-        raise UnusableDepth(f"{path}: all depths are above 100 m, which looks like millimetres: unit: mm")
-    check_depth(depth, str(path))
-    return depth
+    def _check_size(self) -> None:
+        """Raises ValueError where the first frame is not of the size that camera.yaml states."""
+        try:
+            self.read(0)
+        except WrongSize as error:
+            raise ValueError(str(error)) from error
+        except UnusableDepth:
+            pass  # said when it is asked for
 
 
-def _load_png(path: Path) -> Array:
+class WrongSize(UnusableDepth):
+    """A frame of another size than the calibration is said to be of."""
+
+
+def setup_of(options: Options) -> Setup:
+    """What the folder's camera.yaml says, or the one that the options name, and over it what else they name."""
+    path = options.folder / "camera.yaml" if options.camera is None else Path(options.camera).expanduser()
+    over = {key: getattr(options, key) for key in ("cube", "near", "far")}
+    return read_setup(path, {key: value for key, value in over.items() if value is not None})
+
+
+def read_setup(path: Path, over: Mapping[str, Any] | None = None) -> Setup:
+    """A camera.yaml, with the values of `over` in place of its own. Raises ValueError naming the key that is unknown,
+    missing or wrong."""
+    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | read_keys(path) | dict(over or {})
+    if missing := [key for key in NEEDED if key not in said]:
+        raise ValueError(f"{path}: missing {', '.join(missing)}")
     try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode not in ("I;16", "I;16B", "I"):  # Pillow's names for 16-bit grey
-                raise ValueError(
-                    f"16-bit single-channel expected; found {len(image.getbands())} x 8-bit ({image.mode}), a colour "
-                    "or display picture"
-                )
-            return np.array(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnusableDepth(f"cannot read the depth {path}: {error}. Restore or remove the file") from error
-
-
-def _load_npy(path: Path) -> Array:
-    try:
-        raw = np.load(path, allow_pickle=False)
-        if raw.ndim != 2 or raw.size == 0 or raw.dtype.name not in TYPES:
-            raise ValueError(f"(H, W) of {', '.join(TYPES)} expected; found {raw.shape} of {raw.dtype}")
-    except (OSError, ValueError, EOFError) as error:
-        raise UnusableDepth(f"cannot read the depth {path}: {error}. Restore or remove the file") from error
-    return np.asarray(raw)
-
-
-def read_setup(root: Path) -> Setup:
-    """`root`/camera.yaml. Raises ValueError naming the key that is unknown, missing or wrong."""
-    path = root / "camera.yaml"
-    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | _read_keys(path)
-    if said["unit"] not in UNITS:
-        raise ValueError(f"{path}: unit={said['unit']!r} must be mm or m")
+        unit = mm_of(said["unit"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if said["pixel_centers"] not in (0.0, 0.5) or isinstance(said["pixel_centers"], bool):
         raise ValueError(f"{path}: pixel_centers={said['pixel_centers']!r} must be 0.0 (OpenCV, ROS) or 0.5")
     shift = 0.5 - said["pixel_centers"]
     fx, fy, near, far = (_number(said[key], key, path) for key in ("fx", "fy", "near", "far"))
     if near >= far:
         raise ValueError(f"{path}: near={near} and far={far} must be distances in mm, 0 < near < far")
+    if far < SMALLEST:
+        raise ValueError(
+            f"{path}: far={far:g} is in mm, whatever the unit of the files; in metres, write {1000 * far:g}"
+        )
     cx, cy = (_number(said[key], key, path, positive=False) + shift for key in ("cx", "cy"))
     edges = said["cube"] if isinstance(said["cube"], list) else [said["cube"]] * 3
     if len(edges) != 3:
         raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
     cube = np.array([_number(edge, "cube", path) for edge in edges])
-    tables = {kind: _inside(root, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
-    return Setup(np.array([fx, fy, cx, cy]), shift, said["unit"], cube, near, far, tables)
+    if cube.max() < SMALLEST:
+        raise ValueError(
+            f"{path}: cube={said['cube']!r} is in mm: the edge around a hand is about 250, around a body 2000"
+        )
+    tables = {kind: _inside(path.parent, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
+    if ("width" in said) != ("height" in said):
+        raise ValueError(f"{path}: width and height, the size that the calibration is of, stand together or not at all")
+    size = None
+    if "width" in said:
+        size = int(_number(said["width"], "width", path)), int(_number(said["height"], "height", path))
+    return Setup(path, np.array([fx, fy, cx, cy]), shift, unit, cube, near, far, tables, size)
 
 
-def _read_keys(path: Path) -> dict[str, Any]:
+def read_keys(path: Path) -> dict[str, Any]:
+    """The lines of a camera.yaml. Raises ValueError for one that cannot be read, and for unknown keys."""
     if not path.is_file():
-        raise ValueError(f"no {path}: write one with {', '.join(NEEDED)} (unit: mm or m) beside your depth frames")
+        raise ValueError(
+            f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth "
+            "frames, or name one that lies elsewhere as camera=FILE"
+        )
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -275,8 +346,6 @@ def _read_keys(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(str(key), KEYS, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(f"{path}: unknown key {key!r}{hint}; known: {', '.join(KEYS)}")
-    if missing := [key for key in NEEDED if key not in said]:
-        raise ValueError(f"{path}: missing {', '.join(missing)}")
     return said
 
 
@@ -284,7 +353,8 @@ def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         raise ValueError(f"{path}: {key}={value!r} is not a finite number")
     if positive and value <= 0:
-        raise ValueError(f"{path}: {key}={value!r} must be above 0")
+        up = " (a minus in papers means y up: leave it out)" if key == "fy" and value < 0 else ""
+        raise ValueError(f"{path}: {key}={value!r} must be above 0{up}")
     return float(value)
 
 
@@ -296,12 +366,23 @@ def _inside(root: Path, name: Any, where: str) -> Path:
 
 
 def _frames(root: Path) -> list[str]:
-    """Paths of the depth frames below `root`, with forward slashes; folder by folder, numbers by value."""
-    paths = (path for path in root.rglob("*") if path.suffix.lower() in (".png", ".npy") and path.is_file())
-    names = [path.relative_to(root).as_posix() for path in paths]
+    """Paths of the depth frames below `root`, with forward slashes; folder by folder, numbers by value. Files whose
+    names begin with a dot are the system's."""
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    names = [path.relative_to(root).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
     if not names:
-        raise ValueError(f"no .png or .npy depth frame in {root} or its subfolders")
+        others = Counter(path.suffix.lower() or path.name for path in files if path.name != "camera.yaml")
+        there = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3)) or "no other file"
+        raise ValueError(
+            f"no depth frame ({', '.join(SUFFIXES)}) in {root} or its subfolders; there is {there}. Export raw depth "
+            "as 16-bit grey PNG, TIFF or PGM, or as .npy"
+        )
     return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
+
+
+def lies_in(name: str, files: Collection[str]) -> bool:
+    """Whether a path below the root is one of `files`, or lies in one; "." is the root."""
+    return name in files or any(str(folder) in files for folder in PurePosixPath(name).parents)
 
 
 def by_value(text: str) -> list[tuple[str, int]]:

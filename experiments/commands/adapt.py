@@ -23,6 +23,8 @@ from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from ...datasets.loading import loader
 from ...datasets.options import choose
+from ...datasets.own import depth_folder
+from ...datasets.own.kind import check_kind
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset
 from ...datasets.views import WithoutLabels, spread
@@ -38,6 +40,7 @@ from ..runs.progress import Reporter
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, check_mirroring, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
+from .predict_depth import check_cube
 
 PATIENCE = 2
 """Evaluations in a row that are worse than the start, before training stops."""
@@ -73,20 +76,22 @@ def adapt(
     target. Raises ValueError for bad input, before anything is written.
     """
     config, given = settings(model, target, source, strategy, overrides)
+    check_target(str(model), config)
     folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
     if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
     if check_root is not None and check is None:
         raise ValueError(f"--check-root {check_root} says where labelled pictures lie: give their labels with --check")
     place = check_root or target
-    labels = None if check is None or given is None else open_labels(check, place, load_model(given)[1])
+    depth = entry_of(config.target.name).depth
+    labels = None if check is None or given is None or depth else open_labels(check, place, load_model(given)[1])
     task = prepare(config, [strategy], training=given is None)
     check_mirroring(config, task.skeleton)
-    if check is not None and labels is None:  # a network of one's own learns its joints' names from the source
+    if check is not None and labels is None and not depth:  # one's own network learns its joints' names from the source
         labels = open_labels(check, place, task.skeleton)
     task, unreadable = without_unreadable(task)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
-    checked = None if check is None or labels is None else open_check(check, labels, task)
+    checked = None if check is None else open_check(check, labels, task)
     said = of_run(config, strategy, config.seed)
     if not source_free(STRATEGIES[strategy]):
         said["start"] = None  # start.json says by its content which weights these are
@@ -113,9 +118,9 @@ def adapt(
             export(shipped.cpu(), task, folder)
             shipped.to(fabric.device)
         if checked is not None:
-            assert labels is not None
             outcome["check"] = judge(start, shipped, checked, task, fabric.device)
-            outcome["check"] |= {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}
+            if labels is not None:
+                outcome["check"] |= {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}
         words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
         write_json(folder / "adapt.json", outcome)
     words.tell(outcome, folder, reporter)
@@ -132,7 +137,7 @@ def settings(
         if key in SAID_OTHERWISE:
             raise ValueError(f"{override}: {SAID_OTHERWISE[key]}")
     if not target.exists():
-        raise ValueError(f"no target {target}: give a folder of pictures, or a video")
+        raise ValueError(f"no target {target}: give a folder of pictures or depth frames, or a video")
     choose("strategy", strategy, list(STRATEGIES))
     kind = STRATEGIES[strategy]
     if kind.labelled_target or "target" not in kind.needs:
@@ -156,10 +161,26 @@ def settings(
             "EXPERIMENT, what it was trained on, or choose a strategy without a source"
         )
     chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
+    kind_of_target = "depth_folder" if "reach" in MODELS[chosen.name].reads else "pictures"
     content = plain(base) | {"name": f"adapt-{target.resolve().stem}", "strategy": strategy, "strategies": [strategy]}
-    content |= {"target": {"name": "pictures", "root": str(target)}, "selection": "target_score", "pretrain_steps": 0}
+    content |= {
+        "target": {"name": kind_of_target, "root": str(target)},
+        "selection": "target_score",
+        "pretrain_steps": 0,
+    }
     content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
     return build(content, overrides, str(model)), weights
+
+
+def check_target(model: str, config: Config) -> None:
+    """Raises ValueError where the target's files are not what the model reads, or the cube that they are cut by does
+    not fit it: before any other data is opened."""
+    options = config.target.options
+    if config.target.name in ("pictures", "depth_folder"):
+        check_kind(model, "reach" in MODELS[config.model.name].reads, options.folder)
+    if isinstance(options, depth_folder.Options):
+        network = build_model(config.model, 1, weights=False)
+        check_cube(network, depth_folder.setup_of(options).cube, str(options.root), "target.cube")
 
 
 def as_begun(config: Config, strategy: str, folder: Path) -> Config:

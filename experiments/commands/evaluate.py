@@ -1,4 +1,5 @@
-"""`keyshift evaluate`: score weights of finished runs again, on the same or on other data."""
+"""`keyshift evaluate`: score weights of finished runs again, on the same or on other data. Of a job of `keyshift adapt`
+these are what it shipped."""
 
 from __future__ import annotations
 
@@ -6,12 +7,13 @@ from pathlib import Path
 
 from ...adapt.scoring.evaluation import scores
 from ...adapt.scoring.selection import PCK
+from ...datasets.sample import PoseDataset
 from ...models.saved import MODELS, load_checkpoint, load_model
 from ..config import load_folder, read
 from ..runs.conclusion import predicted
 from ..runs.folder import selected_weights
 from ..runs.progress import Reporter
-from ..runs.task import prepare
+from ..runs.task import Task, has_labels, prepare
 from ..runs.training import make_fabric
 
 PEOPLE = ("missed", "invented")
@@ -31,10 +33,16 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     single = "strategy" in read(folder / "config.yaml")
     task = prepare(config, [config.strategy] if single else config.strategies, training=False)
     fabric = make_fabric(config)
-    rows, headline, sides = [], PCK, task.test_sets()
+    rows, headline, sides = [], PCK, labelled(task)
+    chosen = any(word.startswith("selection=") for word in overrides)
+    shipped = (folder / "model.pt").is_file() and not chosen
     for run in runs:
-        selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
-        model, skeleton = load_model(selected_weights(run, config.selection, selection))
+        if shipped:
+            weights = run / "model.pt"
+        else:
+            selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
+            weights = selected_weights(run, config.selection, selection)
+        model, skeleton = load_model(weights)
         if skeleton.keypoints != task.skeleton.keypoints:
             raise ValueError(
                 f"{run} predicts {', '.join(skeleton.keypoints)}; the data has {', '.join(task.skeleton.keypoints)}"
@@ -50,4 +58,26 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
         rows.append(row)
     each = ("AUC", "EPE px", *(() if MODELS[config.model.name].single else PEOPLE))
     columns = ["run", *(column for side in sorted(sides, reverse=True) for column in (side, *each))]
-    reporter.table(f"{headline.heading}, selection={config.selection}", columns, rows)
+    which = "model.pt as shipped" if shipped else f"selection={config.selection}"
+    reporter.table(f"{headline.heading}, {which}", columns, rows)
+    for side in task.test_sets():
+        if side not in sides:
+            reporter.say(f"{side}: {without_labels(task, side)}")
+
+
+def labelled(task: Task) -> dict[str, PoseDataset]:
+    """The test sets by side that have labels to score by. Raises ValueError where none has."""
+    sides = {side: dataset for side, dataset in task.test_sets().items() if has_labels(dataset)}
+    if not sides:
+        raise ValueError(without_labels(task, "target"))
+    return sides
+
+
+def without_labels(task: Task, side: str) -> str:
+    """What is to be said of a side that nothing can be scored on."""
+    chosen = getattr(task.config, side)
+    remedy = "name a labelled set" + {
+        "depth_folder": ", or write labels.csv and name it in camera.yaml (labels: labels.csv)",
+        "pictures": f": {side}.name=coco_json {side}.root=FOLDER {side}.labels=[FILE,FILE]",
+    }.get(chosen.name, "")
+    return f"{getattr(chosen.options, 'root', None) or chosen.name} has no labels to score by; {remedy}"

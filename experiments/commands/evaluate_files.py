@@ -1,17 +1,12 @@
-"""Scores of published result files: texts with one frame a line, against a text of the true joints.
+"""Scores of published result files against a file of the true joints (result_files.py says in which forms).
 
-A line holds three numbers for each joint, separated by spaces, tabs or commas, and may begin with the image's name
-(whatever is not a number). The numbers are u v d, pixels whose first centre is (0, 0) and mm along the optical axis
-(xinghaochen/awesome-hand-pose-estimation @ e297a6e, evaluation/), or x y z in mm in the camera's frame, as HANDS 2017
-writes them. Three zeros in the truth are a joint that nobody annotated.
+Most are u v d (xinghaochen/awesome-hand-pose-estimation @ e297a6e, evaluation/); HANDS 2017 writes x y z in mm. Three
+zeros in the truth are a joint that nobody annotated.
 """
 
 from __future__ import annotations
 
 import difflib
-from array import array
-from dataclasses import dataclass
-from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -20,56 +15,94 @@ import torch
 from torch import Tensor
 
 from ...adapt.scoring import depth_metrics, metrics
-from ...datasets.depth.sets import DEPTH_SETS, DepthSet
+from ...datasets.depth.sets import DEPTH_SETS, Camera, DepthSet
+from ...datasets.depth.unit import mm_of
 from ...datasets.sample import to_space
 from ..runs.progress import Reporter
+from .result_files import SPACES, Form, Frames, read, short
 
-SPACES = {"uvd": "u v d in pixels and mm", "xyz": "x y z in mm in the camera's frame, z forward"}
 WRITTEN_IN_XYZ = ("hands2017",)
 SUCCESS = (10, 20, 30, 40, 50, 80)
 """mm."""
-SMALLEST_DEPTH = 20.0
-"""mm. Files whose depths are all smaller are taken to be in metres."""
-
-
-@dataclass
-class Frames:
-    """What a text holds."""
-
-    path: Path
-    names: list[str]
-    """One a line, or none at all."""
-    values: np.ndarray
-    """(N, K, 3) float64."""
-
-    def where(self, frame: int | np.integer) -> str:
-        return f"{self.path}, line {frame + 1}"
+FAR_OFF = 50.0
+"""mm of mean error above which it is asked whether the predictions are in another form."""
+DEPTHS = 20.0, 1e5
+"""mm. Files whose depths are all smaller, or all larger, are taken to be in another unit."""
 
 
 def evaluate_files(
-    predictions: Path, truth: Path, dataset: str, reporter: Reporter, space: str | None = None
+    predictions: Path,
+    truth: Path,
+    dataset: str,
+    reporter: Reporter,
+    space: str | None = None,
+    unit: str | None = None,
+    truth_space: str | None = None,
+    truth_unit: str | None = None,
+    camera: str | None = None,
 ) -> dict[str, Any]:
-    """Print and return the scores of the text `predictions` against the text `truth`.
+    """Print and return the scores of the file `predictions` against the file `truth`.
 
-    `dataset` is a key of DEPTH_SETS, `space` "uvd" or "xyz" (default: xyz for hands2017, else uvd). Frames are paired
-    by name where both texts have names, else by line. Errors are mm, shares lie in [0, 1], what nothing counts for is
-    NaN. Raises ValueError with file and line for anything else than the format above.
+    `dataset` is a key of DEPTH_SETS; `space` is one of SPACES (default: xyz for hands2017, else uvd) and `unit` that of
+    lengths; the truth's are the same where they are not given. `camera` is what u v d are projected with instead of
+    the set's: f, or fx,fy, or fx,fy,cx,cy. Frames are paired by name where both files have names, else by line. Errors
+    are mm, shares lie in [0, 1], what nothing counts for is NaN. Raises ValueError with file and line where it cannot.
     """
     if dataset not in DEPTH_SETS:
         raise ValueError(f"no depth dataset {dataset!r}; known: {', '.join(DEPTH_SETS)}.{_near(dataset)}")
-    space = space or ("xyz" if dataset in WRITTEN_IN_XYZ else "uvd")
-    if space not in SPACES:
-        raise ValueError(f"space={space!r} is not known; expected one of {', '.join(SPACES)}")
     depth_set = DEPTH_SETS[dataset]
-    predicted, true = (read_frames(Path(path), len(depth_set.skeleton)) for path in (predictions, truth))
-    annotated = check_truth(true, space, depth_set)
+    form = Form(space or ("xyz" if dataset in WRITTEN_IN_XYZ else "uvd"), unit or "mm")
+    true_form = Form(truth_space or form.space, truth_unit or form.unit)
+    lens = depth_set.camera if camera is None else read_camera(camera, depth_set.camera)
+    predicted, true = (
+        read(Path(path), len(depth_set.skeleton), own) for path, own in ((predictions, form), (truth, true_form))
+    )
+    annotated = check_truth(true, true_form.space, depth_set)
     check_predictions(predicted)
     order = pair_frames(predicted, true)
-    points, wanted = (in_space(v, space, depth_set) for v in (predicted.values[order], true.values))
-    scores = score(metrics.distances(points, wanted), torch.from_numpy(annotated), depth_set)
-    reporter.say(f"{predictions} on {dataset}: {len(points)} frames, read as {SPACES[space]}")
+    wanted, mask = in_space(true.values, true_form.space, lens), torch.from_numpy(annotated)
+    errors = metrics.distances(in_space(predicted.values[order], form.space, lens), wanted)
+    scores = score(errors, mask, depth_set)
+    apart = f"; truth: {true_form}" if true_form != form else ""
+    reporter.say(f"{predictions} on {dataset}: {len(errors)} frames, read as {form}{apart}")
+    if "uvd" in (form.space, true_form.space):
+        reporter.say(f"camera fx, fy, cx, cy: {_camera_text(lens)}{'' if camera is None else ', as asked for'}")
     print_scores(scores, reporter)
-    return {"dataset": dataset, "space": space, "frames": len(points), **scores}
+    if doubt := other_form(predicted, order, form, wanted, mask, scores["mean_error"], lens):
+        reporter.say(f"note: {doubt}")
+    return {"dataset": dataset, "space": form.space, "frames": len(errors), **scores}
+
+
+def read_camera(text: str, default: Camera) -> Camera:
+    """The camera of "f", "fx,fy" or "fx,fy,cx,cy" in the dataset's pixels (first centre at 0), as ours; what is not
+    said is the `default`'s. A minus before fy is y up, as papers write it. Raises ValueError for anything else."""
+    try:
+        said = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        said = []
+    focal = [abs(value) for value in said[:2]]
+    if len(said) not in (1, 2, 4) or not np.isfinite(said).all() or min(focal) == 0:
+        raise ValueError(f"camera={text!r} must be f, or fx,fy, or fx,fy,cx,cy in pixels; for example 241.42")
+    cx, cy = (said[2] + 0.5, said[3] + 0.5) if len(said) == 4 else default[2:]
+    return focal[0], focal[-1], cx, cy
+
+
+def _camera_text(camera: Camera) -> str:
+    fx, fy, cx, cy = camera
+    return f"{fx:g}, {fy:g}, {cx - 0.5:g}, {cy - 0.5:g}"
+
+
+def other_form(
+    predicted: Frames, order: np.ndarray, form: Form, wanted: Tensor, mask: Tensor, error: float, camera: Camera
+) -> str:
+    """In which other space the predictions would be much nearer to the truth, where there is one; else ""."""
+    raw, unit = form.from_mm(predicted.values[order]), mm_of(form.unit)
+    for space in SPACES:
+        points = in_space(Form(space, form.unit).to_mm(raw), space, camera)
+        near = float(metrics.mean(metrics.distances(points, wanted), mask))
+        if error > FAR_OFF and near < error / 4:
+            return f"read as {space} (unit {unit:g} mm) {predicted.path} would be {near:.1f} mm off: is space right?"
+    return ""
 
 
 def _near(dataset: str) -> str:
@@ -108,13 +141,13 @@ def print_scores(scores: dict[str, Any], reporter: Reporter) -> None:
         reporter.table(part, [part[:-1], "error, mm", "within 10 cm, %"], rows)
 
 
-def in_space(values: np.ndarray, space: str, depth_set: DepthSet) -> Tensor:
-    """(N, K, 3) of a file to mm in the camera's frame."""
+def in_space(values: np.ndarray, space: str, camera: Camera) -> Tensor:
+    """(N, K, 3) of a file, in mm, to mm in the camera's frame."""
     points = torch.from_numpy(values)
-    if space == "xyz":
+    if space != "uvd":
         return points
-    camera = torch.tensor([depth_set.camera], dtype=points.dtype)
-    return to_space(points[None] + points.new_tensor([0.5, 0.5, 0]), camera)[0]
+    lens = torch.tensor([camera], dtype=points.dtype)
+    return to_space(points[None] + points.new_tensor([0.5, 0.5, 0]), lens)[0]
 
 
 def pair_frames(predicted: Frames, true: Frames) -> np.ndarray:
@@ -137,7 +170,7 @@ def _refuse_missing(frames: Frames, known: dict[str, int], where: Path) -> None:
     if missing:
         line, name = missing[0]
         raise ValueError(
-            f"{frames.where(line)}: {where} has no frame {_short(name)} ({len(missing)} such): both files must name "
+            f"{frames.where(line)}: {where} has no frame {short(name)} ({len(missing)} such): both files must name "
             "the same frames, written the same"
         )
 
@@ -146,13 +179,14 @@ def check_truth(truth: Frames, space: str, depth_set: DepthSet) -> np.ndarray:
     """(N, K) bool: the joints that are annotated. Raises ValueError where depths or the frame cannot be."""
     annotated: np.ndarray = (truth.values != 0).any(-1)
     _refuse(truth, annotated & (truth.values[..., 2] <= 0), "true depths must be above 0 (three zeros: not annotated)")
-    _refuse_metres(truth)
+    _refuse_unit(truth, "unit {unit}, or --truth-unit {unit} for the truth alone")
     seen = truth.values[annotated][:, :2]
     outside: np.ndarray = ((seen < 0) | (seen >= depth_set.size)).any(-1)
     if space == "uvd" and 2 * outside.sum() > len(outside):
         raise ValueError(
             f"{truth.path}: {outside.sum()} of {len(outside)} joints lie outside of the {depth_set.size[0]} x "
-            f"{depth_set.size[1]} frame; expected {SPACES['uvd']}. For {SPACES['xyz']}, say space=xyz"
+            f"{depth_set.size[1]} frame; expected {SPACES['uvd']}. For {SPACES['xyz']}, say --space xyz "
+            "(--truth-space xyz for the truth alone)"
         )
     return annotated
 
@@ -160,88 +194,29 @@ def check_truth(truth: Frames, space: str, depth_set: DepthSet) -> np.ndarray:
 def check_predictions(frames: Frames) -> None:
     """Raises ValueError where depths cannot be."""
     _refuse(frames, frames.values[..., 2] <= 0, "predicted depths must be above 0")
-    _refuse_metres(frames)
+    _refuse_unit(frames, "unit {unit} (and --truth-unit for the truth where it has another)")
 
 
 def _refuse(frames: Frames, bad: np.ndarray, rule: str) -> None:
     if bad.any():
         frame, joint = np.argwhere(bad)[0]
         values = " ".join(f"{v:g}" for v in frames.values[frame, joint])
-        raise ValueError(f"{frames.where(frame)}: joint {joint + 1} is {values}; {rule}, in mm along the optical axis")
-
-
-def _refuse_metres(frames: Frames) -> None:
-    deepest = frames.values[..., 2].max()
-    if 0 < deepest < SMALLEST_DEPTH:
-        raise ValueError(f"{frames.path}: no depth exceeds {deepest:g}; expected mm, is this metres? Multiply by 1000")
-
-
-def read_frames(path: Path, joints: int) -> Frames:
-    """The frames of a text of `joints` joints a line. Raises ValueError with file and line."""
-    if not path.is_file():
-        raise ValueError(f"no file {path}; expected a text with one frame a line")
-    names: list[str] = []
-    values, blank = array("d"), 0
-    try:
-        # Lines end at \n alone: ICVL's lists end them with \r\r\n.
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for line, text in enumerate(file, 1):
-                words = text.replace(",", " ").split()
-                if not words:
-                    blank = blank or line
-                    continue
-                if blank:
-                    raise ValueError(f"{path}, line {blank}: the line is empty; expected {3 * joints} numbers")
-                _read_line(words, 3 * joints, line, names, values, f"{path}, line {line}")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text: {error}; expected one frame a line") from error
-    if not values:
-        raise ValueError(f"{path} is empty; expected one frame a line, {3 * joints} numbers each")
-    frames = Frames(path, names, np.frombuffer(values).reshape(-1, joints, 3))
-    _refuse_repeated(frames)
-    return frames
-
-
-def _read_line(words: list[str], count: int, line: int, names: list[str], values: array[float], where: str) -> None:
-    named = _number(words[0]) is None
-    if line > 1 and named != bool(names):
-        has, lacks = ("begins with", "does not") if named else ("does not begin with", "does")
+        back = " (all are negative: xyz-up-back?)" if (frames.values[..., 2] <= 0).all() else ""
         raise ValueError(
-            f"{where} {has} a name ({_short(words[0])}), the first line {lacks}; expected one on each line or on none"
+            f"{frames.where(frame)}: joint {joint + 1} is {values}; {rule}, in mm along the optical axis{back}"
         )
-    if named:
-        names.append(words.pop(0))
-    if len(words) != count:
-        after = f" after the name {_short(names[-1])}" if named else ""
-        raise ValueError(f"{where}: found {len(words)} numbers{after}, expected {count} ({count // 3} joints x 3)")
-    _append(words, values, where)
 
 
-def _append(words: list[str], values: array[float], where: str) -> None:
-    try:
-        numbers = list(map(float, words))
-    except ValueError:
-        numbers = [nan]
-    if not all(map(isfinite, numbers)) or "_" in "".join(words):
-        bad = next(word for word in words if (number := _number(word)) is None or not isfinite(number))
-        raise ValueError(f"{where}: {_short(bad)} is no finite number; expected {len(words)} of them")
-    values.extend(numbers)
-
-
-def _number(word: str) -> float | None:
-    """None for what is none; Python alone would read 1_0 as 10."""
-    try:
-        return None if "_" in word else float(word)
-    except ValueError:
-        return None
-
-
-def _refuse_repeated(frames: Frames) -> None:
-    first: dict[str, int] = {}
-    for line, name in enumerate(frames.names):
-        if first.setdefault(name, line) != line:
-            raise ValueError(f"{frames.where(line)}: {_short(name)} stands on line {first[name] + 1} already")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+def _refuse_unit(frames: Frames, remedy: str) -> None:
+    depths = frames.values[..., 2][frames.values[..., 2] > 0]
+    if not len(depths):
+        return
+    if depths.max() < DEPTHS[0]:
+        raise ValueError(
+            f"{frames.path}: no depth exceeds {depths.max():g}; expected mm, is this metres? Say --"
+            f"{remedy.format(unit='m')}"
+        )
+    if depths.min() > DEPTHS[1]:
+        raise ValueError(
+            f"{frames.path}: all depths are above {depths.min() / 1000:g} m; say --{remedy.format(unit='mm')}"
+        )

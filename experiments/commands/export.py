@@ -39,8 +39,10 @@ def export(
         raise ValueError(f"cannot write {output}: expected the name of a {suffix} file in a folder that exists")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
-    model, skeleton, size, _ = open_model(run)
-    about = {"weights": weights.name, "data": licences(folder)}
+    model, skeleton, size, trained = open_model(run)
+    about: dict[str, Any] = {"weights": weights.name, "data": licences(folder)}
+    if trained is not None:
+        about["cut"] = {"crop": trained.crop, "cube": trained.cube}
     try:
         (to_onnx if format == "onnx" else to_program)(model, size, output, skeleton, decode, about)
     except ImportError as error:

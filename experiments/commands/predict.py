@@ -1,4 +1,4 @@
-"""`keyshift predict`: a trained model's keypoints for any pictures and videos, as one COCO file."""
+"""`keyshift predict`: a trained model's keypoints for any pictures, videos and depth frames, as one COCO file."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ...datasets.depth.center import NoCenter
 from ...datasets.loading import Crop, collate
+from ...datasets.own.kind import check_kind
 from ...datasets.reading.images import UnreadableImage
-from ...datasets.sample import CAMERA_MM, transform
+from ...datasets.sample import CAMERA_MM, PIXELS_AND_MM, Unlabeled, to_space, transform
 from ...datasets.skeleton import Skeleton
+from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
-from ..config import load_folder
 from ..runs.folder import locate
-from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco
+from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco, write_text_form
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
 from ..runs.subjects import compare_whole, recall
+from .predict_depth import Trained, open_depth, training_of
 
 NAMED = 10
-"""Unreadable files that are named on the terminal; the others are in the JSON."""
+"""Files without an answer that are named on the terminal; the others are in the JSON."""
+KINDS = ("pictures", "depth frames")
+CUT_BY = ("center", "cube")
 
 
 class Opened(NamedTuple):
@@ -36,8 +41,9 @@ class Opened(NamedTuple):
     skeleton: Skeleton
     size: tuple[int, int]
     """Width and height of its input."""
-    crop: str | None
-    """How depth frames were cut for it; None where a weights file of a depth network lies outside its run."""
+    trained: Trained | None = None
+    """How depth frames were cut for it; None for a network of pictures, and where a weights file lies outside its run.
+    """
 
 
 def open_model(path: Path) -> Opened:
@@ -45,10 +51,8 @@ def open_model(path: Path) -> Opened:
     and for a corrupt or foreign file."""
     weights, run = locate(path)
     model, skeleton = load_model(weights)
-    crop: str | None = "exact"
-    if "reach" in model.reads:
-        crop = load_folder(run).crop if run is not None else None
-    return Opened(model.eval(), skeleton, model.input_size, crop)
+    trained = training_of(run) if "reach" in model.reads and run is not None else None
+    return Opened(model.eval(), skeleton, model.input_size, trained)
 
 
 def choose_device(device: str) -> torch.device:
@@ -72,11 +76,11 @@ def trained_white(model: Path) -> int | None:
 
 
 def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
-    """Raises ValueError for a system that reads other things than a picture or does not answer in its pixels, and for
-    boxes where it finds people itself."""
+    """Raises ValueError for a system that reads other things than pictures or depth frames or does not answer in their
+    pixels, and for boxes where it finds people itself."""
     name, wanted = type(model).__name__, None
-    if set(model.reads) != {"image"}:
-        wanted = f"reads {' and '.join(model.reads)}, and predict gives pictures alone"
+    if set(model.reads) - {"reach"} != {"image"}:
+        wanted = f"reads {' and '.join(model.reads)}, and predict gives pictures and depth frames alone"
     elif model.frames:
         wanted = f"reads clips of {model.frames} frames, and predict gives single pictures"
     elif model.space == CAMERA_MM:
@@ -108,8 +112,10 @@ def predict(
     output: Path,
     reporter: Reporter,
     *,
+    words: Sequence[str] = (),
     boxes: str | None = None,
     draw: Path | None = None,
+    text: Path | None = None,
     stride: int | None = None,
     duplicates: float | None = None,
     white: int | str | None = None,
@@ -119,10 +125,12 @@ def predict(
     device: str = "auto",
     overwrite: bool = False,
 ) -> Predicted:
-    """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`; returns what it holds.
+    """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`, or for depth frames where the
+    model reads depth; returns what it holds.
 
     `boxes`, `stride`, `duplicates` and `white` are those of datasets/own/pictures.py; without `white` it is that of the
-    run's own pictures. `draw` is a folder for drawn pictures.
+    run's own pictures. `words` are key=value for depth frames (see `open_depth`), and `text` a file for what is
+    predicted in space. `draw` is a folder for drawn pictures.
     `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. Files that cannot be read
     are listed in the JSON and on stderr. Raises ValueError for bad input, before anything is written, and where no
     picture at all can be read.
@@ -133,30 +141,61 @@ def predict(
         raise ValueError(f"batch={batch} and workers={workers} must be at least 1")
     if mirror:
         check_mirror(model, opened.skeleton, reporter)
-    inputs = open_inputs(paths, boxes, stride, duplicates, trained_white(model) if white is None else white)
-    check_outputs(inputs, output, draw, overwrite)
+    depth = "reach" in opened.model.reads
+    for path in paths[:NAMED]:
+        if path.exists():
+            check_kind(str(model), depth, path)
+    if depth:
+        takes = "reads depth, and takes --stride and key=value of depth_folder"
+        refuse(f"{model} {takes}", boxes=boxes, duplicates=duplicates, white=white)
+        if stride is not None and stride < 1:
+            raise ValueError(f"stride={stride} must be at least 1 frame")
+        network = opened.model.to(processor)
+        inputs: Inputs = open_depth(paths, words, network, opened.skeleton, opened.trained, stride, processor, reporter)
+    else:
+        takes = "reads pictures, and takes --boxes, --stride, --duplicates and --white"
+        refuse(f"{model} {takes}", text=text, **dict(word.partition("=")[::2] for word in words))
+        inputs = open_inputs(paths, boxes, stride, duplicates, trained_white(model) if white is None else white)
+    check_outputs(inputs, output, draw, overwrite, text)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
     if boxes is None and opened.model.single:
         spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
         remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
         compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
     report_unreadable(predicted)
+    lost = predicted.unreadable + predicted.unlocated
     if not predicted.readable.any():
-        name, reason = predicted.unreadable[0]
-        raise ValueError(f"none of the {len(predicted.unreadable)} pictures can be read; the first: {name}: {reason}")
+        name, reason = lost[0]
+        raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {name}: {reason}")
     write_coco(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
-    reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} pictures")
+    reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
+    if text is not None and predicted.points3d is None:
+        raise ValueError(f"no {text}: {model} answers in a plane, and the text holds a depth for each joint")
+    if text is not None:
+        write_text_form(text, predicted, inputs)
+        left_out = f"; {len(lost)} frames without joints have no line" if lost else ""
+        reporter.say(f"{text}: {len(predicted)} lines{left_out}")
     if draw is not None:
         draw_all(draw, predicted, inputs, opened.skeleton, reporter)
     return predicted
 
 
+def refuse(why: str, **options: object) -> None:
+    """Raises ValueError that says why for an option that is given."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name}={value}: {why}")
+
+
 def report_unreadable(predicted: Predicted) -> None:
-    """The first unreadable files and their number on stderr."""
-    for name, reason in predicted.unreadable[:NAMED]:
-        print(f"unreadable: {name}: {reason}", file=sys.stderr)
+    """The first files without an answer and their number on stderr."""
+    for what, files in (("unreadable", predicted.unreadable), ("without center", predicted.unlocated)):
+        for name, reason in files[:NAMED]:
+            print(f"{what}: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
     if predicted.unreadable:
         print(f"{len(predicted.unreadable)} could not be read; all are listed as unreadable", file=sys.stderr)
+    if predicted.unlocated:
+        print(f"{len(predicted.unlocated)} have no usable centre; all are listed as without_center", file=sys.stderr)
 
 
 def answer_all(
@@ -170,7 +209,8 @@ def answer_all(
         ahead = read_ahead(inputs, opened.size, opened.skeleton, mirror, 2 * batch, workers)
         for place, result in enumerate(ahead):
             if isinstance(result, UnreadableImage):
-                gathering.unreadable.append((inputs.names[place], str(result)))
+                listed = gathering.unlocated if isinstance(result, NoCenter) else gathering.unreadable
+                listed.append((inputs.names[place], str(result)))
             else:
                 gathering.sizes[place] = result.width, result.height
                 waiting += [(place, crop) for crop in result.crops]
@@ -193,13 +233,14 @@ def answer(
 ) -> None:
     """One batch of crops and their pictures' places through the network, into `gathering`. Raises ArithmeticError for
     answers that are not finite."""
-    sample = collate([crop for _, crop in crops], labels=False).to(device)
-    poses = model.decode(model(sample), sample).each(torch.Tensor.cpu)
+    sample = collate([crop for _, crop in crops], labels=False)
+    moved = sample.to(device)
+    poses = model.decode(model(moved), moved).each(torch.Tensor.cpu)
     image_index, score = poses.image_index.numpy(), poses.score.float().numpy()
-    points = transform(sample.to_file.cpu()[poses.image_index], poses.points[..., :2]).float().numpy()
-    confidence = poses.confidence.float().numpy()
+    joints = {"confidence": poses.confidence.float().numpy(), **in_file(poses, sample)}
     if crops[0][1].item.mirrored:  # what looks like a left wrist is a right one
-        points, confidence = points[:, skeleton.flip], confidence[:, skeleton.flip]
+        joints = {name: values[:, skeleton.flip] for name, values in joints.items()}
+    points, confidence = joints["points"], joints["confidence"]
     broken = ~(np.isfinite(points).all((1, 2)) & np.isfinite(confidence).all(1) & np.isfinite(score))
     if broken.any():
         name = crops[image_index[broken.argmax()]][1].item.id
@@ -210,4 +251,17 @@ def answer(
         score = confidence.astype(np.float64).mean(1)  # which poses.score is, to fewer digits
     else:
         box = np.concatenate([points.min(1), points.max(1)], 1)
-    gathering.add(place=places, box=box, points=points, confidence=confidence, score=score)
+    cuts = {}
+    if sample.space == PIXELS_AND_MM:
+        cuts = {name: np.stack([getattr(crop.item, name) for _, crop in crops])[image_index] for name in CUT_BY}
+    gathering.add(place=places, box=box, score=score, **joints, **cuts)
+
+
+def in_file(poses: Poses, sample: Unlabeled) -> dict[str, np.ndarray]:
+    """The people's `points` (P, K, 2) in file pixels and, of depth with a z, `points3d` (P, K, 3) in mm in the camera's
+    frame."""
+    placed = transform(sample.to_file[poses.image_index], poses.points)
+    if sample.space != PIXELS_AND_MM or placed.shape[-1] == 2:
+        return {"points": placed[..., :2].float().numpy()}
+    points3d = to_space(placed, sample.camera[poses.image_index])
+    return {"points": placed[..., :2].float().numpy(), "points3d": points3d.float().numpy()}

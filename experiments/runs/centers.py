@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +28,22 @@ def open_centered(
 ) -> PoseDataset:
     """The part of a dataset as `open_dataset` opens it; where `centers` is a run folder, cut around the centres that
     the run's network finds, on a GPU unless `device` is cpu."""
-    run = Path((options.centers if isinstance(options, DepthOptions) else None) or "")
-    if not isinstance(options, DepthOptions) or not (run / "config.yaml").is_file():
-        return open_dataset(name, options, part, skeleton)
-    weights, _ = locate(run)
     place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
-    raw = open_dataset(name, replace(options, centers="threshold"), part, skeleton)
-    return recenter(raw, weights, load_folder(run), place)
+    return centered(options, lambda options: open_dataset(name, options, part, skeleton), place)
+
+
+def centered(options: Options, open: Callable[[Options], PoseDataset], device: torch.device) -> PoseDataset:
+    """What `open` gives for the options; where their `centers` is a run folder, cut around those that its network
+    finds."""
+    if not isinstance(options, DepthOptions) or not is_run(options.centers):
+        return open(options)
+    run = Path(str(options.centers)).expanduser()
+    return recenter(open(replace(options, centers="threshold")), locate(run)[0], load_folder(run), device)
+
+
+def is_run(centers: str | None) -> bool:
+    """Whether the option `centers` names a run folder."""
+    return centers is not None and (Path(centers).expanduser() / "config.yaml").is_file()
 
 
 def recenter(dataset: PoseDataset, weights: Path, config: Config, device: torch.device) -> Recentered:

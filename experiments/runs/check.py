@@ -1,5 +1,5 @@
-"""Target pictures in `keyshift adapt`: those that cannot be read are left out, and labelled ones (--check) are opened
-first, looked at last, and for the report alone."""
+"""Target pictures and depth frames in `keyshift adapt`: those that cannot be used are left out, and labelled ones
+(--check) are opened first, looked at last, and for the report alone."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import torch
 from ...adapt.scoring.evaluation import Predictions, scores
 from ...datasets.catalog import open_dataset, options_of
 from ...datasets.doubts import doubts
+from ...datasets.loading import check_item
+from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.reading.doubts import resized, sizes_differ
 from ...datasets.reading.headers import read_headers
 from ...datasets.reading.images import UnreadableImage, read_image
@@ -27,6 +29,7 @@ from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import Extended, Rows, innermost
 from ...models.pose_model import PoseModel
+from .centers import centered
 from .conclusion import predicted
 from .results import block_totals, summarize
 from .task import Task
@@ -36,18 +39,19 @@ LABELLED = 30
 
 
 def without_unreadable(task: Task) -> tuple[Task, list[str]]:
-    """The task without target pictures that cannot be read, and which these are. Frames of videos were decoded when
-    the video was opened."""
+    """The task without target pictures that cannot be read and depth frames that cannot be cut, and which these are.
+    Frames of videos were decoded when the video was opened."""
     parts: dict[str, Any] = {}
     names: list[str] = []
     for part in ("target_train", "target_test"):
         dataset: Any = getattr(task, part)
         table = picture_set(dataset)
-        if table is None:
+        if table is None and not isinstance(innermost(dataset), DepthFolder):
             continue
         with ThreadPoolExecutor() as pool:
-            fine = list(pool.map(partial(reads, table), range(len(table))))
-        names += [table.people.pictures[row] for row, good in enumerate(fine) if not good]
+            why = list(pool.map(partial(unusable, dataset if table is None else table), range(len(dataset))))
+        fine = [reason is None for reason in why]
+        names += [reason for reason in why if reason is not None]
         if not any(fine):
             raise ValueError(f"{dataset.name}: not one of {len(fine)} pictures can be read, {names[0]} first")
         if not all(fine):
@@ -103,9 +107,11 @@ def check_count(path: Path, table: PictureSet) -> None:
         )
 
 
-def open_check(path: Path, labels: Labels, task: Task) -> PoseDataset:
-    """The labelled pictures cut as the target's are: whole, or by the target's own boxes. Raises ValueError for fewer
-    than LABELLED that can be read."""
+def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
+    """The labelled pictures cut as the target's are: whole, or by the target's own boxes; of depth frames, whose
+    labels are not opened before, by its centres. Raises ValueError for fewer than LABELLED that can be read."""
+    if labels is None:
+        return open_depth_check(path, task)
     target = picture_set(task.target_train)
     table = replace(labels.table, white=None if target is None else target.white)
     rows = [row for row in range(len(table)) if reads(table, row)]
@@ -150,6 +156,24 @@ def content(file: Path) -> bytes:
         return os.fsencode(file)
 
 
+def open_depth_check(path: Path, task: Task) -> PoseDataset:
+    """The frames of the target that a labels.csv says joints of."""
+    skeleton = innermost(task.target_train).skeleton
+
+    def open(options: Any) -> PoseDataset:
+        return DepthFolder(options, None, skeleton, labels=path)
+
+    device = torch.device("cuda" if torch.cuda.is_available() and task.config.device != "cpu" else "cpu")
+    dataset = centered(task.config.target.options, open, device)
+    rows = [row for row in range(len(dataset)) if unusable(dataset, row) is None and dataset[row].annotated.any()]
+    if len(rows) < LABELLED:
+        raise ValueError(
+            f"{path} labels {len(rows)} frames of {task.config.target.options.folder} that can be cut; a number takes "
+            f"{LABELLED} or more"
+        )
+    return Selected(Rows(dataset, rows), task.skeleton.keypoints)
+
+
 def target_boxes(task: Task) -> dict[str, list[np.ndarray]] | None:
     """The boxes of each target picture; None where pictures are cut whole."""
     boxes: dict[str, list[np.ndarray]] = {}
@@ -179,14 +203,13 @@ def judge(
     sums, counts = ({name: part[i][None] for name, part in blocks.items()} for i in (0, 1))
     summary = summarize(sums, counts, headline)
     table = picture_set(dataset)
-    assert table is not None
     return {
         "metric": headline.name,
-        "pictures": len(set(table.people.pictures)),
+        "pictures": len(dataset) if table is None else len(set(table.people.pictures)),
         "before": scores(predictions["given"], task.skeleton, config.threshold),
         "after": scores(predictions["adapted"], task.skeleton, config.threshold),
         "gain": summary["adapted"]["gain"],
-        "boxes": dataset.identity["boxes"],
+        "boxes": dataset.identity.get("boxes"),
     }
 
 
@@ -194,6 +217,17 @@ def picture_set(dataset: PoseDataset) -> PictureSet | None:
     """The picture set beneath a dataset; None where there is none."""
     base = innermost(dataset)
     return base if isinstance(base, PictureSet) else None
+
+
+def unusable(dataset: PictureSet | PoseDataset, row: int) -> str | None:
+    """The picture that cannot be read, or why a depth frame cannot be cut; None for one that can be used."""
+    if isinstance(dataset, PictureSet):
+        return None if reads(dataset, row) else dataset.people.pictures[row]
+    try:
+        check_item(dataset[row])
+    except UnreadableImage as error:
+        return str(error)
+    return None
 
 
 def reads(table: PictureSet, row: int) -> bool:

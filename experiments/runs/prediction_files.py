@@ -1,4 +1,4 @@
-"""Predictions as files: one COCO keypoint JSON, and drawn pictures.
+"""Predictions as files: one COCO keypoint JSON, the text of depth benchmarks, and drawn pictures.
 
 COCO counts pixel centres from 0, keyshift stands them at +0.5: half a pixel is taken off keypoints here, where they are
 written. Boxes are edges in both.
@@ -7,9 +7,10 @@ written. Boxes are edges in both.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from itertools import groupby
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...datasets.reading.files import write_whole
+from ...datasets.reading.files import write_text, write_whole
 from ...datasets.reading.people import digest
 from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
 from ...datasets.skeleton import Skeleton
@@ -32,6 +33,12 @@ BOX_OF_KEYPOINTS = (
     "bbox is left, top, width, height of the tight box of the person's keypoints, in edges: the picture's top left "
     "corner is 0, 0"
 )
+IN_SPACE = (
+    "keypoints_mm are x, y, z in mm in the camera's frame, x right, y down, z forward; center is x, y in pixels that "
+    "count as those of keypoints and z in mm, cube its edges in mm, and bbox what its face covers there; camera is "
+    "fx, fy, cx, cy in the same pixels"
+)
+IN_JSON = {"points3d": "keypoints_mm", "center": "center", "cube": "cube"}
 DRAWN = (".png", ".jpg", ".jpeg")
 DRAWN_VIDEOS = (".mp4",)
 """Types that are drawn as what they are; others become .png and .mp4."""
@@ -39,7 +46,7 @@ DRAWN_VIDEOS = (".mp4",)
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions for the N people in P pictures, in file pixels with centres at +0.5."""
+    """Predictions for the N people in P pictures, in file pixels with centres at +0.5; of depth in space too."""
 
     sizes: np.ndarray
     """(P, 2) width and height of each picture, 0 where it cannot be read."""
@@ -49,6 +56,8 @@ class Predicted:
     """Each person has a crop; else the model found them in whole pictures."""
     unreadable: list[tuple[str, str]]
     """Name and reason."""
+    unlocated: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason, of depth frames that were read and have no centre to cut around."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,6 +66,16 @@ class Predicted:
     def points(self) -> np.ndarray:
         """(N, K, 2)"""
         return self.rows["points"]
+
+    @property
+    def points3d(self) -> np.ndarray | None:
+        """(N, K, 3) mm in the camera's frame, x right, y down, z forward; None of a model that answers in a plane."""
+        return self.rows["points3d"] if "points3d" in self.columns else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is known of each person."""
+        return self.rows.dtype.names or ()
 
     @property
     def confidence(self) -> np.ndarray:
@@ -89,10 +108,13 @@ class Predicted:
         return np.asarray(self.sizes[:, 0] > 0)
 
 
-def row_type(keypoints: int) -> np.dtype[np.void]:
-    """What is known of one person; `place` is the picture's number."""
+def row_type(keypoints: int, more: Iterable[str] = ()) -> np.dtype[np.void]:
+    """What is known of one person; `place` is the picture's number. `more`: points3d (K, 3) mm in the camera's frame;
+    the center (3,) px, px, mm and the cube (3,) mm that a depth frame was cut by."""
     points = ("points", np.float32, (keypoints, 2)), ("confidence", np.float32, (keypoints,))
-    return np.dtype([("place", np.int64), ("box", np.float64, (4,)), *points, ("score", np.float64)])
+    known = ("place", np.int64), ("box", np.float64, (4,)), *points, ("score", np.float64)
+    in_space = ("points3d", np.float32, (keypoints, 3)), ("center", np.float64, (3,)), ("cube", np.float64, (3,))
+    return np.dtype([*known, *(column for column in in_space if column[0] in more)])
 
 
 class Gathering:
@@ -100,14 +122,16 @@ class Gathering:
     made between large ones that go, would leave holes in memory."""
 
     def __init__(self, inputs: Inputs, keypoints: int, crops: bool) -> None:
-        expected = sum(map(inputs.people, inputs.names))
-        self.rows, self.count, self.crops = np.zeros(max(expected, 1), row_type(keypoints)), 0, crops
+        self.expected, self.keypoints = max(sum(map(inputs.people, inputs.names)), 1), keypoints
+        self.rows, self.count, self.crops = np.zeros(0, row_type(keypoints)), 0, crops
         self.sizes = np.zeros((len(inputs.names), 2), np.int64)
-        self.unreadable = list(inputs.unreadable)
+        self.unreadable, self.unlocated = list(inputs.unreadable), list[tuple[str, str]]()
 
     def add(self, **columns: np.ndarray) -> None:
         """Rows whose columns are named as `row_type` says, of pictures that do not come before those of earlier
         ones."""
+        if not len(self.rows):
+            self.rows = np.zeros(self.expected, row_type(self.keypoints, columns))
         end = self.count + len(columns["place"])
         if end > len(self.rows):
             more = max(end - len(self.rows), len(self.rows))
@@ -117,15 +141,19 @@ class Gathering:
         self.count = end
 
     def predicted(self) -> Predicted:
-        return Predicted(self.sizes, self.rows[: self.count], self.crops, self.unreadable)
+        return Predicted(self.sizes, self.rows[: self.count], self.crops, self.unreadable, self.unlocated)
 
 
-def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: bool) -> None:
+def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: bool, text: Path | None = None) -> None:
     """Raises ValueError where something of the user's would be overwritten, a picture that is read above all."""
     if output.suffix.lower() != ".json" or not output.parent.is_dir():
         raise ValueError(f"cannot write {output}: expected the name of a .json file in a folder that exists")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
+    if text is not None and (text.suffix.lower() != ".txt" or not text.parent.is_dir()):
+        raise ValueError(f"cannot write {text}: expected the name of a .txt file in a folder that exists")
+    if text is not None and text.exists() and not overwrite:
+        raise ValueError(f"{text} exists; pass --overwrite or --text FILE")
     if folder is None:
         return
     if folder.exists() and not folder.is_dir():
@@ -155,9 +183,11 @@ def write_coco(
         "version": version("keyshift"),
         "model": {"file": weights.name, "sha256": digest(weights), "input_size": list(size)},
         "root": str(inputs.root),
-        "boxes": inputs.boxes_from,
+        **inputs.about(),
         "pixels": PIXELS + (BOX_OF_CROPS if predicted.crops else BOX_OF_KEYPOINTS),
     }
+    if predicted.points3d is not None:
+        info["space"] = IN_SPACE
     category = {
         "id": 1,
         "name": skeleton.name,
@@ -173,6 +203,8 @@ def write_coco(
         "categories": [category],
         "unreadable": ({"file_name": name, "reason": reason} for name, reason in predicted.unreadable),
     }
+    if "center" in predicted.columns or predicted.unlocated:
+        parts["without_center"] = ({"file_name": name, "reason": reason} for name, reason in predicted.unlocated)
 
     def write(file: BinaryIO) -> None:  # entry by entry: as one object a million people would take gigabytes
         file.write(b'{\n"info": ' + json.dumps(info).encode())
@@ -196,6 +228,11 @@ def _image(number: int, name: str, width: int, height: int) -> dict[str, Any]:
 def _annotation(number: int, row: np.void) -> dict[str, Any]:
     left, top, right, bottom = row["box"].round(3).tolist()
     points = (row["points"].astype(np.float64) - 0.5).round(3).tolist()
+    more: dict[str, Any] = {}
+    for name in ("points3d", "center", "cube"):
+        if name in (row.dtype.names or ()):
+            shift = (0.5, 0.5, 0.0) if name == "center" else 0.0
+            more[IN_JSON[name]] = (row[name].astype(np.float64) - shift).round(3).tolist()
     return {
         "id": number,
         "image_id": int(row["place"]) + 1,
@@ -207,7 +244,21 @@ def _annotation(number: int, row: np.void) -> dict[str, Any]:
         "num_keypoints": len(points),
         "keypoint_scores": row["confidence"].astype(np.float64).round(5).tolist(),
         "score": round(float(row["score"]), 5),
+        **more,
     }
+
+
+def write_text_form(path: Path, predicted: Predicted, inputs: Inputs) -> None:
+    """One frame a line, its name and u v d for each joint, as the public result files of depth have them and `keyshift
+    evaluate --predictions` reads: pixels whose first centre is (0, 0), and mm along the optical axis."""
+    points3d = predicted.points3d
+    assert points3d is not None
+    uvd = np.concatenate([predicted.points - 0.5, points3d[..., 2:]], -1)
+    lines = []
+    for place, joints in zip(predicted.rows["place"], uvd.reshape(len(uvd), -1).tolist(), strict=True):
+        name = re.sub(r"[\s,]", "_", inputs.names[place])  # words are parted by spaces and commas
+        lines.append(" ".join([name, *(f"{value:.3f}" for value in joints)]))
+    write_text(path, "\n".join([*lines, ""]))
 
 
 def drawn_path(folder: Path, name: str) -> Path:
@@ -227,7 +278,9 @@ def draw_all(folder: Path, predicted: Predicted, inputs: Inputs, skeleton: Skele
         def drawn(chosen: Iterable[int]) -> Iterator[np.ndarray]:
             nonlocal done
             for place in chosen:
-                yield draw_people(inputs.read(inputs.names[place]), predicted, predicted.people(place), skeleton)
+                rows = predicted.people(place)
+                picture = inputs.picture(place, predicted.rows[rows.start : rows.stop])
+                yield draw_people(picture, predicted, rows, skeleton)
                 done += 1
                 show(done, {"seconds/iteration": (time.monotonic() - started) / done})
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,15 +46,31 @@ class Inputs:
         """How many crops a picture gives."""
         return 1 if self.boxes is None else len(self.boxes.get(name, ()))
 
-    def read(self, name: str) -> np.ndarray:
-        """(H, W, 3) uint8 RGB. Raises UnreadableImage."""
-        return read_named(self.root, name, self.white)
+    def picture(self, place: int, rows: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB to draw the people `rows` (see `Predicted`) on. Raises UnreadableImage."""
+        return read_named(self.root, self.names[place], self.white)
+
+    def about(self) -> dict[str, Any]:
+        """What the JSON says of how crops were made."""
+        return {"boxes": self.boxes_from}
 
     def squares(self, name: str, width: int, height: int) -> list[np.ndarray]:
         """The square crops (4,) of a picture of that size."""
         if self.boxes is None:
             return [square(np.array([0.0, 0.0, width, height]), 1.0)]
         return [square(box, AROUND_BOXES) for box in self.boxes.get(name, ())]
+
+    def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
+        """The crops of one picture, read once. Raises UnreadableImage."""
+        name = self.names[place]
+        image = read_named(self.root, name, self.white)
+        height, width = image.shape[:2]
+        nobody = replace(empty_item(name, len(skeleton), False), mirrored=mirror)
+        crops = []
+        for box in self.squares(name, width, height):
+            made = crop(replace(nobody, image=image, box=box), size, None, None, skeleton.flip)
+            crops.append(replace(made, item=replace(nobody, box=box)))
+        return Cut(width, height, crops)
 
 
 def is_video(name: str) -> bool:
@@ -129,31 +145,23 @@ class Cut(NamedTuple):
     crops: list[Crop]
 
 
-def cut(inputs: Inputs, name: str, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut | UnreadableImage:
-    """The crops of one picture, read once."""
-    try:
-        image = inputs.read(name)
-    except UnreadableImage as error:
-        return error
-    height, width = image.shape[:2]
-    nobody = replace(empty_item(name, len(skeleton), False), mirrored=mirror)
-    crops = []
-    for box in inputs.squares(name, width, height):
-        made = crop(replace(nobody, image=image, box=box), size, None, None, skeleton.flip)
-        crops.append(replace(made, item=replace(nobody, box=box)))
-    return Cut(width, height, crops)
-
-
 def read_ahead(
     inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, mirror: bool, ahead: int, workers: int
 ) -> Iterator[Cut | UnreadableImage]:
-    """Every picture in its order, read by threads, at most `ahead` before their use. Frames of videos are decoded by
-    one thread, in their order."""
+    """Every picture in its order, read by threads, at most `ahead` before their use; those that cannot be read as their
+    errors. Frames of videos are decoded by one thread, in their order."""
+
+    def cut(place: int) -> Cut | UnreadableImage:
+        try:
+            return inputs.cut(place, size, skeleton, mirror)
+        except UnreadableImage as error:
+            return error
+
     cv2.setNumThreads(1)  # the threads share the cores
     waiting: deque[Future[Cut | UnreadableImage]] = deque()
     with ThreadPoolExecutor(workers) as many, ThreadPoolExecutor(1) as one:
-        for name in inputs.names:
-            waiting.append((one if is_frame(name) else many).submit(cut, inputs, name, size, skeleton, mirror))
+        for place, name in enumerate(inputs.names):
+            waiting.append((one if is_frame(name) else many).submit(cut, place))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:

@@ -13,15 +13,18 @@ from typing import Any
 import torch
 
 from ...adapt.strategies import STRATEGIES
+from ...datasets.depth.center_task import CENTER
+from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import doubts
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.skeleton_file import side_doubts
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
-from ...datasets.reading.people import LEAKS
+from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton, pair
-from ...datasets.views import Selected
+from ...datasets.views import Selected, innermost
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
@@ -116,6 +119,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     given = None if config.start is None else load_model(locate(Path(config.start))[0])[1]
     opened = open_sides(config, needs_source(config, strategies), given)
     notes = say_doubts(opened.values())
+    say_settings(config, opened)
     skeleton, left_out = paired(opened, None if given is None else given.keypoints)
     if training:
         check_mirroring(config, skeleton)
@@ -128,11 +132,22 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
             )
         if dataset.skeleton.keypoints != skeleton.keypoints:
             opened[name] = Selected(dataset, skeleton.keypoints)
-    for dataset in opened.values():
-        check_fits(config, model, dataset)  # renders what is not cached yet
+    for part, dataset in opened.items():
+        check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
     return Task(config, skeleton, left_out, **opened, notes=notes)
+
+
+def say_settings(config: Config, opened: dict[str, PoseDataset]) -> None:
+    """Warns of public depth sets that are not cut as the reference which `crop` follows."""
+    for side in ("source", "target"):
+        dataset = opened.get(f"{side}_train")
+        if dataset is None or dataset.skeleton.keypoints == CENTER.keypoints or "cube" not in dataset.identity:
+            continue
+        text = other_settings(config.crop, str(dataset.identity["name"]), dataset.identity["cube"], side)
+        if text:
+            warnings.warn(text, stacklevel=3)
 
 
 def say_doubts(datasets: Iterable[PoseDataset]) -> list[str]:
@@ -194,14 +209,15 @@ def paired(opened: dict[str, PoseDataset], keypoints: tuple[str, ...] | None) ->
     return skeleton.select(keypoints), [name for name in skeleton.keypoints if name not in keypoints]
 
 
-def check_fits(config: Config, model: PoseModel, dataset: PoseDataset) -> None:
-    """Raises ValueError where the network cannot read what the dataset gives, or answers with one person where there
-    are several."""
+def check_fits(config: Config, model: PoseModel, dataset: PoseDataset, side: str) -> None:
+    """Raises ValueError where the network cannot read what the dataset of a `side` gives, or answers with one person
+    where there are several."""
     item = first_item(dataset)
     if config.crop != "exact" and not item.depth:
         raise ValueError(f"crop={config.crop} is of depth; {dataset.name} gives pictures")
     cut = crop(item, model.input_size, None, None, dataset.skeleton.flip, config.crop)
-    model.check(collate([cut], labels=False), dataset.name)
+    cube = None if config.start is None else f"{side}.cube"
+    model.check(collate([cut], labels=False), dataset.name, cube)
     if model.single and item.keypoints.ndim == 3:
         raise ValueError(
             f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
@@ -223,9 +239,20 @@ def check_mirroring(config: Config, skeleton: Skeleton) -> None:
 
 
 def check_labels(dataset: PoseDataset) -> None:
-    """Raises ValueError for an oracle without labels; 20 frames spread over the dataset are tried."""
+    """Raises ValueError for an oracle without labels."""
+    if not has_labels(dataset):
+        raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
+
+
+def has_labels(dataset: PoseDataset) -> bool:
+    """Whether a dataset says where any keypoint is; where no table says it, 20 frames spread over it are tried."""
+    base = innermost(dataset)
+    if isinstance(base, PictureSet):
+        return bool(base.people.annotated.any())
+    if isinstance(base, DepthFolder):
+        return base.labelled
     for index in range(0, len(dataset), -(-len(dataset) // 20)):
         with suppress(UnreadableImage):
             if dataset[index].annotated.any():
-                return
-    raise ValueError(f"{dataset.name} has no labels, so there can be no oracle: leave it out of strategies=[...]")
+                return True
+    return False

@@ -46,7 +46,7 @@ WANTED = {
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},
     "msra": PUBLIC | {"subject": 0},
-    "depth_folder": {"root": None, "block": 20, **DEPTH, "skeleton": None},
+    "depth_folder": PUBLIC | {"block": 20, "skeleton": None, "camera": None, "near": None, "far": None},
 }
 """Runs, prepared folders and pretrained weights of version 0.1.0 count on these defaults."""
 

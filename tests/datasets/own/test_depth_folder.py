@@ -82,6 +82,50 @@ def test_every_way_to_store_a_frame_reads_the_same(tmp_path, name, make, unit):
     np.testing.assert_allclose(image, frame(), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("unit", "steps"), [(0.25, 4), ("0.2 mm", 5), (0.1, 10), ("cm", 0.1), ("um", 1000), (1, 1), ("metres", 0.001)]
+)
+def test_a_step_of_the_files_in_any_unit(tmp_path, unit, steps):
+    write_set(tmp_path, ["a.npy"], lambda i: frame(i) * np.float32(steps), unit=unit)
+    item = opened(tmp_path)[0]
+    np.testing.assert_allclose(item.image, frame(), rtol=1e-6)
+    np.testing.assert_allclose(item.center, [20.5, 24.5, 600], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("steps", "unit", "match"),
+    [
+        (4, "mm", r"says unit: mm, the likely cause .* unit: 0\.25 \(RealSense L515: 600 to 1500 mm\).*near and far"),
+        (5, "mm", r"0\.2 \(TUM RGB-D, 5000 a metre: 600 to 1500 mm\)"),
+        (10, "mm", r"0\.1 \(RealSense D405, 10000 a metre: 600 to 1500 mm\)"),
+        (1, 0.1, r"between 60 and 150 mm\. camera.yaml says unit: 0\.1, .* in range would be unit: mm \("),
+    ],
+)
+def test_returns_out_of_range_name_the_unit_before_near_and_far(tmp_path, steps, unit, match):
+    write_set(tmp_path, make=lambda i: frame(i) * np.uint16(steps), unit=unit, near=200)
+    with pytest.raises(NoCenter, match=match):
+        opened(tmp_path)[0]
+
+
+def test_other_causes_are_named_where_returns_are_in_range(tmp_path):
+    write_set(tmp_path, make=lambda _: np.pad(np.full((2, 2), 500, np.uint16), 20))
+    with pytest.raises(NoCenter, match=r"between 500 and 500 mm\. Set near and far, or give") as caught:
+        opened(tmp_path)[0]
+    assert "unit:" not in str(caught.value)
+    write_camera(tmp_path, fx=900, fy=900, cx=320, cy=240)
+    with pytest.raises(NoCenter, match=r"camera\.yaml: the principal point \(320, 240\) is outside"):
+        opened(tmp_path)[0]
+
+
+def test_a_centre_in_another_unit_names_it(tmp_path):
+    (tmp_path / "centers.csv").write_text("file,x,y,z\na.png,20,24,600\n")
+    data = opened(write_set(tmp_path, make=lambda i: frame(i) * np.uint16(4), centers="centers.csv"))
+    with pytest.raises(
+        UnusableDepth, match=r"a\.png: nothing returned from within the cube .* with unit: 0\.25 the two"
+    ):
+        data[0]
+
+
 def test_pixel_centers_of_the_calibration(tmp_path):
     (tmp_path / "centers.csv").write_text("file,x,y,z\na.png,20,24,600\n")
     corner = opened(write_set(tmp_path, pixel_centers=0.5, centers="centers.csv"))[0]
@@ -214,12 +258,25 @@ def constant(value, kind):
     [
         ("a.png", constant(0, np.uint16), "mm", "all are 0"),
         ("a.npy", constant(np.nan, np.float32), "mm", "all 3072 are NaN"),
-        ("a.npy", constant(-5, np.float32), "mm", "down to -5 mm"),
-        ("a.npy", lambda i: frame(i) / 1000, "mm", "looks like metres: unit: m"),
-        ("a.npy", constant(600.0, np.float32), "m", "looks like millimetres: unit: mm"),
+        ("a.npy", constant(-5, np.float32), "mm", "down to -5; they must be positive"),
+        (
+            "a.npy",
+            lambda i: frame(i) / 1000,
+            "mm",
+            r"below 1\.5 mm with unit: mm.* in range: unit: m \(.* 600 to 1500 mm",
+        ),
+        ("a.npy", constant(600.0, np.float32), "m", r"above 600 m with unit: m in camera.* in range: unit: mm \("),
+        ("a.png", frame, 0.001, r"below 1\.5 mm with unit: um in .*mm in a step.* in range: unit: mm "),
+        ("a.png", frame, 5000, r"cannot be metres \(unit: 5000\).* 0\.2 where 5000 steps are a metre"),
         ("a.png", frame, "m", "cannot be metres"),
-        ("a.npy", lambda i: frame(i)[..., None], "mm", r"found \(48, 64, 1\) of uint16"),
-        ("a.npy", constant(600, np.int64), "mm", "found .* of int64"),
+        (
+            "a.npy",
+            lambda i: np.stack([frame(i)] * 3, -1),
+            "mm",
+            r"found \(48, 64, 3\) of uint16: colour, or points x y z",
+        ),
+        ("a.npy", lambda i: np.stack([frame(i)] * 4), "mm", r"found \(4, 48, 64\) of uint16: several frames"),
+        ("a.npy", lambda i: frame(i) > 700, "mm", "found .* of bool"),
         ("a.npy", lambda _: np.zeros((0, 4), np.float32), "mm", r"found \(0, 4\)"),
         ("a.npy", lambda _: np.array([[{}]]), "mm", "Object arrays cannot be loaded"),
         (
@@ -259,15 +316,26 @@ def test_broken_files_are_named(tmp_path, name):
         ({"pixel_center": 0.5}, r"unknown key 'pixel_center' \(did you mean pixel_centers\?\)"),
         ({"units": "mm", "unit": None}, r"did you mean unit\?"),
         ({"qqq": 1}, "unknown key 'qqq'; known: fx"),
-        ({"unit": "cm"}, "unit='cm' must be mm or m"),
+        ({"unit": "inch"}, r"camera\.yaml: unit='inch' must be mm, cm, m or um, or the mm in a step: 0\.25"),
+        ({"unit": 0}, "unit=0 must be"),
+        ({"unit": "[1]"}, r"unit=\[1\] must be"),
+        ({"width": 64}, "width and height, .* stand together"),
+        (
+            {"width": 640, "height": 480},
+            "is of 64 x 48, the calibration .* of 640 x 480. .* multiply .* by 0.1 and write",
+        ),
+        ({"width": 64, "height": 64}, "is of 64 x 48, .* of 64 x 64. Write the calibration of these frames"),
         ({"pixel_centers": 1}, "pixel_centers=1 must be"),
         ({"fx": -588}, "fx=-588 must be above 0"),
+        ({"fy": -587.07}, r"fy=-587\.07 must be above 0 \(a minus in papers means y up: leave it out\)"),
         ({"fy": "wide"}, "fy='wide' is not a finite number"),
         ({"cx": ".nan"}, "cx=nan is not a finite number"),
         ({"cube": "[200, 200]"}, "one edge or three"),
         ({"cube": 0}, "cube=0 must be above 0"),
         ({"cube": "true"}, "cube=True is not a finite number"),
         ({"near": 900, "far": 800}, "near=900.0 and far=800.0"),
+        ({"near": 0.1, "far": 2}, "far=2 is in mm, whatever the unit of the files; in metres, write 2000"),
+        ({"cube": 0.25}, "cube=0.25 is in mm: the edge around a hand is about 250"),
         ({"boxes": "boxes.csv"}, r"boxes: there is no file .*boxes\.csv"),
         ({"centers": "../centers.csv"}, "leads out of the dataset's folder"),
         ({"labels": "/etc/passwd"}, "leads out of the dataset's folder"),
@@ -286,7 +354,10 @@ def test_what_else_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no .*camera\.yaml: write one with fx, fy, cx, cy, unit, cube"):
         opened(tmp_path / "nowhere")
     write_camera(tmp_path)
-    with pytest.raises(ValueError, match=r"no \.png or \.npy depth frame"):
+    with pytest.raises(ValueError, match=r"no depth frame .*there is no other file"):
+        opened(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(ValueError, match=r"no depth frame .*there is 1 \.jpg. Export raw depth as 16-bit grey PNG"):
         opened(tmp_path)
     write_set(tmp_path)
     with pytest.raises(ValueError, match="part='val'"):

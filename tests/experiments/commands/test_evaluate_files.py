@@ -1,5 +1,7 @@
+import gzip
 import math
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -7,7 +9,8 @@ import torch
 
 from keyshift.datasets.depth.sets import DEPTH_SETS
 from keyshift.experiments.commands import evaluate_files as module
-from keyshift.experiments.commands.evaluate_files import evaluate_files, read_frames
+from keyshift.experiments.commands.evaluate_files import evaluate_files, read_camera
+from keyshift.experiments.commands.result_files import Form, read, read_frames
 from keyshift.experiments.runs.progress import Reporter
 
 # Each set's own numbers: pixels count from 0 and fy may be negative.
@@ -105,7 +108,7 @@ def test_itop_labels_through_the_text_format(shared, reporter, write, capsys):
     x, y, z = np.moveaxis(metres, -1, 0)
     truth = np.stack([160 + x / z / 0.0035, 120 - y / z / 0.0035, 1000 * z], -1)
     path = write("itop.txt", truth)
-    held = module.in_space(read_frames(path, 15).values, "uvd", DEPTH_SETS["itop"])
+    held = module.in_space(read_frames(path, 15).values, "uvd", DEPTH_SETS["itop"].camera)
     np.testing.assert_allclose(held.numpy(), metres * [1000, -1000, 1000], atol=0.01)
     scores = evaluate_files(path, path, "itop", reporter)
     assert scores["map_10cm"] == 1
@@ -131,7 +134,7 @@ def test_against_loops(hands, write, reporter, name):
 
 
 def test_pixels_count_from_the_middle_of_the_first(hands):
-    points = module.in_space(hands[1], "uvd", DEPTH_SETS["icvl"])
+    points = module.in_space(hands[1], "uvd", DEPTH_SETS["icvl"].camera)
     wanted = [[space(*joint, ICVL) for joint in frame] for frame in hands[1]]
     np.testing.assert_allclose(points.numpy(), wanted, atol=1e-9)
 
@@ -185,7 +188,7 @@ def test_camera_millimetres(write, reporter):
         scores = evaluate_files(*paths, "hands2017", reporter, asked)
         assert scores["space"] == "xyz"
         assert scores["mean_error"] == pytest.approx(wanted, abs=1e-4)
-    with pytest.raises(ValueError, match=r"t: \d+ of 105 joints lie outside of the 640 x 480 frame.*space=xyz"):
+    with pytest.raises(ValueError, match=r"t: \d+ of 105 joints lie outside of the 640 x 480 frame.*--space xyz"):
         evaluate_files(*paths, "hands2017", reporter, "uvd")
     with pytest.raises(ValueError, match="space='uvz' is not known; expected one of uvd, xyz"):
         evaluate_files(*paths, "hands2017", reporter, "uvz")
@@ -294,7 +297,9 @@ def test_metres_are_refused(hands, write, reporter):
     good = write("good", hands[1])
     metres = write("metres", hands[1] * [1, 1, 0.001])
     for pair in ((good, metres), (metres, good)):
-        with pytest.raises(ValueError, match=r"metres: no depth exceeds 0\.\d+; expected mm, is this metres"):
+        with pytest.raises(
+            ValueError, match=r"metres: no depth exceeds 0\.\d+; expected mm, is this metres. Say --unit m"
+        ):
             evaluate_files(*pair, "icvl", reporter)
 
 
@@ -303,3 +308,171 @@ def test_nothing_annotated_is_nan(hands, write, reporter, capsys):
     assert all(math.isnan(scores[name]) for name in ("mean_error", "auc", "awr_auc", "map_10cm"))
     assert torch.tensor(list(scores["success"].values())).isnan().all()
     assert "nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("head", ["image,u0,v0,d0\n", "# u v d\n# of mine\n", "6\n"])
+def test_heads_of_texts(hands, write, reporter, head):
+    headed, plain = write("p", head + lines(hands[0], gap=",")), write("t", hands[1])
+    wanted = pytest.approx(away(*hands, ICVL).mean(), abs=1e-4)
+    assert evaluate_files(headed, plain, "icvl", reporter)["mean_error"] == wanted
+    hands[0][4, 2, 2] = -1
+    with pytest.raises(ValueError, match=rf"p, line {5 + head.count(chr(10))}: joint 3"):
+        evaluate_files(write("p", head + lines(hands[0])), plain, "icvl", reporter)
+
+
+@pytest.mark.parametrize("f", ["241.42", "241.42,241.42", "241.42, -241.42 160 120"])
+def test_another_camera(hands, write, reporter, f, capsys):
+    scores = evaluate_files(write("p", hands[0]), write("t", hands[1]), "icvl", reporter, camera=f)
+    assert scores["mean_error"] == pytest.approx(away(*hands, (241.42, 241.42, 160, 120)).mean(), abs=1e-4)
+    assert "camera fx, fy, cx, cy: 241.42, 241.42, 160, 120, as asked for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("f", ["", "wide", "0", "1,2,3", "nan", "1,2,3,4,5"])
+def test_no_camera(f):
+    with pytest.raises(
+        ValueError, match=r"camera=.* must be f, or fx,fy, or fx,fy,cx,cy in pixels; for example 241\.42"
+    ):
+        read_camera(f, DEPTH_SETS["icvl"].camera)
+
+
+def test_the_published_rows_of_another_camera(shared, reporter):
+    folder = shared / "data/hand_depth_labels"
+    paths = (
+        folder / "results/icvl/ICIP17_ICVL_REN_4x6x6.txt",
+        folder / "groundtruth/icvl/icvl_test_groundtruth_label.txt",
+    )
+    own, other = (evaluate_files(*paths, "icvl", reporter, camera=f)["mean_error"] for f in (None, "241.42"))
+    assert 0 < own - other < 0.01
+
+
+def as_file(path, values, kind):
+    """`values` (N, K, 3) as a file of the `kind`."""
+    if kind == ".gz":
+        path.write_bytes(gzip.compress(lines(values).encode()))
+    elif kind == ".npy":
+        np.save(path, values.astype(np.float32))
+    elif kind == ".npz":
+        np.savez(path, some=values.reshape(len(values), -1))
+    elif kind == ".mat":
+        scipy.io.savemat(path, {"centre": values[:, 0], "keypoints": values})
+    else:
+        path.write_text(f"{len(values)}\n{lines(values)}")  # as MSRA's joint.txt
+    return path
+
+
+@pytest.mark.parametrize("kind", [".gz", ".npy", ".npz", ".mat", ".txt"])
+def test_files_of_every_kind(hands, write, reporter, tmp_path, kind):
+    wanted = pytest.approx(away(*hands, ICVL).mean(), abs=1e-3)
+    stored, plain = as_file(tmp_path / f"p{kind}", hands[0], kind), write("t", hands[1])
+    assert evaluate_files(stored, plain, "icvl", reporter)["mean_error"] == wanted
+    assert evaluate_files(plain, stored, "icvl", reporter)["mean_error"] > 0
+
+
+@pytest.mark.parametrize(
+    ("space", "unit", "change"),
+    [
+        ("uvd", "m", (1, 1, 0.001)),
+        ("uvd", "cm", (1, 1, 0.1)),
+        ("xyz", "mm", (1, 1, 1)),
+        ("xyz", "m", (0.001, 0.001, 0.001)),
+        ("xyz-up", "m", (0.001, -0.001, 0.001)),
+        ("xyz-up-back", "mm", (1, -1, -1)),
+    ],
+)
+def test_each_file_in_its_own_form(hands, write, reporter, space, unit, change):
+    wanted = pytest.approx(away(*hands, ICVL).mean(), abs=1e-2)
+    points = [np.stack(space_of(v), -1) if space != "uvd" else v for v in hands]
+    predicted, true = (write(name, v * change) for name, v in zip("pt", points, strict=True))
+    plain = [write(f"plain{i}", v) for i, v in enumerate(hands)]
+    both = evaluate_files(predicted, true, "icvl", reporter, space, unit)
+    one = evaluate_files(predicted, plain[1], "icvl", reporter, space, unit, "uvd", "mm")
+    other = evaluate_files(plain[0], true, "icvl", reporter, None, None, space, unit)
+    assert [scores["mean_error"] for scores in (both, one, other)] == [wanted] * 3
+
+
+def space_of(values):
+    u, v, d = np.moveaxis(values, -1, 0)
+    return space(u, v, d, ICVL)
+
+
+def test_another_form_than_was_said_is_noted(hands, write, reporter, capsys):
+    points = np.stack(space_of(hands[0]), -1)
+    evaluate_files(write("p", points), write("t", hands[1]), "icvl", reporter)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "note: read as xyz (unit 1 mm)" in shown
+    evaluate_files(write("p", hands[0] + [90, 0, 0]), write("t", hands[1]), "icvl", reporter)
+    assert "note" not in capsys.readouterr().out
+
+
+def test_itop_labels_as_published(shared, reporter, tmp_path):
+    path = shared / "data/body_depth_labels_itop/itop_side/itop_side_keypoints3D_test.mat"
+    frames = read(path, 15, Form("xyz-up", "m"))
+    assert frames.values.shape == (4863, 15, 3)
+    assert evaluate_files(path, path, "itop", reporter, "xyz-up", "m")["map_10cm"] == 1
+    with pytest.raises(ValueError, match=r"no depth exceeds .*is this metres\? Say --unit m, or --truth-unit m"):
+        evaluate_files(path, path, "itop", reporter, "xyz-up")
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        file["real_world_coordinates"] = np.float32(frames.values[:3] / 1000 * [1, -1, 1])
+        file["is_valid"] = np.array([1, 0, 1], np.uint8)
+    np.testing.assert_allclose(
+        read(tmp_path / "labels.h5", 15, Form("xyz-up", "m")).values, frames.values[[0, 2]], atol=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("a.gz", gzip.compress(b"1 2 3\n" * 99)[:-9], r"cannot read .*a\.gz|found 3 numbers"),
+        ("a.txt", b"5\n" + b"1 2 300 " * 16, r"a\.txt: line 1 says 5 frames, 1 follow"),
+        ("a.npy", b"nonsense", r"cannot read .*a\.npy"),
+        ("a.mat", b"nonsense", r"a\.mat"),
+        ("a.npz", b"", r"a\.npz"),
+        ("a.h5", b"", r"cannot read .*a\.h5"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, content, match):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=match):
+        read_frames(tmp_path / name, 16)
+
+
+def test_arrays_that_do_not_fit(tmp_path, hands, write, reporter):
+    np.savez(tmp_path / "a.npz", left=hands[0], right=hands[1])
+    with pytest.raises(ValueError, match=r"expected one array \(frames, 16, 3\); found left \(6, 16, 3\), right"):
+        read_frames(tmp_path / "a.npz", 16)
+    hands[0][4, 3, 1] = np.nan
+    np.save(tmp_path / "a.npy", hands[0])
+    with pytest.raises(ValueError, match=r"a\.npy, frame 5: a joint is no finite number"):
+        read_frames(tmp_path / "a.npy", 16)
+    hands[1][2, 3, 2] = -1
+    np.save(tmp_path / "a.npy", hands[1])
+    with pytest.raises(ValueError, match=r"a\.npy, frame 3: joint 4 .* true depths must be above 0"):
+        evaluate_files(tmp_path / "a.npy", tmp_path / "a.npy", "icvl", reporter)
+
+
+def test_forms_that_cannot_be(hands, write, reporter):
+    paths = write("p", hands[0]), write("t", hands[1])
+    with pytest.raises(ValueError, match="space='xzy' is not known; expected one of uvd, xyz, xyz-up, xyz-up-back"):
+        evaluate_files(*paths, "icvl", reporter, truth_space="xzy")
+    with pytest.raises(ValueError, match="unit='ft' must be mm, cm, m"):
+        evaluate_files(*paths, "icvl", reporter, unit="ft")
+    with pytest.raises(ValueError, match=r"all depths are above [0-9.]+ m; say --unit mm, or --truth-unit mm for"):
+        evaluate_files(*paths, "icvl", reporter, unit="m")
+    back = write("back", np.stack(space_of(hands[1]), -1) * [1, -1, -1])
+    with pytest.raises(ValueError, match=r"true depths must be above 0.*all are negative: xyz-up-back\?"):
+        evaluate_files(back, back, "icvl", reporter, "xyz")
+
+
+@pytest.mark.parametrize("kind", [".gz", ".npy", ".npz", ".txt"])
+def test_files_that_were_changed_at_random(tmp_path, hands, kind):
+    rng = np.random.default_rng(0)
+    content = np.frombuffer(as_file(tmp_path / f"a{kind}", hands[0], kind).read_bytes(), np.uint8)
+    for _ in range(40):
+        changed = content[: rng.integers(1, len(content) + 1)].copy()
+        changed[rng.integers(len(changed), size=3)] = rng.integers(256, size=3)
+        (tmp_path / f"a{kind}").write_bytes(changed.tobytes())
+        try:
+            frames = read_frames(tmp_path / f"a{kind}", 16)
+        except ValueError:
+            continue
+        assert np.isfinite(frames.values).all()

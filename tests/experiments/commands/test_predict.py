@@ -231,9 +231,6 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
         run(model, [tmp_path / "nowhere"], output)
     with pytest.raises(ValueError, match=r"no model .*nowhere"):
         run(tmp_path / "nowhere", [tmp_path / "in"], output)
-    save_model(tmp_path / "depth.pt", A2J(3, TINY_A2J), RGB, 1)
-    with pytest.raises(ValueError, match="A2J reads image and reach, and predict gives pictures alone"):
-        run(tmp_path / "depth.pt", [tmp_path / "in"], output)
     image, _ = dots(np.random.default_rng(7), 40, 40)
     write(tmp_path / "in/one.png", image)
     monkeypatch.setattr(brightest, "features", lambda self, sample: sample.image * float("nan"))
@@ -245,7 +242,7 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lifter", "Lifter reads keypoints2d, and predict gives pictures alone; score it on data that fits"),
+        ("lifter", "Lifter reads keypoints2d, and predict gives pictures and depth frames alone; score it on data"),
         ("clip_net", "ClipNet reads clips of 3 frames, and predict gives single pictures"),
         ("in_space", "InSpace answers in camera mm, and predict writes pixels"),
     ],
@@ -466,9 +463,9 @@ def test_a_run_gives_its_selected_weights(tmp_path):
     marked = small(3)
     torch.nn.init.constant_(marked.head.bias, 7.0)
     save_model(folder / "weights-000002.pt", marked, RGB, 2)
-    model, skeleton, size, crop = open_model(folder)
+    model, skeleton, size, trained = open_model(folder)
     assert (model.head.bias == 7).all()
-    assert (skeleton, size, crop, model.training) == (RGB, (32, 32), "exact", False)
+    assert (skeleton, size, trained, model.training) == (RGB, (32, 32), None, False)
     with pytest.raises(ValueError, match=r"is a comparison; name one of its runs: .*mine-seed0"):
         open_model(tmp_path / "runs")
     (folder / "checkpoint.pt").unlink()
@@ -504,9 +501,10 @@ def test_older_weights_have_names_alone(tmp_path):
 def test_a_depth_network_knows_how_its_crops_were_cut_in_its_run_alone(tmp_path):
     network = A2J(3, TINY_A2J)
     save_model(tmp_path / "weights.pt", network, RGB, 1)
-    assert open_model(tmp_path / "weights.pt").crop is None
+    assert open_model(tmp_path / "weights.pt").trained is None
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain(Config(crop="a2j"))))
-    assert open_model(tmp_path / "weights.pt").crop == "a2j"
+    trained = open_model(tmp_path / "weights.pt").trained
+    assert (trained.crop, trained.cube, trained.centers, trained.usual) == ("a2j", None, None, {})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
