@@ -29,7 +29,7 @@ def extents(joints: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def inside(joints: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(N, K) whether joints lie in their pictures, a pixel or a fiftieth of it beside them too."""
     slack = 1 + 0.02 * size[:, None]
-    return ((joints >= -slack) & (joints <= size[:, None] + slack)).all(-1)
+    return np.asarray(((joints >= -slack) & (joints <= size[:, None] + slack)).all(-1))
 
 
 def in_corner(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -104,8 +104,7 @@ def reach(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> float | No
 
 def beside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(N,) whether a box does not touch its picture."""
-    off: np.ndarray = (boxes[:, 2:] <= 0).any(1) | (boxes[:, :2] >= size).any(1)
-    return off
+    return np.asarray((boxes[:, 2:] <= 0).any(1) | (boxes[:, :2] >= size).any(1))
 
 
 def leaves(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
