@@ -286,8 +286,7 @@ def order_doubts(people: People) -> list[str]:
         return gap
 
     def labelled(names: Sequence[str]) -> np.ndarray:
-        known: np.ndarray = people.annotated[:, [place[name] for name in names]].all(1)
-        return known
+        return np.asarray(people.annotated[:, [place[name] for name in names]].all(1))
 
     doubts = []
     for side in ("", "left_", "right_"):

@@ -158,14 +158,15 @@ def _repeated(people: People, k: int, rows: np.ndarray) -> tuple[tuple[float, fl
     if len(rows) < FEW:
         return None
     at = people.keypoints[rows, k]
-    places, place_of, counts = np.unique(at, axis=0, return_inverse=True, return_counts=True)
-    best = int(counts.argmax())
-    place, count = places[best], int(counts[best])
+    whole = at[:, 0] + 1j * at[:, 1]  # unique numbers are found ten times as fast as unique rows
+    places, counts = np.unique(whole, return_counts=True)
+    best = counts.argmax()
+    place, count = np.array([places[best].real, places[best].imag]), int(counts[best])
     corner = bool((np.abs(place) <= CORNER).all())
     if count < (max(2, 0.01 * len(rows)) if corner else max(4, 0.1 * len(rows))):
         return None
     near = (np.abs(at - place).max(1) <= 3).sum() - count
-    there = rows[place_of.reshape(-1) == best]
+    there = rows[whole == places[best]]
     others = np.delete(np.where(people.annotated[there, :, None], people.keypoints[there], 0), k, 1)
     others = np.where((others == place).all(-1, keepdims=True), 0, others)
     poses = len(np.unique(others.reshape(count, -1), axis=0))

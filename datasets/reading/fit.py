@@ -29,7 +29,7 @@ def extents(joints: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def inside(joints: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(N, K) whether joints lie in their pictures, a pixel or a fiftieth of it beside them too."""
     slack = 1 + 0.02 * size[:, None]
-    return ((joints >= -slack) & (joints <= size[:, None] + slack)).all(-1)
+    return np.asarray(((joints >= -slack) & (joints <= size[:, None] + slack)).all(-1))
 
 
 def in_corner(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -104,8 +104,7 @@ def reach(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> float | No
 
 def beside(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """(N,) whether a box does not touch its picture."""
-    off: np.ndarray = (boxes[:, 2:] <= 0).any(1) | (boxes[:, :2] >= size).any(1)
-    return off
+    return np.asarray((boxes[:, 2:] <= 0).any(1) | (boxes[:, :2] >= size).any(1))
 
 
 def leaves(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -143,9 +142,8 @@ def readings(boxes: np.ndarray, size: np.ndarray) -> dict[str, np.ndarray]:
         ),
     }
     if (np.abs(high) <= CORNER).all(1).mean() >= NEARLY_ALL:
-        return {f"shares of the picture (0 to 1), as {words}": box * whole for words, box in made.items()} | {
-            "shares of the picture (0 to 1)": boxes * whole
-        }
+        as_other = {f"shares of the picture (0 to 1), as {words}": box * whole for words, box in made.items()}
+        return {"shares of the picture (0 to 1)": boxes * whole, **as_other}
     if (boxes >= -1).all() and (high <= 201).all():
         made |= {f"percent of the picture, as {words}": box * whole / 100 for words, box in made.items()}
         made["percent of the picture"] = boxes * whole / 100
@@ -182,12 +180,17 @@ def misread(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, size: np.n
         return None
     fits = box_fits(boxes, joints, known, size).mean()
     if fits < MOST:
-        shares = {words: box_fits(b, joints, known, size).mean() for words, b in readings(boxes, size).items()}
+        instead = readings(boxes, size)
+        if not known.any():  # where boxes stand alone, nearly all that makes them smaller would fit
+            instead = {
+                words: b for words, b in instead.items() if "shares" in words or words.startswith("left, top, r")
+            }
+        shares = {words: box_fits(b, joints, known, size).mean() for words, b in instead.items()}
         ratio = scale(boxes, joints, known)
         if ratio is not None:
             words = f"of a picture {ratio:.2g} times as large"
             shares[words] = box_fits(boxes / ratio, joints, known, size).mean()
-        best = max(shares, key=lambda words: shares[words])
+        best = max(shares, key=lambda words: shares[words])  # of equals the first
         if shares[best] >= max(NEARLY_ALL, fits + 0.2):
             return best
     if corner_form(boxes, joints, known):

@@ -85,8 +85,8 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     shared = [table.skeleton.keypoints.index(name) for name in skeleton.keypoints if name not in missing]
     headers = read_headers(table.root, table.people.pictures)
     people = table.people
-    labelled = people.annotated[:, shared].any(1)
-    table = replace(table, people=people.select([name in headers for name in people.pictures] & labelled))
+    there = np.array([name in headers for name in people.pictures])
+    table = replace(table, people=people.select(there & people.annotated[:, shared].any(1)))
     check_count(path, table)
     declared = {} if table.declared is None else table.declared()
     wrong = resized(declared, headers)

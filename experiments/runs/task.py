@@ -152,14 +152,11 @@ def say_settings(config: Config, opened: dict[str, PoseDataset]) -> None:
 
 def say_doubts(datasets: Iterable[PoseDataset]) -> list[str]:
     """Warns of what seems wrong with the datasets, and gives what may also be right."""
-    notes = []
-    for dataset in datasets:
-        for doubt in doubts(dataset):
-            if doubt.problem:
-                warnings.warn(f"{dataset.name}: {doubt.text}", stacklevel=3)
-            else:
-                notes.append(f"{dataset.name}: {doubt.text}")
-    return notes
+    listed = dict.fromkeys((dataset.name, doubt) for dataset in datasets for doubt in doubts(dataset))
+    for name, doubt in listed:
+        if doubt.problem:
+            warnings.warn(f"{name}: {doubt.text}", stacklevel=3)
+    return [f"{name}: {doubt.text}" for name, doubt in listed if not doubt.problem]
 
 
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:

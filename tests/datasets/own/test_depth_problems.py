@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from keyshift.datasets.depth.center import UnusableDepth
+from keyshift.datasets.doubts import doubts
 from keyshift.datasets.own.depth_folder import DepthFolder, Options
 from keyshift.datasets.own.depth_problems import camera_problems
 from keyshift.datasets.skeleton import Skeleton

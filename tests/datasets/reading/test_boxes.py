@@ -9,7 +9,7 @@ from torchvision.models import get_model
 
 from keyshift.datasets.reading import boxes as module
 from keyshift.datasets.reading.annotations import BadAnnotation
-from keyshift.datasets.reading.boxes import SCORE, detect, detector_names, read_boxes, weights_of
+from keyshift.datasets.reading.boxes import SCORE, detect, detector_names, read_boxes, touching, weights_of
 
 PICTURES = ["a.jpg", "day 1/b.jpg", "clip.mp4#0", "clip.mp4#5"]
 EVERYWHERE = {name: [[1.5, 2, 30, 40.25]] for name in PICTURES}
@@ -315,3 +315,58 @@ def test_files_at_random_never_raise_anything_else(tmp_path):
                 except ValueError:
                     failed += 1
     assert failed > 100
+
+
+def test_columns_of_width_and_height(tmp_path):
+    lines = [f"{name},1.5,2,28.5,38.25" for name in PICTURES]
+    path = write(tmp_path, "\n".join(["file,left,top,width,height", *lines]))
+    assert {name: rows.tolist() for name, rows in read_boxes(path, PICTURES).items()} == EVERYWHERE
+    path = write(tmp_path, "\n".join(["file,left,top,right,bottom", "a.jpg,30,20,10,40"]))
+    with pytest.raises(BadAnnotation, match=r"says so in its header: left,top,width,height"):
+        read_boxes(path, PICTURES)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Right boxes of 12 pictures of 64 x 48, two in the first."""
+    rng, boxes = np.random.default_rng(0), {}
+    for n in range(12):
+        Image.new("RGB", (64, 48)).save(tmp_path / f"{n}.jpg")
+        corner = rng.uniform(0, 24, (1 + (n == 0), 2))
+        boxes[f"{n}.jpg"] = np.concatenate([corner, corner + rng.uniform(10, 24, corner.shape)], 1)
+    return boxes
+
+
+def test_boxes_beside_their_picture_are_left_out_and_counted(people, tmp_path):
+    kept = touching(people, tmp_path, "boxes.csv")
+    assert {name: rows.tolist() for name, rows in kept.items()} == {
+        name: rows.tolist() for name, rows in people.items()
+    }
+    broken = {name: rows.copy() for name, rows in people.items()}
+    broken["0.jpg"][1] += 5000
+    broken["3.jpg"] += 100
+    with pytest.warns(
+        UserWarning, match=r"2 of 13 boxes do not touch their picture, .* in 0\.jpg, 64x48, and are left"
+    ):
+        kept = touching(broken, tmp_path, "boxes.csv")
+    assert list(kept) == [name for name in people if name != "3.jpg"]
+    assert len(kept["0.jpg"]) == 1
+    with pytest.raises(ValueError, match="all 13 boxes do not touch their picture"):
+        touching({name: rows + 500 for name, rows in people.items()}, tmp_path, "boxes.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda b: b / [64, 48, 64, 48], r"the boxes seem to be shares of the picture \(0 to 1\)"),
+        (
+            lambda b: np.concatenate([b[:, :2], b[:, :2] + b[:, 2:]], 1),
+            "left, top, right and bottom where left, top, w",
+        ),
+        (lambda b: b * 1.7, r"\d+ of 1\d boxes (do not touch|leave)"),
+    ],
+)
+def test_boxes_that_mean_something_else(people, tmp_path, change, words):
+    shifted = {name: rows + np.array([12, 8, 12, 8]) for name, rows in people.items()}
+    with pytest.warns(UserWarning, match=words):
+        touching({name: change(rows) for name, rows in shifted.items()}, tmp_path, "boxes.csv")

@@ -1,6 +1,7 @@
 """From own labels and own pictures to an adapted model: the job of someone with a new camera."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -173,6 +174,81 @@ def test_check_is_cut_by_the_targets_boxes(trained):
     assert few("--check", "own.json", "target.boxes=boxes.csv", "steps=1", "evaluate_every=1") == 0
     outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
     assert outcome["check"]["before"]["pck"] == 1
+
+
+def relabelled(change):
+    """check.json: the wild labels after `change`."""
+    labels = json.loads(Path("wild/labels.json").read_text())
+    change(labels)
+    Path("check.json").write_text(json.dumps(labels))
+    return "check.json"
+
+
+def test_check_labels_of_other_joints(trained, capsys):
+    """The joints that labels and network share are scored; the others are named."""
+    trained(1)
+
+    def fewer(labels):
+        labels["categories"][0] = {"id": 1, "name": "dots", "keypoints": ["tail", "Blue", "red"]}
+        for person in labels["annotations"]:
+            red, _, blue = (person["keypoints"][3 * k : 3 * k + 3] for k in range(3))
+            person["keypoints"] = [9, 9, 0, *blue, *red]
+
+    assert few("--check", relabelled(fewer)) == 0
+    outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert outcome["check"]["missing"] == ["green"]
+    joints = outcome["check"]["before"]["joints"]
+    assert joints["green"] is None
+    assert joints["red"] is not None
+    assert "the labels do not hold green" in capsys.readouterr().out
+    assert few("--check", "wild/labels.json", "--output", "runs/all") == 0
+    every = json.loads(Path("runs/all/adapt.json").read_text())["check"]["before"]["joints"]
+    assert (every["red"], every["blue"]) == (joints["red"], joints["blue"])
+
+
+def test_check_pictures_beside_the_target(trained, capsys):
+    trained(1)
+    shutil.copytree("wild/pictures/0", "apart/0")
+    shutil.copytree("wild/pictures", "apart/again")
+
+    def moved(labels):
+        for image in labels["images"]:
+            image["file_name"] = f"again/{image['file_name']}"
+
+    shutil.rmtree("wild/pictures/7")
+    assert few("--check", relabelled(moved), "--check-root", "apart") == 0
+    outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
+    assert outcome["check"]["pictures"] == 64
+    assert outcome["check"]["adapted_to"] == 48, "of seven blocks one is held out, and one is elsewhere alone"
+    assert "48 of these pictures were adapted to as well" in capsys.readouterr().out
+
+
+def no_joint(labels):
+    labels["categories"][0]["keypoints"] = ["a", "b", "c"]
+
+
+def other_size(labels):
+    for image in labels["images"]:
+        image.update(width=64, height=48)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (no_joint, "there is no joint to score"),
+        (
+            other_size,
+            "64 pictures are not of the size that the labels declare, the first 0/000.png: 64x48 there, 32x32",
+        ),
+    ],
+)
+def test_check_labels_that_cannot_be_scored_are_refused_at_once(trained, monkeypatch, capsys, change, message):
+    trained(1)
+    monkeypatch.setattr(job, "prepare", lambda *_, **__: pytest.fail("nothing slow comes before it"))
+    assert few("--check", relabelled(change)) == 2
+    assert message in capsys.readouterr().err
+    assert few("--check-root", "wild") == 2
+    assert "give their labels with --check" in capsys.readouterr().err
 
 
 OWN = """

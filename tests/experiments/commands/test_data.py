@@ -212,6 +212,62 @@ def test_sizes_that_labels_declare_are_those_of_the_pictures(tmp_path, capsys):
     assert check("coco_json", words, Reporter())
 
 
+def write_file(folder, name, pictures, seed, video=None):
+    """A label file of one person a picture, numbered from 0 as tools do."""
+    rng, images, people = np.random.default_rng(seed), [], []
+    for n, picture in enumerate(pictures):
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3), np.uint8)).save(folder / picture)
+        images.append({"id": n, "file_name": picture, **({} if video is None else {"video_id": video})})
+        points = rng.uniform(5, 50, (3, 2))
+        flat = [float(x) for point in points for x in (*point, 2)]
+        people.append({"id": n, "image_id": n, "category_id": 1, "keypoints": flat, "bbox": [2, 2, 52, 52]})
+    names = {"id": 1, "name": "stick", "keypoints": ["a", "b", "c"]}
+    (folder / name).write_text(json.dumps({"images": images, "annotations": people, "categories": [names]}))
+    return str(folder / name)
+
+
+def two_files(folder, second, seed=1, video=None):
+    first = write_file(folder, "train.json", ["0.png", "1.png"], 0, video)
+    other = write_file(folder, "valid.json", second, seed, video)
+    return [f"labels=[{first},{other}]"]
+
+
+def test_two_files_number_their_entries_each_for_itself(tmp_path, capsys):
+    assert check("coco_json", two_files(tmp_path, ["2.png", "3.png"]), Reporter())
+    assert "no problem found" in printed(capsys)
+    assert check("coco_json", two_files(tmp_path, ["2.png", "3.png"], video=0), Reporter()), "numbered recordings"
+    assert not check("coco_json", two_files(tmp_path, ["2.png", "3.png"], video="garden"), Reporter())
+    assert "1 sequences stand in train and in test (garden): a leak. Take them out" in printed(capsys)
+    assert not check("coco_json", two_files(tmp_path, ["2.png", "3.png"], seed=0), Reporter())
+    text = printed(capsys)
+    assert "2 pictures, by their pixels, stand in train and in test" in text
+    assert "split" not in text.partition("PROBLEM")[2]
+    assert not check("coco_json", two_files(tmp_path, ["0.png", "1.png"]), Reporter()), "the same pictures"
+
+
+def test_one_part_alone(root, rows, capsys):
+    spoil(root, rows, "box")
+    assert check("toy", [f"root={root}", "part=train"], Reporter())
+    text = printed(capsys)
+    assert "samples │ 8 │ │ pictures" in text
+    assert not check("toy", [f"root={root}", "part=test"], Reporter())
+    text = printed(capsys)
+    assert "samples │ 4 │ │ pictures" in text
+    assert "PROBLEM: test: 1 boxes do not touch their picture (arm9)" in text
+    with pytest.raises(ValueError, match="part='val' is not known; choose one of train, test"):
+        check("toy", [f"root={root}", "part=val"], Reporter())
+
+
+def test_notes_do_not_fail_a_check(tmp_path, capsys):
+    words = two_files(tmp_path, ["2.png", "3.png"])
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    picture = Image.open(tmp_path / "0.png").copy()
+    picture.save(tmp_path / "0.png", exif=turned)
+    assert check("coco_json", words, Reporter())
+    assert "note: train: 1 of 2 pictures looked at are turned by their EXIF tag" in printed(capsys)
+
+
 def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsys):
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path))
     assert check("hands.studio", ["train=24", "test=3", "size=32"], Reporter())
