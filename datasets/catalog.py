@@ -18,7 +18,7 @@ from .depth.nyu import NyuHands
 from .depth.options import DepthOptions
 from .hands import freihand, h3d, hand_snap, interhand, onehand10k, panoptic_hands, rhd
 from .options import Options, make
-from .own import depth_folder, labels, pictures
+from .own import deeplabcut, depth_folder, labels, pictures, yolo_pose
 from .reading.origin import FolderOptions, Origin
 from .reading.people import PictureOptions
 from .reading.prepared import given, is_prepared, open_prepared
@@ -75,6 +75,8 @@ DATASETS: dict[str, Data] = {
     "mpii": Data(mpii.mpii, PictureOptions, mpii.ORIGIN),
     "coco": Data(coco.coco, PictureOptions, coco.ORIGIN),
     "coco_json": Data(labels.coco_json, labels.Options, labels.ORIGIN),
+    "deeplabcut": Data(deeplabcut.deeplabcut, deeplabcut.Options, deeplabcut.ORIGIN),
+    "yolo_pose": Data(yolo_pose.yolo_pose, yolo_pose.Options, yolo_pose.ORIGIN),
     "pictures": Data(pictures.own_pictures, pictures.Options, pictures.ORIGIN, labelled=False),
     "nyu": Data(NyuHands, PublicOptions, NyuHands.source.origin),
     "icvl": Data(icvl.IcvlHands, icvl.Options, icvl.IcvlHands.source.origin),

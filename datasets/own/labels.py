@@ -28,6 +28,8 @@ from ..reading.people import AROUND_BOXES, People, PictureOptions, PictureSet, d
 from ..reading.prepared import given, spelled
 from ..reading.splits import BlockOptions, SplitOptions, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
+from .foreign import refuse_foreign
+from .label_files import label_file
 from .skeleton_file import KNOWN, skeleton_of
 
 ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one COCO keypoint JSON and its pictures")
@@ -47,7 +49,7 @@ class Options(SplitOptions, BlockOptions, PictureOptions):
             if isinstance(file, str) and not Path(file).expanduser().exists():
                 root = f" root={self.root}" if self.root else ""
                 raise MissingData(
-                    f"there is no {file}. {name} reads a COCO keypoint JSON of yours, labels=FILE, and its pictures, "
+                    f"there is no {file}. {name} reads {origin.layout if origin else 'labels of yours'}: labels=FILE "
                     "root=FOLDER; where an experiment names them, the head of its YAML says what they are and where "
                     f"to get them. Then: keyshift data check {name}{root} {spelled(given(self))}"
                 )
@@ -62,9 +64,13 @@ def coco_json(options: Options, part: str) -> PictureSet:
         raise ValueError(f"split={split} splits one file, but labels={options.labels} are two")
     skeleton = None if options.skeleton is None else skeleton_of(options.skeleton)
     arrays = file.suffix.lower() == ".npz"
-    people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block)
+    try:
+        people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block)
+    except BadAnnotation:
+        refuse_foreign(file, "coco_json")
+        raise
     if not parted and len(people):
-        people = people.select(_chosen(people, part, block, split))
+        people = people.select(part_rows(people, part, block, split))
     about = {
         "part": part,
         "split": "files" if parted else split or f"blocks of {block}",
@@ -79,33 +85,28 @@ def coco_json(options: Options, part: str) -> PictureSet:
 
 def _files(options: Options, part: str) -> tuple[Path, Path, bool]:
     """The label file of `part`, the pictures' folder, and whether the labels are already parted."""
-    labels = options.labels
+    if options.labels is None:
+        if options.root is None:
+            raise ValueError("coco_json needs labels=FILE.json, labels=[TRAIN.json, TEST.json], or root=FOLDER")
+        return label_file(options.folder, part)
+    file, parted = chosen_file(options.labels, part, "a COCO keypoint JSON")
+    return file, file.parent if options.root is None else options.folder, parted
+
+
+def chosen_file(labels: Any, part: str, what: str) -> tuple[Path, bool]:
+    """The file of `part` that `labels` names, and whether it names two. Raises ValueError."""
     parted = isinstance(labels, list | tuple)
     if parted and len(labels) != 2:
         raise ValueError(f"labels={labels} must be one file or two: [train, test]")
     chosen = labels[part == "test"] if parted else labels
-    if labels is None:
-        if options.root is None:
-            raise ValueError("coco_json needs labels=FILE.json, labels=[TRAIN.json, TEST.json], or root=FOLDER")
-        file = _only_json(options.folder)
-        return file, file.parent, False
     if not isinstance(chosen, str | Path):
         raise ValueError(f"labels={labels} must be the path of a file or two paths: [train, test]")
-    file = need_file(Path(chosen).expanduser(), "labels= takes a COCO keypoint JSON, or two: [train, test]")
-    return file, file.parent if options.root is None else options.folder, parted
+    return need_file(Path(chosen).expanduser(), f"labels= takes {what}, or two: [train, test]"), parted
 
 
-def _only_json(root: Path) -> Path:
-    if root.is_file():
-        return root
-    files = sorted(path for path in root.glob("*.json") if path.is_file())
-    if len(files) != 1:
-        listed = ", ".join(path.name for path in files[:10]) or "none"
-        raise ValueError(f"{root} must hold exactly one *.json, found {listed}. Name yours with labels=FILE")
-    return files[0]
-
-
-def _chosen(people: People, part: str, block: int, split: str | None) -> np.ndarray:
+def part_rows(people: People, part: str, block: int, split: str | None) -> np.ndarray:
+    """The rows of `part` in one table: of each fifth recording or block, or of shuffled pictures. Raises ValueError
+    where that leaves a part empty."""
     pictures = list(dict.fromkeys(people.pictures))
     if len(pictures) < 2:
         raise ValueError(
