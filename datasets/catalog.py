@@ -19,6 +19,7 @@ from .depth.options import DepthOptions
 from .hands import freihand, h3d, hand_snap, interhand, onehand10k, panoptic_hands, rhd
 from .options import Options, make
 from .own import deeplabcut, depth_folder, labels, pictures, yolo_pose
+from .own.chosen import chosen
 from .reading.origin import FolderOptions, Origin
 from .reading.people import PictureOptions
 from .reading.prepared import given, is_prepared, open_prepared
@@ -127,9 +128,17 @@ def open_dataset(name: str, options: Options, part: str, default_skeleton: Skele
         raise TypeError(f"{name} is opened with {entry.Options.__qualname__}, not {type(options).__qualname__}")
     if isinstance(options, FolderOptions):
         options.check_there(name, entry.origin)
-        if is_prepared(options.root):
-            return open_prepared(str(options.root), part, name, given(options))
-    center = isinstance(options, DepthOptions) and options.joints == "center"
-    # Where centres alone are looked for, the other side's skeleton is the centre, and not what is labelled here.
-    dataset = entry.open(options, part) if entry.labelled or center else entry.open(options, part, default_skeleton)
-    return CenterTask(dataset) if center else dataset
+    if isinstance(options, FolderOptions) and is_prepared(options.root):
+        dataset: PoseDataset = open_prepared(str(options.root), part, name, given(options))
+    elif entry.labelled or _centers(options):
+        # Where centres alone are looked for, the other side's skeleton is the centre, and not what is labelled here.
+        dataset = entry.open(options, part)
+    else:
+        dataset = entry.open(options, part, default_skeleton)
+    if isinstance(options, PictureOptions):
+        return chosen(dataset, options.keypoints, options.rename)
+    return CenterTask(dataset) if _centers(options) else dataset
+
+
+def _centers(options: Options) -> bool:
+    return isinstance(options, DepthOptions) and options.joints == "center"

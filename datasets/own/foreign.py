@@ -36,7 +36,7 @@ WORDS = {
     "datumaro": "Datumaro's own JSON. Convert it to coco_person_keypoints: datum convert -f coco_person_keypoints",
     "openpose": "OpenPose's output, predictions of one picture. Label pictures, or bring it into COCO's form",
     "boxes": "a COCO file without keypoints: boxes or outlines alone. Export it as COCO keypoints (in CVAT `COCO "
-    "Keypoints 1.0`; a project of keypoint detection in Roboflow); its boxes serve predict --boxes and pictures boxes=FILE",
+    "Keypoints 1.0`; a project of keypoint detection in Roboflow); its boxes can be read with predict --boxes FILE",
     "zip": "a ZIP archive. Unpack it, and name the folder",
 }
 """What a file is, and what to do, by kind."""

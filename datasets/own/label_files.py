@@ -45,7 +45,7 @@ def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
     listed = ", ".join(path.relative_to(root).as_posix() for path in files[:MOST]) or "none"
     more = f" and {len(files) - MOST} more" if len(files) > MOST else ""
     raise ValueError(
-        f"{root} must hold exactly one *.json, or one for train and one for test, found {listed}{more}. Name yours "
+        f"{root} must hold exactly one *.json, found {listed}{more}; or one named train and one named test. Name yours "
         "with labels=FILE or labels=[TRAIN, TEST]"
     )
 

@@ -2,7 +2,7 @@
 
     ROOT/data.yaml                  kpt_shape: [K, 2 or 3], flip_idx, kpt_names, names of the classes, train, val, test
     ROOT/images/train/a.jpg         or ROOT/train/images/a.jpg, or ROOT/images/a.jpg where nothing is parted
-    ROOT/labels/train/a.txt         a line a person: class, box (x, y of its middle, width, height), x, y (, v) of points
+    ROOT/labels/train/a.txt         a line a person: class, box (x, y of its middle, width, height), x, y(, v) of points
 
 `train` trains; `test` tests, or where it has no labels `val`. Where there is neither, or they are pictures of `train`,
 each fifth folder or block of `block` pictures tests. Entries of the YAML are looked for below the root: its `path`, and

@@ -43,7 +43,8 @@ def is_prepared(root: str | Path | None) -> bool:
 
 def given(options: Options) -> dict[str, Any]:
     """The options of a raw set that differ from their defaults."""
-    apart = ("root", "size", "joints")  # root and size stand in prepared.json otherwise; joints is laid over the set
+    # root and size stand in prepared.json otherwise; the others are laid over the set
+    apart = ("root", "size", "joints", "keypoints", "rename")
     values = {one.name: (getattr(options, one.name), default_of(one)) for one in fields(options)}
     return resolved({name: v for name, (v, default) in values.items() if name not in apart and v != default})
 
