@@ -123,7 +123,8 @@ def parser() -> argparse.ArgumentParser:
     made = command("predict", _predict, "keypoints of pictures, folders and videos as one COCO file")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
     made.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="a picture, folder or video")
-    made.add_argument("--output", type=Path, default=Path("predictions.json"), help="default: predictions.json")
+    made.add_argument("--output", type=Path, help="default: predictions.json, or .csv")
+    made.add_argument("--format", default="coco", help="coco (default), results (COCO's list) or deeplabcut (a CSV)")
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
@@ -270,11 +271,13 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from .commands.predict import predict
+    from .runs.prediction_formats import ending
     from .runs.progress import Reporter
 
     options = dict(vars(arguments))
     del options["run"]
-    predict(options.pop("model"), options.pop("paths"), options.pop("output"), Reporter(), **options)
+    output = options.pop("output") or Path("predictions" + ending(arguments.format))
+    predict(options.pop("model"), options.pop("paths"), output, Reporter(), **options)
 
 
 def _export(arguments: argparse.Namespace) -> None:

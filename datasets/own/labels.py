@@ -1,8 +1,9 @@
-"""Your own labels: any COCO keypoint JSON, or the .npz of SPIN.
+"""Your own labels: any COCO keypoint JSON, a list of COCO results, or the .npz of SPIN.
 
 One file of which each fifth recording tests, or each fifth block of `block` pictures where images name no recording; or
 two files [train, test] as they are. `split=frames` shuffles single pictures as TLLib does with its sets: a LEAK between
-train and test where neighbours look alike. datasets/reading/coco_file.py says how the JSON is read.
+train and test where neighbours look alike. datasets/reading/coco_file.py says how the JSON is read, coco_results.py
+beside it how a list of results is, and datasets/own/label_files.py which files are found below `root` alone.
 
 An .npz has imgname, center, scale (box side over 200 px, margin included), part (N, K, 3: x, y, confidence; indices of
 pixels: +0.5) and S (N, K, 4: metres in the camera's frame, confidence): Kolotouros et al., ICCV 2019,
@@ -36,11 +37,10 @@ ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one C
 
 
 @dataclass(frozen=True)
-class Options(SplitOptions, BlockOptions, PictureOptions):
-    """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
-    without `labels` it is the label file, or a folder with exactly one *.json."""
+class LabelOptions(SplitOptions, BlockOptions, PictureOptions):
+    """Base of the options of labels of one's own."""
 
-    labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
+    labels: Any = option(None, "a label file, which is split; or two: [train, test]")
     skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
 
     def check_there(self, name: str, origin: Origin | None) -> None:
@@ -55,6 +55,15 @@ class Options(SplitOptions, BlockOptions, PictureOptions):
                 )
 
 
+@dataclass(frozen=True)
+class Options(LabelOptions):
+    """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
+    without `labels` it is the label file, or a folder that holds it (datasets/own/label_files.py)."""
+
+    labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
+    images: str | None = option(None, "a COCO JSON of the pictures that a list of results, as `labels`, numbers")
+
+
 def coco_json(options: Options, part: str) -> PictureSet:
     """The people of own labels. Raises ValueError for files that are not there, malformed or leave a part empty."""
     check_part(part)
@@ -64,8 +73,9 @@ def coco_json(options: Options, part: str) -> PictureSet:
         raise ValueError(f"split={split} splits one file, but labels={options.labels} are two")
     skeleton = None if options.skeleton is None else skeleton_of(options.skeleton)
     arrays = file.suffix.lower() == ".npz"
+    numbered = None if options.images is None else need_file(Path(options.images).expanduser(), "images= takes a JSON")
     try:
-        people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block)
+        people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block, ".", numbered)
     except BadAnnotation:
         refuse_foreign(file, "coco_json")
         raise
@@ -78,7 +88,7 @@ def coco_json(options: Options, part: str) -> PictureSet:
         **more,
         "sha256": digest(file),
     }
-    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, file))
+    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, numbered or file))
     name = f"coco_json.{part}"
     return PictureSet(name, pictures, people, about, ORIGIN, options.boxes, around, "truth", declared)
 

@@ -41,8 +41,7 @@ from ..skeleton import Skeleton
 from .depth_folder import by_value
 from .foreign import refuse_foreign
 from .label_files import recordings
-from .labels import Options as LabelOptions
-from .labels import part_rows
+from .labels import LabelOptions, part_rows
 from .pictures import PICTURES, walk
 from .skeleton_file import of_category, skeleton_of
 
@@ -348,7 +347,7 @@ def _size(path: Path) -> tuple[int, int] | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a large picture, which is not decoded here
             with Image.open(path, formats=FORMATS) as image:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                turned = Image.Image.getexif(image).get(0x0112, 1) in (5, 6, 7, 8)  # PNG's own would decode it
                 return (image.height, image.width) if turned else image.size
     except Exception:  # decoders raise whatever the bytes lead them to
         return None

@@ -24,20 +24,22 @@ import numpy as np
 from ..own.skeleton_file import KNOWN, of_category
 from ..skeleton import Skeleton
 from .annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, unique, whole
+from .coco_results import read_labels
 from .people import AROUND_BOXES, AROUND_JOINTS, People
 
 VIDEO_FIELDS = ("vid_id", "video_id", "seq_name")
 
 
 def read_coco(
-    file: Path, skeleton: Skeleton | None, block: int | None, below: str = "."
+    file: Path, skeleton: Skeleton | None, block: int | None, below: str = ".", numbered: Path | None = None
 ) -> tuple[People, dict[str, Any]]:
     """The people of a COCO keypoint JSON whose pictures lie `below` the root, and what else names the rows.
 
     `skeleton` None: from the categories. `block` None: a sequence is a picture, else a recording where its
-    image names one, else `block` pictures in the order of the file. Raises BadAnnotation.
+    image names one, else `block` pictures in the order of the file. `numbered` is a COCO file of the pictures that
+    a list of results numbers. Raises BadAnnotation.
     """
-    content = mapping(read_json(file), file, "", "the content", ("images", "annotations"))
+    content = mapping(read_labels(file, numbered), file, "", "the content", ("images", "annotations"))
     kept, skeleton = _categories(content, file, skeleton)
     images = _images(entries(content["images"], file, "", "images"), file, block, below)
     rows = []
@@ -102,7 +104,10 @@ def declared_sizes(file: Path, below: str = ".") -> dict[str, tuple[int, int]]:
 
     Pictures without both are left out. Raises BadAnnotation.
     """
-    content = mapping(read_json(file), file, "", "the content", ("images",))
+    content = read_json(file)
+    if isinstance(content, list):  # results, which say no sizes
+        return {}
+    mapping(content, file, "", "the content", ("images",))
     sizes = {}
     for number, value in enumerate(entries(content["images"], file, "", "images")):
         entry = f"image {number}"

@@ -29,7 +29,9 @@ from ..skeleton import Skeleton
 from .annotations import BadAnnotation, entries, mapping, read_json, whole
 
 FORMAT = "keyshift prepared 1"
-FILE_OPTIONS: dict[str, tuple[str, ...]] = {"labels": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+FILE_OPTIONS: dict[str, tuple[str, ...]] = {
+    **{"labels": ("",), "images": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+}
 """Options that name files, and how they then end."""
 DONE, BEGUN = "prepared.json", "unfinished.json"
 RENDERED = ("train", "test", "scenes")

@@ -19,7 +19,8 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import load_folder
 from ..runs.folder import locate
-from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco
+from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
+from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
 
@@ -92,14 +93,16 @@ def predict(
     workers: int = 2,
     device: str = "auto",
     overwrite: bool = False,
+    format: str = "coco",
 ) -> Predicted:
     """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`; returns what it holds.
 
     `boxes`, `stride` and `duplicates` are those of datasets/own/pictures.py. `draw` is a folder for drawn pictures.
     `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. Files that cannot be read
     are listed in the JSON and on stderr. Raises ValueError for bad input, before anything is written, and where no
-    picture at all can be read.
+    picture at all can be read. `format` is a key of FORMATS in experiments/runs/prediction_formats.py.
     """
+    write = writer(format, output)
     opened, processor = open_model(model), choose_device(device)
     check_model(model, opened.model, boxes)
     if batch < 1 or workers < 1:
@@ -111,7 +114,7 @@ def predict(
     if not predicted.readable.any():
         name, reason = predicted.unreadable[0]
         raise ValueError(f"none of the {len(predicted.unreadable)} pictures can be read; the first: {name}: {reason}")
-    write_coco(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
+    write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} pictures")
     if draw is not None:
         draw_all(draw, predicted, inputs, opened.skeleton, reporter)

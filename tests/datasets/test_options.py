@@ -39,7 +39,7 @@ WANTED = {
     "mpi_inf_3dhp": PICTURES | {"stride": None},
     "lsp": PICTURES | {"split": None},
     "lspet": PICTURES | {"block": 20, "split": None},
-    "coco_json": PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None},
+    "coco_json": PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "images": None},
     "deeplabcut": PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None},
     "yolo_pose": PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "category": None},
     "pictures": {"root": None, "boxes": None, "block": 20, "stride": None, "duplicates": None, "skeleton": None},
