@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -298,15 +299,15 @@ def _picture(file: Path, root: Path, where: str, index: Sequence[str]) -> str:
     """The picture's path below `root`: beside the CSV where it is there."""
     name = "/".join(index).replace("\\", "/")
     parts = [part for part in name.split("/") if part]
-    outside = name.startswith("/") or ".." in parts or ":" in (parts or [""])[0]
-    if outside and parts:
-        start = parts.index("labeled-data") if "labeled-data" in parts else len(parts) - 1
-        name = "/".join(parts[start:])
-    folder = file.absolute().parent
-    if parts and folder.is_relative_to(root.absolute()):
-        beside = (folder.relative_to(root.absolute()) / parts[-1]).as_posix()
-        if picture_name(beside, file, where) and (root / beside).is_file():
-            return beside
+    folder, top = file.absolute().parent, root.absolute()
+    beside = folder.relative_to(top).as_posix() if folder.is_relative_to(top) else "."
+    usual = f"{beside}/{parts[-1]}" if parts else ""
+    if parts and picture_name(usual, file, where) and os.path.isfile(root / usual):
+        return str(PurePosixPath(usual))
+    if "labeled-data" in parts and not name.startswith("labeled-data"):
+        name = "/".join(parts[parts.index("labeled-data") :])
+    elif name.startswith("/") or ".." in parts or ":" in (parts or [""])[0]:  # it leads out of the root
+        name = usual
     return picture_name(name, file, where, "the picture")
 
 
@@ -321,4 +322,4 @@ def _video(sheet: Sheet, root: Path) -> str | None:
         wanted = f"the names of pictures, or a video in {root} with whose name that of the CSV begins"
         raise BadAnnotation(sheet.file, "", "the first column", Words("numbers of frames"), wanted)
     name = max(fitting, key=len)
-    return name if (root / name).is_file() else f"videos/{name}"
+    return name if os.path.isfile(root / name) else f"videos/{name}"

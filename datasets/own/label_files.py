@@ -9,6 +9,7 @@ The part `train` is what is called so; `test` is test, or where there is none va
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -71,7 +72,7 @@ def _pictures(file: Path, root: Path) -> Path:
     names = list(_names(file))[:LOOKED_AT]
 
     def order(folder: Path) -> tuple[bool, int, bool, int, str]:
-        held = sum((folder / name).is_file() for name in names)
+        held = sum(os.path.isfile(folder / name) for name in names)
         return folder != file.parent or not held, -held, folder.name not in file.stem, len(folder.parts), str(folder)
 
     folders = [path for path in root.rglob("*") if path.is_dir() and not path.name.startswith(".")]

@@ -20,6 +20,7 @@ are point0, point1, ..., and change places in a mirrored picture as flip_idx say
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -53,6 +54,8 @@ ORIGIN = Origin(
 )
 PARTS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 """Names of the folders of parts, by the YAML's keys."""
+NOTHING = (None, "", "null", "~")
+"""Entries of a YAML, whose scalars are all read as texts, that name no pictures."""
 FARTHEST = 2.0
 """Shares beyond this are no shares; a little outside the picture a point may lie."""
 
@@ -194,14 +197,16 @@ def _parts(content: dict[str, Any], source: Path, root: Path, part: str) -> tupl
     base = content.get("path")
     listed = {key: _entry(content.get(key), base, source, root) for key in PARTS}
     if not any(listed.values()):
-        if content.get("train"):
+        if content.get("train") not in NOTHING:
             wanted = f"a folder or list of pictures below {root}; set root to the folder that it starts from"
             raise BadAnnotation(source, "", "train", content["train"], wanted)
         listed = {key: _in_folders(root, names) for key, names in PARTS.items()}
     train = listed["train"] or listed["val"] or listed["test"] or _in_folders(root, (".",))
+    train = train or _pictures_of(root, ".")
     if not train:
-        raise ValueError(f"{root}: no pictures in images/; yolo_pose reads {ORIGIN.layout}")
-    held_out = [listed[key] for key in ("test", "val") if any(_label(root, name).is_file() for name in listed[key])]
+        raise ValueError(f"{root}: no pictures; yolo_pose reads {ORIGIN.layout}")
+    labelled = {key: any(os.path.isfile(_label(root, name)) for name in names) for key, names in listed.items()}
+    held_out = [listed[key] for key in ("test", "val") if labelled[key]]
     if not held_out or set(held_out[0]) <= set(train):
         return train, False
     return (train if part == "train" else held_out[0]), True
@@ -217,7 +222,7 @@ def _in_folders(root: Path, names: tuple[str, ...]) -> list[str]:
 
 def _entry(value: Any, base: Any, source: Path, root: Path) -> list[str]:
     """The pictures of an entry of the YAML: a folder, a list of pictures in a text file, or several of these."""
-    texts = value if isinstance(value, list) else [value] if value else []
+    texts = value if isinstance(value, list) else [] if value in NOTHING else [value]
     pictures: list[str] = []
     for text in texts:
         place = _place(text, base, root) if isinstance(text, str) else None
@@ -242,9 +247,9 @@ def _place(text: str, base: Any, root: Path) -> str | None:
     for names in tries:
         try:
             place = picture_name("/".join(names) or ".", root, "")
-            if (root / place).exists():
+            if os.path.exists(root / place):
                 return place
-        except (BadAnnotation, OSError, ValueError):
+        except BadAnnotation:
             continue
     return None
 
@@ -264,7 +269,7 @@ def _of_list(root: Path, file: str) -> list[str]:
     for number, line in enumerate(_text(root / file).splitlines(), 1):
         if line.strip():
             place = _place(line.strip(), Path(file).parent.as_posix(), root)
-            if place is None:
+            if place is None or not os.path.isfile(root / place):
                 raise BadAnnotation(root / file, f"line {number}", "the picture", line, f"a file below {root}")
             pictures.append(place)
     return pictures
@@ -293,7 +298,7 @@ def _lines(
     names, ids, sizes, unreadable, bare, files = [], [], [], [], 0, 0
     for picture in pictures:
         file = _label(root, picture)
-        if not file.is_file():
+        if not os.path.isfile(file):
             continue
         files += 1
         text = _text(file)
