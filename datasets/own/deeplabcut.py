@@ -156,9 +156,9 @@ def read_sheet(file: Path) -> Sheet:
         text = file.read_bytes().decode("utf-8-sig")
         first = re.match(r'\s*"?scorer"?([,;\t])', text, re.IGNORECASE)
         if first is None:
-            header = Words(text.lstrip().partition("\n")[0][:60].strip() or "nothing")
+            top = Words(text.lstrip().partition("\n")[0][:60].strip() or "nothing")
             wanted = "scorer,NAME,..., then bodyparts and coords: DeepLabCut's or Lightning Pose's CSV"
-            raise BadAnnotation(file, "line 1", "the header", header, wanted)
+            raise BadAnnotation(file, "line 1", "the header", top, wanted)
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=first[1], strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         words = Words(f"{type(error).__name__}: {error}")

@@ -369,13 +369,13 @@ def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> Peopl
     if joints.shape[2] == 3:
         flags = joints[..., 2]
         if not np.isin(flags, (0, 1, 2)).all():
-            row = int((~np.isin(flags, (0, 1, 2)).all(1)).argmax())
+            wrong = np.flatnonzero(~np.isin(flags, (0, 1, 2)).all(1))
             wanted = "0, 1 or 2; YOLO's predictions have confidences there"
-            raise BadAnnotation(source, lines.ids[row], "v", flags[row].tolist(), wanted)
-        annotated = flags > 0
-        visible = flags == 2 if (flags == 2).any() else annotated
+            raise BadAnnotation(source, lines.ids[wrong[0]], "v", flags[wrong[0]].tolist(), wanted)
+        annotated, says_hidden = flags > 0, (flags == 2).any()
+        visible = flags > (1 if says_hidden else 0)
     else:
-        annotated = visible = (joints >= 0).all(-1) & (joints > 0).any(-1)
+        annotated = visible = np.logical_and((joints >= 0).all(-1), (joints > 0).any(-1))
     keypoints = np.where(annotated[..., None], joints[..., :2], 0) * lines.sizes[:, None]
     middle, half = lines.values[:, 1:3] * lines.sizes, lines.values[:, 3:5] * lines.sizes / 2
     boxes = np.concatenate([middle - half, middle + half], 1)
@@ -389,4 +389,4 @@ def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> Peopl
     people = People(
         str(source), skeleton, lines.pictures, lines.ids, sequences, frames, keypoints, annotated, visible, boxes
     )
-    return people.select(annotated.any(1))
+    return people.select(np.flatnonzero(annotated.any(1)))

@@ -22,7 +22,8 @@ HINT = "a file name; or name the COCO file that numbers the pictures with images
 def read_labels(file: Path, images: Path | None = None) -> Any:
     """What a COCO JSON holds; of a list of results the same as a label file. Raises BadAnnotation."""
     content = read_json(file)
-    return as_labels(content, file, images) if isinstance(content, list) else content
+    results = isinstance(content, list) and content and isinstance(content[0], dict)
+    return as_labels(content, file, images) if results else content
 
 
 def as_labels(results: list[Any], file: Path, images: Path | None = None) -> dict[str, Any]:
@@ -35,10 +36,11 @@ def as_labels(results: list[Any], file: Path, images: Path | None = None) -> dic
         named = row.get("file_name", row.get("image_id"))
         if images is None and not isinstance(named, str):
             raise BadAnnotation(file, f"entry {number}", "image_id", named, HINT)
-        image = row.get("image_id") if images is not None else pictures.setdefault(named, len(pictures))
-        kept = {key: row[key] for key in ("bbox", "category_id") if key in row and (key == "bbox" or base)}
-        keypoints = _flags(row["keypoints"])
-        annotations.append({"id": number, "image_id": image, "keypoints": keypoints, **kept})
+        image = row.get("image_id") if images is not None else pictures.setdefault(str(named), len(pictures))
+        made = {"id": number, "image_id": image, "keypoints": _flags(row["keypoints"]), "bbox": row.get("bbox")}
+        if base and "category_id" in row:
+            made["category_id"] = row["category_id"]
+        annotations.append(made)
         if row.get("score") is not None:
             scores.append(float(numbers(row["score"], (), file, f"entry {number}", "score")))
     if annotations:

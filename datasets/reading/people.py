@@ -176,7 +176,7 @@ class PictureSet:
     def chosen(self, skeleton: Skeleton, order: Sequence[int]) -> PictureSet:
         """The same with keypoint `order[k]` as the k-th of `skeleton`, without people who have none of them."""
         whole = self.whole or self.people
-        rows = self.people.annotated[:, order].any(1)
+        rows = np.flatnonzero(self.people.annotated[:, order].any(1))
         about = self.about | {"keypoints": ", ".join(skeleton.keypoints)}
         people = self.people.choose(skeleton, order).select(rows)
         return replace(self, people=people, about=about, whole=whole.select(rows))
