@@ -41,8 +41,8 @@ from ..reading.splits import check_part
 from ..reading.video import VIDEOS
 from ..skeleton import Skeleton
 from .foreign import refuse_foreign
-from .label_files import recordings
-from .labels import LabelOptions, chosen_file, part_rows
+from .label_files import LabelOptions, recordings
+from .labels import chosen_file, part_rows
 from .skeleton_file import canonical, of_category, skeleton_of
 
 ORIGIN = Origin(

@@ -13,12 +13,19 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name, read_json
+from ..reading.origin import MissingData, Origin
+from ..reading.people import PictureOptions
+from ..reading.prepared import given, spelled
+from ..reading.splits import BlockOptions, SplitOptions
 from ..reading.video import file_of, is_frame
 from .foreign import refuse_foreign
 
@@ -28,6 +35,25 @@ LOOKED_AT = 50
 """Pictures by which their folder is known."""
 MOST = 10
 """Files that an error lists."""
+
+
+@dataclass(frozen=True)
+class LabelOptions(SplitOptions, BlockOptions, PictureOptions):
+    """Base of the options of labels of one's own."""
+
+    labels: Any = option(None, "a label file, which is split; or two: [train, test]")
+    skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
+
+    def check_there(self, name: str, origin: Origin | None) -> None:
+        """Raises MissingData for a label file that is not there; of `root` the opener says what is wrong."""
+        for file in self.labels if isinstance(self.labels, list | tuple) else [self.labels]:
+            if isinstance(file, str) and not Path(file).expanduser().exists():
+                root = f" root={self.root}" if self.root else ""
+                raise MissingData(
+                    f"there is no {file}. {name} reads {origin.layout if origin else 'labels of yours'}: labels=FILE "
+                    "root=FOLDER; where an experiment names them, the head of its YAML says what they are and where "
+                    f"to get them. Then: keyshift data check {name}{root} {spelled(given(self))}"
+                )
 
 
 def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
@@ -52,10 +78,9 @@ def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
 
 
 def _below(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*.json"):
-        hidden = any(name.startswith(".") or name == "__MACOSX" for name in path.relative_to(root).parts)
-        if not hidden and path.is_file():
-            yield path
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        yield from (Path(folder, n) for n in files if n.lower().endswith(".json") and not n.startswith("."))
 
 
 def _named(files: list[Path], root: Path, words: tuple[str, ...]) -> list[Path]:
@@ -69,14 +94,15 @@ def _named(files: list[Path], root: Path, words: tuple[str, ...]) -> list[Path]:
 
 def _pictures(file: Path, root: Path) -> Path:
     """The folder below `root` that holds most of the first pictures that a label file names: its own where it does."""
-    names = list(_names(file))[:LOOKED_AT]
+    names = list(islice(_names(file), LOOKED_AT))
 
-    def order(folder: Path) -> tuple[bool, int, bool, int, str]:
-        held = sum(os.path.isfile(folder / name) for name in names)
-        return folder != file.parent or not held, -held, folder.name not in file.stem, len(folder.parts), str(folder)
+    def held(folder: Path) -> int:
+        return sum(os.path.isfile(folder / name) for name in names)
 
-    folders = [path for path in root.rglob("*") if path.is_dir() and not path.name.startswith(".")]
-    return min([file.parent, root, *folders], key=order)
+    if not names or held(file.parent):
+        return file.parent
+    folders = [Path(folder) for folder, *_ in os.walk(root)]  # a folder that is named as the file is goes before others
+    return min(folders, key=lambda f: (-held(f), f.name not in file.stem, len(f.parts), str(f)))
 
 
 def _names(file: Path) -> Iterator[str]:

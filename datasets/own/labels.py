@@ -24,35 +24,15 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
-from ..reading.origin import MissingData, Origin
-from ..reading.people import AROUND_BOXES, People, PictureOptions, PictureSet, digest
-from ..reading.prepared import given, spelled
-from ..reading.splits import BlockOptions, SplitOptions, by_group, by_shuffle, check_part
+from ..reading.origin import Origin
+from ..reading.people import AROUND_BOXES, People, PictureSet, digest
+from ..reading.splits import by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
 from .foreign import refuse_foreign
-from .label_files import label_file
+from .label_files import LabelOptions, label_file
 from .skeleton_file import KNOWN, skeleton_of
 
 ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one COCO keypoint JSON and its pictures")
-
-
-@dataclass(frozen=True)
-class LabelOptions(SplitOptions, BlockOptions, PictureOptions):
-    """Base of the options of labels of one's own."""
-
-    labels: Any = option(None, "a label file, which is split; or two: [train, test]")
-    skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
-
-    def check_there(self, name: str, origin: Origin | None) -> None:
-        """Raises MissingData for a label file that is not there; of `root` the opener says what is wrong."""
-        for file in self.labels if isinstance(self.labels, list | tuple) else [self.labels]:
-            if isinstance(file, str) and not Path(file).expanduser().exists():
-                root = f" root={self.root}" if self.root else ""
-                raise MissingData(
-                    f"there is no {file}. {name} reads {origin.layout if origin else 'labels of yours'}: labels=FILE "
-                    "root=FOLDER; where an experiment names them, the head of its YAML says what they are and where "
-                    f"to get them. Then: keyshift data check {name}{root} {spelled(given(self))}"
-                )
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from .depth_folder import by_value
 from .foreign import refuse_foreign
-from .label_files import recordings
-from .labels import LabelOptions, part_rows
+from .label_files import LabelOptions, recordings
+from .labels import part_rows
 from .pictures import PICTURES, walk
 from .skeleton_file import of_category, skeleton_of
 
