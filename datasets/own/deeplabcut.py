@@ -40,7 +40,7 @@ from ..reading.people import People, PictureSet, digest, table
 from ..reading.splits import check_part
 from ..reading.video import VIDEOS
 from ..skeleton import Skeleton
-from .foreign import refuse_foreign
+from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
 from .labels import chosen_file, part_rows
 from .skeleton_file import canonical, of_category, skeleton_of
@@ -58,7 +58,7 @@ COORDS = ("x", "y", "likelihood")
 
 @dataclass(frozen=True)
 class Options(LabelOptions):
-    """The options of DeepLabCut's labels; `root` is the project's folder, or one of its CSVs."""
+    """The options of DeepLabCut's labels; `root` is the project's folder, its config.yaml, or a CSV."""
 
     labels: Any = option(None, "a CSV, which is split; or two: [train, test]; null: those of the project")
 
@@ -103,9 +103,10 @@ def _files(options: Options, part: str) -> tuple[list[Path], Path, bool]:
     if options.labels is None:
         if options.root is None:
             raise ValueError("deeplabcut needs root=PROJECT, labels=FILE.csv, or labels=[TRAIN.csv, TEST.csv]")
-        if options.folder.is_file():
-            return [options.folder], _project(options.folder), False
-        return _of_project(options.folder), options.folder, False
+        root = options.folder.parent if options.folder.name == "config.yaml" else options.folder
+        if root.is_file():
+            return [root], _project(root), False
+        return _of_project(root), root, False
     file, parted = chosen_file(options.labels, part, "a CSV of DeepLabCut or Lightning Pose")
     return [file], _project(file) if options.root is None else options.folder, parted
 
@@ -118,6 +119,8 @@ def _project(file: Path) -> Path:
 
 def _of_project(root: Path) -> list[Path]:
     """The label files below a project's folder, or that of one video: one of each folder."""
+    if not root.is_dir():
+        raise ValueError(f"no folder {root}: deeplabcut reads {ORIGIN.layout}")
     for pattern in ("labeled-data/*/CollectedData*.csv", "CollectedData*.csv", "*/CollectedData*.csv", "*.csv"):
         folders: dict[Path, list[Path]] = {}
         for file in sorted(root.glob(pattern)):
@@ -125,8 +128,7 @@ def _of_project(root: Path) -> list[Path]:
         if folders:
             scorer = _settings(root).get("scorer")
             return [_of_scorer(files, scorer) for files in folders.values()]
-    for other in sorted(path for path in [*root.glob("*"), *root.glob("labeled-data/*/*")] if path.is_file()):
-        refuse_foreign(other, "deeplabcut")
+    refuse_foreign_folder(root, "deeplabcut")
     raise ValueError(f"{root} holds no {ORIGIN.layout}; name your file with labels=FILE.csv")
 
 

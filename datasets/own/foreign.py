@@ -55,6 +55,13 @@ def refuse_foreign(file: Path, name: str) -> None:
         raise ValueError(f"{file} is not read by {name}: it is {WORDS[kind]}")
 
 
+def refuse_foreign_folder(root: Path, name: str) -> None:
+    """The same for the files of a folder, and of DeepLabCut's folders below it."""
+    for file in sorted([*root.glob("*"), *root.glob("labeled-data/*/*")]):
+        if file.is_file():
+            refuse_foreign(file, name)
+
+
 def _kind(file: Path) -> str | None:
     suffix = file.suffix.lower()
     if not file.is_file() or suffix in SUFFIXES:

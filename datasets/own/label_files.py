@@ -27,7 +27,7 @@ from ..reading.people import PictureOptions
 from ..reading.prepared import given, spelled
 from ..reading.splits import BlockOptions, SplitOptions
 from ..reading.video import file_of, is_frame
-from .foreign import refuse_foreign
+from .foreign import refuse_foreign, refuse_foreign_folder
 
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 """Words that name a part; an earlier one of TEST goes before a later one."""
@@ -67,8 +67,10 @@ def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
     parts = {"train": _named(files, root, TRAIN), "test": _named(files, root, TEST)}
     if all(len(named) == 1 for named in parts.values()):
         return parts[part][0], _pictures(parts[part][0], root), True
-    for file in files[:1] or sorted(path for path in root.glob("*") if path.is_file()):
-        refuse_foreign(file, "coco_json")
+    if files:
+        refuse_foreign(files[0], "coco_json")
+    else:
+        refuse_foreign_folder(root, "coco_json")
     listed = ", ".join(path.relative_to(root).as_posix() for path in files[:MOST]) or "none"
     more = f" and {len(files) - MOST} more" if len(files) > MOST else ""
     raise ValueError(

@@ -40,7 +40,7 @@ from ..reading.people import People, PictureSet
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from .depth_folder import by_value
-from .foreign import refuse_foreign
+from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
 from .labels import part_rows
 from .pictures import PICTURES, walk
@@ -87,6 +87,8 @@ def yolo_pose(options: Options, part: str) -> PictureSet:
     content = {} if file is None else mapping(read_yaml(file), file, "", "the content")
     source = file or root
     shape = _shape(content, source)
+    if shape is None and options.skeleton is None:
+        refuse_foreign_folder(root, "yolo_pose")
     skeleton = _skeleton(content, source, shape, options)
     pictures, parted = _parts(content, source, root, part)
     if parted and options.split:
@@ -195,7 +197,11 @@ def _wanted_class(content: dict[str, Any], source: Path, category: str | None) -
 def _parts(content: dict[str, Any], source: Path, root: Path, part: str) -> tuple[list[str], bool]:
     """The pictures of `part`, or all of them, and whether they are parted already."""
     base = content.get("path")
-    listed = {key: _entry(content.get(key), base, source, root) for key in PARTS}
+    listed = {key: _entry(content.get(key), base, root) for key in PARTS}
+    for key in ("train", "val"):  # Roboflow names a test set where there is none
+        text = content.get(key)
+        if text not in NOTHING and not listed[key]:
+            warnings.warn(f"{source}: {key}: {str(text)[:80]} is not there below {root}", stacklevel=4)
     if not any(listed.values()):
         if content.get("train") not in NOTHING:
             wanted = f"a folder or list of pictures below {root}; set root to the folder that it starts from"
@@ -220,15 +226,15 @@ def _in_folders(root: Path, names: tuple[str, ...]) -> list[str]:
     return []
 
 
-def _entry(value: Any, base: Any, source: Path, root: Path) -> list[str]:
+def _entry(value: Any, base: Any, root: Path) -> list[str]:
     """The pictures of an entry of the YAML: a folder, a list of pictures in a text file, or several of these."""
     texts = value if isinstance(value, list) else [] if value in NOTHING else [value]
     pictures: list[str] = []
     for text in texts:
         place = _place(text, base, root) if isinstance(text, str) else None
         if place is None:
-            warnings.warn(f"{source}: {str(text)[:80]!r} is not there below {root}: it is passed over", stacklevel=4)
-        elif (root / place).is_dir():
+            continue
+        if (root / place).is_dir():
             pictures += _pictures_of(root, place)
         elif place.lower().endswith(".txt"):
             pictures += _of_list(root, place)

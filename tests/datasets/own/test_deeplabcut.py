@@ -55,6 +55,7 @@ def test_a_project_is_read_from_its_folder(tmp_path):
     assert train.skeleton.keypoints == ("nose", "tail")
     assert train.skeleton.edges == ((0, 1),)
     assert train.cut == "whole", "which leaks nothing"
+    assert keypoints(*both(root=str(tmp_path / "config.yaml"))) == keypoints(train, test)
 
 
 SPELLINGS = {
@@ -223,6 +224,8 @@ def test_nothing_outside_the_root_is_named(tmp_path):
 def test_a_folder_that_is_no_project_says_what_is_expected(tmp_path):
     with pytest.raises(ValueError, match="holds no PROJECT/labeled-data"):
         both(root=str(tmp_path))
+    with pytest.raises(ValueError, match="no folder"):
+        both(root=str(tmp_path / "none"))
     with pytest.raises(ValueError, match="deeplabcut needs root=PROJECT"):
         both()
 

@@ -75,6 +75,14 @@ def test_arrays(tmp_path, keys, kind):
         assert refused(tmp_path / "a.h5", name).endswith(WORDS[kind])
 
 
+@pytest.mark.parametrize("name", ["coco_json", "deeplabcut", "yolo_pose"])
+@pytest.mark.parametrize("file", ["cvat.xml", "labels.slp"])
+def test_folders_of_them(tmp_path, name, file):
+    (tmp_path / file).write_text(TEXTS[file])
+    with pytest.raises(ValueError, match=f"{file} is not read by {name}"):
+        open_dataset(name, options_of(name, {"root": str(tmp_path)}, "the test"), "train")
+
+
 def test_a_project_whose_csvs_are_gone(tmp_path):
     (tmp_path / "labeled-data/one").mkdir(parents=True)
     with h5py.File(tmp_path / "labeled-data/one/CollectedData_A.h5", "w") as file:
