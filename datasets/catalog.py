@@ -18,7 +18,8 @@ from .depth.nyu import NyuHands
 from .depth.options import DepthOptions
 from .hands import freihand, h3d, hand_snap, interhand, onehand10k, panoptic_hands, rhd
 from .options import Options, make
-from .own import depth_folder, labels, pictures
+from .own import deeplabcut, depth_folder, labels, pictures, yolo_pose
+from .own.chosen import chosen
 from .reading.origin import FolderOptions, Origin
 from .reading.people import PictureOptions
 from .reading.prepared import given, is_prepared, open_prepared
@@ -75,6 +76,8 @@ DATASETS: dict[str, Data] = {
     "mpii": Data(mpii.mpii, PictureOptions, mpii.ORIGIN),
     "coco": Data(coco.coco, PictureOptions, coco.ORIGIN),
     "coco_json": Data(labels.coco_json, labels.Options, labels.ORIGIN),
+    "deeplabcut": Data(deeplabcut.deeplabcut, deeplabcut.Options, deeplabcut.ORIGIN),
+    "yolo_pose": Data(yolo_pose.yolo_pose, yolo_pose.Options, yolo_pose.ORIGIN),
     "pictures": Data(pictures.own_pictures, pictures.Options, pictures.ORIGIN, labelled=False),
     "nyu": Data(NyuHands, PublicOptions, NyuHands.source.origin),
     "icvl": Data(icvl.IcvlHands, icvl.Options, icvl.IcvlHands.source.origin),
@@ -125,9 +128,17 @@ def open_dataset(name: str, options: Options, part: str, default_skeleton: Skele
         raise TypeError(f"{name} is opened with {entry.Options.__qualname__}, not {type(options).__qualname__}")
     if isinstance(options, FolderOptions):
         options.check_there(name, entry.origin)
-        if is_prepared(options.root):
-            return open_prepared(str(options.root), part, name, given(options))
-    center = isinstance(options, DepthOptions) and options.joints == "center"
-    # Where centres alone are looked for, the other side's skeleton is the centre, and not what is labelled here.
-    dataset = entry.open(options, part) if entry.labelled or center else entry.open(options, part, default_skeleton)
-    return CenterTask(dataset) if center else dataset
+    if isinstance(options, FolderOptions) and is_prepared(options.root):
+        dataset: PoseDataset = open_prepared(str(options.root), part, name, given(options))
+    elif entry.labelled or _centers(options):
+        # Where centres alone are looked for, the other side's skeleton is the centre, and not what is labelled here.
+        dataset = entry.open(options, part)
+    else:
+        dataset = entry.open(options, part, default_skeleton)
+    if isinstance(options, PictureOptions):
+        return chosen(dataset, options.keypoints, options.rename)
+    return CenterTask(dataset) if _centers(options) else dataset
+
+
+def _centers(options: Options) -> bool:
+    return isinstance(options, DepthOptions) and options.joints == "center"

@@ -53,10 +53,11 @@ class WithoutLabels(View):
 
 
 class Selected(View):
-    """A dataset reduced to the keypoints `names`, in that order: how two datasets are paired by name."""
+    """A dataset reduced to the keypoints `names`, in that order: how two datasets are paired by name. `skeleton` gives
+    them other names."""
 
-    def __init__(self, dataset: PoseDataset, names: tuple[str, ...]) -> None:
-        super().__init__(dataset, skeleton=dataset.skeleton.select(names))
+    def __init__(self, dataset: PoseDataset, names: tuple[str, ...], skeleton: Skeleton | None = None) -> None:
+        super().__init__(dataset, skeleton=skeleton or dataset.skeleton.select(names))
         self.order = [dataset.skeleton.keypoints.index(name) for name in names]
 
     def __getitem__(self, index: int, /) -> Item:

@@ -135,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
         "paths", metavar="PATH", nargs="+", help="a picture, folder or video; depth frames for a model of depth"
     )
     made.set_defaults(overrides=[])
-    made.add_argument("--output", type=Path, default=Path("predictions.json"), help="default: predictions.json")
+    made.add_argument("--output", type=Path, help="default: predictions.json, or .csv")
+    made.add_argument("--format", default="coco", help="coco (default), results (COCO's list) or deeplabcut (a CSV)")
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
     made.add_argument("--text", metavar="FILE", type=Path, help="of depth: one frame a line, u v d a joint, as a .txt")
@@ -291,6 +292,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from .commands.predict import predict
+    from .runs.prediction_formats import ending
     from .runs.progress import Reporter
 
     options = dict(vars(arguments))
@@ -301,7 +303,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     words = [word for word in given if "=" in word and not Path(word).exists()]
     paths = [Path(word) for word in given if word not in words]
     options["words"] = words + options.pop("overrides")
-    predict(options.pop("model"), paths, options.pop("output"), Reporter(), **options)
+    output = options.pop("output") or Path("predictions" + ending(arguments.format))
+    predict(options.pop("model"), paths, output, Reporter(), **options)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -1,8 +1,9 @@
-"""Your own labels: any COCO keypoint JSON, or the .npz of SPIN.
+"""Your own labels: any COCO keypoint JSON, a list of COCO results, or the .npz of SPIN.
 
 One file of which each fifth recording tests, or each fifth block of `block` pictures where images name no recording; or
 two files [train, test] as they are. `split=frames` shuffles single pictures as TLLib does with its sets: a LEAK between
-train and test where neighbours look alike. datasets/reading/coco_file.py says how the JSON is read.
+train and test where neighbours look alike. datasets/reading/coco_file.py says how the JSON is read, coco_results.py
+beside it how a list of results is, and datasets/own/label_files.py which files are found below `root` alone.
 
 An .npz has imgname, center, scale (box side over 200 px, margin included), part (N, K, 3: x, y, confidence; indices of
 pixels: +0.5) and S (N, K, 4: metres in the camera's frame, confidence): Kolotouros et al., ICCV 2019,
@@ -23,24 +24,25 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
-from ..reading.levels import LevelOptions, white_of
-from ..reading.origin import MissingData, Origin
-from ..reading.people import AROUND_BOXES, People, PictureOptions, PictureSet, digest
-from ..reading.prepared import given, spelled
-from ..reading.splits import PARTS, BlockOptions, SplitOptions, by_group, by_shuffle, check_part
+from ..reading.levels import white_of
+from ..reading.origin import Origin
+from ..reading.people import AROUND_BOXES, People, PictureSet, digest
+from ..reading.splits import PARTS, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
+from .foreign import refuse_foreign
+from .label_files import LabelOptions, label_file
 from .skeleton_file import KNOWN, skeleton_of
 
 ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one COCO keypoint JSON and its pictures")
 
 
 @dataclass(frozen=True)
-class Options(SplitOptions, BlockOptions, LevelOptions, PictureOptions):
+class Options(LabelOptions):
     """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
-    without `labels` it is the label file, or a folder with exactly one *.json."""
+    without `labels` it is the label file, or a folder that holds it (datasets/own/label_files.py)."""
 
     labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
-    skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
+    images: str | None = option(None, "a COCO JSON of the pictures that a list of results, as `labels`, numbers")
     category: str | None = option(None, "the name of the only category that is read, where several have keypoints")
     edges_from: int | None = option(
         None,
@@ -48,17 +50,6 @@ class Options(SplitOptions, BlockOptions, LevelOptions, PictureOptions):
         low=0,
         high=1,
     )
-
-    def check_there(self, name: str, origin: Origin | None) -> None:
-        """Raises MissingData for a label file that is not there; of `root` the opener says what is wrong."""
-        for file in self.labels if isinstance(self.labels, list | tuple) else [self.labels]:
-            if isinstance(file, str) and not Path(file).expanduser().exists():
-                root = f" root={self.root}" if self.root else ""
-                raise MissingData(
-                    f"there is no {file}. {name} reads a COCO keypoint JSON of yours, labels=FILE, and its pictures, "
-                    "root=FOLDER; where an experiment names them, the head of its YAML says what they are and where "
-                    f"to get them. Then: keyshift data check {name}{root} {spelled(given(self))}"
-                )
 
 
 def coco_json(options: Options, part: str) -> PictureSet:
@@ -70,17 +61,13 @@ def coco_json(options: Options, part: str) -> PictureSet:
         raise ValueError(f"split={split} splits one file, but labels={options.labels} are two")
     skeleton = None if options.skeleton is None else skeleton_of(options.skeleton)
     arrays = file.suffix.lower() == ".npz"
-    choice: dict[str, Any] = {"root": pictures, "category": options.category, "edges_from": options.edges_from}
-    people, more = read_spin(file, skeleton, block) if arrays else read_coco(file, skeleton, block, **choice)
+    people, more = _read(options, file, pictures, skeleton)
     names = list(people.pictures)
     if parted and options.white == "auto":  # one white for both parts
-        other = _files(options, PARTS[part == "train"])[0]
-        spin = other.suffix.lower() == ".npz"
-        both = read_spin(other, skeleton, block) if spin else read_coco(other, skeleton, block, **choice)
-        names += both[0].pictures
+        names += _read(options, _files(options, PARTS[part == "train"])[0], pictures, skeleton)[0].pictures
     white = white_of(options.white, pictures, names)
     if not parted and len(people):
-        people = people.select(_chosen(people, part, block, split))
+        people = people.select(part_rows(people, part, block, split))
     about = {
         "part": part,
         "split": "files" if parted else split or f"blocks of {block}",
@@ -88,40 +75,50 @@ def coco_json(options: Options, part: str) -> PictureSet:
         **more,
         "sha256": digest(file),
     }
-    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, file, root=pictures))
+    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, _numbered(options) or file, root=pictures))
     name = f"coco_json.{part}"
     return PictureSet(name, pictures, people, about, ORIGIN, options.boxes, around, "truth", declared, white)
 
 
+def _read(options: Options, file: Path, pictures: Path, skeleton: Skeleton | None) -> tuple[People, dict[str, Any]]:
+    if file.suffix.lower() == ".npz":
+        return read_spin(file, skeleton, options.block)
+    choice: dict[str, Any] = {"root": pictures, "category": options.category, "edges_from": options.edges_from}
+    try:
+        return read_coco(file, skeleton, options.block, numbered=_numbered(options), **choice)
+    except BadAnnotation:
+        refuse_foreign(file, "coco_json")
+        raise
+
+
+def _numbered(options: Options) -> Path | None:
+    return None if options.images is None else need_file(Path(options.images).expanduser(), "images= takes a JSON")
+
+
 def _files(options: Options, part: str) -> tuple[Path, Path, bool]:
     """The label file of `part`, the pictures' folder, and whether the labels are already parted."""
-    labels = options.labels
+    if options.labels is None:
+        if options.root is None:
+            raise ValueError("coco_json needs labels=FILE.json, labels=[TRAIN.json, TEST.json], or root=FOLDER")
+        return label_file(options.folder, part)
+    file, parted = chosen_file(options.labels, part, "a COCO keypoint JSON")
+    return file, file.parent if options.root is None else options.folder, parted
+
+
+def chosen_file(labels: Any, part: str, what: str) -> tuple[Path, bool]:
+    """The file of `part` that `labels` names, and whether it names two. Raises ValueError."""
     parted = isinstance(labels, list | tuple)
     if parted and len(labels) != 2:
         raise ValueError(f"labels={labels} must be one file or two: [train, test]")
     chosen = labels[part == "test"] if parted else labels
-    if labels is None:
-        if options.root is None:
-            raise ValueError("coco_json needs labels=FILE.json, labels=[TRAIN.json, TEST.json], or root=FOLDER")
-        file = _only_json(options.folder)
-        return file, file.parent, False
     if not isinstance(chosen, str | Path):
         raise ValueError(f"labels={labels} must be the path of a file or two paths: [train, test]")
-    file = need_file(Path(chosen).expanduser(), "labels= takes a COCO keypoint JSON, or two: [train, test]")
-    return file, file.parent if options.root is None else options.folder, parted
+    return need_file(Path(chosen).expanduser(), f"labels= takes {what}, or two: [train, test]"), parted
 
 
-def _only_json(root: Path) -> Path:
-    if root.is_file():
-        return root
-    files = sorted(path for path in root.glob("*.json") if path.is_file())
-    if len(files) != 1:
-        listed = ", ".join(path.name for path in files[:10]) or "none"
-        raise ValueError(f"{root} must hold exactly one *.json, found {listed}. Name yours with labels=FILE")
-    return files[0]
-
-
-def _chosen(people: People, part: str, block: int, split: str | None) -> np.ndarray:
+def part_rows(people: People, part: str, block: int, split: str | None) -> np.ndarray:
+    """The rows of `part` in one table: of each fifth recording or block, or of shuffled pictures. Raises ValueError
+    where that leaves a part empty."""
     pictures = list(dict.fromkeys(people.pictures))
     if len(pictures) < 2:
         raise ValueError(

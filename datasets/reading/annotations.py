@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import scipy.io
+import yaml
 
 MOST = 24
 """Missing files that an error lists."""
@@ -100,6 +101,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:  # errors of decoding are ValueErrors
         raise _unreadable(path, error, "whole UTF-8 JSON") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file, every scalar of it a text. Raises BadAnnotation."""
+    try:
+        text = path.read_text("utf-8-sig")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("aliases are not allowed")  # a few of them can stand for gigabytes
+        return yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise _unreadable(path, error, "YAML in UTF-8") from error
 
 
 _READ_ALL = """

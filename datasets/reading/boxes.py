@@ -7,8 +7,9 @@ A file is a CSV,
 
 whose columns may be left,top,width,height too, or a JSON: {"day1/0007.jpg": [[left, top, right, bottom], ...], ...},
 or a list as COCO's detectors give it, [{"file_name": "day1/0007.jpg", "bbox": [left, top, width, height], "score":
-0.93}, ...], where `image_id` may stand for `file_name` if it holds names. Names are paths below the root, with forward
-slashes; clip.mp4#12 is frame 12 of a video.
+0.93}, ...], where `image_id` may stand for `file_name` if it holds names; or a COCO label file, or what `keyshift
+predict` wrote (coco_results.py beside). Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12
+of a video.
 Coordinates are continuous pixels of the picture as it is shown, turned by its EXIF tag: the top left corner is (0, 0).
 Boxes that are given a score below `SCORE` are left out, from files and detectors alike.
 """
@@ -32,6 +33,7 @@ from torch import nn
 
 from ..rendered.cache import cache_root
 from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
+from .coco_results import boxes_of
 from .fit import FEW, beside, leaves, misread
 from .headers import read_headers
 from .images import UnreadableImage
@@ -166,6 +168,9 @@ def _csv_row(path: Path, where: str, header: list[str], cells: list[str]) -> Row
 
 def _json_rows(path: Path) -> Iterator[Row]:
     content = read_json(path)
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        yield from boxes_of(content, path)
+        return
     if isinstance(content, dict):
         for name, boxes in content.items():
             for k, box in enumerate(entries(boxes, path, name, "the boxes")):

@@ -31,6 +31,7 @@ from ..skeleton import Skeleton
 from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_json, whole
 from .coco_joints import read_joints
 from .coco_names import picture_names
+from .coco_results import read_labels
 from .notes import Notes
 from .people import AROUND_BOXES, AROUND_JOINTS, People
 
@@ -47,15 +48,17 @@ def read_coco(
     root: Path | None = None,
     category: str | None = None,
     edges_from: int | None = None,
+    numbered: Path | None = None,
 ) -> tuple[People, dict[str, Any]]:
     """The people of a COCO keypoint JSON whose pictures lie `below` the root, and what else names the rows.
 
     `skeleton` None: from the categories, whose edges count from `edges_from` (None: 1, or 0 where one is 0). `block`
     None: a sequence is a picture, else a recording where its image names one, else `block` pictures in the order of the
     file. `root` is the folder in which pictures with names from elsewhere are looked for; None: they are refused.
-    `category` is the name or id of the only one that is read. Raises BadAnnotation.
+    `category` is the name or id of the only one that is read. `numbered` is a COCO file of the pictures that a list of
+    results numbers. Raises BadAnnotation.
     """
-    content = mapping(read_json(file), file, "", "the content", ("images", "annotations"))
+    content = mapping(read_labels(file, numbered), file, "", "the content", ("images", "annotations"))
     listed, notes = entries(content["annotations"], file, "", "annotations"), Notes(file)
     kept, described = _categories(content, listed, file, skeleton, category)
     made = skeleton or of_category(described, file, f"category {described['id']}", edges_from)
@@ -177,7 +180,10 @@ def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> di
 
     Pictures without both are left out. Raises BadAnnotation.
     """
-    content = mapping(read_json(file), file, "", "the content", ("images",))
+    content = read_json(file)
+    if isinstance(content, list):  # results, which say no sizes
+        return {}
+    mapping(content, file, "", "the content", ("images",))
     images = [
         mapping(value, file, f"image {number}", "the image", ("file_name",))
         for number, value in enumerate(entries(content["images"], file, "", "images"))

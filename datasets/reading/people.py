@@ -40,6 +40,8 @@ class PictureOptions(FolderOptions):
         "tllib, these as TLLib cuts (both leak on a target)",
         choices=BOXES,
     )
+    keypoints: list[str] | None = option(None, "these alone, in this order; null: all")
+    rename: dict[str, str] | None = option(None, "other names of keypoints, {old: new}; `keypoints` are then new ones")
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ class People:
         }
         return replace(self, **lists, **parts)
 
+    def choose(self, skeleton: Skeleton, order: Sequence[int]) -> People:
+        """The table of keypoint `order[k]` as the k-th of `skeleton`."""
+        names = ("keypoints", "annotated", "visible", "points")
+        columns: dict[str, Any] = {n: None if getattr(self, n) is None else getattr(self, n)[:, order] for n in names}
+        return replace(self, skeleton=skeleton, **columns)
+
 
 @dataclass
 class PictureSet:
@@ -137,6 +145,8 @@ class PictureSet:
     """Reads the width and height that the annotation file gives each picture, where it does."""
     white: int | None = None
     """The level of pictures of 16 bit that is white; None: 65535."""
+    whole: People | None = None
+    """The table with all keypoints, which crops by the true joints are cut from; None: `people` has all."""
     skeleton: Skeleton = field(init=False)
     identity: dict[str, Any] = field(init=False)
 
@@ -167,6 +177,14 @@ class PictureSet:
     def __len__(self) -> int:
         return len(self.people)
 
+    def chosen(self, skeleton: Skeleton, order: Sequence[int]) -> PictureSet:
+        """The same with keypoint `order[k]` as the k-th of `skeleton`, without people who have none of them."""
+        whole = self.whole or self.people
+        rows = np.flatnonzero(self.people.annotated[:, order].any(1))
+        about = self.about | {"keypoints": ", ".join(skeleton.keypoints)}
+        people = self.people.choose(skeleton, order).select(rows)
+        return replace(self, people=people, about=about, whole=whole.select(rows))
+
     def path(self, index: int) -> Path:
         """The file that holds row `index`: a picture or a video."""
         name = self.people.pictures[index]
@@ -194,10 +212,11 @@ class PictureSet:
         if self.cut == "file":
             assert self.people.boxes is not None
             return square(self.people.boxes[index], self.around)
-        known = self.people.annotated[index]
+        people = self.whole or self.people
+        known = people.annotated[index]
         if self.cut == "whole" or not known.any():
             return square(np.array([0.0, 0.0, width, height]), 1.0)
-        joints = self.people.keypoints[index][known]
+        joints = people.keypoints[index][known]
         tight = np.concatenate([joints.min(0), joints.max(0)])
         return tllib_square(tight, width, height) if self.cut == "tllib" else square(tight, AROUND_JOINTS)
 

@@ -30,7 +30,9 @@ from ..skeleton import Skeleton
 from .annotations import BadAnnotation, entries, mapping, read_json, whole
 
 FORMAT = "keyshift prepared 1"
-FILE_OPTIONS: dict[str, tuple[str, ...]] = {"labels": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+FILE_OPTIONS: dict[str, tuple[str, ...]] = {
+    **{"labels": ("",), "images": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+}
 """Options that name files, and how they then end."""
 DONE, BEGUN = "prepared.json", "unfinished.json"
 RENDERED = ("train", "test", "scenes")
@@ -44,7 +46,8 @@ def is_prepared(root: str | Path | None) -> bool:
 
 def given(options: Options) -> dict[str, Any]:
     """The options of a raw set that differ from their defaults."""
-    apart = ("root", "size", "joints")  # root and size stand in prepared.json otherwise; joints is laid over the set
+    # root and size stand in prepared.json otherwise; the others are laid over the set
+    apart = ("root", "size", "joints", "keypoints", "rename")
     values = {one.name: (getattr(options, one.name), default_of(one)) for one in fields(options)}
     return resolved({name: v for name, (v, default) in values.items() if name not in apart and v != default})
 

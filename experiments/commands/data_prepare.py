@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ...datasets.options import Options, option
 from ...datasets.reading.download import FOLDER, fetch, is_unpacked, unpack
 from ...datasets.reading.files import only_one, write_text
 from ...datasets.reading.origin import FolderOptions, Origin
-from ...datasets.reading.people import PictureSet
+from ...datasets.reading.people import PictureOptions, PictureSet
 from ...datasets.reading.prepared import BEGUN, DONE, differences, given, is_prepared, read_about, resolved, spelled
 from ...datasets.reading.preparing import MARK, bytes_needed, convert, plan
 from ...datasets.reading.splits import PARTS
@@ -45,6 +45,8 @@ def prepare(name: str, words: list[str], reporter: Reporter, accept: bool = Fals
     (unless `overwrite`), and where the disk is too small.
     """
     own, options = read_words(name, words, PrepareOptions)
+    if isinstance(options, PictureOptions):
+        options = replace(options, keypoints=None, rename=None)  # all are kept; these are laid over them
     size, origin = own.size, entry_of(name).origin
     raw = _raw_folder(name, options)
     if raw is not None:

@@ -22,7 +22,8 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..runs.folder import locate
-from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco, write_text_form
+from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_text_form
+from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
 from ..runs.subjects import compare_whole, recall
@@ -124,6 +125,7 @@ def predict(
     workers: int = 2,
     device: str = "auto",
     overwrite: bool = False,
+    format: str = "coco",
 ) -> Predicted:
     """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`, or for depth frames where the
     model reads depth; returns what it holds.
@@ -133,8 +135,9 @@ def predict(
     predicted in space. `draw` is a folder for drawn pictures.
     `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. Files that cannot be read
     are listed in the JSON and on stderr. Raises ValueError for bad input, before anything is written, and where no
-    picture at all can be read.
+    picture at all can be read. `format` is a key of FORMATS in experiments/runs/prediction_formats.py.
     """
+    write = writer(format, output)
     opened, processor = open_model(model), choose_device(device)
     check_model(model, opened.model, boxes)
     if batch < 1 or workers < 1:
@@ -167,7 +170,7 @@ def predict(
     if not predicted.readable.any():
         name, reason = lost[0]
         raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {name}: {reason}")
-    write_coco(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
+    write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
     if text is not None and predicted.points3d is None:
         raise ValueError(f"no {text}: {model} answers in a plane, and the text holds a depth for each joint")

@@ -146,8 +146,8 @@ class Gathering:
 
 def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: bool, text: Path | None = None) -> None:
     """Raises ValueError where something of the user's would be overwritten, a picture that is read above all."""
-    if output.suffix.lower() != ".json" or not output.parent.is_dir():
-        raise ValueError(f"cannot write {output}: expected the name of a .json file in a folder that exists")
+    if not output.parent.is_dir():
+        raise ValueError(f"cannot write {output}: expected the name of a file in a folder that exists")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
     if text is not None and (text.suffix.lower() != ".txt" or not text.parent.is_dir()):
@@ -198,7 +198,7 @@ def write_coco(
     parts: dict[str, Iterable[Any]] = {
         "images": (_image(place + 1, inputs.names[place], *predicted.sizes[place].tolist()) for place in places),
         "annotations": (
-            _annotation(row + 1, predicted.rows[row]) for place in places for row in predicted.people(place)
+            annotation(row + 1, predicted.rows[row]) for place in places for row in predicted.people(place)
         ),
         "categories": [category],
         "unreadable": ({"file_name": name, "reason": reason} for name, reason in predicted.unreadable),
@@ -225,7 +225,8 @@ def _image(number: int, name: str, width: int, height: int) -> dict[str, Any]:
     return entry
 
 
-def _annotation(number: int, row: np.void) -> dict[str, Any]:
+def annotation(number: int, row: np.void) -> dict[str, Any]:
+    """A person as COCO has them, with the id `number`."""
     left, top, right, bottom = row["box"].round(3).tolist()
     points = (row["points"].astype(np.float64) - 0.5).round(3).tolist()
     more: dict[str, Any] = {}

@@ -326,12 +326,87 @@ def boxes_list(root):
     return made
 
 
+def boxes_coco(root):
+    made = boxes_json(root)
+    content = coco_content()
+    for image in content["images"]:
+        image["file_name"] = f"day/{image['file_name']}"
+    (root / "boxes.json").write_text(json.dumps(content))
+    return made
+
+
+def coco_results(root):
+    made = coco_content()
+    triples = made["annotations"][0]["keypoints"]
+    rows = [{"image_id": f"{n}.jpg", "category_id": 1, "keypoints": triples, "score": n / 4} for n in range(4)]
+    (root / "results.json").write_text(json.dumps(rows))
+    pictures(root, *(f"{n}.jpg" for n in range(4)))
+    options = {"name": "coco_json", "block": 1, "labels": "results.json", "skeleton": "coco17"}
+    return RawSet(options, {"results.json": "json"})
+
+
+def coco_results_numbered(root):
+    made = coco_content()
+    rows = [{"image_id": n, "category_id": 1, "keypoints": made["annotations"][n]["keypoints"]} for n in range(4)]
+    (root / "results.json").write_text(json.dumps(rows))
+    (root / "images.json").write_text(json.dumps({key: made[key] for key in ("images", "categories")}))
+    pictures(root, *(f"{n}.jpg" for n in range(4)))
+    options = {"name": "coco_json", "block": 1, "labels": "results.json", "images": "images.json"}
+    return RawSet(options, {"results.json": "json", "images.json": "json"})
+
+
+def coco_nested(root):
+    (root / "annotations").mkdir()
+    (root / "annotations/person_keypoints_default.json").write_text(json.dumps(coco_content()))
+    pictures(root, *(f"images/default/{n}.jpg" for n in range(4)))
+    return RawSet({"name": "coco_json", "block": 1}, {"annotations/person_keypoints_default.json": "json"})
+
+
+def deeplabcut(root):
+    files = {}
+    for clip in ("a", "b"):
+        name = f"labeled-data/{clip}/CollectedData_me.csv"
+        pictures(root, *(f"labeled-data/{clip}/img{n}.png" for n in range(2)))
+        lines = ["scorer,me,me,me,me", "bodyparts,nose,nose,tail,tail", "coords,x,y,x,y"]
+        lines += [f"labeled-data/{clip}/img{n}.png,{n}.5,2,20,{'' if n else 18}" for n in range(1)]
+        lines += [f"labeled-data\\{clip}\\img1.png,1.5,2,,"]
+        (root / name).write_text("\n".join(lines))
+        files[name] = "text"
+    (root / "config.yaml").write_text(yaml.safe_dump({"scorer": "me", "skeleton": [["nose", "tail"]]}))
+    return RawSet({"name": "deeplabcut"}, {**files, "config.yaml": "yaml"})
+
+
+def deeplabcut_animals(root):
+    pictures(root, *(f"labeled-data/a/img{n}.png" for n in range(4)))
+    lines = ["scorer,,,me,me,me,me,me,me", "individuals,,,m1,m1,m2,m2,single,single"]
+    lines += ["bodyparts,,,nose,nose,nose,nose,ball,ball", "coords,,,x,y,x,y,x,y"]
+    lines += [f"labeled-data,a,img{n}.png,1,2,20,18,nan,nan" for n in range(4)]
+    (root / "CollectedData.csv").write_text("\n".join(lines))
+    return RawSet({"name": "deeplabcut", "block": 2}, {"CollectedData.csv": "text"})
+
+
+def yolo_pose(root):
+    about = {"train": "images/train", "val": "images/val.txt", "kpt_shape": [3, 3], "flip_idx": [0, 2, 1]}
+    about |= {"names": {0: "dog"}, "kpt_names": {0: ["nose", "left_paw", "right_paw"]}}
+    files = {}
+    for part, n in (("train", 0), ("train", 1), ("val", 0)):
+        pictures(root, f"images/{part}/{n}.jpg")
+        file = root / f"labels/{part}/{n}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("0 0.5 0.5 0.4 0.6 0.4 0.3 2 0.6 0.7 1 0 0 0\n0 0.4 0.5 0.4 0.6 0.4 0.3 2 0.6 0.7 1 0.1 0 2")
+        files[file.relative_to(root).as_posix()] = "text"
+    (root / "images/val.txt").write_text("./images/val/0.jpg\n")
+    (root / "data.yaml").write_text(yaml.safe_dump(about))
+    return RawSet({"name": "yolo_pose"}, {"data.yaml": "yaml", "images/val.txt": "text", **files})
+
+
 WRITERS: dict[str, Callable[[Path], RawSet]] = {
     writer.__name__: writer
     for writer in (
         *(rhd, h3d, freihand, interhand, onehand10k, panoptic_hands, surreal_lists, surreal_clips, human36m),
         *(mpi_inf_3dhp_train, mpi_inf_3dhp_test, lsp, lspet, mpii_lists, mpii_published, coco, coco_json, coco_npz),
-        *(skeleton, boxes_csv, boxes_json, boxes_list),
+        *(skeleton, boxes_csv, boxes_json, boxes_list, boxes_coco, coco_results, coco_results_numbered, coco_nested),
+        *(deeplabcut, deeplabcut_animals, yolo_pose),
     )
 }
 ROUGH = {"coco_rough": coco_rough}

@@ -17,6 +17,7 @@ if not hasattr(raw, "WRITERS"):
 SETS = [name for name in raw.WRITERS if not name.startswith(("skeleton", "boxes"))]
 
 
+@pytest.mark.filterwarnings("ignore:.*(taken for labels|belong to no animal)")
 @pytest.mark.parametrize("name", SETS)
 def test_prepared_as_raw(name, tmp_path):
     (tmp_path / "root").mkdir()

@@ -23,7 +23,8 @@ from keyshift.experiments.runs.progress import Reporter
 RENDERED = {"train": 2000, "test": 500, "size": 128, "scenes": 0}
 DEPTH = {"centers": None, "joints": "all"}
 PUBLIC = {"root": None, **DEPTH, "cube": None}
-PICTURES = {"root": None, "boxes": None}
+PICTURES = {"root": None, "boxes": None, "keypoints": None, "rename": None}
+LABELS = PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "white": None}
 WANTED = {
     **dict.fromkeys(("hands.studio", "hands.webcam"), RENDERED),
     "hands.photo": RENDERED | {"root": None},
@@ -39,10 +40,11 @@ WANTED = {
     "mpi_inf_3dhp": PICTURES | {"stride": None},
     "lsp": PICTURES | {"split": None},
     "lspet": PICTURES | {"block": 20, "split": None},
-    "coco_json": PICTURES
-    | {"block": 20, "split": None, "labels": None, "skeleton": None, "category": None, "edges_from": None}
+    "coco_json": LABELS | {"images": None, "category": None, "edges_from": None},
+    "deeplabcut": LABELS,
+    "yolo_pose": LABELS | {"category": None},
+    "pictures": {"root": None, "boxes": None, "block": 20, "stride": None, "duplicates": None, "skeleton": None}
     | {"white": None},
-    "pictures": PICTURES | {"block": 20, "stride": None, "duplicates": None, "skeleton": None, "white": None},
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},
     "msra": PUBLIC | {"subject": 0},
@@ -82,8 +84,16 @@ def test_what_the_entries_declare():
             "here: target.boxes=whole is no option of hands.webcam, which takes train, test",
         ),
         ("hands.studio", {"root": "x"}, "target.root=x is no option of hands.studio"),
-        ("rhd", {"joints": "center"}, "target.joints=center is no option of rhd, which takes root, boxes."),
-        ("freihand", {"versoin": "gs"}, "which takes root, boxes, block, split, version. Did you mean target.version?"),
+        (
+            "rhd",
+            {"joints": "center"},
+            "target.joints=center is no option of rhd, which takes root, boxes, keypoints, rename.",
+        ),
+        (
+            "freihand",
+            {"versoin": "gs"},
+            "which takes root, boxes, keypoints, rename, block, split, version. Did you mean target.version?",
+        ),
         (
             "freihand",
             {"version": "green"},

@@ -14,6 +14,7 @@ from keyshift.datasets.own.labels import Options, coco_json
 from keyshift.datasets.reading.video import frames, write_video
 from keyshift.datasets.sample import CAMERA_MM
 from keyshift.datasets.skeleton import HAND, Skeleton
+from keyshift.experiments.cli import main
 from keyshift.experiments.commands.predict import open_model, predict
 from keyshift.experiments.config import Config, plain
 from keyshift.experiments.runs.progress import Reporter
@@ -237,6 +238,21 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
     with pytest.raises(ArithmeticError, match=r"one\.png are not finite"):
         run(model, [tmp_path / "in"], output)
     assert not output.exists()
+
+
+def test_other_forms_are_written_on_request(model, tmp_path, monkeypatch):
+    image, _ = dots(np.random.default_rng(0), 50, 40)
+    write(tmp_path / "in/one.png", image)
+    monkeypatch.chdir(tmp_path)
+    for form, file in (("coco", "predictions.json"), ("deeplabcut", "predictions.csv")):
+        assert main(["predict", str(model), "in", "--format", form]) == 0
+        assert (tmp_path / file).is_file()
+    assert main(["predict", str(model), "in", "--format", "results", "--output", "list.json"]) == 0
+    (entry,) = json.loads((tmp_path / "list.json").read_text())
+    (person,) = json.loads((tmp_path / "predictions.json").read_text())["annotations"]
+    assert entry["keypoints"] == person["keypoints"]
+    assert main(["predict", str(model), "in", "--format", "yolo"]) == 2
+    assert main(["predict", str(model), "in", "--format", "deeplabcut", "--output", "a.json"]) == 2
 
 
 @pytest.mark.parametrize(
