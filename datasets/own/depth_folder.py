@@ -44,6 +44,7 @@ from ..depth.files import file_name, to_points
 from ..depth.options import DepthOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..options import option
+from ..reading.files import from_home
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, check_part
 from ..rendered.body_anatomy import UPPER_BODY
@@ -136,7 +137,7 @@ class DepthFolder:
         if centers == "threshold":
             used.pop("centers", None)
         elif centers is not None:
-            used["centers"] = Path(centers).expanduser()
+            used["centers"] = from_home(centers)
         if "centers" in used:
             used.pop("boxes", None)
         self.tables: dict[str, Array] = {}

@@ -12,6 +12,7 @@ joints are hidden.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +24,13 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.files import from_home
 from ..reading.origin import MissingData, Origin
 from ..reading.people import AROUND_BOXES, People, PictureOptions, PictureSet, digest
 from ..reading.prepared import given, spelled
 from ..reading.splits import BlockOptions, SplitOptions, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
+from ..words import Texts
 from .skeleton_file import KNOWN, skeleton_of
 
 ORIGIN = Origin("your own labels in COCO's format", "yours", "your disk", "one COCO keypoint JSON and its pictures")
@@ -38,14 +41,14 @@ class Options(SplitOptions, BlockOptions, PictureOptions):
     """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
     without `labels` it is the label file, or a folder with exactly one *.json."""
 
-    labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
+    labels: Texts = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
     skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
 
     def check_there(self, name: str, origin: Origin | None) -> None:
         """Raises MissingData for a label file that is not there; of `root` the opener says what is wrong."""
         for file in self.labels if isinstance(self.labels, list | tuple) else [self.labels]:
-            if isinstance(file, str) and not Path(file).expanduser().exists():
-                root = f" root={self.root}" if self.root else ""
+            if isinstance(file, str) and not from_home(file).exists():
+                root = f" {shlex.quote(f'root={self.root}')}" if self.root else ""
                 raise MissingData(
                     f"there is no {file}. {name} reads a COCO keypoint JSON of yours, labels=FILE, and its pictures, "
                     "root=FOLDER; where an experiment names them, the head of its YAML says what they are and where "
@@ -91,7 +94,7 @@ def _files(options: Options, part: str) -> tuple[Path, Path, bool]:
         return file, file.parent, False
     if not isinstance(chosen, str | Path):
         raise ValueError(f"labels={labels} must be the path of a file or two paths: [train, test]")
-    file = need_file(Path(chosen).expanduser(), "labels= takes a COCO keypoint JSON, or two: [train, test]")
+    file = need_file(from_home(chosen), "labels= takes a COCO keypoint JSON, or two: [train, test]")
     return file, file.parent if options.root is None else options.folder, parted
 
 

@@ -39,6 +39,7 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name
 from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, weights_of
+from ..reading.files import from_home
 from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
 from ..reading.splits import BlockOptions, by_group, check_part
@@ -117,7 +118,7 @@ def _boxes(source: str, listing: Listing, rows: list[_Frame], frames: list[_Fram
     """The boxes of `rows` from a file or a detector, and what names their source exactly."""
     names = [row.name for row in rows]
     if source.lower().endswith(FILES):
-        path = Path(source).expanduser()
+        path = from_home(source)
         return read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)]), digest(path)
     return detect(source, listing.root, names, teller(source)), weights_of(source)
 

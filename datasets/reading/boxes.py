@@ -31,6 +31,7 @@ from torch import nn
 
 from ..rendered.cache import cache_root
 from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
+from .files import from_home
 from .images import UnreadableImage
 from .video import file_of, read_named
 
@@ -175,7 +176,7 @@ def check_detector(name: str) -> None:
             f"boxes={name!r} is not known; choose whole, a .csv or .json file, or a detector of torchvision: "
             f"{', '.join(known)}; DETECTOR:PATH takes your own weights.{hint}"
         )
-    if apart and not Path(weights).expanduser().is_file():
+    if apart and not from_home(weights).is_file():
         raise ValueError(f"boxes={name}: no file {weights!r}. Give a state_dict of {model}, or its name alone")
 
 
@@ -186,7 +187,7 @@ def weights_of(name: str) -> str:
     model, apart, weights = name.partition(":")
     if not apart:
         return f"{model} {get_model_weights(model)['DEFAULT'].url.rpartition('/')[2]}"
-    with Path(weights).expanduser().open("rb") as file:
+    with from_home(weights).open("rb") as file:
         return f"{model} {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
@@ -196,7 +197,7 @@ def _load(name: str) -> nn.Module:
     model, apart, weights = name.partition(":")
     if apart:
         try:
-            state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+            state = torch.load(from_home(weights), map_location="cpu", weights_only=True)
         except Exception as error:  # a foreign file can lead the unpickler to any error
             raise ValueError(f"boxes={name}: not a PyTorch state_dict ({type(error).__name__})") from error
     else:

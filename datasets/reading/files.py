@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def from_home(path: str | os.PathLike[str]) -> Path:
+    """`path` with the home folder in place of a leading ~ or ~USER; a folder that is called ~x stays what it is."""
+    return Path(os.path.expanduser(path))
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it and rename it into place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

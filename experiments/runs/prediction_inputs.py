@@ -17,6 +17,7 @@ from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.depth_folder import by_value
 from ...datasets.own.pictures import PICTURES, Listing, listed_frames, teller, usable, walk
 from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes
+from ...datasets.reading.files import from_home
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import AROUND_BOXES, square
 from ...datasets.reading.video import VIDEOS, frames_of, is_frame, read_named
@@ -86,7 +87,7 @@ def open_inputs(
     if boxes in (None, "whole") or not names:
         return inputs
     if boxes.lower().endswith(FILES):
-        return replace(inputs, boxes=read_boxes(Path(boxes).expanduser(), names, list(listing.sizes)))
+        return replace(inputs, boxes=read_boxes(from_home(boxes), names, list(listing.sizes)))
     return replace(inputs, boxes=detect(boxes, root, names, teller(boxes)))
 
 

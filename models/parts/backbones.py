@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import urllib.error
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_weight
 from torchvision.models.resnet import BasicBlock
+
+from ...datasets.reading.files import from_home
 
 DILATED = ("small", "resnet50", "resnet101", "resnet152")
 """Those whose last level can be dilated."""
@@ -107,7 +108,7 @@ def build_backbone(name: str, weights: str | None = None) -> ResNet | SmallResNe
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    path = Path(weights).expanduser()
+    path = from_home(weights)
     if path.is_file():
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -54,7 +54,6 @@ import hashlib
 import pickle
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,6 +62,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...datasets.options import option, plain_options
+from ...datasets.reading.files import from_home
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes, spatial_kl
 from ..pose_model import PoseModel, normalize
@@ -341,7 +341,7 @@ def _children(module: nn.Module) -> str:
 def _load_weights(module: nn.Module, weights: str, title: str) -> None:
     """A state_dict, by itself or under "state_dict", its keys with or without `module.`"""
     try:
-        state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
+        state = torch.load(from_home(weights), map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)
         module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except (OSError, EOFError, RuntimeError, AttributeError, TypeError, KeyError, pickle.UnpicklingError) as error:
