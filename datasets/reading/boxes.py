@@ -34,6 +34,7 @@ from .annotations import BadAnnotation, entries, mapping, need_file, numbers, pi
 from .files import from_home
 from .images import UnreadableImage
 from .video import file_of, read_named
+from .weights import fitting, read_content
 
 SCORE = 0.7
 """A box of a lower score is left out."""
@@ -195,25 +196,22 @@ def _load(name: str) -> nn.Module:
     from torchvision.models import get_model, get_model_weights
 
     model, apart, weights = name.partition(":")
+    network = get_model(model, weights=None, weights_backbone=None).eval()
     if apart:
         try:
-            state = torch.load(from_home(weights), map_location="cpu", weights_only=True)
-        except Exception as error:  # a foreign file can lead the unpickler to any error
-            raise ValueError(f"boxes={name}: not a PyTorch state_dict ({type(error).__name__})") from error
+            state = fitting(read_content(from_home(weights)), network.state_dict(), weights)
+        except ValueError as error:
+            raise ValueError(f"boxes={name}: not weights of torchvision's {model}: {error}") from error
     else:
         published = get_model_weights(model)["DEFAULT"]
         try:
-            state = published.get_state_dict(progress=False, check_hash=True)
+            state = dict(published.get_state_dict(progress=False, check_hash=True))
         except (OSError, RuntimeError) as error:  # URLError is an OSError; a truncated download has another sum
             raise ValueError(
                 f"boxes={name}: cannot download {published.url} ({error}). Download it elsewhere and give its path as "
                 f"boxes={model}:PATH, or use boxes=whole or a .csv file"
             ) from error
-    network = get_model(model, weights=None, weights_backbone=None).eval()
-    try:
-        network.load_state_dict(state.get("state_dict", state))
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(f"boxes={name}: not weights of torchvision's {model}: {str(error)[:300]}") from error
+    network.load_state_dict(state, strict=not apart)
     return network
 
 

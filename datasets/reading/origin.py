@@ -41,11 +41,12 @@ class Origin:
         """The error of a set that is not there: what to download, from whom, to where, and what prepares it with the
         `options` that were asked for."""
         place = root or "FOLDER"
+        words = shlex.quote(f"root={place}") + options
         problem = f"there is no {root}" if root else f"{name} needs root=FOLDER"
         service = "downloads and prepares it" if self.downloads else "prepares it once it lies there"
         return MissingData(
             f"{problem}. {name} is {self.title}; licence: {self.licence}. Get it from {self.home} into {place}, as "
-            f"{self.layout}; this {service}: keyshift data prepare {name} {shlex.quote(f'root={place}')}{options}".rstrip()
+            f"{self.layout}; this {service}: keyshift data prepare {name} {words}".rstrip()
         )
 
 

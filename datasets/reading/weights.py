@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 SAVE = "save its weights alone with torch.save(model.state_dict(), FILE)"
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|module)\.")
@@ -58,25 +58,26 @@ HARMLESS = [
 
 
 def read_content(path: Path) -> Any:
-    """What is in a weights file, on the CPU. Raises ValueError of one line for a file that is missing or no weights."""
+    """What is in a weights file, on the CPU. Raises ValueError, one line whose subject is the file ("it is …"), for a
+    file that is missing or no weights."""
     try:
         with open(path, "rb") as file:
             first = file.read(4096)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"it cannot be read: {error.strerror or error}") from error
     if not first:
-        raise ValueError(f"{path} is empty")
+        raise ValueError("it is empty")
     if first[8:9] == b"{" and struct.unpack("<Q", first[:8])[0] < 1 << 27:
         return _safetensors(path)
     kind = _kind(path, first)
     if kind:
-        raise ValueError(f"{path} is {kind}")
+        raise ValueError(f"it is {kind}")
     try:
         with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file can lead the unpickler to any error
-        raise ValueError(f"{path} {_refused(error, first)}") from error
+        raise ValueError(f"it {_refused(error, first)}") from error
 
 
 def _kind(path: Path, first: bytes) -> str:
@@ -148,13 +149,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
                 state[name] = flat.reshape(entry["shape"])
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"no type {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0][:100]
-        raise ValueError(f"{path} is a damaged safetensors file, or holds types that networks have not: {reason}") from (
-            error
-        )
+        raise ValueError(f"it is a damaged safetensors file, or of types that networks have not: {reason}") from error
     return state
 
 
-def fitting(content: Any, wanted: Mapping[str, Tensor], path: str | Path, more: str = "") -> dict[str, Tensor]:
+def fitting(content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: str = "") -> dict[str, Tensor]:
     """Of the content of a weights file the mapping that has the keys and shapes of `wanted`, under its keys.
 
     Looked for under all keys of the file, with what wraps a key taken away: `module.`, `_orig_mod.`, and any common
@@ -181,32 +180,33 @@ def fitting(content: Any, wanted: Mapping[str, Tensor], path: str | Path, more: 
     titles = sorted(found, key=lambda title: bool(AVERAGED.search(title)))  # stable: the outer ones come first
     if len(titles) > 1 and any(_other(found[titles[0]], found[title]) for title in titles[1:]):
         warnings.warn(
-            f"{path} holds several weights that fit: those {titles[0]} are taken, not those "
+            f"{file} holds several weights that fit: those {titles[0]} are taken, not those "
             f"{', '.join(titles[1:])}; save those alone to have them",
             stacklevel=3,
         )
-    check_finite(found[titles[0]], str(path))
+    check_finite(found[titles[0]])
     return found[titles[0]]
 
 
-def unwrapped(content: Mapping[str, Any], anchor: str) -> dict[str, Any]:
-    """The mapping in `content` with a key that ends in `anchor`, its prefix taken away; else the content itself."""
+def unwrapped(content: Mapping[str, Any], *anchors: str) -> dict[str, Any]:
+    """The mapping in `content` with a key that ends in one of `anchors`, its prefix taken away; else the content."""
     for _, state in _mappings(content):
         state = {WRAPPERS.sub("", key): value for key, value in state.items()}
         for key in state:
-            if key == anchor or key.endswith(f".{anchor}"):
+            anchor = next((one for one in anchors if key == one or key.endswith(f".{one}")), None)
+            if anchor is not None:
                 prefix = key.removesuffix(anchor)
                 return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return dict(content)
 
 
-def check_finite(state: Mapping[str, Any], title: str) -> None:
+def check_finite(state: Mapping[str, Any]) -> None:
     """Raises ValueError where weights are NaN or infinite, naming the first tensor."""
     broken = [key for key, value in state.items() if isinstance(value, Tensor) and not _finite(value)]
     if broken:
         raise ValueError(
-            f"{title}: {broken[0]} holds NaN or infinite values, as {len(broken)} of {len(state)} tensors do: this "
-            "training had failed; take earlier weights"
+            f"{broken[0]} holds NaN or infinite values, as {len(broken)} of {len(state)} tensors do: their training "
+            "had failed; take earlier weights"
         )
 
 
@@ -216,8 +216,6 @@ def _finite(value: Tensor) -> bool:
 
 def _mappings(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """(place, tensors by key) of all mappings that hold tensors, the outer ones first."""
-    if isinstance(content, nn.Module):
-        content = content.state_dict()
     if not isinstance(content, Mapping) or depth > DEEPEST:
         return
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
@@ -229,11 +227,11 @@ def _mappings(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[s
 
 def _readings(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """(prefix, tensors without it) in each way that some of the keys could be meant."""
-    keys = list(wanted)
+    anchors = {*list(wanted)[:1], max(wanted, key=len, default="")}
     bare = {WRAPPERS.sub("", key): value for key, value in state.items()}
     for one in [state] if bare.keys() == state.keys() else [state, bare]:
-        last = max(keys, key=len, default="")
-        prefixes = dict.fromkeys(["", *(key.removesuffix(last) for key in one if key.endswith(f".{last}"))])
+        behind = (key.removesuffix(anchor) for key in one for anchor in anchors if key.endswith(f".{anchor}"))
+        prefixes = dict.fromkeys(["", *behind])
         for prefix in prefixes:
             yield prefix, {key.removeprefix(prefix): value for key, value in one.items() if key.startswith(prefix)}
 

@@ -51,7 +51,6 @@ so. What the file imports is not compared. Load checkpoints only with files that
 from __future__ import annotations
 
 import hashlib
-import pickle
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,6 +62,7 @@ from torch.func import functional_call
 
 from ...datasets.options import option, plain_options
 from ...datasets.reading.files import from_home
+from ...datasets.reading.weights import fitting, read_content
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes, spatial_kl
 from ..pose_model import PoseModel, normalize
@@ -339,12 +339,10 @@ def _children(module: nn.Module) -> str:
 
 
 def _load_weights(module: nn.Module, weights: str, title: str) -> None:
-    """A state_dict, by itself or under "state_dict", its keys with or without `module.`"""
+    """A state_dict, under whatever key of the file and with whatever prefix; see `fitting`."""
     try:
-        state = torch.load(from_home(weights), map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-        module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    except (OSError, EOFError, RuntimeError, AttributeError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        module.load_state_dict(fitting(read_content(from_home(weights)), module.state_dict(), weights), strict=False)
+    except ValueError as error:
         raise ValueError(f"model.weights={weights} is no state_dict of {title}: {error}") from error
 
 

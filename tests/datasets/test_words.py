@@ -2,12 +2,20 @@
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
+from keyshift.datasets.catalog import open_dataset
 from keyshift.datasets.options import Options, make, option
+from keyshift.datasets.own.pictures import Options as PicturesOptions
+from keyshift.datasets.own.pictures import own_pictures
+from keyshift.datasets.reading.files import from_home
+from keyshift.datasets.reading.origin import MissingData
+from keyshift.datasets.skeleton import HAND
 from keyshift.datasets.words import Loader, Texts, command_words
 from keyshift.experiments.config import build, load, of_comparison, of_run, read
 from keyshift.experiments.config import plain as plain_config
@@ -165,7 +173,7 @@ def test_a_folder_whose_name_begins_with_a_tilde_is_no_users_home(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (16, 16)).save(folder / "1.png")
     Image.new("RGB", (16, 16), "red").save(folder / "2.png")
-    assert len(pictures(make(PicturesOptions, command_words(["root=~recordings"])), "train", HAND)) > 0
+    assert len(own_pictures(make(PicturesOptions, command_words(["root=~recordings"])), "train", HAND)) > 0
 
 
 def test_a_command_that_is_proposed_can_be_pasted_into_a_shell():
