@@ -27,6 +27,7 @@ from ..datasets.options import BadOption, Options, choose, make, option, plain_o
 from ..datasets.words import Loader, command_words, opened
 from ..models.saved import MODELS
 from .legacy import today
+from .tracking.addresses import refuse_secret, without_secret
 
 SHIPPED = Path(__file__).parent
 FREE, PRETRAINING = "free", "pretraining"
@@ -144,7 +145,10 @@ def load_folder(folder: Path, overrides: Sequence[str] = ()) -> Config:
     path = folder / "config.yaml"
     if not path.is_file():
         raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-    return build(read(path), overrides, str(path))
+    content = read(path)
+    if isinstance(content.get("tracking"), str):  # version 0.2 kept what stood in the address
+        content["tracking"] = without_secret(content["tracking"])
+    return build(content, overrides, str(path))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -172,6 +176,7 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     chosen: dict[str, Any] = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     made = make(Settings, settings, origin)
+    refuse_secret(made.tracking)
     for name in (made.strategy, *made.strategies):
         choose("strategy", name, list(STRATEGIES))
     choose("score", made.score, list(SCORES))
