@@ -93,14 +93,15 @@ def default_uri(runs_folder: Path) -> str:
 
 
 def store_uri(uri: str) -> str:
-    """The address as MLflow is to be given it: SQLAlchemy decodes a file's path as a URL's since 2.1, and ends it at a
-    question mark."""
+    """The address as MLflow is to be given it: SQLAlchemy ends a path at a question mark, and decodes it as a URL's
+    since 2.1. Named with its driver where it is encoded, or MLflow makes a folder of the encoded name."""
     database = _sqlite_file(uri)
-    if database is None:
+    if database is None or sqlalchemy.make_url(uri).database == str(database):
         return uri
-    if sqlalchemy.make_url("sqlite:///%25").database == "%":
-        return f"sqlite:///{quote(str(database))}"
-    return f"sqlite:///file:{quote(str(database))}?uri=true" if "?" in str(database) else uri
+    encoded = f"sqlite+pysqlite:///{quote(str(database))}"
+    if sqlalchemy.make_url(encoded).database == str(database):
+        return encoded
+    return f"sqlite+pysqlite:///file:{quote(str(database))}?uri=true"
 
 
 def ui_command(uri: str, port: int = 5000) -> list[str]:

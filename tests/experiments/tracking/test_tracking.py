@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -323,15 +324,20 @@ def test_an_address_of_a_file_may_be_written_as_a_url(runs: Path) -> None:
 
 
 def test_stores_before_and_after_sqlalchemy_decodes_their_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for decodes, name, wanted in (
-        (True, "a%20b?c", "sqlite:////x/a%2520b%3Fc/m.db"),
-        (False, "a%20b", "sqlite:////x/a%20b/m.db"),
-        (False, "a?b%", "sqlite:///file:/x/a%3Fb%25/m.db?uri=true"),
-        (True, "runs", "sqlite:////x/runs/m.db"),
-        (False, "runs", "sqlite:////x/runs/m.db"),
+    def literal(uri: str) -> Any:
+        return SimpleNamespace(database=uri.partition(":///")[2].partition("?")[0])
+
+    def decoding(uri: str) -> Any:
+        return SimpleNamespace(database=unquote(literal(uri).database))
+
+    for read, name, wanted in (
+        (decoding, "a%20b?c", "sqlite+pysqlite:////x/a%2520b%3Fc/m.db"),
+        (literal, "a%20b", "sqlite:////x/a%20b/m.db"),
+        (literal, "a?b%", "sqlite+pysqlite:///file:/x/a%3Fb%25/m.db?uri=true"),
+        (decoding, "Größe 2#", "sqlite:////x/Größe 2#/m.db"),
+        (literal, "runs", "sqlite:////x/runs/m.db"),
     ):
-        answer = SimpleNamespace(database="%" if decodes else "%25")
-        monkeypatch.setattr(tracking.sqlalchemy, "make_url", lambda uri, answer=answer: answer)
+        monkeypatch.setattr(tracking.sqlalchemy, "make_url", read)
         assert tracking.store_uri(f"sqlite:////x/{name}/m.db") == wanted
     assert tracking.store_uri("http://host:5000") == "http://host:5000"
 
