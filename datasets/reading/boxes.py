@@ -18,8 +18,6 @@ import csv
 import difflib
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,7 +29,7 @@ from torch import nn
 
 from ..rendered.cache import cache_root
 from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
-from .files import from_home
+from .files import from_home, write_text
 from .images import UnreadableImage
 from .video import file_of, read_named
 from .weights import fitting, read_content
@@ -280,12 +278,5 @@ def _cached(file: Path, pictures: Sequence[str]) -> Boxes | None:
 
 
 def _keep(file: Path, boxes: Boxes) -> None:
-    """Written to a sibling that is renamed, so that a killed process leaves no half file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".part-{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump({name: rows.tolist() for name, rows in boxes.items()}, opened)
-        os.replace(part, file)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    write_text(file, json.dumps({name: rows.tolist() for name, rows in boxes.items()}))
