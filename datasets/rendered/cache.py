@@ -42,8 +42,9 @@ def fill(folder: Path, identity: dict[str, Any], count: int, chunks: Callable[[]
     _sweep(folder)
     part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
     try:
-        _write(part, count, chunks())
-        (part / "identity.json").write_text(json.dumps(identity, indent=1, sort_keys=True) + "\n")
+        with naming(folder):
+            _write(part, count, chunks())
+            (part / "identity.json").write_text(json.dumps(identity, indent=1, sort_keys=True) + "\n")
         part.chmod(0o755)
         os.rename(part, folder)
     except OSError:
@@ -74,7 +75,7 @@ def _write(part: Path, count: int, chunks: Iterable[Arrays]) -> None:
 
 def _reserve(path: Path) -> None:
     """Take the file's whole room on the disk: where it is missing, writing into a memory map kills the process."""
-    with naming(path), open(path, "r+b") as file:
+    with open(path, "r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 

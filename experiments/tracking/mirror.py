@@ -144,6 +144,8 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
 
 def _explain(error: Exception, uri: str, folder: Path) -> str:
     """One line for the user: not reached, or reached and refused; without passwords."""
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return masked(f"{error.filename}: {error.strerror}; mend that, then run `keyshift sync {quoted(str(folder))}`")
     reason = " ".join(str(error).split())
     if _sqlite_file(uri):
         reason = re.split(r" ?(?:\(Background|\[SQL)", re.sub(r"\(sqlite3\.\w+\) ", "", reason))[0]
@@ -210,8 +212,25 @@ def _store_lock(uri: str) -> AbstractContextManager[object]:
 
 
 def _connect(uri: str) -> MlflowClient:
+    database = _sqlite_file(uri)
     with _store_lock(uri):
+        if database and not (database.is_file() and database.stat().st_size):
+            _create(database)
         return MlflowClient(tracking_uri=store_uri(uri), registry_uri=store_uri(uri))
+
+
+def _create(database: Path) -> None:
+    """MLflow's tables, all of them or no file: a store whose making was cut short cannot be mended."""
+    part = database.with_name(f".{database.name}.part")
+    beside = [part.with_name(part.name + ending) for ending in ("", "-journal", "-wal", "-shm")]
+    try:
+        for path in beside:
+            path.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=store_uri(f"sqlite:///{part}")).search_experiments(max_results=1)
+        os.replace(part, database)
+    finally:
+        for path in beside:
+            path.unlink(missing_ok=True)
 
 
 # The run of a folder
