@@ -74,7 +74,9 @@ def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = 
 
 def _converted(kind: type, base: Options | None, content: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Values in the types of their options; texts are taken as they stand, with `${x}` in them too."""
-    annotations, texts, others = get_type_hints(kind, include_extras=True), {}, {}
+    annotations = get_type_hints(kind, include_extras=True)
+    texts: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for key, value in content.items():
         try:
             value = typed(value, annotations[key])

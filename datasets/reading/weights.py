@@ -48,8 +48,8 @@ SAFE = {
     **{"U8": torch.uint8, "BOOL": torch.bool},
 }
 """The types of safetensors that networks have."""
-_SCALAR = np.core.multiarray.scalar if np.lib.NumpyVersion(np.__version__) < "2.0.0" else np._core.multiarray.scalar
-HARMLESS = [
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+HARMLESS: list[Any] = [
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *(np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))),
     *(argparse.Namespace, pathlib.PosixPath),
