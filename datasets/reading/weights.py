@@ -164,8 +164,8 @@ def fitting(content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: 
     found: dict[str, dict[str, Tensor]] = {}
     best: tuple[int, str, dict[str, Tensor]] | None = None
     for place, state in _mappings(content):
-        for prefix, own in _readings(state, wanted):
-            title = " ".join([f"under {place!r}" if place else "at the top", *[f"behind {prefix!r}"] * bool(prefix)])
+        for words, own in _readings(state, wanted):
+            title = " ".join([f"under {place!r}" if place else "at the top", *[words] * bool(words)])
             extra = [key for key in own if key not in wanted and not (more and key.startswith(more))]
             same = sum(key in own and own[key].shape == value.shape for key, value in wanted.items())
             if not extra and all(
@@ -226,14 +226,20 @@ def _mappings(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[s
 
 
 def _readings(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """(prefix, tensors without it) in each way that some of the keys could be meant."""
+    """(in words, tensors) in each way that some of the keys could be meant: behind a prefix, or without the one that
+    all wanted keys have."""
     anchors = {*list(wanted)[:1], max(wanted, key=len, default="")}
     bare = {WRAPPERS.sub("", key): value for key, value in state.items()}
     for one in [state] if bare.keys() == state.keys() else [state, bare]:
         behind = (key.removesuffix(anchor) for key in one for anchor in anchors if key.endswith(f".{anchor}"))
         prefixes = dict.fromkeys(["", *behind])
         for prefix in prefixes:
-            yield prefix, {key.removeprefix(prefix): value for key, value in one.items() if key.startswith(prefix)}
+            own = {key.removeprefix(prefix): value for key, value in one.items() if key.startswith(prefix)}
+            yield f"behind {prefix!r}" if prefix else "", own
+        outer = {key.partition(".")[0] for key in wanted}
+        if len(outer) == 1:
+            name = f"{outer.pop()}."
+            yield f"with {name!r} put before its keys", {f"{name}{key}": value for key, value in one.items()}
 
 
 def _other(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

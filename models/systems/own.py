@@ -19,7 +19,7 @@ and the experiment's YAML names it:
       file: my_net.py
       object: MyNet
       arguments: {keypoints: 21}     # the dataset's number, in its order
-      weights: my_net.pt             # state_dict of the module; null: as built
+      weights: my_net.pt             # state_dict of the module, under any key; null: as built
       gives: heatmaps                # coordinates, offsets
       head: final                    # the last operation, by its dotted name; null: the last child
       normalize: imagenet            # how uint8 becomes float; unit: 0..1; none: 0..255

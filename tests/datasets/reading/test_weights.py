@@ -72,6 +72,11 @@ def test_weights_are_found_wherever_they_are(content, tmp_path):
     assert all(torch.equal(value, STATE[key]) for key, value in state.items())
 
 
+def test_weights_of_what_the_network_wraps_are_read(tmp_path):
+    state = through_file({"model": STATE, "epoch": 1}, tmp_path, prefixed("net."))
+    assert state.keys() == prefixed("net.").keys()
+
+
 def test_half_precision_is_read(tmp_path):
     half = {key: value.half() if value.is_floating_point() else value for key, value in STATE.items()}
     network = Net()
