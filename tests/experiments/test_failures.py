@@ -200,3 +200,11 @@ def test_addresses_in_errors_are_masked(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "demo", "http://me:hunter2@host", "--no"])
     assert "hunter2" not in capsys.readouterr().err
+
+
+def test_a_run_whose_last_line_a_full_disk_cut_is_listed(tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.yaml").write_text("name: x\nsteps: 9\n")
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"step": 3, "metrics": {}}\n{"step": 4, "met')
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    assert "step 3 of 9" in " ".join(capsys.readouterr().out.split())
