@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..datasets.loading import loader
-from ..datasets.reading.files import write_text
+from ..datasets.reading.files import naming, write_text
 from ..datasets.sample import Unlabeled
 from ..models.output import Poses
 from ..models.pose_model import PoseModel
@@ -216,7 +216,8 @@ class Trainer:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        with open(self.folder / "metrics.jsonl", "a") as file:
+        path = self.folder / "metrics.jsonl"
+        with naming(path), open(path, "a") as file:
             file.write(json.dumps({"step": step, "time": time.time(), "metrics": values}) + "\n")
 
     def weights(self, step: int) -> Path:

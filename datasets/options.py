@@ -7,12 +7,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from .words import Texts, opened, typed
 
 Kind = TypeVar("Kind", bound="Options")
 
@@ -57,24 +59,39 @@ def make(kind: type[Kind], content: Any, origin: str = "options", prefix: str = 
     """`kind` with the values of the mapping `content`, the others as in `base` or by default. Raises ValueError, naming
     `origin` and the key with `prefix`, for unknown keys (with the nearest), wrong types, and values out of range."""
     refuse_unknown(kind, content, origin, prefix)
-    inner = {one.name: getattr(base, one.name) if base else default_of(one) for one in fields(kind)}
+    values = {one.name: getattr(base, one.name) if base else default_of(one) for one in fields(kind)}
     nested = {
-        name: make(type(default), content[name], origin, f"{prefix}{name}.", default)
-        for name, default in inner.items()
-        if name in content and isinstance(default, Options)
+        key: make(type(values[key]), opened(inner), origin, f"{prefix}{key}.", values[key])
+        for key, inner in content.items()
+        if isinstance(values[key], Options)
     }
     leaves = {key: value for key, value in content.items() if key not in nested}
     try:
-        schema = OmegaConf.structured(base or kind)
-        OmegaConf.set_readonly(schema, False)  # what a frozen dataclass is; the schema is a copy
-        made = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(leaves)))
+        return kind(**values | nested | _converted(kind, base, leaves, f"{origin}: {prefix}"))
     except BadOption as error:
         raise ValueError(f"{prefix}{error}") from error
+
+
+def _converted(kind: type, base: Options | None, content: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Values in the types of their options; texts are taken as they stand, with `${x}` in them too."""
+    annotations = get_type_hints(kind, include_extras=True)
+    texts: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for key, value in content.items():
+        try:
+            value = typed(value, annotations[key])
+        except ValueError as error:
+            raise ValueError(f"{place}{key}: {error}") from error
+        (texts if isinstance(value, str) and annotations[key] in (str, str | None, Any, Texts) else others)[key] = value
+    try:
+        schema = OmegaConf.structured(base or kind)
+        OmegaConf.set_readonly(schema, False)  # what a frozen dataclass is; the schema is a copy
+        made = OmegaConf.to_container(OmegaConf.merge(schema, OmegaConf.create(others)), resolve=False)
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        raise ValueError(f"{origin}: {prefix}{key or 'a key'}: {str(error).splitlines()[0]}") from error
-    assert isinstance(made, kind)
-    return replace(made, **nested)
+        key = getattr(error, "full_key", None) or "a key"
+        raise ValueError(f"{place}{key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(made, dict)
+    return texts | {key: made[key] for key in others}
 
 
 def refuse_unknown(kind: type, content: Any, origin: str, prefix: str = "") -> None:

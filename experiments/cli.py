@@ -32,32 +32,44 @@ class Problems(Exception):
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit status 0, 2 for bad input, 130 after Ctrl-C, 1 where training itself failed or a
     check found problems."""
-    arguments = parse(argv)
     try:
+        arguments = parse(argv)
         arguments.run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt as stop:
         print(f"keyshift: {stop}; the same command goes on" if str(stop) else "keyshift: interrupted", file=sys.stderr)
         return 130
     except Problems:
         return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough; at exit Python would write the rest once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except ArithmeticError as error:
         print(f"keyshift: {error}", file=sys.stderr)
         return 1
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        if os.environ.get("KEYSHIFT_DEBUG"):
+    except Exception as error:
+        line = _line(error)
+        if line is None or os.environ.get("KEYSHIFT_DEBUG"):
             raise
-        print(f"keyshift: error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        print(
-            "keyshift: error: torch and torchvision do not belong together (operator torchvision::nms does not exist). "
-            "Install both from the same index: pip install --force-reinstall torch torchvision",
-            file=sys.stderr,
-        )
+        print(f"keyshift: error: {line}", file=sys.stderr)
         return 2
     return 0
+
+
+def _line(error: Exception) -> str | None:
+    """What bad input, the system, or an installation that does not fit together is refused with; None for a defect."""
+    from .failures import failure
+    from .tracking.addresses import masked
+
+    if isinstance(error, ValueError):
+        return masked(str(error))
+    if "torchvision::nms" in str(error):
+        return (
+            "torch and torchvision do not belong together (operator torchvision::nms does not exist). Install both "
+            "from the same index: pip install --force-reinstall torch torchvision"
+        )
+    said = failure(error)
+    return said if said is None else masked(said)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -66,7 +78,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments, rest = top.parse_known_args(argv)
     foreign = [word for word in rest if word.startswith("-") or "=" not in word]
     if foreign or (rest and not hasattr(arguments, "overrides")):
-        top.error(f"unrecognized arguments: {' '.join(foreign or rest)}")
+        from .tracking.addresses import masked
+
+        top.error(masked(f"unrecognized arguments: {' '.join(foreign or rest)}"))
     if rest:
         arguments.overrides += rest
     return arguments

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ..adapt.batch_norm import POLICIES
 from ..adapt.scoring.label_free import SCORES
@@ -26,8 +24,10 @@ from ..datasets.augment import Augmentation
 from ..datasets.catalog import entry_of, options_of
 from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
+from ..datasets.words import Loader, command_words, opened
 from ..models.saved import MODELS
 from .legacy import today
+from .tracking.addresses import refuse_secret, without_secret
 
 SHIPPED = Path(__file__).parent
 FREE, PRETRAINING = "free", "pretraining"
@@ -81,7 +81,7 @@ class Settings(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tracking == "False":  # YAML reads a bare `off` as false
+        if self.tracking in ("False", "false"):  # what YAML makes of a bare `off`
             object.__setattr__(self, "tracking", "off")
         listed = isinstance(self.seeds, list) and bool(self.seeds) and all(_whole(seed, 0) for seed in self.seeds)
         if not (_whole(self.seeds, 1) or listed):
@@ -145,15 +145,18 @@ def load_folder(folder: Path, overrides: Sequence[str] = ()) -> Config:
     path = folder / "config.yaml"
     if not path.is_file():
         raise ValueError(f"{folder} is no run folder: it has no config.yaml")
-    return build(read(path), overrides, str(path))
+    content = read(path)
+    if isinstance(content.get("tracking"), str):  # version 0.2 kept what stood in the address
+        content["tracking"] = without_secret(content["tracking"])
+    return build(content, overrides, str(path))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A YAML mapping. Raises ValueError naming the file."""
+    """A YAML mapping, its values as they are written (see `words`). Raises ValueError naming the file."""
     try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        content = yaml.load(path.read_text("utf-8"), Loader) or {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a mapping of configuration keys, found a {type(content).__name__}")
     return content
@@ -162,8 +165,9 @@ def read(path: Path) -> dict[str, Any]:
 def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str = "configuration") -> Config:
     """The configuration of a YAML's `content` with key=value `overrides`. Raises ValueError as `load` does."""
     said = today(dict(content))
-    typed = today(dotted(overrides), **_system(said.get("model")))
     names = [f.name for f in fields(Settings)]
+    typed = {key: value if key in names else opened(value) for key, value in command_words(overrides).items()}
+    typed = today(typed, **_system(said.get("model")))
     for part, source in ((said, origin), (typed, "the command line")):
         known = [*names, *NAMED, *STRATEGIES]
         for key in part:
@@ -172,6 +176,7 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     chosen: dict[str, Any] = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     made = make(Settings, settings, origin)
+    refuse_secret(made.tracking)
     for name in (made.strategy, *made.strategies):
         choose("strategy", name, list(STRATEGIES))
     choose("score", made.score, list(SCORES))
@@ -189,19 +194,6 @@ def _system(model: Any) -> dict[str, str]:
     return {"system": str(model["name"])} if isinstance(model, Mapping) and "name" in model else {}
 
 
-def dotted(overrides: Sequence[str]) -> dict[str, Any]:
-    """key=value words as nested data."""
-    for override in overrides:
-        if "=" not in override:
-            raise ValueError(f"{override!r} is not of the form key=value")
-    try:
-        data = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
-    except OmegaConfBaseException as error:
-        raise ValueError(f"the command line: {str(error).splitlines()[0]}") from error
-    assert isinstance(data, dict)
-    return {str(key): value for key, value in data.items()}
-
-
 def _choose(side: str, said: Any, typed: Any, origin: str) -> Chosen:
     """What the file and the command line choose for `side`. Where the command line names another than the file, a
     system starts from its own defaults, and a dataset keeps what it has in common with the one whose place it takes."""
@@ -217,7 +209,7 @@ def _choose(side: str, said: Any, typed: Any, origin: str) -> Chosen:
         said = {key: value for key, value in said.items() if key in common}
     for part, source in ((said, origin), (typed, "the command line")):
         _options(side, name, part, source)
-    return Chosen(name, _options(side, name, _laid(said, typed), origin))
+    return Chosen(str(name), _options(side, name, _laid(said, typed), origin))
 
 
 def _options(side: str, name: str, content: Mapping[str, Any], origin: str) -> Options:
@@ -227,13 +219,12 @@ def _options(side: str, name: str, content: Mapping[str, Any], origin: str) -> O
     return make(MODELS[name].Options, content, origin, "model.")
 
 
-def _laid(said: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+def _laid(said: Any, typed: Any) -> Any:
     """What was typed over what a file says."""
+    typed = opened(typed) if isinstance(said, Mapping) else typed
     if not isinstance(said, Mapping) or not isinstance(typed, Mapping):
-        return dict(typed or said)
-    merged = OmegaConf.to_container(OmegaConf.merge(OmegaConf.create(dict(said)), OmegaConf.create(dict(typed))))
-    assert isinstance(merged, dict)
-    return {str(key): value for key, value in merged.items()}
+        return typed
+    return dict(said) | {key: _laid(said[key], value) if key in said else value for key, value in typed.items()}
 
 
 def seeds(config: Config) -> list[int]:

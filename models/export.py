@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..datasets.reading.files import naming
 from ..datasets.reading.people import AROUND_BOXES
 from ..datasets.sample import CAMERA_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
@@ -143,7 +144,9 @@ def to_program(
     with _exporting(model, decode, path) as (decoded, temporary):
         program = traced(decoded, inputs)
         notes = json.dumps(metadata(model, size, skeleton, decode, about))
-        torch.export.save(program, temporary, extra_files={EXTRA: notes})
+        written = BytesIO()  # to a file torch's writer hides what the system refuses
+        torch.export.save(program, written, extra_files={EXTRA: notes})
+        temporary.write_bytes(written.getvalue())
         loaded = torch.export.load(temporary).module()
         check(decoded, lambda given: [answer.numpy() for answer in loaded(*given)], examples(model, size))
 
@@ -171,6 +174,7 @@ def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tup
     decoded, mode = Decoded(model, decode), model.training
     try:
         with (
+            naming(path),
             tempfile.TemporaryDirectory(dir=path.parent) as folder,
             _quiet(),
             torch.no_grad(),
@@ -179,7 +183,7 @@ def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tup
             try:
                 yield decoded.eval(), temporary
                 temporary.replace(path)
-            except OtherAnswers:
+            except (OtherAnswers, OSError):
                 raise
             except Exception as error:
                 raise ValueError(f"{_title(model)} cannot be exported: {_reason(error)}") from error

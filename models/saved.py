@@ -5,7 +5,6 @@ A new system is a file in systems/ and a line in MODELS.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ..datasets.depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..datasets.options import choose, make
 from ..datasets.own.skeleton_file import KNOWN
 from ..datasets.reading.files import write_whole
+from ..datasets.reading.weights import check_finite, read_content
 from ..datasets.rendered.body_anatomy import UPPER_BODY
 from ..datasets.sides import completed
 from ..datasets.skeleton import Skeleton
@@ -38,16 +38,18 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path, expect: tuple[str, ...] = ()) -> dict[str, Any]:
     """Load with weights_only=True on the CPU. Raises ValueError for a missing, corrupt or foreign file."""
+    if not path.exists():
+        raise ValueError(f"no checkpoint at {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"no checkpoint at {path}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is corrupt or not a keyshift checkpoint: {reason}") from error
+        state = read_content(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is corrupt or not a keyshift checkpoint: {error}") from error
     if not isinstance(state, dict) or any(key not in state for key in expect):
         content = sorted(map(str, state))[:5] if isinstance(state, dict) else type(state).__name__
-        raise ValueError(f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {content}")
+        raise ValueError(
+            f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {content}. Weights of a network "
+            "of your own are named in a YAML: model.name=own, model.file, model.object, model.weights"
+        )
     return state
 
 
@@ -71,8 +73,12 @@ def load_model(path: Path) -> tuple[PoseModel, Skeleton]:
         raise ValueError(f"{path} cannot be built: {error}") from error
     try:
         model.load_state_dict(state["model"])
+        check_finite(state["model"])
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} does not fit its own architecture: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} does not fit its own architecture: {reason}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return model, skeleton
 
 

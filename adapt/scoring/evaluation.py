@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+        buffer = BytesIO()  # a zip archive whose writing fails complains once more when it is thrown away
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        write_whole(path, lambda file: file.write(buffer.getbuffer()))
 
     @classmethod
     def load(cls, path: Path) -> Predictions:

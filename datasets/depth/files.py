@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from ..reading.annotations import read_mat as read_variables
+from ..reading.files import from_home
 from ..reading.images import UnreadableImage
 from ..reading.origin import FolderOptions, Origin
 from ..sample import Item
@@ -188,7 +189,7 @@ class DepthFrames:
         return values, {"centers": path.name, "centers_sha256": digest, "invalid_centers": int(invalid.sum())}
 
     def _center_file(self, root: Path, part: str, centers: str | None) -> Path:
-        given = root if centers is None else Path(centers).expanduser()
+        given = root if centers is None else from_home(centers)
         if given.is_file():
             return given
         folders, names = self.center_names(part)

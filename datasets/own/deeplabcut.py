@@ -41,6 +41,7 @@ from ..reading.people import People, PictureSet, digest, table
 from ..reading.splits import PARTS, check_part
 from ..reading.video import VIDEOS
 from ..skeleton import Skeleton
+from ..words import Texts
 from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
 from .labels import chosen_file, part_rows
@@ -61,7 +62,7 @@ COORDS = ("x", "y", "likelihood")
 class Options(LabelOptions):
     """The options of DeepLabCut's labels; `root` is the project's folder, its config.yaml, or a CSV."""
 
-    labels: Any = option(None, "a CSV, which is split; or two: [train, test]; null: those of the project")
+    labels: Texts = option(None, "a CSV, which is split; or two: [train, test]; null: those of the project")
 
 
 class Sheet(NamedTuple):

@@ -53,6 +53,7 @@ from ..depth.options import CubeOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
 from ..options import option
+from ..reading.files import from_home
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, check_part
 from ..rendered.body_anatomy import UPPER_BODY
@@ -174,7 +175,7 @@ class DepthFolder:
         if centers == "threshold":
             used.pop("centers", None)
         elif centers is not None:
-            used["centers"] = Path(centers).expanduser()
+            used["centers"] = from_home(centers)
         if "centers" in used:
             used.pop("boxes", None)
         self.tables: dict[str, Array] = {}
@@ -285,7 +286,7 @@ class WrongSize(UnusableDepth):
 
 def setup_of(options: Options) -> Setup:
     """What the folder's camera.yaml says, or the one that the options name, and over it what else they name."""
-    path = options.folder / "camera.yaml" if options.camera is None else Path(options.camera).expanduser()
+    path = options.folder / "camera.yaml" if options.camera is None else from_home(options.camera)
     over = {key: getattr(options, key) for key in ("cube", "near", "far")}
     return read_setup(path, {key: value for key, value in over.items() if value is not None})
 

@@ -22,12 +22,14 @@ import numpy as np
 
 from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name, read_json
+from ..reading.files import from_home
 from ..reading.levels import LevelOptions
 from ..reading.origin import MissingData, Origin
 from ..reading.people import PictureOptions
 from ..reading.prepared import given, spelled
 from ..reading.splits import BlockOptions, SplitOptions
 from ..reading.video import file_of, is_frame
+from ..words import Texts
 from .foreign import refuse_foreign, refuse_foreign_folder
 
 TRAIN, TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
@@ -42,13 +44,13 @@ MOST = 10
 class LabelOptions(SplitOptions, BlockOptions, LevelOptions, PictureOptions):
     """Base of the options of labels of one's own."""
 
-    labels: Any = option(None, "a label file, which is split; or two: [train, test]")
+    labels: Texts = option(None, "a label file, which is split; or two: [train, test]")
     skeleton: str | None = option(None, "a skeleton's name, or a YAML file, instead of the names that the file gives")
 
     def check_there(self, name: str, origin: Origin | None) -> None:
         """Raises MissingData for a label file that is not there; of `root` the opener says what is wrong."""
         for file in self.labels if isinstance(self.labels, list | tuple) else [self.labels]:
-            if isinstance(file, str) and not Path(file).expanduser().exists():
+            if isinstance(file, str) and not from_home(file).exists():
                 root = f" root={self.root}" if self.root else ""
                 raise MissingData(
                     f"there is no {file}. {name} reads {origin.layout if origin else 'labels of yours'}: labels=FILE "

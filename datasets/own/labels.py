@@ -24,11 +24,13 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.files import from_home
 from ..reading.levels import white_of
 from ..reading.origin import Origin
 from ..reading.people import AROUND_BOXES, People, PictureSet, digest
 from ..reading.splits import PARTS, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
+from ..words import Texts
 from .foreign import refuse_foreign
 from .label_files import LabelOptions, label_file
 from .skeleton_file import KNOWN, skeleton_of
@@ -41,7 +43,7 @@ class Options(LabelOptions):
     """The options of own labels. `root` is the folder that the pictures' names start from, by default the label file's;
     without `labels` it is the label file, or a folder that holds it (datasets/own/label_files.py)."""
 
-    labels: Any = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
+    labels: Texts = option(None, "a COCO keypoint JSON or SPIN's .npz, which is split; or two: [train, test]")
     images: str | None = option(None, "a COCO JSON of the pictures that a list of results, as `labels`, numbers")
     category: str | None = option(None, "the name of the only category that is read, where several have keypoints")
     edges_from: int | None = option(
@@ -75,7 +77,9 @@ def coco_json(options: Options, part: str) -> PictureSet:
         **more,
         "sha256": digest(file),
     }
-    around, declared = (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, _numbered(options) or file, root=pictures))
+    around, declared = (
+        (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, _numbered(options) or file, root=pictures))
+    )
     name = f"coco_json.{part}"
     return PictureSet(name, pictures, people, about, ORIGIN, options.boxes, around, "truth", declared, white)
 
@@ -92,7 +96,7 @@ def _read(options: Options, file: Path, pictures: Path, skeleton: Skeleton | Non
 
 
 def _numbered(options: Options) -> Path | None:
-    return None if options.images is None else need_file(Path(options.images).expanduser(), "images= takes a JSON")
+    return None if options.images is None else need_file(from_home(options.images), "images= takes a JSON")
 
 
 def _files(options: Options, part: str) -> tuple[Path, Path, bool]:
@@ -113,7 +117,7 @@ def chosen_file(labels: Any, part: str, what: str) -> tuple[Path, bool]:
     chosen = labels[part == "test"] if parted else labels
     if not isinstance(chosen, str | Path):
         raise ValueError(f"labels={labels} must be the path of a file or two paths: [train, test]")
-    return need_file(Path(chosen).expanduser(), f"labels= takes {what}, or two: [train, test]"), parted
+    return need_file(from_home(chosen), f"labels= takes {what}, or two: [train, test]"), parted
 
 
 def part_rows(people: People, part: str, block: int, split: str | None) -> np.ndarray:

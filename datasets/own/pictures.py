@@ -40,6 +40,7 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name
 from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching, weights_of
+from ..reading.files import from_home
 from ..reading.images import PICTURES, UnreadableImage, pictures_in
 from ..reading.levels import LOOKED_AT, LevelOptions, evenly, white_of
 from ..reading.origin import FolderOptions, Origin
@@ -134,7 +135,7 @@ def _boxes(
     """The boxes of `rows` from a file or a detector, and what names their source exactly."""
     names = [row.name for row in rows]
     if source.lower().endswith(FILES):
-        path = Path(source).expanduser()
+        path = from_home(source)
         boxes = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
         return touching(boxes, listing.root, str(path)), digest(path)
     return detect(source, listing.root, names, teller(source), white=white), weights_of(source)

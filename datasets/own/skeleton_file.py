@@ -26,6 +26,7 @@ import yaml
 
 from ..bodies.skeletons import COCO17, H36M17, LSP14, MPI3DHP17, MPII16, SMPL24, body
 from ..reading.annotations import BadAnnotation, entries, mapping, need_file
+from ..reading.files import from_home
 from ..reading.people import People
 from ..sides import lettered, sides, unnamed
 from ..skeleton import FINGERS, HAND, Skeleton
@@ -190,7 +191,7 @@ def skeleton_of(source: str) -> Skeleton:
     """
     if source in KNOWN:
         return KNOWN[source]
-    path = Path(source).expanduser()
+    path = from_home(source)
     if path.suffix.lower() not in (".yaml", ".yml"):
         near = difflib.get_close_matches(str(source), KNOWN, 1)
         hint = f" Did you mean {near[0]}?" if near else ""

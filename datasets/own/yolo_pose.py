@@ -34,12 +34,14 @@ from ..bodies.skeletons import COCO17
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, picture_name, read_yaml
 from ..reading.coco_file import joints_box, warn_of_boxes
+from ..reading.files import from_home
 from ..reading.images import FORMATS
 from ..reading.levels import white_of
 from ..reading.origin import Origin
 from ..reading.people import People, PictureSet
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
+from ..words import Texts
 from .depth_folder import by_value
 from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
@@ -65,7 +67,7 @@ FARTHEST = 2.0
 class Options(LabelOptions):
     """The options of YOLO pose labels; `root` is the folder that holds the YAML, or the YAML."""
 
-    labels: Any = option(None, "the data YAML; null: the one in root")
+    labels: Texts = option(None, "the data YAML; null: the one in root")
     category: str | None = option(None, "the class to read, by its name or number; null: all")
 
 
@@ -118,7 +120,7 @@ def _yaml(options: Options) -> tuple[Path | None, Path]:
         raise ValueError("yolo_pose needs root=FOLDER or labels=data.yaml")
     if isinstance(options.labels, list | tuple):
         raise ValueError(f"labels={options.labels} must be one data YAML, which names the parts")
-    named = options.folder if options.labels is None else Path(options.labels).expanduser()
+    named = options.folder if options.labels is None else from_home(options.labels)
     if named.is_file():
         refuse_foreign(named, "yolo_pose")
         if named.suffix.lower() not in (".yaml", ".yml"):

@@ -20,8 +20,6 @@ import csv
 import difflib
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,10 +32,12 @@ from torch import nn
 from ..rendered.cache import cache_root
 from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
 from .coco_results import boxes_of
+from .files import from_home, write_text
 from .fit import FEW, beside, leaves, misread
 from .headers import read_headers
 from .images import UnreadableImage
 from .video import file_of, read_named
+from .weights import fitting, read_content
 
 SCORE = 0.7
 """A box of a lower score is left out."""
@@ -230,7 +230,7 @@ def check_detector(name: str) -> None:
             f"boxes={name!r} is not known; choose whole, a .csv or .json file, or a detector of torchvision: "
             f"{', '.join(known)}; DETECTOR:PATH takes your own weights.{hint}"
         )
-    if apart and not Path(weights).expanduser().is_file():
+    if apart and not from_home(weights).is_file():
         raise ValueError(f"boxes={name}: no file {weights!r}. Give a state_dict of {model}, or its name alone")
 
 
@@ -241,7 +241,7 @@ def weights_of(name: str) -> str:
     model, apart, weights = name.partition(":")
     if not apart:
         return f"{model} {get_model_weights(model)['DEFAULT'].url.rpartition('/')[2]}"
-    with Path(weights).expanduser().open("rb") as file:
+    with from_home(weights).open("rb") as file:
         return f"{model} {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
@@ -249,25 +249,22 @@ def _load(name: str) -> nn.Module:
     from torchvision.models import get_model, get_model_weights
 
     model, apart, weights = name.partition(":")
+    network = get_model(model, weights=None, weights_backbone=None).eval()
     if apart:
         try:
-            state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
-        except Exception as error:  # a foreign file can lead the unpickler to any error
-            raise ValueError(f"boxes={name}: not a PyTorch state_dict ({type(error).__name__})") from error
+            state = fitting(read_content(from_home(weights)), network.state_dict(), weights)
+        except ValueError as error:
+            raise ValueError(f"boxes={name}: not weights of torchvision's {model}: {error}") from error
     else:
         published = get_model_weights(model)["DEFAULT"]
         try:
-            state = published.get_state_dict(progress=False, check_hash=True)
+            state = dict(published.get_state_dict(progress=False, check_hash=True))
         except (OSError, RuntimeError) as error:  # URLError is an OSError; a truncated download has another sum
             raise ValueError(
                 f"boxes={name}: cannot download {published.url} ({error}). Download it elsewhere and give its path as "
                 f"boxes={model}:PATH, or use boxes=whole or a .csv file"
             ) from error
-    network = get_model(model, weights=None, weights_backbone=None).eval()
-    try:
-        network.load_state_dict(state.get("state_dict", state))
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(f"boxes={name}: not weights of torchvision's {model}: {str(error)[:300]}") from error
+    network.load_state_dict(state, strict=not apart)
     return network
 
 
@@ -340,12 +337,5 @@ def _cached(file: Path, pictures: Sequence[str]) -> Boxes | None:
 
 
 def _keep(file: Path, boxes: Boxes) -> None:
-    """Written to a sibling that is renamed, so that a killed process leaves no half file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".part-{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as opened:
-            json.dump({name: rows.tolist() for name, rows in boxes.items()}, opened)
-        os.replace(part, file)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    write_text(file, json.dumps({name: rows.tolist() for name, rows in boxes.items()}))

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .annotations import picture_name
-from .files import write_text
+from .files import naming, write_text
 from .origin import Download
 
 FOLDER = "downloads"
@@ -254,7 +254,7 @@ def _put(content: IO[bytes], target: Path, archive: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(".unpacking")
-    with open(temporary, "wb") as file:
+    with naming(target), open(temporary, "wb") as file:
         shutil.copyfileobj(content, file, BLOCK)
     os.replace(temporary, target)
 

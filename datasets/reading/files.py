@@ -7,22 +7,65 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def from_home(path: str | os.PathLike[str]) -> Path:
+    """`path` with the home folder in place of a leading ~ or ~USER; a folder that is called ~x stays what it is."""
+    return Path(os.path.expanduser(path))
+
+
+class _Output:
+    """A binary file that keeps the first error of the system: libraries raise others in its place."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it and rename it into place."""
+    """Let `write` fill a temporary file beside `path`, sync it and rename it into place. Raises the OSError of what the
+    system refuses, with the path in it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path):
+        try:
+            with open(temporary, "wb") as file:
+                output = _Output(file)
+                try:
+                    write(output)  # type: ignore[arg-type]
+                except Exception:
+                    if output.error is not None:
+                        raise output.error from None
+                    raise
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that do not say which file they are about say that it is `path`."""
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,6 +95,6 @@ def only_one(folder: Path, wait: bool = False, otherwise: str = "wait until it i
     with open(folder / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
+        except BlockingIOError as error:
             raise ValueError(f"another process is working in {folder}; {otherwise}") from error
         yield

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..options import Options, option
+from .files import from_home
 from .prepared import given, spelled
 
 
@@ -39,11 +41,12 @@ class Origin:
         """The error of a set that is not there: what to download, from whom, to where, and what prepares it with the
         `options` that were asked for."""
         place = root or "FOLDER"
+        words = shlex.quote(f"root={place}") + options
         problem = f"there is no {root}" if root else f"{name} needs root=FOLDER"
         service = "downloads and prepares it" if self.downloads else "prepares it once it lies there"
         return MissingData(
             f"{problem}. {name} is {self.title}; licence: {self.licence}. Get it from {self.home} into {place}, as "
-            f"{self.layout}; this {service}: keyshift data prepare {name} root={place}{options}".rstrip()
+            f"{self.layout}; this {service}: keyshift data prepare {name} {words}".rstrip()
         )
 
 
@@ -58,7 +61,7 @@ class FolderOptions(Options):
         """`root` as a path. Raises ValueError where there is none."""
         if self.root is None:
             raise ValueError("root is not set; name the folder that the set lies in")
-        return Path(self.root).expanduser()
+        return from_home(self.root)
 
     def check_there(self, name: str, origin: Origin | None) -> None:
         """Raises MissingData, which says where the set `name` is to be had, where it does not lie at `root`."""

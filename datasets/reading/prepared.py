@@ -28,6 +28,7 @@ from ..sample import Item
 from ..sides import completed
 from ..skeleton import Skeleton
 from .annotations import BadAnnotation, entries, mapping, read_json, whole
+from .files import from_home
 
 FORMAT = "keyshift prepared 1"
 FILE_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -41,7 +42,7 @@ RENDERED = ("train", "test", "scenes")
 
 def is_prepared(root: str | Path | None) -> bool:
     """Whether `root` is a folder that `keyshift data prepare` made or began to make."""
-    return root is not None and any((Path(root).expanduser() / name).is_file() for name in (DONE, BEGUN))
+    return root is not None and any((from_home(root) / name).is_file() for name in (DONE, BEGUN))
 
 
 def given(options: Options) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def open_prepared(root: str | Path, part: str, name: str, options: dict[str, Any
 
     Raises ValueError for a folder of another dataset or other options, for an unfinished one and a damaged one.
     """
-    folder = Path(root).expanduser()
+    folder = from_home(root)
     asked = resolved(options)
     if not (folder / DONE).is_file():
         begun = read_about(folder / BEGUN) if (folder / BEGUN).is_file() else {"name": name, "options": asked}

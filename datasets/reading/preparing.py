@@ -23,7 +23,7 @@ from ..loading import MAX_UNREADABLE, first_item
 from ..sample import PoseDataset
 from ..views import innermost
 from .annotations import entries, mapping, read_json, whole
-from .files import write_text
+from .files import naming, write_text
 from .images import UnreadableImage
 from .people import PictureSet
 from .prepared import FORMAT, record, stored_side
@@ -97,7 +97,7 @@ def convert(
     kind = record(len(dataset.skeleton), first.points is not None)
     done, unreadable = _resume(dataset, folder)
     cv2.setNumThreads(1)  # the rows are shared among threads here
-    with ExitStack() as stack:
+    with naming(folder), ExitStack() as stack:
         kept = done - len(unreadable)
         images = stack.enter_context(_open(folder / "images.npy", np.dtype("u1"), (count, side, side, 3), kept))
         labels = stack.enter_context(_open(folder / "labels.npy", kind, (count,), kept))

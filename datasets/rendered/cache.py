@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from ..reading.files import from_home, naming
+
 Arrays = dict[str, np.ndarray]
 
 
 def cache_root(cache: str | Path | None = None) -> Path:
     """`cache` if given, else $KEYSHIFT_CACHE, else ~/.cache/keyshift."""
-    return Path(cache or os.environ.get("KEYSHIFT_CACHE") or Path.home() / ".cache" / "keyshift").expanduser()
+    return from_home(cache or os.environ.get("KEYSHIFT_CACHE") or "~/.cache/keyshift")
 
 
 def cache_folder(root: Path, identity: dict[str, Any]) -> Path:
@@ -40,8 +42,9 @@ def fill(folder: Path, identity: dict[str, Any], count: int, chunks: Callable[[]
     _sweep(folder)
     part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
     try:
-        _write(part, count, chunks())
-        (part / "identity.json").write_text(json.dumps(identity, indent=1, sort_keys=True) + "\n")
+        with naming(folder):
+            _write(part, count, chunks())
+            (part / "identity.json").write_text(json.dumps(identity, indent=1, sort_keys=True) + "\n")
         part.chmod(0o755)
         os.rename(part, folder)
     except OSError:
@@ -57,15 +60,23 @@ def _write(part: Path, count: int, chunks: Iterable[Arrays]) -> None:
     for arrays in chunks:
         for name, array in arrays.items():
             if name not in maps:
+                path = part / f"{name}.npy"
                 maps[name] = np.lib.format.open_memmap(
-                    part / f"{name}.npy", mode="w+", dtype=array.dtype, shape=(count, *array.shape[1:])
+                    path, mode="w+", dtype=array.dtype, shape=(count, *array.shape[1:])
                 )
+                _reserve(path)
             maps[name][done : done + len(array)] = array
         done += len(next(iter(arrays.values())))
     if done != count:
         raise ValueError(f"the cache {part.name} was promised {count} rows and got {done}")
     for values in maps.values():
         values.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Take the file's whole room on the disk: where it is missing, writing into a memory map kills the process."""
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _sweep(folder: Path) -> None:

@@ -21,6 +21,7 @@ import torch
 from ...adapt.scoring.distance import Distance, distance
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
+from ...datasets.catalog import entry_of
 from ...datasets.loading import loader
 from ...datasets.options import choose
 from ...datasets.own import depth_folder

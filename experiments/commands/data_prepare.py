@@ -16,7 +16,7 @@ from typing import Any
 from ...datasets.catalog import entry_of, open_dataset
 from ...datasets.options import Options, option
 from ...datasets.reading.download import FOLDER, fetch, is_unpacked, unpack
-from ...datasets.reading.files import only_one, write_text
+from ...datasets.reading.files import from_home, only_one, write_text
 from ...datasets.reading.origin import FolderOptions, Origin
 from ...datasets.reading.people import PictureOptions, PictureSet
 from ...datasets.reading.prepared import BEGUN, DONE, differences, given, is_prepared, read_about, resolved, spelled
@@ -53,7 +53,7 @@ def prepare(name: str, words: list[str], reporter: Reporter, accept: bool = Fals
         _obtain(name, origin, raw, reporter, accept)
     opened = {part: open_dataset(name, options, part) for part in PARTS}
     raw = (raw or _pictures_folder(opened["train"])).resolve()
-    output = Path(own.output).expanduser() if own.output else raw.with_name(f"{raw.name}-prepared") / name
+    output = from_home(own.output) if own.output else raw.with_name(f"{raw.name}-prepared") / name
     if output.resolve() in (raw, *raw.parents):
         raise ValueError(f"output={output} holds the raw set at {raw}; choose another folder")
     about = _plan(name, options, size, opened, origin)

@@ -23,6 +23,7 @@ from ...datasets.options import Options, option
 from ...datasets.own import depth_folder
 from ...datasets.own.depth_folder import DepthFolder, read_keys
 from ...datasets.own.depth_problems import camera_problems
+from ...datasets.reading.files import from_home
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import Rows
@@ -193,7 +194,7 @@ def _options(
             raise ValueError(f"{key}={said[key]}: {SAID_OTHERWISE[key]}")
     root = common_root(paths) if "camera" in said else home_of(common_root(paths))
     usual = {} if trained is None else trained.usual
-    camera = Path(said["camera"]).expanduser() if "camera" in said else root / "camera.yaml"
+    camera = from_home(said["camera"]) if "camera" in said else root / "camera.yaml"
     if trained is not None and trained.cube is not None and "cube" not in read_keys(camera):
         usual = {"cube": trained.cube} | usual
     own, options = read_words("depth_folder", words, FrameOptions, usual | {"root": str(root)})

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ...adapt.scoring.selection import Headline
+from ..tracking.records import lines
 
 
 def run_folders(runs: Path) -> list[Path]:
@@ -47,8 +48,7 @@ def _row(folder: Path) -> list[str]:
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
         return [folder.name, data, ", ".join(config.get("strategies") or ["–"]), f"{done} runs finished", "–"]
-    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
-    step = json.loads(lines[-1])["step"] if lines else 0
+    step = max((line["step"] for line in lines(folder)), default=0)  # a full disk may have cut the last one
     return [folder.name, data, single, f"step {step} of {config.get('steps', '?')}", "–"]
 
 

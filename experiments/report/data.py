@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +19,7 @@ from ...adapt.scoring import evaluation
 from ...adapt.scoring.selection import Headline
 from ...datasets.sample import CAMERA_MM, to_pixels
 from ..runs.results import base_of
+from ..tracking.addresses import masked
 from . import registry
 from .looks import Look, looks
 
@@ -153,7 +153,7 @@ def read(folder: Path) -> Comparison:
     return Comparison(
         folder=folder,
         config=yaml.safe_load(text) or {},
-        config_text=without_passwords(text),
+        config_text=masked(text),
         environment=_json(folder / "environment.json"),
         identity=_json(folder / "identity.json"),
         headline=Headline.named(str(results.get("metric") or "pck")),
@@ -214,11 +214,6 @@ def dig(tree: Any, *path: str) -> float | None:
         tree = tree.get(key) if isinstance(tree, dict) else None
     number = isinstance(tree, int | float) and not isinstance(tree, bool) and math.isfinite(tree)
     return float(tree) if number else None
-
-
-def without_passwords(text: str) -> str:
-    """A report is mailed around: tracking servers' `user:password@` is not."""
-    return re.sub(r"(://)[^/\s@'\"]+@", r"\1***@", text)
 
 
 def _arrays(points: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,11 +18,12 @@ from ...adapt.scoring.selection import Headline
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
+from ..tracking.addresses import masked
 from . import registry
 from . import words as words
 from .charts import NARROW, Chart, Line, bars, lines
 from .crops import gallery
-from .data import RULES, Comparison, Predictions, curves, dig, predictions, read, without_passwords
+from .data import RULES, Comparison, Predictions, curves, dig, predictions, read
 from .pages import template
 
 
@@ -281,7 +282,7 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(tree, dict):
         return [pair for key, value in tree.items() for pair in flat(value, f"{prefix}.{key}" if prefix else str(key))]
     text = tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)
-    return [(prefix, without_passwords(text))]
+    return [(prefix, masked(text))]
 
 
 def _last_step(comparison: Comparison, name: str, seed: str) -> int | None:

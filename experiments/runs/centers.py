@@ -16,6 +16,7 @@ from ...datasets.depth.center_task import CENTER, CenterTask, Recentered
 from ...datasets.depth.options import DepthOptions
 from ...datasets.loading import UNUSABLE, EvaluationBatches
 from ...datasets.options import Options
+from ...datasets.reading.files import from_home
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
 from ...models.saved import load_model
@@ -37,13 +38,13 @@ def centered(options: Options, open: Callable[[Options], PoseDataset], device: t
     finds."""
     if not isinstance(options, DepthOptions) or not is_run(options.centers):
         return open(options)
-    run = Path(str(options.centers)).expanduser()
+    run = from_home(str(options.centers))
     return recenter(open(replace(options, centers="threshold")), locate(run)[0], load_folder(run), device)
 
 
 def is_run(centers: str | None) -> bool:
     """Whether the option `centers` names a run folder."""
-    return centers is not None and (Path(centers).expanduser() / "config.yaml").is_file()
+    return centers is not None and (from_home(centers) / "config.yaml").is_file()
 
 
 def recenter(dataset: PoseDataset, weights: Path, config: Config, device: torch.device) -> Recentered:

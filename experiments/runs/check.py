@@ -27,7 +27,7 @@ from ...datasets.reading.people import People, PictureSet
 from ...datasets.reading.video import file_of, is_frame
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
-from ...datasets.views import Extended, Rows, innermost
+from ...datasets.views import Extended, Rows, Selected, innermost
 from ...models.pose_model import PoseModel
 from .centers import centered
 from .conclusion import predicted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     reporter.say(f"results: {folder / 'results.json'}")
     reporter.say(f"report:  {page}")
     if engine.tracked:
-        reporter.say(f"tracked: MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {engine.tracked}")
+        reporter.say(
+            f"tracked: MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {shlex.quote(engine.tracked)}"
+        )
     return results
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..config import Config, build, of_run
-from ..tracking.mirror import Mirror, default_uri
+from ..tracking.mirror import Mirror, default_uri, store_uri
 from .folder import home, locked, rank
 from .progress import Callback, Reporter
 from .task import Task, prepare
@@ -55,7 +55,7 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         complete = self.mirror.close()
-        self.tracked = self.mirror.uri if complete and self.task.config.tracking != "off" else None
+        self.tracked = store_uri(self.mirror.uri or "") if complete and self.task.config.tracking != "off" else None
 
     def compare(self, strategies: Iterable[str], seeds: Iterable[int]) -> None:
         """Train every strategy with every seed, each in a folder of its own; finished ones are passed over."""

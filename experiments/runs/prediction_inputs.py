@@ -17,6 +17,7 @@ from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.depth_folder import by_value
 from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable, walk
 from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching
+from ...datasets.reading.files import from_home
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
 from ...datasets.reading.people import AROUND_BOXES, square
@@ -110,7 +111,7 @@ def open_inputs(
     if boxes in (None, "whole") or not names:
         return inputs
     if boxes.lower().endswith(FILES):
-        path = Path(boxes).expanduser()
+        path = from_home(boxes)
         return replace(inputs, boxes=touching(read_boxes(path, names, list(listing.sizes)), root, str(path)))
     return replace(inputs, boxes=detect(boxes, root, names, teller(boxes), white=level))
 

@@ -35,7 +35,7 @@ def _of_0_1_0(folder: Path) -> str | None:
     try:
         state = load_checkpoint(files[-1], ("architecture", "keypoints"))
         config = build({key: value for key, value in said.items() if key != "seed"}, origin=str(folder))
-        about = of_pretraining(config) | {"seed": said["seed"], "keypoints": list(state["keypoints"])}
+        about = of_pretraining(config) | {"seed": int(said["seed"]), "keypoints": list(state["keypoints"])}
         source = json.loads((folder / "identity.json").read_text())["source_train"]
     except (ValueError, KeyError, OSError):  # it cannot be used, and something else is trained
         return None

@@ -31,7 +31,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote as quoted
 from typing import IO, Any
+from urllib.parse import quote, unquote
 
 # All of this is read by mlflow when it is imported, or at each request.
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
@@ -42,7 +44,9 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no warning where git is 
 
 import mlflow.onnx
 import mlflow.store.tracking.dbmodels.models  # noqa: F401  (its mappers are configured below)
+import sqlalchemy
 import sqlalchemy.orm
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -50,8 +54,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-from ...datasets.reading.files import write_json
+from ...datasets.reading.files import write_json, write_text
 from . import records as tracked
+from .addresses import HTTP, masked, refuse_secret, without_secret
 from .records import TrackingError
 
 for _name in ("mlflow", "alembic"):
@@ -78,7 +83,7 @@ class Synced:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        text = f"{self.points} new points and {self.files} new files in {tracked.no_password(self.uri)}"
+        text = f"{self.points} new points and {self.files} new files in {masked(self.uri)}"
         return "; ".join([text, *self.notes])
 
 
@@ -87,10 +92,22 @@ def default_uri(runs_folder: Path) -> str:
     return f"sqlite:///{Path(runs_folder).resolve() / 'mlflow.db'}"
 
 
+def store_uri(uri: str) -> str:
+    """The address as MLflow is to be given it: SQLAlchemy ends a path at a question mark, and decodes it as a URL's
+    since 2.1. Named with its driver where it is encoded, or MLflow makes a folder of the encoded name."""
+    database = _sqlite_file(uri)
+    if database is None or sqlalchemy.make_url(uri).database == str(database):
+        return uri
+    encoded = f"sqlite+pysqlite:///{quote(str(database))}"
+    if sqlalchemy.make_url(encoded).database == str(database):
+        return encoded
+    return f"sqlite+pysqlite:///file:{quote(str(database))}?uri=true"
+
+
 def ui_command(uri: str, port: int = 5000) -> list[str]:
     """The command that shows a store in the browser. Run it with this process's environment: telemetry is off there."""
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", uri]
+    command += ["--workers", "1", "--backend-store-uri", store_uri(uri)]
     database = _sqlite_file(uri)
     return command + (["--artifacts-destination", str(database.parent / "mlartifacts")] if database else [])
 
@@ -105,6 +122,7 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
     folder = Path(folder).resolve()
     if not (folder / "config.yaml").is_file():
         raise TrackingError(f"{folder} is not a run folder: it has no config.yaml")
+    refuse_secret(uri)
     uri = _absolute(uri or _remembered_uri(folder))
     if uri in OFF:
         return Synced(uri)
@@ -126,14 +144,23 @@ def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> S
 
 def _explain(error: Exception, uri: str, folder: Path) -> str:
     """One line for the user: not reached, or reached and refused; without passwords."""
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return masked(f"{error.filename}: {error.strerror}; mend that, then run `keyshift sync {quoted(str(folder))}`")
     reason = " ".join(str(error).split())
-    if "API request to" in reason or isinstance(error, (ConnectionError, SQLAlchemyError)):
+    if _sqlite_file(uri):
+        reason = re.split(r" ?(?:\(Background|\[SQL)", re.sub(r"\(sqlite3\.\w+\) ", "", reason))[0]
+        what, remedy = "cannot write the MLflow store at", "see that its folder is there, can be written, and has room,"
+    elif "API request to" in reason or isinstance(error, (ConnectionError, SQLAlchemyError)):
         kernel = re.search(r"\[Errno -?\d+\] ([\w ]+)|Read timed out", reason)  # buried in three exceptions' texts
         what, reason, remedy = "cannot reach the MLflow server at", kernel[0] if kernel else reason, "start it"
     else:
         what, remedy = "error from MLflow at", "mend it"
-    text = f"{what} {uri}: {reason[:300]}; {remedy} or pass tracking=URI, then run `keyshift sync {folder}`"
-    return tracked.no_password(text)
+    if re.search(r"\b40[13]\b|Unauthorized|Forbidden", reason):
+        remedy = HTTP
+    text = (
+        f"{what} {uri}: {reason[:300]}; {remedy} or pass tracking=URI, then run `keyshift sync {quoted(str(folder))}`"
+    )
+    return masked(text)
 
 
 # Folders, state and locks
@@ -146,17 +173,22 @@ def _remembered_uri(folder: Path) -> str:
         uri = tracked.read_json(place / STATE).get("uri")
         database = _sqlite_file(uri or "")
         if uri and (database is None or database.parent.is_dir()):  # else the folder of runs was moved
-            return uri
+            return without_secret(uri)
     return default_uri((parent or folder).parent)
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    """The file of an embedded store, whose path stands in the address as it is."""
+    whole = uri.startswith("sqlite:///") and not uri.startswith("sqlite:///file:")
+    return Path(uri.removeprefix("sqlite:///")) if whole else None
 
 
 def _absolute(uri: str) -> str:
-    """A relative SQLite path would mean another file in another working directory."""
+    """A relative SQLite path would mean another file in another working directory. One that is encoded as a URL, as
+    `mlflow ui` takes it, is decoded where no such folder is there."""
     database = _sqlite_file(uri)
+    if database and not database.parent.is_dir() and Path(unquote(str(database))).parent.is_dir():
+        database = Path(unquote(str(database)))
     return f"sqlite:///{database.resolve()}" if database else uri.lower() if uri.lower() in OFF else uri
 
 
@@ -180,8 +212,25 @@ def _store_lock(uri: str) -> AbstractContextManager[object]:
 
 
 def _connect(uri: str) -> MlflowClient:
+    database = _sqlite_file(uri)
     with _store_lock(uri):
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if database and not (database.is_file() and database.stat().st_size):
+            _create(database)
+        return MlflowClient(tracking_uri=store_uri(uri), registry_uri=store_uri(uri))
+
+
+def _create(database: Path) -> None:
+    """MLflow's tables, all of them or no file: a store whose making was cut short cannot be mended."""
+    part = database.with_name(f".{database.name}.part")
+    beside = [part.with_name(part.name + ending) for ending in ("", "-journal", "-wal", "-shm")]
+    try:
+        for path in beside:
+            path.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=store_uri(f"sqlite:///{part}")).search_experiments(max_results=1)
+        os.replace(part, database)
+    finally:
+        for path in beside:
+            path.unlink(missing_ok=True)
 
 
 # The run of a folder
@@ -210,6 +259,7 @@ class _Job:
 def _opened(client: MlflowClient, folder: Path, uri: str, parent_id: str | None) -> Iterator[_Job]:
     """Lock a folder and find its run, or create it."""
     with _locked(folder / IDENTITY) as file, _store_lock(uri):
+        _forget_secrets(folder)
         config, state, identity = tracked.read_config(folder), tracked.read_json(folder / STATE), _identity(file)
         if state.get("uri") != uri:
             state = {"uri": uri}
@@ -219,6 +269,15 @@ def _opened(client: MlflowClient, folder: Path, uri: str, parent_id: str | None)
         job = _Job(client, folder, config, state, run)
         job.save()
         yield job
+
+
+def _forget_secrets(folder: Path) -> None:
+    """The configuration is uploaded; version 0.2 wrote passwords of the address into it."""
+    config = tracked.read_config(folder)
+    address = config.get("tracking")
+    if isinstance(address, str) and without_secret(address) != address:
+        text = yaml.safe_dump(config | {"tracking": without_secret(address)}, sort_keys=False)
+        write_text(folder / "config.yaml", text)
 
 
 def _run_id_of(client: MlflowClient, folder: Path, uri: str) -> str:
@@ -462,6 +521,7 @@ class Mirror:
     def __init__(
         self, folder: Path, uri: str | None = None, say: Callable[[str], object] = print, wait: float = 30.0
     ) -> None:
+        self._name = quoted(str(folder))
         self._folder, self.uri, self._say, self._wait = Path(folder), uri, say, wait
         self._wake, self._closing, self._said, self._retry_at = threading.Event(), False, False, 0.0
         self.error: Exception | None = None
@@ -482,7 +542,7 @@ class Mirror:
         self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._complain(f"the MLflow mirror is not complete after {timeout:g} s; run `keyshift sync {self._folder}`")
+            self._complain(f"the MLflow mirror is not complete after {timeout:g} s; run `keyshift sync {self._name}`")
             return False
         return self.error is None
 
@@ -501,7 +561,7 @@ class Mirror:
             self.error = None
         except Exception as error:  # whatever it is, training goes on
             self.error, self._retry_at = error, time.monotonic() + self._wait
-            remedy = "" if isinstance(error, TrackingError) else f"; run `keyshift sync {self._folder}` later"
+            remedy = "" if isinstance(error, TrackingError) else f"; run `keyshift sync {self._name}` later"
             self._complain(f"{error}{remedy} (training goes on)")
 
     def _complain(self, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ...adapt.scoring.selection import PCK, Headline
+from .addresses import masked
 
 KEY, PARAM, TAG, SOURCE = 250, 6000, 8000, 65535  # MLflow's limits, in characters
 GAINS = ("gain", "gain_over_bn_control", "gain_over_given", "gap_closed")
@@ -86,8 +87,8 @@ def run_name(folder: Path, config: Tree) -> str:
 
 
 def params(config: Tree) -> dict[str, str]:
-    """The config, flat: `model.backbone`; without passwords in URIs."""
-    return {key[:KEY]: no_password(_text(value))[:PARAM] for key, value in _flatten(config, ".").items()}
+    """The config, flat: `model.backbone`; without passwords in addresses."""
+    return {key[:KEY]: masked(_text(value))[:PARAM] for key, value in _flatten(config, ".").items()}
 
 
 def tags(folder: Path, config: Tree, results: Tree) -> dict[str, str]:
@@ -205,7 +206,3 @@ def metric_key(name: str) -> str:
 
 def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def no_password(text: str) -> str:
-    return re.sub(r"(://[^/:@\s]+):[^@\s/]+@", r"\1:***@", text)

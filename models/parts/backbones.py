@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import urllib.error
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_weight
 from torchvision.models.resnet import BasicBlock
+
+from ...datasets.reading.files import from_home
+from ...datasets.reading.weights import fitting, read_content
 
 DILATED = ("small", "resnet50", "resnet101", "resnet152")
 """Those whose last level can be dilated."""
@@ -26,7 +28,7 @@ class ResNet(nn.Module):
         self.channels = RESNETS[name]
         network = get_model(name, weights=None)
         if weights is not None:
-            network.load_state_dict(read_weights(name, weights))
+            network.load_state_dict(read_weights(name, weights), strict=False)  # fc is not used
         for part, module in network.named_children():
             if part not in ("avgpool", "fc"):
                 self.add_module(part, module)
@@ -77,7 +79,7 @@ class TwoLevels(nn.Module):
         elif name in DILATED:
             network = get_model(name, weights=None, replace_stride_with_dilation=[False, False, True])
             if weights is not None:
-                network.load_state_dict(read_weights(name, weights))
+                network.load_state_dict(read_weights(name, weights), strict=False)  # fc is not used
             self.stride, self.channels = 16, (1024, 2048)
             parts = dict(network.named_children())
             names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
@@ -107,20 +109,14 @@ def build_backbone(name: str, weights: str | None = None) -> ResNet | SmallResNe
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    path = Path(weights).expanduser()
+    path = from_home(weights)
     if path.is_file():
+        network = get_model(name, weights=None).state_dict()
+        wanted = {key: value for key, value in network.items() if not key.startswith("fc.")}
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
-            wanted = set(get_model(name, weights=None).state_dict())
-        except Exception as error:
-            raise ValueError(f"model.weights={weights}: not a PyTorch state_dict ({type(error).__name__})") from error
-        if wanted - set(state):
-            raise ValueError(
-                f"model.weights={weights}: not weights of torchvision's {name}; "
-                f"{len(wanted - set(state))} keys are missing, for example {sorted(wanted - set(state))[0]!r}"
-            )
-        return state
+            return fitting(read_content(path), wanted, weights, more="fc.")
+        except ValueError as error:
+            raise ValueError(f"model.weights={weights}: not weights of torchvision's {name}: {error}") from error
     if path.suffix or "/" in weights:
         raise ValueError(f"model.weights={weights}: no such file. Give a state_dict's path, a torchvision name or null")
     family = {"resnet18": "ResNet18", "resnet34": "ResNet34"}.get(name, name.replace("resnet", "ResNet")) + "_Weights"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.options import option
+from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import DILATED, TwoLevels
@@ -186,9 +187,7 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (176
     `options` are A2J's own, as in REFERENCE where it is not NYU's. The result is in evaluation mode, with the released
     depth loss. Raises ValueError, naming keys, when the state is not an A2J's.
     """
-    if "model" in state and isinstance(state["model"], Mapping):
-        state = state["model"]
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = unwrapped(state, "classificationModel.output.weight")
     if "classificationModel.output.weight" not in state or "Backbone.model.layer4.0.conv3.weight" not in state:
         raise ValueError(
             f"not an A2J checkpoint: found {len(state)} entries such as {sorted(state)[:3]}; expected "

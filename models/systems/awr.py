@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...datasets.options import option
+from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ResNet, SmallResNet
@@ -308,9 +309,7 @@ def load_reference(state: Mapping[str, Any], input_size: Sequence[int] = (128, 1
     `options` are AWR's own. The result is in evaluation mode. Raises ValueError, naming keys, when the state is not
     one of a ResNet's or an hourglass's.
     """
-    if "model" in state and isinstance(state["model"], Mapping):
-        state = state["model"]
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = unwrapped(state, "pre.0.weight", "pre.0.conv.weight")
     resnet = "final1.weight" in state and "pre.0.weight" in state and "final2.weight" in state
     if not resnet and not {"outs_1.0.weight", "outs_2.0.weight", "pre.0.conv.weight"} <= set(state):
         raise ValueError(

@@ -19,7 +19,7 @@ and the experiment's YAML names it:
       file: my_net.py
       object: MyNet
       arguments: {keypoints: 21}     # the dataset's number, in its order
-      weights: my_net.pt             # state_dict of the module; null: as built
+      weights: my_net.pt             # state_dict of the module, under any key; null: as built
       gives: heatmaps                # coordinates, offsets
       head: final                    # the last operation, by its dotted name; null: the last child
       normalize: imagenet            # how uint8 becomes float; unit: 0..1; none: 0..255
@@ -51,10 +51,8 @@ so. What the file imports is not compared. Load checkpoints only with files that
 from __future__ import annotations
 
 import hashlib
-import pickle
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,6 +61,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...datasets.options import option, plain_options
+from ...datasets.reading.files import from_home
+from ...datasets.reading.weights import fitting, read_content
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes, spatial_kl
 from ..pose_model import PoseModel, normalize
@@ -339,12 +339,10 @@ def _children(module: nn.Module) -> str:
 
 
 def _load_weights(module: nn.Module, weights: str, title: str) -> None:
-    """A state_dict, by itself or under "state_dict", its keys with or without `module.`"""
+    """A state_dict, under whatever key of the file and with whatever prefix; see `fitting`."""
     try:
-        state = torch.load(Path(weights).expanduser(), map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-        module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
-    except (OSError, EOFError, RuntimeError, AttributeError, TypeError, KeyError, pickle.UnpicklingError) as error:
+        module.load_state_dict(fitting(read_content(from_home(weights)), module.state_dict(), weights), strict=False)
+    except ValueError as error:
         raise ValueError(f"model.weights={weights} is no state_dict of {title}: {error}") from error
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 from torch import nn
 
+from ...datasets.reading.files import from_home
+
 
 def read_file(file: str, sha256: str | None = None) -> tuple[Path, bytes]:
     """The absolute path and the content of `file`. Raises ValueError where it is missing, or not of that SHA-256.
@@ -27,7 +29,7 @@ def read_file(file: str, sha256: str | None = None) -> tuple[Path, bytes]:
     """
     if not file:
         raise ValueError("model.file is not set: name the Python file that holds your network")
-    path = Path(file).expanduser().resolve()
+    path = from_home(file).resolve()
     if _installed(path):
         raise ValueError(f"{path} is of an installed package; import what you need of it in a file of your own")
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ...datasets.options import option
+from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes, spatial_kl
 from ..parts.backbones import RESNETS, build_backbone
@@ -130,9 +131,7 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256
     The result is in evaluation mode, with the reference's grid (cell j at pixel 4j). Raises ValueError, naming the
     keys, when the state is not a PoseResNet's.
     """
-    if "model" in state and isinstance(state["model"], Mapping):
-        state = state["model"]
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = unwrapped(state, "backbone.layer1.0.conv1.weight")
     kept = {k: v for k, v in state.items() if not k.startswith(("backbone.fc.", "head_adv.", "gl_layer."))}
     heads = sorted((k for k in kept if k.startswith("head.") and kept[k].dim() == 4), key=lambda k: (len(k), k))
     blocks = "-".join(

@@ -277,8 +277,8 @@ def test_names_and_weights_that_are_refused(folder, state, tmp_path, monkeypatch
         (f"{small}:{tmp_path}/none.pth", "no file"),
         (f"{small}:", "no file"),
         (f"{small}:{foreign}", "not weights of torchvision's ssdlite"),
-        (f"{small}:{pickled}", "not a PyTorch state_dict"),
-        (f"{small}:{root}/a.png", "not a PyTorch state_dict"),
+        (f"{small}:{pickled}", r"not weights of .*it holds an object of \S+Bright.*torch.save\(model.state_dict"),
+        (f"{small}:{root}/a.png", "not weights of torchvision's .*it is a picture"),
         (f"fasterrcnn_mobilenet_v3_large_320_fpn:{state[0]}", "not weights of"),
     ):
         with pytest.raises(ValueError, match=match):

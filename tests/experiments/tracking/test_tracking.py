@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -300,6 +302,56 @@ def test_death_after_create_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(runs_in(default_uri(runs))) == 1
 
 
+def test_the_store_lies_beside_the_runs_whatever_their_folder_is_called(tmp_path: Path, empty_store: Path) -> None:
+    for name in ("a%20b", "a?b", "a#b&c;d", "~x", "Größe 2", "sqlite:///c@d"):
+        runs = tmp_path / name
+        runs.mkdir(parents=True)
+        shutil.copy(empty_store, runs / "mlflow.db")
+        folder = write_run(runs / "adapt")
+        assert sync(folder).points == 13
+        assert sync(folder).points == 0, "and it is the same store the next time"
+        assert len(list((runs / "mlartifacts").rglob("config.yaml"))) == 1
+        assert len(runs_in(tracking.store_uri(default_uri(runs)))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"a%20b", "a?b", "a#b&c;d", "~x", "Größe 2", "sqlite:"}
+
+
+def test_an_address_of_a_file_may_be_written_as_a_url(runs: Path) -> None:
+    place = runs / "a b"
+    place.mkdir()
+    shutil.copy(runs / "mlflow.db", place)
+    folder = write_run(runs / "adapt")
+    assert sync(folder, f"sqlite:///{runs}/a%20b/mlflow.db").uri == default_uri(place)
+
+
+def test_stores_before_and_after_sqlalchemy_decodes_their_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def literal(uri: str) -> Any:
+        return SimpleNamespace(database=uri.partition(":///")[2].partition("?")[0])
+
+    def decoding(uri: str) -> Any:
+        return SimpleNamespace(database=unquote(literal(uri).database))
+
+    for read, name, wanted in (
+        (decoding, "a%20b?c", "sqlite+pysqlite:////x/a%2520b%3Fc/m.db"),
+        (literal, "a%20b", "sqlite:////x/a%20b/m.db"),
+        (literal, "a?b%", "sqlite+pysqlite:///file:/x/a%3Fb%25/m.db?uri=true"),
+        (decoding, "Größe 2#", "sqlite:////x/Größe 2#/m.db"),
+        (literal, "runs", "sqlite:////x/runs/m.db"),
+    ):
+        monkeypatch.setattr(tracking.sqlalchemy, "make_url", read)
+        assert tracking.store_uri(f"sqlite:////x/{name}/m.db") == wanted
+    assert tracking.store_uri("http://host:5000") == "http://host:5000"
+
+
+def test_a_store_that_cannot_be_written_is_no_server(runs: Path) -> None:
+    folder = write_run(runs / "adapt")
+    (runs / "mlflow.db").write_bytes(b"no database" * 99)
+    with pytest.raises(
+        TrackingError, match=r"^cannot write the MLflow store at \S+: file is not a database; s"
+    ) as error:
+        sync(folder)
+    assert "server" not in str(error.value)
+
+
 def test_run_deleted_in_mlflow_comes_back(runs: Path) -> None:
     folder = write_run(runs / "adapt")
     client = MlflowClient(default_uri(runs))
@@ -317,7 +369,8 @@ def test_changed_config(runs: Path) -> None:
     sync(folder)
     data = run_of(folder).data
     assert (data.params["seed"], data.tags["changed.seed"], len(data.params["notes"])) == ("0", "7", 6000)
-    assert data.params["tracking"] == "postgresql://me:***@host/db"
+    assert data.params["tracking"] == "postgresql://host/db"
+    assert "secret" not in (folder / "config.yaml").read_text(), "it is uploaded"
 
 
 def test_at_the_same_time(runs: Path) -> None:
