@@ -289,7 +289,7 @@ def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsy
 
 
 def test_an_unusable_option_is_refused(root):
-    takes = "is no option of toy, which takes root, boxes, split"
+    takes = "is no option of toy, which takes root, boxes, keypoints, rename, split"
     with pytest.raises(ValueError, match=rf"rot=.* {takes}\. Did you mean root"):
         check("toy", [f"rot={root}"], Reporter())
     with pytest.raises(ValueError, match=f"the command line: stride=3 {takes}"):
