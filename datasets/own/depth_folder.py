@@ -45,7 +45,7 @@ from ..depth.options import DepthOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..options import option
 from ..reading.origin import FolderOptions, Origin
-from ..reading.splits import BlockOptions, check_part
+from ..reading.splits import BlockOptions, by_end, by_group, check_part
 from ..rendered.body_anatomy import UPPER_BODY
 from ..sample import Item
 from ..skeleton import HAND, Skeleton
@@ -95,7 +95,8 @@ class Options(BlockOptions, DepthOptions, FolderOptions):
 
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
-    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence.
+    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. Where no
+    folder has a second block, whole folders test, and of a single folder its last fifth; one frame alone is both parts.
 
     The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
     joints without have zeros for keypoints.
@@ -111,11 +112,9 @@ class DepthFolder:
         everything = _frames(self.root)
         place = _places(everything)
         kept = [i for i, number in enumerate(place) if number // self.block % 2 == (part == "test")]
-        if not kept:
-            raise ValueError(
-                f"{self.root}: {len(everything)} frames in blocks of {self.block} leave no {part} part: no folder has "
-                f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
-            )
+        if max(place) < self.block:  # no folder has a second block
+            folders = [name.rpartition("/")[0] for name in everything]
+            kept = (by_end(everything, part) if len(set(folders)) == 1 else by_group(folders, part)).tolist()
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
         used = self._read_tables(everything, kept, options.centers)
         self.identity: dict[str, Any] = {

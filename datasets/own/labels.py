@@ -26,7 +26,7 @@ from ..reading.coco_file import declared_sizes, read_coco
 from ..reading.origin import MissingData, Origin
 from ..reading.people import AROUND_BOXES, People, PictureOptions, PictureSet, digest
 from ..reading.prepared import given, spelled
-from ..reading.splits import BlockOptions, SplitOptions, by_group, by_shuffle, check_part
+from ..reading.splits import BlockOptions, SplitOptions, by_end, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
 from .skeleton_file import KNOWN, skeleton_of
 
@@ -119,10 +119,7 @@ def _chosen(people: People, part: str, block: int, split: str | None) -> np.ndar
             raise ValueError(f"{people.file}: {len(pictures)} shuffled pictures leave no {part} part: give 5 or more")
         return rows
     if len(set(people.sequences)) < 2:
-        raise ValueError(
-            f"{people.file}: its {len(pictures)} pictures are all of one recording, or of one block of {block}. Set "
-            f"block to {len(pictures) // 2} or less, or give two files: labels=[TRAIN, TEST]"
-        )
+        return by_end(people.pictures, part)
     return by_group(people.sequences, part)
 
 
