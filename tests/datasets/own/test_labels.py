@@ -141,11 +141,10 @@ def test_bad_options(tmp_path) -> None:
 
 
 def test_of_one_block_the_last_fifth_of_the_pictures_tests(tmp_path) -> None:
-    names = lambda part: [picture for picture in opened(tmp_path, part, block=20).people.pictures]  # noqa: E731
     write(tmp_path, content())
-    train, test = names("train"), names("test")
-    assert len(set(train)) >= len(set(test)) == 1
-    assert not set(train) & set(test)
+    train, test = (set(opened(tmp_path, part, block=20).people.pictures) for part in ("train", "test"))
+    assert len(train) > len(test) == 1
+    assert not train & test
 
 
 def test_a_skeleton_for_a_file_that_names_nothing(tmp_path) -> None:

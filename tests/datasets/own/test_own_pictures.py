@@ -103,7 +103,9 @@ def test_sequences_are_blocks_of_one_folder_or_video(root):
     assert not sequences[0] & sequences[1]
 
 
-@pytest.mark.parametrize(("count", "held"), [(1, 1), (2, 1), (3, 1), (8, 2), (20, 4), (23, 5), (79, 16), (99, 19), (100, 20)])
+@pytest.mark.parametrize(
+    ("count", "held"), [(1, 1), (2, 1), (3, 1), (8, 2), (20, 4), (23, 5), (79, 16), (99, 19), (100, 20)]
+)
 def test_of_few_pictures_the_last_fifth_is_held_out(tmp_path, count, held):
     for k in range(count):
         shot(tmp_path / f"{k}.png", size=(8, 8))
