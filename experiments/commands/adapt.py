@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -92,21 +91,22 @@ def adapt(
         if unreadable:
             reporter.say(f"left out, because they cannot be read: {len(unreadable)} pictures, {unreadable[0]} first")
         start.to(fabric.device)
-        if finished:
-            since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
-            reporter.say(f"{folder} is finished; --overwrite starts anew.{since}")
-            outcome = dict(json.loads((folder / "adapt.json").read_text()))
-            shipped = load_model(folder / "model.pt")[0].to(fabric.device)
-        else:
-            outcome, shipped = work(task, strategy, folder, fabric, weights, start, reporter)
-            outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
-            save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
-            export(shipped.cpu(), task, folder)
-            shipped.to(fabric.device)
-        if checked is not None:
-            outcome["check"] = judge(start, shipped, checked, task, fabric.device)
-        words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
-        write_json(folder / "adapt.json", outcome)
+        with Engine(task, folder, reporter) as engine:
+            if finished:
+                since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
+                reporter.say(f"{folder} is finished; --overwrite starts anew.{since}")
+                outcome = dict(json.loads((folder / "adapt.json").read_text()))
+                shipped = load_model(folder / "model.pt")[0].to(fabric.device)
+            else:
+                outcome, shipped = work(engine, strategy, fabric, weights, start)
+                outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
+                save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
+                export(shipped.cpu(), task, folder)
+                shipped.to(fabric.device)
+            if checked is not None:
+                outcome["check"] = judge(start, shipped, checked, task, fabric.device)
+            words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
+            write_json(folder / "adapt.json", outcome)
     words.tell(outcome, folder, reporter)
     return outcome
 
@@ -176,9 +176,10 @@ def of_weights(weights: Path | None) -> Chosen:
 
 
 def work(
-    task: Task, strategy: str, folder: Path, fabric: Any, weights: Path, start: PoseModel, reporter: Reporter
+    engine: Engine, strategy: str, fabric: Any, weights: Path, start: PoseModel
 ) -> tuple[dict[str, Any], PoseModel]:
     """Train, and choose what is shipped without a label. Gives what is known then, and the network."""
+    task, folder, reporter = engine.task, engine.folder, engine.reporter
     count, held = len(task.target_train), held_out(task)
     reporter.say(words.parts(count, held))
     before = measure(start, task, fabric.device)
@@ -187,8 +188,7 @@ def work(
     given = Scores(min(SCORED, count), first)
     decision, ended, best, shipped, after = beforehand(first, held), "nothing was trained", None, start, before
     if decision is None:
-        with Engine(task, folder, reporter) as engine:
-            ended = train(task, strategy, folder, fabric, weights, given, reporter, engine.mirror.notify)
+        ended = train(engine, strategy, fabric, weights, given)
         best, trained = best_checkpoint(folder, given)
         if best is not None:
             shipped = load_model(folder / f"weights-{best:06d}.pt")[0].to(fabric.device)
@@ -245,24 +245,15 @@ def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
     return distance(model, source, target, warped_batches(task, task.target_test)(), task.skeleton.flip, device)
 
 
-def train(
-    task: Task,
-    strategy: str,
-    folder: Path,
-    fabric: Any,
-    weights: Path,
-    given: Scores,
-    reporter: Reporter,
-    notify: Callable[[], None],
-) -> str:
-    """Train in `folder`, until the score falls well below `given.before`. Returns why it ended."""
-    config = task.config
-    with reporter.stage(strategy, config.steps) as show:
+def train(engine: Engine, strategy: str, fabric: Any, weights: Path, given: Scores) -> str:
+    """Train until the score falls well below `given.before`. Returns why it ended."""
+    folder, config = engine.folder, engine.task.config
+    with engine.reporter.stage(strategy, config.steps) as show:
 
         def watch(step: int, metrics: dict[str, float]) -> None:
             show(step, metrics)
             if metrics:
-                notify()
+                engine.mirror.notify()
             if "target/score" in metrics:
                 last = list(scores_by_step(folder).values())[-PATIENCE:]
                 if len(last) == PATIENCE and all(score < given.before - given.noise for score in last):
@@ -274,7 +265,7 @@ def train(
 
         try:
             phase = Phase(strategy, config.steps, config.optimization, weights, config.batch_norm)
-            fit(task, phase, config.seed, folder, fabric, watch)
+            fit(engine.task, phase, config.seed, folder, fabric, watch)
         except GotWorse as stop:
             return str(stop)
     return f"all {config.steps} updates were made"

@@ -44,12 +44,23 @@ def _row(folder: Path) -> list[str]:
         judged = Headline.among(target)
         score = "–" if judged is None else _number(target[judged.key], judged)
         return [folder.name, data, single, "finished", score]
+    if (folder / "adapt.json").exists():
+        return [folder.name, data, single, "finished", _adapted(json.loads((folder / "adapt.json").read_text()))]
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
         return [folder.name, data, ", ".join(config.get("strategies") or ["–"]), f"{done} runs finished", "–"]
     lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
     step = json.loads(lines[-1])["step"] if lines else 0
     return [folder.name, data, single, f"step {step} of {config.get('steps', '?')}", "–"]
+
+
+def _adapted(outcome: dict[str, Any]) -> str:
+    """What `keyshift adapt` shipped, and the score of labels that were given to check it."""
+    shipped = "adapted" if outcome["adapted"] else "not adapted"
+    if not outcome.get("check"):
+        return shipped
+    headline = Headline.named(outcome["check"]["metric"])
+    return f"{shipped}, {_number(outcome['check']['after'][headline.key], headline)}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -19,6 +19,8 @@ Callback = Callable[[int, dict[str, float]], None]
 """Called with (updates done, metrics) after each update; metrics are empty but when something was logged."""
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+UNLIMITED = 100_000
+"""Columns of what is no terminal."""
 
 
 class Reporter:
@@ -82,12 +84,14 @@ class Reporter:
             yield count
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        table = Table(title=title, title_justify="left")
+        """Nothing of it is cut: a terminal's cells are wrapped, and elsewhere lines are as long as they need to be."""
+        table = Table(title=escape(title), title_justify="left")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
+            table.add_column(escape(column), justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
-        self.console.print(table)
+        console = self.console if self.live else Console(width=UNLIMITED, quiet=self.console.quiet)
+        console.print(table)
 
 
 def _brief(metrics: dict[str, float]) -> str:
