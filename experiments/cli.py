@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     check found problems."""
     arguments = parse(argv)
     try:
-        arguments.run(arguments)
+        with plain_warnings():
+            arguments.run(arguments)
     except KeyboardInterrupt as stop:
         print(f"keyshift: {stop}; the same command goes on" if str(stop) else "keyshift: interrupted", file=sys.stderr)
         return 130
@@ -58,6 +62,24 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     return 0
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings are one line for a person, once for each text, without the place in the code that gives them."""
+    before, seen = warnings.formatwarning, set[str]()
+
+    def line(message: Warning | str, *_: Any) -> str:
+        text = " ".join(str(message).split())
+        first = text not in seen
+        seen.add(text)
+        return f"keyshift: warning: {text}\n" if first else ""
+
+    warnings.formatwarning = line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
