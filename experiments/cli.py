@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
     made.add_argument("--batch", type=int, default=32)
     made.add_argument("--workers", type=int, default=2, help="threads that read pictures")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     made.add_argument("--overwrite", action="store_true")
 
     made = command("export", _export, "a trained model as one file with decoding inside")

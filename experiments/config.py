@@ -28,6 +28,7 @@ from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
 from ..models.saved import MODELS
 from .legacy import today
+from .runs.device import DEVICES
 
 SHIPPED = Path(__file__).parent
 FREE, PRETRAINING = "free", "pretraining"
@@ -73,7 +74,7 @@ class Settings(Options):
     evaluate_every: int = option(100, "updates", low=1)
     checkpoint_every: int = option(100, "updates", low=1)
     workers: int = option(0, "processes that load data", low=0, tags=(FREE,))
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"), tags=(FREE,))
+    device: str = option("auto", f"where to train: {DEVICES}", tags=(FREE,))
     precision: str = option("32-true", "of numbers", choices=("32-true", "bf16-mixed"), tags=(PRETRAINING,))
     channels_last: bool = option(False, "memory order of pictures, for speed", tags=(PRETRAINING,))
     tracking: str | None = option(None, "an MLflow URI; null: mlflow.db beside the runs; off: none", tags=(FREE,))

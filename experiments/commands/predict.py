@@ -18,6 +18,7 @@ from ...datasets.skeleton import Skeleton
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import load_folder
+from ..runs.device import choose_device
 from ..runs.folder import locate
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
@@ -47,16 +48,6 @@ def open_model(path: Path) -> Opened:
     if "reach" in model.reads:
         crop = load_folder(run).crop if run is not None else None
     return Opened(model.eval(), skeleton, model.input_size, crop)
-
-
-def choose_device(device: str) -> torch.device:
-    """ "auto", "cpu" or "cuda". Raises ValueError for anything else, and where there is no GPU to use."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={device!r} is not known; choose one of auto, cpu, cuda")
-    seen = torch.cuda.is_available()
-    if device == "cuda" and not seen:
-        raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
-    return torch.device("cuda" if seen and device != "cpu" else "cpu")
 
 
 def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:

@@ -19,6 +19,7 @@ from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
 from ...models.saved import load_model
 from ..config import Config, load_folder
+from .device import choose_device
 from .folder import locate
 
 
@@ -26,14 +27,13 @@ def open_centered(
     name: str, options: Options, part: str, skeleton: Skeleton | None = None, device: str = "auto"
 ) -> PoseDataset:
     """The part of a dataset as `open_dataset` opens it; where `centers` is a run folder, cut around the centres that
-    the run's network finds, on a GPU unless `device` is cpu."""
+    the run's network finds on `device`."""
     run = Path((options.centers if isinstance(options, DepthOptions) else None) or "")
     if not isinstance(options, DepthOptions) or not (run / "config.yaml").is_file():
         return open_dataset(name, options, part, skeleton)
     weights, _ = locate(run)
-    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
     raw = open_dataset(name, replace(options, centers="threshold"), part, skeleton)
-    return recenter(raw, weights, load_folder(run), place)
+    return recenter(raw, weights, load_folder(run), choose_device(device))
 
 
 def recenter(dataset: PoseDataset, weights: Path, config: Config, device: torch.device) -> Recentered:

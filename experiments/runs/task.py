@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...adapt.strategies import STRATEGIES
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
 from ...datasets.reading.images import UnreadableImage
@@ -23,6 +21,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
 from .centers import open_centered
+from .device import choose_device
 from .folder import locate, world_size
 
 AT_ONCE = 64
@@ -102,8 +101,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     """
     any_keypoints = MODELS[config.model.name].any_keypoints
     model = build_model(config.model, 1, weights=False) if any_keypoints else None  # sizes, before data is read
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
+    choose_device(config.device)
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")

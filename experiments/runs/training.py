@@ -28,6 +28,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
+from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .task import AT_ONCE, Task, build_model
@@ -134,12 +135,14 @@ def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
 def make_fabric(config: Config) -> Fabric:
     """Under torchrun one process of many, else one."""
     torch.backends.cudnn.deterministic = True
-    processes = world_size()
-    many: dict[str, Any] = {}
+    processes, device = world_size(), choose_device(config.device)
+    places: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
     if processes > 1:
+        if device.index is not None:
+            raise ValueError(f"device={device} is one GPU for {processes} processes; use device=cuda")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-        many = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
-    fabric = Fabric(accelerator=config.device, precision=config.precision, **({"devices": 1} | many))  # type: ignore[arg-type]
+        places = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+    fabric = Fabric(accelerator=device.type, precision=config.precision, **places)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
 
