@@ -43,6 +43,8 @@ EXTRA = "keyshift.json"
 OUTPUTS = ("keypoints", "confidence")
 OUTPUTS_OF_MANY = (*OUTPUTS, "image_index", "score")
 """Of a system that finds several people: the image that each stands in, and how sure the system is of them."""
+RESAMPLED = "bilinear, black outside the picture, after an area average where it shrinks by a factor of two or more"
+"""What datasets/augment.py does to a picture."""
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 Run = Callable[[tuple[Tensor, ...]], Sequence[np.ndarray]]
 
@@ -235,12 +237,12 @@ def metadata(
         notes["crop"] = {
             "padding": AROUND_BOXES,
             "how": "a square about the middle of the person's or hand's box, its side `padding` times the box's longer "
-            "side; scaled so that it just fits into the input, centred, bilinear, black outside the picture",
+            f"side; scaled so that it just fits into the input, centred, {RESAMPLED}",
         }
     elif pictures:
         notes["crop"] = {
             "how": "the square about the whole picture, its side the picture's longer side; scaled so that it just "
-            "fits into the input, centred, bilinear, black outside the picture"
+            f"fits into the input, centred, {RESAMPLED}"
         }
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")

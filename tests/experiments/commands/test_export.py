@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from keyshift.datasets.loading import crop, empty_item
+from keyshift.datasets.reading.people import square
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.export import export, licences
@@ -64,6 +67,61 @@ def test_every_block_of_the_guide_runs(home):
             exec(block, there)
             points = there["predicted"].points if "predicted" in there else there["labels"][0].keypoints[None]
             np.testing.assert_allclose(points, np.broadcast_to(TRUTH, points.shape), atol=0.15)
+
+
+@pytest.fixture
+def recipe(home):
+    """What the guide defines for onnxruntime alone: find and cut."""
+    guide = (Path(__file__).parents[3] / "docs/use.md").read_text()
+    block = next(b for b in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "def find" in b)
+    export(Path("runs/mine"), "onnx", Path("model.onnx"), Reporter())
+    names: dict = {}
+    exec(block, names)
+    return names
+
+
+def photograph(size):
+    """(H, W, 3): noise, edges and spots, whose pixels no two resamplings treat alike."""
+    rng, (width, height) = np.random.default_rng(sum(size)), size
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    cv2.circle(picture, (width // 2, height // 2), min(size) // 4, (250, 40, 90), -1)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((30, 20), None),  # smaller than the crop
+        ((64, 48), None),
+        ((70, 60), (8, 4, 52, 48)),
+        ((131, 97), (-20, -9, 151, 88)),  # beyond the picture
+        ((400, 301), None),
+        ((1237, 800), (100.5, 30.25, 900, 777)),  # shrinks by more than ten
+        ((64, 64), (30, 30, 32, 33)),  # smaller than the smallest square
+    ],
+)
+def test_the_guides_recipe_cuts_and_answers_as_predict_does(recipe, size, box):
+    picture = photograph(size)
+    cv2.imwrite("photo.png", picture[..., ::-1])
+    whole, boxes = (0, 0, *size), []
+    if box is not None:
+        Path("boxes.csv").write_text("file,left,top,right,bottom\nphoto.png," + ",".join(map(str, box)))
+        boxes = ["--boxes", "boxes.csv"]
+    assert main(["predict", "runs/mine", "photo.png", "--output", "answers.json", *boxes]) == 0
+    (answer,) = json.loads(Path("answers.json").read_text())["annotations"]
+    points, sure = recipe["find"](picture, box or whole, **({} if box else {"padding": 1.0}))
+    np.testing.assert_allclose(points, np.reshape(answer["keypoints"], (3, 3))[:, :2] + 0.5, atol=0.01)
+    np.testing.assert_allclose(sure, answer["keypoint_scores"], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(30, 20), (64, 48), (129, 97), (641, 480)])
+def test_the_guides_recipe_gives_the_network_the_same_pixels(recipe, size):
+    picture, (width, height) = photograph(size), size
+    nobody = replace(empty_item("photo", 3, False), image=picture, box=square(np.array([0.0, 0, *size]), 1.0))
+    ours = crop(nobody, (64, 48), None, None, [0, 1, 2]).inputs["image"]
+    scale = 48 / max(size)
+    theirs = recipe["cut"](picture, scale, 32 - scale * width / 2, 24 - scale * height / 2)
+    np.testing.assert_array_equal(theirs.transpose(2, 0, 1), ours)
 
 
 def test_a_run_exports_its_selected_weights_and_what_they_were_trained_on(home):
