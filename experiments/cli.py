@@ -161,6 +161,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", default="onnx", help="onnx or torch")
     made.add_argument("--output", type=Path, help="default: MODEL's name")
     made.add_argument("--decode", help="mean or peak of the votes (default: the model's own)")
+    made.add_argument("--opset", type=int, metavar="N", help="of onnx (default: what torch chooses)")
+    made.add_argument("--precision", default="fp32", help="of onnx: fp32, or fp16 for half the size (default: fp32)")
     made.add_argument("--overwrite", action="store_true")
 
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
@@ -304,7 +306,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
     a = arguments
-    export(a.model, a.format, a.output, Reporter(), a.decode, a.overwrite)
+    export(a.model, a.format, a.output, Reporter(), a.decode, a.overwrite, a.opset, a.precision)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

@@ -149,6 +149,9 @@ def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
 
     refused("format='tflite'", run, "tflite", None)
     refused("decode='median'", decode="median")
+    refused("precision='fp18' is not known; choose one of fp32, fp16", precision="fp18")
+    refused("opset and precision are of --format onnx", run, "torch", None, opset=18)
+    refused("opset and precision are of --format onnx", run, "torch", None, precision="fp16")
     refused("name of a .onnx file", run, "onnx", Path("model.pt2"))
     refused("folder that exists", run, "onnx", Path("nowhere/model.onnx"))
     refused("is a comparison", make_comparison(home), "onnx", None)
@@ -160,6 +163,18 @@ def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
     refused("mine.pt2 exists; pass --overwrite", run, "torch", None)
     export(run, "torch", None, Reporter(), overwrite=True)
     assert Path("mine.pt2").stat().st_size > 1000
+
+
+def test_half_precision_is_told_in_pixels(home, capsys):
+    model = PoseResNet(3, PoseResNet.Options(backbone="small", channels=16, input_size=[64, 48], heatmap_size=[16, 12]))
+    save_model(Path("own.pt"), model, RGB, 0)
+    assert main(["export", "own.pt", "--precision", "fp16", "--opset", "18", "--decode", "mean"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"own.onnx: 3 keypoints of 64x48 crops, in fp16 its keypoints are [\d.e-]+ px from PyTorch's", said
+    )
+    assert main(["export", "own.pt", "--opset", "3", "--overwrite"]) == 2
+    assert "opset=3" in capsys.readouterr().err
 
 
 class Unsteady(PoseResNet):
