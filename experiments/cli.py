@@ -69,7 +69,7 @@ def plain_warnings() -> Iterator[None]:
     """Warnings are one line for a person, once for each text, without the place in the code that gives them."""
     before, seen = warnings.formatwarning, set[str]()
 
-    def line(message: Warning | str, *_: Any) -> str:
+    def line(message: Warning | str, *_: Any, **__: Any) -> str:
         text = " ".join(str(message).split())
         first = text not in seen
         seen.add(text)

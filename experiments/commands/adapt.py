@@ -180,7 +180,7 @@ def work(
 ) -> tuple[dict[str, Any], PoseModel]:
     """Train, and choose what is shipped without a label. Gives what is known then, and the network."""
     task, folder, reporter = engine.task, engine.folder, engine.reporter
-    count, held = len(task.target_train), held_out(task)
+    count, held = len(task.target[0]), held_out(task)
     reporter.say(words.parts(count, held))
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
@@ -203,7 +203,8 @@ def work(
 
 def held_out(task: Task) -> int:
     """How many target pictures are held out: 0 where those to judge by are those to adapt to."""
-    return 0 if first_item(task.target_train).id == first_item(task.target_test).id else len(task.target_test)
+    train, test = task.target
+    return 0 if first_item(train).id == first_item(test).id else len(test)
 
 
 def changed(folder: Path, task: Task) -> str | None:
@@ -240,9 +241,9 @@ def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
         batches = task.batches(spread(WithoutLabels(dataset), SCORED))
         return loader(batches, range(len(batches)))
 
-    target = plain_views(task.target_train), plain_views(task.target_test)
+    target = plain_views(task.target[0]), plain_views(task.target[1])
     source = None if task.source_test is None else plain_views(task.source_test)
-    return distance(model, source, target, warped_batches(task, task.target_test)(), task.skeleton.flip, device)
+    return distance(model, source, target, warped_batches(task, task.target[1])(), task.skeleton.flip, device)
 
 
 def train(engine: Engine, strategy: str, fabric: Any, weights: Path, given: Scores) -> str:

@@ -40,7 +40,7 @@ def _row(folder: Path) -> list[str]:
         scores = ", ".join(f"{name} {_number(value['target']['mean'], headline)}" for name, value in summary.items())
         return [folder.name, data, ", ".join(summary), "finished", scores]
     if (folder / "result.json").exists():
-        target = json.loads((folder / "result.json").read_text())["target"]
+        target = json.loads((folder / "result.json").read_text())["target"] or {}
         judged = Headline.among(target)
         score = "–" if judged is None else _number(target[judged.key], judged)
         return [folder.name, data, single, "finished", score]
@@ -78,6 +78,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _data(folder: Path, config: dict[str, Any]) -> str:
     """Source and target by name; a run that opened no source goes from the given model."""
     source, target = (str((config.get(side) or {}).get("name", "–")) for side in ("source", "target"))
+    if "target" in config and config["target"] is None:
+        return source
     identity = folder / "identity.json"
     if identity.is_file() and "source_train" not in json.loads(identity.read_text()):
         source = "given model"

@@ -106,7 +106,7 @@ def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseM
 
 def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> list[tuple[str, str, str]]:
     """(id, picture before, picture after) of target pictures to judge by, with everyone whom a model sees in them."""
-    few = spread(WithoutLabels(task.target_test), SHOWN)
+    few = spread(WithoutLabels(task.target[1]), SHOWN)
     edges, colours = few.skeleton.edges, joint_colours(len(few.skeleton))
     batch = EvaluationBatches(few, SHOWN, task.size, task.config.crop)[0]
     poses = [predict_people(model, [batch], torch.device("cpu"), few.skeleton.flip) for model in (before, after)]

@@ -79,7 +79,7 @@ def open_check(path: Path, target: Path, task: Task) -> PoseDataset:
 def target_boxes(task: Task) -> dict[str, list[np.ndarray]] | None:
     """The boxes of each target picture; None where pictures are cut whole."""
     boxes: dict[str, list[np.ndarray]] = {}
-    for table in (picture_set(task.target_train), picture_set(task.target_test)):
+    for table in map(picture_set, task.target):
         if table is None or table.people.boxes is None or table.cut != "file":
             return None
         for name, box in zip(table.people.pictures, table.people.boxes, strict=True):

@@ -27,7 +27,7 @@ CHECK = {
 def job(tmp_path: Path, dots: Any, brightest: Any) -> Any:
     """write(source, check, pictures, **outcome): the text of the page."""
     dataset = dots(20, "plain")
-    task = SimpleNamespace(target_test=dataset, size=(32, 32), config=SimpleNamespace(crop="exact"))
+    task = SimpleNamespace(target=(dataset, dataset), size=(32, 32), config=SimpleNamespace(crop="exact"))
     models = [brightest(3, brightest.Options(input_size=[32, 32])) for _ in range(2)]
 
     def write(source: bool = True, check: Any = None, pictures: str = "all", **more: Any) -> str:
