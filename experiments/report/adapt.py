@@ -48,10 +48,9 @@ def parts(count: int, held: int) -> str:
 
 
 def tell(outcome: dict[str, Any], folder: Path, reporter: Reporter) -> None:
-    before, after = Distance(**outcome["before"]), Distance(**outcome["after"])
-    reporter.say(f"before: {distance(before)}")
     if outcome["adapted"]:
-        reporter.say(f"after:  {distance(after)}")
+        for name in ("before", "after"):
+            reporter.say(f"{name + ':':7} {distance(Distance(**outcome[name]))}")
     reporter.say(verdict(outcome))
     if outcome["check"]:
         reporter.say(check_words(outcome["check"]))
