@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit status 0, 2 for bad input, 130 after Ctrl-C, 1 where training itself failed or a
     check found problems."""
     try:
-        arguments = parse(argv)
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with plain_warnings():
+            arguments = parse(argv)
+            arguments.run(arguments)
+            sys.stdout.flush()
     except KeyboardInterrupt as stop:
         print(f"keyshift: {stop}; the same command goes on" if str(stop) else "keyshift: interrupted", file=sys.stderr)
         return 130
@@ -70,6 +74,24 @@ def _line(error: Exception) -> str | None:
         )
     said = failure(error)
     return said if said is None else masked(said)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings are one line for a person, once for each text, without the place in the code that gives them."""
+    before, seen = warnings.formatwarning, set[str]()
+
+    def line(message: Warning | str, *_: Any, **__: Any) -> str:
+        text = " ".join(str(message).split())
+        first = text not in seen
+        seen.add(text)
+        return f"keyshift: warning: {text}\n" if first else ""
+
+    warnings.formatwarning = line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -164,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
     made.add_argument("--batch", type=int, default=32)
     made.add_argument("--workers", type=int, default=2, help="threads that read pictures")
-    made.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     made.add_argument("--overwrite", action="store_true")
 
     made = command("export", _export, "a trained model as one file with decoding inside")
@@ -172,6 +194,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", default="onnx", help="onnx or torch")
     made.add_argument("--output", type=Path, help="default: MODEL's name")
     made.add_argument("--decode", help="mean or peak of the votes (default: the model's own)")
+    made.add_argument("--opset", type=int, metavar="N", help="of onnx (default: what torch chooses)")
+    made.add_argument("--precision", default="fp32", help="of onnx: fp32, or fp16 for half the size (default: fp32)")
     made.add_argument("--overwrite", action="store_true")
 
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
@@ -326,7 +350,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
     a = arguments
-    export(a.model, a.format, a.output, Reporter(), a.decode, a.overwrite)
+    export(a.model, a.format, a.output, Reporter(), a.decode, a.overwrite, a.opset, a.precision)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ from ..datasets.options import BadOption, Options, choose, make, option, plain_o
 from ..datasets.words import Loader, command_words, opened
 from ..models.saved import MODELS
 from .legacy import today
+from .runs.device import DEVICES
 from .tracking.addresses import refuse_secret, without_secret
 
 SHIPPED = Path(__file__).parent
@@ -73,7 +74,7 @@ class Settings(Options):
     evaluate_every: int = option(100, "updates", low=1)
     checkpoint_every: int = option(100, "updates", low=1)
     workers: int = option(0, "processes that load data", low=0, tags=(FREE,))
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"), tags=(FREE,))
+    device: str = option("auto", f"where to train: {DEVICES}", tags=(FREE,))
     precision: str = option("32-true", "of numbers", choices=("32-true", "bf16-mixed"), tags=(PRETRAINING,))
     channels_last: bool = option(False, "memory order of pictures, for speed", tags=(PRETRAINING,))
     tracking: str | None = option(None, "an MLflow URI; null: mlflow.db beside the runs; off: none", tags=(FREE,))
@@ -108,7 +109,8 @@ def _default(side: str) -> Any:
 @dataclass(frozen=True)
 class Config(Settings):
     source: Chosen = _default("source")
-    target: Chosen = _default("target")
+    target: Chosen | None = _default("target")
+    """None where none is said beside a source that the default's does not go with: source_only needs none."""
     model: Chosen = _default("model")
     methods: dict[str, Any] = field(default_factory=dict)
     """Options of strategies by name: of those that it names, and of those that its YAML gives options for."""
@@ -173,7 +175,9 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
         for key in part:
             if key not in known:
                 raise unknown(str(key), known, source)
-    chosen: dict[str, Any] = {side: _choose(side, said.get(side, {}), typed.get(side, {}), origin) for side in NAMED}
+    chosen: dict[str, Any] = {side: _choose(side, said.get(side) or {}, typed.get(side, {}), origin) for side in NAMED}
+    if "target" not in typed and _without_target(said, chosen["source"].name):
+        chosen["target"] = None
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     made = make(Settings, settings, origin)
     refuse_secret(made.tracking)
@@ -188,6 +192,12 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
             refuse_unknown(kind, part.get(name, {}), source, f"{name}.")
         methods[name] = make(kind, _laid(said.get(name, {}), typed.get(name, {})), origin, f"{name}.")
     return Config(**{name: getattr(made, name) for name in names}, **chosen, methods=methods)
+
+
+def _without_target(said: Mapping[str, Any], source: str) -> bool:
+    """The default's target is rendered hands: it goes with a source of rendered hands alone."""
+    family = NAMED["source"].partition(".")[0]
+    return said.get("target", {}) is None or ("target" not in said and source.partition(".")[0] != family)
 
 
 def _system(model: Any) -> dict[str, str]:
@@ -235,7 +245,7 @@ def plain(config: Config) -> dict[str, Any]:
     """The whole configuration as plain data, in the form of a YAML."""
     settings = {f.name: getattr(config, f.name) for f in fields(Settings)}
     data = {key: asdict(value) if isinstance(value, Options) else value for key, value in settings.items()}
-    data |= {side: getattr(config, side).plain() for side in NAMED}
+    data |= {side: None if (chosen := getattr(config, side)) is None else chosen.plain() for side in NAMED}
     return data | {name: plain_options(options) for name, options in config.methods.items() if plain_options(options)}
 
 

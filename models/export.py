@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +27,12 @@ from ..datasets.reading.files import naming
 from ..datasets.reading.people import AROUND_BOXES
 from ..datasets.sample import CAMERA_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
+from .half import halved
 from .output import Poses, Votes
 from .pose_model import PoseModel
 
 DECODINGS = ("mean", "peak")
+PRECISIONS = ("fp32", "fp16")
 CLOSE = 1e-3
 """Pixels (z: mm) that an exported network may differ from PyTorch by."""
 CLOSE_IN_CAMERA = 1e-5
@@ -44,12 +46,26 @@ EXTRA = "keyshift.json"
 OUTPUTS = ("keypoints", "confidence")
 OUTPUTS_OF_MANY = (*OUTPUTS, "image_index", "score")
 """Of a system that finds several people: the image that each stands in, and how sure the system is of them."""
+RESAMPLED = "bilinear, black outside the picture, after an area average where it shrinks by a factor of two or more"
+"""What datasets/augment.py does to a picture."""
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 Run = Callable[[tuple[Tensor, ...]], Sequence[np.ndarray]]
 
 
 class OtherAnswers(ArithmeticError):
     """An exported network does not answer as PyTorch does."""
+
+
+class BadExport(ValueError):
+    """What was asked for cannot be written."""
+
+
+class Agreement(NamedTuple):
+    """How far an exported network's keypoints are from PyTorch's on the examples that it is checked with, in px (points
+    in space: mm)."""
+
+    mean: float
+    most: float
 
 
 class Decoded(nn.Module):
@@ -96,13 +112,18 @@ def to_onnx(
     skeleton: Skeleton | None = None,
     decode: str | None = None,
     about: Mapping[str, Any] | None = None,
-) -> None:
+    opset: int | None = None,
+    precision: str = "fp32",
+) -> Agreement:
     """Write `model`, which is on the CPU, for images of `size` (width, height). Needs the [export] extra.
 
-    `metadata` is in the file's metadata_props, each value as JSON. The file at `path` is written whole or not at all.
-    Raises ImportError without the extra, ValueError of one line for a network that cannot be exported, and
-    OtherAnswers where onnxruntime does not answer as PyTorch does.
+    `opset` is ONNX's, None torch's own choice. With `precision` fp16 weights and layers are of half precision; what is
+    read, decoded and given stays fp32 (see half.py). `metadata` is in the file's metadata_props, each value as JSON.
+    The file at `path` is written whole or not at all. Raises ImportError without the extra, ValueError of one line for
+    a network that cannot be exported, and OtherAnswers where onnxruntime does not answer as PyTorch does; fp16 may
+    differ, and how far is what this returns.
     """
+    import onnx
     import onnxruntime
     import onnxscript  # noqa: F401  torch's exporter needs it, and says so less clearly
 
@@ -114,16 +135,24 @@ def to_onnx(
             verbose=False,
             input_names=list(model.reads),
             output_names=list(OUTPUTS if model.single else OUTPUTS_OF_MANY),
+            opset_version=opset,
         )
         assert program is not None
+        written = program.model.opset_imports[""]
+        if opset not in (None, written):
+            raise BadExport(f"opset={opset}: torch writes it with opset {written} alone; leave it out, or say another")
         notes = metadata(model, size, skeleton, decode, about)
+        notes |= {} if precision == "fp32" else {"precision": precision}
         program.model.metadata_props.update({key: json.dumps(value) for key, value in notes.items()})
         program.save(str(temporary), external_data=False)
+        if precision == "fp16":
+            onnx.save(halved(onnx.load(temporary)), temporary)
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-        check(
+        return check(
             decoded,
             lambda given: session.run(None, {k: v.numpy() for k, v in zip(model.reads, given, strict=True)}),
             examples(model, size),
+            exact=precision == "fp32",
         )
 
 
@@ -134,7 +163,7 @@ def to_program(
     skeleton: Skeleton | None = None,
     decode: str | None = None,
     about: Mapping[str, Any] | None = None,
-) -> None:
+) -> Agreement:
     """Write `model`, which is on the CPU, as a torch ExportedProgram (.pt2), which `torch.export.load` reads.
 
     `metadata` is in its extra file `keyshift.json`. Whole or not at all; raises ValueError and OtherAnswers as
@@ -148,7 +177,7 @@ def to_program(
         torch.export.save(program, written, extra_files={EXTRA: notes})
         temporary.write_bytes(written.getvalue())
         loaded = torch.export.load(temporary).module()
-        check(decoded, lambda given: [answer.numpy() for answer in loaded(*given)], examples(model, size))
+        return check(decoded, lambda given: [answer.numpy() for answer in loaded(*given)], examples(model, size))
 
 
 def traced(decoded: Decoded, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
@@ -183,7 +212,7 @@ def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tup
             try:
                 yield decoded.eval(), temporary
                 temporary.replace(path)
-            except (OtherAnswers, OSError):
+            except (OtherAnswers, BadExport, OSError):
                 raise
             except Exception as error:
                 raise ValueError(f"{_title(model)} cannot be exported: {_reason(error)}") from error
@@ -243,12 +272,12 @@ def metadata(
         notes["crop"] = {
             "padding": AROUND_BOXES,
             "how": "a square about the middle of the person's or hand's box, its side `padding` times the box's longer "
-            "side; scaled so that it just fits into the input, centred, bilinear, black outside the picture",
+            f"side; scaled so that it just fits into the input, centred, {RESAMPLED}",
         }
     elif pictures:
         notes["crop"] = {
             "how": "the square about the whole picture, its side the picture's longer side; scaled so that it just "
-            "fits into the input, centred, bilinear, black outside the picture"
+            f"fits into the input, centred, {RESAMPLED}"
         }
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
@@ -297,8 +326,10 @@ def _fading(frames: int) -> Tensor:
     return (1 - 0.1 * (torch.arange(frames) - frames // 2).abs() / frames).view(-1, 1, 1, 1)
 
 
-def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> None:
-    """Raises OtherAnswers where `run` does not answer as `decoded`, save for peaks that are ties."""
+def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]], exact: bool = True) -> Agreement:
+    """How far `run` is from `decoded`. Raises OtherAnswers for answers of another shape or that are not finite, and
+    where they are to be `exact` for others than `decoded`'s, save for peaks that are ties."""
+    distances = []
     for given in inputs:
         votes, sample = decoded.votes(*given)
         poses = decoded.decode(votes, sample)
@@ -308,20 +339,34 @@ def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]]) -> N
             shapes, ours = (" and ".join(str(tuple(part.shape)) for part in parts) for parts in (answers, wanted))
             raise OtherAnswers(f"the exported network gives {shapes}, PyTorch {ours}")
         away = (answers[0] - poses.points).abs().amax(-1)
-        share = CLOSE_IN_CAMERA if sample.space == CAMERA_MM else 0.0
-        wrong = ~(away <= CLOSE + share * poses.points.abs().amax(-1))
-        if decoded.single:
-            wrong &= ~(_tied(votes.logits) & (poses.points == votes.peak()).all(-1))
-        elif not torch.equal(answers[2], poses.image_index):
-            raise OtherAnswers("the exported network finds its people in other images than PyTorch")
-        sure = zip(answers[1::2], wanted[1::2], strict=True)
-        unsure = sum(int((~((answer - ours).abs() <= SURE * ours.abs().clamp_min(1))).sum()) for answer, ours in sure)
-        if wrong.any() or unsure:
-            raise OtherAnswers(
-                f"the exported network does not answer as PyTorch: of {wrong.numel()} keypoints {int(wrong.sum())} "
-                f"are off by more than {CLOSE:g}, by up to {float(away.max()):g} px or mm; {unsure} confidences by "
-                f"more than {SURE:g}. Try another version of torch, onnx or onnxruntime"
-            )
+        if exact:
+            check_exact(decoded, votes, sample, away, answers, wanted)
+        elif not all(part.isfinite().all() for part in answers):
+            raise OtherAnswers("the exported network's answers are not finite: its numbers are too large for fp16")
+        distances.append((answers[0] - poses.points).norm(dim=-1).flatten())
+    every = torch.cat(distances)
+    return Agreement(float(every.mean()), float(every.max())) if len(every) else Agreement(0.0, 0.0)
+
+
+def check_exact(
+    decoded: Decoded, votes: Votes, sample: Unlabeled, away: Tensor, answers: Sequence[Tensor], wanted: Sequence[Tensor]
+) -> None:
+    """Raises OtherAnswers where keypoints are `away` (P, K) from PyTorch's, save for ties, or other answers differ."""
+    points = wanted[0]
+    share = CLOSE_IN_CAMERA if sample.space == CAMERA_MM else 0.0
+    wrong = ~(away <= CLOSE + share * points.abs().amax(-1))
+    if decoded.single:
+        wrong &= ~(_tied(votes.logits) & (points == votes.peak()).all(-1))
+    elif not torch.equal(answers[2], wanted[2]):
+        raise OtherAnswers("the exported network finds its people in other images than PyTorch")
+    sure = zip(answers[1::2], wanted[1::2], strict=True)
+    unsure = sum(int((~((answer - ours).abs() <= SURE * ours.abs().clamp_min(1))).sum()) for answer, ours in sure)
+    if wrong.any() or unsure:
+        raise OtherAnswers(
+            f"the exported network does not answer as PyTorch: of {wrong.numel()} keypoints {int(wrong.sum())} "
+            f"are off by more than {CLOSE:g}, by up to {float(away.max()):g} px or mm; {unsure} confidences by "
+            f"more than {SURE:g}. Try another version of torch, onnx or onnxruntime"
+        )
 
 
 def _tied(logits: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
 from ..options import option
 from ..reading.files import from_home
 from ..reading.origin import FolderOptions, Origin
-from ..reading.splits import BlockOptions, check_part
+from ..reading.splits import BlockOptions, by_end, by_group, check_part
 from ..rendered.body_anatomy import UPPER_BODY
 from ..sample import Item
 from ..skeleton import HAND, Skeleton
@@ -112,9 +112,10 @@ class Options(BlockOptions, CubeOptions, FolderOptions):
 
 class DepthFolder:
     """The frames below `root`, ordered by path with numbers by value. The frames of one folder follow each other in
-    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. A part of
-    None is all of them, or those that are or lie in `files`, paths below the root, with no other labels than those of
-    the file `labels`: what a trained model is used on.
+    time; they are cut into blocks of `block`, even ones train, odd ones test, and each block is one sequence. Where no
+    folder has a second block, whole folders test, and of a single folder its last fifth; one frame alone is both parts.
+    A part of None is all of them, or those that are or lie in `files`, paths below the root, with no other labels than
+    those of the file `labels`: what a trained model is used on.
 
     The joints are those that the options name, else `default_skeleton`'s, else HAND's. Labels are for the report alone;
     joints without have zeros for keypoints.
@@ -138,15 +139,13 @@ class DepthFolder:
         everything = _frames(self.root)
         place = _places(everything)
         kept = [i for i, number in enumerate(place) if number // self.block % 2 == (part == "test")]
+        if part is not None and max(place) < self.block:  # no folder has a second block
+            folders = [name.rpartition("/")[0] for name in everything]
+            kept = (by_end(everything, part) if len(set(folders)) == 1 else by_group(folders, part)).tolist()
         if part is None:
             kept = [i for i, name in enumerate(everything) if files is None or lies_in(name, files)]
-        if not kept and part is None:
-            raise ValueError(f"{self.root}: no depth frame ({', '.join(SUFFIXES)}) among {', '.join(files or [])}")
         if not kept:
-            raise ValueError(
-                f"{self.root}: {len(everything)} frames in blocks of {self.block} leave no {part} part: no folder has "
-                f"more than {max(place) + 1} frames. Record more, or choose a smaller block"
-            )
+            raise ValueError(f"{self.root}: no depth frame ({', '.join(SUFFIXES)}) among {', '.join(files or [])}")
         self.files, self.frames = [everything[i] for i in kept], [place[i] for i in kept]
         self._check_size()
         known = labels if part is None else self.setup.tables.get("labels")

@@ -28,7 +28,7 @@ from ..reading.files import from_home
 from ..reading.levels import white_of
 from ..reading.origin import Origin
 from ..reading.people import AROUND_BOXES, People, PictureSet, digest
-from ..reading.splits import PARTS, by_group, by_shuffle, check_part
+from ..reading.splits import PARTS, by_end, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
 from ..words import Texts
 from .foreign import refuse_foreign
@@ -136,10 +136,7 @@ def part_rows(people: People, part: str, block: int, split: str | None) -> np.nd
             raise ValueError(f"{people.file}: {len(pictures)} shuffled pictures leave no {part} part: give 5 or more")
         return rows
     if len(set(people.sequences)) < 2:
-        raise ValueError(
-            f"{people.file}: its {len(pictures)} pictures are all of one recording, or of one block of {block}. Set "
-            f"block to {len(pictures) // 2} or less, or give two files: labels=[TRAIN, TEST]"
-        )
+        return by_end(people.pictures, part)
     return by_group(people.sequences, part)
 
 

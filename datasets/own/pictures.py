@@ -15,8 +15,8 @@ Boxes: null or whole, the whole picture; a .csv or .json file, or a detector's n
 a box, pictures without one are left out.
 
 Split: pictures of one folder, and frames of one video, follow each other in time; they are cut into blocks of `block`,
-which are the sequences, and every fifth block tests. Where there is one block alone, both parts are all of it: without
-labels nothing can leak, and nothing is scored.
+which are the sequences, and every fifth block tests. Of a single folder or video of fewer than five blocks the last
+fifth tests. A single picture is in both parts: nothing is held out then.
 
 `stride` takes every n-th picture of a folder and every n-th frame of a video; `duplicates` passes over frames of videos
 (not pictures of folders) that differ less than so many grey levels from the last one kept.
@@ -45,7 +45,7 @@ from ..reading.images import PICTURES, UnreadableImage, pictures_in
 from ..reading.levels import LOOKED_AT, LevelOptions, evenly, white_of
 from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
-from ..reading.splits import BlockOptions, by_group, check_part
+from ..reading.splits import EVERY, BlockOptions, by_end, by_group, check_part
 from ..reading.video import VIDEOS, check_video, frames_of, is_hdr, pixel_aspect
 from ..skeleton import Skeleton
 from .depth_folder import by_value
@@ -105,7 +105,7 @@ def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None 
     _check_boxes(options.boxes)
     listing = _list(options.folder)
     frames = listed_frames(listing, options.block, options.stride, options.duplicates)
-    rows = [frames[i] for i in _part([frame.sequence for frame in frames], part)]
+    rows = [frames[i] for i in _part(frames, part)]
     about = {
         **{"part": part, "block": options.block, "stride": options.stride, "duplicates": options.duplicates},
         **{"skeleton": skeleton.name, "keypoints": list(skeleton.keypoints), "sha256": _digest(listing.sizes)},
@@ -310,9 +310,12 @@ def _remark(listing: Listing, videos: list[str]) -> None:
         )
 
 
-def _part(sequences: list[str], part: str) -> np.ndarray:
-    order = {sequence: f"{k:09d}" for k, sequence in enumerate(dict.fromkeys(sequences))}
-    return by_group([order[s] for s in sequences], part) if len(order) > 1 else np.arange(len(sequences))
+def _part(frames: list[_Frame], part: str) -> np.ndarray:
+    order = {sequence: f"{k:09d}" for k, sequence in enumerate(dict.fromkeys(frame.sequence for frame in frames))}
+    recordings = {sequence.rpartition("/")[0] for sequence in order}
+    if len(recordings) == 1 and len(order) < EVERY:
+        return by_end([frame.name for frame in frames], part)
+    return by_group([order[frame.sequence] for frame in frames], part)
 
 
 def _people(root: str, frames: list[_Frame], boxes: Boxes | None, skeleton: Skeleton) -> People:

@@ -53,6 +53,19 @@ def by_group(groups: Sequence[object], part: str, every: int = EVERY) -> np.ndar
     return chosen
 
 
+def by_end(units: Sequence[object], part: str, every: int = EVERY) -> np.ndarray:
+    """Indices of `part`, (M,): of the distinct units in their order the last fifth tests, at least one.
+
+    For one recording that is too short for blocks: its neighbours look alike, so they are cut at one place alone.
+    `units` says for each sample what it must not be parted from: its picture, its frame. A single unit is in both
+    parts: then nothing is held out.
+    """
+    check_part(part)
+    distinct = list(dict.fromkeys(units))
+    held = set(distinct[len(distinct) - max(round(len(distinct) / every), 1) :])
+    return np.flatnonzero([(unit in held) == (part == "test") or len(distinct) == 1 for unit in units])
+
+
 def by_shuffle(count: int, part: str) -> np.ndarray:
     """TLLib's split: shuffled single samples, of which the first min(20 %, 3200) test (seed 42).
 

@@ -1,9 +1,8 @@
 """`keyshift adapt`: the new camera. A model and unlabelled pictures in; an adapted model and a report out.
 
 Nothing here has a target label to look at. The checkpoint with the best label-free score (agreement of predictions
-under known warps of the pictures trained on) is shipped where it beats the given model's, there and on held-out
-pictures; else the given model is shipped again, and the report says so. Labels given with --check are for the report
-alone.
+under known warps of the pictures trained on) is shipped where runs/shipping.py finds it better than the given model;
+else the given model is shipped again, and the report says why. Labels given with --check are for the report alone.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from ...adapt.scoring.distance import Distance, distance
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from ...datasets.catalog import entry_of
-from ...datasets.loading import loader
+from ...datasets.loading import first_item, loader
 from ...datasets.options import choose
 from ...datasets.own import depth_folder
 from ...datasets.own.kind import check_kind
@@ -38,6 +36,7 @@ from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
 from ..runs.progress import Reporter
+from ..runs.shipping import Scores, beforehand, decide
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, check_mirroring, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
@@ -99,6 +98,11 @@ def adapt(
     with locked(folder, overwrite):
         fabric = make_fabric(config)
         open_folder(folder, said, task.identity(), fabric.device)
+        finished, change = (folder / "adapt.json").exists(), changed(folder, task)
+        if change and not finished:
+            raise ValueError(
+                f"{folder} was begun on other pictures: {change}. Choose another --output, or pass --overwrite"
+            )
         weights = hold_to(folder, given, start, task)
         if unreadable:
             reporter.say(f"left out, because they cannot be read: {len(unreadable)} pictures, {unreadable[0]} first")
@@ -108,22 +112,24 @@ def adapt(
             learned = subjects_of(task.source_train)
         keep(folder, learned)
         look_at_target(learned, start, task, fabric.device, reporter)
-        if (folder / "adapt.json").exists():
-            reporter.say(f"{folder} is finished; --overwrite starts anew")
-            outcome = dict(json.loads((folder / "adapt.json").read_text()))
-            shipped = load_model(folder / "model.pt")[0].to(fabric.device)
-        else:
-            outcome, shipped = work(task, strategy, folder, fabric, weights, start, reporter)
-            outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
-            save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
-            export(shipped.cpu(), task, folder)
-            shipped.to(fabric.device)
-        if checked is not None:
-            outcome["check"] = judge(start, shipped, checked, task, fabric.device)
-            if labels is not None:
-                outcome["check"] |= {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}
-        words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
-        write_json(folder / "adapt.json", outcome)
+        with Engine(task, folder, reporter) as engine:
+            if finished:
+                since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
+                reporter.say(f"{folder} is finished; --overwrite starts anew.{since}")
+                outcome = dict(json.loads((folder / "adapt.json").read_text()))
+                shipped = load_model(folder / "model.pt")[0].to(fabric.device)
+            else:
+                outcome, shipped = work(engine, strategy, fabric, weights, start)
+                outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
+                save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
+                export(shipped.cpu(), task, folder)
+                shipped.to(fabric.device)
+            if checked is not None:
+                outcome["check"] = judge(start, shipped, checked, task, fabric.device)
+                if labels is not None:
+                    outcome["check"] |= {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}
+            words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
+            write_json(folder / "adapt.json", outcome)
     words.tell(outcome, folder, reporter)
     return outcome
 
@@ -209,22 +215,47 @@ def of_weights(weights: Path | None) -> Chosen:
 
 
 def work(
-    task: Task, strategy: str, folder: Path, fabric: Any, weights: Path, start: PoseModel, reporter: Reporter
+    engine: Engine, strategy: str, fabric: Any, weights: Path, start: PoseModel
 ) -> tuple[dict[str, Any], PoseModel]:
     """Train, and choose what is shipped without a label. Gives what is known then, and the network."""
-    reporter.say(f"{len(task.target_train)} pictures to adapt to, {len(task.target_test)} held out to judge by")
+    task, folder, reporter = engine.task, engine.folder, engine.reporter
+    count, held = len(task.target[0]), held_out(task)
+    reporter.say(words.parts(count, held))
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
-    with Engine(task, folder, reporter) as engine:
-        first = evaluator(task, fabric.device)(start)["target/score"]
-        best, why = train(task, strategy, folder, fabric, weights, first, reporter, engine.mirror.notify)
-    shipped = start if best is None else load_model(folder / f"weights-{best:06d}.pt")[0].to(fabric.device)
-    after = before if best is None else measure(shipped, task, fabric.device)
-    if after.consistency < before.consistency:
-        why += f"; update {best} is less consistent on held-out pictures, {after.consistency:.3f}"
+    first = evaluator(task, fabric.device)(start)["target/score"]
+    given = Scores(min(SCORED, count), first)
+    decision, ended, best, shipped, after = beforehand(first, held), "nothing was trained", None, start, before
+    if decision is None:
+        ended = train(engine, strategy, fabric, weights, given)
+        best, trained = best_checkpoint(folder, given)
+        if best is not None:
+            shipped = load_model(folder / f"weights-{best:06d}.pt")[0].to(fabric.device)
+            after = measure(shipped, task, fabric.device)
+        decision = decide(best, trained, Scores(min(SCORED, held), before.consistency, after.consistency))
+    if not decision.adapted:
         best, shipped, after = None, start, before
-    outcome = {"strategy": strategy, "updates": best or 0, "adapted": best is not None, "why": why}
+    outcome = {"strategy": strategy, "updates": best or 0, "pictures": count, "held_out": held}
+    outcome |= {"adapted": decision.adapted, "outcome": decision.outcome, "why": decision.why, "ended": ended}
     return outcome | {"before": asdict(before), "after": asdict(after)}, shipped
+
+
+def held_out(task: Task) -> int:
+    """How many target pictures are held out: 0 where those to judge by are those to adapt to."""
+    train, test = task.target
+    return 0 if first_item(train).id == first_item(test).id else len(test)
+
+
+def changed(folder: Path, task: Task) -> str | None:
+    """How the target's samples differ from those that `folder` was begun on; what a later version says besides is
+    free."""
+    began = json.loads((folder / "identity.json").read_text("utf-8"))
+    for side, now in task.identity().items():
+        was = began.get(side, now) if side.startswith("target") else now
+        for key in ("count", "sha256", *was):
+            if key in was and key in now and was[key] != now[key]:
+                return f"{key} of {now['name']} was {was[key]!r} and is {now[key]!r}"
+    return None
 
 
 def hold_to(folder: Path, given: Path | None, start: PoseModel, task: Task) -> Path:
@@ -249,53 +280,46 @@ def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
         batches = task.batches(spread(WithoutLabels(dataset), SCORED))
         return loader(batches, range(len(batches)))
 
-    target = plain_views(task.target_train), plain_views(task.target_test)
+    target = plain_views(task.target[0]), plain_views(task.target[1])
     source = None if task.source_test is None else plain_views(task.source_test)
-    return distance(model, source, target, warped_batches(task, task.target_test)(), task.skeleton.flip, device)
+    return distance(model, source, target, warped_batches(task, task.target[1])(), task.skeleton.flip, device)
 
 
-def train(
-    task: Task,
-    strategy: str,
-    folder: Path,
-    fabric: Any,
-    weights: Path,
-    before: float,
-    reporter: Reporter,
-    notify: Callable[[], None],
-) -> tuple[int | None, str]:
-    """Train in `folder`. Returns the step with the best score, None where none beats `before`, and why it ended."""
-    config = task.config
-    noise = math.sqrt(max(before * (1 - before), 1e-4) / min(SCORED, len(task.target_train)))
-    why = f"all {config.steps} updates were made"
-
-    with reporter.stage(strategy, config.steps) as show:
+def train(engine: Engine, strategy: str, fabric: Any, weights: Path, given: Scores) -> str:
+    """Train until the score falls well below `given.before`. Returns why it ended."""
+    folder, config = engine.folder, engine.task.config
+    with engine.reporter.stage(strategy, config.steps) as show:
 
         def watch(step: int, metrics: dict[str, float]) -> None:
             show(step, metrics)
             if metrics:
-                notify()
+                engine.mirror.notify()
             if "target/score" in metrics:
                 last = list(scores_by_step(folder).values())[-PATIENCE:]
-                if len(last) == PATIENCE and all(score < before - noise for score in last):
+                if len(last) == PATIENCE and all(score < given.before - given.noise for score in last):
                     raise GotWorse(
-                        f"stopped at update {step} of {config.steps}: the label-free score fell from {before:.3f} to "
-                        f"{last[-1]:.3f}, {PATIENCE} evaluations in a row by more than its noise of {noise:.3f}"
+                        f"training stopped at update {step} of {config.steps}: the label-free score fell from "
+                        f"{given.before:.3f} to {last[-1]:.3f}, {PATIENCE} evaluations in a row by more than its noise "
+                        f"of {given.noise:.3f}"
                     )
 
         try:
             phase = Phase(strategy, config.steps, config.optimization, weights, config.batch_norm)
-            fit(task, phase, config.seed, folder, fabric, watch)
+            fit(engine.task, phase, config.seed, folder, fabric, watch)
         except GotWorse as stop:
-            why = str(stop)
-            reporter.say(why)
+            return str(stop)
+    return f"all {config.steps} updates were made"
+
+
+def best_checkpoint(folder: Path, given: Scores) -> tuple[int | None, Scores]:
+    """The step with the best label-free score that was logged, None where there is none, and the score."""
     scored = scores_by_step(folder)
     best = max(scored, key=lambda step: (scored[step], -step), default=None)
-    return (best if best is not None and scored[best] > before else None), why
+    return best, given if best is None else replace(given, after=scored[best])
 
 
 def scores_by_step(folder: Path) -> dict[int, float]:
-    """The label-free scores that were logged."""
+    """The label-free scores that were logged and are numbers."""
     lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
     scores = {line["step"]: line["metrics"].get("target/score") for line in lines}
-    return {step: score for step, score in scores.items() if score is not None}
+    return {step: score for step, score in scores.items() if score is not None and not math.isnan(score)}

@@ -29,6 +29,7 @@ from ...models.pose_model import PoseModel
 from ...models.systems.a2j import A2J
 from ...models.systems.awr import AWR
 from ...models.systems.pose_resnet import PoseResNet
+from ..runs.device import choose_device
 from ..runs.progress import Reporter
 
 Timed = Callable[[], object]
@@ -307,9 +308,11 @@ def _batches(batch: int, size: int) -> tuple[Labeled, Unlabeled]:
 
 
 def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return choose_device("auto").type
 
 
 def _wait() -> None:
-    if torch.cuda.is_available():
+    if _device() == "cuda":
         torch.cuda.synchronize()
+    elif _device() == "mps":
+        torch.mps.synchronize()

@@ -24,7 +24,7 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     """Print the scores of a run, or of each run of a comparison. Writes nothing."""
     runs = (
         [folder]
-        if (folder / "checkpoint.pt").exists()
+        if (folder / "checkpoint.pt").exists() or (folder / "model.pt").is_file()
         else [p.parent for p in sorted(folder.glob("*-seed*/checkpoint.pt"))]
     )
     if not runs:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...models.export import DECODINGS, to_onnx, to_program
+from ...datasets.options import choose
+from ...datasets.sample import CAMERA_MM
+from ...models.export import DECODINGS, PRECISIONS, to_onnx, to_program
 from ..runs.folder import locate
 from ..runs.progress import Reporter
 from .predict import open_model
@@ -21,17 +24,22 @@ def export(
     reporter: Reporter,
     decode: str | None = None,
     overwrite: bool = False,
+    opset: int | None = None,
+    precision: str = "fp32",
 ) -> Path:
     """Write the model of a run folder or weights file as `format`, onnx or torch; returns the file.
 
-    `output` None: RUN's name in the current folder. `decode`: mean or peak of the votes, None the model's own. The
-    file is compared with PyTorch before it takes its place. Raises ValueError for bad input and for a network that
-    cannot be exported, ArithmeticError where the comparison fails.
+    `output` None: RUN's name in the current folder. `decode`: mean or peak of the votes, None the model's own. `opset`
+    and `precision` are of onnx: see to_onnx. The file is compared with PyTorch before it takes its place. Raises
+    ValueError for bad input and for a network that cannot be exported, ArithmeticError where the comparison fails.
     """
     if format not in FORMATS:
         raise ValueError(f"format={format!r} is not known; choose one of {', '.join(FORMATS)}")
     if decode not in (None, *DECODINGS):
         raise ValueError(f"decode={decode!r} is not known; choose one of {', '.join(DECODINGS)}, or leave it out")
+    choose("precision", precision, PRECISIONS)
+    if format != "onnx" and (opset is not None or precision != "fp32"):
+        raise ValueError(f"opset and precision are of --format onnx; leave them out for {format}")
     weights, folder = locate(run)
     suffix = FORMATS[format]
     output = output or Path((weights.stem if run.is_file() else run.resolve().name) + suffix)
@@ -43,14 +51,19 @@ def export(
     about: dict[str, Any] = {"weights": weights.name, "data": licences(folder)}
     if trained is not None:
         about["cut"] = {"crop": trained.crop, "cube": trained.cube}
+    write = partial(to_onnx, opset=opset, precision=precision) if format == "onnx" else to_program
     try:
-        (to_onnx if format == "onnx" else to_program)(model, size, output, skeleton, decode, about)
+        agreement = write(model, size, output, skeleton, decode, about)
     except ImportError as error:
         raise ValueError(f"no {error.name} here: it takes pip install 'keyshift[export]'") from error
     reads = (
         f"{size[0]}x{size[1]} {'crops' if model.single else 'pictures'}" if "image" in model.reads else model.reads[0]
     )
-    reporter.say(f"{output}: {len(skeleton)} keypoints of {reads}, answers as PyTorch does")
+    agrees = "answers as PyTorch does"
+    if precision == "fp16":
+        unit = "mm" if model.space == CAMERA_MM else "px"
+        agrees = f"in fp16 its keypoints are {agreement.mean:.3g} {unit} from PyTorch's, at most {agreement.most:.3g}"
+    reporter.say(f"{output}: {len(skeleton)} keypoints of {reads}, {agrees}")
     return output
 
 

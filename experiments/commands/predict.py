@@ -21,6 +21,7 @@ from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
+from ..runs.device import choose_device
 from ..runs.folder import locate
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_text_form
 from ..runs.prediction_formats import writer
@@ -54,16 +55,6 @@ def open_model(path: Path) -> Opened:
     model, skeleton = load_model(weights)
     trained = training_of(run) if "reach" in model.reads and run is not None else None
     return Opened(model.eval(), skeleton, model.input_size, trained)
-
-
-def choose_device(device: str) -> torch.device:
-    """ "auto", "cpu" or "cuda". Raises ValueError for anything else, and where there is no GPU to use."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={device!r} is not known; choose one of auto, cpu, cuda")
-    seen = torch.cuda.is_available()
-    if device == "cuda" and not seen:
-        raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
-    return torch.device("cuda" if seen and device != "cpu" else "cpu")
 
 
 def trained_white(model: Path) -> int | None:

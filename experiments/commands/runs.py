@@ -41,15 +41,26 @@ def _row(folder: Path) -> list[str]:
         scores = ", ".join(f"{name} {_number(value['target']['mean'], headline)}" for name, value in summary.items())
         return [folder.name, data, ", ".join(summary), "finished", scores]
     if (folder / "result.json").exists():
-        target = json.loads((folder / "result.json").read_text())["target"]
+        target = json.loads((folder / "result.json").read_text())["target"] or {}
         judged = Headline.among(target)
         score = "–" if judged is None else _number(target[judged.key], judged)
         return [folder.name, data, single, "finished", score]
+    if (folder / "adapt.json").exists():
+        return [folder.name, data, single, "finished", _adapted(json.loads((folder / "adapt.json").read_text()))]
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
         return [folder.name, data, ", ".join(config.get("strategies") or ["–"]), f"{done} runs finished", "–"]
     step = max((line["step"] for line in lines(folder)), default=0)  # a full disk may have cut the last one
     return [folder.name, data, single, f"step {step} of {config.get('steps', '?')}", "–"]
+
+
+def _adapted(outcome: dict[str, Any]) -> str:
+    """What `keyshift adapt` shipped, and the score of labels that were given to check it."""
+    shipped = "adapted" if outcome["adapted"] else "not adapted"
+    if not outcome.get("check"):
+        return shipped
+    headline = Headline.named(outcome["check"]["metric"])
+    return f"{shipped}, {_number(outcome['check']['after'][headline.key], headline)}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -67,6 +78,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _data(folder: Path, config: dict[str, Any]) -> str:
     """Source and target by name; a run that opened no source goes from the given model."""
     source, target = (str((config.get(side) or {}).get("name", "–")) for side in ("source", "target"))
+    if "target" in config and config["target"] is None:
+        return source
     identity = folder / "identity.json"
     if identity.is_file() and "source_train" not in json.loads(identity.read_text()):
         source = "given model"

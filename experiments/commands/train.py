@@ -23,7 +23,7 @@ def train(config: Config, folder: Path, reporter: Reporter, overwrite: bool = Fa
     with locked(folder, overwrite), Engine(task, folder, reporter) as engine:
         alone = replace(config, strategies=[config.strategy])
         result = engine.do(Job.of(alone, config.strategy, config.seed, folder))
-    reporter.say(f"{config.strategy}: target {_scored(result['target'], config.threshold)}")
+    reporter.say(f"{config.strategy}: {task.judged} {_scored(result[task.judged], config.threshold)}")
     reporter.say(f"run: {folder}")
     leave()
     return result

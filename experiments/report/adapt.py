@@ -20,6 +20,7 @@ from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
+from ..runs.shipping import counted
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -40,10 +41,16 @@ def distance(numbers: Distance) -> str:
     return f"domain classifier {apart}, vote entropy {numbers.entropy:.3f}, consistency {numbers.consistency:.3f}"
 
 
+def parts(count: int, held: int) -> str:
+    """What the pictures are used for: `count` to adapt to, `held` of others to judge by."""
+    judged = f"{held} held out to judge by" if held else "none held out to judge by"
+    return f"{counted(count)} to adapt to, {judged}"
+
+
 def tell(outcome: dict[str, Any], folder: Path, reporter: Reporter) -> None:
-    before, after = Distance(**outcome["before"]), Distance(**outcome["after"])
-    reporter.say(f"before: {distance(before)}")
-    reporter.say(f"after:  {distance(after)}")
+    if outcome["adapted"]:
+        for name in ("before", "after"):
+            reporter.say(f"{name + ':':7} {distance(Distance(**outcome[name]))}")
     reporter.say(verdict(outcome))
     if outcome["check"]:
         reporter.say(check_words(outcome["check"]))
@@ -52,15 +59,13 @@ def tell(outcome: dict[str, Any], folder: Path, reporter: Reporter) -> None:
 
 
 def verdict(outcome: dict[str, Any]) -> str:
+    """What is shipped and why; runs/shipping.py has the words."""
+    reason = f", because {outcome['why']}; {outcome['ended']}" if "ended" in outcome else f" ({outcome['why']})"  # 0.1
     if not outcome["adapted"]:
-        return (
-            f"not adapted: no checkpoint of {outcome['strategy']} has a better label-free score than the given model, "
-            f"which is shipped unchanged ({outcome['why']})"
-        )
-    gained = outcome["after"]["consistency"] - outcome["before"]["consistency"]
+        return f"not adapted: the given model is shipped unchanged{reason}"
     return (
-        f"adapted by {outcome['strategy']}: update {outcome['updates']} is shipped, its label-free score is "
-        f"{gained:+.3f} ({outcome['why']}). This is no error rate: only labels can say what was gained (--check)"
+        f"adapted by {outcome['strategy']}: update {outcome['updates']} is shipped{reason}. This is no error rate: "
+        "only labels can say what was gained (--check)"
     )
 
 
@@ -80,8 +85,8 @@ def check_words(check: dict[str, Any]) -> str:
 
 
 def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseModel, task: Task) -> None:
-    """report.html: the numbers, and held-out target pictures with both predictions. Beside what it is handed it reads
-    what the folder says it is, config.yaml and identity.json."""
+    """report.html: the numbers, and the target pictures to judge by with both predictions. Beside what it is handed it
+    reads what the folder says it is, config.yaml and identity.json."""
     text = (folder / "config.yaml").read_text("utf-8")
     config, identity = yaml.safe_load(text), json.loads((folder / "identity.json").read_text("utf-8"))
     sides = [identity[side] for side in ("source_train", "target_train") if identity.get(side)]
@@ -90,6 +95,8 @@ def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseM
         outcome=outcome,
         target=Path(config["target"].get("root") or config["target"]["name"]),
         verdict=verdict(outcome),
+        parts=parts(outcome["pictures"], outcome["held_out"]) if "pictures" in outcome else None,
+        judged="held-out pictures" if outcome.get("held_out") else "target pictures",
         check=None if outcome["check"] is None else check_words(outcome["check"]),
         pictures=[] if choice == "none" else pictures(before, after, task, hide=choice == "blurred"),
         choice=choice,
@@ -101,8 +108,8 @@ def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseM
 
 
 def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> list[tuple[str, str, str]]:
-    """(id, picture before, picture after) of held-out target pictures, with everyone whom a model sees in them."""
-    few = spread(WithoutLabels(task.target_test), SHOWN)
+    """(id, picture before, picture after) of target pictures to judge by, with everyone whom a model sees in them."""
+    few = spread(WithoutLabels(task.target[1]), SHOWN)
     edges, colours = few.skeleton.edges, joint_colours(len(few.skeleton))
     batch = EvaluationBatches(few, SHOWN, task.size, task.config.crop)[0]
     poses = [predict_people(model, [batch], torch.device("cpu"), few.skeleton.flip) for model in (before, after)]

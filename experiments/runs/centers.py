@@ -21,6 +21,7 @@ from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
 from ...models.saved import load_model
 from ..config import Config, load_folder
+from .device import choose_device
 from .folder import locate
 
 
@@ -28,8 +29,8 @@ def open_centered(
     name: str, options: Options, part: str, skeleton: Skeleton | None = None, device: str = "auto"
 ) -> PoseDataset:
     """The part of a dataset as `open_dataset` opens it; where `centers` is a run folder, cut around the centres that
-    the run's network finds, on a GPU unless `device` is cpu."""
-    place = torch.device("cuda" if torch.cuda.is_available() and device != "cpu" else "cpu")
+    the run's network finds on `device`."""
+    place = choose_device(device)
     return centered(options, lambda options: open_dataset(name, options, part, skeleton), place)
 
 

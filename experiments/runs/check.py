@@ -31,6 +31,7 @@ from ...datasets.views import Extended, Rows, Selected, innermost
 from ...models.pose_model import PoseModel
 from .centers import centered
 from .conclusion import predicted
+from .device import choose_device
 from .results import block_totals, summarize
 from .task import Task
 
@@ -163,7 +164,7 @@ def open_depth_check(path: Path, task: Task) -> PoseDataset:
     def open(options: Any) -> PoseDataset:
         return DepthFolder(options, None, skeleton, labels=path)
 
-    device = torch.device("cuda" if torch.cuda.is_available() and task.config.device != "cpu" else "cpu")
+    device = choose_device(task.config.device)
     dataset = centered(task.config.target.options, open, device)
     rows = [row for row in range(len(dataset)) if unusable(dataset, row) is None and dataset[row].annotated.any()]
     if len(rows) < LABELLED:
@@ -177,7 +178,7 @@ def open_depth_check(path: Path, task: Task) -> PoseDataset:
 def target_boxes(task: Task) -> dict[str, list[np.ndarray]] | None:
     """The boxes of each target picture; None where pictures are cut whole."""
     boxes: dict[str, list[np.ndarray]] = {}
-    for table in (picture_set(task.target_train), picture_set(task.target_test)):
+    for table in map(picture_set, task.target):
         if table is None or table.people.boxes is None or table.cut != "file":
             return None
         for name, box in zip(table.people.pictures, table.people.boxes, strict=True):

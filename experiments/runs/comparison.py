@@ -16,7 +16,7 @@ from .engine import Engine
 from .folder import opened, world_size
 from .progress import Reporter
 from .results import collect, print_table
-from .task import prepare
+from .task import check_target, prepare
 
 
 def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
@@ -27,6 +27,7 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     if world_size() > 1:
         raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
     config = with_given(config)
+    check_target(config, config.strategies, "a comparison")
     task = prepare(config, config.strategies)
     for line in task.describe():
         reporter.say(line)
@@ -34,7 +35,7 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
         engine.compare(config.strategies, seeds(config))
         results = collect(folder, config.strategies, seeds(config), config.threshold)
         write_json(folder / "results.json", results)
-        page = write_report(folder, task.target_test)
+        page = write_report(folder, task.target[1])
     print_table(results, reporter)
     reporter.say(f"results: {folder / 'results.json'}")
     reporter.say(f"report:  {page}")

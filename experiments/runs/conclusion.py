@@ -25,25 +25,27 @@ from .task import Task
 def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     """Score the selected weights, keep their predictions, and collect what each selection rule would have used.
 
-    "source" is null where no source was opened.
+    "source" is null where no source was opened, and "target" where there is no target: then the predictions, and
+    what the rules would have used, are the source's.
     """
     config = task.config
     state = load_checkpoint(folder / "checkpoint.pt", ("selection",))["selection"]
     model, _ = load_model(selected_weights(folder, config.selection, state))
     model.to(device)
-    result: dict[str, Any] = {"source": None}
+    result: dict[str, Any] = {"source": None, "target": None}
     for side, dataset in task.test_sets().items():
         predictions = predicted(model, task, dataset, device)
         result[side] = scores(predictions, task.skeleton, config.threshold)
-        if side == "target":
+        if side == task.judged:
             key = predictions.headline(config.threshold).key
             predictions.save(folder / "predictions.npz")
             if config.report.pictures == "all" and "image" in model.reads and not dataset[0].in_camera:
                 write_picture(folder / "predictions.png", prediction_sheet(dataset, predictions))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    evaluated = {line["step"]: line["metrics"] for line in lines if f"target/{key}" in line["metrics"]}
+    side = task.judged
+    evaluated = {line["step"]: line["metrics"] for line in lines if f"{side}/{key}" in line["metrics"]}
     result["selected"] = {
-        rule: {"step": step, "target": _target(evaluated[step], key)} for rule, step in state["steps"].items()
+        rule: {"step": step, side: _scored(evaluated[step], side, key)} for rule, step in state["steps"].items()
     }
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     result["seconds_per_iteration"] = statistics.median(seconds) if seconds else None
@@ -71,6 +73,6 @@ def export(model: PoseModel, task: Task, folder: Path) -> None:
     write_json(folder / "model.json", about)
 
 
-def _target(metrics: dict[str, float], key: str) -> dict[str, Any]:
-    groups = {name.split("/")[2]: value for name, value in metrics.items() if name.startswith(f"target/{key}/")}
-    return {key: metrics[f"target/{key}"], "epe": metrics["target/epe"], "groups": groups}
+def _scored(metrics: dict[str, float], side: str, key: str) -> dict[str, Any]:
+    groups = {name.split("/")[2]: value for name, value in metrics.items() if name.startswith(f"{side}/{key}/")}
+    return {key: metrics[f"{side}/{key}"], "epe": metrics[f"{side}/epe"], "groups": groups}

@@ -18,6 +18,7 @@ import yaml
 from ...datasets.reading.files import only_one, write_json, write_text
 from ...models.saved import load_checkpoint
 from ..config import differing, load_folder, of_comparison, of_run, read
+from .device import name_of
 
 
 def world_size() -> int:
@@ -76,7 +77,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {name: version(name) for name in names} | {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": name_of(device),
         "threads": torch.get_num_threads(),
         "processes": world_size(),
     }

@@ -21,6 +21,8 @@ PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
 NARROWEST = 12
 """Of a table's column, its border with it."""
+UNLIMITED = 100_000
+"""Columns of what is no terminal."""
 
 
 class Reporter:
@@ -84,19 +86,22 @@ class Reporter:
             yield count
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """Names in the first column are never cut or broken: where they leave no room, each row is a line."""
-        table = Table(title=title, title_justify="left")
+        """Nothing of it is cut. Names in the first column of a terminal's table are not broken either: where they leave
+        no room, each row is a line. Elsewhere lines are as long as they need to be."""
+        table = Table(title=escape(title), title_justify="left")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=i == 0)
+            table.add_column(escape(column), justify="right" if i else "left", overflow="fold", no_wrap=i == 0)
         for row in rows:
             table.add_row(*map(escape, row))
         names = max((len(row[0]) for row in rows), default=0)
-        if names + 3 + NARROWEST * (len(columns) - 1) <= self.console.width:
+        if not self.live:
+            Console(width=UNLIMITED, quiet=self.console.quiet).print(table)
+        elif names + 3 + NARROWEST * (len(columns) - 1) <= self.console.width:
             self.console.print(table)
-            return
-        self.say(title)
-        for name, *values in rows:
-            self.say(f"{name}: {', '.join(f'{c} {v}' for c, v in zip(columns[1:], values, strict=True))}")
+        else:
+            self.say(title)
+            for name, *values in rows:
+                self.say(f"{name}: {', '.join(f'{c} {v}' for c, v in zip(columns[1:], values, strict=True))}")
 
 
 def _brief(metrics: dict[str, float]) -> str:

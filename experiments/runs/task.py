@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...adapt.strategies import STRATEGIES
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
@@ -29,6 +27,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
 from .centers import open_centered
+from .device import choose_device
 from .folder import locate, world_size
 
 AT_ONCE = 64
@@ -42,8 +41,9 @@ class Task:
     config: Config
     skeleton: Skeleton
     left_out: list[str]
-    target_train: PoseDataset
-    target_test: PoseDataset
+    target_train: PoseDataset | None = None
+    """None where the source alone is trained and scored on."""
+    target_test: PoseDataset | None = None
     source_train: PoseDataset | None = None
     """None where no strategy needs a source."""
     source_test: PoseDataset | None = None
@@ -73,14 +73,28 @@ class Task:
         sets = {"source": self.source_test, "target": self.target_test}
         return {side: dataset for side, dataset in sets.items() if dataset is not None}
 
+    @property
+    def judged(self) -> str:
+        """The side that results are of: target, or source where it is alone."""
+        return "source" if self.target_test is None else "target"
+
+    @property
+    def target(self) -> tuple[PoseDataset, PoseDataset]:
+        """Its two parts, where there is a target."""
+        assert self.target_train is not None
+        assert self.target_test is not None
+        return self.target_train, self.target_test
+
     def describe(self) -> Iterator[str]:
         """What a user should know before it starts: sizes, leaks, licences, keypoints that are left out."""
         config, source = self.config, self.source_train
         origin = f"{config.source.name} ({len(source)} labelled)" if source is not None else "a given model"
-        yield (
-            f"{config.name}: {origin} -> {config.target.name} ({len(self.target_train)} unlabelled, "
-            f"{len(self.target_test)} to test), {len(self.skeleton)} keypoints"
-        )
+        if config.target is None:
+            goal = f" alone ({len(self.source_test or ())} to test), no target is given"
+        else:
+            train, test = self.target
+            goal = f" -> {config.target.name} ({len(train)} unlabelled, {len(test)} to test)"
+        yield f"{config.name}: {origin}{goal}, {len(self.skeleton)} keypoints"
         for dataset, keys in ((source, ("centers",)), (self.target_train, ("centers", "boxes"))):
             if dataset is None:
                 continue
@@ -111,8 +125,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     """
     any_keypoints = MODELS[config.model.name].any_keypoints
     model = build_model(config.model, 1, weights=False) if any_keypoints else None  # sizes, before data is read
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device=cuda: torch sees no GPU here; use device=auto or device=cpu")
+    choose_device(config.device)
+    check_target(config, strategies)
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
@@ -159,6 +173,18 @@ def say_doubts(datasets: Iterable[PoseDataset]) -> list[str]:
     return [f"{name}: {doubt.text}" for name, doubt in listed if not doubt.problem]
 
 
+def check_target(config: Config, strategies: Sequence[str], what: str = "") -> None:
+    """Raises ValueError where no target is said, and a strategy, the selection or `what` is done needs one."""
+    needing = [name for name in strategies if STRATEGIES[name].needs != {"source"}]
+    needing += [f"selection={config.selection}"] if config.selection in ("target_score", "oracle") else []
+    if config.target is None and (needing or what):
+        raise ValueError(
+            f"no target is said, and {', '.join(needing) or what} cannot do without: say target.name=NAME and its "
+            "options, target.root=FOLDER say (keyshift options). To train on the source alone: keyshift train, "
+            "strategy=source_only"
+        )
+
+
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
     """A fresh network; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
@@ -171,6 +197,8 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
     opened: dict[str, PoseDataset] = {}
     missing: list[MissingData] = []
     for side in ("source", "target") if source else ("target",):
+        if side == "target" and config.target is None:
+            continue
         own = given if not source else None
         if source and side == "target" and not missing:
             own = opened["source_train"].skeleton
@@ -191,9 +219,8 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
 def paired(opened: dict[str, PoseDataset], keypoints: tuple[str, ...] | None) -> tuple[Skeleton, list[str]]:
     """The skeleton of the run, and the names that only one side has. Raises ValueError where the given network predicts
     what the data does not have."""
-    target = opened["target_train"].skeleton
-    source = opened["source_train"].skeleton if "source_train" in opened else target
-    skeleton, left_out = pair(source, target)
+    sides = [opened[name].skeleton for name in ("source_train", "target_train") if name in opened]
+    skeleton, left_out = pair(sides[0], sides[-1])
     if keypoints is None:
         return skeleton, left_out
     lacking = [name for name in keypoints if name not in skeleton.keypoints]

@@ -28,6 +28,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from .conclusion import conclude
+from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .subjects import keep, subjects_of
@@ -137,12 +138,14 @@ def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
 def make_fabric(config: Config) -> Fabric:
     """Under torchrun one process of many, else one."""
     torch.backends.cudnn.deterministic = True
-    processes = world_size()
-    many: dict[str, Any] = {}
+    processes, device = world_size(), choose_device(config.device)
+    places: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
     if processes > 1:
+        if device.index is not None:
+            raise ValueError(f"device={device} is one GPU for {processes} processes; use device=cuda")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-        many = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
-    fabric = Fabric(accelerator=config.device, precision=config.precision, **({"devices": 1} | many))  # type: ignore[arg-type]
+        places = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+    fabric = Fabric(accelerator=device.type, precision=config.precision, **places)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
 
@@ -156,7 +159,9 @@ def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fa
         cut = config.batch, task.size, config.augmentation
         return TrainingBatches(dataset, domain, seed, *cut, labels, strategy.views[domain], *share, config.crop)
 
-    made: dict[str, Dataset[Any]] = {"target": batches(task.target_train, "target", strategy.labelled_target)}
+    made: dict[str, Dataset[Any]] = {}
+    if task.target_train is not None:
+        made["target"] = batches(task.target_train, "target", strategy.labelled_target)
     if task.source_train is not None:
         made["source"] = batches(task.source_train, "source", True)
     return made
@@ -175,15 +180,16 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
 
 def predict_target(task: Task, model: PoseModel, device: torch.device) -> Poses:
     """The model's poses for all target training samples, of which it sees no label."""
-    batches = task.batches(WithoutLabels(task.target_train))
+    batches = task.batches(WithoutLabels(task.target[0]))
     return predict_people(model, (batches[i] for i in range(len(batches))), device, task.skeleton.flip)
 
 
 def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
-    """The headline on held-out source and target, and the label-free score of the unlabelled target training images."""
+    """The headline on held-out source and target, and the label-free score of the unlabelled target training images;
+    without a target neither of its."""
     config = task.config
     batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
-    warped = warped_batches(task, task.target_train)
+    warped = None if task.target_train is None else warped_batches(task, task.target_train)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -193,7 +199,8 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
             score = scores(predictions, task.skeleton, config.threshold)
             metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
             metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
-        metrics["target/score"] = SCORES[config.score](model, warped(), task.skeleton.flip, device)
+        if warped is not None:
+            metrics["target/score"] = SCORES[config.score](model, warped(), task.skeleton.flip, device)
         return metrics
 
     return evaluate

@@ -365,7 +365,7 @@ def _sync_one(
         _log_final(job, values, max((place.stat().st_mtime for place in places if place.exists()), default=0))
         done.files += _log_files(job)
         done.notes += _log_model(job)
-        _set_status(job, live, finished=bool(result or own or shared))
+        _set_status(job, live, finished=bool(result or own or shared) or (folder / "adapt.json").exists())
         return job.id
 
 

@@ -5,12 +5,18 @@ from copy import deepcopy as copy_of
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.scoring.evaluation import agreement, predict, predict_people
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
+from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.sample import Labeled, carry, invert, transform
+from keyshift.datasets.views import WithoutLabels
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 OPTIONS = {"regda": RegDA.Options(head_layers=1), "mean_teacher": MeanTeacher.Options(decay=0.9)}
@@ -48,6 +54,30 @@ def test_no_strategy_but_the_oracle_takes_labels(dots, batches, name):
     target = batches(dots, strategy, "shifted", "target")[0]
     assert not isinstance(target, Labeled)
     assert not STRATEGIES[name].labelled_target
+
+
+class NoFloat64(TorchDispatchMode):
+    """Fails where anything but a single number is computed in float64, which Apple's GPUs do not have."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        answer = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(answer):
+            assert not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float64 or tensor.numel() < 2, func
+        return answer
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_nothing_is_computed_in_float64(dots, batches, iterate, name):
+    strategy = build(name, dots.skeleton).train()
+    source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
+    score = TrainingBatches(WithoutLabels(dots(8, "shifted")), "score", 0, 4, (32, 32), Augmentation(), False, 2)
+    optimizers = strategy.optimizers()
+    with NoFloat64():
+        iterate(strategy, source[0] if "source" in strategy.needs else None, target[0], optimizers)
+        flip, cpu = dots.skeleton.flip, torch.device("cpu")
+        predict_people(strategy.predictor, [target[0]], cpu, flip)
+        predict(strategy.predictor, [source[0]], cpu)
+        agreement(strategy.predictor, [score[0]], flip, cpu)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

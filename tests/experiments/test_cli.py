@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,26 @@ def test_pretraining_that_was_interrupted_goes_on(home, monkeypatch):
         for f in (Path("whole/run"), Path("runs/demo-regda-seed0"))
     )
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_a_warning_is_one_line_once_for_each_text_and_shows_no_code(home, monkeypatch, capsys):
+    def run(*_):
+        for line in (1, 2):
+            warnings.warn_explicit("3 files are left out,\n  the first a.png", UserWarning, "/keyshift/x.py", line)
+        warnings.warn_explicit("another", UserWarning, "/keyshift/x.py", 3)
+
+    before = warnings.formatwarning
+    monkeypatch.setattr("keyshift.experiments.cli._runs", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "_showwarnmsg_impl", _shown, raising=False)
+        assert main(["runs"]) == 0
+    assert capsys.readouterr().err == (
+        "keyshift: warning: 3 files are left out, the first a.png\nkeyshift: warning: another\n"
+    )
+    assert warnings.formatwarning is before
+
+
+def _shown(message):
+    """What Python does with a warning outside a test."""
+    sys.stderr.write(warnings.formatwarning(message.message, message.category, message.filename, message.lineno))

@@ -401,3 +401,51 @@ def test_the_systems_of_the_toys_are_exported(tmp_path, toys, name):
     assert notes["inputs"] == list(kind.reads)
     if name == "clip_net":
         assert (notes["input"]["layout"], notes["input"]["frames"]) == ("NTCHW", 3)
+
+
+@pytest.mark.parametrize("make", [pose_resnet, awr])
+def test_half_precision_is_half_the_size_and_says_how_far_it_is_from_pytorch(tmp_path, make):
+    import onnx
+
+    model = make()
+    whole = to_onnx(model, model.input_size, tmp_path / "whole.onnx", decode="mean")
+    half = to_onnx(model, model.input_size, tmp_path / "half.onnx", decode="mean", precision="fp16")
+    assert whole.most < 1e-3
+    assert 0 < half.mean <= half.most < 0.5
+    assert (tmp_path / "half.onnx").stat().st_size < 0.7 * (tmp_path / "whole.onnx").stat().st_size
+    graph = onnx.load(tmp_path / "half.onnx").graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    assert onnx.TensorProto.FLOAT16 not in kinds.values()
+    notes = onnx_session(tmp_path / "half.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(notes["precision"]) == "fp16"
+    inputs = next(examples(model, model.input_size))
+    given = {name: value.numpy() for name, value in zip(model.reads, inputs, strict=True)}
+    points = onnx_session(tmp_path / "half.onnx").run(None, given)[0]
+    away = np.linalg.norm(points - Decoded(model, "mean")(*inputs)[0].detach().numpy(), axis=-1)
+    assert away.max() <= half.most
+
+
+def test_numbers_that_are_too_large_for_half_precision_are_noticed(tmp_path):
+    model = pose_resnet()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(200)
+    with pytest.raises(ArithmeticError, match="too large for fp16"):
+        to_onnx(model, (64, 32), tmp_path / "half.onnx", precision="fp16")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_the_opset_that_is_asked_for_is_written(tmp_path, opset):
+    import onnx
+
+    to_onnx(pose_resnet(), (64, 32), tmp_path / "model.onnx", opset=opset)
+    assert [entry.version for entry in onnx.load(tmp_path / "model.onnx").opset_import if not entry.domain] == [opset]
+
+
+@pytest.mark.parametrize("opset", [7, 99])
+def test_an_opset_that_cannot_be_written_is_refused_in_one_line(tmp_path, opset):
+    with pytest.raises(ValueError, match=f"opset={opset}") as refused:
+        to_onnx(pose_resnet(), (64, 32), tmp_path / "model.onnx", opset=opset)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())

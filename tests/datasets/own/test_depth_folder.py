@@ -153,12 +153,13 @@ def test_nested_folders_are_sequences_in_order_of_their_numbers(tmp_path):
     names = ["b/10.npy", "b/9.png", "b/c/2.npy", "b/c/x.png", "top.png", "a b/frame_2.npy", "a b/frame_10.npy"]
     write_set(tmp_path, names)
     (tmp_path / "b/notes.txt").write_text("not a frame")
-    data = opened(tmp_path)
-    order = ["top.png", "a b/frame_2.npy", "a b/frame_10.npy", "b/9.png", "b/10.npy", "b/c/2.npy", "b/c/x.png"]
+    data, held = opened(tmp_path), opened(tmp_path, "test")
+    assert held.files == ["a b/frame_2.npy", "a b/frame_10.npy"], "a folder is held out as a whole"
+    order = ["top.png", "b/9.png", "b/10.npy", "b/c/2.npy", "b/c/x.png"]
     items = [data[i] for i in range(len(data))]
     assert [item.id for item in items] == order
-    assert [item.frame for item in items] == [0, 0, 1, 0, 1, 0, 1]
-    assert [item.sequence for item in items] == ["./000", *["a b/000"] * 2, *["b/000"] * 2, *["b/c/000"] * 2]
+    assert [item.frame for item in items] == [0, 0, 1, 0, 1]
+    assert [item.sequence for item in items] == ["./000", *["b/000"] * 2, *["b/c/000"] * 2]
     for item in items:
         assert item.center[0] == pytest.approx(20.5 + names.index(item.id), abs=1e-3)
 
@@ -175,11 +176,17 @@ def test_splits_are_blocks_of_frames(tmp_path):
     assert (train.name, test.name) == ("depth_folder.train", "depth_folder.test")
 
 
-def test_too_few_frames_for_a_split(tmp_path):
-    write_set(tmp_path, [*numbered(15, "a/"), *numbered(20, "b/")])
-    with pytest.raises(ValueError, match="35 frames in blocks of 20 leave no test part: no folder has more than 20"):
-        opened(tmp_path, "test")
-    assert len(opened(tmp_path, "test", block=15)) == 5
+def test_frames_too_few_for_blocks_are_held_out_by_folder_or_at_the_end(tmp_path):
+    write_set(tmp_path / "two", [*numbered(15, "a/"), *numbered(20, "b/")])
+    assert opened(tmp_path / "two", "train").files == numbered(15, "a/")
+    assert opened(tmp_path / "two", "test").files == numbered(20, "b/")
+    assert len(opened(tmp_path / "two", "test", block=15)) == 5
+    for count, held in ((2, 1), (8, 2), (20, 4)):
+        write_set(tmp_path / f"{count}", numbered(count, ""))
+        assert opened(tmp_path / f"{count}", "train").files == numbered(count, "")[: count - held]
+        assert opened(tmp_path / f"{count}", "test").files == numbered(count, "")[count - held :]
+    write_set(tmp_path / "one", numbered(1, ""))
+    assert opened(tmp_path / "one", "train").files == opened(tmp_path / "one", "test").files == numbered(1, "")
 
 
 def test_boxes_say_where_to_look(tmp_path):
@@ -224,7 +231,7 @@ def test_near_and_far(tmp_path):
 
 def test_labels_are_for_the_report(tmp_path):
     table = "file,tip_x,tip_y,tip_z,root_x,root_y,root_z\nb.npy,10,20,500,,,\na.png,11,21,510,12,22,520\n"
-    root = write_set(tmp_path, ["a.png", "b.npy", "c.npy"], labels="labels.csv", cube="[200, 210, 220]")
+    root = write_set(tmp_path, ["a.png", "b.npy", "c.npy", "d.npy"], labels="labels.csv", cube="[200, 210, 220]")
     (root / "labels.csv").write_text(table)
     data = opened(root)
     np.testing.assert_allclose(data[0].keypoints, [[11.5, 21.5, 510], [12.5, 22.5, 520]])
@@ -236,7 +243,7 @@ def test_labels_are_for_the_report(tmp_path):
 
 
 def test_identity_follows_the_content(tmp_path):
-    write_set(tmp_path, numbered(3))
+    write_set(tmp_path, numbered(4))
     first = opened(tmp_path)
     assert first.identity == pickle.loads(pickle.dumps(opened(tmp_path))).identity
     again = pickle.loads(pickle.dumps(first))
@@ -424,4 +431,4 @@ def test_a_frame_where_nothing_is_is_unusable(tmp_path, kind, text, match):
     data = opened(root)
     with pytest.raises(UnusableDepth, match=match):
         data[0]
-    assert data[1].center[2] == pytest.approx(600)
+    assert opened(root, "test")[0].center[2] == pytest.approx(600)

@@ -131,13 +131,19 @@ def test_bad_options(tmp_path) -> None:
         ({"skeleton": "mpii16"}, "x, y, v of the 16 keypoints of mpii16"),
         ({"boxes": "all"}, "boxes='all'"),
         ({"labels": [file, file], "split": "frames"}, "labels=.* are two"),
-        ({"block": 20}, "Set block to 2 or less"),
         ({"split": "frames", "part": "test"}, "give 5 or more"),
     ]:
         with pytest.raises(ValueError, match=match):
             opened(**{"root": file, "block": 1, **options})
     with pytest.raises(ValueError, match=r"one single picture with people \(0.jpg\)"):
         open_one(tmp_path, content(annotation(1, 0), annotation(2, 0)))
+
+
+def test_of_one_block_the_last_fifth_of_the_pictures_tests(tmp_path) -> None:
+    write(tmp_path, content())
+    train, test = (set(opened(tmp_path, part, block=20).people.pictures) for part in ("train", "test"))
+    assert len(train) > len(test) == 1
+    assert not train & test
 
 
 def test_a_skeleton_for_a_file_that_names_nothing(tmp_path) -> None:

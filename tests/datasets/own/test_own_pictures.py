@@ -1,5 +1,6 @@
 import os
 import pickle
+import shutil
 import time
 import warnings
 from fractions import Fraction
@@ -105,18 +106,34 @@ def test_sequences_are_blocks_of_one_folder_or_video(root):
     assert not sequences[0] & sequences[1]
 
 
-def test_a_single_block_is_both_parts(tmp_path):
-    shot(tmp_path / "a.png")
-    shot(tmp_path / "b.png")
-    for part in ("train", "test"):
-        assert list(opened(tmp_path, part, 20).people.ids) == ["a.png", "b.png"]
-    assert list(opened(tmp_path, "test", 1).people.ids) == ["b.png"]
+@pytest.mark.parametrize(
+    ("count", "held"), [(1, 1), (2, 1), (3, 1), (8, 2), (20, 4), (23, 5), (79, 16), (99, 19), (100, 20)]
+)
+def test_of_few_pictures_the_last_fifth_is_held_out(tmp_path, count, held):
+    for k in range(count):
+        shot(tmp_path / f"{k}.png", size=(8, 8))
+    train, test = (list(opened(tmp_path, part, 20).people.ids) for part in ("train", "test"))
+    everything = [f"{k}.png" for k in range(count)]
+    assert test == everything[count - held :]
+    assert train == (everything if count == 1 else everything[: count - held])
+
+
+def test_a_clip_beside_pictures_is_held_out_or_trained_on_as_a_whole(root):
+    (root / "day 10/morning/0.jpg").replace(root / "still.jpg")
+    for folder in ("day 2", "day 10"):
+        shutil.rmtree(root / folder)
+    train, test = (set(opened(root, part, 20).people.ids) for part in ("train", "test"))
+    assert (train, test) == ({f"day 3.avi#{k}" for k in range(20)}, {"still.jpg"}) or (test, train) == (
+        {f"day 3.avi#{k}" for k in range(20)},
+        {"still.jpg"},
+    )
 
 
 def test_one_file_is_a_root_too(root):
     video = opened(root / "day 3.avi", block=20)
-    assert list(video.people.ids) == [f"day 3.avi#{k}" for k in range(20)]
-    assert abs(float(video[19].image.mean()) - 195) < 2.5
+    assert list(video.people.ids) == [f"day 3.avi#{k}" for k in range(16)]
+    assert list(opened(root / "day 3.avi", "test", block=20).people.ids) == [f"day 3.avi#{k}" for k in range(16, 20)]
+    assert abs(float(video[15].image.mean()) - 185) < 2.5
     picture = opened(root / "day 2" / "IMG_3.png")
     assert list(picture.people.ids) == ["IMG_3.png"]
     assert picture[0].image.shape == (30, 43, 3)
@@ -130,8 +147,8 @@ def test_stride_and_duplicates(root):
         + [f"day 3.avi#{k}" for k in range(0, 20, 4)]
     )
     sparse = opened(root / "day 3.avi", block=100, duplicates=2.5)
-    assert list(sparse.people.ids) == [f"day 3.avi#{k}" for k in range(0, 20, 2)]
-    assert list(sparse.people.frames) == list(range(0, 20, 2))
+    assert list(sparse.people.ids) == [f"day 3.avi#{k}" for k in range(0, 16, 2)]
+    assert list(sparse.people.frames) == list(range(0, 16, 2))
     with pytest.raises(ValueError, match=r"duplicates=2\.0 is for videos, and there is none"):
         opened(root / "day 2", duplicates=2.0)
     for name in ("day 2", "day 3.avi"):
@@ -146,9 +163,9 @@ def test_formats_and_exif(tmp_path):
     for suffix in ("jpeg", "png", "bmp", "webp", "tif", "TIFF"):
         shot(tmp_path / f"b.{suffix}", 50)
     Image.fromarray(np.full((30, 40), 50 * 257, np.uint16)).save(tmp_path / "deep.png")
-    pictures = opened(tmp_path, block=20)
-    assert len(pictures) == 8
-    for name, item in rows(pictures):
+    pictures, held = opened(tmp_path, block=20), opened(tmp_path, "test", block=20)
+    assert len(pictures) + len(held) == 8
+    for name, item in [*rows(pictures), *rows(held)]:
         assert item.image.shape == ((40, 30, 3) if name == "a.JPG" else (30, 40, 3))
         assert abs(float(item.image.mean()) - 50) < 2
 
@@ -214,10 +231,9 @@ def test_links_are_followed_and_loops_end(tmp_path):
 def test_broken_pictures_surface_when_read_and_broken_videos_at_once(tmp_path):
     shot(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no picture")
-    pictures = opened(tmp_path)
-    assert len(pictures) == 2
+    assert len(opened(tmp_path)) == 1
     with pytest.raises(UnreadableImage, match=r"b\.png"):
-        pictures[1]
+        opened(tmp_path, "test")[0]
     (tmp_path / "c.mp4").write_bytes(b"no video")
     with pytest.warns(
         UserWarning, match=r"left out 1 videos that are broken or have no pictures, the first 'c\.mp4' \(cannot read"
@@ -316,7 +332,7 @@ def test_boxes_of_a_detector(root, monkeypatch):
     image[10:30, 20:50] = 255
     Image.fromarray(image).save(root / "day 2" / "IMG_9.png")
     monkeypatch.setattr(detectors, "_load", lambda name: Bright())
-    with pytest.warns(UserWarning, match="boxes=ssd300_vgg16: no box for 14 of 15 pictures"):
+    with pytest.warns(UserWarning, match="boxes=ssd300_vgg16: no box for 11 of 12 pictures"):
         pictures = opened(root / "day 2", block=100, boxes="ssd300_vgg16")
     assert list(pictures.people.ids) == ["IMG_9.png"]
     assert pictures.people.boxes.tolist() == [[20, 10, 50, 30]]

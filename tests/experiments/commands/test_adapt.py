@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.adapt.scoring.distance import separability
+from keyshift.adapt.scoring.distance import Distance, separability
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands import adapt as job
+from keyshift.experiments.runs import shipping
 from keyshift.models.saved import load_model
 
 NET = [
@@ -111,6 +112,95 @@ def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypat
     assert "not adapted" in out
     given, shipped = load_model(job.locate(Path("runs/given"))[0])[0].state_dict(), weights("runs/adapt-pictures")
     assert all(torch.equal(given[name], shipped[name]) for name in given)
+
+
+def copied(name, count):
+    """The first of the target's pictures, in one folder."""
+    Path(name).mkdir()
+    for path in sorted(Path("wild/pictures").glob("*/*.png"))[:count]:
+        shutil.copy(path, Path(name) / path.name)
+    return name
+
+
+def adapted_to(name, *words):
+    often = ["steps=2", "evaluate_every=2", "checkpoint_every=2"]
+    assert main(["adapt", "runs/given", "--target", name, "--output", f"runs/to-{name}", *often, *words]) == 0
+    folder = Path("runs") / f"to-{name}"
+    return json.loads((folder / "adapt.json").read_text()), (folder / "report.html").read_text()
+
+
+def test_of_few_pictures_some_are_held_out_and_of_one_none(trained, capsys, monkeypatch):
+    trained(1)
+    monkeypatch.setattr(shipping, "CHANCE", 0.0)
+    outcome, page = adapted_to(copied("eight", 8))
+    assert (outcome["pictures"], outcome["held_out"]) == (6, 2)
+    assert "6 pictures to adapt to, 2 held out to judge by" in capsys.readouterr().out
+    assert "6 pictures to adapt to, 2 held out to judge by" in page
+    assert page.count("data:image/jpeg") == (4 if outcome["adapted"] else 2)
+    identity = json.loads(Path("runs/to-eight/identity.json").read_text())
+    assert (identity["target_train"]["count"], identity["target_test"]["count"]) == (6, 2)
+    outcome, page = adapted_to(copied("one", 1))
+    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (1, 0, "nothing held out")
+    out = capsys.readouterr().out
+    for text in (out, page):
+        assert "1 picture to adapt to, none held out to judge by" in text
+        assert "not adapted: the given model is shipped unchanged, because nothing is held out" in text
+    assert "held-out" not in page.split("<main>")[1].lower()
+
+
+def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
+    trained(1)
+    monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": 0.04})
+    outcome, page = adapted_to("wild")
+    assert (outcome["adapted"], outcome["updates"]) == (False, 0)
+    assert (outcome["outcome"], outcome["ended"]) == ("hardly above chance", "nothing was trained")
+    out = capsys.readouterr().out
+    for text in (out, page):
+        assert "hardly above chance (0.040, under 0.1)" in text
+    given, shipped = load_model(job.locate(Path("runs/given"))[0])[0].state_dict(), weights("runs/to-wild")
+    assert all(torch.equal(given[name], shipped[name]) for name in given)
+
+
+@pytest.mark.parametrize(
+    ("scores", "held", "outcome", "said"),
+    [
+        ([0.5, 0.52], (0.5, 0.9), "within noise", "rose from 0.500 to 0.520 at update 2, which is within its noise"),
+        ([0.5, 0.9], (0.6, 0.492), "worse on held-out", "held out it fell from 0.600 to 0.492"),
+        ([0.5, 0.4], (0.6, 0.7), "no better checkpoint", "fell from 0.500 to 0.400 at update 2"),
+        ([0.5, 0.9], (0.6, 0.7), "adapted", "held out it rose from 0.600 to 0.700"),
+    ],
+)
+def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, scores, held, outcome, said):
+    trained(1)
+    scored, measured = iter(scores), iter(held)
+    scorer = lambda *_: lambda _: {"target/score": next(scored)}  # noqa: E731
+    monkeypatch.setattr(job, "evaluator", scorer)
+    monkeypatch.setattr("keyshift.experiments.runs.training.evaluator", scorer)
+    monkeypatch.setattr(job, "measure", lambda *_: Distance(None, 0.5, next(measured)))
+    result, page = adapted_to("wild")
+    out = capsys.readouterr().out
+    assert result["outcome"] == outcome
+    assert result["adapted"] == (outcome == "adapted") == ("adapted by mean_teacher" in out)
+    for text in (out, page, result["why"]):
+        assert said in text
+    assert "all 2 updates were made" in out
+    assert ("no checkpoint" in out) is False
+
+
+def test_a_folder_that_was_begun_on_other_pictures_does_not_go_on(trained, capsys):
+    trained(1)
+    adapted_to(copied("eight", 8))
+    Path("eight/007.png").unlink()
+    adapted_to("eight")
+    out = capsys.readouterr().out
+    assert "runs/to-eight is finished; --overwrite starts anew. Its pictures have changed since" in out
+    assert "6 pictures to adapt to, 2 held out" in out
+    Path("runs/to-eight/adapt.json").unlink()
+    words = ["--target", "eight", "--output", "runs/to-eight", "steps=2", "evaluate_every=2", "checkpoint_every=2"]
+    assert main(["adapt", "runs/given", *words]) == 2
+    error = capsys.readouterr().err
+    assert "runs/to-eight was begun on other pictures" in error
+    assert "--overwrite" in error
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, ca
     assert check("pictures", [f"root={tmp_path}"], Reporter())
     text = printed(capsys)
     assert "skeleton= is not told: hand21 is taken" in text
-    assert "pictures │ 3 │ 3" in text
+    assert "pictures │ 2 │ 1" in text
     (tmp_path / "below").mkdir()
     (tmp_path / "below/empty.jpg").touch()
     with pytest.warns(UserWarning, match="1 empty"):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from keyshift.datasets.loading import crop, empty_item
+from keyshift.datasets.reading.people import square
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.export import export, licences
@@ -66,6 +69,61 @@ def test_every_block_of_the_guide_runs(home):
             np.testing.assert_allclose(points, np.broadcast_to(TRUTH, points.shape), atol=0.15)
 
 
+@pytest.fixture
+def recipe(home):
+    """What the guide defines for onnxruntime alone: find and cut."""
+    guide = (Path(__file__).parents[3] / "docs/use.md").read_text()
+    block = next(b for b in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "def find" in b)
+    export(Path("runs/mine"), "onnx", Path("model.onnx"), Reporter())
+    names: dict = {}
+    exec(block, names)
+    return names
+
+
+def photograph(size):
+    """(H, W, 3): noise, edges and spots, whose pixels no two resamplings treat alike."""
+    rng, (width, height) = np.random.default_rng(sum(size)), size
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    cv2.circle(picture, (width // 2, height // 2), min(size) // 4, (250, 40, 90), -1)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((30, 20), None),  # smaller than the crop
+        ((64, 48), None),
+        ((70, 60), (8, 4, 52, 48)),
+        ((131, 97), (-20, -9, 151, 88)),  # beyond the picture
+        ((400, 301), None),
+        ((1237, 800), (100.5, 30.25, 900, 777)),  # shrinks by more than ten
+        ((64, 64), (30, 30, 32, 33)),  # smaller than the smallest square
+    ],
+)
+def test_the_guides_recipe_cuts_and_answers_as_predict_does(recipe, size, box):
+    picture = photograph(size)
+    cv2.imwrite("photo.png", picture[..., ::-1])
+    whole, boxes = (0, 0, *size), []
+    if box is not None:
+        Path("boxes.csv").write_text("file,left,top,right,bottom\nphoto.png," + ",".join(map(str, box)))
+        boxes = ["--boxes", "boxes.csv"]
+    assert main(["predict", "runs/mine", "photo.png", "--output", "answers.json", *boxes]) == 0
+    (answer,) = json.loads(Path("answers.json").read_text())["annotations"]
+    points, sure = recipe["find"](picture, box or whole, **({} if box else {"padding": 1.0}))
+    np.testing.assert_allclose(points, np.reshape(answer["keypoints"], (3, 3))[:, :2] + 0.5, atol=0.01)
+    np.testing.assert_allclose(sure, answer["keypoint_scores"], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(30, 20), (64, 48), (129, 97), (641, 480)])
+def test_the_guides_recipe_gives_the_network_the_same_pixels(recipe, size):
+    picture, (width, height) = photograph(size), size
+    nobody = replace(empty_item("photo", 3, False), image=picture, box=square(np.array([0.0, 0, *size]), 1.0))
+    ours = crop(nobody, (64, 48), None, None, [0, 1, 2]).inputs["image"]
+    scale = 48 / max(size)
+    theirs = recipe["cut"](picture, scale, 32 - scale * width / 2, 24 - scale * height / 2)
+    np.testing.assert_array_equal(theirs.transpose(2, 0, 1), ours)
+
+
 def test_a_run_exports_its_selected_weights_and_what_they_were_trained_on(home):
     written = export(Path("runs/mine"), "torch", None, Reporter(), decode="peak")
     assert written == Path("mine.pt2")
@@ -91,6 +149,9 @@ def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
 
     refused("format='tflite'", run, "tflite", None)
     refused("decode='median'", decode="median")
+    refused("precision='fp18' is not known; choose one of fp32, fp16", precision="fp18")
+    refused("opset and precision are of --format onnx", run, "torch", None, opset=18)
+    refused("opset and precision are of --format onnx", run, "torch", None, precision="fp16")
     refused("name of a .onnx file", run, "onnx", Path("model.pt2"))
     refused("folder that exists", run, "onnx", Path("nowhere/model.onnx"))
     refused("is a comparison", make_comparison(home), "onnx", None)
@@ -102,6 +163,18 @@ def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
     refused("mine.pt2 exists; pass --overwrite", run, "torch", None)
     export(run, "torch", None, Reporter(), overwrite=True)
     assert Path("mine.pt2").stat().st_size > 1000
+
+
+def test_half_precision_is_told_in_pixels(home, capsys):
+    model = PoseResNet(3, PoseResNet.Options(backbone="small", channels=16, input_size=[64, 48], heatmap_size=[16, 12]))
+    save_model(Path("own.pt"), model, RGB, 0)
+    assert main(["export", "own.pt", "--precision", "fp16", "--opset", "18", "--decode", "mean"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"own.onnx: 3 keypoints of 64x48 crops, in fp16 its keypoints are [\d.e-]+ px from PyTorch's", said
+    )
+    assert main(["export", "own.pt", "--opset", "3", "--overwrite"]) == 2
+    assert "opset=3" in capsys.readouterr().err
 
 
 class Unsteady(PoseResNet):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from keyshift.experiments.commands.runs import print_runs, run_folders
+from keyshift.experiments.runs.progress import Reporter
 
 
 def write(folder: Path, config: str, **files) -> Path:
@@ -18,7 +19,7 @@ def write(folder: Path, config: str, **files) -> Path:
 
 
 def rows(runs, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "40")  # of no terminal nothing is cut
     print_runs(runs)
     lines = [line.strip("│ ").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in lines}
@@ -34,6 +35,13 @@ def test_runs_of_today(tmp_path, capsys, monkeypatch):
     (tmp_path / "going" / "metrics.jsonl").write_text('{"step": 20, "metrics": {}}\n')
     free = "source: {name: hands.studio}\ntarget: {name: pictures, root: wild}\nstrategy: alone\nsteps: 9\n"
     write(tmp_path / "adapt-wild", free, identity={"target_train": {"name": "pictures"}})
+    labels = {"metric": "pck@0.1", "after": {"pck": 0.7}}
+    for name, outcome in (
+        ("adapted", {"adapted": True, "check": labels}),
+        ("adapted-unchecked", {"adapted": True, "check": None}),
+        ("unchanged", {"adapted": False, "check": None}),
+    ):
+        write(tmp_path / name, free, identity={"target_train": {"name": "pictures"}}, adapt=outcome)
     summary = {"given": {"target": {"mean": 0.5}}, "alone": {"target": {"mean": None}}}
     results = {"metric": "pck@0.1", "summary": summary}
     write(tmp_path / "whole", f"source: null\n{free.split(chr(10), 1)[1]}strategies: [given, alone]\n", results=results)
@@ -47,6 +55,9 @@ def test_runs_of_today(tmp_path, capsys, monkeypatch):
         "done": ["hands.studio -> hands.webcam", "regda seed 2", "finished", "23.41 mm"],
         "going": ["hands.studio -> hands.webcam", "regda seed 0", "step 20 of 50", "–"],
         "adapt-wild": ["given model -> pictures", "alone seed 0", "step 0 of 9", "–"],
+        "adapted": ["given model -> pictures", "alone seed 0", "finished", "adapted, 0.700"],
+        "adapted-unchecked": ["given model -> pictures", "alone seed 0", "finished", "adapted"],
+        "unchanged": ["given model -> pictures", "alone seed 0", "finished", "not adapted"],
         "whole": ["– -> pictures", "given, alone", "finished", "given 0.500, alone –"],
         "parts": ["hands.studio -> hands.webcam", "source_only, regda", "1 runs finished", "–"],
         "[bold]words": ["–", "–", "unreadable: expected a mapping, found a str", "–"],
@@ -73,3 +84,28 @@ def test_runs_of_version_0_1_0(shared, tmp_path, capsys, monkeypatch):
         ],
     }
     assert [folder.name for folder in run_folders(tmp_path / "nothing")] == []
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80])
+def test_in_a_narrow_terminal_long_names_are_wrapped_whole(tmp_path, capsys, monkeypatch, columns):
+    name = "adapt-" + "of_the_second_camera_in_the_yard" * 3
+    write(tmp_path / name, "source: {name: hands.studio}\ntarget: {name: hands.webcam}\nstrategy: mean_teacher\n")
+    reporter = Reporter()
+    reporter.live, reporter.console.width = True, columns
+    monkeypatch.setattr("keyshift.experiments.runs.progress.Reporter", lambda: reporter)
+    print_runs(tmp_path)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= columns or str(tmp_path) in out
+    first = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
+    assert "".join(first) == name
+
+
+def test_a_pipe_gets_every_name_on_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"right_shoulder_{side}" * 9 for side in ("outer", "inner")]
+    Reporter().table("joints", ["joint", "[seen]"], [[name, "100 [%]"] for name in names])
+    out = capsys.readouterr().out
+    for name in names:
+        assert f"│ {name} │ 100 [%] │" in out
+    assert "[seen]" in out

@@ -25,20 +25,21 @@ CHECK = {
 
 @pytest.fixture
 def job(tmp_path: Path, dots: Any, brightest: Any) -> Any:
-    """write(source, check, pictures): the text of the page."""
+    """write(source, check, pictures, **outcome): the text of the page."""
     dataset = dots(20, "plain")
-    task = SimpleNamespace(target_test=dataset, size=(32, 32), config=SimpleNamespace(crop="exact"))
+    task = SimpleNamespace(target=(dataset, dataset), size=(32, 32), config=SimpleNamespace(crop="exact"))
     models = [brightest(3, brightest.Options(input_size=[32, 32])) for _ in range(2)]
 
-    def write(source: bool = True, check: Any = None, pictures: str = "all") -> str:
+    def write(source: bool = True, check: Any = None, pictures: str = "all", **more: Any) -> str:
         sides = (["source_train"] if source else []) + ["target_train", "target_test"]
         identity = {side: {"name": side, "licence": f"licence of {side}"} for side in sides}
         config = {"name": "adapt-wild", "target": {"name": "pictures", "root": "/data/wild"}}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {"report": {"pictures": pictures}}))
         (tmp_path / "identity.json").write_text(json.dumps(identity))
         distance = {"classifier": 0.9 if source else None, "entropy": 0.5, "consistency": 0.6}
-        outcome = {"strategy": "alone", "updates": 3, "adapted": True, "why": "all", "given": "runs/given"}
+        outcome = {"strategy": "alone", "updates": 3, "adapted": True, "why": "it rose", "given": "runs/given"}
         outcome |= {"before": distance, "after": distance | {"consistency": 0.8}, "check": check}
+        outcome |= {"ended": "all 3 updates were made", "pictures": 80, "held_out": 20, **more}
         words.write(tmp_path, outcome, *models, task)
         return (tmp_path / "report.html").read_text("utf-8")
 
@@ -50,7 +51,11 @@ def test_the_page_shows_both_answers_to_twelve_pictures(job: Any) -> None:
     assert page.count("data:image/jpeg") == 24
     assert "<h1>Adapted to wild</h1>" in page
     assert "/data/wild; from runs/given, by alone" in page
-    assert "update 3 is shipped, its label-free score is +0.200" in page
+    assert "update 3 is shipped, because it rose; all 3 updates were made" in page
+    assert "80 pictures to adapt to, 20 held out to judge by" in page
+    assert "vote entropy, held-out pictures" in page
+    assert "Held-out pictures, before and after" in page
+    assert "domain classifier, all target pictures" in page
     assert "on 40 labelled pictures: PCK@0.1 0.500 before, 0.700 after, gain +0.200 [+0.100, +0.300]" in page
     assert re.search(r"none</th><td>–</td><td>–</td>", page)
     assert "licence of source_train" in page
@@ -73,3 +78,38 @@ def test_pictures_are_left_out_where_that_is_asked_for(job: Any) -> None:
 def test_a_distance_without_a_classifier_is_told() -> None:
     assert words.distance(Distance(0.75, 0.5, 0.6)).startswith("domain classifier 0.75 (0.5: not to be told apart)")
     assert "no source or too few pictures" in words.distance(Distance(None, 0.5, 0.6))
+
+
+def test_where_nothing_was_adapted_the_page_shows_the_given_model_alone(job: Any) -> None:
+    page = job(adapted=False, updates=0, why="it fell")
+    assert "<h1>Not adapted to wild</h1>" in page
+    assert "the given model is shipped unchanged, because it fell; all 3 updates were made" in page
+    assert page.count("data:image/jpeg") == 12
+    assert "before and after" not in page
+    assert "0.800" not in page
+
+
+def test_where_nothing_is_held_out_nothing_is_called_so(job: Any) -> None:
+    page = job(adapted=False, updates=0, why="why", pictures="all")
+    assert "held-out pictures" in page
+    page = job(adapted=False, updates=0, why="why", held_out=0).split("<main>")[1]
+    assert "none held out to judge by" in page
+    assert "held-out" not in page.lower()
+    assert "vote entropy, target pictures" in page
+
+
+def test_what_a_folder_of_0_1_says_is_told_as_it_stands() -> None:
+    old = {"strategy": "regda", "updates": 0, "adapted": False, "why": "all 300 updates were made"}
+    assert words.verdict(old) == "not adapted: the given model is shipped unchanged (all 300 updates were made)"
+
+
+@pytest.mark.parametrize(
+    ("count", "held", "said"),
+    [
+        (1, 0, "1 picture to adapt to, none held out to judge by"),
+        (1, 1, "1 picture to adapt to, 1 held out to judge by"),
+        (6, 2, "6 pictures to adapt to, 2 held out to judge by"),
+    ],
+)
+def test_parts(count: int, held: int, said: str) -> None:
+    assert words.parts(count, held) == said
