@@ -83,7 +83,7 @@ def adapt(
     if check_root is not None and check is None:
         raise ValueError(f"--check-root {check_root} says where labelled pictures lie: give their labels with --check")
     place = check_root or target
-    depth = entry_of(config.target.name).depth
+    depth = config.target is not None and entry_of(config.target.name).depth
     labels = None if check is None or given is None or depth else open_labels(check, place, load_model(given)[1])
     task = prepare(config, [strategy], training=given is None)
     check_mirroring(config, task.skeleton)
@@ -182,6 +182,7 @@ def settings(
 def check_target(model: str, config: Config) -> None:
     """Raises ValueError where the target's files are not what the model reads, or the cube that they are cut by does
     not fit it: before any other data is opened."""
+    assert config.target is not None
     options = config.target.options
     if config.target.name in ("pictures", "depth_folder"):
         check_kind(model, "reach" in MODELS[config.model.name].reads, options.folder)

@@ -72,13 +72,13 @@ def training_of(run: Path) -> Trained:
     adapted = "target" in STRATEGIES[config.strategy].needs
     sides = [identity.get(side) or {} for side in ("target_train", "source_train")[:: 1 if adapted else -1]]
     cubes = np.atleast_2d(next((side["cube"] for side in sides if "cube" in side), np.zeros((0, 3))))
-    options = (config.target if adapted else config.source).options
+    chosen = config.target if adapted and config.target is not None else config.source
     cube = cubes[0].tolist() if len(cubes) == 1 else None
-    return Trained(config.crop, cube, getattr(options, "centers", None), _usual(config))
+    return Trained(config.crop, cube, getattr(chosen.options, "centers", None), _usual(config))
 
 
 def _usual(config: Config) -> dict[str, Any]:
-    options = config.target.options
+    options = None if config.target is None else config.target.options
     if not isinstance(options, depth_folder.Options):
         return {}
     said = {key: getattr(options, key) for key in ("cube", "near", "far", "centers")}

@@ -113,7 +113,7 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
     labels are not opened before, by its centres. Raises ValueError for fewer than LABELLED that can be read."""
     if labels is None:
         return open_depth_check(path, task)
-    target = picture_set(task.target_train)
+    target = picture_set(task.target[0])
     table = replace(labels.table, white=None if target is None else target.white)
     rows = [row for row in range(len(table)) if reads(table, row)]
     boxes = target_boxes(task)
@@ -134,7 +134,7 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
 
 def trained_on(labels: Labels, task: Task) -> list[str]:
     """The labelled pictures that are adapted to as well, found by their places and by the content of their files."""
-    table, target = labels.table, picture_set(task.target_train)
+    table, target = labels.table, picture_set(task.target[0])
     if target is None:
         return []
     places, theirs = (
@@ -159,17 +159,17 @@ def content(file: Path) -> bytes:
 
 def open_depth_check(path: Path, task: Task) -> PoseDataset:
     """The frames of the target that a labels.csv says joints of."""
-    skeleton = innermost(task.target_train).skeleton
+    skeleton = innermost(task.target[0]).skeleton
 
     def open(options: Any) -> PoseDataset:
         return DepthFolder(options, None, skeleton, labels=path)
 
     device = choose_device(task.config.device)
-    dataset = centered(task.config.target.options, open, device)
+    dataset = centered(task.target_options, open, device)
     rows = [row for row in range(len(dataset)) if unusable(dataset, row) is None and dataset[row].annotated.any()]
     if len(rows) < LABELLED:
         raise ValueError(
-            f"{path} labels {len(rows)} frames of {task.config.target.options.folder} that can be cut; a number takes "
+            f"{path} labels {len(rows)} frames of {task.target_options.folder} that can be cut; a number takes "
             f"{LABELLED} or more"
         )
     return Selected(Rows(dataset, rows), task.skeleton.keypoints)

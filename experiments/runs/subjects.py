@@ -102,13 +102,13 @@ def look_at_target(
     subjects: Subjects | None, model: PoseModel, task: Task, device: torch.device, reporter: Reporter
 ) -> None:
     """`compare_whole` for the pictures of an unlabelled target, where nobody said that they are to be taken whole."""
-    table = innermost(task.target_train)
-    said = getattr(task.config.target.options, "boxes", None)
+    table = innermost(task.target[0])
+    said = getattr(task.target_options, "boxes", None)
     if subjects is None or not isinstance(table, PictureSet) or table.cut != "whole" or said is not None:
         return
     if not model.single or set(model.reads) != {"image"}:
         return
-    batches = task.batches(spread(WithoutLabels(task.target_train), SOME))
+    batches = task.batches(spread(WithoutLabels(task.target[0]), SOME))
     read = list(loader(batches, range(len(batches))))
     points = predict_people(model, read, device).points[..., :2].cpu().numpy()
     side = np.concatenate([batch.side.numpy() for batch in read])

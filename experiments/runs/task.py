@@ -15,6 +15,7 @@ from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import doubts
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.options import Options
 from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.skeleton_file import side_doubts
 from ...datasets.reading.images import UnreadableImage
@@ -84,6 +85,12 @@ class Task:
         assert self.target_train is not None
         assert self.target_test is not None
         return self.target_train, self.target_test
+
+    @property
+    def target_options(self) -> Options:
+        """Its options, where there is a target."""
+        assert self.config.target is not None
+        return self.config.target.options
 
     def describe(self) -> Iterator[str]:
         """What a user should know before it starts: sizes, leaks, licences, keypoints that are left out."""
