@@ -37,3 +37,12 @@ SOME = 300
 def doubts(dataset: PoseDataset, most: int = SOME) -> list[Doubt]:
     """All that the CHECKS say about a dataset."""
     return [doubt for check in CHECKS for doubt in check(innermost(dataset), most)]
+
+
+def gathered(sets: Iterable[tuple[str, PoseDataset]], most: int = SOME) -> dict[Doubt, str]:
+    """What the CHECKS say about named sets, each once, and of which of them."""
+    names: dict[Doubt, list[str]] = {}
+    for name, dataset in sets:
+        for doubt in doubts(dataset, most):
+            names.setdefault(doubt, []).append(name)
+    return {doubt: ", ".join(dict.fromkeys(of)) for doubt, of in names.items()}

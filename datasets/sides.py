@@ -212,7 +212,9 @@ def _edited(name: str, edits: Sequence[_Edit]) -> str:
 
 def _matches(names: Sequence[str], free: set[int], kind: _Kind, whole: bool) -> tuple[list[_Match], set[int]]:
     """Pairs among `free`, all sides of a name changed at once (`whole`) or one of them; and those with several."""
-    forms: tuple[Callable[[str], str], ...] = (str, str.casefold, lambda name: re.sub(r"[\s_.-]", "", name).casefold())
+    forms: list[Callable[[str], str]] = [str, str.casefold, lambda name: re.sub(r"[\s_.-]", "", name).casefold()]
+    if kind is _codes:  # paw1LH and paw4RH: a number that counts all of them is no part of what they are
+        forms.append(lambda name: re.sub(r"\d+", "", name).casefold())
     spelled: list[dict[str, set[int]]] = [defaultdict(set) for _ in forms]
     for k in free:
         for form, places in zip(forms, spelled, strict=True):
@@ -268,6 +270,8 @@ def _looks_sided(name: str, pairs: list[_Match], names: Sequence[str], row: bool
         counted = any(letter.isdigit() for letter in name[max(edit.start - 1, 0) : edit.end + 1])
         if not counted or any(map(_letters, paired)):
             return True
+    if any(edit.word.isupper() and edit.rest in "fh" for edit in _codes(name)):  # LF, RH: of a fore or hind leg
+        return True
     codes = {match.edit.rest for match in pairs if len(match.edit.word) == 2}
     if codes and any(edit.rest in codes | _BESIDE for edit in _codes(name)):
         return True

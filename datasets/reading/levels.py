@@ -41,7 +41,7 @@ def white_of(white: Any, root: Path, names: Sequence[str]) -> int | None:
     """
     pictures = tuple(name for name in dict.fromkeys(names) if file_of(name) == name)
     if white == "auto":
-        highest = max((levels.highest for levels in _levels(root, pictures)), default=0)
+        highest = max((levels.highest for levels in _levels(root.resolve(), pictures)), default=0)
         return 2 ** highest.bit_length() - 1 if highest else None
     if white is not None:
         if isinstance(white, bool) or not isinstance(white, int) or not 1 <= white <= FULL:
@@ -56,7 +56,7 @@ def white_of(white: Any, root: Path, names: Sequence[str]) -> int | None:
 def dark(root: Path, names: Sequence[str]) -> str | None:
     """What is to be said of pictures of 16 bit whose levels are all low; None of others."""
     some = evenly([name for name in names if file_of(name) == name and not name.lower().endswith(SHALLOW)], LOOKED_AT)
-    levels = _levels(root, tuple(some))
+    levels = _levels(root.resolve(), tuple(some))
     highest = max((one.highest for one in levels), default=0)
     if not 0 < highest < DEEP or all(one.scaled for one in levels):
         return None

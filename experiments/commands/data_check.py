@@ -12,7 +12,7 @@ import numpy as np
 
 from ...datasets.catalog import entry_of
 from ...datasets.depth.center import UnusableDepth
-from ...datasets.doubts import doubts
+from ...datasets.doubts import gathered
 from ...datasets.loading import check_item, first_item
 from ...datasets.options import Options, option, plain_options
 from ...datasets.own import pictures
@@ -117,12 +117,12 @@ def check(name: str, words: list[str], reporter: Reporter) -> bool:
     tallies = [_tally(part, dataset, reporter) for part, dataset in opened.items()]
     _print_counts(tallies, reporter)
     _print_joints(tallies, reporter)
-    doubted = [(tally.part, doubt) for tally in tallies for doubt in doubts(tally.dataset, len(tally.dataset))]
-    notes = [f"{part}: {doubt.text}" for part, doubt in doubted if not doubt.problem]
+    doubted = gathered(opened.items(), max(map(len, opened.values())))
+    notes = [f"{names}: {doubt.text}" for doubt, names in doubted.items() if not doubt.problem]
     for note in [*_leaks(opened[parts[-1]]), *(n for t in tallies for n in _notes(t)), *notes]:
         reporter.say(f"note: {note}")
     problems = [*(p for t in tallies for p in _problems(t)), *(_shared(*tallies) if len(parts) == 2 else ())]
-    problems += [f"{part}: {doubt.text}" for part, doubt in doubted if doubt.problem]
+    problems += [f"{names}: {doubt.text}" for doubt, names in doubted.items() if doubt.problem]
     problems += [] if own is None else _empty(own.folder)
     problems += _dark(opened.values())
     for problem in problems:

@@ -159,18 +159,18 @@ def content(file: Path) -> bytes:
 
 def open_depth_check(path: Path, task: Task) -> PoseDataset:
     """The frames of the target that a labels.csv says joints of."""
-    skeleton = innermost(task.target[0]).skeleton
+    folder = innermost(task.target[0])
+    assert isinstance(folder, DepthFolder)
 
     def open(options: Any) -> PoseDataset:
-        return DepthFolder(options, None, skeleton, labels=path)
+        return DepthFolder(options, None, folder.skeleton, labels=path)
 
     device = choose_device(task.config.device)
     dataset = centered(task.target_options, open, device)
     rows = [row for row in range(len(dataset)) if unusable(dataset, row) is None and dataset[row].annotated.any()]
     if len(rows) < LABELLED:
         raise ValueError(
-            f"{path} labels {len(rows)} frames of {task.target_options.folder} that can be cut; a number takes "
-            f"{LABELLED} or more"
+            f"{path} labels {len(rows)} frames of {folder.root} that can be cut; a number takes {LABELLED} or more"
         )
     return Selected(Rows(dataset, rows), task.skeleton.keypoints)
 

@@ -13,7 +13,7 @@ from typing import Any
 from ...adapt.strategies import STRATEGIES
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
-from ...datasets.doubts import doubts
+from ...datasets.doubts import gathered
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
 from ...datasets.options import Options
 from ...datasets.own.depth_folder import DepthFolder
@@ -173,11 +173,11 @@ def say_settings(config: Config, opened: dict[str, PoseDataset]) -> None:
 
 def say_doubts(datasets: Iterable[PoseDataset]) -> list[str]:
     """Warns of what seems wrong with the datasets, and gives what may also be right."""
-    listed = dict.fromkeys((dataset.name, doubt) for dataset in datasets for doubt in doubts(dataset))
-    for name, doubt in listed:
+    said = gathered((dataset.name, dataset) for dataset in datasets)
+    for doubt, names in said.items():
         if doubt.problem:
-            warnings.warn(f"{name}: {doubt.text}", stacklevel=3)
-    return [f"{name}: {doubt.text}" for name, doubt in listed if not doubt.problem]
+            warnings.warn(f"{names}: {doubt.text}", stacklevel=3)
+    return [f"{names}: {doubt.text}" for doubt, names in said.items() if not doubt.problem]
 
 
 def check_target(config: Config, strategies: Sequence[str], what: str = "") -> None:

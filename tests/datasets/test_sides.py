@@ -13,6 +13,7 @@ PAIRED = {
     "lips": "leftLip-rightLip topleftinner-toprightinner bottomleftinner-bottomrightinner topmidinner",
     "fly": "head eyeL-eyeR forelegL1-forelegR1 forelegL2-forelegR2 wingL-wingR thorax",
     "beetle": "paw1LH_tip-paw1RH_tip paw1LF_tip-paw1RF_tip paw2LF-paw2RF",
+    "mouse": "paw1LH_top-paw4RH_top paw2LF_top-paw3RF_top tail1_top tail2_top nose_top",
     "dog": "front_left_paw-front_right_paw back_left_knee-back_right_knee mouth_end_left-mouth_end_right tail_base",
     "game": "rig:Hips rig:LeftArm-rig:RightArm mixamorig:LeftHand-mixamorig:RightHand mixamorig:Spine1",
     "blender": "thigh.L.001-thigh.R.001 upper_arm.L-upper_arm.R f_index.01.L-f_index.01.R spine.003",
@@ -61,6 +62,7 @@ NOTHING = {
     "fingers": "thumb index middle ring little palm wrist",
 }
 LONE = {
+    "nose paw2LF tail": "paw2LF",
     "left_wrist nose": "left_wrist",
     "foot_l foot_c": "",
     "foot.L nose": "foot.L",

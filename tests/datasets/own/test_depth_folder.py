@@ -390,7 +390,7 @@ def test_what_else_is_missing_is_named(tmp_path):
         ("centers", "file,x,y,z\na.png,1,,600\n", "line 2: x,y,z = 1,,600; expected 3 finite"),
         ("centers", "file,x,y,z\naa.png,1,2,600\n", r"line 2: no frame 'aa\.png', did you mean a\.png\?"),
         ("centers", "file,x,y,z\na.png,1,2,600\na.png,1,2,600\n", r"line 3: a second line for a\.png"),
-        ("centers", "file,x,y,z\na.png,1,2,600\n", r"no line for 1 of 2 frames, the first b\.png"),
+        ("centers", "file,x,y,z\na.png,1,2,600\n", r"no line for 1 of 1 frames, the first b\.png"),
         ("centers", "file,x,y,z\n../a.png,1,2,600\n", "line 2: .* leads out"),
         ("centers", "file,x,y,z\n/a.png,1,2,600\n", "line 2: .* leads out"),
         ("centers", 'file,x,y,z\n"a.png,1,2,600\n', r"cannot read .*centers\.csv"),
@@ -410,7 +410,7 @@ def test_a_wrong_table_is_named(tmp_path, kind, text, match):
     root = write_set(tmp_path, ["a.png", "b.png"], **{kind: f"{kind}.csv"})
     (root / f"{kind}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=match):
-        opened(root)
+        opened(root), opened(root, "test")
 
 
 @pytest.mark.parametrize(

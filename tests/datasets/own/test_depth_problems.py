@@ -70,18 +70,18 @@ def test_what_is_as_it_should_be_has_no_problem(tmp_path):
 
 
 def test_frames_of_several_sizes_are_a_problem(tmp_path):
-    write_set(tmp_path, ["a.npy"])
+    write_set(tmp_path, ["a.npy", "c.npy"])
     np.save(tmp_path / "b.npy", np.pad(frame(), 8))
     (problem,) = camera_problems(opened(tmp_path))
     assert "several sizes, 64 x 48 (a.npy), 80 x 64 (b.npy)" in problem
-    data = opened(write_set(tmp_path, ["a.npy"], width=64, height=48))
+    data = opened(write_set(tmp_path, ["a.npy", "c.npy"], width=64, height=48))
     with pytest.raises(UnusableDepth, match=r"b\.npy: the frame is of 80 x 64, the calibration in .* of 64 x 48"):
         data[1]
 
 
 @pytest.mark.parametrize(("steps", "unit"), [(4, "0.25"), (5, "0.2"), (10, "0.1")])
 def test_labels_in_another_unit_than_the_frames_are_a_problem(tmp_path, steps, unit):
-    names = ["a.npy", "b.npy", "c.npy"]
+    names = ["a.npy", "b.npy", "c.npy", "d.npy"]
     write_set(tmp_path, names, lambda i: frame(0) * np.uint16(steps), labels="labels.csv", far=30000)
     rows = "".join(f"{name},20,24,600,22,25,600\n" for name in names)
     (tmp_path / "labels.csv").write_text(f"file,tip_x,tip_y,tip_z,root_x,root_y,root_z\n{rows}")

@@ -75,7 +75,7 @@ def test_entries_that_number_their_pictures(tmp_path):
         ({"keypoints": None}, "keypoints is missing"),
         ({"keypoints": [1, 2]}, "keypoints is 2 numbers"),
         ({"keypoints": ["a"] * 51}, "keypoints is"),
-        ({"image_id": "../a.jpg"}, "file_name is '../a.jpg'"),
+        ({"image_id": ".."}, "file_name is '..'"),
         ({"image_id": None}, "image_id is None, expected a file name"),
         ({"score": "high"}, "score is 'high'"),
     ],

@@ -66,7 +66,7 @@ def write_camera(root, count=24):
     for i, depth in enumerate(made["depth"]):
         cv2.imwrite(str(root / f"{i:04d}.png"), depth.round().astype(np.uint16))
     fx, fy, cx, cy = made["camera"][0].tolist()
-    text = {"fx": fx, "fy": fy, "cx": cx - 0.5, "cy": cy - 0.5, "unit": "mm", "cube": 240}
+    text = {"fx": fx, "fy": fy, "cx": cx - 0.5, "cy": cy - 0.5, "unit": "mm", "cube": 240, "width": 48, "height": 48}
     (root / "camera.yaml").write_text(yaml.safe_dump(text))
 
 

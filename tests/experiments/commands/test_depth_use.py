@@ -35,7 +35,16 @@ def write_frames(root, count=12, **changes):
     for i, depth in enumerate(made["depth"]):
         cv2.imwrite(str(root / f"{i:04d}.png"), depth.round().astype(np.uint16))
     fx, fy, cx, cy = made["camera"][0].tolist()
-    said = {"fx": fx, "fy": fy, "cx": cx - 0.5, "cy": cy - 0.5, "unit": "mm", "cube": 240} | changes
+    said = {
+        "fx": fx,
+        "fy": fy,
+        "cx": cx - 0.5,
+        "cy": cy - 0.5,
+        "unit": "mm",
+        "cube": 240,
+        "width": 48,
+        "height": 48,
+    } | changes
     (root / "camera.yaml").write_text(yaml.safe_dump(said))
     lines = [
         f"{i:04d}.png," + ",".join(f"{v:.3f}" for v in joints.ravel()) for i, joints in enumerate(made["keypoints"])
@@ -79,7 +88,7 @@ def test_from_a_depth_camera_to_an_adapted_model_and_its_joints(home, capsys, mo
     assert outcome["check"]["before"]["mm"] > 0
     assert [reason.split(":")[0] for reason in outcome["unreadable"]] == ["0007.png"]
     page = (home / "runs/adapt-frames/report.html").read_text()
-    assert page.count("data:image/jpeg") == 24
+    assert page.count("data:image/jpeg") == 12  # those of the given model alone
     assert "on 43 labelled pictures" in page
     assert load_folder(home / "runs/adapt-frames").target.name == "depth_folder"
     assert main(["predict", "runs/adapt-frames", "frames", "--text", "joints.txt", "--draw", "drawn"]) == 0

