@@ -34,6 +34,7 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -330,7 +331,7 @@ def read_setup(path: Path, over: Mapping[str, Any] | None = None) -> Setup:
 
 def read_keys(path: Path) -> dict[str, Any]:
     """The lines of a camera.yaml. Raises ValueError for one that cannot be read, and for unknown keys."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # a name may be too long to ask for
         raise ValueError(
             f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth "
             "frames, or name one that lies elsewhere as camera=FILE"
@@ -360,7 +361,7 @@ def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
 
 def _inside(root: Path, name: Any, where: str) -> Path:
     path = root / file_name(str(name), where).decode()
-    if not path.is_file():
+    if not os.path.isfile(path):  # a name may be too long to ask for
         raise ValueError(f"{where}: there is no file {path}")
     return path
 
