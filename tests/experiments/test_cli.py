@@ -1,6 +1,7 @@
 """The command line as a user meets it: bad input ends with status 2, a sentence, and nothing written."""
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -122,7 +123,7 @@ def test_shipped_experiments_are_valid_and_say_what_they_are(name):
     lines = path.read_text().splitlines()
     assert len(lines) < 40
     assert lines[0].startswith("#")
-    assert "keyshift compare" in path.read_text()
+    assert re.search(f"keyshift (compare|train) {name}\\b", path.read_text())
     assert build(yaml.safe_load(path.read_text())) == config
 
 
