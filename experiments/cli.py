@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -102,10 +104,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if foreign or (rest and not hasattr(arguments, "overrides")):
         from .tracking.addresses import masked
 
-        top.error(masked(f"unrecognized arguments: {' '.join(foreign or rest)}"))
+        command = command_of(top, sys.argv[1:] if argv is None else argv)
+        known = re.findall(r"--[\w-]+", command.format_usage())
+        near = [difflib.get_close_matches(word.partition("=")[0], known, 1) for word in foreign]
+        meant = "".join(f". Did you mean {names[0]}?" for names in near[:1] if names)
+        command.error(masked(f"unrecognized arguments: {' '.join(foreign or rest)}{meant}"))
     if rest:
         arguments.overrides += rest
     return arguments
+
+
+def command_of(parser: argparse.ArgumentParser, words: list[str]) -> argparse.ArgumentParser:
+    """The parser of the command, and of its action, that `words` name."""
+    for word in words:
+        below = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        parser = below[0].get(word, parser) if below else parser
+    return parser
 
 
 def parser() -> argparse.ArgumentParser:

@@ -57,6 +57,24 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
+    ("words", "usage", "near"),
+    [
+        (["predict", "RUN", "photos", "--drow", "drawn"], "keyshift predict", "Did you mean --draw?"),
+        (["export", "RUN", "--opsett=17"], "keyshift export", "Did you mean --opset?"),
+        (["data", "show", "demo", "--overwite"], "keyshift data show", "Did you mean --overwrite?"),
+        (["adapt", "RUN", "--target", "photos", "--quick"], "keyshift adapt", "arguments: --quick\n"),
+    ],
+)
+def test_an_option_that_a_command_lacks_is_answered_with_its_usage_and_the_nearest(words, usage, near, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(words)
+    assert exit.value.code == 2
+    said = capsys.readouterr().err
+    assert f"usage: {usage} " in said
+    assert near in said
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["compare", "dmeo"], "Did you mean demo"),

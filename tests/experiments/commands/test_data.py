@@ -159,6 +159,7 @@ def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, ca
     text = printed(capsys)
     assert "skeleton= is not told: hand21 is taken" in text
     assert "pictures │ 2 │ 1" in text
+    assert "train visible" not in text, "a table of zeros says nothing"
     (tmp_path / "below").mkdir()
     (tmp_path / "below/empty.jpg").touch()
     with pytest.warns(UserWarning, match="1 empty"):
