@@ -72,8 +72,8 @@ def decide(step: int | None, trained: Scores, held: Scores) -> Decision:
     if trained.after <= trained.before + trained.noise:
         return Decision(
             "within noise",
-            f"{where} rose {there}, which is within its noise of {trained.noise:.3f} ({counted(trained.pictures)}; more "
-            "pictures, or more updates by steps=, can rise above it)",
+            f"{where} rose {there}, which is within its noise of {trained.noise:.3f} ({counted(trained.pictures)}; "
+            "more pictures, or more updates by steps=, can rise above it)",
         )
     rose = f"{where} rose {there}, by more than its noise of {trained.noise:.3f}"
     beside = f"on {counted(held.pictures)} held out"
