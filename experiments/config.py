@@ -204,9 +204,10 @@ def _without_target(said: Mapping[str, Any], source: str) -> bool:
 
 def _places(key: str) -> list[str]:
     """Where an option that stands without its owner may belong."""
-    kinds = {"source": DATASETS.values(), "target": DATASETS.values(), "model": MODELS.values()}
-    names = {side: {one.name for owner in owners for one in fields(owner.Options)} for side, owners in kinds.items()}
-    return [f"{side}.{key}" for side in names if key in names[side]]
+    data: list[type[Options]] = [entry.Options for entry in DATASETS.values()]
+    systems: list[type[Options]] = [system.Options for system in MODELS.values()]
+    kinds = {"source": data, "target": data, "model": systems}
+    return [f"{side}.{key}" for side in kinds if key in {one.name for kind in kinds[side] for one in fields(kind)}]
 
 
 def _system(model: Any) -> dict[str, str]:
