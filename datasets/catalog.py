@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -98,8 +98,11 @@ def entry_of(name: str) -> Data:
     return DATASETS[name]
 
 
-def options_of(name: str, content: Mapping[str, Any], origin: str, prefix: str = "") -> Options:
-    """The options of the dataset `name` with the values of `content`; errors name `origin`, and keys with `prefix`.
+def options_of(
+    name: str, content: Mapping[str, Any], origin: str, prefix: str = "", beside: Sequence[str] = ()
+) -> Options:
+    """The options of the dataset `name` with the values of `content`; errors name `origin`, keys with `prefix`, and
+    what a command takes `beside` them.
 
     How much is rendered may stay where another set takes a rendered one's place; it means nothing there. Raises
     ValueError for an unknown dataset, for options that it does not take (all that it takes, and the nearest), for
@@ -110,9 +113,9 @@ def options_of(name: str, content: Mapping[str, Any], origin: str, prefix: str =
     amount = [one.name for one in fields(RenderedOptions)]
     for key, value in content.items():
         if key not in known and key not in amount:
-            near = difflib.get_close_matches(str(key), known, 1)
+            near = difflib.get_close_matches(str(key), [*known, *beside], 1)
             hint = f" Did you mean {prefix}{near[0]}?" if near else ""
-            takes = ", ".join(known) or "none"
+            takes = ", ".join([*known, *beside]) or "none"
             raise ValueError(f"{origin}: {prefix}{key}={value} is no option of {name}, which takes {takes}.{hint}")
     return make(kind, {key: value for key, value in content.items() if key in known}, origin, prefix)
 

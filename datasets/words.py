@@ -41,7 +41,8 @@ for _tag in ("bool", "int", "float", "timestamp", "str"):
 
 
 def command_words(words: Sequence[str]) -> dict[str, Any]:
-    """key=value words as nested data, a.b=c as {a: {b: c}}. Raises ValueError for what is not of that form."""
+    """key=value words as nested data, a.b=c as {a: {b: c}}. Raises ValueError for what is not of that form, and for a
+    value beside keys below it."""
     content: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -51,10 +52,20 @@ def command_words(words: Sequence[str]) -> dict[str, Any]:
         inside = content
         for group in groups:
             inner = opened(inside.get(group))
+            if isinstance(inner, Word) and inner not in NOTHING:
+                raise _beside(group, inner, word)
             inside[group] = inside = inner if isinstance(inner, dict) else {}
         before, now = inside.get(last), Word(value)
+        if isinstance(before, dict) and now not in NOTHING and not isinstance(opened(now), dict):
+            raise _beside(last, now, f"{key}.{next(iter(before), '')}")
         inside[last] = before | opened(now) if isinstance(before, dict) and isinstance(opened(now), dict) else now
     return content
+
+
+def _beside(key: str, value: Word, other: str) -> ValueError:
+    return ValueError(
+        f"{key}={value} stands beside {other}: {key} has keys of its own; did you mean {key}.name={value}?"
+    )
 
 
 def opened(value: Any) -> Any:

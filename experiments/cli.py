@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -102,10 +104,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if foreign or (rest and not hasattr(arguments, "overrides")):
         from .tracking.addresses import masked
 
-        top.error(masked(f"unrecognized arguments: {' '.join(foreign or rest)}"))
+        command = command_of(top, sys.argv[1:] if argv is None else argv)
+        known = re.findall(r"--[\w-]+", command.format_usage())
+        near = [difflib.get_close_matches(word.partition("=")[0], known, 1) for word in foreign]
+        meant = "".join(f". Did you mean {names[0]}?" for names in near[:1] if names)
+        command.error(masked(f"unrecognized arguments: {' '.join(foreign or rest)}{meant}"))
     if rest:
         arguments.overrides += rest
     return arguments
+
+
+def command_of(parser: argparse.ArgumentParser, words: list[str]) -> argparse.ArgumentParser:
+    """The parser of the command, and of its action, that `words` name."""
+    for word in words:
+        below = [a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        parser = below[0].get(word, parser) if below else parser
+    return parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -135,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     made = command(
         "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
     )
-    made.add_argument("folder", metavar="RUN", type=Path, nargs="?")
+    made.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="a run folder")
     made.add_argument(
         "--predictions", metavar="FILE", type=Path, help="instead of RUN: one frame a line, u v d a joint"
     )
@@ -152,15 +166,19 @@ def parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="key=value", help="for example selection=source target.root=FOLDER"
     )
 
-    made = command("adapt", _adapt, "adapt a model to your own unlabelled pictures or video")
-    made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
+    made = command("adapt", _adapt, "adapt a model to your own unlabelled pictures, video or depth frames")
+    made.add_argument(
+        "model", metavar="MODEL", type=Path, help="a run folder, a weights file, or a YAML with your own network"
+    )
     made.add_argument(
         "--target", metavar="PATH", type=Path, required=True, help="a folder of pictures or depth frames, or a video"
     )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
     made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more pictures, for the report alone")
-    made.add_argument("--check-root", metavar="FOLDER", type=Path, help="where these lie (default: the target)")
+    made.add_argument(
+        "--check-root", metavar="FOLDER", type=Path, help="where their pictures lie (default: the target)"
+    )
     made.add_argument("--output", metavar="FOLDER", type=Path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
@@ -170,8 +188,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "paths", metavar="PATH", nargs="+", help="a picture, folder or video; depth frames for a model of depth"
     )
-    made.set_defaults(overrides=[])
-    made.add_argument("--output", type=Path, help="default: predictions.json, or .csv")
+    made.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="of depth: centers, cube, camera, near, far, crop"
+    )
+    made.add_argument("--output", metavar="FILE", type=Path, help="default: predictions.json, or .csv")
     made.add_argument("--format", default="coco", help="coco (default), results (COCO's list) or deeplabcut (a CSV)")
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
@@ -184,19 +204,19 @@ def parser() -> argparse.ArgumentParser:
         help="pictures of 16 bit: their white, or auto (default: that of the run's pictures)",
     )
     made.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
-    made.add_argument("--batch", type=int, default=32)
-    made.add_argument("--workers", type=int, default=2, help="threads that read pictures")
+    made.add_argument("--batch", metavar="N", type=int, default=32, help="crops at a time (default: 32)")
+    made.add_argument("--workers", metavar="N", type=int, default=2, help="threads that read pictures (default: 2)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
-    made.add_argument("--overwrite", action="store_true")
+    made.add_argument("--overwrite", action="store_true", help="write over files that are there")
 
     made = command("export", _export, "a trained model as one file with decoding inside")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
-    made.add_argument("--format", default="onnx", help="onnx or torch")
-    made.add_argument("--output", type=Path, help="default: MODEL's name")
+    made.add_argument("--format", default="onnx", help="onnx (default) or torch")
+    made.add_argument("--output", metavar="FILE", type=Path, help="default: MODEL's name")
     made.add_argument("--decode", help="mean or peak of the votes (default: the model's own)")
     made.add_argument("--opset", type=int, metavar="N", help="of onnx (default: what torch chooses)")
-    made.add_argument("--precision", default="fp32", help="of onnx: fp32, or fp16 for half the size (default: fp32)")
-    made.add_argument("--overwrite", action="store_true")
+    made.add_argument("--precision", default="fp32", help="of onnx: fp32 (default), or fp16 for half the size")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
 
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
 
@@ -208,8 +228,8 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     show = action("show", _show, "write a contact sheet with keypoints drawn")
-    show.add_argument("--output", type=Path, help="the picture to write (default NAME.png)")
-    show.add_argument("--overwrite", action="store_true")
+    show.add_argument("--output", metavar="FILE", type=Path, help="the picture to write (default NAME.png)")
+    show.add_argument("--overwrite", action="store_true", help="write over the picture")
     action("check", _check, "read every annotation and picture; count, and list what is wrong")
     prepare = action("prepare", _prepare, "download where it can be; keep the crops as fast arrays")
     prepare.add_argument(
@@ -229,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--markdown", action="store_true", help="as docs/options.md")
 
     made = command("runs", _runs, "list runs")
-    made.add_argument("folder", nargs="?", default=Path("runs"), type=Path)
+    made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=Path, help="default: runs")
     return top
 
 

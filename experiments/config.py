@@ -21,7 +21,7 @@ from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES
 from ..adapt.strategy import Optimization
 from ..datasets.augment import Augmentation
-from ..datasets.catalog import entry_of, options_of
+from ..datasets.catalog import DATASETS, entry_of, options_of
 from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
 from ..datasets.words import Loader, command_words, opened
@@ -174,6 +174,8 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
         known = [*names, *NAMED, *STRATEGIES]
         for key in part:
             if key not in known:
+                if places := _places(str(key)):
+                    raise ValueError(f"{source}: unknown key {key}. Did you mean {' or '.join(places)}?")
                 raise unknown(str(key), known, source)
     chosen: dict[str, Any] = {side: _choose(side, said.get(side) or {}, typed.get(side, {}), origin) for side in NAMED}
     if "target" not in typed and _without_target(said, chosen["source"].name):
@@ -200,6 +202,14 @@ def _without_target(said: Mapping[str, Any], source: str) -> bool:
     return said.get("target", {}) is None or ("target" not in said and source.partition(".")[0] != family)
 
 
+def _places(key: str) -> list[str]:
+    """Where an option that stands without its owner may belong."""
+    data: list[type[Options]] = [entry.Options for entry in DATASETS.values()]
+    systems: list[type[Options]] = [system.Options for system in MODELS.values()]
+    kinds = {"source": data, "target": data, "model": systems}
+    return [f"{side}.{key}" for side in kinds if key in {one.name for kind in kinds[side] for one in fields(kind)}]
+
+
 def _system(model: Any) -> dict[str, str]:
     return {"system": str(model["name"])} if isinstance(model, Mapping) and "name" in model else {}
 
@@ -209,7 +219,8 @@ def _choose(side: str, said: Any, typed: Any, origin: str) -> Chosen:
     system starts from its own defaults, and a dataset keeps what it has in common with the one whose place it takes."""
     for part, source in ((said, origin), (typed, "the command line")):
         if not isinstance(part, Mapping):
-            raise ValueError(f"{source}: {side} must be a mapping, found {part!r}")
+            hint = f"; did you mean {side}.name={part}?" if isinstance(part, str) else ""
+            raise ValueError(f"{source}: {side} must be a mapping, found {str(part)!r}{hint}")
     before = said.get("name", NAMED[side])
     name = typed.get("name", before)
     said, typed = ({key: value for key, value in part.items() if key != "name"} for part in (said, typed))

@@ -57,7 +57,7 @@ def refuse_foreign(file: Path, name: str) -> None:
 
 def refuse_foreign_folder(root: Path, name: str) -> None:
     """The same for the files of a folder, and of DeepLabCut's folders below it."""
-    for file in sorted([*root.glob("*"), *root.glob("labeled-data/*/*")]):
+    for file in sorted([*root.glob("*"), *root.glob("labeled-data/*/*"), *root.glob("*/CollectedData*")]):
         if file.is_file():
             refuse_foreign(file, name)
 

@@ -64,6 +64,8 @@ def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
     have files of their own. Raises ValueError where it cannot be told which files are meant."""
     if root.is_file():
         return root, root.parent, False
+    if not root.is_dir():
+        raise ValueError(f"no folder {root}: coco_json reads a COCO keypoint JSON in it or below it, and its pictures")
     files = sorted(path for path in root.glob("*.json") if path.is_file()) or sorted(_below(root))
     if len(files) == 1:
         return files[0], _pictures(files[0], root), False

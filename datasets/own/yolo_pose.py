@@ -162,9 +162,10 @@ def _skeleton(content: dict[str, Any], source: Path, shape: tuple[int, int] | No
             raise BadAnnotation(source, "", "kpt_shape", words, f"the {len(given)} of skeleton={options.skeleton}")
         return given
     if shape is None:
+        lacks = "holds no data.yaml, and" if source.is_dir() else "has no kpt_shape:"
         raise ValueError(
-            f"{source}: nothing says how many keypoints a line has. Add data.yaml with kpt_shape: [K, 3], or set "
-            "skeleton to a known name or a YAML file"
+            f"{source} {lacks} nothing says how many keypoints a line has. Write kpt_shape: [K, 3] into data.yaml, or "
+            "set skeleton to a known name or a YAML file; a COCO JSON is read by coco_json, a CSV by deeplabcut"
         )
     if flip and (sorted(flip) != list(range(shape[0])) or any(flip[flip[k]] != k for k in range(shape[0]))):
         raise BadAnnotation(source, "", "flip_idx", flip, f"each of 0 to {shape[0] - 1} once, in pairs")

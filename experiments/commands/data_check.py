@@ -116,7 +116,8 @@ def check(name: str, words: list[str], reporter: Reporter) -> bool:
     _introduce(name, options, opened[parts[0]], reporter)
     tallies = [_tally(part, dataset, reporter) for part, dataset in opened.items()]
     _print_counts(tallies, reporter)
-    _print_joints(tallies, reporter)
+    if any(tally.annotated.any() for tally in tallies):
+        _print_joints(tallies, reporter)
     doubted = gathered(opened.items(), max(map(len, opened.values())))
     notes = [f"{names}: {doubt.text}" for doubt, names in doubted.items() if not doubt.problem]
     for note in [*_leaks(opened[parts[-1]]), *(n for t in tallies for n in _notes(t)), *notes]:

@@ -156,11 +156,10 @@ def predict(
         spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
         remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
         compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
-    report_unreadable(predicted)
     lost = predicted.unreadable + predicted.unlocated
     if not predicted.readable.any():
-        name, reason = lost[0]
-        raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {name}: {reason}")
+        raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {named(*lost[0])}")
+    report_unreadable(predicted)
     write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
     if text is not None and predicted.points3d is None:
@@ -181,11 +180,16 @@ def refuse(why: str, **options: object) -> None:
             raise ValueError(f"{name}={value}: {why}")
 
 
+def named(name: str, reason: str) -> str:
+    """The reason, which begins with the file's name or path as it is, or after its name."""
+    return reason if reason.partition(": ")[0].endswith(name) else f"{name}: {reason}"
+
+
 def report_unreadable(predicted: Predicted) -> None:
     """The first files without an answer and their number on stderr."""
     for what, files in (("unreadable", predicted.unreadable), ("without center", predicted.unlocated)):
         for name, reason in files[:NAMED]:
-            print(f"{what}: {reason if reason.startswith(name) else f'{name}: {reason}'}", file=sys.stderr)
+            print(f"{what}: {named(name, reason)}", file=sys.stderr)
     if predicted.unreadable:
         print(f"{len(predicted.unreadable)} could not be read; all are listed as unreadable", file=sys.stderr)
     if predicted.unlocated:

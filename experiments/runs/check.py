@@ -75,7 +75,10 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     of another size."""
     folder = root if root.is_dir() else root.parent
     said = {"root": str(folder), "labels": [str(path), str(path)], "boxes": "whole"}
-    table = picture_set(open_dataset("coco_json", options_of("coco_json", said, "--check"), "test"))
+    try:
+        table = picture_set(open_dataset("coco_json", options_of("coco_json", said, "--check"), "test"))
+    except ValueError as error:
+        raise ValueError(f"--check (its root= is --check-root): {error}") from error
     assert table is not None
     missing = [name for name in skeleton.keypoints if name not in table.skeleton.keypoints]
     if len(missing) == len(skeleton):

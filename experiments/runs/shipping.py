@@ -67,12 +67,13 @@ def decide(step: int | None, trained: Scores, held: Scores) -> Decision:
         return Decision("no better checkpoint", f"no checkpoint has {where}")
     there = f"from {trained.before:.3f} to {trained.after:.3f} at update {step}"
     if not trained.after > trained.before:
-        went = "fell" if trained.after < trained.before else "went"
-        return Decision("no better checkpoint", f"{where} did not rise: at best it {went} {there}")
+        ends = f"it was {trained.before:.3f}, and at best {trained.after:.3f}, at update {step}"
+        return Decision("no better checkpoint", f"{where} did not rise: {ends}")
     if trained.after <= trained.before + trained.noise:
         return Decision(
             "within noise",
-            f"{where} rose {there}, which is within its noise of {trained.noise:.3f} ({counted(trained.pictures)})",
+            f"{where} rose {there}, which is within its noise of {trained.noise:.3f} ({counted(trained.pictures)}; "
+            "more pictures, or more updates by steps=, can rise above it)",
         )
     rose = f"{where} rose {there}, by more than its noise of {trained.noise:.3f}"
     beside = f"on {counted(held.pictures)} held out"

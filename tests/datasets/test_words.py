@@ -179,3 +179,31 @@ def test_a_folder_whose_name_begins_with_a_tilde_is_no_users_home(tmp_path, monk
 def test_a_command_that_is_proposed_can_be_pasted_into_a_shell():
     with pytest.raises(MissingData, match=r"prepare pictures 'root=\[cam1\] day'$"):
         open_dataset("pictures", make(PicturesOptions, command_words(["root=[cam1] day"])), "train")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["source=deeplabcut", "source.root=lips"],
+        ["source.root=lips", "source=deeplabcut"],
+        ["source=deeplabcut", "source.rename={a: b}"],
+        ["source.rename.a=b", "source=deeplabcut"],
+    ],
+)
+def test_a_name_beside_keys_below_it_is_not_passed_over(words):
+    with pytest.raises(ValueError, match=r"source=deeplabcut stands beside .* did you mean source.name=deeplabcut"):
+        command_words(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        (["a=null", "a.b=1"], {"a": {"b": "1"}}),
+        (["a.b=1", "a=null"], {"a": "null"}),
+        (["a={b: 1}", "a.c=2"], {"a": {"b": "1", "c": "2"}}),
+        (["a.c=2", "a={b: 1}"], {"a": {"b": "1", "c": "2"}}),
+        (["a=1", "a=2"], {"a": "2"}),
+    ],
+)
+def test_later_words_add_to_mappings_and_replace_others(words, content):
+    assert command_words(words) == content

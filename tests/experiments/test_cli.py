@@ -1,6 +1,7 @@
 """The command line as a user meets it: bad input ends with status 2, a sentence, and nothing written."""
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -56,6 +57,24 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
+    ("words", "usage", "near"),
+    [
+        (["predict", "RUN", "photos", "--drow", "drawn"], "keyshift predict", "Did you mean --draw?"),
+        (["export", "RUN", "--opsett=17"], "keyshift export", "Did you mean --opset?"),
+        (["data", "show", "demo", "--overwite"], "keyshift data show", "Did you mean --overwrite?"),
+        (["adapt", "RUN", "--target", "photos", "--quick"], "keyshift adapt", "arguments: --quick\n"),
+    ],
+)
+def test_an_option_that_a_command_lacks_is_answered_with_its_usage_and_the_nearest(words, usage, near, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(words)
+    assert exit.value.code == 2
+    said = capsys.readouterr().err
+    assert f"usage: {usage} " in said
+    assert near in said
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["compare", "dmeo"], "Did you mean demo"),
@@ -69,6 +88,10 @@ def test_help_imports_nothing_heavy():
         (["compare", "demo", "device=cuda"], "no GPU"),
         (["compare", "demo", "--overwrite", "target.name=hands.photo", "target.root=nowhere"], "nowhere"),
         (["compare", "demo", "model=3"], "model must be a mapping"),
+        (["compare", "demo", "source=freihand"], "did you mean source.name=freihand?"),
+        (["train", "demo", "source=rhd", "source.root=there"], "did you mean source.name=rhd?"),
+        (["train", "demo", "root=there"], "Did you mean source.root or target.root?"),
+        (["train", "demo", "backbone=resnet18"], "Did you mean model.backbone?"),
         (["compare", "demo", "strategies=[regd]"], "Did you mean regda"),
         (["compare", "demo", "selection=best"], "selection"),
         (["compare", "demo", "model.heatmap_size=[15,15]"], "does not divide"),
@@ -122,7 +145,7 @@ def test_shipped_experiments_are_valid_and_say_what_they_are(name):
     lines = path.read_text().splitlines()
     assert len(lines) < 40
     assert lines[0].startswith("#")
-    assert "keyshift compare" in path.read_text()
+    assert re.search(f"keyshift (compare|train) {name}\\b", path.read_text())
     assert build(yaml.safe_load(path.read_text())) == config
 
 

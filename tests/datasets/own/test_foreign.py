@@ -116,3 +116,10 @@ def test_what_a_set_reads_itself_is_not_refused(tmp_path):
         (tmp_path / name).write_text(text)
     refuse_foreign(tmp_path / "dlc.csv", "deeplabcut")
     refuse_foreign(tmp_path / "yolo.yml", "yolo_pose")
+
+
+def test_the_folder_of_a_project_s_videos_is_known(tmp_path):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip/CollectedData_A.csv").write_text("scorer,A,A\nbodyparts,nose,nose\ncoords,x,y\n")
+    with pytest.raises(ValueError, match=r"CollectedData_A.csv is not read by coco_json.* the dataset deeplabcut"):
+        open_dataset("coco_json", options_of("coco_json", {"root": str(tmp_path)}, "test"), "train")

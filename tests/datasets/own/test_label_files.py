@@ -82,6 +82,11 @@ def test_several_that_do_not_say_which(tmp_path):
     assert len(both(tmp_path, block=2)[0]) == 2, "what lies in the folder itself goes first"
 
 
+def test_a_folder_that_is_not_there_is_not_said_to_be_without_labels(tmp_path):
+    with pytest.raises(ValueError, match=r"no folder .*mistyped: coco_json reads a COCO keypoint JSON"):
+        coco_json(Options(root=str(tmp_path / "mistyped")), "train")
+
+
 def test_recordings_are_folders_or_blocks_of_one():
     sequences, frames = recordings(["a/1.jpg", "a/1.jpg", "a/2.jpg", "b.mp4#7"], 1)
     assert sequences == ["a", "a", "a", "b.mp4"]

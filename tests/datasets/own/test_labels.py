@@ -108,9 +108,11 @@ def test_what_labels_and_root_may_be(tmp_path) -> None:
     with pytest.raises(ValueError, match="no picture"):
         opened(None, "train", block=1, labels=elsewhere)
     write(tmp_path, content(), "other.json")
+    (tmp_path / "empty").mkdir()
     for root, labels, match in [
         (str(tmp_path), None, r"exactly one \*.json, found labels.json, other.json"),
-        (str(tmp_path / "none"), None, "found none"),
+        (str(tmp_path / "none"), None, "no folder"),
+        (str(tmp_path / "empty"), None, "found none"),
         (None, None, "labels=FILE"),
         (None, [file], "must be one file or two"),
         (None, 5, "path of a file"),

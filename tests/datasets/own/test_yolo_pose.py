@@ -221,11 +221,14 @@ def test_what_is_not_there_is_said(tmp_path):
     for about, match in (
         ({"kpt_shape": [3, 3]}, "no pictures; yolo_pose reads data.yaml"),
         ({"kpt_shape": [3, 3], "train": "elsewhere"}, "train is 'elsewhere', expected a folder or list of pictures"),
-        ({"train": "images/train"}, r"nothing says how many keypoints a line has. Add data.yaml with kpt_shape"),
+        ({"train": "images/train"}, r"data.yaml has no kpt_shape: nothing says .* Write kpt_shape"),
     ):
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(about))
         with pytest.raises(ValueError, match=match):
             both(root=str(tmp_path))
+    (tmp_path / "data.yaml").unlink()
+    with pytest.raises(ValueError, match=r"holds no data.yaml, and nothing says .* a COCO JSON is read by coco_json"):
+        both(root=str(tmp_path))
     picture(tmp_path / "images/train/0.jpg")
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(ABOUT))
     with pytest.raises(

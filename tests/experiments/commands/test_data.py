@@ -159,6 +159,7 @@ def test_pictures_of_one_block_are_no_leak_and_empty_ones_are_named(tmp_path, ca
     text = printed(capsys)
     assert "skeleton= is not told: hand21 is taken" in text
     assert "pictures │ 2 │ 1" in text
+    assert "train visible" not in text, "a table of zeros says nothing"
     (tmp_path / "below").mkdir()
     (tmp_path / "below/empty.jpg").touch()
     with pytest.warns(UserWarning, match="1 empty"):
@@ -289,13 +290,17 @@ def test_rendered_and_depth_sets_are_checked(tmp_path, monkeypatch, balls, capsy
 
 
 def test_an_unusable_option_is_refused(root):
-    takes = "is no option of toy, which takes root, boxes, keypoints, rename, split"
+    takes = "is no option of toy, which takes root, boxes, keypoints, rename, split, part"
     with pytest.raises(ValueError, match=rf"rot=.* {takes}\. Did you mean root"):
         check("toy", [f"rot={root}"], Reporter())
     with pytest.raises(ValueError, match=f"the command line: stride=3 {takes}"):
         check("toy", [f"root={root}", "stride=3"], Reporter())
     with pytest.raises(ValueError, match="'boxes' is not of the form key=value"):
         check("toy", [f"root={root}", "boxes"], Reporter())
+    with pytest.raises(ValueError, match=f"did you mean root={root}"):
+        check("toy", [str(root)], Reporter())
+    with pytest.raises(ValueError, match=r"prt=test is no option .*Did you mean part\?"):
+        check("toy", [f"root={root}", "prt=test"], Reporter())
     with pytest.raises(ValueError, match="part='val' is not known; choose one of train, test"):
         show("toy", [f"root={root}", "part=val"], root.parent / "toy.png")
     with pytest.raises(ValueError, match="size=8 must be at least 16"):

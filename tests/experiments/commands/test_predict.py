@@ -223,7 +223,7 @@ def test_bad_input_is_named(model, brightest, tmp_path, monkeypatch):
     output = tmp_path / "out.json"
     (tmp_path / "in").mkdir()
     (tmp_path / "in/one.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"none of the 1 pictures can be read; the first: one\.png"):
+    with pytest.raises(ValueError, match=r"none of the 1 pictures can be read; the first: .*one\.png"):
         run(model, [tmp_path / "in"], output)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: no picture or video"):
