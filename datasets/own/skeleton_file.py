@@ -95,10 +95,10 @@ def from_names(name: str, names: Sequence[str], edges: Sequence[tuple[int, int]]
 def _with_sides(skeleton: Skeleton, spelled: Sequence[str]) -> Skeleton:
     """Its pairs as the names tell in their own spelling, where capitals say more, and else in ours, where `LHip` and
     `right_hip` are a pair."""
-    told = sides(spelled)
-    paired = {k for pair in told.pairs for k in pair}
-    pairs = (*told.pairs, *(pair for pair in skeleton.flip_pairs if paired.isdisjoint(pair)))
-    unpaired = set(told.single).difference(*pairs)
+    by_name = sides(spelled)
+    paired = {k for pair in by_name.pairs for k in pair}
+    pairs = (*by_name.pairs, *(pair for pair in skeleton.flip_pairs if paired.isdisjoint(pair)))
+    unpaired = set(by_name.single).difference(*pairs)
     return replace(skeleton, flip_pairs=tuple(sorted(pairs)), unpaired=tuple(sorted(unpaired)))
 
 

@@ -376,8 +376,8 @@ def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> Peopl
     shares = np.concatenate([lines.values[:, 1:5], joints[..., :2].reshape(n, -1)], 1)
     wrong = np.flatnonzero(~(np.abs(shares) <= FARTHEST).all(1))
     if len(wrong):
-        found, wanted = shares[wrong[0]].tolist(), "shares of the picture, between 0 and 1"
-        raise BadAnnotation(source, lines.ids[wrong[0]], "the line", found, wanted)
+        numbers, wanted = shares[wrong[0]].tolist(), "shares of the picture, between 0 and 1"
+        raise BadAnnotation(source, lines.ids[wrong[0]], "the line", numbers, wanted)
     if joints.shape[2] == 3:
         flags = joints[..., 2]
         if not np.isin(flags, (0, 1, 2)).all():

@@ -144,8 +144,8 @@ def _described(category: dict[str, Any], skeleton: Skeleton | None) -> str:
 def _used(every: dict[Any, dict[str, Any]], annotations: list[Any]) -> set[Any]:
     """The ids of categories with keypoints that annotations use; of all categories where they use none such."""
     ids = (one.get("category_id") for one in annotations if isinstance(one, dict))
-    told = {_twin(key) for key in ids if isinstance(key, int | str | float)}
-    used = {key for key, one in every.items() if _twin(key) in told and one.get("keypoints")}
+    named = {_twin(key) for key in ids if isinstance(key, int | str | float)}
+    used = {key for key, one in every.items() if _twin(key) in named and one.get("keypoints")}
     return used or set(every)
 
 

@@ -386,7 +386,9 @@ def _describe(job: _Job, parent_id: str | None, results: dict[str, Any]) -> None
 
 
 def _log_datasets(job: _Job) -> None:
-    known = {(it.dataset.name, it.dataset.digest) for it in (job.run.inputs.dataset_inputs if job.run.inputs else [])}
+    known = {
+        (one.dataset.name, one.dataset.digest) for one in (job.run.inputs.dataset_inputs if job.run.inputs else [])
+    }
     new = [
         DatasetInput(Dataset(*key, "keyshift", source), [InputTag("mlflow.data.context", roles)])
         for key, (roles, source) in tracked.datasets(job.folder).items()
@@ -451,7 +453,7 @@ def _log_model(job: _Job) -> list[str]:
         return [f"{path} was not logged: onnx is not installed (pip install 'keyshift[export]')"]
     experiment, digest = job.run.info.experiment_id, hashlib.sha256(path.read_bytes()).hexdigest()
     name, query = f"{job.config.get('strategy')}-seed{job.config.get('seed')}", f"source_run_id = '{job.id}'"
-    made = [it for it in job.client.search_logged_models([experiment], query) if it.tags.get("sha256") == digest]
+    made = [one for one in job.client.search_logged_models([experiment], query) if one.tags.get("sha256") == digest]
     model = made[0] if made else job.client.create_logged_model(experiment, name, job.id, {"sha256": digest})
     if model.status != "READY":
         _upload_model(job, model, onnx.load(path))
