@@ -34,7 +34,6 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -54,6 +53,7 @@ from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
 from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
 from ..options import option
 from ..reading.files import from_home
+from ..reading.listing import by_path, walk
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, by_end, by_group, check_part
 from ..rendered.body_anatomy import UPPER_BODY
@@ -366,28 +366,22 @@ def _inside(root: Path, name: Any, where: str) -> Path:
 
 
 def _frames(root: Path) -> list[str]:
-    """Paths of the depth frames below `root`, with forward slashes; folder by folder, numbers by value. Files whose
-    names begin with a dot are the system's."""
-    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    names = [path.relative_to(root).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
+    """Paths of the depth frames below `root`, in their order."""
+    files = list(walk(root))
+    names = [name for name in files if name.lower().endswith(SUFFIXES) and (root / name).is_file()]
     if not names:
-        others = Counter(path.suffix.lower() or path.name for path in files if path.name != "camera.yaml")
+        others = Counter(Path(name).suffix.lower() or name for name in files if name != "camera.yaml")
         there = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3)) or "no other file"
         raise ValueError(
             f"no depth frame ({', '.join(SUFFIXES)}) in {root} or its subfolders; there is {there}. Export raw depth "
             "as 16-bit grey PNG, TIFF or PGM, or as .npy"
         )
-    return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
+    return sorted(names, key=by_path)
 
 
 def lies_in(name: str, files: Collection[str]) -> bool:
     """Whether a path below the root is one of `files`, or lies in one; "." is the root."""
     return name in files or any(str(folder) in files for folder in PurePosixPath(name).parents)
-
-
-def by_value(text: str) -> list[tuple[str, int]]:
-    """A key that puts 9 before 10."""
-    return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)([0-9]*)", text)]
 
 
 def _places(names: list[str]) -> list[int]:

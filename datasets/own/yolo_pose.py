@@ -28,25 +28,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ..bodies.skeletons import COCO17
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, picture_name, read_yaml
 from ..reading.coco_file import joints_box, warn_of_boxes
 from ..reading.files import from_home
-from ..reading.images import FORMATS
+from ..reading.headers import read_header
+from ..reading.images import PICTURES
 from ..reading.levels import white_of
+from ..reading.listing import by_path, walk
 from ..reading.origin import Origin
 from ..reading.people import People, PictureSet
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from ..words import Texts
-from .depth_folder import by_value
 from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
 from .labels import part_rows
-from .pictures import PICTURES, walk
 from .skeleton_file import of_category, skeleton_of
 
 ORIGIN = Origin(
@@ -273,7 +272,7 @@ def _names_in(text: str) -> list[str]:
 def _pictures_of(root: Path, folder: str) -> list[str]:
     names = (name for name in walk(root / folder) if name.lower().endswith(PICTURES))
     below = "" if folder == "." else f"{folder}/"
-    return [below + name for name in sorted(names, key=lambda name: (by_value(name), name))]
+    return [below + name for name in sorted(names, key=by_path)]
 
 
 def _of_list(root: Path, file: str) -> list[str]:
@@ -318,15 +317,15 @@ def _lines(
         people = [row for row in _rows(file, text, count, shape) if wanted in (None, row[0])]
         bare += sum(len(row) == 5 for row in people)
         people = [row for row in people if len(row) > 5]
-        size = _size(root / picture) if people else None
-        if people and size is None:
+        header = read_header(root, picture) if people else None
+        if people and header is None:
             unreadable.append(picture)
             continue
         for k, row in enumerate(people):
             rows.append(row)
             names.append(picture)
             ids.append(picture if len(people) == 1 else f"{picture}/{k}")
-            sizes.append(size)
+            sizes.append(header[:2])
     if not files:
         expected = _label(root, pictures[0]).relative_to(root)
         raise ValueError(f"{root}: no label file of any of {len(pictures)} pictures; expected {expected} and its like")
@@ -356,18 +355,6 @@ def _rows(file: Path, text: str, count: int, shape: tuple[int, int] | None) -> I
         if not (values[0] >= 0 and values[0].is_integer()):
             raise BadAnnotation(file, where, "the class", words[0], "a whole number from 0")
         yield values
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture as it is shown; None where it cannot be opened."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a large picture, which is not decoded here
-            with Image.open(path, formats=FORMATS) as image:
-                turned = Image.Image.getexif(image).get(0x0112, 1) in (5, 6, 7, 8)  # PNG's own would decode it
-                return (image.height, image.width) if turned else image.size
-    except Exception:  # decoders raise whatever the bytes lead them to
-        return None
 
 
 def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> People:

@@ -110,7 +110,7 @@ def test_what_labels_and_root_may_be(tmp_path) -> None:
     write(tmp_path, content(), "other.json")
     for root, labels, match in [
         (str(tmp_path), None, r"exactly one \*.json, found labels.json, other.json"),
-        (str(tmp_path / "none"), None, "found none"),
+        (str(tmp_path / "none"), None, "cannot list .*none: No such file"),
         (None, None, "labels=FILE"),
         (None, [file], "must be one file or two"),
         (None, 5, "path of a file"),
