@@ -10,7 +10,7 @@ from ..depth.frame_file import SUFFIXES
 from ..reading.images import PICTURES
 from ..reading.listing import evenly, walk
 from ..reading.video import VIDEOS
-from .depth_folder import read_keys
+from .camera_file import read_keys
 
 LOOKED_AT = 8
 """Files spread over a folder."""

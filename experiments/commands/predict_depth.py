@@ -21,7 +21,8 @@ from ...datasets.depth.frame_file import SUFFIXES
 from ...datasets.loading import check_item, collate, crop, empty_item
 from ...datasets.options import Options, option
 from ...datasets.own import depth_folder
-from ...datasets.own.depth_folder import DepthFolder, read_keys
+from ...datasets.own.camera_file import read_keys
+from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.depth_problems import camera_problems
 from ...datasets.reading.files import from_home
 from ...datasets.sample import PoseDataset
