@@ -171,11 +171,14 @@ def parser() -> argparse.ArgumentParser:
         "paths", metavar="PATH", nargs="+", help="a picture, folder or video; depth frames for a model of depth"
     )
     made.set_defaults(overrides=[])
-    made.add_argument("--output", type=Path, help="default: predictions.json, or .csv")
-    made.add_argument("--format", default="coco", help="coco (default), results (COCO's list) or deeplabcut (a CSV)")
+    made.add_argument("--output", type=Path, help="default: predictions.json, .csv or .txt")
+    made.add_argument(
+        "--format",
+        default="coco",
+        help="coco (default), results (COCO's list), deeplabcut (a CSV), or of depth uvd (a text, u v d a joint)",
+    )
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
-    made.add_argument("--text", metavar="FILE", type=Path, help="of depth: one frame a line, u v d a joint, as a .txt")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
     made.add_argument(

@@ -139,6 +139,8 @@ def open_depth(
     was `trained`, save for a cube that camera.yaml says; where what is used is not what it was trained with, that is
     said. Raises ValueError for words, files and cubes that do not fit.
     """
+    if stride is not None and stride < 1:
+        raise ValueError(f"stride={stride} must be at least 1 frame")
     root, own, options = _options(paths, words, trained)
     files = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
     opened: list[DepthFolder] = []
