@@ -23,6 +23,7 @@ Lengths are in mm unless said otherwise.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def read_setup(path: Path, over: Mapping[str, Any] | None = None) -> Setup:
 
 def read_keys(path: Path) -> dict[str, Any]:
     """The lines of a camera.yaml. Raises ValueError for one that cannot be read, and for unknown keys."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # a name may be too long to ask for
         raise ValueError(
             f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth "
             "frames, or name one that lies elsewhere as camera=FILE"
@@ -133,6 +134,6 @@ def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
 
 def _inside(root: Path, name: Any, where: str) -> Path:
     path = root / file_name(str(name), where).decode()
-    if not path.is_file():
+    if not os.path.isfile(path):  # a name may be too long to ask for
         raise ValueError(f"{where}: there is no file {path}")
     return path

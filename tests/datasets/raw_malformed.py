@@ -167,7 +167,7 @@ def garbled(data, rng):
 def change(made, root, name, rng):
     """One of the set's files malformed in its place. Returns what was done."""
     file, form = root / name, made.files[name]
-    if rng.random() < 0.3:
+    if form == "bytes" or rng.random() < 0.3:
         file.write_bytes(garbled(file.read_bytes(), rng))
         return "bytes"
     content = (made.content or {}).get(name) or raw.decode(form, file)

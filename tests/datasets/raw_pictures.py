@@ -23,6 +23,7 @@ from PIL import Image
 from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.catalog import open_dataset, options_of
 from keyshift.datasets.rendered import hands as rendered_hands
+from keyshift.datasets.skeleton import HAND
 
 render = functools.cache(rendered_hands.render)
 
@@ -400,6 +401,27 @@ def yolo_pose(root):
     return RawSet({"name": "yolo_pose"}, {"data.yaml": "yaml", "images/val.txt": "text", **files})
 
 
+def depth_frames(root):
+    """Your own depth camera's: frames in every form, camera.yaml, and tables of centres and labels."""
+    yy, xx = np.mgrid[:24, :32]
+    disc = np.where((xx - 16) ** 2 + (yy - 12) ** 2 < 81, 600, 1500).astype(np.uint16)
+    names = ["a.npy", "b.npz", "c.png", "d.pgm", "e.tif", "f.npy"]
+    np.save(root / "a.npy", disc.astype(np.int32))
+    np.savez(root / "b.npz", depth=disc.astype(np.float32))
+    for name in ("c.png", "d.pgm", "e.tif"):
+        Image.fromarray(disc).save(root / name)
+    np.save(root / "f.npy", disc.astype(np.float16)[..., None])
+    about = {"fx": 50.0, "fy": 50.0, "cx": 15.5, "cy": 11.5, "unit": "mm", "cube": [100, 100, 150]}
+    tables = {"centers": "centers.csv", "labels": "labels.csv"}
+    (root / "camera.yaml").write_text(yaml.safe_dump(about | tables))
+    (root / "centers.csv").write_text("\n".join(["file,x,y,z", *(f"{name},15.5,11.5,600" for name in names)]))
+    header = ["file", *(f"{joint}_{axis}" for joint in HAND.keypoints for axis in "xyz")]
+    rows = [",".join([name, *["14,11,600"] * len(HAND)]) for name in names]
+    (root / "labels.csv").write_text("\n".join([",".join(header), *rows]))
+    files = {"camera.yaml": "yaml", "centers.csv": "text", "labels.csv": "text"} | dict.fromkeys(names, "bytes")
+    return RawSet({"name": "depth_folder", "block": 1, "skeleton": HAND.name}, files)
+
+
 WRITERS: dict[str, Callable[[Path], RawSet]] = {
     writer.__name__: writer
     for writer in (
@@ -411,3 +433,4 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
 }
 ROUGH = {"coco_rough": coco_rough}
 """Sets that are read with warnings."""
+DEPTH = {"depth_frames": depth_frames}

@@ -32,7 +32,7 @@ sys.modules["raw_malformed"] = malformed
 _spec.loader.exec_module(malformed)
 raw, change, nested, NAMES = malformed.raw, malformed.change, malformed.nested, malformed.NAMES
 
-WRITERS = raw.WRITERS | raw.ROUGH
+WRITERS = raw.WRITERS | raw.ROUGH | raw.DEPTH
 CASES = {"mat": 6, "other": 30}
 """Of a set by the form of its files; MATLAB's take a process each."""
 SECONDS = 2.0
