@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,15 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
+    _add_training(command)
+    _add_using(command)
+    _add_data(command)
+    _add_others(command)
+    return top
+
+
+def _add_training(command: Callable[[str, Any, str], Command]) -> None:
+    """What makes models, and scores them."""
     for name, run, text in (
         ("train", _train, "train one strategy with one seed, or continue a run folder"),
         ("compare", _compare, "train strategies x seeds, write results.json and report.html"),
@@ -165,6 +174,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
+
+def _add_using(command: Callable[[str, Any, str], Command]) -> None:
+    """What uses a trained model."""
     made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
     made.add_argument(
@@ -201,6 +213,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--precision", default="fp32", help="of onnx: fp32, or fp16 for half the size (default: fp32)")
     made.add_argument("--overwrite", action="store_true")
 
+
+def _add_data(command: Callable[[str, Any, str], Command]) -> None:
+    """What looks at datasets."""
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -220,6 +235,9 @@ def parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--overwrite", action="store_true", help="delete what was prepared before")
 
+
+def _add_others(command: Callable[[str, Any, str], Command]) -> None:
+    """Speed, tracking, and what there is."""
     made = command("bench", _bench, "measure speed as ratios in one run")
     made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")
 
@@ -233,7 +251,6 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", nargs="?", default=Path("runs"), type=Path)
-    return top
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:

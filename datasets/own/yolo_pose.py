@@ -45,7 +45,7 @@ from ..skeleton import Skeleton
 from ..words import Texts
 from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
-from .labels import part_rows
+from .labels import take_part
 from .skeleton_file import of_category, skeleton_of
 
 ORIGIN = Origin(
@@ -93,20 +93,10 @@ def yolo_pose(options: Options, part: str) -> PictureSet:
         refuse_foreign_folder(root, "yolo_pose")
     skeleton = _skeleton(content, source, shape, options)
     pictures, parted = _parts(content, source, root, part)
-    if parted and options.split:
-        raise ValueError(f"split={options.split} splits one set, but {source} has parts")
     total = hashlib.sha256(repr(sorted(content.items())).encode("utf-8", "surrogatepass"))
     lines = _lines(root, pictures, len(skeleton), shape, total, _wanted_class(content, source, options.category))
-    people = _people(source, lines, skeleton, options.block)
-    if not parted and len(people):
-        people = people.select(part_rows(people, part, options.block, options.split))
-    about = {
-        "part": part,
-        "split": "files" if parted else options.split or f"blocks of {options.block}",
-        "keypoints": ", ".join(skeleton.keypoints),
-        "category": options.category,
-        "sha256": total.hexdigest(),
-    }
+    people, about = take_part(_people(source, lines, skeleton, options.block), part, options, parted)
+    about |= {"category": options.category, "sha256": total.hexdigest()}
     if parted and options.white == "auto":  # one white for both parts
         pictures = [*pictures, *_parts(content, source, root, "train" if part == "test" else "test")[0]]
     white = white_of(options.white, root, pictures)
