@@ -151,9 +151,7 @@ def predict(
     check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
     if boxes is None and opened.model.single:
-        spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
-        remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
-        compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
+        doubt_whole(model, predicted, reporter)
     report_unreadable(predicted, format)
     if not predicted.readable.any():
         name, reason = (lost := predicted.unreadable + predicted.unlocated)[0]
@@ -163,6 +161,13 @@ def predict(
     if draw is not None:
         draw_all(draw, predicted, inputs, opened.skeleton, reporter)
     return predicted
+
+
+def doubt_whole(model: Path, predicted: Predicted, reporter: Reporter) -> None:
+    """`compare_whole` for pictures of which nobody said that they are to be taken whole."""
+    spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
+    remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
+    compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
 
 
 def refuse(why: str, **options: object) -> None:
