@@ -168,7 +168,9 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
-    made.add_argument("--check", metavar="FILE", type=Path, help="labels (COCO, DeepLabCut) of 30 or more, for the report")
+    made.add_argument(
+        "--check", metavar="FILE", type=Path, help="labels (COCO, DeepLabCut) of 30 or more, for the report alone"
+    )
     made.add_argument("--check-root", metavar="FOLDER", type=Path, help="where these lie (default: the target)")
     made.add_argument("--output", metavar="FOLDER", type=Path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
