@@ -32,14 +32,13 @@ import numpy as np
 from ..bodies.skeletons import COCO17
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, picture_name, read_yaml
-from ..reading.coco_file import joints_box, warn_of_boxes
 from ..reading.files import from_home
 from ..reading.headers import read_header
 from ..reading.images import PICTURES
 from ..reading.levels import white_of
 from ..reading.listing import by_path, walk
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet
+from ..reading.people import People, PictureSet, joints_box, warn_of_boxes
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from ..words import Texts
