@@ -306,8 +306,10 @@ def _lines(
         people = [row for row in _rows(file, text, count, shape) if wanted in (None, row[0])]
         bare += sum(len(row) == 5 for row in people)
         people = [row for row in people if len(row) > 5]
-        header = read_header(root, picture) if people else None
-        if people and header is None:
+        if not people:
+            continue
+        header = read_header(root, picture)
+        if header is None:
             unreadable.append(picture)
             continue
         for k, row in enumerate(people):

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from .images import FORMATS, UnreadableImage
+from .images import FORMATS, ORIENTATION, UnreadableImage
 from .listing import evenly
 from .video import file_of, is_frame, read_named
 
-ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 """Tags that make width of height."""
 

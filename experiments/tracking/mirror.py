@@ -21,7 +21,6 @@ import hashlib
 import logging
 import os
 import re
-import sys
 import tempfile
 import threading
 import time
@@ -102,14 +101,6 @@ def store_uri(uri: str) -> str:
     if sqlalchemy.make_url(encoded).database == str(database):
         return encoded
     return f"sqlite+pysqlite:///file:{quote(str(database))}?uri=true"
-
-
-def ui_command(uri: str, port: int = 5000) -> list[str]:
-    """The command that shows a store in the browser. Run it with this process's environment: telemetry is off there."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", store_uri(uri)]
-    database = _sqlite_file(uri)
-    return command + (["--artifacts-destination", str(database.parent / "mlartifacts")] if database else [])
 
 
 def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> Synced:
