@@ -102,10 +102,10 @@ Pairs = tuple[tuple[int, int], ...]
 def completed(names: Sequence[str], pairs: Sequence[Sequence[int]]) -> tuple[Pairs, tuple[int, ...]]:
     """Flip pairs and the names without a partner, of a skeleton that was written before the latter were: `pairs`, or
     all that the names tell where that is more of the same."""
-    told, given = sides(names), {frozenset(pair) for pair in pairs}
-    if given <= {frozenset(pair) for pair in told.pairs}:
-        return told.pairs, told.single
-    lone = {*told.single, *(k for pair in told.pairs for k in pair)}.difference(*given)
+    by_name, given = sides(names), {frozenset(pair) for pair in pairs}
+    if given <= {frozenset(pair) for pair in by_name.pairs}:
+        return by_name.pairs, by_name.single
+    lone = {*by_name.single, *(k for pair in by_name.pairs for k in pair)}.difference(*given)
     return tuple((pair[0], pair[1]) for pair in pairs), tuple(sorted(lone))
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,15 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
+    _add_training(command)
+    _add_using(command)
+    _add_data(command)
+    _add_others(command)
+    return top
+
+
+def _add_training(command: Callable[[str, Any, str], Command]) -> None:
+    """What makes models, and scores them."""
     for name, run, text in (
         ("train", _train, "train one strategy with one seed, or continue a run folder"),
         ("compare", _compare, "train strategies x seeds, write results.json and report.html"),
@@ -175,7 +184,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
-    made.add_argument("--check", metavar="FILE", type=Path, help="labels of 30 or more pictures, for the report alone")
+    made.add_argument(
+        "--check", metavar="FILE", type=Path, help="labels (COCO, DeepLabCut) of 30 or more, for the report alone"
+    )
     made.add_argument(
         "--check-root", metavar="FOLDER", type=Path, help="where their pictures lie (default: the target)"
     )
@@ -183,6 +194,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
+
+def _add_using(command: Callable[[str, Any, str], Command]) -> None:
+    """What uses a trained model."""
     made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
     made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
     made.add_argument(
@@ -191,11 +205,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "overrides", metavar="key=value", nargs="*", help="of depth: centers, cube, camera, near, far, crop"
     )
-    made.add_argument("--output", metavar="FILE", type=Path, help="default: predictions.json, or .csv")
-    made.add_argument("--format", default="coco", help="coco (default), results (COCO's list) or deeplabcut (a CSV)")
+    made.add_argument("--output", metavar="FILE", type=Path, help="default: predictions.json, .csv or .txt")
+    made.add_argument(
+        "--format",
+        default="coco",
+        help="coco (default), results (COCO's list), deeplabcut (a CSV), or of depth uvd (a text, u v d a joint)",
+    )
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
-    made.add_argument("--text", metavar="FILE", type=Path, help="of depth: one frame a line, u v d a joint, as a .txt")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
     made.add_argument(
@@ -218,6 +235,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--precision", default="fp32", help="of onnx: fp32 (default), or fp16 for half the size")
     made.add_argument("--overwrite", action="store_true", help="write over the file")
 
+
+def _add_data(command: Callable[[str, Any, str], Command]) -> None:
+    """What looks at datasets."""
     data = command("data", None, "look at datasets").add_subparsers(required=True, metavar="ACTION")
 
     def action(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -237,6 +257,9 @@ def parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--overwrite", action="store_true", help="delete what was prepared before")
 
+
+def _add_others(command: Callable[[str, Any, str], Command]) -> None:
+    """Speed, tracking, and what there is."""
     made = command("bench", _bench, "measure speed as ratios in one run")
     made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")
 
@@ -250,7 +273,6 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=Path, help="default: runs")
-    return top
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:

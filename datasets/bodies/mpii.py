@@ -24,9 +24,8 @@ import numpy as np
 from scipy.io.matlab import mat_struct
 
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, read_mat
-from ..reading.coco_file import joints_box, warn_of_boxes
 from ..reading.origin import Origin
-from ..reading.people import PictureOptions, PictureSet, digest, table
+from ..reading.people import PictureOptions, PictureSet, digest, joints_box, table, warn_of_boxes
 from ..reading.splits import by_group, check_part
 from .skeletons import MPII16
 

@@ -47,8 +47,8 @@ def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Ske
     limbs = tuple(sorted(k for members in groups.values() for k in members))
     edges = tuple((place[a], place[b]) for a, b in _BONES if a in place and b in place)
     groups |= {"all": limbs or tuple(place.values())}
-    told = sides(names)
-    return Skeleton(name, tuple(names), edges, told.pairs, groups, sigmas, told.single)
+    by_name = sides(names)
+    return Skeleton(name, tuple(names), edges, by_name.pairs, groups, sigmas, by_name.single)
 
 
 def _sides(*joints: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ from ..skeleton import Skeleton
 from ..words import Texts
 from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
-from .labels import chosen_file, part_rows
+from .labels import chosen_file, take_part
 from .skeleton_file import canonical, of_category, skeleton_of
 
 ORIGIN = Origin(
@@ -79,8 +79,6 @@ def deeplabcut(options: Options, part: str) -> PictureSet:
     """The animals of a project. Raises ValueError for files that are not there, malformed or leave a part empty."""
     check_part(part)
     files, root, parted = _files(options, part)
-    if parted and options.split:
-        raise ValueError(f"split={options.split} splits one file, but labels={options.labels} are two")
     for file in files:
         refuse_foreign(file, "deeplabcut")
     sheets = [read_sheet(file) for file in files]
@@ -91,15 +89,8 @@ def deeplabcut(options: Options, part: str) -> PictureSet:
     if parted and options.white == "auto":  # one white for both parts
         others = [read_sheet(file) for file in _files(options, PARTS[part == "train"])[0]]
         names += _people(others, root, options.skeleton, settings.get("skeleton"), options.block).pictures
-    if not parted and len(people):
-        people = people.select(part_rows(people, part, options.block, options.split))
-    about = {
-        "part": part,
-        "split": "files" if parted else options.split or f"blocks of {options.block}",
-        "keypoints": ", ".join(people.skeleton.keypoints),
-        "files": len(files),
-        "sha256": digest(*files),
-    }
+    people, about = take_part(people, part, options, parted)
+    about |= {"files": len(files), "sha256": digest(*files)}
     fallback = "whole" if single else "truth"
     white = white_of(options.white, root, names)
     return PictureSet(f"deeplabcut.{part}", root, people, about, ORIGIN, options.boxes, fallback=fallback, white=white)

@@ -4,28 +4,15 @@
     ROOT/any/folders/0001.png      16-bit grey; or .tif (16-bit, float), .pgm (16-bit), .npy, .npz (one array, or the
                                    one named depth): (H, W) whole numbers or floats
 
-`camera.yaml` (lengths in mm unless said otherwise):
+datasets/own/camera_file.py says what camera.yaml holds, and which of the CSV files there are:
 
-    fx: 588.0                the pinhole camera of the frames as they are stored, in pixels; lens distortion removed
-    fy: 587.0
-    cx: 320.0
-    cy: 240.0
-    pixel_centers: 0.0       where that calibration, boxes, centres and labels count the first pixel's centre: 0.0 as
-                             OpenCV and ROS do (the default), or 0.5
-    unit: mm                 what a depth of 1 is: mm, cm, m or um, or a number of mm: 0.25 for RealSense L515, 0.2 for
-                             TUM RGB-D (5000 a metre), 0.1 for RealSense D405
-    cube: 250                edge of the cube around the hand or body; one number, or three along x, y and z
-    width: 640               the frames' size, which the calibration is of; optional. Others are refused, and a
-    height: 480              principal point far from the middle (of frames that were cut out) is believed
-    near: 100                where find_center (depth/center.py) looks; optional, as are the three files
-    far: 2000
-    boxes: boxes.csv         file,left,top,right,bottom: pixels in which to look
-    centers: centers.csv     file,x,y,z: pixels, pixels, mm: where to cut, instead of looking
-    labels: labels.csv       file, then JOINT_x,JOINT_y,JOINT_z (pixels, pixels, mm) in the skeleton's order
+    boxes        file,left,top,right,bottom: pixels in which to look
+    centers      file,x,y,z: pixels, pixels, mm: where to cut, instead of looking
+    labels       file, then JOINT_x,JOINT_y,JOINT_z (pixels, pixels, mm) in the skeleton's order
 
-The CSV files have these names as their first line; `file` is a path below ROOT with forward slashes. A box or centre
-with empty cells says that nothing is there: the frame is unusable. Joints with empty cells and frames without a line
-of labels are not annotated. What cameras write where nothing returned (0, NaN, -1, 65535, ...) is listed in
+They have these names as their first line; `file` is a path below ROOT with forward slashes. A box or centre with empty
+cells says that nothing is there: the frame is unusable. Joints with empty cells and frames without a line of labels
+are not annotated. What cameras write where nothing returned (0, NaN, -1, 65535, ...) is listed in
 depth/frame_file.py, which reads the frames.
 """
 
@@ -34,66 +21,40 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
-import os
-import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 
-from ..depth.calibration import Size, doubts, resized
+from ..depth.calibration import doubts, resized
 from ..depth.center import NoCenter, OutOfRange, UnusableDepth, check_center, find_center
 from ..depth.crop import cube_box
 from ..depth.files import file_name, to_points
 from ..depth.frame_file import SUFFIXES, read_depth
 from ..depth.options import CubeOptions
 from ..depth.sets import HANDS2017, ICVL, ITOP, MSRA, NYU
-from ..depth.unit import likely, mm_of, seen_ratios, shown, unit_by
+from ..depth.unit import likely, seen_ratios, shown, unit_by
 from ..options import option
 from ..reading.files import from_home
+from ..reading.listing import by_path, walk
 from ..reading.origin import FolderOptions, Origin
 from ..reading.splits import BlockOptions, by_end, by_group, check_part
 from ..rendered.body_anatomy import UPPER_BODY
 from ..sample import Item
 from ..skeleton import HAND, Skeleton
+from .camera_file import AXES, Setup, read_setup
 
 ORIGIN = Origin(
     "the frames of your own depth camera",
     "yours",
     "your disk",
-    "camera.yaml beside them; see datasets/own/depth_folder.py",
+    "camera.yaml beside them; see datasets/own/camera_file.py",
 )
 SKELETONS = {known.name: known for known in (HAND, UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)}
 Array = np.ndarray
-NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
-AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
-KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
-SMALLEST = 10.0
-"""mm: smaller lengths were meant in metres."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What camera.yaml says, in our convention."""
-
-    path: Path
-    camera: Array
-    """(4,) fx, fy, cx, cy, pixel centres at +0.5."""
-    shift: float
-    """What is added to the user's x and y."""
-    unit: float
-    """mm in a step of the files."""
-    cube: Array
-    """(3,) mm."""
-    near: float
-    far: float
-    tables: dict[str, Path]
-    size: Size | None = None
-    """Width and height of the frames that the calibration is of, where it says so."""
 
 
 @dataclass(frozen=True)
@@ -291,104 +252,23 @@ def setup_of(options: Options) -> Setup:
     return read_setup(path, {key: value for key, value in over.items() if value is not None})
 
 
-def read_setup(path: Path, over: Mapping[str, Any] | None = None) -> Setup:
-    """A camera.yaml, with the values of `over` in place of its own. Raises ValueError naming the key that is unknown,
-    missing or wrong."""
-    said = {"pixel_centers": 0.0, "near": 100.0, "far": 2000.0} | read_keys(path) | dict(over or {})
-    if missing := [key for key in NEEDED if key not in said]:
-        raise ValueError(f"{path}: missing {', '.join(missing)}")
-    try:
-        unit = mm_of(said["unit"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if said["pixel_centers"] not in (0.0, 0.5) or isinstance(said["pixel_centers"], bool):
-        raise ValueError(f"{path}: pixel_centers={said['pixel_centers']!r} must be 0.0 (OpenCV, ROS) or 0.5")
-    shift = 0.5 - said["pixel_centers"]
-    fx, fy, near, far = (_number(said[key], key, path) for key in ("fx", "fy", "near", "far"))
-    if near >= far:
-        raise ValueError(f"{path}: near={near} and far={far} must be distances in mm, 0 < near < far")
-    if far < SMALLEST:
-        raise ValueError(
-            f"{path}: far={far:g} is in mm, whatever the unit of the files; in metres, write {1000 * far:g}"
-        )
-    cx, cy = (_number(said[key], key, path, positive=False) + shift for key in ("cx", "cy"))
-    edges = said["cube"] if isinstance(said["cube"], list) else [said["cube"]] * 3
-    if len(edges) != 3:
-        raise ValueError(f"{path}: cube={said['cube']!r} must be one edge or three edges in mm")
-    cube = np.array([_number(edge, "cube", path) for edge in edges])
-    if cube.max() < SMALLEST:
-        raise ValueError(
-            f"{path}: cube={said['cube']!r} is in mm: the edge around a hand is about 250, around a body 2000"
-        )
-    tables = {kind: _inside(path.parent, said[kind], f"{path}: {kind}") for kind in AXES if said.get(kind) is not None}
-    if ("width" in said) != ("height" in said):
-        raise ValueError(f"{path}: width and height, the size that the calibration is of, stand together or not at all")
-    size = None
-    if "width" in said:
-        size = int(_number(said["width"], "width", path)), int(_number(said["height"], "height", path))
-    return Setup(path, np.array([fx, fy, cx, cy]), shift, unit, cube, near, far, tables, size)
-
-
-def read_keys(path: Path) -> dict[str, Any]:
-    """The lines of a camera.yaml. Raises ValueError for one that cannot be read, and for unknown keys."""
-    if not os.path.isfile(path):  # a name may be too long to ask for
-        raise ValueError(
-            f"no {path}: write one with {', '.join(NEEDED)} (unit: mm, m or the mm in a step) beside your depth "
-            "frames, or name one that lies elsewhere as camera=FILE"
-        )
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-    if not isinstance(said, dict):
-        raise ValueError(f"{path}: found {type(said).__name__}; expected lines `key: value` with {', '.join(NEEDED)}")
-    for key in said:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, 1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"{path}: unknown key {key!r}{hint}; known: {', '.join(KEYS)}")
-    return said
-
-
-def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{path}: {key}={value!r} is not a finite number")
-    if positive and value <= 0:
-        up = " (a minus in papers means y up: leave it out)" if key == "fy" and value < 0 else ""
-        raise ValueError(f"{path}: {key}={value!r} must be above 0{up}")
-    return float(value)
-
-
-def _inside(root: Path, name: Any, where: str) -> Path:
-    path = root / file_name(str(name), where).decode()
-    if not os.path.isfile(path):  # a name may be too long to ask for
-        raise ValueError(f"{where}: there is no file {path}")
-    return path
-
-
 def _frames(root: Path) -> list[str]:
-    """Paths of the depth frames below `root`, with forward slashes; folder by folder, numbers by value. Files whose
-    names begin with a dot are the system's."""
-    files = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    names = [path.relative_to(root).as_posix() for path in files if path.suffix.lower() in SUFFIXES]
+    """Paths of the depth frames below `root`, in their order."""
+    files = list(walk(root))
+    names = [name for name in files if name.lower().endswith(SUFFIXES) and (root / name).is_file()]
     if not names:
-        others = Counter(path.suffix.lower() or path.name for path in files if path.name != "camera.yaml")
+        others = Counter(Path(name).suffix.lower() or name for name in files if name != "camera.yaml")
         there = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3)) or "no other file"
         raise ValueError(
             f"no depth frame ({', '.join(SUFFIXES)}) in {root} or its subfolders; there is {there}. Export raw depth "
             "as 16-bit grey PNG, TIFF or PGM, or as .npy"
         )
-    return sorted(names, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name))
+    return sorted(names, key=by_path)
 
 
 def lies_in(name: str, files: Collection[str]) -> bool:
     """Whether a path below the root is one of `files`, or lies in one; "." is the root."""
     return name in files or any(str(folder) in files for folder in PurePosixPath(name).parents)
-
-
-def by_value(text: str) -> list[tuple[str, int]]:
-    """A key that puts 9 before 10."""
-    return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)([0-9]*)", text)]
 
 
 def _places(names: list[str]) -> list[int]:

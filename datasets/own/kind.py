@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from ..depth.frame_file import SUFFIXES
-from .depth_folder import read_keys
-from .pictures import PICTURES, VIDEOS, walk
+from ..reading.images import PICTURES
+from ..reading.listing import evenly, walk
+from ..reading.video import VIDEOS
+from .camera_file import read_keys
 
 LOOKED_AT = 8
 """Files spread over a folder."""
@@ -42,14 +43,10 @@ def _some(folder: Path, depth: bool) -> list[str]:
     pictures what nothing else can be."""
     names = sorted(walk(folder))
     arrays, either, pictures = (
-        _spread([name for name in names if name.lower().endswith(suffixes)])
+        evenly([name for name in names if name.lower().endswith(suffixes)], LOOKED_AT)
         for suffixes in (ARRAYS, EITHER, tuple({*PICTURES, *VIDEOS} - {*EITHER}))
     )
     return (arrays + either or pictures) if depth else (pictures or either or arrays)
-
-
-def _spread(names: list[str]) -> list[str]:
-    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, LOOKED_AT).astype(int))] if names else []
 
 
 def _kind(path: Path) -> str:

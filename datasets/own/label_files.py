@@ -24,6 +24,7 @@ from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name, read_json
 from ..reading.files import from_home
 from ..reading.levels import LevelOptions
+from ..reading.listing import walk
 from ..reading.origin import MissingData, Origin
 from ..reading.people import PictureOptions
 from ..reading.prepared import given, spelled
@@ -66,7 +67,8 @@ def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
         return root, root.parent, False
     if not root.is_dir():
         raise ValueError(f"no folder {root}: coco_json reads a COCO keypoint JSON in it or below it, and its pictures")
-    files = sorted(path for path in root.glob("*.json") if path.is_file()) or sorted(_below(root))
+    below = [root / name for name in sorted(walk(root)) if name.lower().endswith(".json")]
+    files = [file for file in below if file.parent == root] or below
     if len(files) == 1:
         return files[0], _pictures(files[0], root), False
     parts = {"train": _named(files, root, TRAIN), "test": _named(files, root, TEST)}
@@ -82,12 +84,6 @@ def label_file(root: Path, part: str) -> tuple[Path, Path, bool]:
         f"{root} must hold exactly one *.json, found {listed}{more}; or one named train and one named test. Name yours "
         "with labels=FILE or labels=[TRAIN, TEST]"
     )
-
-
-def _below(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        yield from (Path(folder, n) for n in files if n.lower().endswith(".json") and not n.startswith("."))
 
 
 def _named(files: list[Path], root: Path, words: tuple[str, ...]) -> list[Path]:

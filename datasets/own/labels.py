@@ -58,9 +58,6 @@ def coco_json(options: Options, part: str) -> PictureSet:
     """The people of own labels. Raises ValueError for files that are not there, malformed or leave a part empty."""
     check_part(part)
     file, pictures, parted = _files(options, part)
-    split, block = options.split, options.block
-    if parted and split:
-        raise ValueError(f"split={split} splits one file, but labels={options.labels} are two")
     skeleton = None if options.skeleton is None else skeleton_of(options.skeleton)
     arrays = file.suffix.lower() == ".npz"
     people, more = _read(options, file, pictures, skeleton)
@@ -68,15 +65,8 @@ def coco_json(options: Options, part: str) -> PictureSet:
     if parted and options.white == "auto":  # one white for both parts
         names += _read(options, _files(options, PARTS[part == "train"])[0], pictures, skeleton)[0].pictures
     white = white_of(options.white, pictures, names)
-    if not parted and len(people):
-        people = people.select(part_rows(people, part, block, split))
-    about = {
-        "part": part,
-        "split": "files" if parted else split or f"blocks of {block}",
-        "keypoints": ", ".join(people.skeleton.keypoints),
-        **more,
-        "sha256": digest(file),
-    }
+    people, about = take_part(people, part, options, parted)
+    about |= {**more, "sha256": digest(file)}
     around, declared = (
         (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, _numbered(options) or file, root=pictures))
     )
@@ -120,7 +110,22 @@ def chosen_file(labels: Any, part: str, what: str) -> tuple[Path, bool]:
     return need_file(from_home(chosen), f"labels= takes {what}, or two: [train, test]"), parted
 
 
-def part_rows(people: People, part: str, block: int, split: str | None) -> np.ndarray:
+def take_part(people: People, part: str, options: LabelOptions, parted: bool) -> tuple[People, dict[str, Any]]:
+    """The people of `part`, who are all where the labels are `parted` already, and what the set's identity says of it.
+    Raises ValueError where that leaves a part empty, and for `split` of what is parted."""
+    if parted and options.split:
+        raise ValueError(f"split={options.split} splits one set, but the parts are given: {people.file} is one of them")
+    about = {
+        "part": part,
+        "split": "files" if parted else options.split or f"blocks of {options.block}",
+        "keypoints": ", ".join(people.skeleton.keypoints),
+    }
+    if not parted and len(people):
+        people = people.select(part_rows(people, part, options.split))
+    return people, about
+
+
+def part_rows(people: People, part: str, split: str | None) -> np.ndarray:
     """The rows of `part` in one table: of each fifth recording or block, or of shuffled pictures. Raises ValueError
     where that leaves a part empty."""
     pictures = list(dict.fromkeys(people.pictures))

@@ -31,7 +31,7 @@ import sys
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,13 +42,13 @@ from ..reading.annotations import BadAnnotation, picture_name
 from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching, weights_of
 from ..reading.files import from_home
 from ..reading.images import PICTURES, UnreadableImage, pictures_in
-from ..reading.levels import LOOKED_AT, LevelOptions, evenly, white_of
+from ..reading.levels import LOOKED_AT, LevelOptions, white_of
+from ..reading.listing import by_path, evenly, walk
 from ..reading.origin import FolderOptions, Origin
 from ..reading.people import People, PictureSet, digest
 from ..reading.splits import EVERY, BlockOptions, by_end, by_group, check_part
 from ..reading.video import VIDEOS, check_video, frames_of, is_hdr, pixel_aspect
 from ..skeleton import Skeleton
-from .depth_folder import by_value
 from .skeleton_file import skeleton_of
 
 SIDE = (
@@ -163,7 +163,7 @@ def _list(root: Path) -> Listing:
     else:
         raise ValueError(f"root={root}: no such folder or file. Give a folder of pictures and videos, or one of them")
     listing, left_out, reason = Listing(folder), defaultdict(list), None
-    for name in sorted(files, key=lambda name: (by_value(name.rpartition("/")[0]), by_value(name), name)):
+    for name in sorted(files, key=by_path):
         why, size = usable(folder, name)
         if why is None and root.is_dir() and (problem := broken(folder / name)):
             why, reason = BROKEN, reason or problem
@@ -231,24 +231,6 @@ def unreadable_files(root: Path) -> dict[str, str]:
     reasons = {name: (usable(root, name)[0], root / name) for name in sorted(walk(root))}
     empty = {name: f"{path}: the file is empty" for name, (why, path) in reasons.items() if why == EMPTY}
     return empty | {name: why for name, (reason, path) in reasons.items() if reason is None and (why := broken(path))}
-
-
-def walk(root: Path) -> Iterator[str]:
-    """Paths of files below `root`, with forward slashes; hidden ones are passed over, links followed."""
-
-    def refuse(error: OSError) -> None:
-        raise ValueError(f"cannot list {error.filename}: {error.strerror}") from error
-
-    seen = set()
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        state = os.stat(folder)
-        if (state.st_dev, state.st_ino) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        below = Path(folder).relative_to(root).as_posix()
-        yield from (name if below == "." else f"{below}/{name}" for name in files if not name.startswith("."))
 
 
 @dataclass(frozen=True)

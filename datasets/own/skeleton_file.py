@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ..bodies.skeletons import COCO17, H36M17, LSP14, MPI3DHP17, MPII16, SMPL24, body
-from ..reading.annotations import BadAnnotation, entries, mapping, need_file
+from ..reading.annotations import BadAnnotation, entries, mapping, need_file, read_yaml
 from ..reading.files import from_home
 from ..reading.people import People
 from ..sides import lettered, sides, unnamed
@@ -95,10 +94,10 @@ def from_names(name: str, names: Sequence[str], edges: Sequence[tuple[int, int]]
 def _with_sides(skeleton: Skeleton, spelled: Sequence[str]) -> Skeleton:
     """Its pairs as the names tell in their own spelling, where capitals say more, and else in ours, where `LHip` and
     `right_hip` are a pair."""
-    told = sides(spelled)
-    paired = {k for pair in told.pairs for k in pair}
-    pairs = (*told.pairs, *(pair for pair in skeleton.flip_pairs if paired.isdisjoint(pair)))
-    unpaired = set(told.single).difference(*pairs)
+    by_name = sides(spelled)
+    paired = {k for pair in by_name.pairs for k in pair}
+    pairs = (*by_name.pairs, *(pair for pair in skeleton.flip_pairs if paired.isdisjoint(pair)))
+    unpaired = set(by_name.single).difference(*pairs)
     return replace(skeleton, flip_pairs=tuple(sorted(pairs)), unpaired=tuple(sorted(unpaired)))
 
 
@@ -200,14 +199,7 @@ def skeleton_of(source: str) -> Skeleton:
 
 
 def _from_yaml(path: Path) -> Skeleton:
-    try:
-        text = path.read_text("utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("aliases are not allowed")  # a few of them can stand for gigabytes
-        content = yaml.load(text, yaml.BaseLoader)  # every scalar a text: a joint may be called `on` or `1`
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise BadAnnotation(path, "", "the content", f"{type(error).__name__}: {error}", "YAML in UTF-8") from error
-    mapping(content, path, "", "the content", ("keypoints",))
+    content = mapping(read_yaml(path), path, "", "the content", ("keypoints",))
     for key in content:
         if key not in _FIELDS:
             raise BadAnnotation(path, "", "a key", key, f"only {', '.join(_FIELDS)}")

@@ -28,25 +28,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ..bodies.skeletons import COCO17
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, picture_name, read_yaml
-from ..reading.coco_file import joints_box, warn_of_boxes
 from ..reading.files import from_home
-from ..reading.images import FORMATS
+from ..reading.headers import read_header
+from ..reading.images import PICTURES
 from ..reading.levels import white_of
+from ..reading.listing import by_path, walk
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet
+from ..reading.people import People, PictureSet, joints_box, warn_of_boxes
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from ..words import Texts
-from .depth_folder import by_value
 from .foreign import refuse_foreign, refuse_foreign_folder
 from .label_files import LabelOptions, recordings
-from .labels import part_rows
-from .pictures import PICTURES, walk
+from .labels import take_part
 from .skeleton_file import of_category, skeleton_of
 
 ORIGIN = Origin(
@@ -94,20 +92,10 @@ def yolo_pose(options: Options, part: str) -> PictureSet:
         refuse_foreign_folder(root, "yolo_pose")
     skeleton = _skeleton(content, source, shape, options)
     pictures, parted = _parts(content, source, root, part)
-    if parted and options.split:
-        raise ValueError(f"split={options.split} splits one set, but {source} has parts")
     total = hashlib.sha256(repr(sorted(content.items())).encode("utf-8", "surrogatepass"))
     lines = _lines(root, pictures, len(skeleton), shape, total, _wanted_class(content, source, options.category))
-    people = _people(source, lines, skeleton, options.block)
-    if not parted and len(people):
-        people = people.select(part_rows(people, part, options.block, options.split))
-    about = {
-        "part": part,
-        "split": "files" if parted else options.split or f"blocks of {options.block}",
-        "keypoints": ", ".join(skeleton.keypoints),
-        "category": options.category,
-        "sha256": total.hexdigest(),
-    }
+    people, about = take_part(_people(source, lines, skeleton, options.block), part, options, parted)
+    about |= {"category": options.category, "sha256": total.hexdigest()}
     if parted and options.white == "auto":  # one white for both parts
         pictures = [*pictures, *_parts(content, source, root, "train" if part == "test" else "test")[0]]
     white = white_of(options.white, root, pictures)
@@ -274,7 +262,7 @@ def _names_in(text: str) -> list[str]:
 def _pictures_of(root: Path, folder: str) -> list[str]:
     names = (name for name in walk(root / folder) if name.lower().endswith(PICTURES))
     below = "" if folder == "." else f"{folder}/"
-    return [below + name for name in sorted(names, key=lambda name: (by_value(name), name))]
+    return [below + name for name in sorted(names, key=by_path)]
 
 
 def _of_list(root: Path, file: str) -> list[str]:
@@ -319,15 +307,17 @@ def _lines(
         people = [row for row in _rows(file, text, count, shape) if wanted in (None, row[0])]
         bare += sum(len(row) == 5 for row in people)
         people = [row for row in people if len(row) > 5]
-        size = _size(root / picture) if people else None
-        if people and size is None:
+        if not people:
+            continue
+        header = read_header(root, picture)
+        if header is None:
             unreadable.append(picture)
             continue
         for k, row in enumerate(people):
             rows.append(row)
             names.append(picture)
             ids.append(picture if len(people) == 1 else f"{picture}/{k}")
-            sizes.append(size)
+            sizes.append(header[:2])
     if not files:
         expected = _label(root, pictures[0]).relative_to(root)
         raise ValueError(f"{root}: no label file of any of {len(pictures)} pictures; expected {expected} and its like")
@@ -359,26 +349,14 @@ def _rows(file: Path, text: str, count: int, shape: tuple[int, int] | None) -> I
         yield values
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture as it is shown; None where it cannot be opened."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a large picture, which is not decoded here
-            with Image.open(path, formats=FORMATS) as image:
-                turned = Image.Image.getexif(image).get(0x0112, 1) in (5, 6, 7, 8)  # PNG's own would decode it
-                return (image.height, image.width) if turned else image.size
-    except Exception:  # decoders raise whatever the bytes lead them to
-        return None
-
-
 def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> People:
     n, k = len(lines.pictures), len(skeleton)
     joints = lines.values[:, 5:].reshape(n, k, -1)
     shares = np.concatenate([lines.values[:, 1:5], joints[..., :2].reshape(n, -1)], 1)
     wrong = np.flatnonzero(~(np.abs(shares) <= FARTHEST).all(1))
     if len(wrong):
-        found, wanted = shares[wrong[0]].tolist(), "shares of the picture, between 0 and 1"
-        raise BadAnnotation(source, lines.ids[wrong[0]], "the line", found, wanted)
+        numbers, wanted = shares[wrong[0]].tolist(), "shares of the picture, between 0 and 1"
+        raise BadAnnotation(source, lines.ids[wrong[0]], "the line", numbers, wanted)
     if joints.shape[2] == 3:
         flags = joints[..., 2]
         if not np.isin(flags, (0, 1, 2)).all():

@@ -109,7 +109,7 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text("utf-8-sig")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError("aliases are not allowed")  # a few of them can stand for gigabytes
-        return yaml.load(text, yaml.BaseLoader)
+        return yaml.load(text, yaml.BaseLoader)  # else a joint that is called `on` or `1` would be none
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         raise _unreadable(path, error, "YAML in UTF-8") from error
 

@@ -33,7 +33,7 @@ from .coco_joints import read_joints
 from .coco_names import picture_names
 from .coco_results import read_labels
 from .notes import Notes
-from .people import AROUND_BOXES, AROUND_JOINTS, People
+from .people import People, joints_box, warn_of_boxes
 
 NOWHERE = "are of an image that is not listed, and are left out"
 VIDEO_FIELDS = ("vid_id", "video_id", "seq_name")
@@ -144,8 +144,8 @@ def _described(category: dict[str, Any], skeleton: Skeleton | None) -> str:
 def _used(every: dict[Any, dict[str, Any]], annotations: list[Any]) -> set[Any]:
     """The ids of categories with keypoints that annotations use; of all categories where they use none such."""
     ids = (one.get("category_id") for one in annotations if isinstance(one, dict))
-    told = {_twin(key) for key in ids if isinstance(key, int | str | float)}
-    used = {key for key, one in every.items() if _twin(key) in told and one.get("keypoints")}
+    named = {_twin(key) for key in ids if isinstance(key, int | str | float)}
+    used = {key for key, one in every.items() if _twin(key) in named and one.get("keypoints")}
     return used or set(every)
 
 
@@ -408,19 +408,3 @@ def _right(row: _Row, file: Path) -> bool | None:
                 raise BadAnnotation(file, f"annotation {row.id}", "is_left", source["is_left"], "0 or 1")
             return not source["is_left"]
     return None
-
-
-def joints_box(keypoints: np.ndarray, annotated: np.ndarray) -> np.ndarray:
-    """The box (4,) of a person that has none in a set that has boxes: its crop is that of boxes=truth, a leak."""
-    known = keypoints[annotated]
-    low, high = known.min(0), known.max(0)
-    half = np.maximum((high - low) / 2 * AROUND_JOINTS / AROUND_BOXES, 1.0)
-    return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half])
-
-
-def warn_of_boxes(file: Path, count: int, total: int, first: str) -> None:
-    warnings.warn(
-        f"{file}: {count} of {total} people, the first {first}, have no box with an area: theirs are made of the true "
-        "joints, which leaks where the set is a target. Set boxes=whole, or add the boxes",
-        stacklevel=4,
-    )

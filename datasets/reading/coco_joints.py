@@ -41,8 +41,8 @@ def read_joints(values: Sequence[Any], ids: Sequence[str], skeleton: Skeleton, f
         wanted = f"finite numbers, none above {LARGEST:g}"
         raise BadAnnotation(file, f"annotation {ids[far[0]]}", "keypoints", values[far[0]], wanted)
     if len(ids) and not shown.any() and (np.abs(xy[~absent]) > 0).any():
-        found, wanted = Words("0, not annotated, everywhere, beside x and y that are not 0"), "1 or 2 where labelled"
-        raise BadAnnotation(file, "", "v in keypoints", found, wanted, "Set the flags when exporting")
+        flagged, wanted = Words("0, not annotated, everywhere, beside x and y that are not 0"), "1 or 2 where labelled"
+        raise BadAnnotation(file, "", "v in keypoints", flagged, wanted, "Set the flags when exporting")
     return np.concatenate([np.where(shown[..., None] | (np.abs(xy) <= LARGEST), xy, 0.0), flags[..., None]], -1)
 
 
@@ -83,8 +83,8 @@ def _per_joint(flat: list[list[Any]], ids: Sequence[str], skeleton: Skeleton, fi
     count, wanted = len(flat) - lengths[3 * k], f"x, y, v of the {k} keypoints of {skeleton.name}"
     entry = f"annotation {ids[first]}" + (f" and {count - 1} more of {len(flat)}" if count > 1 else "")
     remedy = "Set skeleton= to one of as many keypoints as they have, or category= to those that are meant"
-    found = Words(f"{len(flat[first])} numbers")
-    raise BadAnnotation(file, entry, "keypoints", found, wanted, *([remedy] if count > 1 else []))
+    numbers = Words(f"{len(flat[first])} numbers")
+    raise BadAnnotation(file, entry, "keypoints", numbers, wanted, *([remedy] if count > 1 else []))
 
 
 def _array(flat: list[list[Any]], ids: Sequence[str], file: Path) -> np.ndarray:
@@ -106,8 +106,8 @@ def _flags(joints: np.ndarray, absent: np.ndarray, ids: Sequence[str], file: Pat
     wrong = np.flatnonzero(~np.isin(flags, (-1, 0, 1, 2, 3)).all(1))
     if len(wrong):
         entry = f"annotation {ids[wrong[0]]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-        found, remedy = flags[wrong[0]].tolist(), () if len(wrong) == 1 else ("Write flags, as COCO has them, there",)
-        raise BadAnnotation(file, entry, "v in keypoints", found, "0, 1 or 2", *remedy)
+        first, remedy = flags[wrong[0]].tolist(), () if len(wrong) == 1 else ("Write flags, as COCO has them, there",)
+        raise BadAnnotation(file, entry, "v in keypoints", first, "0, 1 or 2", *remedy)
 
     def note(where: np.ndarray, what: str) -> None:
         rows = np.flatnonzero(where.any(1))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_json
+from .people import joints_box
 
 HINT = "a file name; or name the COCO file that numbers the pictures with images=FILE"
 
@@ -62,8 +63,6 @@ def boxes_of(content: dict[str, Any], file: Path) -> Iterator[tuple[str, Any, An
     """(where, picture, left, top, right, bottom, score) of the people of a COCO file, crowds and people without a box
     left out: those of the category with keypoints, or of the only one. What `keyshift predict` wrote holds crops, and
     no boxes: they are made of its keypoints. Raises BadAnnotation."""
-    from .coco_file import joints_box  # which reads lists by way of this file
-
     names = {}
     for number, value in enumerate(entries(content["images"], file, "", "images")):
         image = mapping(value, file, f"image {number}", "the image", ("id", "file_name"))

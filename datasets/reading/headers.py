@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from .images import FORMATS, UnreadableImage
+from .images import FORMATS, ORIENTATION, UnreadableImage
+from .listing import evenly
 from .video import file_of, is_frame, read_named
 
-ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)
 """Tags that make width of height."""
 
@@ -50,9 +50,7 @@ def read_headers(root: Path, names: Iterable[str], most: int | None = None) -> d
     files: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         files.setdefault(file_of(name), []).append(name)
-    listed = list(files)
-    count = len(listed) if most is None else min(most, len(listed))
-    chosen = [listed[i * len(listed) // count] for i in range(count)]
+    chosen = list(files) if most is None else evenly(list(files), most)
     with ThreadPoolExecutor(4) as pool:
         headers = list(pool.map(lambda file: read_header(root, files[file][0]), chosen))
     known = {file: header for file, header in zip(chosen, headers, strict=True) if header is not None}

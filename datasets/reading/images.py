@@ -21,6 +21,8 @@ FORMATS = ["JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000"
 if "AVIF" in Image.OPEN:  # since Pillow 11.3
     PICTURES += (".avif",)
     FORMATS += ["AVIF"]
+ORIENTATION = 0x0112
+"""EXIF's tag that turns a picture."""
 FULL, SCALE = 65535, 257
 LARGEST = 500_000_000
 """Pixels of the largest picture that is read: 1.5 GB as it is decoded."""
@@ -116,7 +118,7 @@ def _levels(opened: Any, path: Path, colours: bool) -> np.ndarray | None:
     if decoded is None or decoded.dtype != np.uint16:
         return None
     rgb = decoded if decoded.ndim == 2 else decoded[..., 2::-1] if decoded.shape[2] > 2 else decoded[..., 0]
-    return rgb if opened.format == "TIFF" else _upright(rgb, opened.getexif().get(0x0112, 1))  # OpenCV turns TIFFs
+    return rgb if opened.format == "TIFF" else _upright(rgb, opened.getexif().get(ORIENTATION, 1))  # OpenCV turns TIFFs
 
 
 def _raw_mode(opened: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..options import Options, option
 from .images import FULL, Levels, levels_of_all
+from .listing import evenly
 from .video import file_of
 
 LOOKED_AT = 100
@@ -72,9 +73,3 @@ def dark(root: Path, names: Sequence[str]) -> str | None:
 @lru_cache(maxsize=64)
 def _levels(root: Path, names: tuple[str, ...]) -> tuple[Levels, ...]:
     return tuple(levels_of_all(root / name for name in names))
-
-
-def evenly(names: Sequence[str], count: int) -> list[str]:
-    """At most `count` of the names, evenly over them."""
-    step = max(len(names) / count, 1.0)
-    return [names[int(k * step)] for k in range(min(count, len(names)))]

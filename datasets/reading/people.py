@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -226,6 +227,22 @@ def square(box: np.ndarray, around: float) -> np.ndarray:
     middle = (box[:2] + box[2:]) / 2
     half = max(float((box[2:] - box[:2]).max()) * around, 8.0) / 2
     return np.concatenate([middle - half, middle + half])
+
+
+def joints_box(keypoints: np.ndarray, annotated: np.ndarray) -> np.ndarray:
+    """The box (4,) of a person that has none in a set that has boxes: its crop is that of boxes=truth, a leak."""
+    known = keypoints[annotated]
+    low, high = known.min(0), known.max(0)
+    half = np.maximum((high - low) / 2 * AROUND_JOINTS / AROUND_BOXES, 1.0)
+    return np.concatenate([(low + high) / 2 - half, (low + high) / 2 + half])
+
+
+def warn_of_boxes(file: Path, count: int, total: int, first: str) -> None:
+    warnings.warn(
+        f"{file}: {count} of {total} people, the first {first}, have no box with an area: theirs are made of the true "
+        "joints, which leaks where the set is a target. Set boxes=whole, or add the boxes",
+        stacklevel=4,
+    )
 
 
 def tllib_square(box: np.ndarray, width: int, height: int, around: float = AROUND_JOINTS) -> np.ndarray:

@@ -161,7 +161,7 @@ def fitting(content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: 
     running average, then the outer before the inner; that is said in a warning. Raises ValueError, in one line with
     what is missing, and for values that are not finite.
     """
-    found: dict[str, dict[str, Tensor]] = {}
+    fits: dict[str, dict[str, Tensor]] = {}
     best: tuple[int, str, dict[str, Tensor]] | None = None
     for place, state in _mappings(content):
         for words, own in _readings(state, wanted):
@@ -172,20 +172,20 @@ def fitting(content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: 
                 own[key].shape == value.shape if key in own else key.endswith("num_batches_tracked")
                 for key, value in wanted.items()
             ):
-                found.setdefault(title, {key: own[key] for key in wanted if key in own})
+                fits.setdefault(title, {key: own[key] for key in wanted if key in own})
             if best is None or same - len(extra) > best[0]:
                 best = same - len(extra), title, own
-    if not found:
+    if not fits:
         raise ValueError(_unfit(content, wanted, best))
-    titles = sorted(found, key=lambda title: bool(AVERAGED.search(title)))  # stable: the outer ones come first
-    if len(titles) > 1 and any(_other(found[titles[0]], found[title]) for title in titles[1:]):
+    titles = sorted(fits, key=lambda title: bool(AVERAGED.search(title)))  # stable: the outer ones come first
+    if len(titles) > 1 and any(_other(fits[titles[0]], fits[title]) for title in titles[1:]):
         warnings.warn(
             f"{file} holds several weights that fit: those {titles[0]} are taken, not those "
             f"{', '.join(titles[1:])}; save those alone to have them",
             stacklevel=3,
         )
-    check_finite(found[titles[0]])
-    return found[titles[0]]
+    check_finite(fits[titles[0]])
+    return fits[titles[0]]
 
 
 def unwrapped(content: Mapping[str, Any], *anchors: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_checkpoint, load_model, save_model
 from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
-from ..runs.check import judge, open_check, open_labels, trained_on, without_unreadable
+from ..runs.check import judge, open_check, open_labels, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import locate, locked, open_folder
@@ -82,14 +82,15 @@ def adapt(
         config = as_begun(config, strategy, folder)
     if check_root is not None and check is None:
         raise ValueError(f"--check-root {check_root} says where labelled pictures lie: give their labels with --check")
-    place = check_root or target
     depth = config.target is not None and entry_of(config.target.name).depth
-    labels = None if check is None or given is None or depth else open_labels(check, place, load_model(given)[1])
+    flat, labels = None if depth else check, None
+    if flat is not None and given is not None:
+        labels = open_labels(flat, check_root or target, load_model(given)[1])
     task = prepare(config, [strategy], training=given is None)
     check_mirroring(config, task.skeleton)
-    if check is not None and labels is None and not depth:  # one's own network learns its joints' names from the source
-        labels = open_labels(check, place, task.skeleton)
-    task, unreadable = without_unreadable(task)
+    if flat is not None and given is None:  # one's own network learns its joints' names from the source
+        labels = open_labels(flat, check_root or target, task.skeleton)
+    task, unreadable = without_unreadable(task, reporter)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
     checked = None if check is None else open_check(check, labels, task)
     said = of_run(config, strategy, config.seed)
@@ -104,20 +105,12 @@ def adapt(
                 f"{folder} was begun on other pictures: {change}. Choose another --output, or pass --overwrite"
             )
         weights = hold_to(folder, given, start, task)
-        if unreadable:
-            reporter.say(f"left out, because they cannot be read: {len(unreadable)} pictures, {unreadable[0]} first")
         start.to(fabric.device)
-        learned = recall(None if given is None else locate(model)[1])
-        if learned is None and task.source_train is not None:
-            learned = subjects_of(task.source_train)
-        keep(folder, learned)
-        look_at_target(learned, start, task, fabric.device, reporter)
+        look_at_subjects(None if given is None else locate(model)[1], start, task, folder, reporter)
         with Engine(task, folder, reporter) as engine:
             if finished:
-                since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
-                reporter.say(f"{folder} is finished; --overwrite starts anew.{since}")
-                outcome = dict(json.loads((folder / "adapt.json").read_text()))
-                shipped = load_model(folder / "model.pt")[0].to(fabric.device)
+                outcome, shipped = finished_before(folder, change, reporter)
+                shipped.to(fabric.device)
             else:
                 outcome, shipped = work(engine, strategy, fabric, weights, start)
                 outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
@@ -125,13 +118,28 @@ def adapt(
                 export(shipped.cpu(), task, folder)
                 shipped.to(fabric.device)
             if checked is not None:
-                outcome["check"] = judge(start, shipped, checked, task, fabric.device)
-                if labels is not None:
-                    outcome["check"] |= {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}
+                outcome["check"] = judge(start, shipped, checked, labels, task, fabric.device)
             words.write(folder, outcome, start.cpu(), shipped.cpu(), task)
             write_json(folder / "adapt.json", outcome)
     words.tell(outcome, folder, reporter)
     return outcome
+
+
+def look_at_subjects(run: Path | None, start: PoseModel, task: Task, folder: Path, reporter: Reporter) -> None:
+    """Keep how large subjects were in what the model learned from, of its own `run` or of the source, and say where
+    those of the target seem to be others. The model is on its device."""
+    learned = recall(run)
+    if learned is None and task.source_train is not None:
+        learned = subjects_of(task.source_train)
+    keep(folder, learned)
+    look_at_target(learned, start, task, next(start.parameters()).device, reporter)
+
+
+def finished_before(folder: Path, change: str | None, reporter: Reporter) -> tuple[dict[str, Any], PoseModel]:
+    """What adapt.json says of a folder that is finished, and the network that it ships."""
+    since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
+    reporter.say(f"{folder} is finished; --overwrite starts anew.{since}")
+    return json.loads((folder / "adapt.json").read_text()), load_model(folder / "model.pt")[0]
 
 
 def settings(

@@ -23,7 +23,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..runs.device import choose_device
 from ..runs.folder import locate
-from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all, write_text_form
+from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
 from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
@@ -31,7 +31,7 @@ from ..runs.subjects import compare_whole, recall
 from .predict_depth import Trained, open_depth, training_of
 
 NAMED = 10
-"""Files without an answer that are named on the terminal; the others are in the JSON."""
+"""Files without an answer that are named on the terminal; all are in COCO's JSON."""
 KINDS = ("pictures", "depth frames")
 CUT_BY = ("center", "cube")
 
@@ -107,7 +107,6 @@ def predict(
     words: Sequence[str] = (),
     boxes: str | None = None,
     draw: Path | None = None,
-    text: Path | None = None,
     stride: int | None = None,
     duplicates: float | None = None,
     white: int | str | None = None,
@@ -118,15 +117,14 @@ def predict(
     overwrite: bool = False,
     format: str = "coco",
 ) -> Predicted:
-    """Write `output`, a COCO keypoint file, for the pictures, folders and videos `paths`, or for depth frames where the
-    model reads depth; returns what it holds.
+    """Write `output`, a COCO keypoint file unless `format` says otherwise, for the pictures, folders and videos
+    `paths`, or for depth frames where the model reads depth; returns what it holds.
 
     `boxes`, `stride`, `duplicates` and `white` are those of datasets/own/pictures.py; without `white` it is that of the
-    run's own pictures. `words` are key=value for depth frames (see `open_depth`), and `text` a file for what is
-    predicted in space. `draw` is a folder for drawn pictures.
-    `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. Files that cannot be read
-    are listed in the JSON and on stderr. Raises ValueError for bad input, before anything is written, and where no
-    picture at all can be read. `format` is a key of FORMATS in experiments/runs/prediction_formats.py.
+    run's own pictures. `words` are key=value for depth frames (see `open_depth`). `draw` is a folder for drawings.
+    `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. `format` is a key of
+    FORMATS in experiments/runs/prediction_formats.py. Files that cannot be read are listed on stderr and in COCO's
+    JSON. Raises ValueError for bad input, before anything is written, and where no picture at all can be read.
     """
     write = writer(format, output)
     opened, processor = open_model(model), choose_device(device)
@@ -139,38 +137,37 @@ def predict(
     for path in paths[:NAMED]:
         if path.exists():
             check_kind(str(model), depth, path)
+    inputs: Inputs
     if depth:
         takes = "reads depth, and takes --stride and key=value of depth_folder"
         refuse(f"{model} {takes}", boxes=boxes, duplicates=duplicates, white=white)
-        if stride is not None and stride < 1:
-            raise ValueError(f"stride={stride} must be at least 1 frame")
         network = opened.model.to(processor)
-        inputs: Inputs = open_depth(paths, words, network, opened.skeleton, opened.trained, stride, processor, reporter)
+        inputs = open_depth(paths, words, network, opened.skeleton, opened.trained, stride, processor, reporter)
     else:
         takes = "reads pictures, and takes --boxes, --stride, --duplicates and --white"
-        refuse(f"{model} {takes}", text=text, **dict(word.partition("=")[::2] for word in words))
+        of_depth = "uvd" if format == "uvd" else None
+        refuse(f"{model} {takes}", format=of_depth, **dict(word.partition("=")[::2] for word in words))
         inputs = open_inputs(paths, boxes, stride, duplicates, trained_white(model) if white is None else white)
-    check_outputs(inputs, output, draw, overwrite, text)
+    check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
     if boxes is None and opened.model.single:
-        spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
-        remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
-        compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
+        doubt_whole(model, predicted, reporter)
     lost = predicted.unreadable + predicted.unlocated
     if not predicted.readable.any():
         raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {named(*lost[0])}")
-    report_unreadable(predicted)
+    report_unreadable(predicted, format)
     write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
-    if text is not None and predicted.points3d is None:
-        raise ValueError(f"no {text}: {model} answers in a plane, and the text holds a depth for each joint")
-    if text is not None:
-        write_text_form(text, predicted, inputs)
-        left_out = f"; {len(lost)} frames without joints have no line" if lost else ""
-        reporter.say(f"{text}: {len(predicted)} lines{left_out}")
     if draw is not None:
         draw_all(draw, predicted, inputs, opened.skeleton, reporter)
     return predicted
+
+
+def doubt_whole(model: Path, predicted: Predicted, reporter: Reporter) -> None:
+    """`compare_whole` for pictures of which nobody said that they are to be taken whole."""
+    spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
+    remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
+    compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
 
 
 def refuse(why: str, **options: object) -> None:
@@ -185,15 +182,16 @@ def named(name: str, reason: str) -> str:
     return reason if reason.partition(": ")[0].endswith(name) else f"{name}: {reason}"
 
 
-def report_unreadable(predicted: Predicted) -> None:
-    """The first files without an answer and their number on stderr."""
+def report_unreadable(predicted: Predicted, format: str) -> None:
+    """The first files without an answer and their number on stderr, and where all are listed."""
+    listed = "all are listed" if format == "coco" else "--format coco lists all"
     for what, files in (("unreadable", predicted.unreadable), ("without center", predicted.unlocated)):
         for name, reason in files[:NAMED]:
             print(f"{what}: {named(name, reason)}", file=sys.stderr)
     if predicted.unreadable:
-        print(f"{len(predicted.unreadable)} could not be read; all are listed as unreadable", file=sys.stderr)
+        print(f"{len(predicted.unreadable)} could not be read; {listed} as unreadable", file=sys.stderr)
     if predicted.unlocated:
-        print(f"{len(predicted.unlocated)} have no usable centre; all are listed as without_center", file=sys.stderr)
+        print(f"{len(predicted.unlocated)} have no usable centre; {listed} as without_center", file=sys.stderr)
 
 
 def answer_all(

@@ -21,7 +21,8 @@ from ...datasets.depth.frame_file import SUFFIXES
 from ...datasets.loading import check_item, collate, crop, empty_item
 from ...datasets.options import Options, option
 from ...datasets.own import depth_folder
-from ...datasets.own.depth_folder import DepthFolder, read_keys
+from ...datasets.own.camera_file import read_keys
+from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.depth_problems import camera_problems
 from ...datasets.reading.files import from_home
 from ...datasets.sample import PoseDataset
@@ -138,6 +139,8 @@ def open_depth(
     was `trained`, save for a cube that camera.yaml says; where what is used is not what it was trained with, that is
     said. Raises ValueError for words, files and cubes that do not fit.
     """
+    if stride is not None and stride < 1:
+        raise ValueError(f"stride={stride} must be at least 1 frame")
     root, own, options = _options(paths, words, trained)
     files = [Path(os.path.relpath(path, root)).as_posix() for path in paths]
     opened: list[DepthFolder] = []

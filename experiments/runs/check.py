@@ -32,6 +32,7 @@ from ...models.pose_model import PoseModel
 from .centers import centered
 from .conclusion import predicted
 from .device import choose_device
+from .progress import Reporter
 from .results import block_totals, summarize
 from .task import Task
 
@@ -39,7 +40,7 @@ LABELLED = 30
 """Fewest labelled pictures that are worth a number."""
 
 
-def without_unreadable(task: Task) -> tuple[Task, list[str]]:
+def without_unreadable(task: Task, reporter: Reporter) -> tuple[Task, list[str]]:
     """The task without target pictures that cannot be read and depth frames that cannot be cut, and which these are.
     Frames of videos were decoded when the video was opened."""
     parts: dict[str, Any] = {}
@@ -57,7 +58,10 @@ def without_unreadable(task: Task) -> tuple[Task, list[str]]:
             raise ValueError(f"{dataset.name}: not one of {len(fine)} pictures can be read, {names[0]} first")
         if not all(fine):
             parts[part] = Rows(dataset, [row for row, good in enumerate(fine) if good])
-    return replace(task, **parts), sorted(set(names))
+    names = sorted(set(names))
+    if names:
+        reporter.say(f"left out, because they cannot be read: {len(names)} pictures, {names[0]} first")
+    return replace(task, **parts), names
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,13 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     """The labelled pictures of --check below `root`, looked at as far as it takes no time: before anything else is
     opened. Raises ValueError for labels without a joint of `skeleton`, of fewer pictures than LABELLED, or of pictures
     of another size."""
+    if path.suffix.lower() in (".yaml", ".yml", ".txt"):
+        raise ValueError(f"--check {path}: expected a COCO keypoint JSON, or a CSV of DeepLabCut or Lightning Pose")
+    name = "deeplabcut" if path.suffix.lower() == ".csv" else "coco_json"
     folder = root if root.is_dir() else root.parent
     said = {"root": str(folder), "labels": [str(path), str(path)], "boxes": "whole"}
     try:
-        table = picture_set(open_dataset("coco_json", options_of("coco_json", said, "--check"), "test"))
+        table = picture_set(open_dataset(name, options_of(name, said, "--check"), "test"))
     except ValueError as error:
         raise ValueError(f"--check (its root= is --check-root): {error}") from error
     assert table is not None
@@ -197,9 +204,10 @@ def nearest(boxes: list[np.ndarray], people: People, row: int) -> np.ndarray:
 
 
 def judge(
-    before: PoseModel, after: PoseModel, dataset: PoseDataset, task: Task, device: torch.device
+    before: PoseModel, after: PoseModel, dataset: PoseDataset, labels: Labels | None, task: Task, device: torch.device
 ) -> dict[str, Any]:
-    """Scores of both models on labelled pictures, and the gain with its interval over blocks of pictures."""
+    """Scores of both models on labelled pictures, which `open_check` made of `labels`, and the gain with its interval
+    over blocks of pictures."""
     config, models = task.config, {"given": before, "adapted": after}
     predictions: dict[str, Predictions] = {n: predicted(m, task, dataset, device) for n, m in models.items()}
     headline = predictions["given"].headline(config.threshold)
@@ -214,6 +222,7 @@ def judge(
         "after": scores(predictions["adapted"], task.skeleton, config.threshold),
         "gain": summary["adapted"]["gain"],
         "boxes": dataset.identity.get("boxes"),
+        **({} if labels is None else {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Predictions as files: one COCO keypoint JSON, the text of depth benchmarks, and drawn pictures.
+"""Predictions as files: one COCO keypoint JSON, and drawn pictures.
 
 COCO counts pixel centres from 0, keyshift stands them at +0.5: half a pixel is taken off keypoints here, where they are
 written. Boxes are edges in both.
@@ -7,7 +7,6 @@ written. Boxes are edges in both.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...datasets.reading.files import write_text, write_whole
+from ...datasets.reading.files import write_whole
 from ...datasets.reading.people import digest
 from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
 from ...datasets.skeleton import Skeleton
@@ -144,16 +143,12 @@ class Gathering:
         return Predicted(self.sizes, self.rows[: self.count], self.crops, self.unreadable, self.unlocated)
 
 
-def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: bool, text: Path | None = None) -> None:
+def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: bool) -> None:
     """Raises ValueError where something of the user's would be overwritten, a picture that is read above all."""
     if not output.parent.is_dir():
         raise ValueError(f"cannot write {output}: expected the name of a file in a folder that exists")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
-    if text is not None and (text.suffix.lower() != ".txt" or not text.parent.is_dir()):
-        raise ValueError(f"cannot write {text}: expected the name of a .txt file in a folder that exists")
-    if text is not None and text.exists() and not overwrite:
-        raise ValueError(f"{text} exists; pass --overwrite or --text FILE")
     if folder is None:
         return
     if folder.exists() and not folder.is_dir():
@@ -247,19 +242,6 @@ def annotation(number: int, row: np.void) -> dict[str, Any]:
         "score": round(float(row["score"]), 5),
         **more,
     }
-
-
-def write_text_form(path: Path, predicted: Predicted, inputs: Inputs) -> None:
-    """One frame a line, its name and u v d for each joint, as the public result files of depth have them and `keyshift
-    evaluate --predictions` reads: pixels whose first centre is (0, 0), and mm along the optical axis."""
-    points3d = predicted.points3d
-    assert points3d is not None
-    uvd = np.concatenate([predicted.points - 0.5, points3d[..., 2:]], -1)
-    lines = []
-    for place, joints in zip(predicted.rows["place"], uvd.reshape(len(uvd), -1).tolist(), strict=True):
-        name = re.sub(r"[\s,]", "_", inputs.names[place])  # words are parted by spaces and commas
-        lines.append(" ".join([name, *(f"{value:.3f}" for value in joints)]))
-    write_text(path, "\n".join([*lines, ""]))
 
 
 def drawn_path(folder: Path, name: str) -> Path:

@@ -3,12 +3,14 @@
     coco         one COCO keypoint JSON (prediction_files.py)
     results      the list that COCO's evaluation takes: [{image_id, category_id, keypoints, score, ...}, ...]
     deeplabcut   a CSV as DeepLabCut and Lightning Pose write it, with likelihoods
+    uvd          the text of depth benchmarks, which `keyshift evaluate --predictions` reads: one frame a line, its name
+                 and u v d for each joint, pixels and mm along the optical axis
 
 `image_id` is the number that a file is called (000000397133.jpg is 397133, as in COCO), where all are called so and
 differently; else a picture's place from 1, as in the COCO JSON. In the CSV a row is a picture, or of one single video
 the number of its frame, from 0. Where a picture has several people, they are individual1, individual2, ..., surest
 first as the model gives them; empty cells are people whom a picture does not have. Keypoints count pixel centres from 0
-in all three: half a pixel less than keyshift's.
+in all of them: half a pixel less than keyshift's.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from ...datasets.reading.files import write_whole
+from ...datasets.reading.files import write_text, write_whole
 from ...datasets.reading.video import file_of, is_frame
 from ...datasets.skeleton import Skeleton
 from .prediction_files import Predicted, annotation, write_coco
@@ -102,11 +105,27 @@ def _cells(row: np.void) -> list[float]:
     return cells
 
 
+def write_uvd(
+    path: Path, predicted: Predicted, inputs: Inputs, skeleton: Skeleton, weights: Path, size: tuple[int, int]
+) -> None:
+    """Write the text, whole or not at all. Frames without joints have no line. Raises ValueError for predictions in a
+    plane."""
+    if predicted.points3d is None:
+        raise ValueError(f"no {path}: {weights} answers in a plane, and the text holds a depth for each joint")
+    uvd = np.concatenate([predicted.points - 0.5, predicted.points3d[..., 2:]], -1)
+    lines = []
+    for place, joints in zip(predicted.rows["place"], uvd.reshape(len(uvd), -1).tolist(), strict=True):
+        name = re.sub(r"[\s,]", "_", inputs.names[place])  # words are parted by spaces and commas
+        lines.append(" ".join([name, *(f"{value:.3f}" for value in joints)]))
+    write_text(path, "\n".join([*lines, ""]))
+
+
 Writer = Callable[[Path, Predicted, Inputs, Skeleton, Path, tuple[int, int]], None]
 FORMATS: dict[str, tuple[str, Writer]] = {
     "coco": (".json", write_coco),
     "results": (".json", write_results),
     "deeplabcut": (".csv", write_deeplabcut),
+    "uvd": (".txt", write_uvd),
 }
 """The ending of the file, and what writes it, by the name of the form."""
 

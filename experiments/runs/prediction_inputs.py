@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 
 from ...datasets.loading import Crop, crop, empty_item
-from ...datasets.own.depth_folder import by_value
-from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable, walk
+from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable
 from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching
 from ...datasets.reading.files import from_home
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
+from ...datasets.reading.listing import by_path, walk
 from ...datasets.reading.people import AROUND_BOXES, square
 from ...datasets.reading.video import VIDEOS, is_frame, read_named
 from ...datasets.skeleton import Skeleton
@@ -131,8 +131,7 @@ def listed(path: Path) -> list[Path]:
     """A picture or video itself, or all of a folder and below, in the order of their paths, numbers by value."""
     files = [path]
     if path.is_dir():
-        names = sorted(walk(path), key=lambda name: (*map(by_value, os.path.split(name)), name))
-        files = [path / name for name in names]
+        files = [path / name for name in sorted(walk(path), key=by_path)]
     if not any(usable(file.parent, file.name)[0] != "" for file in files):
         raise ValueError(f"{path}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}")
     return files

@@ -21,7 +21,6 @@ import hashlib
 import logging
 import os
 import re
-import sys
 import tempfile
 import threading
 import time
@@ -102,14 +101,6 @@ def store_uri(uri: str) -> str:
     if sqlalchemy.make_url(encoded).database == str(database):
         return encoded
     return f"sqlite+pysqlite:///file:{quote(str(database))}?uri=true"
-
-
-def ui_command(uri: str, port: int = 5000) -> list[str]:
-    """The command that shows a store in the browser. Run it with this process's environment: telemetry is off there."""
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", store_uri(uri)]
-    database = _sqlite_file(uri)
-    return command + (["--artifacts-destination", str(database.parent / "mlartifacts")] if database else [])
 
 
 def sync(folder: Path, uri: str | None = None, *, live: bool | None = None) -> Synced:
@@ -386,7 +377,9 @@ def _describe(job: _Job, parent_id: str | None, results: dict[str, Any]) -> None
 
 
 def _log_datasets(job: _Job) -> None:
-    known = {(it.dataset.name, it.dataset.digest) for it in (job.run.inputs.dataset_inputs if job.run.inputs else [])}
+    known = {
+        (one.dataset.name, one.dataset.digest) for one in (job.run.inputs.dataset_inputs if job.run.inputs else [])
+    }
     new = [
         DatasetInput(Dataset(*key, "keyshift", source), [InputTag("mlflow.data.context", roles)])
         for key, (roles, source) in tracked.datasets(job.folder).items()
@@ -451,7 +444,7 @@ def _log_model(job: _Job) -> list[str]:
         return [f"{path} was not logged: onnx is not installed (pip install 'keyshift[export]')"]
     experiment, digest = job.run.info.experiment_id, hashlib.sha256(path.read_bytes()).hexdigest()
     name, query = f"{job.config.get('strategy')}-seed{job.config.get('seed')}", f"source_run_id = '{job.id}'"
-    made = [it for it in job.client.search_logged_models([experiment], query) if it.tags.get("sha256") == digest]
+    made = [one for one in job.client.search_logged_models([experiment], query) if one.tags.get("sha256") == digest]
     model = made[0] if made else job.client.create_logged_model(experiment, name, job.id, {"sha256": digest})
     if model.status != "READY":
         _upload_model(job, model, onnx.load(path))

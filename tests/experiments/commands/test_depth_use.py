@@ -91,7 +91,7 @@ def test_from_a_depth_camera_to_an_adapted_model_and_its_joints(home, capsys, mo
     assert page.count("data:image/jpeg") == 12  # those of the given model alone
     assert "on 43 labelled pictures" in page
     assert load_folder(home / "runs/adapt-frames").target.name == "depth_folder"
-    assert main(["predict", "runs/adapt-frames", "frames", "--text", "joints.txt", "--draw", "drawn"]) == 0
+    assert main(["predict", "runs/adapt-frames", "frames", "--draw", "drawn"]) == 0
     content = json.loads((home / "predictions.json").read_text())
     assert len(content["annotations"]) == 43
     assert content["annotations"][0]["cube"] == [230] * 3, "as the run was adapted"

@@ -123,6 +123,13 @@ def run(home, paths, *words, **options):
     return predicted, json.loads(output.read_text())
 
 
+def uvd(home, paths, *words):
+    """The frames of the text form."""
+    output = home / "out.txt"
+    predict(home / "run", paths, output, Reporter(), words=words, overwrite=True, format="uvd")
+    return read_frames(output, 2)
+
+
 def refused(home, message, *words, paths=None, **options):
     with pytest.raises(ValueError, match=message):
         run(home, paths or [home / "frames"], *words, **options)
@@ -141,11 +148,11 @@ def refused(home, message, *words, paths=None, **options):
 )
 def test_joints_lie_where_the_frames_say_in_pixels_and_in_space(home, names, changes, words):
     write_frames(home / "frames", names, **changes)
-    predicted, content = run(home, [home / "frames"], *words, text=home / "out.txt", draw=home / "drawn")
+    predicted, content = run(home, [home / "frames"], *words, draw=home / "drawn")
     camera = np.array(content["info"]["camera"])
     np.testing.assert_allclose(camera, [100, 110, 31.5, 23.5])
     assert (content["info"]["centers"], content["info"]["crop"]) == ("threshold", "exact")
-    text = read_frames(home / "out.txt", 2)
+    text = uvd(home, [home / "frames"], *words)
     assert text.names == names
     for k, entry in enumerate(content["annotations"]):
         truth = frame(k)[1]
@@ -253,17 +260,17 @@ def test_frames_without_a_centre_are_listed_with_the_reason(home, capsys):
     cv2.imwrite(str(frames / "2.png"), np.full((48, 64), 9000, np.uint16))
     (frames / "3.png").write_bytes(b"no picture")
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(frames / "4.png")
-    predicted, content = run(home, [frames], text=home / "out.txt", draw=home / "drawn")
+    predicted, content = run(home, [frames], draw=home / "drawn")
     assert [image["file_name"] for image in content["images"]] == ["0.png", "5.png"]
     assert [entry["file_name"] for entry in content["without_center"]] == ["2.png"]
     assert "between 100 and 2000 mm: returns lie between 9000" in content["without_center"][0]["reason"]
     assert [entry["file_name"] for entry in content["unreadable"]] == ["1.png", "3.png", "4.png"]
-    assert read_frames(home / "out.txt", 2).names == ["0.png", "5.png"]
     assert len(list((home / "drawn").iterdir())) == 2
     said = capsys.readouterr()
     assert "without center: 2.png: nothing of" in said.err
-    assert "1 have no usable centre" in said.err
-    assert "4 frames without joints have no line" in said.out
+    assert "1 have no usable centre; all are listed as without_center" in said.err
+    assert uvd(home, [frames]).names == ["0.png", "5.png"]
+    assert "1 have no usable centre; --format coco lists all as without_center" in capsys.readouterr().err
     assert len(predicted.unlocated) == 1
     centers = centers_csv(home / "c.csv", ["0.png,,,", *(f"{k}.png,5,5,700" for k in range(1, 6))])
     refused(home, "none of the 6 depth frames can be read; the first", f"centers={centers}")
@@ -331,15 +338,14 @@ def test_weights_without_their_run_are_told_how_frames_were_cut(home):
 
 def test_words_stand_anywhere_on_the_command_line(home, capsys):
     write_frames(home / "frames")
-    words = ["predict", "run", "cube=200", "frames", "--output", "a.json", "near=150", "--text", "a.txt"]
+    words = ["predict", "run", "cube=200", "frames", "--output", "a.json", "near=150"]
     assert main(words) == 0
     assert json.loads((home / "a.json").read_text())["annotations"][0]["cube"] == [200] * 3
     assert main(words) == 2
     assert "a.json exists; pass --overwrite" in capsys.readouterr().err
-    (home / "a.json").unlink()
-    assert main(words) == 2
-    assert "a.txt exists; pass --overwrite" in capsys.readouterr().err
-    assert main(["predict", "run", "frames", "--text", "a.csv", "--output", "b.json"]) == 2
+    assert main(["predict", "run", "frames", "--format", "uvd"]) == 0
+    assert read_frames(home / "predictions.txt", 2).names == ["0.png", "1.png"]
+    assert main(["predict", "run", "frames", "--format", "uvd", "--output", "b.json"]) == 2
     assert "name of a .txt file" in capsys.readouterr().err
 
 
@@ -392,9 +398,9 @@ def test_depth_frames_for_a_model_of_pictures_are_refused_by_predict(home, brigh
     with pytest.raises(ValueError, match=r"pictures.pt reads pictures, and .*frames holds depth frames"):
         predict(home / "pictures.pt", [home / "frames"], home / "out.json", Reporter())
     rgb(home / "photos/0.png")
-    for options in ({"words": ["cube=200"]}, {"text": home / "out.txt"}):
+    for output, options in (("out.json", {"words": ["cube=200"]}), ("out.txt", {"format": "uvd"})):
         with pytest.raises(ValueError, match=r"pictures.pt reads pictures, and takes --boxes"):
-            predict(home / "pictures.pt", [home / "photos"], home / "out.json", Reporter(), **options)
+            predict(home / "pictures.pt", [home / "photos"], home / output, Reporter(), **options)
 
 
 @pytest.mark.parametrize(

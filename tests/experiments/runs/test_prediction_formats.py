@@ -66,7 +66,7 @@ def read_back(form, path, root):
     return one.people
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "uvd"])
 @pytest.mark.parametrize("people", [[1, 1, 1], [2, 0, 3], [1, -1, 1]], ids=["one", "several", "unreadable"])
 def test_round_trip(tmp_path, form, people):
     names = ["a/1.png", "a/2.png", "b c/ü, 3.png"]
@@ -141,3 +141,9 @@ def test_unknown_forms_and_foreign_endings_are_refused():
         writer("yolo", Path("a.json"))
     with pytest.raises(ValueError, match=r"cannot write a\.json: expected the name of a \.csv file"):
         writer("deeplabcut", Path("a.json"))
+
+
+def test_answers_in_a_plane_have_no_text_of_depth(tmp_path):
+    with pytest.raises(ValueError, match="answers in a plane, and the text holds a depth"):
+        written(tmp_path, "uvd", ["a.png"], [1])
+    assert not (tmp_path / "out.txt").exists()

@@ -599,9 +599,3 @@ def test_depth(runs: Path) -> None:
     child = run_of(folder / "regda-seed0", default_uri(runs)).data.metrics
     assert child.items() >= {"final/target/mm": 0.6, "selected/last/target/mm": 0.6, "gain": 8.6}.items()
     assert "final/target/pck" not in child
-
-
-def test_ui_command(tmp_path: Path) -> None:
-    command = tracking.ui_command(default_uri(tmp_path), 5001)
-    assert command[1:4] == ["-m", "mlflow", "ui"]
-    assert default_uri(tmp_path) in command
