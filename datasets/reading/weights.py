@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .files import stand_in
+
 SAVE = "save its weights alone with torch.save(model.state_dict(), FILE)"
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|module)\.")
 """What torch.compile and DataParallel put into keys, at the front or in the middle."""
@@ -29,7 +31,6 @@ DEEPEST = 4
 """Mappings in mappings that are looked into."""
 AVERAGED = re.compile(r"ema|averag|teacher|swa", re.I)
 MAGIC = {
-    b"version https://git-lfs": "a pointer of Git LFS instead of the file itself: fetch it with `git lfs pull`",
     b"\x89HDF\r\n\x1a\n": f"HDF5, as Keras and TensorFlow write it; in PyTorch {SAVE}",
     b"\x93NUMPY": f"a NumPy array; in PyTorch {SAVE}",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
@@ -85,8 +86,8 @@ def _kind(path: Path, first: bytes) -> str:
     for magic, kind in MAGIC.items():
         if first.startswith(magic):
             return kind
-    if re.match(rb"\s*(<!doctype html|<html|<\?xml|<!--)", first, re.I):
-        return "a web page instead of the file itself: download it anew, from the link behind the page"
+    if other := stand_in(first):
+        return other
     if path.suffix.lower() == ".onnx":
         return f"an ONNX graph, which holds no module of PyTorch; there {SAVE}"
     if first.startswith(b"PK"):
