@@ -77,7 +77,7 @@ def adapt(
     """
     config, given = settings(model, target, source, strategy, overrides)
     check_target(str(model), config)
-    folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
+    folder = folder or Path("runs") / name_of(target)
     if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
     if check_root is not None and check is None:
@@ -134,6 +134,12 @@ def adapt(
     return outcome
 
 
+def name_of(target: Path) -> str:
+    """Of the job on a target, and of its folder below runs/: a folder's whole name, dots in it too."""
+    place = target.resolve()
+    return f"adapt-{place.name if place.is_dir() else place.stem}"
+
+
 def settings(
     model: Path, target: Path, source: str | None, strategy: str, overrides: list[str]
 ) -> tuple[Config, Path | None]:
@@ -169,7 +175,7 @@ def settings(
         )
     chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
     kind_of_target = "depth_folder" if "reach" in MODELS[chosen.name].reads else "pictures"
-    content = plain(base) | {"name": f"adapt-{target.resolve().stem}", "strategy": strategy, "strategies": [strategy]}
+    content = plain(base) | {"name": name_of(target), "strategy": strategy, "strategies": [strategy]}
     content |= {
         "target": {"name": kind_of_target, "root": str(target)},
         "selection": "target_score",
