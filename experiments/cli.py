@@ -17,6 +17,18 @@ DATA_OVERRIDES = "the dataset's options, for example root=FOLDER boxes=whole par
 OVERRIDES = "configuration, for example steps=500 target.root=FOLDER (all keys: keyshift options)"
 
 
+def word(text: str) -> str:
+    """A word of the command line that names something. An empty one, as a shell makes it of a variable that is not
+    set, would name the folder that one stands in."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: a variable that is not set?")
+    return text
+
+
+def path(text: str) -> Path:
+    return Path(word(text))
+
+
 class Command(argparse.ArgumentParser):
     """The help of one that is `configured` ends with all options, read where they stand when it is printed."""
 
@@ -158,11 +170,11 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made = command(
         "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
     )
-    made.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="a run folder")
+    made.add_argument("folder", metavar="RUN", type=path, nargs="?", help="a run folder")
     made.add_argument(
-        "--predictions", metavar="FILE", type=Path, help="instead of RUN: one frame a line, u v d a joint"
+        "--predictions", metavar="FILE", type=path, help="instead of RUN: one frame a line, u v d a joint"
     )
-    made.add_argument("--truth", metavar="FILE", type=Path, help="the labels of the same frames, in the same form")
+    made.add_argument("--truth", metavar="FILE", type=path, help="the labels of the same frames, in the same form")
     made.add_argument("--dataset", metavar="NAME", help="whose camera and joints: nyu, icvl, msra, hands2017 or itop")
     made.add_argument(
         "--space", metavar="SPACE", help="uvd (px, px, mm), or mm in space: xyz (hands2017), xyz-up (y up), xyz-up-back"
@@ -177,20 +189,20 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
 
     made = command("adapt", _adapt, "adapt a model to your own unlabelled pictures, video or depth frames")
     made.add_argument(
-        "model", metavar="MODEL", type=Path, help="a run folder, a weights file, or a YAML with your own network"
+        "model", metavar="MODEL", type=path, help="a run folder, a weights file, or a YAML with your own network"
     )
     made.add_argument(
-        "--target", metavar="PATH", type=Path, required=True, help="a folder of pictures or depth frames, or a video"
+        "--target", metavar="PATH", type=path, required=True, help="a folder of pictures or depth frames, or a video"
     )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
     made.add_argument(
-        "--check", metavar="FILE", type=Path, help="labels (COCO, DeepLabCut) of 30 or more, for the report alone"
+        "--check", metavar="FILE", type=path, help="labels (COCO, DeepLabCut) of 30 or more, for the report alone"
     )
     made.add_argument(
-        "--check-root", metavar="FOLDER", type=Path, help="where their pictures lie (default: the target)"
+        "--check-root", metavar="FOLDER", type=path, help="where their pictures lie (default: the target)"
     )
-    made.add_argument("--output", metavar="FOLDER", type=Path, help="default: runs/adapt-TARGET")
+    made.add_argument("--output", metavar="FOLDER", type=path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
@@ -198,21 +210,25 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
 def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     """What uses a trained model."""
     made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
-    made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
+    made.add_argument("model", metavar="MODEL", type=path, help="a run folder, or a weights file")
     made.add_argument(
-        "paths", metavar="PATH", nargs="+", help="a picture, folder or video; depth frames for a model of depth"
+        "paths",
+        metavar="PATH",
+        type=word,
+        nargs="+",
+        help="a picture, folder or video; depth frames for a model of depth",
     )
     made.add_argument(
         "overrides", metavar="key=value", nargs="*", help="of depth: centers, cube, camera, near, far, crop"
     )
-    made.add_argument("--output", metavar="FILE", type=Path, help="default: predictions.json, .csv or .txt")
+    made.add_argument("--output", metavar="FILE", type=path, help="default: predictions.json, .csv or .txt")
     made.add_argument(
         "--format",
         default="coco",
         help="coco (default), results (COCO's list), deeplabcut (a CSV), or of depth uvd (a text, u v d a joint)",
     )
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
-    made.add_argument("--draw", metavar="FOLDER", type=Path, help="write drawn pictures and videos there")
+    made.add_argument("--draw", metavar="FOLDER", type=path, help="write drawn pictures and videos there")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
     made.add_argument(
@@ -227,9 +243,9 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--overwrite", action="store_true", help="write over files that are there")
 
     made = command("export", _export, "a trained model as one file with decoding inside")
-    made.add_argument("model", metavar="MODEL", type=Path, help="a run folder, or a weights file")
+    made.add_argument("model", metavar="MODEL", type=path, help="a run folder, or a weights file")
     made.add_argument("--format", default="onnx", help="onnx (default) or torch")
-    made.add_argument("--output", metavar="FILE", type=Path, help="default: MODEL's name")
+    made.add_argument("--output", metavar="FILE", type=path, help="default: MODEL's name")
     made.add_argument("--decode", help="mean or peak of the votes (default: the model's own)")
     made.add_argument("--opset", type=int, metavar="N", help="of onnx (default: what torch chooses)")
     made.add_argument("--precision", default="fp32", help="of onnx: fp32 (default), or fp16 for half the size")
@@ -248,7 +264,7 @@ def _add_data(command: Callable[[str, Any, str], Command]) -> None:
         return made
 
     show = action("show", _show, "write a contact sheet with keypoints drawn")
-    show.add_argument("--output", metavar="FILE", type=Path, help="the picture to write (default NAME.png)")
+    show.add_argument("--output", metavar="FILE", type=path, help="the picture to write (default NAME.png)")
     show.add_argument("--overwrite", action="store_true", help="write over the picture")
     action("check", _check, "read every annotation and picture; count, and list what is wrong")
     prepare = action("prepare", _prepare, "download where it can be; keep the crops as fast arrays")
@@ -264,7 +280,7 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")
 
     made = command("sync", _sync, "bring MLflow up to date with run folders")
-    made.add_argument("folders", nargs="*", metavar="RUN", type=Path, help="default: every run below runs/")
+    made.add_argument("folders", nargs="*", metavar="RUN", type=path, help="default: every run below runs/")
     made.add_argument("--tracking", metavar="URI", help="default: the run's own")
 
     made = command("options", _options, "list the options of runs, models, strategies and datasets")
@@ -272,7 +288,7 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--markdown", action="store_true", help="as docs/options.md")
 
     made = command("runs", _runs, "list runs")
-    made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=Path, help="default: runs")
+    made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Any, Path | None]:

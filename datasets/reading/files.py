@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it and rename it into place. Raises the OSError of what the
     system refuses, with the path in it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with naming(path):
+    with naming(path, temporary):
         try:
             with open(temporary, "wb") as file:
                 output = _Output(file)
@@ -58,14 +59,34 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Errors of the system that do not say which file they are about say that it is `path`."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Errors of the system that do not say which file they are about, or name a `temporary` one, say that it is
+    `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        if error.errno is not None and str(error.filename) in (str(None), str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def check_place(folder: Path) -> None:
+    """Raises ValueError where no file can be written into a folder, which need not be there yet: below a file, or
+    where that is not allowed."""
+    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not standing.is_dir():
+        raise ValueError(f"cannot write into {folder}: {standing} is a file; choose another folder")
+    if not os.access(standing, os.W_OK):
+        raise ValueError(f"cannot write into {folder}: {standing} can only be read; choose another folder")
+
+
+def stand_in(first: bytes) -> str:
+    """What a file is that came in place of the one that was meant, by its first bytes; empty of others."""
+    if first.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS instead of the file itself: fetch it with `git lfs pull`"
+    if re.match(rb"\s*(<!doctype html|<html|<\?xml|<!--)", first, re.I):
+        return "a web page instead of the file itself: download it anew, from the link behind the page"
+    return ""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .files import stand_in
 
 PICTURES: tuple[str, ...] = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
@@ -29,6 +32,11 @@ LARGEST = 500_000_000
 USUAL = 100_000_000
 PACKED = 2000
 """Above USUAL pixels a file has at least a byte for so many: smaller ones are broken, or made to fill the memory."""
+FOREIGN = {
+    re.compile(rb"....ftyp(hei|hev|mif1|msf1)", re.S): "HEIC, whatever its name says: convert it to JPEG or PNG",
+    re.compile(rb"II[*+]\0|MM\0[*+]"): "a TIFF of a kind that is not read: export it with 8 or 16 bit, not as floats",
+}
+"""What files begin with that no decoder here knows."""
 Image.MAX_IMAGE_PIXELS = LARGEST  # Pillow's own refuses photographs of 200 megapixels
 
 
@@ -83,7 +91,7 @@ def levels_of(path: Path) -> Levels | None:
             levels = _levels(opened, path, colours=True)
     except Exception:  # it is named where it is read
         return None
-    if levels is None or levels.dtype.kind == "f":
+    if levels is None or levels.dtype.kind == "f" or levels.min() < 0 or levels.max() > FULL:
         return None
     return Levels(int(levels.max()), not (levels % SCALE).any())
 
@@ -156,10 +164,15 @@ def _eight_bits(levels: np.ndarray, white: int) -> np.ndarray:
 
 def _reason(path: Path, error: Exception) -> str:
     try:
-        if path.is_file() and not path.stat().st_size:
-            return "the file is empty"
+        with open(path, "rb") as file:
+            first = file.read(64)
     except (OSError, ValueError):
-        pass
+        first = b"?"
+    if not first:
+        return "the file is empty"
+    kind = stand_in(first) or next((kind for magic, kind in FOREIGN.items() if magic.match(first)), "")
+    if isinstance(error, UnidentifiedImageError) and kind:
+        return f"it is {kind}"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {LARGEST // 10**6} megapixels, or far more than its file can hold: scale it down"
     return str(error) or type(error).__name__

@@ -32,6 +32,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..rendered.cache import cache_folder, cache_root, fill, open_arrays
+from .files import stand_in
 from .images import UnreadableImage, read_image
 
 VIDEOS = (
@@ -207,9 +208,11 @@ class _Video:
             self.container = av.open(f"file:{path.absolute()}", container_options=options, metadata_errors="replace")
             self.stream: Any = self.container.streams.best("video")
         except (av.FFmpegError, ValueError) as error:
+            with open(path, "rb") as file:
+                other = stand_in(file.read(64))
+            kind = other or f"truncated, or no video ({getattr(error, 'strerror', error)})"
             raise UnreadableImage(
-                f"cannot read the video {path}: it is truncated, or no video ({getattr(error, 'strerror', error)}). "
-                "Restore the file or remove its entry"
+                f"cannot read the video {path}: it is {kind}. Restore the file or remove its entry"
             ) from error
         if self.stream is None or self.stream.codec_context is None:
             kind = "it has no pictures" if self.stream is None else "nothing here knows its codec"

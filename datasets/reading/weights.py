@@ -6,6 +6,7 @@ Read are what torch.save wrote of tensors and plain data, and safetensors. Of an
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import pathlib
 import pickle
@@ -15,6 +16,7 @@ import tarfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .files import stand_in
+
 SAVE = "save its weights alone with torch.save(model.state_dict(), FILE)"
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|module)\.")
 """What torch.compile and DataParallel put into keys, at the front or in the middle."""
 DEEPEST = 4
 """Mappings in mappings that are looked into."""
+COUNTED = re.compile(r"(?:.*\.)?total_(?:ops|params)")
+"""Keys of what a profiler counted."""
 AVERAGED = re.compile(r"ema|averag|teacher|swa", re.I)
 MAGIC = {
-    b"version https://git-lfs": "a pointer of Git LFS instead of the file itself: fetch it with `git lfs pull`",
     b"\x89HDF\r\n\x1a\n": f"HDF5, as Keras and TensorFlow write it; in PyTorch {SAVE}",
     b"\x93NUMPY": f"a NumPy array; in PyTorch {SAVE}",
     b"\x1f\x8b": "compressed with gzip: unpack it first",
@@ -49,12 +54,15 @@ SAFE = {
 }
 """The types of safetensors that networks have."""
 _SCALAR: Any = np.float64(0).__reduce__()[0]
+_ARRAY: Any = np.zeros(0).__reduce__()[0]
 HARMLESS: list[Any] = [
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *(np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))),
-    *(argparse.Namespace, pathlib.PosixPath),
+    *(np.ndarray, codecs.encode),
+    *(argparse.Namespace, pathlib.PosixPath, datetime, timedelta),
 ]
-"""What training scripts put beside the weights (a best score, their arguments), and that runs no code."""
+"""What training scripts put beside the weights (a best score, a history, times, arguments), and that runs no code."""
 
 
 def read_content(path: Path) -> Any:
@@ -85,8 +93,8 @@ def _kind(path: Path, first: bytes) -> str:
     for magic, kind in MAGIC.items():
         if first.startswith(magic):
             return kind
-    if re.match(rb"\s*(<!doctype html|<html|<\?xml|<!--)", first, re.I):
-        return "a web page instead of the file itself: download it anew, from the link behind the page"
+    if other := stand_in(first):
+        return other
     if path.suffix.lower() == ".onnx":
         return f"an ONNX graph, which holds no module of PyTorch; there {SAVE}"
     if first.startswith(b"PK"):
@@ -167,9 +175,9 @@ def fitting(content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: 
         for words, own in _readings(state, wanted):
             title = " ".join([f"under {place!r}" if place else "at the top", *[words] * bool(words)])
             extra = [key for key in own if key not in wanted and not (more and key.startswith(more))]
-            same = sum(key in own and own[key].shape == value.shape for key, value in wanted.items())
+            same = sum(key in own and _alike(own[key], value) for key, value in wanted.items())
             if not extra and all(
-                own[key].shape == value.shape if key in own else key.endswith("num_batches_tracked")
+                _alike(own[key], value) if key in own else key.endswith("num_batches_tracked")
                 for key, value in wanted.items()
             ):
                 fits.setdefault(title, {key: own[key] for key in wanted if key in own})
@@ -216,9 +224,15 @@ def _finite(value: Tensor) -> bool:
 
 def _mappings(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """(place, tensors by key) of all mappings that hold tensors, the outer ones first."""
+    if isinstance(content, list | tuple):  # of networks; tensors in it have no names
+        content = {str(number): entry for number, entry in enumerate(content) if not isinstance(entry, Tensor)}
     if not isinstance(content, Mapping) or depth > DEEPEST:
         return
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {
+        str(key): value.to_dense() if value.layout is not torch.strided else value
+        for key, value in content.items()
+        if isinstance(value, Tensor) and not COUNTED.fullmatch(str(key))
+    }
     if tensors:
         yield place, tensors
     for key, value in content.items():
@@ -242,6 +256,11 @@ def _readings(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterato
             yield f"with {name!r} put before its keys", {f"{name}{key}": value for key, value in one.items()}
 
 
+def _alike(one: Tensor, wanted: Tensor) -> bool:
+    """Of one shape, and floats where floats are wanted."""
+    return one.shape == wanted.shape and (one.is_floating_point() or not wanted.is_floating_point())
+
+
 def _other(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return any(key not in other or not torch.equal(value, other[key]) for key, value in one.items())
 
@@ -250,6 +269,7 @@ def _unfit(content: Any, wanted: Mapping[str, Tensor], best: tuple[int, str, dic
     """What the file holds instead: its keys, and the first differences of what comes nearest."""
     if best is None:
         held = f"the keys {_few(map(str, content))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        held = held if not isinstance(content, Mapping) or content else "nothing at all"
         return f"it holds no tensors by name, but {held}; {SAVE}"
     _, title, own = best
     missing = [key for key in wanted if key not in own and not key.endswith("num_batches_tracked")]
@@ -259,10 +279,16 @@ def _unfit(content: Any, wanted: Mapping[str, Tensor], best: tuple[int, str, dic
         for key, value in wanted.items()
         if key in own and own[key].shape != value.shape
     ]
+    whole = [
+        f"{key} {str(own[key].dtype).removeprefix('torch.')}"
+        for key, value in wanted.items()
+        if key in own and own[key].shape == value.shape and not _alike(own[key], value)
+    ]
     top = "" if title == "at the top" else f"the file has the keys {_few(map(str, content))}; "
     parts = [f"{len(missing)} are missing: {_few(missing)}"] * bool(missing)
     parts += [f"{len(extra)} are not of the network: {_few(extra)}"] * bool(extra)
     parts += [f"{len(shapes)} have other shapes: {'; '.join(shapes[:2])}"] * bool(shapes)
+    parts += [f"{len(whole)} are no floats, as quantized weights are: {_few(whole)}"] * bool(whole)
     return f"{top}what comes nearest stands {title}, {len(own)} tensors: {'; '.join(parts)}"
 
 

@@ -77,7 +77,7 @@ def adapt(
     """
     config, given = settings(model, target, source, strategy, overrides)
     check_target(str(model), config)
-    folder = folder or Path("runs") / f"adapt-{target.resolve().stem}"
+    folder = folder or Path("runs") / name_of(target)
     if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
     if check_root is not None and check is None:
@@ -135,6 +135,12 @@ def look_at_subjects(run: Path | None, start: PoseModel, task: Task, folder: Pat
     look_at_target(learned, start, task, next(start.parameters()).device, reporter)
 
 
+def name_of(target: Path) -> str:
+    """Of the job on a target, and of its folder below runs/: a folder's whole name, dots in it too."""
+    place = target.resolve()
+    return f"adapt-{place.name if place.is_dir() else place.stem}"
+
+
 def finished_before(folder: Path, change: str | None, reporter: Reporter) -> tuple[dict[str, Any], PoseModel]:
     """What adapt.json says of a folder that is finished, and the network that it ships."""
     since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
@@ -177,7 +183,7 @@ def settings(
         )
     chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
     kind_of_target = "depth_folder" if "reach" in MODELS[chosen.name].reads else "pictures"
-    content = plain(base) | {"name": f"adapt-{target.resolve().stem}", "strategy": strategy, "strategies": [strategy]}
+    content = plain(base) | {"name": name_of(target), "strategy": strategy, "strategies": [strategy]}
     content |= {
         "target": {"name": kind_of_target, "root": str(target)},
         "selection": "target_score",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 
-from ...datasets.reading.files import only_one, write_json, write_text
+from ...datasets.reading.files import check_place, only_one, write_json, write_text
 from ...models.saved import load_checkpoint
 from ..config import differing, load_folder, of_comparison, of_run, read
 from .device import name_of
@@ -93,6 +93,7 @@ def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterato
     if rank() > 0:
         yield
         return
+    check_place(folder)
     if folder.exists() and not (folder / "config.yaml").exists() and any(folder.glob("[!.]*")):
         raise ValueError(f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER")
     with only_one(folder, wait, "wait for it or choose another folder"):

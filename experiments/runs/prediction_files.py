@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...datasets.reading.files import write_whole
+from ...datasets.reading.files import check_place, write_whole
 from ...datasets.reading.people import digest
 from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
 from ...datasets.skeleton import Skeleton
@@ -149,10 +149,10 @@ def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: 
         raise ValueError(f"cannot write {output}: expected the name of a file in a folder that exists")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
+    for place in (output.parent, *([] if folder is None else [folder])):
+        check_place(place)
     if folder is None:
         return
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; name one for the drawn pictures")
     for read_whole in inputs.folders:
         if folder.resolve().is_relative_to(read_whole.resolve()):
             raise ValueError(

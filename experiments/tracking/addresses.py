@@ -8,7 +8,13 @@ import re
 PLAIN = re.compile(r"(sqlite|file)[\w+]*:", re.I)
 """Addresses of files, in which an @ is part of a folder's name."""
 USER = re.compile(r"(?<!sqlite)(?<!file)://[^\s'\"]*@")
-TOKEN = re.compile(r"(?i)(?<=[?&;])([\w.-]*(?:token|passw|pwd|secret|key|sig|auth|credential)[\w.-]*)=[^&;#\s'\"]*")
+START = re.compile(r"^(\W*(?:[\w+.-]{2,}:/+|//)|(?=[^/:]+:[^/\\]))([^/].*)@")
+"""Of an address alone up to its host: what stands before the user, which may have blanks in it, a slash too few or no
+scheme at all before it."""
+TOKEN = re.compile(
+    r"(?i)(?:(?<=[?&;#])|(?<=%3b)|(?<=%26))([\w.-]*(?:token|passw|pwd|secret|key|sig|auth|credential)[\w.-]*)"
+    r"(?:=|%3d)(?:(?!%3b|%26)[^&;#\s'\"])*"
+)
 HTTP = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the environment of this "
     "and every later command"
@@ -26,8 +32,8 @@ def masked(text: str) -> str:
 
 def without_secret(uri: str) -> str:
     """The address alone."""
-    bare = uri if PLAIN.match(uri) else TOKEN.sub("", USER.sub("://", uri))
-    return re.sub(r"[?&;]+$", "", re.sub(r"([?&;])[&;]+", r"\1", bare))
+    bare = uri if PLAIN.match(uri) else TOKEN.sub("", START.sub(r"\1", uri))
+    return re.sub(r"[?&;#]+$", "", re.sub(r"([?&;])[&;]+", r"\1", bare))
 
 
 def refuse_secret(uri: str | None) -> None:
@@ -37,8 +43,10 @@ def refuse_secret(uri: str | None) -> None:
         return
     web = uri.lower().startswith("http")
     user = re.split(r"[/?#]", uri.partition("://")[2])[0].rpartition("@")[0]
-    if (user and web) or re.search(r"://\S*:\S*@", uri) or TOKEN.search(uri):
+    start = START.match(uri)
+    if (user and web) or (start and ":" in start[2]) or TOKEN.search(uri):
+        shown = TOKEN.sub(r"\1=***", START.sub(r"\1***@", uri))
         raise ValueError(
-            f"tracking={masked(uri)} holds a user, a password or a token, which would be written into the run and sent "
+            f"tracking={shown} holds a user, a password or a token, which would be written into the run and sent "
             f"with it. Give tracking={without_secret(uri)}, and {HTTP if web else DATABASE}"
         )

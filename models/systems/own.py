@@ -178,10 +178,11 @@ class OwnModel(PoseModel):
         wanted, words = forms[self.gives]
         if shapes not in wanted or (self.gives != "coordinates" and len(tail) != 2):
             gave = " and ".join(map(str, shapes)) or f"a {type(answer).__name__}"
+            alone = "" if isinstance(answer, Tensor) else "; let its forward answer with that alone, also in training"
             raise ValueError(
                 f"{self.title} answers images (2, 3, {self.input_size[1]}, {self.input_size[0]}) with {gave}; "
                 f"gives={self.gives} of {k} keypoints is {words}. Check gives, and that the network has the dataset's "
-                "number of keypoints"
+                f"number of keypoints{alone}"
             )
         width, height = self.input_size
         return (max(height // CELL, 2), max(width // CELL, 2)) if self.gives == "coordinates" else (tail[0], tail[1])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from keyshift.datasets.reading import files
-from keyshift.datasets.reading.files import naming, only_one, write_json, write_whole
+from keyshift.datasets.reading.files import check_place, naming, only_one, write_json, write_whole
 from keyshift.datasets.rendered import cache
 from keyshift.experiments import cli
 from keyshift.experiments.failures import REMEDIES, failure
@@ -146,6 +146,38 @@ def test_a_folder_below_a_file_and_a_name_too_long(tmp_path, capsys):
         with pytest.raises(OSError, match=reason) as error, only_one(tmp_path / name):
             pass
         assert reason in failure(error.value)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes.txt/x", "notes.txt/x/y"])
+def test_a_place_below_a_file_is_refused(tmp_path, name):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"cannot write into .*: .*notes\.txt is a file; choose another folder"):
+        check_place(tmp_path / name)
+    check_place(tmp_path / "not" / "there" / "yet")
+
+
+def test_a_place_that_can_only_be_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "access", lambda place, right: False)
+    with pytest.raises(ValueError, match="can only be read; choose another folder"):
+        check_place(tmp_path / "x")
+
+
+def test_no_error_names_a_temporary_file(tmp_path):
+    (tmp_path / "a").touch()
+    for path in (tmp_path / "a/b.json", tmp_path / "not/there.json"):
+        with pytest.raises(OSError, match=path.name) as error:
+            write_json(path, {})
+        assert error.value.filename == str(path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["adapt", "run", "--target", ""], ["predict", "run", ""], ["predict", "", "a.png"], ["export", ""], ["sync", ""]],
+)
+def test_an_empty_word_is_not_the_folder_one_stands_in(words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert "it is empty: a variable that is not set?" in capsys.readouterr().err
 
 
 def test_a_lock_that_a_disk_does_not_have_is_not_taken_for_another_process(tmp_path, monkeypatch):

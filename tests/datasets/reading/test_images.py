@@ -124,6 +124,10 @@ def test_broken_ones_name_path_and_reason(tmp_path):
         "bomb.png": (png(60000, 60000), "more than 500 megapixels, or .*: scale it down"),
         "absurd.png": (png(2**31 - 1, 2**31 - 1), ""),
         "short.png": (png(64, 64), "truncated"),
+        "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 99, "it is HEIC, .*: convert it"),
+        "phone.png": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 99, "it is HEIC"),
+        "pointer.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        "page.jpg": (b"\n<!DOCTYPE html>\n<html>sign in</html>", "a web page instead of the file itself"),
         "strips.tif": (b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40, ""),
     }
     for name, (content, reason) in broken.items():
@@ -135,6 +139,12 @@ def test_broken_ones_name_path_and_reason(tmp_path):
     for name in ("folder.jpg", "loop.jpg", "missing.jpg", "nul\0.jpg", "x" * 300 + ".jpg"):
         with pytest.raises(UnreadableImage, match="cannot read the image"):
             read_image(tmp_path / name)
+
+
+def test_colours_as_floats_say_what_to_export(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.full((8, 8, 3), 0.5, np.float32))
+    with pytest.raises(UnreadableImage, match="a TIFF of a kind that is not read: export it with 8 or 16 bit"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_a_wrong_suffix_does_not_matter(tmp_path, colours):

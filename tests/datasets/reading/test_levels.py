@@ -51,6 +51,13 @@ def test_dark_pictures_of_eight_bits_scaled_up_are_no_cameras_of_fewer(tmp_path)
     assert dark(tmp_path, ["a.png"]) is None
 
 
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 70_000), (-3, 4000), (0, 2**31 - 1)])
+def test_levels_that_cannot_be_read_decide_no_white(tmp_path, lowest, highest):
+    names = shots(tmp_path, 1000, 3000)
+    Image.fromarray(np.array([[lowest, highest]], np.int32)).save(tmp_path / "odd.tif")
+    assert white_of("auto", tmp_path, [*names, "odd.tif"]) == 4095
+
+
 @pytest.mark.parametrize("white", [0, 65536, -1, "automatic", 4095.5, True])
 def test_other_whites_are_refused(tmp_path, white):
     with pytest.raises(ValueError, match="must be a level from 1 to 65535, auto, or null"):

@@ -473,3 +473,13 @@ def test_damage_is_counted_and_seeks_stay_right(tmp_path):
     assert len(shown) == count > 10
     for k in (count - 1, 3, count // 2):
         assert np.array_equal(read_frame(path, k), shown[k])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), (b"<html>", "a web page"), (b"x", "no video")],
+)
+def test_what_came_in_place_of_a_video_is_named(tmp_path, content, said):
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(UnreadableImage, match=rf"a\.mp4: it is .*{said}"):
+        video.check_video(tmp_path / "a.mp4")

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import datetime
 import gzip
 import json
 import struct
@@ -151,6 +152,36 @@ def test_safetensors_are_read_without_their_library(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"^it is a damaged safetensors file.*ends behind the file"):
         read_content(path)
+
+
+BESIDE = {
+    "a history": {"history": np.ones((2, 3)), "best": np.float64(0.5)},
+    "a moment": {"at": datetime.datetime(2024, 1, 15, 12, 30), "took": datetime.timedelta(seconds=3)},
+    "what a profiler counted": {"state": {**STATE, "total_ops": torch.zeros(1), "body.0.total_params": torch.zeros(1)}},
+    "a list of networks": {"networks": [STATE, {"w": torch.ones(2)}]},
+    "sparse tensors": {"state": {k: v.to_sparse() if v.dim() == 1 else v for k, v in STATE.items()}},
+}
+
+
+@pytest.mark.parametrize("content", BESIDE.values(), ids=BESIDE)
+def test_harmless_data_beside_the_weights(content, tmp_path):
+    content = content if {"state", "networks"} & set(content) else {**content, "model": STATE}
+    state = through_file(content, tmp_path)
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(value, STATE[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_no_weights(dtype, tmp_path):
+    quantized = {key: (20 * value).to(dtype) for key, value in STATE.items()}
+    with pytest.raises(ValueError, match=r"are no floats, as quantized weights are: body.0.weight"):
+        through_file(quantized, tmp_path)
+
+
+@pytest.mark.parametrize(("content", "held"), [({}, "nothing at all"), ([], "a list"), ({"a": 3}, "the keys a")])
+def test_a_file_without_tensors(content, held, tmp_path):
+    with pytest.raises(ValueError, match=f"it holds no tensors by name, but {held};"):
+        through_file(content, tmp_path)
 
 
 def scripted(path):

@@ -399,3 +399,13 @@ def test_a_recording_is_held_out_as_a_whole():
     recordings = rng.normal(0, 5, (40, 4)).repeat(10, 0)
     features = recordings + rng.normal(0, 0.1, recordings.shape)
     assert separability(features[:200], features[200:], [str(i // 10) for i in range(400)]) < 0.75
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [("2024.01.15/a.png", "2024.01.15"), ("cam #2/a.png", "cam #2"), ("clip.v2.mp4", "clip.v2"), (".x/a.png", ".x")],
+)
+def test_a_folder_gives_its_whole_name_and_a_video_its_stem(tmp_path, made, name):
+    (tmp_path / made).parent.mkdir(exist_ok=True)
+    (tmp_path / made).touch()
+    assert job.name_of(tmp_path / Path(made).parts[0]) == f"adapt-{name}"

@@ -27,10 +27,17 @@ WITH = {
     "postgresql://alice:hunter2@host/db": "postgresql://host/db",
     "mysql+pymysql://alice:hunter2@host:3306/db?charset=utf8": "mysql+pymysql://host:3306/db?charset=utf8",
     "postgresql://host/db?user=bob&password=hunter2": "postgresql://host/db?user=bob",
+    "http:/alice:hunter2@host": "http:/host",
+    "//alice:hunter2@host": "//host",
+    "alice:hunter2@host/x": "host/x",
+    "http://alice:two words hunter2@host": "http://host",
+    "https://host/#token=hunter2": "https://host/",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BPWD%3Dhunter2": "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3B",
 }
 WITHOUT = [
     *("http://host:5000", "https://host/mlflow", "off", "databricks://profile", "http://[::1]:5000", "runs/mlflow.db"),
     *("postgresql://bob@host/db", "sqlite:////home/me@work/a:b/mlflow.db", "file:///home/me@work/mlruns"),
+    *("/home/me@work/mlruns", "runs/me@work", "C:/runs/me@work", "../a:b@c/x", "http://host:5000/#/experiments/1"),
 ]
 
 

@@ -361,7 +361,7 @@ def test_new_heads(nets, tmp_path):
         ),
         ("heatmaps", {"gives": "offsets"}, r"\(2, 9, h, w\), or a tuple of \(2, 3, h, w\) and \(2, 6, h, w\)"),
         ("coordinates", {"gives": "heatmaps", "unit": "pixels"}, r"with \(2, 3, 2\); gives=heatmaps .*\(2, 3, h, w\)"),
-        ("pair", {"gives": "heatmaps"}, r"with \(2, 3, 8, 8\) and \(2, 6, 8, 8\); gives=heatmaps"),
+        ("pair", {"gives": "heatmaps"}, r"with \(2, 3, 8, 8\) and \(2, 6, 8, 8\); gives=heatmaps.* with that alone"),
         ("heatmaps", {"head": "up"}, r"head=up must be the last operation.*Children: last \(ModuleDict\), first"),
         ("heatmaps", {"head": None}, r"head=up must be the last operation"),
         ("pair", {"head": "head.offsets"}, r"head=head.offsets must be the last operation"),
