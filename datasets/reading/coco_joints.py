@@ -104,7 +104,7 @@ def _flags(joints: np.ndarray, absent: np.ndarray, ids: Sequence[str], file: Pat
     """(N, K) of 0, 1 and 2."""
     unsaid, bare = np.isnan(joints[..., 2]), absent | (joints[..., :2] == 0).all(-1)
     flags = np.where(unsaid & bare, 0.0, joints[..., 2])
-    if unsaid.all():
+    if len(ids) and unsaid.all():
         flags = np.where(bare | (joints[..., :2] == -1).all(-1), 0.0, 2.0)
         notes.add("have no flags: joints are taken as annotated but at 0, 0 and -1, -1", ids[0], len(ids))
     if ((flags >= 0) & (flags <= 1)).all() and (flags % 1).any():

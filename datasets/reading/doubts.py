@@ -102,11 +102,14 @@ def sizes_differ(declared: dict[str, tuple[int, int]], headers: dict[str, Header
         return []
     there, shown = declared[wrong[0]], headers[wrong[0]]
     sideways = [name for name in wrong if declared[name] == headers[name][1::-1] and headers[name].tag in SIDEWAYS]
+    exchanged_sides = 2 * sum(declared[name] == headers[name][1::-1] for name in wrong) > len(wrong)
     cause = (
         "their EXIF tag turns these pictures: keypoints and boxes must be those of the picture as it is shown"
         if 2 * len(sideways) > len(wrong)
+        else "width and height are written for each other there, or the pictures were turned after they were labelled"
+        if exchanged_sides
         else "labels and pictures are of another resolution, or of other pictures of these names; scale the labels, or "
-        "take the pictures that were labelled. Sides that changed places come of an EXIF tag that turns the picture"
+        "take the pictures that were labelled"
     )
     text = (
         f"{len(wrong):,} pictures are not of the size that the labels declare, the first {wrong[0]}: "

@@ -55,8 +55,8 @@ def parts_of(whole: float, joints: np.ndarray, known: np.ndarray, size: np.ndarr
     moves, filled = np.nanstd(middles, 0).max() > 0.06, highs.min() > 0.6 and lows.max() < 0.4
     if side.min() >= 2:
         return bool(moves and filled)
-    larger = side.min() > 1.15 and side.max() > 1.4 and len(joints) >= 8
-    return bool(moves and larger and highs.min() > 0.7 and np.abs(lows + highs - 1).max() < 0.15 and off < 0.15)
+    larger = side.min() > 1.15 and side.max() > 1.4 and len(joints) >= (8 if side.min() >= 1.4 else 12)
+    return bool(moves and larger and highs.min() > 0.7 and np.abs(lows + highs - 1).max() < 0.25 and off < 0.15)
 
 
 def exchanged(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
@@ -69,7 +69,7 @@ def exchanged(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
         return False
     low, high = extents(swapped / size[:, None], known)
     before, behind = np.nanmin(low, 0), 1 - np.nanmax(high, 0)
-    return bool((np.abs(before - behind) < 0.12).all() and max(before.max(), behind.max()) < 0.35)
+    return bool((np.abs(before - behind) < 0.2).all() and max(before.max(), behind.max()) < 0.35)
 
 
 def better(read: np.ndarray, instead: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:

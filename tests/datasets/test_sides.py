@@ -44,7 +44,7 @@ PAIRED = {
     "words": "linkes_auge-rechtes_auge oeil_gauche-oeil_droit ojo_izquierdo-ojo_derecho occhio_sx-occhio_dx",
     "slavic": "левый_глаз-правый_глаз левая_рука-правая_рука нос lewe_oko-prawe_oko",
     "northern": "vänster_öga-höger_öga venstre_hand-høyre_hand nos",
-    "turkish": "sol_goz-sag_goz sol_el-sağ_el burun",
+    "turkish": "sol_goz-sag_goz sol_el-sag_el burun",
     "ships": "port_fin-starboard_fin bow",
     "characters": "左肩-右肩 鼻",
     "most": "leftmost-rightmost cleft_left-cleft_right top",
