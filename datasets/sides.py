@@ -18,7 +18,17 @@ WORDS = (
     *(("left", "right"), ("near", "off"), ("link", "recht"), ("gauche", "droite"), ("gauche", "droit")),
     *(("izquierda", "derecha"), ("izquierdo", "derecho"), ("sinistra", "destra"), ("sinistro", "destro")),
     *(("esquerda", "direita"), ("esquerdo", "direito"), ("lft", "rgt"), ("lft", "rt"), ("lt", "rt"), ("lf", "rt")),
-    *(("sx", "dx"), ("izq", "der"), ("左", "右"), ("왼", "오른")),
+    *(("sx", "dx"), ("izq", "der"), ("左", "右"), ("왼", "오른"), ("port", "starboard"), ("vänster", "höger")),
+    *(
+        ("venstre", "højre"),
+        ("venstre", "høyre"),
+        ("lewe", "prawe"),
+        ("lewa", "prawa"),
+        ("lewy", "prawy"),
+        ("лев", "прав"),
+        ("лів", "прав"),
+    ),
+    *(("sol", "sag"), ("يسار", "يمين"), ("يسرى", "يمنى"), ("trái", "phải"), ("kiri", "kanan")),
 )
 """Near and off are a horse's left and right; link and recht stand for all German endings."""
 _ENGLISH = re.compile(r"cleft|leftover|upright|[bfw]right|copyright|outright|forthright|alright|righteous")

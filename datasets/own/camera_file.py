@@ -124,7 +124,7 @@ def read_keys(path: Path) -> dict[str, Any]:
 
 
 def _number(value: Any, key: str, path: Path, positive: bool = True) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < BEYOND:
         raise ValueError(f"{path}: {key}={value!r} is not a finite number")
     if positive and value <= 0:
         up = " (a minus in papers means y up: leave it out)" if key == "fy" and value < 0 else ""

@@ -105,16 +105,20 @@ def _of_json(content: Any) -> str | None:
     if isinstance(content, list):
         first = content[0] if content and isinstance(content[0], dict) else {}
         studio = {"annotations", "data"}, {"completions", "data"}, {"annotator", "annotation_id"}
-        return "label studio" if any(keys <= first.keys() for keys in studio) else None
+        points = [value[0] for value in first.values() if isinstance(value, list) and value]
+        short = any(isinstance(point, dict) and "keypointlabels" in point for point in points)
+        return "label studio" if short or any(keys <= first.keys() for keys in studio) else None
     if not isinstance(content, dict):
         return None
-    for kind, keys in {
-        "labelme": {"shapes", "imagePath"},
-        "via": {"_via_img_metadata"},
-        "datumaro": {"items", "categories"},
-        "supervisely": {"objects", "size"},
-        "openpose": {"people", "version"},
-    }.items():
+    for kind, keys in (
+        ("labelme", {"shapes", "imagePath"}),
+        ("via", {"_via_img_metadata"}),
+        ("via", {"project", "file", "metadata"}),
+        ("datumaro", {"items", "categories"}),
+        ("supervisely", {"objects", "size"}),
+        ("openpose", {"people", "version"}),
+        ("sleap", {"skeletons", "videos", "labels"}),
+    ):
         if keys <= content.keys():
             return kind
     values = list(content.values())

@@ -324,6 +324,11 @@ def _lines(
     if unreadable:
         shown = f"{len(unreadable)} pictures that cannot be read, {unreadable[0]} first"
         warnings.warn(f"{root}: {shown}, are left out: their labels are shares of unknown sizes", stacklevel=3)
+    if bare and not rows:
+        raise ValueError(
+            f"{root}: all {bare} lines of its labels are boxes without keypoints, those of object detection. Export "
+            "YOLO pose labels, whose lines go on with x, y and v of each keypoint"
+        )
     if bare:
         warnings.warn(f"{root}: {bare} lines are boxes without keypoints and are left out", stacklevel=3)
     width = len(rows[0]) if rows else 5 + 3 * count

@@ -64,7 +64,7 @@ def read_coco(
     made = skeleton or of_category(described, file, f"category {described['id']}", edges_from)
     images = _images(entries(content["images"], file, "", "images"), file, block, below, root, notes)
     notes.warn(len(content["images"]), "images")
-    matched = _Ids(images), _Ids(kept)
+    matched = _Ids(images), _Ids({} if category is None and _strange(listed, kept, notes) else kept)
     rows = [row for number, value in enumerate(listed) if (row := _row(value, number, file, *matched, notes))]
     if category is None:
         _note_lost(listed, kept, notes)
@@ -80,12 +80,12 @@ def read_coco(
     for row in rows:
         if row.annotation.get("num_keypoints") == 0:
             notes.add("say num_keypoints 0 beside labelled joints: the flags v are believed", row.id)
-    notes.warn(len(listed), "annotations")
     keypoints, annotated = joints[..., :2] + 0.5, joints[..., 2] > 0
+    boxes, guessed = _boxes(rows, keypoints, annotated, file, notes)
+    notes.warn(len(listed), "annotations")
     if skeleton is None and edges_from is None:
         doubt_edges(described, made, keypoints, annotated, file)
     says_hidden = (joints[..., 2] == 2).any()
-    boxes, guessed = _boxes(rows, keypoints, annotated, file)
     people = People(
         str(file),
         made,
@@ -134,6 +134,20 @@ def _categories(
     return kept, next(iter(named.values()), {})
 
 
+def _strange(annotations: list[Any], kept: dict[Any, Any], notes: Notes) -> bool:
+    """Whether all annotations name one category, which is not listed, and one is."""
+    ids = {_twin(one["category_id"]) for one in annotations if isinstance(one, dict) and _plain(one.get("category_id"))}
+    strange = len(kept) == len(ids) == 1 and not ids & {_twin(key) for key in kept}
+    if strange:
+        words = f"are of category {ids.pop()}, which is not listed: the only one is taken"
+        notes.add(words, "0", len(annotations))
+    return strange
+
+
+def _plain(key: Any) -> bool:
+    return isinstance(key, int | str | float)
+
+
 def _described(category: dict[str, Any], skeleton: Skeleton | None) -> str:
     """What must be the same in all categories: the names of keypoints, or how many they are where a skeleton names
     them."""
@@ -144,7 +158,7 @@ def _described(category: dict[str, Any], skeleton: Skeleton | None) -> str:
 def _used(every: dict[Any, dict[str, Any]], annotations: list[Any]) -> set[Any]:
     """The ids of categories with keypoints that annotations use; of all categories where they use none such."""
     ids = (one.get("category_id") for one in annotations if isinstance(one, dict))
-    named = {_twin(key) for key in ids if isinstance(key, int | str | float)}
+    named = {_twin(key) for key in ids if _plain(key)}
     used = {key for key, one in every.items() if _twin(key) in named and one.get("keypoints")}
     return used or set(every)
 
@@ -194,7 +208,8 @@ def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> di
         size = [image.get(side) for side in ("width", "height")]
         if None not in size:
             width, height = (whole(_twin(side), file, f"image {number}", "width and height") for side in size)
-            sizes[_below(below, name)] = width, height
+            if width and height:  # 0 stands for what a tool did not know
+                sizes[_below(below, name)] = width, height
     return sizes
 
 
@@ -264,7 +279,11 @@ class _Row(NamedTuple):
 def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: Notes) -> _Row | None:
     """None for an annotation that is left out."""
     annotation = mapping(value, file, f"annotation {number}", "the annotation")
-    name = str(_key(annotation["id"], file, f"annotation {number}", "id")) if "id" in annotation else f"#{number}"
+    name = (
+        str(_key(annotation["id"], file, f"annotation {number}", "id"))
+        if annotation.get("id") is not None
+        else f"#{number}"
+    )
     entry = f"annotation {name}"
     crowd = _twin(annotation.get("iscrowd")) or 0
     if crowd not in (0, 1):
@@ -339,12 +358,21 @@ def _with_keypoints(rows: list[_Row], file: Path, notes: Notes) -> list[_Row]:
     return [row for row in rows if row.annotation.get("keypoints") not in (None, [], "")]
 
 
-def _boxes(rows: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path) -> tuple[np.ndarray | None, int]:
+def _boxes(
+    rows: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path, notes: Notes
+) -> tuple[np.ndarray | None, int]:
     """(N, 4) left, top, right, bottom, and how many had to be made of joints; None where no row has a box."""
     values = [_box(row.annotation.get("bbox")) for row in rows]
     given = _stack(values, (4,), file, rows, "bbox")
-    boxes = np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], 1)
-    lacking = np.flatnonzero(~(given[:, 2:] > 0).all(1))
+    ends = given[:, :2] + given[:, 2:]
+    boxes = np.concatenate([np.minimum(given[:, :2], ends), np.maximum(given[:, :2], ends)], 1)
+    lacking = np.flatnonzero((given[:, 2:] == 0).any(1))
+    drawn = np.flatnonzero((given[:, 2:] < 0).any(1))
+    notes.add(
+        "have a width or height below 0, as of a box drawn from its other end: it is taken so",
+        rows[drawn[0]].id if len(drawn) else "",
+        len(drawn),
+    )
     if len(lacking) == len(rows):
         return None, 0
     for row in lacking:

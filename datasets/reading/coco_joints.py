@@ -1,8 +1,9 @@
 """The `keypoints` of COCO annotations as label tools write them.
 
 x, y and v of each keypoint, flat or nested. A v of -1 is a joint that is not annotated, as 0 is; of 3 one that is
-annotated and not seen, outside the picture. A joint without x or y (null, NaN) is not annotated. Numbers may be texts.
-A file that gives all of its people x and y alone says so with 0, 0 or -1, -1.
+annotated and not seen, outside the picture. Shares are confidences. A joint without x or y (null, NaN) is not
+annotated. Numbers may be texts. A file that gives all of its people x and y alone, or null for v, says so with 0, 0 or
+-1, -1.
 """
 
 from __future__ import annotations
@@ -101,8 +102,16 @@ def _array(flat: list[list[Any]], ids: Sequence[str], file: Path) -> np.ndarray:
 
 def _flags(joints: np.ndarray, absent: np.ndarray, ids: Sequence[str], file: Path, notes: Notes) -> np.ndarray:
     """(N, K) of 0, 1 and 2."""
-    bare = absent | (joints[..., :2] == 0).all(-1)
-    flags = np.where(np.isnan(joints[..., 2]) & bare, 0.0, joints[..., 2])
+    unsaid, bare = np.isnan(joints[..., 2]), absent | (joints[..., :2] == 0).all(-1)
+    flags = np.where(unsaid & bare, 0.0, joints[..., 2])
+    if len(ids) and unsaid.all():
+        flags = np.where(bare | (joints[..., :2] == -1).all(-1), 0.0, 2.0)
+        notes.add("have no flags: joints are taken as annotated but at 0, 0 and -1, -1", ids[0], len(ids))
+    if ((flags >= 0) & (flags <= 1)).all() and (flags % 1).any():
+        flags = np.where(flags > 0, 2.0, 0.0)
+        notes.add(
+            "have flags v from 0 to 1: predictions with a confidence? Above 0 is taken as annotated", ids[0], len(ids)
+        )
     wrong = np.flatnonzero(~np.isin(flags, (-1, 0, 1, 2, 3)).all(1))
     if len(wrong):
         entry = f"annotation {ids[wrong[0]]}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")

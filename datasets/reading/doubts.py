@@ -18,12 +18,13 @@ from .fit import (
     as_shown,
     beside,
     better,
+    exchanged,
     extents,
     holds,
     in_corner,
     inside,
     misread,
-    percent,
+    parts_of,
     reach,
 )
 from .headers import SIDEWAYS, Header, read_headers
@@ -73,7 +74,7 @@ def of_labels(people: People, seen: People, size: np.ndarray, tag: np.ndarray, b
         lambda: of_places(seen, size, tag),
         lambda: of_boxes(seen, size) if boxed else (),
         lambda: off_picture(seen, size) if boxed else (),
-        lambda: single_joints(seen, "outside the picture", ~inside(seen.keypoints, size)),
+        lambda: single_joints(seen, "far outside the picture", ~inside(seen.keypoints, size, 0.25)),
         lambda: single_joints(seen, "far outside their person's box", _out_of_box(seen)) if boxed else (),
         lambda: single_joints(seen, "far from all others", _far(seen)),
     )
@@ -101,11 +102,14 @@ def sizes_differ(declared: dict[str, tuple[int, int]], headers: dict[str, Header
         return []
     there, shown = declared[wrong[0]], headers[wrong[0]]
     sideways = [name for name in wrong if declared[name] == headers[name][1::-1] and headers[name].tag in SIDEWAYS]
+    exchanged_sides = 2 * sum(declared[name] == headers[name][1::-1] for name in wrong) > len(wrong)
     cause = (
         "their EXIF tag turns these pictures: keypoints and boxes must be those of the picture as it is shown"
         if 2 * len(sideways) > len(wrong)
+        else "width and height are written for each other there, or the pictures were turned after they were labelled"
+        if exchanged_sides
         else "labels and pictures are of another resolution, or of other pictures of these names; scale the labels, or "
-        "take the pictures that were labelled. Sides that changed places come of an EXIF tag that turns the picture"
+        "take the pictures that were labelled"
     )
     text = (
         f"{len(wrong):,} pictures are not of the size that the labels declare, the first {wrong[0]}: "
@@ -138,19 +142,49 @@ def placeholders(people: People) -> Iterator[Doubt]:
             f"{one.sum():,} of {len(people):,} people have all their joints at one place{_named(people, one)}: they "
             "are not labelled; set v = 0 there"
         )
+    clipped = _clipped(joints, known)
     listed: dict[str, list[str]] = {}
+    still: list[str] = []
     for k, name in enumerate(people.skeleton.keypoints):
         rows = np.flatnonzero(known[:, k] & ~one)
         repeated = _repeated(people, k, rows)
         if repeated is not None:
             (x, y), count = repeated
+            if max(abs(x), abs(y)) <= CORNER and clipped:
+                continue
+            if max(abs(x), abs(y)) > CORNER and _at_few_places(joints[rows, k]):
+                still.append(name)
+                continue
             place = "the picture's corner (0, 0)" if max(abs(x), abs(y)) <= CORNER else f"({x:g}, {y:g})"
             listed.setdefault(place, []).append(f"{name} in {count:,} of {len(rows):,} people")
     for where, which in listed.items():
         yield Doubt(
             f"joints stand at exactly the same place, {where}, again and again, though they are labelled: "
-            f"{', '.join(which)}. A tool's placeholder for what is not labelled? Set v = 0 there"
+            f"{', '.join(which)}. A tool's placeholder for what is not labelled? Set v = 0 there, or "
+            "leave cells of a table empty"
         )
+
+    if still:
+        text = (
+            f"these joints hardly ever move: {', '.join(still)}. They are right if they are points of a scene that "
+            "stands still, else a tool's placeholder for what is not labelled, where v must be 0"
+        )
+        yield Doubt(text, problem=False)
+
+
+def _clipped(joints: np.ndarray, known: np.ndarray) -> bool:
+    """Whether joints stand along the left and top edge as often as at the corner between them: they were moved into
+    their pictures."""
+    at_edge = np.abs(joints) <= CORNER
+    return bool((known & (at_edge[..., 0] ^ at_edge[..., 1])).sum() >= (known & at_edge.all(-1)).sum())
+
+
+def _at_few_places(at: np.ndarray) -> bool:
+    """Whether a joint stands at (N, 2), nearly always, at one of the few places to which it comes again and again."""
+    places, counts = np.unique(at.round(), axis=0, return_counts=True)
+    usual = places[counts >= max(3, 0.1 * len(at))]
+    near = (np.abs(at[:, None] - usual).max(-1) <= 2).any(1) if len(usual) else np.zeros(len(at), bool)
+    return bool(near.mean() >= 0.9)
 
 
 def _repeated(people: People, k: int, rows: np.ndarray) -> tuple[tuple[float, float], int] | None:
@@ -186,12 +220,14 @@ def of_units(people: People, seen: People, size: np.ndarray) -> Iterator[Doubt]:
             "them, and boxes like them, by its width and height"
         )
         return
-    some_joint = seen.annotated.any(1)
-    if some_joint.sum() >= FEW and percent(seen.keypoints[some_joint], seen.annotated[some_joint], size[some_joint]):
-        yield Doubt(
-            f"keypoints of all {some_joint.sum():,} people looked at are numbers up to 100, in pictures of "
-            f"{_size(size)}: they seem to be percent of the picture and must be pixels"
-        )
+    rows = seen.annotated.any(1)
+    for whole, unit in ((100, "percent"), (1000, "thousandths")):
+        if rows.sum() >= FEW and parts_of(whole, seen.keypoints[rows], seen.annotated[rows], size[rows]):
+            yield Doubt(
+                f"keypoints of {rows.sum():,} people looked at are numbers up to {whole}, in pictures of "
+                f"{_size(size)}: they seem to be {unit} of the picture and must be pixels"
+            )
+            return
 
 
 def _size(size: np.ndarray) -> str:
@@ -217,9 +253,9 @@ def of_places(seen: People, size: np.ndarray, tag: np.ndarray) -> Iterator[Doubt
                 "pictures are turned by an EXIF tag, and the labels must be those of the picture as it is shown"
             )
             return
-    if better(joints, joints[..., ::-1], known, size):
+    if better(joints, joints[..., ::-1], known, size) or exchanged(joints, known, size):
         yield Doubt(f"{count}, and would lie inside with x and y exchanged: the labels seem to hold y before x")
-    elif outside.sum() > FAR_OUT * known.sum():
+    elif outside.sum() > FAR_OUT * known.sum() and known.sum() >= 12:
         ratio = reach(joints, known, size)
         cause = (
             "see whether labels and pictures belong together"
@@ -233,7 +269,8 @@ def single_joints(seen: People, words: str, wrong: np.ndarray) -> Iterator[Doubt
     """Joints that are `wrong` (N, K) in most people, while nearly all others are right."""
     wrong = wrong & seen.annotated
     shares = wrong.sum(0) / np.maximum(seen.annotated.sum(0), 1)
-    suspects = np.flatnonzero((shares >= 0.6) & (wrong.sum(0) >= 4))
+    usual = seen.annotated.sum(0) >= 0.5 * len(seen)
+    suspects = np.flatnonzero(usual & (shares >= 0.6) & (wrong.sum(0) >= 4))
     rest = np.delete(wrong, suspects, 1).sum() / max(np.delete(seen.annotated, suspects, 1).sum(), 1)
     if len(suspects) and len(suspects) <= 0.34 * wrong.shape[1] and rest < 0.1:
         listed = [

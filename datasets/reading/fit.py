@@ -26,9 +26,9 @@ def extents(joints: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
         return np.nanmin(at, 1), np.nanmax(at, 1)
 
 
-def inside(joints: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(N, K) whether joints lie in their pictures, a pixel or a fiftieth of it beside them too."""
-    slack = 1 + 0.02 * size[:, None]
+def inside(joints: np.ndarray, size: np.ndarray, margin: float = 0.02) -> np.ndarray:
+    """(N, K) whether joints lie in their pictures, or beside them by no more than a pixel and `margin` of its sides."""
+    slack = 1 + margin * size[:, None]
     return np.asarray(((joints >= -slack) & (joints <= size[:, None] + slack)).all(-1))
 
 
@@ -39,19 +39,37 @@ def in_corner(joints: np.ndarray, known: np.ndarray) -> np.ndarray:
     return near & (high > low).any(1)
 
 
-def percent(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
-    """Whether joints seem to be percent: none is above 100, they come near to it, and their pictures are far larger, or
-    do not hold them as pixels."""
+def parts_of(whole: float, joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
+    """Whether joints seem to be parts of their pictures, from 0 to `whole` (100, percent) along both sides: none is
+    above that, they lie about the middle of such a square, and their pictures do not hold them as pixels, or are far
+    larger than that while people move within it."""
     low, high = extents(joints, known)
-    least, largest = np.nanmin(low, 0), np.nanmax(high, 0)
-    if not ((least >= -2).all() and (largest <= 101.5).all() and (largest >= 35).all() and largest.max() >= 50):
+    middles = (low + high) / 2 / whole
+    lows, highs = np.nanquantile(low / whole, 0.02, 0), np.nanquantile(high / whole, 0.98, 0)
+    side, off = np.median(size, 0) / whole, np.abs(np.nanmedian(middles, 0) - 0.5).max()
+    if lows.min() < -0.02 or highs.max() > 1.02 or highs.min() < 0.35 or highs.max() < 0.5 or off > 0.2:
         return False
     outside = (known & ~inside(joints, size)).sum() / max(known.sum(), 1)
     if outside > 0.05:
-        return bool(np.abs(largest - 100).min() < 35 and (size >= 16).all())
-    side = np.median(size, 0).min()
-    wide = side >= 200 or (side >= 130 and (largest >= 85).all())
-    return bool(wide and len(joints) >= 8 and (np.nanmedian(high - low, 0) >= 4).all())
+        return bool(np.abs(highs - 1).min() < 0.35 and (size >= 16).all())
+    moves, filled = np.nanstd(middles, 0).max() > 0.06, highs.min() > 0.6 and lows.max() < 0.4
+    if side.min() >= 2:
+        return bool(moves and filled)
+    larger = side.min() > 1.15 and side.max() > 1.4 and len(joints) >= (8 if side.min() >= 1.4 else 12)
+    return bool(moves and larger and highs.min() > 0.7 and np.abs(lows + highs - 1).max() < 0.25 and off < 0.15)
+
+
+def exchanged(joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
+    """Whether joints of four people or more, of which some leave the picture and none does with x and y exchanged, then
+    leave as much room on all sides of it as people do who stand anywhere."""
+    swapped = joints[..., ::-1]
+    outside = known & ~inside(joints, size)
+    some = known.any(1).sum() >= 4 and outside.any(1).sum() >= 2 and outside.sum() >= 0.01 * known.sum()
+    if not some or (known & ~inside(swapped, size)).any():
+        return False
+    low, high = extents(swapped / size[:, None], known)
+    before, behind = np.nanmin(low, 0), 1 - np.nanmax(high, 0)
+    return bool((np.abs(before - behind) < 0.2).all() and max(before.max(), behind.max()) < 0.35)
 
 
 def better(read: np.ndarray, instead: np.ndarray, known: np.ndarray, size: np.ndarray) -> bool:
@@ -173,10 +191,18 @@ def corner_form(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray) -> boo
     return bool(read > 0.3 and instead < read / 2)
 
 
+def _surround(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray) -> bool:
+    """Whether joints lie in their boxes and in the middle of these, however far they leave the picture."""
+    if not known.any():
+        return False
+    held = holds(boxes, joints, known, 0.02).mean()
+    return bool(held > 0.97 and np.nanmedian(lopsided(boxes, joints, known)) < 0.15)
+
+
 def misread(boxes: np.ndarray, joints: np.ndarray, known: np.ndarray, size: np.ndarray) -> str | None:
     """What the boxes seem to be instead of left, top, right and bottom; None where they fit as they are, or nothing
     else fits better."""
-    if len(boxes) < FEW:
+    if len(boxes) < FEW or _surround(boxes, joints, known):
         return None
     fits = box_fits(boxes, joints, known, size).mean()
     if fits < MOST:

@@ -162,9 +162,10 @@ class PictureSet:
         if not any(
             os.path.isfile(self.path(i)) for i in {0, len(self) // 2, len(self) - 1, *range(min(len(self), 50))}
         ):
+            near = _alike(self.path(0))
             raise ValueError(
                 f"{self.name}: no picture {self.path(0)}, nor any other of the first 50 that {self.people.file} names. "
-                "Unpack the pictures there, or set root to the folder that their names start from"
+                f"Unpack the pictures there, or set root to the folder that their names start from{near}"
             )
         self.skeleton = self.people.skeleton
         own = "file" if self.people.boxes is not None else self.fallback
@@ -220,6 +221,14 @@ class PictureSet:
         joints = people.keypoints[index][known]
         tight = np.concatenate([joints.min(0), joints.max(0)])
         return tllib_square(tight, width, height) if self.cut == "tllib" else square(tight, AROUND_JOINTS)
+
+
+def _alike(path: Path) -> str:
+    """A picture that is there under nearly the name of `path`, in words."""
+    stem = path.name.strip().partition(".")[0].casefold()
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    near = next((file.name for file in beside if file.name.partition(".")[0].strip().casefold() == stem), None)
+    return "" if near is None else f". There is {near}: the names in the labels differ by case, ending or blanks"
 
 
 def square(box: np.ndarray, around: float) -> np.ndarray:

@@ -272,7 +272,7 @@ def _shared(train: Tally, test: Tally) -> list[str]:
     if not train.annotated.any() and not test.annotated.any():
         return []
     files = test.dataset.identity.get("split") == "files"
-    sequences = train.sequences & test.sequences
+    sequences = train.sequences & test.sequences if files or len(train.sequences | test.sequences) > 1 else set()
     both = {
         "samples": [] if files else sorted(train.ids & test.ids),
         "sequences": sorted(name for name in sequences if not (files and name.isdecimal())),

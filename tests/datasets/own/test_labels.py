@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import json
 import math
 import sys
 import warnings
@@ -430,3 +431,15 @@ def test_spin_without_all_points(tmp_path) -> None:
     with pytest.warns(UserWarning, match="3D is left out"):
         people, _ = read_spin(tmp_path / "x.npz", H36M17, 1)
     assert people.points is None
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda name: name.rpartition(".")[0], lambda name: f" {name}"])
+def test_names_that_nearly_are_those_of_the_pictures(tmp_path, change) -> None:
+    made = content()
+    file = Path(write(tmp_path, made))
+    for image in made["images"]:
+        folder, slash, name = image["file_name"].rpartition("/")
+        image["file_name"] = folder + slash + change(name)
+    file.write_text(json.dumps(made))
+    with pytest.raises(ValueError, match="differ by case, ending or blanks"):
+        opened(None, "train", block=1, labels=str(file))

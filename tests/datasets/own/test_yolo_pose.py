@@ -126,6 +126,12 @@ def test_labels_beside_their_pictures(tmp_path):
     assert [len(one) for one in both(root=str(tmp_path), block=2)] == [2, 2]
 
 
+def test_labels_of_object_detection(tmp_path):
+    write(tmp_path, ABOUT, text="0 0.5 0.5 0.1 0.1")
+    with pytest.raises(ValueError, match="all 2 lines of its labels are boxes without keypoints, those of object"):
+        yolo_pose(Options(root=str(tmp_path)), "train")
+
+
 def test_several_nobody_and_boxes_alone(tmp_path):
     write(tmp_path, ABOUT)
     (tmp_path / "labels/train/0.txt").write_text(f"{LINE}\n\n{LINE}\n0 0.5 0.5 0.1 0.1\n")

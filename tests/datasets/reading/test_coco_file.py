@@ -439,3 +439,61 @@ def test_many_annotations_are_read_at_once(tmp_path) -> None:
         people, _ = read_coco(file, None, 1, root=tmp_path)
     assert len(people) == 20_000
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("value", [7, "7", 0])
+def test_a_category_that_is_not_listed_is_the_only_one(tmp_path, value) -> None:
+    made = content()
+    for one in made["annotations"]:
+        one["category_id"] = value
+    people, said = read(tmp_path, made)
+    assert len(people) == 4
+    assert [f"of category {value}, which is not listed" in line for line in said] == [True]
+    made["annotations"][0]["category_id"] = 1
+    with pytest.raises(ValueError, match="category_id"):
+        read(tmp_path, made)
+
+
+def test_flags_that_are_confidences_or_empty(tmp_path) -> None:
+    made = content()
+    for k, one in enumerate(made["annotations"]):
+        one["keypoints"][2::3] = [0.25 + 0.25 * (k % 2)] * 16 + [0]
+    people, said = read(tmp_path, made)
+    assert people.annotated[:, :16].all()
+    assert not people.annotated[:, 16].any()
+    assert len(said) == 1
+    assert "4 of 4 annotations" in said[0]
+    assert "predictions with a confidence?" in said[0]
+    for one in made["annotations"]:
+        one["keypoints"][2::3] = [None] * 17
+        one["keypoints"][:2] = 0, 0
+    people, said = read(tmp_path, made)
+    assert people.annotated[:, 1:].all()
+    assert not people.annotated[:, 0].any()
+    assert len(said) == 1
+    assert "have no flags" in said[0]
+
+
+def test_boxes_drawn_from_their_other_end(tmp_path) -> None:
+    right, _ = read(tmp_path, content())
+    made = content()
+    for one in made["annotations"][:2]:
+        left, top, width, height = one["bbox"]
+        one["bbox"] = [left + width, top + height, -width, -height]
+    people, said = read(tmp_path, made)
+    np.testing.assert_allclose(people.boxes, right.boxes)
+    assert len(said) == 1
+    assert "2 of 4 annotations" in said[0]
+    assert "drawn from its other end" in said[0]
+
+
+def test_ids_that_are_null_and_sizes_that_are_0(tmp_path) -> None:
+    made = content()
+    for one in made["annotations"]:
+        one["id"] = None
+    for image in made["images"]:
+        image |= {"width": 0, "height": 0}
+    people, said = read(tmp_path, made)
+    assert people.ids == ["#0", "#1", "#2", "#3"]
+    assert said == []
+    assert declared_sizes(Path(write(tmp_path, made, pictures=False))) == {}

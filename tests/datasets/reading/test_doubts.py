@@ -139,6 +139,72 @@ def test_percent_of_large_pictures(told):
     assert "percent of the picture" in problems[0]
 
 
+@pytest.mark.parametrize(("size", "count"), [((640, 480), 6), ((160, 120), 16), ((1920, 1080), 8), ((480, 640), 40)])
+@pytest.mark.parametrize("unit", [100, 1000])
+def test_parts_of_pictures_in_few_people(told, size, count, unit):
+    size = (size[0] * unit // 100, size[1] * unit // 100)
+    joints, boxes = figures(count, size)
+    problems, _ = told(table(unit * joints / size, unit * boxes / np.tile(size, 2)), size)
+    assert len(problems) == 1
+    assert ("percent" if unit == 100 else "thousandths") + " of the picture and must be pixels" in problems[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [(640, 480), (1920, 1080), (200, 160)])
+def test_people_at_the_corner_are_no_doubt(told, size, seed):
+    """A camera that sees one person, or a screen, always near its upper left corner."""
+    joints, boxes = figures(12, (100, 100), seed)
+    people = joints - joints.mean(1, keepdims=True) + (52, 50)
+    assert told(table(people, None), size) == ([], [])
+    shift = np.array([25, 60])
+    assert told(table(joints + shift, boxes + np.tile(shift, 2)), size)[0] == []
+
+
+@pytest.mark.parametrize("count", [4, 8, 20])
+def test_y_before_x_of_points_that_fill_their_pictures(told, count):
+    """A few lie outside as they are read, none once x and y are exchanged, and then all sides have as much room."""
+    size, seeds = np.array([64, 48]), range(6)
+    doubted = 0
+    for seed in seeds:
+        joints = np.random.default_rng(seed).uniform(0.1, 0.9, (count, 17, 2)) * size
+        boxes = np.concatenate([joints.min(1) - 2, joints.max(1) + 2], 1)
+        assert told(table(joints, boxes), (64, 48)) == ([], [])
+        problems, _ = told(table(joints[..., ::-1].copy(), boxes[:, [1, 0, 3, 2]]), (64, 48))
+        doubted += any("with x and y exchanged" in problem for problem in problems)
+    assert doubted >= 5
+
+
+def test_people_who_are_cut_off_below_are_not_exchanged(told):
+    for seed in range(6):
+        joints, boxes = figures(12, (480, 480), seed)
+        assert told(table(joints, boxes), (640, 420))[0] == []
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.3, 0.8])
+def test_boxes_that_leave_their_pictures_around_their_joints_are_no_doubt(told, margin):
+    for seed, count in enumerate((3, 4, 8, 20)):
+        joints = np.random.default_rng(seed).uniform(0.05, 0.95, (count, 17, 2)) * (64, 48)
+        low, high = joints.min(1), joints.max(1)
+        room = margin * (high - low)
+        assert told(table(joints, np.concatenate([low - room, high + room], 1)), (64, 48)) == ([], [])
+
+
+@pytest.mark.parametrize("recordings", [1, 3])
+def test_a_point_of_a_scene_that_stands_still_is_a_note(told, recordings):
+    joints, _ = figures(24)
+    joints[:, 0] = np.array([[30, 20], [90, 70], [150, 40]])[np.arange(24) % recordings]
+    joints[::6, 0] += 1
+    problems, notes = told(table(joints, None))
+    assert problems == []
+    assert "hardly ever move: nose" in notes[0]
+
+
+def test_joints_that_were_moved_into_their_pictures_are_no_placeholders(told):
+    joints, _ = figures(24, (200, 150))
+    moved = np.clip(joints - np.array([90, 60]), 0, (200, 150))
+    assert told(table(moved))[0] == []
+
+
 @pytest.mark.parametrize("boxed", [True, False])
 @pytest.mark.parametrize("size", [(200, 120), (120, 200)])
 def test_y_before_x(told, size, boxed):
@@ -168,18 +234,18 @@ def test_people_at_one_place(told):
 @pytest.mark.parametrize(
     ("move", "words"),
     [
-        ((300, 0), "outside the picture"),
-        ((0, -200), "outside the picture"),
+        ((300, 0), "far outside the picture"),
+        ((0, -200), "far outside the picture"),
         ((1.2, 0), "far outside their person's box"),
     ],
 )
 def test_one_joint_that_is_wrong(told, move, words):
     joints, boxes = figures(12, (640, 480))
     far = np.array(move) * (np.ptp(joints, axis=1) if abs(move[0]) < 10 > abs(move[1]) else 3)
-    joints[:, 3] = joints[:, 3] + far if words.startswith("outside") else joints.mean(1) + far
+    joints[:, 3] = joints[:, 3] + far if words.endswith("picture") else joints.mean(1) + far
     boxes = np.concatenate([np.delete(joints, 3, 1).min(1) - 4, np.delete(joints, 3, 1).max(1) + 4], 1)
     inside = ((joints[:, 3] > 0) & (joints[:, 3] < (640, 480))).all(1)
-    people = table(joints, boxes) if words.startswith("outside") else table(joints, boxes).select(inside)
+    people = table(joints, boxes) if words.endswith("picture") else table(joints, boxes).select(inside)
     problems, _ = told(people, (640, 480))
     assert len(problems) == 1
     assert f"joints lie {words}" in problems[0]
