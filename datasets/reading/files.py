@@ -38,7 +38,7 @@ class _Output:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it and rename it into place. Raises the OSError of what the
     system refuses, with the path in it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with naming(path):
         try:
             with open(temporary, "wb") as file:
@@ -59,13 +59,17 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of the system that do not say which file they are about say that it is `path`."""
+    """Errors of the system that name no file, or the temporary one that `path` is written by, name `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        if error.errno is not None and (error.filename is None or str(error.filename) == str(_temporary(path))):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_text(path: Path, text: str) -> None:
