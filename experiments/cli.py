@@ -197,7 +197,7 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
     made.add_argument(
-        "--check", metavar="FILE", type=path, help="labels (COCO, DeepLabCut) of 30 or more, for the report alone"
+        "--check", metavar="FILE", type=path, help="labels (COCO, DeepLabCut), best of 30 or more, for the report alone"
     )
     made.add_argument(
         "--check-root", metavar="FOLDER", type=path, help="where their pictures lie (default: the target)"

@@ -40,6 +40,8 @@ Array = np.ndarray
 NEEDED = ("fx", "fy", "cx", "cy", "unit", "cube")
 AXES = {"boxes": ("left", "top", "right", "bottom"), "centers": tuple("xyz"), "labels": tuple("xyz")}
 KEYS = (*NEEDED, "pixel_centers", "width", "height", "near", "far", *AXES)
+BEYOND = 1e9
+"""No number of a camera.yaml is as large."""
 SMALLEST = 10.0
 """mm: smaller lengths were meant in metres."""
 

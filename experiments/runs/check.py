@@ -37,7 +37,7 @@ from .results import block_totals, summarize
 from .task import Task
 
 LABELLED = 30
-"""Fewest labelled pictures that are worth a number."""
+"""Fewest labelled pictures of which a number says much."""
 
 
 def without_unreadable(task: Task, reporter: Reporter) -> tuple[Task, list[str]]:
@@ -75,8 +75,8 @@ class Labels:
 
 def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     """The labelled pictures of --check below `root`, looked at as far as it takes no time: before anything else is
-    opened. Raises ValueError for labels without a joint of `skeleton`, of fewer pictures than LABELLED, or of pictures
-    of another size."""
+    opened. Raises ValueError for labels without a joint of `skeleton`, of no picture that can be read, or of
+    pictures of another size."""
     if path.suffix.lower() in (".yaml", ".yml", ".txt"):
         raise ValueError(f"--check {path}: expected a COCO keypoint JSON, or a CSV of DeepLabCut or Lightning Pose")
     name = "deeplabcut" if path.suffix.lower() == ".csv" else "coco_json"
@@ -98,7 +98,7 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     people = table.people
     there = np.array([name in headers for name in people.pictures])
     table = replace(table, people=people.select(there & people.annotated[:, shared].any(1)))
-    check_count(path, table)
+    check_count(path, len(set(table.people.pictures)), table.root)
     declared = {} if table.declared is None else table.declared()
     wrong = resized(declared, headers)
     if 2 * len(wrong) > len(headers):
@@ -109,18 +109,21 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     return Labels(table, missing)
 
 
-def check_count(path: Path, table: PictureSet) -> None:
-    """Raises ValueError for fewer labelled pictures than LABELLED."""
-    count = len(set(table.people.pictures))
+def check_count(path: Path, count: int, root: Path) -> None:
+    """Raises ValueError where labels are of no picture below `root` that can be read; warns of fewer than LABELLED."""
+    if not count:
+        raise ValueError(f"--check {path} labels no picture of {root} that can be read")
     if count < LABELLED:
-        raise ValueError(
-            f"{path} labels {count} pictures of {table.root} that can be read; a number takes {LABELLED} or more"
+        warnings.warn(
+            f"--check {path} labels {count} pictures of {root} that can be read: fewer than {LABELLED} are little to "
+            "judge by, as the gain's interval will show",
+            stacklevel=3,
         )
 
 
 def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
     """The labelled pictures cut as the target's are: whole, or by the target's own boxes; of depth frames, whose
-    labels are not opened before, by its centres. Raises ValueError for fewer than LABELLED that can be read."""
+    labels are not opened before, by its centres. Raises ValueError where none can be read."""
     if labels is None:
         return open_depth_check(path, task)
     target = picture_set(task.target[0])
@@ -138,7 +141,7 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
         table = replace(table, boxes=None, people=table.people.select(rows))
     else:
         raise ValueError(f"--check {path}: the target is cut by boxes, and these labels hold none for their pictures")
-    check_count(path, table)
+    check_count(path, len(set(table.people.pictures)), table.root)
     return Extended(table, task.skeleton)
 
 
@@ -178,10 +181,7 @@ def open_depth_check(path: Path, task: Task) -> PoseDataset:
     device = choose_device(task.config.device)
     dataset = centered(task.target_options, open, device)
     rows = [row for row in range(len(dataset)) if unusable(dataset, row) is None and dataset[row].annotated.any()]
-    if len(rows) < LABELLED:
-        raise ValueError(
-            f"{path} labels {len(rows)} frames of {folder.root} that can be cut; a number takes {LABELLED} or more"
-        )
+    check_count(path, len(rows), folder.root)
     return Selected(Rows(dataset, rows), task.skeleton.keypoints)
 
 

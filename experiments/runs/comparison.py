@@ -32,6 +32,12 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     for line in task.describe():
         reporter.say(line)
     with opened(folder, of_comparison(config), task.identity(), overwrite), Engine(task, folder, reporter) as engine:
+        if all(
+            (folder / f"{name}-seed{seed}" / "result.json").exists()
+            for name in config.strategies
+            for seed in seeds(config)
+        ):
+            reporter.say(f"{folder} is finished: nothing is trained")
         engine.compare(config.strategies, seeds(config))
         results = collect(folder, config.strategies, seeds(config), config.threshold)
         write_json(folder / "results.json", results)

@@ -78,6 +78,15 @@ def test_an_error_of_the_writer_itself_stays_what_it_is(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["notes.txt/sheet.png", "missing/sheet.png", f"{'long' * 63}.png"])
+def test_a_file_that_cannot_be_made_is_named_as_the_user_did(name, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OSError) as error:  # noqa: PT011
+        write_whole(tmp_path / name, lambda file: file.write(b"new"))
+    assert error.value.filename == str(tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize("number", REFUSED)
 def test_each_refusal_of_the_system_names_file_and_remedy(number, monkeypatch, capsys):
     def run(arguments):

@@ -315,6 +315,9 @@ def test_what_reads_no_pictures_is_told_so(home, registered, capsys):
 def test_a_clip_is_trained_on(home, registered, capsys):
     words = ["source.name=clips.plain", "target.name=clips.shifted", "model.name=clip_net"]
     assert main(["compare", "toys.yaml", *words, "strategies=[source_only,relabel]", "output=runs/clips"]) == 0
+    assert "is finished" not in capsys.readouterr().out
+    assert main(["compare", "runs/clips"]) == 0
+    assert "runs/clips is finished: nothing is trained" in capsys.readouterr().out
     assert results("runs/clips")["metric"] == "pck@0.1"
 
 

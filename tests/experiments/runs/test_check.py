@@ -29,9 +29,18 @@ def test_a_csv_of_deeplabcut(tmp_path):
     assert len(labels.table) == LABELLED
 
 
-def test_a_csv_of_too_few(tmp_path):
-    with pytest.raises(ValueError, match=f"labels 3 pictures .* takes {LABELLED} or more"):
-        open_labels(*labelled(tmp_path, 3), SKELETON)
+def test_few_pictures_are_scored_and_said_to_be_few(tmp_path):
+    with pytest.warns(UserWarning, match=f"labels 3 pictures .* fewer than {LABELLED} are little to judge by"):
+        labels = open_labels(*labelled(tmp_path, 3), SKELETON)
+    assert len(labels.table) == 3
+
+
+def test_labels_of_no_picture_that_can_be_read(tmp_path):
+    labels, pictures = labelled(tmp_path, 3)
+    for picture in pictures.iterdir():
+        picture.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="labels no picture of .*pictures that can be read"):
+        open_labels(labels, pictures, SKELETON)
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "0.txt"])
