@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -97,8 +98,9 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     headers = read_headers(table.root, table.people.pictures)
     people = table.people
     there = np.array([name in headers for name in people.pictures])
-    table = replace(table, people=people.select(there & people.annotated[:, shared].any(1)))
-    check_count(path, len(set(table.people.pictures)), table.root)
+    usable = np.flatnonzero(there & people.annotated[:, shared].any(1))
+    check_count(path, table, usable)
+    table = replace(table, people=people.select(usable))
     declared = {} if table.declared is None else table.declared()
     wrong = resized(declared, headers)
     if 2 * len(wrong) > len(headers):
@@ -109,8 +111,13 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     return Labels(table, missing)
 
 
-def check_count(path: Path, count: int, root: Path) -> None:
-    """Raises ValueError where labels are of no picture below `root` that can be read; warns of fewer than LABELLED."""
+def check_count(path: Path, table: PictureSet, rows: Sequence[int] | np.ndarray) -> None:
+    """Raises ValueError where the usable `rows` are of no picture; warns of fewer than LABELLED."""
+    say_few(path, len({table.people.pictures[row] for row in rows}), table.root)
+
+
+def say_few(path: Path, count: int, root: Path) -> None:
+    """`check_count` of what are pictures or frames below `root`."""
     if not count:
         raise ValueError(f"--check {path} labels no picture of {root} that can be read")
     if count < LABELLED:
@@ -129,6 +136,7 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
     target = picture_set(task.target[0])
     table = replace(labels.table, white=None if target is None else target.white)
     rows = [row for row in range(len(table)) if reads(table, row)]
+    check_count(path, table, rows)
     boxes = target_boxes(task)
     if boxes is None:
         table = replace(table, people=table.people.select(rows))
@@ -141,7 +149,6 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
         table = replace(table, boxes=None, people=table.people.select(rows))
     else:
         raise ValueError(f"--check {path}: the target is cut by boxes, and these labels hold none for their pictures")
-    check_count(path, len(set(table.people.pictures)), table.root)
     return Extended(table, task.skeleton)
 
 
@@ -181,7 +188,7 @@ def open_depth_check(path: Path, task: Task) -> PoseDataset:
     device = choose_device(task.config.device)
     dataset = centered(task.target_options, open, device)
     rows = [row for row in range(len(dataset)) if unusable(dataset, row) is None and dataset[row].annotated.any()]
-    check_count(path, len(rows), folder.root)
+    say_few(path, len(rows), folder.root)
     return Selected(Rows(dataset, rows), task.skeleton.keypoints)
 
 

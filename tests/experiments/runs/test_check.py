@@ -39,7 +39,7 @@ def test_labels_of_no_picture_that_can_be_read(tmp_path):
     labels, pictures = labelled(tmp_path, 3)
     for picture in pictures.iterdir():
         picture.write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="labels no picture of .*pictures that can be read"):
+    with pytest.raises(ValueError, match=r"labels no picture of .*pictures that can be read"):
         open_labels(labels, pictures, SKELETON)
 
 
