@@ -109,8 +109,8 @@ class Task:
                 if dataset.identity.get(key) in LEAKS:
                     leak = f"{key}={dataset.identity[key]}"
                     yield f"leak: {dataset.name} is cut around its true joints ({leak}), in training and test"
-            if "licence" in dataset.identity:
-                yield f"licence of {dataset.name}: {dataset.identity['licence']}"
+        licensed = [d for d in (source, self.target_train) if d is not None and "licence" in d.identity]
+        yield from dict.fromkeys(f"licence of {d.name}: {d.identity['licence']}" for d in licensed)
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
         yield from (f"note: {note}" for note in self.notes)
