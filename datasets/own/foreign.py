@@ -17,6 +17,7 @@ SLEAP = (
     "`sio convert` of the package sleap-io does it"
 )
 DEEPLABCUT = "DeepLabCut's or Lightning Pose's labels"
+CONVERT = "Convert it to COCO keypoints (read by coco_json) or to a DeepLabCut CSV (read by deeplabcut)"
 OPEN = "Open {0} with the dataset {1}: {1} root=FOLDER or labels=FILE"
 WORDS = {
     "sleap": SLEAP,
@@ -35,6 +36,10 @@ WORDS = {
     "supervisely": "Supervisely's own JSON. In Supervisely export the graphs as " + POSE,
     "datumaro": "Datumaro's own JSON. Convert it to coco_person_keypoints: datum convert -f coco_person_keypoints",
     "openpose": "OpenPose's output, predictions of one picture. Label pictures, or bring it into COCO's form",
+    "labelbox": f"an export of Labelbox. {CONVERT}",
+    "v7": f"Darwin JSON of V7, of one picture. {CONVERT}",
+    "superannotate": f"SuperAnnotate's own JSON. {CONVERT}",
+    "mmpose": f"predictions of MMPose's inferencer. {CONVERT}",
     "boxes": "a COCO file without keypoints: boxes or outlines alone. Export it as COCO keypoints (in CVAT `COCO "
     "Keypoints 1.0`; a project of keypoint detection in Roboflow); its boxes can be read with predict --boxes FILE",
     "zip": "a ZIP archive. Unpack it, and name the folder",
@@ -106,6 +111,10 @@ def _of_json(content: Any) -> str | None:
         first = content[0] if content and isinstance(content[0], dict) else {}
         studio = {"annotations", "data"}, {"completions", "data"}, {"annotator", "annotation_id"}
         points = [value[0] for value in first.values() if isinstance(value, list) and value]
+        if "data_row" in first or {"Labeled Data", "Label"} <= first.keys():
+            return "labelbox"
+        if {"keypoints", "keypoint_scores"} <= first.keys() and isinstance(first["keypoints"], list):
+            return "mmpose" if first["keypoints"] and isinstance(first["keypoints"][0], list) else None
         short = any(isinstance(point, dict) and "keypointlabels" in point for point in points)
         return "label studio" if short or any(keys <= first.keys() for keys in studio) else None
     if not isinstance(content, dict):
@@ -118,6 +127,9 @@ def _of_json(content: Any) -> str | None:
         ("supervisely", {"objects", "size"}),
         ("openpose", {"people", "version"}),
         ("sleap", {"skeletons", "videos", "labels"}),
+        ("v7", {"item", "annotations"}),
+        ("superannotate", {"metadata", "instances"}),
+        ("mmpose", {"meta_info", "instance_info"}),
     ):
         if keys <= content.keys():
             return kind

@@ -23,6 +23,16 @@ JSONS = {
     "supervisely": {"description": "", "tags": [], "size": {"height": 1, "width": 1}, "objects": []},
     "datumaro": {"info": {}, "categories": {}, "items": []},
     "openpose": {"version": 1.3, "people": [{"pose_keypoints_2d": []}]},
+    "labelbox": [{"data_row": {"id": "a", "external_id": "a.jpg"}, "projects": {}}],
+    "labelbox, old": [{"ID": "a", "External ID": "a.jpg", "Labeled Data": "https://a", "Label": {"objects": []}}],
+    "v7": {
+        "version": "2.0",
+        "item": {"name": "a.jpg"},
+        "annotations": [{"name": "nose", "keypoint": {"x": 1, "y": 2}}],
+    },
+    "superannotate": {"metadata": {"name": "a.jpg"}, "instances": [{"type": "template", "points": []}]},
+    "mmpose": {"meta_info": {"num_keypoints": 1}, "instance_info": [{"frame_id": 0, "instances": []}]},
+    "mmpose, of a picture": [{"keypoints": [[1.0, 2.0]], "keypoint_scores": [0.9], "bbox": [[1, 2, 3, 4]]}],
     "boxes": {
         "images": [{"id": 1, "file_name": "a.jpg"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": []}],
