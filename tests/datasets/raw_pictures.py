@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import h5py
 import numpy as np
 import scipy.io
@@ -409,7 +410,7 @@ def depth_frames(root):
     np.save(root / "a.npy", disc.astype(np.int32))
     np.savez(root / "b.npz", depth=disc.astype(np.float32))
     for name in ("c.png", "d.pgm", "e.tif"):
-        Image.fromarray(disc).save(root / name)
+        cv2.imwrite(str(root / name), disc)
     np.save(root / "f.npy", disc.astype(np.float16)[..., None])
     about = {"fx": 50.0, "fy": 50.0, "cx": 15.5, "cy": 11.5, "unit": "mm", "cube": [100, 100, 150]}
     tables = {"centers": "centers.csv", "labels": "labels.csv"}
