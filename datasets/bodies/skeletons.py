@@ -30,11 +30,6 @@ _BONES = (
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
-def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """The pairs of sides among `names`."""
-    return sides(names).pairs
-
-
 def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Skeleton:
     """A body of these joints: bones, flip pairs and groups follow from the names.
 

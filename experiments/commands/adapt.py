@@ -87,7 +87,8 @@ def adapt(
     if flat is not None and given is not None:
         labels = open_labels(flat, check_root or target, load_model(given)[1])
     task = prepare(config, [strategy], training=given is None)
-    check_mirroring(config, task.skeleton)
+    if given is not None:  # else `prepare` has looked
+        check_mirroring(config, task.skeleton)
     if flat is not None and given is None:  # one's own network learns its joints' names from the source
         labels = open_labels(flat, check_root or target, task.skeleton)
     task, unreadable = without_unreadable(task, reporter)
