@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -192,8 +193,15 @@ class _Ids:
 def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> dict[str, tuple[int, int]]:
     """Width and height that a COCO keypoint JSON gives its pictures, by their paths as `read_coco` names them.
 
-    Pictures without both are left out. Raises BadAnnotation.
+    Pictures without both are left out. A file that has not changed is parsed once for both parts of a set and all that
+    is asked of them. Raises BadAnnotation.
     """
+    state = file.stat()
+    return _declared(file, (state.st_mtime_ns, state.st_size), below, root)
+
+
+@lru_cache(maxsize=4)
+def _declared(file: Path, state: tuple[int, int], below: str, root: Path | None) -> dict[str, tuple[int, int]]:
     content = read_json(file)
     if isinstance(content, list):  # results, which say no sizes
         return {}
