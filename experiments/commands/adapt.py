@@ -34,7 +34,7 @@ from ..report import adapt as words
 from ..runs.check import judge, open_check, open_labels, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
-from ..runs.folder import locate, locked, open_folder
+from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.shipping import Scores, beforehand, decide
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
@@ -265,7 +265,7 @@ def held_out(task: Task) -> int:
 def changed(folder: Path, task: Task) -> str | None:
     """How the target's samples differ from those that `folder` was begun on; what a later version says besides is
     free."""
-    began = json.loads((folder / "identity.json").read_text("utf-8"))
+    began = identity_of(folder)
     for side, now in task.identity().items():
         was = began.get(side, now) if side.startswith("target") else now
         for key in ("count", "sha256", *was):

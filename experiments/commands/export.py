@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from ...datasets.options import choose
 from ...datasets.sample import CAMERA_MM
 from ...models.export import DECODINGS, PRECISIONS, to_onnx, to_program
-from ..runs.folder import locate
+from ..runs.folder import identity_of, locate
 from ..runs.progress import Reporter
 from .predict import open_model
 
@@ -69,8 +68,5 @@ def export(
 
 def licences(run: Path | None) -> dict[str, Any]:
     """What a run says of the licences of the data that its weights were trained on, by data set."""
-    identity = run / "identity.json" if run is not None else None
-    if identity is None or not identity.is_file():
-        return {}
-    sets = json.loads(identity.read_text()).values()
+    sets = identity_of(run).values()
     return {str(one["name"]): one.get("licence", "not said") for one in sets if isinstance(one, dict) and "name" in one}

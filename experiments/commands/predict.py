@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..runs.device import choose_device
-from ..runs.folder import locate
+from ..runs.folder import identity_of, locate
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
 from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
@@ -59,10 +58,7 @@ def open_model(path: Path) -> Opened:
 
 def trained_white(model: Path) -> int | None:
     """The level that was white in the pictures of 16 bit that a run adapted to, or was trained on."""
-    run = locate(model)[1]
-    if run is None or not (run / "identity.json").is_file():
-        return None
-    identity = json.loads((run / "identity.json").read_text())
+    identity = identity_of(locate(model)[1])
     level = (identity.get("target_train") or identity.get("source_train") or {}).get("white")
     return level if isinstance(level, int) else None
 

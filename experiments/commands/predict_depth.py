@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from ...models.pose_model import PoseModel
 from ..config import Config, load_folder
 from ..report.drawing import depth_picture
 from ..runs.centers import centered, is_run
+from ..runs.folder import identity_of
 from ..runs.prediction_inputs import Cut, Inputs, common_root
 from ..runs.progress import Reporter
 from .data_words import read_words
@@ -67,9 +67,7 @@ class Trained:
 
 def training_of(run: Path) -> Trained:
     """What a run folder says of the frames that its network was trained on."""
-    config, identity = load_folder(run), {}
-    if (run / "identity.json").is_file():
-        identity = json.loads((run / "identity.json").read_text("utf-8"))
+    config, identity = load_folder(run), identity_of(run)
     adapted = "target" in STRATEGIES[config.strategy].needs
     sides = [identity.get(side) or {} for side in ("target_train", "source_train")[:: 1 if adapted else -1]]
     cubes = np.atleast_2d(next((side["cube"] for side in sides if "cube" in side), np.zeros((0, 3))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -35,6 +36,12 @@ def home(folder: Path) -> Path:
     """Where the runs lie, with the store and the pretrained weights that they share; a run of a comparison lies one
     folder deeper."""
     return folder.parent.parent if (folder.parent / "config.yaml").exists() else folder.parent
+
+
+def identity_of(run: Path | None) -> dict[str, Any]:
+    """What a run folder says of its datasets, by side and part; empty where it says nothing."""
+    file = None if run is None else run / "identity.json"
+    return json.loads(file.read_text("utf-8")) if file is not None and file.is_file() else {}
 
 
 def said_of(folder: Path) -> dict[str, Any]:

@@ -201,16 +201,22 @@ def write_coco(
     if "center" in predicted.columns or predicted.unlocated:
         parts["without_center"] = ({"file_name": name, "reason": reason} for name, reason in predicted.unlocated)
 
-    def write(file: BinaryIO) -> None:  # entry by entry: as one object a million people would take gigabytes
+    def write(file: BinaryIO) -> None:
         file.write(b'{\n"info": ' + json.dumps(info).encode())
         for key, entries in parts.items():
-            file.write(f',\n"{key}": ['.encode())
-            for number, entry in enumerate(entries):
-                file.write((",\n" if number else "\n").encode() + json.dumps(entry, allow_nan=False).encode())
-            file.write(b"\n]")
+            file.write(f',\n"{key}": '.encode())
+            write_list(file, entries)
         file.write(b"\n}\n")
 
     write_whole(path, write)
+
+
+def write_list(file: BinaryIO, entries: Iterable[Any]) -> None:
+    """A JSON list, entry by entry: as one object a million people would take gigabytes."""
+    file.write(b"[")
+    for number, entry in enumerate(entries):
+        file.write((",\n" if number else "\n").encode() + json.dumps(entry, allow_nan=False).encode())
+    file.write(b"\n]")
 
 
 def _image(number: int, name: str, width: int, height: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -28,7 +27,7 @@ import numpy as np
 from ...datasets.reading.files import write_text, write_whole
 from ...datasets.reading.video import file_of, is_frame
 from ...datasets.skeleton import Skeleton
-from .prediction_files import Predicted, annotation, write_coco
+from .prediction_files import Predicted, annotation, write_coco, write_list
 from .prediction_inputs import Inputs
 
 SCORER = "keyshift"
@@ -47,11 +46,9 @@ def write_results(
             kept = {key: entry[key] for key in ("category_id", "keypoints", "bbox", "score")}
             yield {"image_id": numbers[place], "file_name": inputs.names[place], **kept}
 
-    def write(file: Any) -> None:  # entry by entry: as one object a million people would take gigabytes
-        file.write(b"[")
-        for number, entry in enumerate(entries()):
-            file.write((",\n" if number else "\n").encode() + json.dumps(entry, allow_nan=False).encode())
-        file.write(b"\n]\n")
+    def write(file: Any) -> None:
+        write_list(file, entries())
+        file.write(b"\n")
 
     write_whole(path, write)
 
