@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +115,9 @@ def domain_loss(logits: Tensor, source: int, weights: Tensor | None = None) -> T
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:
-    """Mean absolute difference of the softmax of two heads' logits (n, C). MCD, Saito et al., CVPR 2018."""
-    return (first.softmax(-1) - second.softmax(-1)).abs().mean()
+    """How far two heads' probabilities (..., C) are apart, summed over the C: 0 to 2. MCD, Saito et al., CVPR 2018; TLLib
+    takes the mean over them instead, C times less."""
+    return (first - second).abs().sum(-1).mean()
 
 
 def balance(logits: Tensor) -> Tensor:
@@ -147,16 +147,3 @@ class Discriminator(nn.Sequential):
         for inputs in (features, width):
             layers += [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU()]
         super().__init__(*layers, nn.Linear(width, 1))
-
-
-class Reversal(torch.autograd.Function):
-    """Identity forward; backward multiplies by a negative factor."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(factor)
-        return features.view_as(features)
-
-    @staticmethod
-    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient[0] * -ctx.saved_tensors[0], None
