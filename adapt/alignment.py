@@ -115,8 +115,8 @@ def domain_loss(logits: Tensor, source: int, weights: Tensor | None = None) -> T
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:
-    """How far two heads' probabilities (..., C) are apart, summed over the C: 0 to 2. MCD, Saito et al., CVPR 2018; TLLib
-    takes the mean over them instead, C times less."""
+    """How far two heads' probabilities (..., C) are apart, summed over the C: 0 to 2. MCD, Saito et al., CVPR 2018;
+    TLLib takes the mean over them instead, C times less."""
     return (first - second).abs().sum(-1).mean()
 
 

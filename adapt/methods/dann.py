@@ -34,7 +34,9 @@ class DANN(Strategy):
     @dataclass(frozen=True)
     class Options(owned.Options):
         trade_off: float = option(1.0, "weight of the domain loss", low=0)
-        condition: str = option("none", "votes: CDAN's, features under each keypoint's density", choices=("none", "votes"))
+        condition: str = option(
+            "none", "votes: CDAN's, features under each keypoint's density", choices=("none", "votes")
+        )
         entropy: bool = option(False, "with condition=votes: sure keypoints weigh more, 1 + exp(-H)")
         spectral: float = option(0.0, "BSP: weight of the features' largest singular values (the paper's: 2e-4)", low=0)
         width: int = option(1024, "of the discriminator's hidden layers", low=1)
@@ -47,7 +49,7 @@ class DANN(Strategy):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         more = len(self.skeleton) if self.options.condition == "votes" else 0
-        self.discriminator = Discriminator(self.model.channels() + more, self.options.width)
+        self.discriminator = Discriminator(self.model.feature_channels() + more, self.options.width)
         self.gradient = WarmStartGradient(hi=self.options.highest, max_iters=self.options.warmup, reverse=True)
 
     def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
@@ -113,5 +115,3 @@ def shares(density: Tensor, shape: tuple[int, ...]) -> Tensor:
 def certainty(votes: Votes) -> Tensor:
     """1 + exp(-H) of each keypoint's density, without gradient: (B * K,)."""
     return 1 + torch.exp(-entropy(votes.log_densities()[0].detach().flatten(2))).flatten()
-
-

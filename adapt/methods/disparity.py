@@ -73,5 +73,9 @@ class DisparityDiscrepancy(Strategy):
 
 def coordinates(votes: Votes) -> Tensor:
     """Expected positions (B, K, D) as shares of the grid's extent along each axis."""
-    sides = [count * step for grid in votes.grid.marginals() for count, step in zip(grid.shape[::-1], grid.stride, strict=True)]
+    sides = [
+        count * step
+        for grid in votes.grid.marginals()
+        for count, step in zip(grid.shape[::-1], grid.stride, strict=True)
+    ]
     return votes.mean() / votes.logits.new_tensor(sides, dtype=torch.float32)
