@@ -27,6 +27,17 @@ def gather(values: Tensor, ragged: bool = False) -> Tensor:
     return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
+def joined(values: Tensor) -> Tensor:
+    """`values` of all processes along the first axis. Gradients reach the own ones, as many times as there are
+    processes: their mean over the processes is then that of the whole."""
+    if not together():
+        return values
+    count, rank = dist.get_world_size(), dist.get_rank()
+    parts = list(gather(values).chunk(count))
+    parts[rank] = values + (count - 1) * (values - values.detach())
+    return torch.cat(parts)
+
+
 def average(values: Tensor) -> Tensor:
     """The mean of `values` over the processes."""
     if together():

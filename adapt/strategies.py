@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from .methods.adabn import AdaBN
+from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
+from .methods.dann import DANN
+from .methods.disparity import DisparityDiscrepancy
+from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
 from .strategy import Strategy
@@ -11,6 +16,13 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "given": Given,
     "source_only": SourceOnly,
     "bn_control": BatchNormControl,
+    "adabn": AdaBN,
+    "dan": DAN,
+    "jan": JAN,
+    "coral": Coral,
+    "dann": DANN,
+    "mcd": MCD,
+    "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
     "oracle": Oracle,

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from ...datasets import options as owned
@@ -38,6 +38,7 @@ from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes, divergence
 from ...models.pose_model import counted_per_image
+from ..gradients import WarmStartGradient
 from ..strategy import Strategy, Update
 from .pseudo_labels import VARIANTS, ground_false, ground_truth
 
@@ -111,41 +112,3 @@ class RegDA(Strategy):
 
     def after_step(self) -> None:
         self.gradient.advance()
-
-
-class WarmStartGradient(nn.Module):
-    """Identity forward; backward multiplies by
-    lambda(i) = 2 (hi - lo) / (1 + exp(-alpha i / max_iters)) - (hi - lo) + lo.
-
-    The sign is kept: this is not a gradient reversal. The counter is a buffer, so that a resumed run continues it
-    (the reference restarts it at 0). TLLib, modules/gl.py WarmStartGradientLayer @ c4aa59e.
-    """
-
-    iteration: Tensor
-
-    def __init__(self, alpha: float = 1.0, lo: float = 0.0, hi: float = 0.1, max_iters: int = 1000) -> None:
-        super().__init__()
-        self.alpha, self.lo, self.hi, self.max_iters = alpha, lo, hi, max_iters
-        self.register_buffer("iteration", torch.zeros(()))
-
-    def factor(self) -> Tensor:
-        """lambda at the present iteration, a scalar on the device."""
-        span = self.hi - self.lo
-        return 2 * span / (1 + torch.exp(-self.alpha * self.iteration / self.max_iters)) - span + self.lo
-
-    def advance(self) -> None:
-        self.iteration += 1
-
-    def forward(self, features: Tensor) -> Tensor:
-        return _ScaleGradient.apply(features, self.factor().to(features.dtype))
-
-
-class _ScaleGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(factor)
-        return features.view_as(features)
-
-    @staticmethod
-    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient[0] * ctx.saved_tensors[0], None
