@@ -15,7 +15,7 @@ FIELDS = tuple(f.name for f in fields(Poses))
 
 
 class Bank(nn.Module):
-    """Poses of all target training samples, as `predict_all` gives them: points as the files have them, `image_index`
+    """Poses of all target training samples, as `Target.predict` gives them: points in file coordinates, `image_index`
     the samples' rows. They are in the state, however many they are, so that a resumed run has them."""
 
     points: Tensor

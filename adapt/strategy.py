@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,13 +15,37 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ..datasets import options as owned
 from ..datasets.options import option
-from ..datasets.sample import Labeled, Unlabeled
+from ..datasets.sample import Labeled, PoseDataset, Unlabeled
 from ..datasets.skeleton import Skeleton
 from ..models.output import Poses
 from ..models.pose_model import PoseModel
 from .batch_norm import running_statistics
 
 Update = tuple[dict[str, Tensor], tuple[str, ...]]
+KINDS = {
+    "reference": "what adaptation is measured against",
+    "aligned": "source and target, drawn together in features or outputs",
+    "teachers": "source and target, pseudo labels of the target by a teacher or by the model itself",
+    "source_free": "a given model and the unlabelled target alone",
+    "online": "a given model, one pass over the target in its order",
+    "other": "strategies of one's own that name no kind",
+}
+"""What strategies there are; a comparison may name them by kind."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """All target training samples, for methods that relabel."""
+
+    dataset: PoseDataset
+    """Without labels."""
+    passed: Callable[[int], Poses]
+
+    def predict(self, warp: int = 0) -> Poses:
+        """The predictor's poses for every sample: of its plain crop, or in the known warp of that number (1, 2, ...), a
+        view as augmentation draws it, the same at each call. Points are in file pixels, `image_index` the samples'
+        rows."""
+        return self.passed(warp)
 
 
 @dataclass(frozen=True)
@@ -65,16 +90,24 @@ class Strategy(nn.Module, ABC):
 
     @dataclass(frozen=True)
     class Options(owned.Options):
-        """A strategy's own options; none here."""
+        """What every strategy has; a strategy's own options are a subclass of it."""
+
+        soft_reset: float = option(
+            1.0, "share of its weights that each update keeps; the rest is the given model's (0.95)", low=0, high=1
+        )
 
     title: ClassVar[str]
     """Its name as a person reads it."""
     about: ClassVar[str]
     """What it does, in one line."""
+    kind: ClassVar[str] = "other"
+    """Of KINDS."""
+    besides: ClassVar[str] = ""
+    """What it needs or can use beside pictures: a file, video, labels in space; in a few words."""
     needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
     """Without "source" it is source-free: its run opens no source."""
     views: ClassVar[dict[str, int]] = {"source": 1, "target": 1}
-    """In how many known warps each domain's samples come."""
+    """In how many known warps each domain's samples come; where an option says it, an instance has its own."""
     labelled_target: ClassVar[bool] = False  # only the oracle is handed target labels
     adapts: ClassVar[bool] = True
     """False of what adaptation is measured against."""
@@ -93,6 +126,9 @@ class Strategy(nn.Module, ABC):
         self.options = self.Options() if options is None else options
         if batch_norm == "frozen":
             model.freeze_statistics()
+        self.kept: float = getattr(self.options, "soft_reset", 1.0)
+        if self.kept < 1:
+            self.given = deepcopy(model).requires_grad_(False)
 
     def statistics(self, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
         """Within it, a pass of `domain` through `modules` (the model) moves statistics as the policy says."""
@@ -107,6 +143,14 @@ class Strategy(nn.Module, ABC):
         """One iteration: a generator that yields (losses by name, already weighted; names of optimisers). A domain that
         the strategy does not need is None."""
 
+    @torch.no_grad()
+    def draw_back(self) -> None:
+        """Draw the model's weights back towards the given ones as `soft_reset` says; called before `after_step`."""
+        if self.kept < 1:
+            given = dict(self.given.named_parameters())
+            own = {n: p for n, p in self.model.named_parameters() if n in given and p.shape == given[n].shape}
+            torch._foreach_lerp_(list(own.values()), [given[name] for name in own], 1 - self.kept)
+
     def after_step(self) -> None:
         """Called once after the last update of an iteration."""
 
@@ -114,10 +158,9 @@ class Strategy(nn.Module, ABC):
         """Iterations between two calls of `begin_round`; 0 where there are no rounds."""
         return 0
 
-    def begin_round(self, predict_all: Callable[[], Poses]) -> None:
-        """Called before each round's first iteration by methods that relabel. `predict_all` answers with the
-        predictor's poses for all target training samples: points in file pixels, `image_index` the samples' rows.
-        What is kept of them belongs into the state, as a Bank (adapt/bank.py) does it, so that a resumed run has it."""
+    def begin_round(self, target: Target) -> None:
+        """Called before each round's first iteration by methods that relabel. What is kept of the target's poses
+        belongs into the state, as a Bank (adapt/bank.py) does it, so that a resumed run has it."""
 
     @property
     def predictor(self) -> PoseModel:

@@ -20,12 +20,11 @@ from torch.utils.data import Dataset
 from ..datasets.loading import loader
 from ..datasets.reading.files import naming, write_text
 from ..datasets.sample import Unlabeled
-from ..models.output import Poses
 from ..models.pose_model import PoseModel
 from ..models.saved import load_checkpoint, save_checkpoint, save_model
 from .processes import any_process, average, average_gradients, broadcast_buffers, together
 from .scoring.selection import Selection
-from .strategy import Strategy
+from .strategy import Strategy, Target
 
 Evaluate = Callable[[PoseModel], dict[str, float]]
 Callback = Callable[[int, dict[str, float]], None]
@@ -83,7 +82,7 @@ class Trainer:
     """Trains `strategy` in `folder`, from its checkpoint if there is one.
 
     `batches` maps "source" and "target" to datasets whose item `step` is that step's batch. `evaluate` gives metrics
-    of the predictor, `predict_all` its poses for all target training samples, for methods that relabel. `callbacks` get
+    of the predictor, `target` all target training samples with its poses, for methods that relabel. `callbacks` get
     (step, metrics) after each step, metrics empty but when something was logged.
     """
 
@@ -96,7 +95,7 @@ class Trainer:
         loop: Loop,
         seed: int,
         evaluate: Evaluate | None = None,
-        predict_all: Callable[[PoseModel], Poses] | None = None,
+        target: Callable[[PoseModel], Target] | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self.fabric, self.folder, self.loop, self.seed = fabric, folder, loop, seed
@@ -105,7 +104,7 @@ class Trainer:
             self.strategy = self.strategy.to(memory_format=torch.channels_last)
         self.optimizers = self.strategy.optimizers()
         self.batches = {domain: batches[domain] for domain in sorted(strategy.needs)}
-        self.evaluate, self.predict_all, self.callbacks = evaluate, predict_all, list(callbacks)
+        self.evaluate, self.target, self.callbacks = evaluate, target, list(callbacks)
         self.selection, self.history, self.start = Selection(), History(), 0
         self.checkpoint = folder / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -146,6 +145,7 @@ class Trainer:
                 # rates and moving averages go on
                 for _, schedule in self.optimizers.values():
                     schedule.step()
+                self.strategy.draw_back()
                 self.strategy.after_step()
                 # log, evaluate, checkpoint, stop
                 stop = self.after(step + 1, bool(interrupted))
@@ -165,11 +165,10 @@ class Trainer:
         """Let a method that relabels do so where a round begins."""
         length = self.strategy.round_length()
         if length and step % length == 0:
-            if self.predict_all is None:
+            if self.target is None:
                 raise ValueError(f"{type(self.strategy).__name__} relabels its target, and none is given to predict")
-            predict_all, predictor = self.predict_all, self.strategy.predictor
             broadcast_buffers(self.strategy)  # so that all processes give the same labels
-            self.strategy.begin_round(lambda: predict_all(predictor))
+            self.strategy.begin_round(self.target(self.strategy.predictor))
 
     def place(self, batch: Unlabeled) -> Unlabeled:
         batch = batch.to(self.fabric.device, non_blocking=True)

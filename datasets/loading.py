@@ -249,15 +249,23 @@ class TrainingBatches(Dataset[Unlabeled]):
 
 
 class EvaluationBatches(Dataset[Labeled]):
-    """The dataset in its order, plain crops: item i is the i-th batch.
+    """The dataset in its order: item i is the i-th batch. Plain crops, or views augmented as the draw of the number in
+    `warp` says.
 
     A picture that cannot be read, or a depth frame in which nothing can be found, is warned about and stays in its
     place, empty and with no joint annotated: predictions keep the dataset's order, and metrics leave it out. More than
     1 % unreadable pictures raise ValueError.
     """
 
-    def __init__(self, dataset: PoseDataset, batch: int, size: tuple[int, int], mode: str = "exact") -> None:
-        self.dataset, self.batch, self.size, self.mode = dataset, batch, size, mode
+    def __init__(
+        self,
+        dataset: PoseDataset,
+        batch: int,
+        size: tuple[int, int],
+        mode: str = "exact",
+        warp: tuple[Augmentation, int] | None = None,
+    ) -> None:
+        self.dataset, self.batch, self.size, self.mode, self.warp = dataset, batch, size, mode, warp
         self.unreadable: set[int] = set()
 
     def __len__(self) -> int:
@@ -284,7 +292,10 @@ class EvaluationBatches(Dataset[Labeled]):
         cv2.setNumThreads(1)
         chosen = range(number * self.batch, min((number + 1) * self.batch, len(self.dataset)))
         flip = self.dataset.skeleton.flip
-        crops = [crop(self.read(i), self.size, None, None, flip, self.mode, i) for i in chosen]
+        options, draw = self.warp or (None, 0)
+        crops = [
+            crop(self.read(i), self.size, options, np.random.default_rng([draw, i]), flip, self.mode, i) for i in chosen
+        ]
         return cast(Labeled, collate(crops, labels=True))
 
 

@@ -277,6 +277,7 @@ def iterate():
             for name in names:
                 optimizers[name][0].step()
             seen.append(names)
+        strategy.draw_back()
         strategy.after_step()
         return seen
 

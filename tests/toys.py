@@ -258,6 +258,7 @@ class Tent(Strategy):
 
     title = "Tent"
     about = "entropy minimisation on the target alone"
+    kind = "source_free"
     needs = frozenset({"target"})
 
     def step(self, source, target):
@@ -278,6 +279,7 @@ class Relabel(Strategy):
 
     title = "Relabel"
     about = "rounds of pseudo labels"
+    kind = "source_free"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -286,8 +288,8 @@ class Relabel(Strategy):
     def round_length(self):
         return self.options.length
 
-    def begin_round(self, predict_all):
-        self.bank.keep(predict_all())
+    def begin_round(self, target):
+        self.bank.keep(target.predict())
 
     def step(self, source, target):
         with self.statistics("source"):

@@ -22,6 +22,7 @@ class AdaBN(Strategy):
 
     title = "AdaBN"
     about = "batch norm's statistics of the target alone, the weights as they were given"
+    kind = "source_free"
     needs = frozenset({"target"})
     begun: Tensor
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...datasets import options as owned
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
@@ -27,7 +26,7 @@ class Aligned(Strategy):
     """Supervised training on the source, and a distance between the domains' features that is made small."""
 
     @dataclass(frozen=True)
-    class Options(owned.Options):
+    class Options(Strategy.Options):
         trade_off: float = option(1.0, "weight of the distance between the domains", low=0)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
@@ -55,6 +54,7 @@ class DAN(Aligned):
 
     title = "DAN"
     about = "the maximum mean discrepancy of the features, under five kernels"
+    kind = "aligned"
 
     def distance(self, features: tuple[Tensor, Tensor], votes: tuple[Votes, Votes]) -> Tensor:
         return mmd(*features, linear=self.options.linear)
@@ -70,6 +70,7 @@ class JAN(Aligned):
 
     title = "JAN"
     about = "the maximum mean discrepancy of features and predicted poses together"
+    kind = "aligned"
 
     def distance(self, features: tuple[Tensor, Tensor], votes: tuple[Votes, Votes]) -> Tensor:
         source, target = (joined(one.mean().flatten(1)) for one in votes)
@@ -85,6 +86,7 @@ class Coral(Aligned):
 
     title = "Deep CORAL"
     about = "the distance of the features' covariances"
+    kind = "aligned"
 
     def distance(self, features: tuple[Tensor, Tensor], votes: tuple[Votes, Votes]) -> Tensor:
         return coral(*features, means=self.options.means)

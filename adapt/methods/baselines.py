@@ -16,6 +16,7 @@ class SourceOnly(Strategy):
 
     title = "Source only"
     about = "trained on the labelled source alone"
+    kind = "reference"
     needs = frozenset({"source"})
     adapts = False
 
@@ -28,6 +29,7 @@ class Oracle(Strategy):
 
     title = "Oracle"
     about = "trained with target labels under the same budget; the upper reference"
+    kind = "reference"
     needs = frozenset({"target"})
     labelled_target = True
     adapts = False
@@ -42,6 +44,7 @@ class Given(Strategy):
 
     title = "Given model"
     about = "the model as it was given, not trained further"
+    kind = "reference"
     needs = frozenset()
     adapts = False
 
@@ -60,6 +63,7 @@ class BatchNormControl(Strategy):
 
     title = "Batch norm control"
     about = "the same continued training with target images passing through batch norm, no adaptation loss"
+    kind = "reference"
     adapts = False
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
 
-from ...datasets import options as owned
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
@@ -32,7 +31,7 @@ class DANN(Strategy):
     """`discriminator` exists in training only; its width is known once features have been seen."""
 
     @dataclass(frozen=True)
-    class Options(owned.Options):
+    class Options(Strategy.Options):
         trade_off: float = option(1.0, "weight of the domain loss", low=0)
         condition: str = option(
             "none", "votes: CDAN's, features under each keypoint's density", choices=("none", "votes")
@@ -45,6 +44,7 @@ class DANN(Strategy):
 
     title = "DANN"
     about = "features from which an adversary cannot tell the domain; CDAN's conditioning and BSP as options"
+    kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from ...datasets import options as owned
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
@@ -29,7 +28,7 @@ class DisparityDiscrepancy(Strategy):
     """The main head is evaluated and shipped; `adversary` exists in training only."""
 
     @dataclass(frozen=True)
-    class Options(owned.Options):
+    class Options(Strategy.Options):
         margin: float = option(1.0, "weight of the adversary's agreement with the main head on the source", low=0)
         trade_off: float = option(1.0, "weight of the disparity", low=0)
         head_layers: int = option(1, "layers of the adversary", low=1)
@@ -38,6 +37,7 @@ class DisparityDiscrepancy(Strategy):
 
     title = "DD"
     about = "disparity discrepancy of an adversarial regressor's coordinates"
+    kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

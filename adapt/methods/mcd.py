@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from ...datasets import options as owned
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
@@ -29,13 +28,14 @@ class MCD(Strategy):
     """The main head is evaluated and shipped; `second` exists in training only."""
 
     @dataclass(frozen=True)
-    class Options(owned.Options):
+    class Options(Strategy.Options):
         trade_off: float = option(1.0, "weight of the heads' disagreement on the target", low=0)
         repeats: int = option(4, "updates of the features for one of the heads", low=1, high=100)
         head_layers: int = option(1, "layers of the second head", low=1)
 
     title = "MCD"
     about = "two heads that disagree on the target, and features that let them agree"
+    kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

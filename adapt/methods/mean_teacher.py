@@ -16,12 +16,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...datasets import options as owned
 from ...datasets.options import option
-from ...datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
-from ...models.output import Poses, Votes, divergence, per_image
+from ...datasets.sample import Labeled, Unlabeled
+from ...models.output import Poses, Votes
 from ...models.pose_model import PoseModel
-from ..processes import gather
+from ..consistency import carried, confident, drawn_to
 from ..strategy import Strategy, Update
 
 
@@ -29,7 +28,7 @@ class MeanTeacher(Strategy):
     """The teacher is evaluated and shipped. It stays in training mode: its batch statistics are its own."""
 
     @dataclass(frozen=True)
-    class Options(owned.Options):
+    class Options(Strategy.Options):
         decay: float = option(0.999, "of the teacher's weights at each update", low=0, high=1)
         weight: float = option(1.0, "of the consistency loss", low=0)
         masked: float = option(0.5, "share of the least confident keypoints that is left out", low=0, high=1)
@@ -43,6 +42,7 @@ class MeanTeacher(Strategy):
 
     title = "Mean teacher"
     about = "consistency with a moving average of the model's own weights"
+    kind = "teachers"
     views: ClassVar = {"source": 1, "target": 2}
     averaged: Tensor
 
@@ -53,19 +53,33 @@ class MeanTeacher(Strategy):
         self.register_load_state_dict_pre_hook(_rename)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        (view,) = target.views
+        losses = self.of_source(source) if "source" in self.needs else {}
+        yield losses | self.of_target(target), ("model",)
+
+    def of_source(self, source: Labeled) -> dict[str, Tensor]:
+        """The supervised losses."""
         with self.statistics("source"):
-            losses = self.supervised(source)
-        with torch.no_grad(), self.statistics("target", self.teacher):
-            poses = self.teacher.decode(self.teacher(target), target)
-        flip, swap = self.skeleton.flip, swaps(target, view)[poses.image_index]
-        points = carry(poses.points, target, view, flip, poses.image_index)
+            return self.supervised(source)
+
+    def of_target(self, target: Unlabeled) -> dict[str, Tensor]:
+        """What the student learns from the teacher."""
+        (view,) = target.views
+        poses = carried(self.taught(target), target, view, self.skeleton.flip)
         with self.statistics("target"):
-            student = self.model(view)
-        sure = renamed(confident(poses, self.options.masked, ragged=not self.model.single), flip, swap)
-        keep = sure & student.grid.contains(points)
-        consistency = drawn_to(student, points, keep, poses.image_index, self.options.sigma)
-        yield losses | {"consistency": self.options.weight * consistency}, ("model",)
+            votes = self.model(view)
+        consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
+        return {"consistency": self.options.weight * consistency}
+
+    @torch.no_grad()
+    def taught(self, target: Unlabeled) -> Poses:
+        """The teacher's poses in a view."""
+        with self.statistics("target", self.teacher):
+            return self.teacher.decode(self.teacher(target), target)
+
+    def trusted(self, poses: Poses, votes: Votes) -> Tensor:
+        """The keypoints (P, K) of the teacher's poses, in the student's view, that the student learns from."""
+        sure = confident(poses, self.options.masked, ragged=not self.model.single)
+        return sure & votes.grid.contains(poses.points)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -83,24 +97,6 @@ class MeanTeacher(Strategy):
     @property
     def predictor(self) -> PoseModel:
         return self.teacher
-
-
-def confident(poses: Poses, masked: float, ragged: bool = False) -> Tensor:
-    """All but the share `masked` of the keypoints, the least confident of all processes: (P, K) bool. `ragged`: these
-    may have different numbers of people."""
-    everyone = gather(poses.confidence, ragged)
-    if not everyone.numel():
-        return torch.zeros_like(poses.confidence, dtype=torch.bool)
-    return poses.confidence >= everyone.float().quantile(masked)
-
-
-def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float) -> Tensor:
-    """The divergence of votes from Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K)
-    to keep."""
-    images = votes.logits.shape[0]
-    people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in votes.grid.targets(points, sigma))
-    goal = tuple(per_image(maps, image_index, images) for maps in people)
-    return divergence(votes, goal, per_image(keep.float(), image_index, images))
 
 
 def _rename(module: MeanTeacher, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -33,7 +33,6 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from ...datasets import options as owned
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes, divergence
@@ -47,7 +46,7 @@ class RegDA(Strategy):
     """`model` is updated by all steps, `adversary` exists in training only."""
 
     @dataclass(frozen=True)
-    class Options(owned.Options):
+    class Options(Strategy.Options):
         margin: float = option(4.0, "weight of the adversary's agreement with the head on the source", low=0)
         trade_off: float = option(1.0, "weight of the adversarial losses", low=0)
         head_layers: int = option(2, "layers of the adversary, and of a fresh head", low=1)
@@ -59,6 +58,7 @@ class RegDA(Strategy):
 
     title = "RegDA"
     about = "regressive domain adaptation by an adversarial regressor"
+    kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

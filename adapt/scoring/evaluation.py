@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...datasets.augment import Augmentation
+from ...datasets.loading import EvaluationBatches
 from ...datasets.reading.files import write_whole
 from ...datasets.sample import (
     CAMERA_MM,
     PIXELS,
     PIXELS_AND_MM,
     Labeled,
+    PoseDataset,
     Unlabeled,
     carry,
     countable,
@@ -29,8 +32,10 @@ from ...datasets.sample import (
     transform,
 )
 from ...datasets.skeleton import Skeleton
+from ...datasets.views import WithoutLabels
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
+from ..strategy import Target
 from . import depth_metrics, metrics
 from .matching import match, span
 from .selection import Headline
@@ -208,6 +213,25 @@ def predict_people(
         parts.append(Poses(points, confidence, sample.row[poses.image_index], poses.score))
     model.train(mode)
     return Poses(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Poses)))
+
+
+def everyone(
+    model: PoseModel,
+    dataset: PoseDataset,
+    at_once: int,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    device: torch.device,
+    mode: str = "exact",
+) -> Target:
+    """The target's training samples, without their labels, and the model's poses for them, `at_once` in a pass."""
+    unlabeled = WithoutLabels(dataset)
+
+    def passed(warp: int) -> Poses:
+        batches = EvaluationBatches(unlabeled, at_once, size, mode, (augmentation, warp) if warp else None)
+        return predict_people(model, (batches[i] for i in range(len(batches))), device, dataset.skeleton.flip)
+
+    return Target(unlabeled, passed)
 
 
 def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:

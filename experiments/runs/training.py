@@ -14,16 +14,15 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
-from ...adapt.scoring.evaluation import predict, predict_people, scores
+from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
-from ...adapt.strategy import Optimization, Strategy
+from ...adapt.strategy import Optimization, Strategy, Target
 from ...adapt.trainer import Callback, Loop, Trainer
 from ...datasets.loading import TrainingBatches
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.views import WithoutLabels
-from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
@@ -107,12 +106,12 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
     Trainer(
         fabric,
         strategy,
-        training_batches(task, type(strategy), seed, fabric),
+        training_batches(task, strategy, seed, fabric),
         folder,
         _loop(config, phase.steps),
         seed,
         evaluator(task, fabric.device),
-        lambda model: predict_target(task, model, fabric.device),
+        lambda model: target_of(task, model, fabric.device),
         [callback],
     ).fit()
 
@@ -150,7 +149,7 @@ def make_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def training_batches(task: Task, strategy: type[Strategy], seed: int, fabric: Fabric) -> dict[str, Dataset[Any]]:
+def training_batches(task: Task, strategy: Strategy, seed: int, fabric: Fabric) -> dict[str, Dataset[Any]]:
     """By domain, those that the strategy needs; the target's without labels but for the oracle."""
     config = task.config
 
@@ -178,10 +177,10 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
     return lambda: (batches[step] for step in steps)
 
 
-def predict_target(task: Task, model: PoseModel, device: torch.device) -> Poses:
-    """The model's poses for all target training samples, of which it sees no label."""
-    batches = task.batches(WithoutLabels(task.target[0]))
-    return predict_people(model, (batches[i] for i in range(len(batches))), device, task.skeleton.flip)
+def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
+    """All target training samples, with the model's poses for them; it sees no label."""
+    config = task.config
+    return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
 def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from keyshift.adapt.scoring.evaluation import predict_people
+from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
-from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
+from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.sample import Labeled
-from keyshift.datasets.views import WithoutLabels
 
 NAMES = (*STRATEGIES, "tent", "relabel")
 SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
@@ -57,8 +56,7 @@ def test_learned_statistics_do_not_move_under_any_strategy(toys, augmentation, i
     strategy = frozen(toys, name, model)
     source = batches(toys, system, "source", augmentation)
     target = batches(toys, system, "target", augmentation, strategy.views["target"], strategy.labelled_target)
-    whole = EvaluationBatches(WithoutLabels(sets(toys, system)["target"]), 12, (32, 32))
-    strategy.begin_round(lambda: predict_people(strategy.predictor, [whole[0]], CPU))
+    strategy.begin_round(everyone(strategy.predictor, sets(toys, system)["target"], 12, (32, 32), augmentation, CPU))
     optimizers, weights = strategy.optimizers(), [p.detach().clone() for p in strategy.parameters()]
     for step in range(3):
         iterate(strategy, source[step], target[step], optimizers)

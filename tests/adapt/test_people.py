@@ -17,7 +17,7 @@ from keyshift.adapt.methods import mean_teacher
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.scoring.distance import distance
-from keyshift.adapt.scoring.evaluation import agreement, predict, predict_people, scores
+from keyshift.adapt.scoring.evaluation import agreement, everyone, predict, predict_people, scores
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Loop, Trainer
@@ -66,9 +66,9 @@ def trainer(toys, system, name, folder, target=None, steps=4, strategy=None, **k
     strategy = strategy or build(toys, system, name, **kwargs)
     target = data(toys, system, "shifted") if target is None else target
     sides = {"source": (data(toys, system, "plain"), True), "target": (target, strategy.labelled_target)}
-    cut = 0, 4, (32, 32), Augmentation(rotation=20, mirror=0.5)
+    size, augmentation = (32, 32), Augmentation(rotation=20, mirror=0.5)
+    cut = 0, 4, size, augmentation
     batches = {d: TrainingBatches(set_, d, *cut, labels, strategy.views[d]) for d, (set_, labels) in sides.items()}
-    whole = EvaluationBatches(WithoutLabels(target), 4, (32, 32))
     folder.mkdir(exist_ok=True)
     return Trainer(
         Fabric(accelerator="cpu", devices=1),
@@ -77,7 +77,7 @@ def trainer(toys, system, name, folder, target=None, steps=4, strategy=None, **k
         folder,
         Loop(steps, log_every=1, checkpoint_every=1),
         0,
-        predict_all=lambda model: predict_people(model, (whole[i] for i in range(len(whole))), CPU, toys.DOTS.flip),
+        target=lambda model: everyone(model, target, 4, size, augmentation, CPU),
     )
 
 

@@ -11,13 +11,12 @@ from lightning_fabric import Fabric
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.processes import leave
-from keyshift.adapt.scoring.evaluation import predict_people
+from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Loop, Trainer
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
-from keyshift.datasets.views import WithoutLabels
+from keyshift.datasets.loading import TrainingBatches
 
 _spec = importlib.util.spec_from_file_location("toys", Path(__file__).parents[1] / "toys.py")
 toys = sys.modules["toys"] = importlib.util.module_from_spec(_spec)
@@ -45,10 +44,10 @@ def train(fabric, folder, name):
         d: TrainingBatches(sets[d], d, 0, 4, (32, 32), Augmentation(), d == "source", strategy.views[d], **where)
         for d in sets
     }
-    whole = EvaluationBatches(WithoutLabels(sets["target"]), 24, (32, 32))
+    cut = 24, (32, 32), Augmentation(), torch.device("cpu")
     trainer = Trainer(
         *(fabric, strategy, batches, folder, Loop(4, 1, 1000, 4), 0),
-        predict_all=lambda model: predict_people(model, [whole[0]], torch.device("cpu")),
+        target=lambda model: everyone(model, sets["target"], *cut),
     )
     trainer.fit()
 

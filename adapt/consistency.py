@@ -1,0 +1,39 @@
+"""What teachers share: poses that travel from one known view to another, which of them are trusted, and the loss that
+draws a student to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..datasets.sample import Unlabeled, carry, renamed, swaps
+from ..models.output import Poses, Votes, divergence, per_image
+from .processes import gather
+
+
+def carried(poses: Poses, start: Unlabeled, goal: Unlabeled, flip: list[int]) -> Poses:
+    """Poses of one view in another of the same images; where exactly one of the two is mirrored, keypoints change
+    places by the permutation `flip`."""
+    points = carry(poses.points, start, goal, flip, poses.image_index)
+    confidence = renamed(poses.confidence, flip, swaps(start, goal)[poses.image_index])
+    return replace(poses, points=points, confidence=confidence)
+
+
+def confident(poses: Poses, masked: float, ragged: bool = False) -> Tensor:
+    """All but the share `masked` of the keypoints, the least confident of all processes: (P, K) bool. `ragged`: these
+    may have different numbers of people."""
+    everyone = gather(poses.confidence, ragged)
+    if not everyone.numel():
+        return torch.zeros_like(poses.confidence, dtype=torch.bool)
+    return poses.confidence >= everyone.float().quantile(masked)
+
+
+def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float) -> Tensor:
+    """The divergence of votes from Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K)
+    to keep."""
+    images = votes.logits.shape[0]
+    people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in votes.grid.targets(points, sigma))
+    goal = tuple(per_image(maps, image_index, images) for maps in people)
+    return divergence(votes, goal, per_image(keep.float(), image_index, images))
