@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 import zlib
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from keyshift.datasets.sample import Item, Labeled
 from keyshift.datasets.skeleton import Skeleton
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-torch.set_num_threads(2)
+CPU = torch.device("cpu")
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 class Golden:
@@ -219,6 +221,63 @@ def registered(toys, monkeypatch):
     return toys
 
 
+class ToyShift:
+    """Plain dots are the source, shifted dots the target, both drawn once. `start` is a small network that learned the
+    source and fails on the target; adaptation goes on with the source batches that come next."""
+
+    learned = 80
+
+    def __init__(self, toys):
+        from keyshift.adapt.methods.baselines import SourceOnly
+        from keyshift.datasets.augment import Augmentation
+        from keyshift.datasets.loading import EvaluationBatches
+
+        self.cut, self.drawn = ((32, 32), Augmentation(rotation=20)), {}
+        self.test = EvaluationBatches(Dots(64, "shifted", first=1000), 64, (32, 32))[0]
+        torch.manual_seed(0)
+        model = toys.TopDown(3, toys.TopDown.Options(channels=8, sigma=1.0))
+        self.start = self.adapt(SourceOnly, model=model, first=0, updates=self.learned).predictor
+
+    def batch(self, step, domain, labels, views):
+        from keyshift.datasets.loading import TrainingBatches
+
+        key = step, domain, labels, views
+        if key not in self.drawn:
+            data = Dots(64, "plain" if domain == "source" else "shifted")
+            self.drawn[key] = TrainingBatches(data, domain, 0, 8, *self.cut, labels, views)[step]
+        return self.drawn[key]
+
+    def adapt(self, kind, options=None, updates=40, rate=1e-2, batch_norm="target", model=None, first=learned):
+        """The strategy after `updates`, from a copy of `start` unless another model is given."""
+        from keyshift.adapt.scoring.evaluation import everyone
+        from keyshift.adapt.strategy import Optimization
+
+        torch.manual_seed(0)
+        model, optimization = deepcopy(model or self.start), Optimization("adam", rate, {}, 0.0, gamma=0.0)
+        strategy = kind(model, Dots.skeleton, optimization, batch_norm, options).train()
+        optimizers, length = strategy.optimizers(), strategy.round_length()
+        for step in range(updates):
+            if length and step % length == 0:
+                strategy.begin_round(everyone(strategy.predictor, Dots(64, "shifted"), 64, *self.cut, CPU))
+            needed = {d: d == "source" or strategy.labelled_target for d in strategy.needs}
+            batches = {d: self.batch(first + step, d, labels, strategy.views[d]) for d, labels in needed.items()}
+            update(strategy, batches.get("source"), batches.get("target"), optimizers)
+        return strategy
+
+    def pck(self, kind, options=None, **more):
+        """What `adapt` reaches on new pictures of the target, PCK at a tenth of the side."""
+        from keyshift.adapt.scoring.evaluation import predict, scores
+
+        model = self.adapt(kind, options, **more).predictor
+        return scores(predict(model, [self.test], CPU), Dots.skeleton, 0.1)["pck"]
+
+
+@pytest.fixture(scope="session")
+def toy_shift(toys):
+    """pck(strategy's class, options): how well the strategy adapts in a second; the network learns its source once."""
+    return ToyShift(toys)
+
+
 @pytest.fixture
 def labeled():
     """make(images (B, 3, H, W), keypoints (B, K, 2)) -> Labeled with everything else plain."""
@@ -262,23 +321,24 @@ def batches(augmentation):
     return make
 
 
+def update(strategy, source, target, optimizers):
+    """One iteration; gives the names of what each step updated."""
+    seen = []
+    for losses, names in strategy.step(source, target):
+        for loss in losses.values():
+            assert loss.shape == ()
+            assert loss.isfinite()
+        strategy.zero_grad()
+        sum(losses.values()).backward()
+        for name in names:
+            optimizers[name][0].step()
+        seen.append(names)
+    strategy.draw_back()
+    strategy.after_step()
+    return seen
+
+
 @pytest.fixture
 def iterate():
-    """update(strategy, source, target, optimizers): one iteration; gives the names of what each step updated."""
-
-    def update(strategy, source, target, optimizers):
-        seen = []
-        for losses, names in strategy.step(source, target):
-            for loss in losses.values():
-                assert loss.shape == ()
-                assert loss.isfinite()
-            strategy.zero_grad()
-            sum(losses.values()).backward()
-            for name in names:
-                optimizers[name][0].step()
-            seen.append(names)
-        strategy.draw_back()
-        strategy.after_step()
-        return seen
-
+    """`update`."""
     return update

@@ -229,17 +229,10 @@ class Lifter(PoseModel):
         return torch.rand(batch, self.frames, self.keypoints, 3) * self.input_size[0]
 
 
-class ClipNet(BottomUp):
-    """Heatmaps of the middle frame, from all frames of a clip."""
+class TopDown(BottomUp):
+    """Heatmaps of one person: the smallest network of the usual form."""
 
-    single, frames = True, 3
-
-    def __init__(self, keypoints, options):
-        super().__init__(keypoints, options)
-        self.backbone = nn.Sequential(*self.layer(9, 2), *self.layer(options.channels))
-
-    def features(self, sample):
-        return self.backbone(normalize(sample.image).flatten(1, 2))
+    single = True
 
     def decode(self, votes, sample):
         return Poses.of_crops(votes.peak(), votes.confidence())
@@ -247,6 +240,19 @@ class ClipNet(BottomUp):
     def loss(self, votes, sample):
         target = self.grid.target(sample.keypoints, self.options.sigma)
         return {"heat": spatial_kl(votes.log_density()[sample.image_index], target, self.counted(sample))}
+
+
+class ClipNet(TopDown):
+    """The same of the middle frame, from all frames of a clip."""
+
+    frames = 3
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        self.backbone = nn.Sequential(*self.layer(9, 2), *self.layer(options.channels))
+
+    def features(self, sample):
+        return self.backbone(normalize(sample.image).flatten(1, 2))
 
 
 class Tent(Strategy):

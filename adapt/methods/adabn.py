@@ -35,7 +35,7 @@ class AdaBN(Strategy):
         return {}
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm)]
+        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm) and m.training]  # frozen ones stay
         for norm in norms:
             norm.momentum = None  # the mean of all batches since the statistics began anew
             if not self.begun:

@@ -58,9 +58,9 @@ def test_learned_statistics_do_not_move_under_any_strategy(toys, augmentation, i
     target = batches(toys, system, "target", augmentation, strategy.views["target"], strategy.labelled_target)
     strategy.begin_round(everyone(strategy.predictor, sets(toys, system)["target"], 12, (32, 32), augmentation, CPU))
     optimizers, weights = strategy.optimizers(), [p.detach().clone() for p in strategy.parameters()]
-    for step in range(3):
+    for step in range(2):
         iterate(strategy, source[step], target[step], optimizers)
-    assert name == "given" or any(not torch.equal(a, b) for a, b in zip(weights, strategy.parameters(), strict=True))
+    assert not optimizers or any(not torch.equal(a, b) for a, b in zip(weights, strategy.parameters(), strict=True))
     fresh = {key for key in before if name == "regda" and key.startswith("head.")}  # RegDA restarts the head
     assert len(before) == 3 - (system == "lifter")
     for network in (strategy.model, strategy.predictor):

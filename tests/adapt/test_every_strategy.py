@@ -30,32 +30,6 @@ def build(name, skeleton):
     return STRATEGIES[name](model, skeleton, ADAM, options=OPTIONS.get(name))
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_three_updates(dots, batches, iterate, name):
-    strategy = build(name, dots.skeleton).train()
-    source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
-    optimizers = strategy.optimizers()
-    before = {k: v.clone() for k, v in strategy.predictor.state_dict().items()}
-    for step in range(3):
-        iterate(strategy, source[step] if "source" in strategy.needs else None, target[step], optimizers)
-    after = strategy.predictor.state_dict()
-    moved = any(not torch.equal(before[k], after[k]) for k in before)
-    assert moved == (name != "given")
-    assert all(v.isfinite().all() for v in after.values())
-    owned = [id(p) for o, _ in optimizers.values() for g in o.param_groups for p in g["params"]]
-    trained = {id(p) for p in strategy.parameters() if p.requires_grad}
-    assert len(owned) == len(set(owned))
-    assert set(owned) == trained or name == "given"
-
-
-@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"oracle"}))
-def test_no_strategy_but_the_oracle_takes_labels(dots, batches, name):
-    strategy = build(name, dots.skeleton)
-    target = batches(dots, strategy, "shifted", "target")[0]
-    assert not isinstance(target, Labeled)
-    assert not STRATEGIES[name].labelled_target
-
-
 class NoFloat64(TorchDispatchMode):
     """Fails where anything but a single number is computed in float64, which Apple's GPUs do not have."""
 
@@ -67,37 +41,40 @@ class NoFloat64(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_nothing_is_computed_in_float64(dots, batches, iterate, name):
+def test_three_updates(dots, batches, iterate, name):
+    """All weights have an optimiser, nothing is computed in float64, and the state is complete: a copy through the
+    state dicts after two iterations is the same after the third, to the bit."""
     strategy = build(name, dots.skeleton).train()
     source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
-    score = TrainingBatches(WithoutLabels(dots(8, "shifted")), "score", 0, 4, (32, 32), Augmentation(), False, 2)
+    score = TrainingBatches(WithoutLabels(dots(8, "shifted")), "score", 0, 4, (32, 32), Augmentation(), False, 2)[0]
+    assert STRATEGIES[name].labelled_target == isinstance(target[0], Labeled) == (name == "oracle")
+    pairs = [(source[step] if "source" in strategy.needs else None, target[step]) for step in range(3)]
     optimizers = strategy.optimizers()
+    before = {k: v.clone() for k, v in strategy.predictor.state_dict().items()}
     with NoFloat64():
-        iterate(strategy, source[0] if "source" in strategy.needs else None, target[0], optimizers)
+        for pair in pairs[:2]:
+            iterate(strategy, *pair, optimizers)
         flip, cpu = dots.skeleton.flip, torch.device("cpu")
         predict_people(strategy.predictor, [target[0]], cpu, flip)
         predict(strategy.predictor, [source[0]], cpu)
-        agreement(strategy.predictor, [score[0]], flip, cpu)
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_state_is_complete(dots, batches, iterate, name):
-    """Two iterations, or one, a copy through the state dicts, and one more: the same weights to the bit."""
-    source, target = (
-        batches(dots, build(name, dots.skeleton), s, d) for s, d in (("plain", "source"), ("shifted", "target"))
-    )
-    whole = build(name, dots.skeleton).train()
-    optimizers = whole.optimizers()
-    iterate(whole, source[0], target[0], optimizers)
+        agreement(strategy.predictor, [score], flip, cpu)
     copy = build(name, dots.skeleton).train()
-    copy.load_state_dict(whole.state_dict())
+    copy.load_state_dict(strategy.state_dict())
     others = copy.optimizers()
     for key, (optimizer, _) in others.items():
         optimizer.load_state_dict(copy_of(optimizers[key][0].state_dict()))
-    iterate(whole, source[1], target[1], optimizers)
-    iterate(copy, source[1], target[1], others)
-    for key, value in whole.state_dict().items():
+    iterate(strategy, *pairs[2], optimizers)
+    iterate(copy, *pairs[2], others)
+    for key, value in strategy.state_dict().items():
         assert torch.equal(value, copy.state_dict()[key]), key
+    after = strategy.predictor.state_dict()
+    moved = any(not torch.equal(before[k], after[k]) for k in before)
+    assert moved == (name != "given")
+    assert all(v.isfinite().all() for v in after.values())
+    owned = [id(p) for o, _ in optimizers.values() for g in o.param_groups for p in g["params"]]
+    trained = {id(p) for p in strategy.parameters() if p.requires_grad}
+    assert len(owned) == len(set(owned))
+    assert set(owned) == trained or name == "given"
 
 
 def test_regda_steps_and_what_they_update(dots, batches, iterate):
@@ -144,30 +121,21 @@ def test_points_travel_between_views(dots, batches):
     torch.testing.assert_close(swapped[0], direct[0, [2, 1, 0]])
 
 
-def test_adaptation_helps_on_a_toy_shift(dots, batches, iterate):
-    """Source-only fails on the shifted dots; each adaptation does better, and the oracle better still."""
-    from keyshift.adapt.scoring.evaluation import predict, scores
-    from keyshift.datasets.loading import EvaluationBatches
+HELPS = {
+    "regda": RegDA.Options(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0),
+    "mean_teacher": MeanTeacher.Options(decay=0.9, sigma=1.0),
+}
 
-    test = EvaluationBatches(dots(64, "shifted", first=1000), 64, (32, 32))
-    pck = {}
-    pretrained = build("source_only", dots.skeleton).train()
-    source = batches(dots, pretrained, "plain", "source")
-    optimizers = pretrained.optimizers()
-    for step in range(100):
-        iterate(pretrained, source[step], None, optimizers)
-    start = pretrained.model.state_dict()
-    for name in STRATEGIES:
-        strategy = build(name, dots.skeleton).train()
-        strategy.model.load_state_dict(start)
-        if name == "mean_teacher":
-            strategy.teacher.load_state_dict(start)
-        target = batches(dots, strategy, "shifted", "target")
-        optimizers = strategy.optimizers()
-        for step in range(100, 160):
-            iterate(strategy, source[step], target[step], optimizers)
-        predictions = predict(strategy.predictor, [test[0]], torch.device("cpu"))
-        pck[name] = scores(predictions, dots.skeleton, 0.1)["pck"]
-    assert pck["oracle"] > pck["source_only"] + 0.1, pck
-    for name in ("regda", "mean_teacher"):
-        assert pck[name] > pck["source_only"] + 0.05, pck
+
+@pytest.fixture(scope="module")
+def source_only(toy_shift):
+    """Which fails on the target, where the oracle does not."""
+    pck = toy_shift.pck(STRATEGIES["source_only"])
+    assert toy_shift.pck(STRATEGIES["oracle"]) > pck + 0.1
+    return pck
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_adaptation_helps_on_a_toy_shift(toy_shift, source_only, name):
+    """By more than the same updates with the source alone."""
+    assert toy_shift.pck(STRATEGIES[name], HELPS[name]) > source_only + 0.05
