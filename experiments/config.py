@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import yaml
 from ..adapt.batch_norm import POLICIES
 from ..adapt.scoring.label_free import SCORES
 from ..adapt.scoring.selection import RULES
-from ..adapt.strategies import STRATEGIES
-from ..adapt.strategy import Optimization
+from ..adapt.strategies import STRATEGIES, expanded
+from ..adapt.strategy import KINDS, Optimization
 from ..datasets.augment import Augmentation
 from ..datasets.catalog import DATASETS, entry_of, options_of
 from ..datasets.depth.crop import CROPS
@@ -47,7 +47,11 @@ class Settings(Options):
 
     name: str = option("experiment", "of the folder below runs/, and in reports")
     strategy: str = option("regda", "of `train`")
-    strategies: list[str] = option(["source_only", "bn_control", "regda", "oracle"], "of `compare`", tags=(FREE,))
+    strategies: list[str] = option(
+        ["source_only", "bn_control", "regda", "oracle"],
+        f"of `compare`: names, kinds ({', '.join(KINDS)}) or all",
+        tags=(FREE,),
+    )
     seed: int = option(0, "of `train`", low=0)
     seeds: Any = option(3, "of `compare`: how many, or a list", tags=(FREE,))
     start: str | None = option(
@@ -181,8 +185,11 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
+    if (alone := opened(settings.get("strategies"))) is not None and isinstance(alone, str):
+        settings["strategies"] = [alone]
     made = make(Settings, settings, origin)
     refuse_secret(made.tracking)
+    made = replace(made, strategies=expanded(made.strategies))
     for name in (made.strategy, *made.strategies):
         choose("strategy", name, list(STRATEGIES))
     choose("score", made.score, list(SCORES))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...adapt.strategies import STRATEGIES
+from ...adapt.strategy import lacking
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
@@ -134,6 +135,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     model = build_model(config.model, 1, weights=False) if any_keypoints else None  # sizes, before data is read
     choose_device(config.device)
     check_target(config, strategies)
+    check_required(config, strategies)
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
@@ -190,6 +192,16 @@ def check_target(config: Config, strategies: Sequence[str], what: str = "") -> N
             "options, target.root=FOLDER say (keyshift options). To train on the source alone: keyshift train, "
             "strategy=source_only"
         )
+
+
+def check_required(config: Config, strategies: Sequence[str]) -> None:
+    """Raises ValueError where a strategy requires a file that is not said."""
+    for name in strategies:
+        missing = lacking(name, STRATEGIES[name], config.method(name))
+        if missing:
+            raise ValueError(
+                f"{name} needs {STRATEGIES[name].besides}: say {' '.join(f'{key}FILE' for key in missing)}"
+            )
 
 
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
