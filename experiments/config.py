@@ -24,7 +24,7 @@ from ..datasets.augment import Augmentation
 from ..datasets.catalog import DATASETS, entry_of, options_of
 from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
-from ..datasets.words import Loader, command_words, opened
+from ..datasets.words import NOTHING, Loader, command_words, opened
 from ..models.saved import MODELS
 from .legacy import today
 from .runs.device import DEVICES
@@ -185,7 +185,8 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
-    if (alone := opened(settings.get("strategies"))) is not None and isinstance(alone, str):
+    alone = settings.get("strategies")
+    if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):
         settings["strategies"] = [alone]
     made = make(Settings, settings, origin)
     refuse_secret(made.tracking)
