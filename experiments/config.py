@@ -21,6 +21,7 @@ from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES, expanded
 from ..adapt.strategy import KINDS, Optimization
 from ..datasets.augment import Augmentation
+from ..datasets.cameras import Cameras
 from ..datasets.catalog import DATASETS, entry_of, options_of
 from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
@@ -70,6 +71,10 @@ class Settings(Options):
     optimization: Optimization = option(Optimization(), "rates of the strategies")
     batch_norm: str = option("target", "which passes move the running statistics", choices=POLICIES)
     augmentation: Augmentation = option(Augmentation(), "of training samples", tags=(PRETRAINING,))
+    cameras: Cameras = option(Cameras(), "by which source samples are shown", tags=(PRETRAINING,))
+    sensor: float = option(
+        0.0, "share of source samples, after pretraining, shown as the target's sensor would", low=0, high=1
+    )
     crop: str = option("exact", "of depth: exact, or a reference's chain", choices=CROPS, tags=(PRETRAINING,))
     threshold: float = option(0.1, "of PCK, share of the crop's side", low=1e-6, high=10)
     selection: str = option("last", "which checkpoint counts; oracle uses target labels", choices=tuple(RULES))
