@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .methods.adabn import AdaBN
 from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
@@ -10,7 +12,7 @@ from .methods.disparity import DisparityDiscrepancy
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
-from .strategy import Strategy
+from .strategy import KINDS, Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "given": Given,
@@ -27,3 +29,16 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "mean_teacher": MeanTeacher,
     "oracle": Oracle,
 }
+
+
+def expanded(names: Sequence[str]) -> list[str]:
+    """`names`, of which some may be kinds, or `all`: the strategies meant, once each. A kind stands for those of it
+    that require no file; all for every kind, with what they are measured against around them."""
+
+    def members(kind: str) -> list[str]:
+        return [name for name, one in STRATEGIES.items() if one.kind == kind and not one.requires]
+
+    groups = {kind: members(kind) for kind in KINDS}
+    groups["all"] = [name for kind in KINDS for name in groups[kind] if not STRATEGIES[name].labelled_target]
+    groups["all"] += [name for name in groups["reference"] if STRATEGIES[name].labelled_target]
+    return list(dict.fromkeys(one for name in names for one in groups.get(name, [name])))

@@ -104,6 +104,10 @@ class Strategy(nn.Module, ABC):
     """Of KINDS."""
     besides: ClassVar[str] = ""
     """What it needs or can use beside pictures: a file, video, labels in space; in a few words."""
+    cost: ClassVar[float] = 0.0
+    """Of a step, as a multiple of a supervised one; 0 where nobody measured it (keyshift bench strategies)."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Options without which it cannot run: files that the user has to name."""
     needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
     """Without "source" it is source-free: its run opens no source."""
     views: ClassVar[dict[str, int]] = {"source": 1, "target": 1}
@@ -170,6 +174,11 @@ class Strategy(nn.Module, ABC):
     def supervised(self, batch: Labeled) -> dict[str, Tensor]:
         """The model's own losses on a labelled batch."""
         return self.model.loss(self.model(batch), batch)
+
+
+def lacking(name: str, strategy: type[Strategy], options: Any) -> list[str]:
+    """The options, as a command says them, that the strategy requires and `options` leave out."""
+    return [f"{name}.{one}=" for one in strategy.requires if getattr(options, one) is None]
 
 
 def source_free(strategy: type[Strategy]) -> bool:

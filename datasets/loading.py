@@ -19,10 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, warp
+from .cameras import Cameras, another
 from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
 from .reading.images import UnreadableImage
 from .sample import Item, Labeled, PoseDataset, Unlabeled
+from .sensor import Sensor
 from .views import WithoutLabels
 
 MAX_UNREADABLE = 0.01
@@ -169,6 +171,9 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
 class TrainingBatches(Dataset[Unlabeled]):
     """Item `step` is this process's slice of the global batch of that step, in augmented views.
 
+    With `cameras` each sample is shown by another one, with `sensor` as that would show it: both for labelled sources,
+    whose views need not be carried back to the file.
+
     Epochs are permutations drawn from (seed, domain, epoch); crops and colours are drawn from (seed, domain, step,
     slot, view). An unreadable image is replaced by the next of the dataset and warned about with its path; more
     than 1 % of them stop the run with ValueError.
@@ -187,6 +192,8 @@ class TrainingBatches(Dataset[Unlabeled]):
         rank: int = 0,
         processes: int = 1,
         mode: str = "exact",
+        cameras: Cameras | None = None,
+        sensor: Sensor | None = None,
     ) -> None:
         if batch % processes:
             raise ValueError(f"batch={batch} does not divide among {processes} processes; choose a multiple")
@@ -198,6 +205,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         self.key = np.array([seed, zlib.crc32(domain.encode())], np.uint64)
         self.batch, self.size, self.augmentation = batch, size, augmentation
         self.labels, self.views, self.mode = labels, views, mode
+        self.cameras, self.sensor = cameras, sensor
         share = batch // processes
         self.slots = range(rank * share, (rank + 1) * share)
         self.unreadable: set[int] = set()
@@ -240,12 +248,27 @@ class TrainingBatches(Dataset[Unlabeled]):
         batches = []
         for view in range(self.views):
             rngs = [self.generator(step, slot, view) for slot in self.slots]
-            crops = [
-                crop(item, self.size, self.augmentation, rng, flip, self.mode, row)
-                for (row, item), rng in zip(items, rngs, strict=True)
-            ]
+            crops = [self.cut(row, item, rng, flip) for (row, item), rng in zip(items, rngs, strict=True)]
             batches.append(collate(crops, self.labels))
         return replace(batches[0], views=tuple(batches[1:]))
+
+    def cut(self, row: int, item: Item, rng: np.random.Generator, flip: list[int]) -> Crop:
+        """One augmented view of an item."""
+        if self.cameras is not None:
+            item = another(item, self.cameras, rng)
+        made = crop(item, self.size, self.augmentation, rng, flip, self.mode, row)
+        if self.sensor is not None and "image" in made.inputs:
+            made.inputs["image"] = sensed(made.inputs["image"], self.sensor, rng)
+        return made
+
+
+def sensed(image: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
+    """A crop's input image ([T,] 3 or 1, H, W) as `sensor` shows it."""
+    if image.ndim == 4:
+        return np.stack([sensed(frame, sensor, rng) for frame in image])
+    depth = len(image) == 1
+    shown = sensor.apply(image[0] if depth else np.moveaxis(image, 0, -1), rng)
+    return shown[None] if depth else np.moveaxis(shown, -1, 0)
 
 
 class EvaluationBatches(Dataset[Labeled]):

@@ -277,7 +277,9 @@ def _add_data(command: Callable[[str, Any, str], Command]) -> None:
 def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     """Speed, tracking, and what there is."""
     made = command("bench", _bench, "measure speed as ratios in one run")
-    made.add_argument("what", nargs="*", metavar="WHAT", help="regda, labels, votes, render, loading (default: all)")
+    made.add_argument(
+        "what", nargs="*", metavar="WHAT", help="regda, strategies, labels, votes, render, loading (default: all)"
+    )
 
     made = command("sync", _sync, "bring MLflow up to date with run folders")
     made.add_argument("folders", nargs="*", metavar="RUN", type=path, help="default: every run below runs/")
@@ -286,6 +288,10 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made = command("options", _options, "list the options of runs, models, strategies and datasets")
     made.add_argument("names", nargs="*", metavar="NAME", help="run, or a model, strategy or dataset (default: all)")
     made.add_argument("--markdown", action="store_true", help="as docs/options.md")
+
+    made = command("strategies", _strategies, "list the strategies: kind, needs, cost; or print the pages of some")
+    made.add_argument("names", nargs="*", metavar="NAME", help="strategies or kinds (default: a table of all)")
+    made.add_argument("--markdown", action="store_true", help="as docs/strategies.md")
 
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
@@ -438,6 +444,16 @@ def _options(arguments: argparse.Namespace) -> None:
         print(markdown(), end="")
     else:
         print_options(arguments.names, Reporter())
+
+
+def _strategies(arguments: argparse.Namespace) -> None:
+    from .commands.strategies import markdown, print_strategies
+    from .runs.progress import Reporter
+
+    if arguments.markdown:
+        print(markdown(), end="")
+    else:
+        print_strategies(arguments.names, Reporter())
 
 
 def _runs(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import yaml
 from ..adapt.batch_norm import POLICIES
 from ..adapt.scoring.label_free import SCORES
 from ..adapt.scoring.selection import RULES
-from ..adapt.strategies import STRATEGIES
-from ..adapt.strategy import Optimization
+from ..adapt.strategies import STRATEGIES, expanded
+from ..adapt.strategy import KINDS, Optimization
 from ..datasets.augment import Augmentation
+from ..datasets.cameras import Cameras
 from ..datasets.catalog import DATASETS, entry_of, options_of
 from ..datasets.depth.crop import CROPS
 from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
-from ..datasets.words import Loader, command_words, opened
+from ..datasets.words import NOTHING, Loader, command_words, opened
 from ..models.saved import MODELS
 from .legacy import today
 from .runs.device import DEVICES
@@ -47,7 +48,11 @@ class Settings(Options):
 
     name: str = option("experiment", "of the folder below runs/, and in reports")
     strategy: str = option("regda", "of `train`")
-    strategies: list[str] = option(["source_only", "bn_control", "regda", "oracle"], "of `compare`", tags=(FREE,))
+    strategies: list[str] = option(
+        ["source_only", "bn_control", "regda", "oracle"],
+        f"of `compare`: names, kinds ({', '.join(KINDS)}) or all",
+        tags=(FREE,),
+    )
     seed: int = option(0, "of `train`", low=0)
     seeds: Any = option(3, "of `compare`: how many, or a list", tags=(FREE,))
     start: str | None = option(
@@ -66,6 +71,10 @@ class Settings(Options):
     optimization: Optimization = option(Optimization(), "rates of the strategies")
     batch_norm: str = option("target", "which passes move the running statistics", choices=POLICIES)
     augmentation: Augmentation = option(Augmentation(), "of training samples", tags=(PRETRAINING,))
+    cameras: Cameras = option(Cameras(), "by which source samples are shown", tags=(PRETRAINING,))
+    sensor: float = option(
+        0.0, "share of source samples, after pretraining, shown as the target's sensor would", low=0, high=1
+    )
     crop: str = option("exact", "of depth: exact, or a reference's chain", choices=CROPS, tags=(PRETRAINING,))
     threshold: float = option(0.1, "of PCK, share of the crop's side", low=1e-6, high=10)
     selection: str = option("last", "which checkpoint counts; oracle uses target labels", choices=tuple(RULES))
@@ -181,8 +190,12 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
     settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
+    alone = settings.get("strategies")
+    if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):
+        settings["strategies"] = [alone]
     made = make(Settings, settings, origin)
     refuse_secret(made.tracking)
+    made = replace(made, strategies=expanded(made.strategies))
     for name in (made.strategy, *made.strategies):
         choose("strategy", name, list(STRATEGIES))
     choose("score", made.score, list(SCORES))

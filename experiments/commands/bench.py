@@ -31,6 +31,7 @@ from ...models.systems.awr import AWR
 from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
+from .bench_strategies import rows as strategy_rows
 
 Timed = Callable[[], object]
 
@@ -82,7 +83,7 @@ def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything
             with torch.autocast(_device(), torch.bfloat16, enabled=bf16):
                 update = next(updates, None)
             if update is None:
-                return
+                break
             losses, names = update
             chosen = [optimizers[name][0] for name in names]
             inputs = [p for o in chosen for group in o.param_groups for p in group["params"]]
@@ -90,6 +91,8 @@ def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything
             torch.stack(list(losses.values())).sum().backward(inputs=None if everything else inputs)
             for optimizer in chosen:
                 optimizer.step()
+        strategy.draw_back()
+        strategy.after_step()
 
     return run
 
@@ -112,6 +115,11 @@ def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
         ("the same in bf16 autocast / ours in fp32", f"{seconds['bf16'] / seconds['ours']:.3f}", ""),
         (f"seconds an iteration, batch {batch} + {batch}", f"{seconds['ours']:.3f}", ""),
     ]
+
+
+def bench_strategies(batch: int = 8) -> list[tuple[str, str, str]]:
+    """A step of each strategy, as a multiple of a supervised one; loading and rounds of relabelling apart."""
+    return strategy_rows(batch, _device(), iteration, alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -276,6 +284,7 @@ def _depth_batch(batch: int, model: PoseModel) -> Labeled:
 
 BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "regda": bench_regda,
+    "strategies": bench_strategies,
     "labels": bench_labels,
     "votes": bench_votes,
     "render": bench_render,

@@ -7,6 +7,7 @@ taken off here, where OpenCV is called, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import torch
 from ...adapt.scoring.evaluation import Predictions
 from ...datasets.reading.files import write_whole
 from ...datasets.sample import Item, PoseDataset, to_pixels
+from ...datasets.sensor import Sensor
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -211,6 +213,23 @@ def prediction_sheet(
     while len(tiles) % columns:
         tiles.append(np.full_like(tiles[0], 255))
     return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)])
+
+
+def sensor_sheet(source: Sequence[np.ndarray], target: Sequence[np.ndarray], sensor: Sensor) -> np.ndarray:
+    """Three rows of crops: the source's, the same as the target's sensor shows them, and the target's."""
+    rng, always = np.random.default_rng(0), replace(sensor, probability=1.0)
+    rows = [list(source), [always.apply(image, rng) for image in source], list(target)]
+    count = min(map(len, rows))
+    return np.concatenate([np.concatenate([_coloured(image) for image in row[:count]], 1) for row in rows])
+
+
+def _coloured(image: np.ndarray) -> np.ndarray:
+    """A crop as RGB; of depth what is near is bright and the void black."""
+    if image.ndim == 3:
+        return image
+    far = max(float(image.max()), 1e-6)
+    grey = np.where(image < far, (NEAREST + FARTHEST - (NEAREST - FARTHEST) * image / far) / 2, 0)
+    return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, -1)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

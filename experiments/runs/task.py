@@ -10,7 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...adapt.strategies import STRATEGIES
+from ...adapt.strategy import lacking
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
@@ -22,8 +25,9 @@ from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.sample import PoseDataset
+from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
-from ...datasets.views import Selected, innermost
+from ...datasets.views import Selected, WithoutLabels, innermost, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
@@ -33,6 +37,8 @@ from .folder import locate, world_size
 
 AT_ONCE = 64
 """Samples of a batch in evaluation."""
+SENSED = 128
+"""Crops of each domain that a sensor is estimated from."""
 
 
 @dataclass
@@ -64,6 +70,29 @@ class Task:
     def batches(self, dataset: PoseDataset) -> EvaluationBatches:
         """A dataset in its order, as the network sees it."""
         return EvaluationBatches(dataset, AT_ONCE, self.size, self.config.crop)
+
+    @cached_property
+    def sensor(self) -> Sensor | None:
+        """What makes source samples look as if the target's sensor had taken them, where the configuration asks for it.
+        Raises ValueError where there is no source to be shown so, or there are no pictures."""
+        share = self.config.sensor
+        return Sensor.between(*self.looks(SENSED), share) if share > 0 else None
+
+    def looks(self, most: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Up to `most` plain crops of the source's training samples and of the target's: pictures (H, W, 3) uint8, or
+        depth (H, W) mm."""
+        if self.source_train is None or self.target_train is None:
+            raise ValueError(f"sensor={self.config.sensor:g} is of source samples; here is no source beside a target")
+        return self._looks(self.source_train, most), self._looks(self.target_train, most)
+
+    def _looks(self, dataset: PoseDataset, most: int) -> list[np.ndarray]:
+        some = spread(WithoutLabels(dataset), most)
+        batches = (self.batches(some)[number] for number in range(len(self.batches(some))))
+        images = [image.numpy() for batch in batches if "image" in batch.inputs for image in batch.image]
+        if not images:
+            raise ValueError(f"sensor={self.config.sensor:g} is of pictures and depth frames; {dataset.name} has none")
+        frames = [image[0] if image.ndim == 4 else image for image in images]  # of a clip the first
+        return [frame[0] if len(frame) == 1 else np.moveaxis(frame, 0, -1) for frame in frames]
 
     def identity(self) -> dict[str, Any]:
         parts = {name: getattr(self, name) for name in PARTS}
@@ -114,6 +143,8 @@ class Task:
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
         yield from (f"note: {note}" for note in self.notes)
+        if self.sensor is not None:
+            yield from (f"sensor: {line}" for line in self.sensor.lines())
 
 
 PARTS = ("source_train", "source_test", "target_train", "target_test")
@@ -134,6 +165,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     model = build_model(config.model, 1, weights=False) if any_keypoints else None  # sizes, before data is read
     choose_device(config.device)
     check_target(config, strategies)
+    check_required(config, strategies)
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
@@ -190,6 +222,16 @@ def check_target(config: Config, strategies: Sequence[str], what: str = "") -> N
             "options, target.root=FOLDER say (keyshift options). To train on the source alone: keyshift train, "
             "strategy=source_only"
         )
+
+
+def check_required(config: Config, strategies: Sequence[str]) -> None:
+    """Raises ValueError where a strategy requires a file that is not said."""
+    for name in strategies:
+        missing = lacking(name, STRATEGIES[name], config.method(name))
+        if missing:
+            raise ValueError(
+                f"{name} needs {STRATEGIES[name].besides}: say {' '.join(f'{key}FILE' for key in missing)}"
+            )
 
 
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:

@@ -22,10 +22,12 @@ from ...adapt.trainer import Callback, Loop, Trainer
 from ...datasets.loading import TrainingBatches
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
+from ...datasets.sensor import Sensor
 from ...datasets.views import WithoutLabels
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
+from ..report.drawing import sensor_sheet, write_picture
 from .conclusion import conclude
 from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
@@ -37,6 +39,10 @@ Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
+
+
+SHOWN = 8
+"""Crops of each domain on the sheet of a sensor."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,10 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         start = pretrained(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
         phase = Phase(name, config.steps, config.optimization, start, config.batch_norm)
-        fit(task, phase, seed, folder, fabric, callback)
+        sensor = task.sensor if "target" in STRATEGIES[name].needs else None
+        if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
+            write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
+        fit(task, phase, seed, folder, fabric, callback, sensor)
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
@@ -97,8 +106,16 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
     return folder / f"weights-{config.pretrain_steps:06d}.pt"
 
 
-def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback) -> None:
-    """Train one phase in `folder`, from its checkpoint if there is one."""
+def fit(
+    task: Task,
+    phase: Phase,
+    seed: int,
+    folder: Path,
+    fabric: Fabric,
+    callback: Callback,
+    sensor: Sensor | None = None,
+) -> None:
+    """Train one phase in `folder`, from its checkpoint if there is one. Source samples are shown as `sensor` would."""
     config = task.config
     strategy = build_strategy(task, phase, seed)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
@@ -106,7 +123,7 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
     Trainer(
         fabric,
         strategy,
-        training_batches(task, strategy, seed, fabric),
+        training_batches(task, strategy, seed, fabric, sensor),
         folder,
         _loop(config, phase.steps),
         seed,
@@ -149,20 +166,24 @@ def make_fabric(config: Config) -> Fabric:
     return fabric
 
 
-def training_batches(task: Task, strategy: Strategy, seed: int, fabric: Fabric) -> dict[str, Dataset[Any]]:
+def training_batches(
+    task: Task, strategy: Strategy, seed: int, fabric: Fabric, sensor: Sensor | None = None
+) -> dict[str, Dataset[Any]]:
     """By domain, those that the strategy needs; the target's without labels but for the oracle."""
     config = task.config
 
-    def batches(dataset: PoseDataset, domain: str, labels: bool) -> TrainingBatches:
+    def batches(dataset: PoseDataset, domain: str, labels: bool, **shown: Any) -> TrainingBatches:
         share = fabric.global_rank, fabric.world_size
         cut = config.batch, task.size, config.augmentation
-        return TrainingBatches(dataset, domain, seed, *cut, labels, strategy.views[domain], *share, config.crop)
+        views = strategy.views[domain]
+        return TrainingBatches(dataset, domain, seed, *cut, labels, views, *share, config.crop, **shown)
 
     made: dict[str, Dataset[Any]] = {}
     if task.target_train is not None:
         made["target"] = batches(task.target_train, "target", strategy.labelled_target)
     if task.source_train is not None:
-        made["source"] = batches(task.source_train, "source", True)
+        cameras = config.cameras if config.cameras.others else None
+        made["source"] = batches(task.source_train, "source", True, cameras=cameras, sensor=sensor)
     return made
 
 

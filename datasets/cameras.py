@@ -1,0 +1,152 @@
+"""A sample as another camera would have taken it: other focal lengths, principal point and lens.
+
+The ray of a file pixel p through the sample's camera (f, c) is n = (p - c) / f. The other camera shows that ray at
+    p' = f' n (1 + k r^2) + c',    r = |n|,
+so pictures, 2D keypoints and boxes move by one map, and points in the camera's frame do not move at all. The camera of
+the new sample is (f', c'); it has no place for k, as the cameras that datasets give have none. Where a sample's camera
+is unknown it is taken to look straight ahead with a focal length of the picture's longer side, and stays unknown. The
+same surface is shown: shading, hidden parts and the distance of depth frames stay as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from .options import BadOption, Options, option
+from .sample import Item
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Cameras(Options):
+    """Which other cameras source samples are shown by in training; by default their own."""
+
+    focal: list[float] = option([1.0, 1.0], "focal lengths over its own, lowest, highest", low=0.05, high=20, size=2)
+    principal: float = option(0.0, "the principal point, each way, share of the picture's sides", low=0, high=1)
+    distortion: float = option(0.0, "k of a lens, each way: p = n (1 + k r^2); above 0 a cushion", low=0, high=0.5)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.focal[0] > self.focal[1]:
+            raise BadOption(f"focal={self.focal} must be [lowest, highest]")
+
+    @property
+    def others(self) -> bool:
+        """Whether any camera but the own is drawn."""
+        return self != Cameras()
+
+
+@dataclass(frozen=True)
+class Change:
+    """From one camera to another."""
+
+    own: Array
+    """(4,) fx, fy, cx, cy."""
+    other: Array
+    k: float
+
+    def forth(self, points: Array) -> Array:
+        """File pixels (..., 2) of the own camera to the other's."""
+        rays = (points - self.own[2:]) / self.own[:2]
+        r = np.square(rays).sum(-1, keepdims=True)
+        r = np.minimum(r, 1 / (3 * -self.k)) if self.k < 0 else r  # where a barrel would fold back on itself
+        return rays * (1 + self.k * r) * self.other[:2] + self.other[2:]
+
+    def back(self, points: Array) -> Array:
+        """The inverse, by Newton's steps on the radius."""
+        seen = (points - self.other[2:]) / self.other[:2]
+        goal = np.linalg.norm(seen, axis=-1, keepdims=True)
+        r = goal.copy()
+        for _ in range(12):
+            r = r - (r + self.k * r**3 - goal) / np.maximum(1 + 3 * self.k * r**2, 0.1)
+        return seen / (1 + self.k * r**2) * self.own[:2] + self.own[2:]
+
+
+def another(item: Item, options: Cameras, rng: np.random.Generator) -> Item:
+    """`item` by a camera drawn from `rng`; the window that is kept of its picture follows the subject."""
+    change = drawn(item, options, rng)
+    box, center, to_file = moved_box(item.box, change), item.center, item.to_file
+    if to_file is not None:
+        to_file = (following(item.box, box) @ _square(to_file))[:2]
+    if center is not None:
+        center = np.concatenate([change.forth(center[:2]), center[2:]])
+    return replace(
+        item,
+        image=resampled(item, change, to_file) if item.image.size else item.image,
+        box=box.astype(np.float32),
+        camera=change.other if known(item) else item.camera,
+        keypoints=item.keypoints if item.in_camera else moved(item.keypoints, change),
+        center=center,
+        to_file=to_file,
+        inputs={n: moved(v, change) if n == "keypoints2d" else v for n, v in item.inputs.items()},
+    )
+
+
+def known(item: Item) -> bool:
+    return bool((item.camera[:2] > 0).all())
+
+
+def drawn(item: Item, options: Cameras, rng: np.random.Generator) -> Change:
+    """The change to a camera within `options`."""
+    size = size_of(item)
+    own = item.camera if known(item) else np.array([size.max(), size.max(), *(size / 2)])
+    low, high = np.log(options.focal)
+    focal = own[:2] * np.exp(rng.uniform(low, high))
+    middle = own[2:] + rng.uniform(-options.principal, options.principal, 2) * size
+    return Change(own.astype(np.float64), np.concatenate([focal, middle]), rng.uniform(-1, 1) * options.distortion)
+
+
+def size_of(item: Item) -> Array:
+    """(2,) width and height of the whole picture in file pixels, as far as the sample tells."""
+    if item.image.size and item.to_file is None:
+        height, width = item.image.shape[-3:-1] if item.image.ndim > 2 else item.image.shape
+        return np.array([width, height], np.float64)
+    reach = 2 * item.camera[2:] if known(item) else item.box[2:]
+    return np.maximum(reach, item.box[2:] - item.box[:2]).astype(np.float64)
+
+
+def moved(points: Array, change: Change) -> Array:
+    """Points (..., 2 or more) whose first two coordinates are file pixels."""
+    return np.concatenate([change.forth(points[..., :2]), points[..., 2:]], -1).astype(points.dtype)
+
+
+def moved_box(box: Array, change: Change) -> Array:
+    """(4,) the square around where the box's border goes, of the mean side of its bounds."""
+    across = np.linspace(0, 1, 5)
+    x, y = box[0] + across * (box[2] - box[0]), box[1] + across * (box[3] - box[1])
+    border = [[(u, v) for u in x for v in (y[0], y[-1])], [(u, v) for u in (x[0], x[-1]) for v in y]]
+    points = change.forth(np.concatenate(border))
+    low, high = points.min(0), points.max(0)
+    middle, half = (low + high) / 2, (high - low) / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def following(before: Array, now: Array) -> Array:
+    """3x3 that takes one box's middle and size to another's."""
+    scale = float(np.mean((now[2:] - now[:2]) / (before[2:] - before[:2])))
+    shift = (now[:2] + now[2:]) / 2 - scale * (before[:2] + before[2:]) / 2
+    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]], [0, 0, 1.0]])
+
+
+def resampled(item: Item, change: Change, to_file: Array | None) -> Array:
+    """The picture, clip or depth frame that the other camera shows in the window `to_file`; depth is never mixed, and
+    0, as is what lies beyond the stored picture."""
+    frames = item.image if item.image.ndim == 4 else item.image[None]
+    height, width = frames.shape[1:3]
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    own = np.eye(3)[:2] if item.to_file is None else item.to_file
+    place = np.eye(3)[:2] if to_file is None else to_file
+    rays = change.back(np.stack([x, y], -1) @ place[:, :2].T + place[:, 2])
+    inverse = np.linalg.inv(_square(own))[:2]
+    source = (rays @ inverse[:, :2].T + inverse[:, 2] - 0.5).astype(np.float32)
+    mode = cv2.INTER_NEAREST if item.depth else cv2.INTER_LINEAR
+    shown = [cv2.remap(frame, source[..., 0], source[..., 1], mode, borderMode=cv2.BORDER_CONSTANT) for frame in frames]
+    return np.stack(shown) if item.image.ndim == 4 else shown[0]
+
+
+def _square(matrix: Array) -> Array:
+    return np.vstack([matrix, [0, 0, 1]])
