@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .methods.adabn import AdaBN
-from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
+from .methods.cdan import CDAN
+from .methods.coral import Coral
+from .methods.dan import DAN
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
+from .methods.jan import JAN
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
@@ -23,6 +26,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "jan": JAN,
     "coral": Coral,
     "dann": DANN,
+    "cdan": CDAN,
     "mcd": MCD,
     "dd": DisparityDiscrepancy,
     "regda": RegDA,

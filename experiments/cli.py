@@ -293,6 +293,9 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("names", nargs="*", metavar="NAME", help="strategies or kinds (default: a table of all)")
     made.add_argument("--markdown", action="store_true", help="as docs/strategies.md")
 
+    made = command("table", _table, "finished comparisons beside each other, as Markdown")
+    made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
+
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
 
@@ -454,6 +457,12 @@ def _strategies(arguments: argparse.Namespace) -> None:
         print(markdown(), end="")
     else:
         print_strategies(arguments.names, Reporter())
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from .commands.table import table
+
+    print(table(arguments.folders))
 
 
 def _runs(arguments: argparse.Namespace) -> None:
