@@ -15,6 +15,7 @@ from .methods.jan import JAN
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
+from .methods.uniframe import UniFrame
 from .strategy import KINDS, Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -31,6 +32,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "uniframe": UniFrame,
     "oracle": Oracle,
 }
 

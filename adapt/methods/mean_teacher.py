@@ -66,9 +66,13 @@ class MeanTeacher(Strategy):
         (view,) = target.views
         poses = carried(self.taught(target), target, view, self.skeleton.flip)
         with self.statistics("target"):
-            votes = self.model(view)
+            votes = self.model(self.shown(view, poses))
         consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
         return {"consistency": self.options.weight * consistency}
+
+    def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
+        """The student's view as the student sees it, given the teacher's poses in it."""
+        return view
 
     @torch.no_grad()
     def taught(self, target: Unlabeled) -> Poses:
