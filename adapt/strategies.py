@@ -5,11 +5,14 @@ from __future__ import annotations
 from .methods.adabn import AdaBN
 from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
+from .methods.bn_online import BatchNormOnline
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
+from .methods.ssa import SSA
+from .methods.tent import Tent
 from .strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -25,5 +28,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "bn_online": BatchNormOnline,
+    "tent": Tent,
+    "ssa": SSA,
     "oracle": Oracle,
 }

@@ -249,14 +249,14 @@ class ClipNet(BottomUp):
         return {"heat": spatial_kl(votes.log_density()[sample.image_index], target, self.counted(sample))}
 
 
-class Tent(Strategy):
+class Surer(Strategy):
     """Wang et al., ICLR 2021, over the whole network: what the target's votes say becomes surer."""
 
     @dataclass(frozen=True)
     class Options(Options):
         weight: float = option(1.0, "of the entropy", low=0)
 
-    title = "Tent"
+    title = "Surer"
     about = "entropy minimisation on the target alone"
     kind = "source_free"
     needs = frozenset({"target"})
@@ -309,7 +309,7 @@ SETS = {
 }
 """Lines of the registries."""
 SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet}
-METHODS = {"tent": Tent, "relabel": Relabel}
+METHODS = {"surer": Surer, "relabel": Relabel}
 
 
 def register(put):
