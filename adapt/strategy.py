@@ -143,9 +143,9 @@ class Strategy(nn.Module, ABC):
         """One iteration: a generator that yields (losses by name, already weighted; names of optimisers). A domain that
         the strategy does not need is None."""
 
-    def see_source(self, batches: Callable[[], Iterable[Unlabeled]]) -> None:
-        """Called once before the first update where a run has opened a source, with its training samples as evaluation
-        sees them: for methods that keep statistics of it."""
+    def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
+        """Called once before a run's first update, with the source's training samples as evaluation sees them, or None
+        where no source is opened: for methods that keep statistics of it."""
 
     @torch.no_grad()
     def draw_back(self) -> None:

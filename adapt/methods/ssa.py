@@ -87,17 +87,21 @@ class SSA(NormLearner):
         sizes = {"mean": (channels,), "basis": (channels, count), "variances": (count,), "importance": (count,)}
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size))
-        self.known = False
-        self.register_load_state_dict_post_hook(lambda *_: setattr(self, "known", bool(self.variances.all())))
         if self.options.statistics is not None:
             self.know(load_moments(Path(self.options.statistics), channels))
 
     def learning(self) -> list[nn.Module]:
         return [part for name, part in self.model.named_children() if name != "head"]
 
-    def see_source(self, batches: Callable[[], Iterable[Unlabeled]]) -> None:
-        if self.options.statistics is None:
-            self.know(moments(features_of(self.model, batches())))
+    def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
+        if self.options.statistics is not None:
+            return
+        if batches is None:
+            raise ValueError(
+                "ssa knows nothing of the source that the given model learned from: write the statistics of its "
+                "features with keyshift statistics RUN, and say ssa.statistics=FILE"
+            )
+        self.know(moments(features_of(self.model, batches())))
 
     def know(self, source: Moments) -> None:
         """Keep what the loss needs of the source."""
@@ -108,14 +112,8 @@ class SSA(NormLearner):
         values = {"variances": space.variances.where(varies, torch.ones(())), "importance": importance * varies}
         for name, value in (space._asdict() | values).items():
             getattr(self, name).copy_(value)
-        self.known = True
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        if not self.known:
-            raise ValueError(
-                "ssa knows nothing of the source that the given model learned from: write the statistics of its "
-                "features with keyshift statistics RUN, and say ssa.statistics=FILE"
-            )
         with self.statistics("target"):
             features = self.model.features(target)
             votes = self.model.votes(features, target)
