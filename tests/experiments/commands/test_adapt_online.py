@@ -20,7 +20,7 @@ from keyshift.experiments.commands import adapt_online as job
 from keyshift.experiments.commands.predict import predict
 from keyshift.experiments.runs.prediction_inputs import Inputs
 from keyshift.experiments.runs.progress import Reporter
-from keyshift.models.saved import load_model, save_model
+from keyshift.models.saved import load_checkpoint, load_model, save_model
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 COUNT, BATCH = 9, 4
@@ -193,3 +193,36 @@ def test_broken_pictures_are_passed_over(given, tmp_path):
     assert names == [f"{number}.png" for number in range(COUNT) if number != 2]
     content = json.loads((tmp_path / "runs/out/predictions.json").read_text())
     assert [entry["file_name"] for entry in content["unreadable"]] == ["2.png"]
+
+
+def test_ssa_knows_the_source_of_its_run_or_a_file_of_it(tmp_path, monkeypatch, registered, capsys):
+    """In a comparison from pretraining by itself; on a given model by the file that the run's statistics are."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("runs.conclusion", "commands.adapt"):
+        monkeypatch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
+    short = {"steps": 3, "pretrain_steps": 2, "evaluate_every": 3, "checkpoint_every": 3, "batch": 4, "seeds": 1}
+    short |= {
+        "model.name": "clip_net",
+        "model.channels": 8,
+        "source.name": "clips.plain",
+        "target.name": "clips.shifted",
+    }
+    words = [*(f"{key}={value}" for key, value in short.items()), "tracking=off", "device=cpu"]
+    (tmp_path / "toys.yaml").write_text("name: toys\n")
+    assert main(["compare", "toys.yaml", *words, "strategies=[ssa]"]) == 0
+    results = json.loads((tmp_path / "runs/toys/results.json").read_text())
+    assert set(results["strategies"]) == {"given", "ssa"}
+    capsys.readouterr()
+    given = "runs/toys/given-seed0"
+    free = ["compare", "toys.yaml", *words[:1], *words[2:], f"start={given}", "strategies=[ssa]", "output=runs/free"]
+    assert main(free) == 2
+    assert "keyshift statistics RUN" in capsys.readouterr().err
+    assert main(["statistics", given, "--output", "source.pt"]) == 0
+    assert "24 samples of clips.plain.train" in capsys.readouterr().out
+    assert main(["statistics", given, "--output", "source.pt"]) == 2
+    assert main([*free[:-1], "output=runs/known", "ssa.statistics=source.pt"]) == 0
+    ours, theirs = (
+        load_checkpoint(tmp_path / f"runs/{name}/ssa-seed0/checkpoint.pt")["strategy"] for name in ("toys", "known")
+    )
+    for name in ("mean", "variances", "importance"):
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-2)
