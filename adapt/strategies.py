@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from .methods.adabn import AdaBN
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
+from .methods.bn_online import BatchNormOnline
 from .methods.cdan import CDAN
 from .methods.coral import Coral
 from .methods.dan import DAN
@@ -15,6 +16,8 @@ from .methods.jan import JAN
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
+from .methods.ssa import SSA
+from .methods.tent import Tent
 from .methods.uniframe import UniFrame
 from .strategy import KINDS, Strategy
 
@@ -33,6 +36,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
     "uniframe": UniFrame,
+    "bn_online": BatchNormOnline,
+    "tent": Tent,
+    "ssa": SSA,
     "oracle": Oracle,
 }
 

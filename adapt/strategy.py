@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -146,6 +146,10 @@ class Strategy(nn.Module, ABC):
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         """One iteration: a generator that yields (losses by name, already weighted; names of optimisers). A domain that
         the strategy does not need is None."""
+
+    def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
+        """Called once before a run's first update, with the source's training samples as evaluation sees them, or None
+        where no source is opened: for methods that keep statistics of it."""
 
     @torch.no_grad()
     def draw_back(self) -> None:
