@@ -37,6 +37,7 @@ from ..alignment import pooled
 from ..online import NormLearner
 from ..processes import joined
 from ..strategy import Update
+from .aligned import blank
 
 FORMAT = "keyshift feature statistics 1"
 LEAST = 1e-6
@@ -82,7 +83,7 @@ class SSA(NormLearner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        channels = self.model.feature_channels()
+        channels = blank(self.model).features.shape[1]
         count = min(self.options.components, channels)
         sizes = {"mean": (channels,), "basis": (channels, count), "variances": (count,), "importance": (count,)}
         for name, size in sizes.items():
