@@ -9,6 +9,7 @@ from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
+from .methods.post import Post
 from .methods.regda import RegDA
 from .strategy import Strategy
 
@@ -25,5 +26,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "post": Post,
     "oracle": Oracle,
 }
