@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .methods.adabn import AdaBN
 from .methods.aligned import DAN, JAN, Coral
+from .methods.anatomy import AnatomyTeacher
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
@@ -26,6 +27,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "anatomy_teacher": AnatomyTeacher,
     "post": Post,
     "oracle": Oracle,
 }
