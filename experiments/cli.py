@@ -207,6 +207,15 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
 
+    made = command("prior", _prior, "learn from labels which poses there are, for strategy=post without a source")
+    made.add_argument("experiment", metavar="NAME", help="an experiment, whose source is used, or a dataset")
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of the experiment or dataset, and prior.updates=2000 say"
+    )
+    made.add_argument("--output", metavar="FILE", type=path, help="default: NAME.prior.pt")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
+
+
 def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     """What uses a trained model."""
     made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
@@ -337,6 +346,14 @@ def _adapt(arguments: argparse.Namespace) -> None:
     a = arguments
     words = a.overrides, a.output, a.overwrite, Reporter()
     adapt(a.model, a.target, a.source, a.strategy, a.check, *words, check_root=a.check_root)
+
+
+def _prior(arguments: argparse.Namespace) -> None:
+    from .commands.prior import train_prior
+    from .runs.progress import Reporter
+
+    a = arguments
+    train_prior(a.experiment, a.overrides, a.output, Reporter(), a.overwrite)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
