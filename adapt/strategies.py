@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .methods.adabn import AdaBN
+from .methods.anatomy import AnatomyTeacher
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
 from .methods.bn_online import BatchNormOnline
 from .methods.cdan import CDAN
@@ -15,6 +16,7 @@ from .methods.disparity import DisparityDiscrepancy
 from .methods.jan import JAN
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
+from .methods.post import Post
 from .methods.regda import RegDA
 from .methods.ssa import SSA
 from .methods.tent import Tent
@@ -25,7 +27,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "given": Given,
     "source_only": SourceOnly,
     "bn_control": BatchNormControl,
-    "adabn": AdaBN,
     "dan": DAN,
     "jan": JAN,
     "coral": Coral,
@@ -36,6 +37,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
     "uniframe": UniFrame,
+    "anatomy_teacher": AnatomyTeacher,
+    "adabn": AdaBN,
+    "post": Post,
     "bn_online": BatchNormOnline,
     "tent": Tent,
     "ssa": SSA,

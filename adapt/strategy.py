@@ -134,6 +134,11 @@ class Strategy(nn.Module, ABC):
         if self.kept < 1:
             self.given = deepcopy(model).requires_grad_(False)
 
+    @classmethod
+    def remarks(cls, options: Any) -> list[str]:
+        """What a user should know before a run with `options`: what it does without, say."""
+        return []
+
     def statistics(self, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
         """Within it, a pass of `domain` through `modules` (the model) moves statistics as the policy says."""
         return running_statistics(self.batch_norm, domain, *(modules or (self.model,)))

@@ -212,6 +212,14 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
+    made = command("prior", _prior, "learn from labels which poses there are, for strategy=post without a source")
+    made.add_argument("experiment", metavar="NAME", help="an experiment, whose source is used, or a dataset")
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of the experiment or dataset, and prior.updates=2000 say"
+    )
+    made.add_argument("--output", metavar="FILE", type=path, help="default: NAME.prior.pt")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
+
 
 def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     """What uses a trained model."""
@@ -369,6 +377,14 @@ def _adapt(arguments: argparse.Namespace) -> None:
         adapt_online(a.model, a.target, strategy, *words)
     else:
         adapt(a.model, a.target, a.source, strategy, a.check, *words, check_root=a.check_root)
+
+
+def _prior(arguments: argparse.Namespace) -> None:
+    from .commands.prior import train_prior
+    from .runs.progress import Reporter
+
+    a = arguments
+    train_prior(a.experiment, a.overrides, a.output, Reporter(), a.overwrite)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
