@@ -9,9 +9,11 @@ from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
+from .methods.hamipose import HamiPose
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
+from .methods.view_filter import ViewFilter
 from .strategy import KINDS, Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -27,6 +29,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "hamipose": HamiPose,
+    "view_filter": ViewFilter,
     "oracle": Oracle,
 }
 
