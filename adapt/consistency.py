@@ -21,7 +21,7 @@ def carried(poses: Poses, start: Unlabeled, goal: Unlabeled, flip: list[int]) ->
     return replace(poses, points=points, confidence=confidence)
 
 
-def confident(poses: Poses, masked: float, ragged: bool = False) -> Tensor:
+def confident(poses: Poses, masked: float | Tensor, ragged: bool = False) -> Tensor:
     """All but the share `masked` of the keypoints, the least confident of all processes: (P, K) bool. `ragged`: these
     may have different numbers of people."""
     everyone = gather(poses.confidence, ragged)

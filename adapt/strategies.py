@@ -13,6 +13,7 @@ from .methods.coral import Coral
 from .methods.dan import DAN
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
+from .methods.hamipose import HamiPose
 from .methods.jan import JAN
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
@@ -21,6 +22,7 @@ from .methods.regda import RegDA
 from .methods.ssa import SSA
 from .methods.tent import Tent
 from .methods.uniframe import UniFrame
+from .methods.view_filter import ViewFilter
 from .strategy import KINDS, Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -37,7 +39,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
     "uniframe": UniFrame,
+    "hamipose": HamiPose,
     "anatomy_teacher": AnatomyTeacher,
+    "view_filter": ViewFilter,
     "adabn": AdaBN,
     "post": Post,
     "bn_online": BatchNormOnline,

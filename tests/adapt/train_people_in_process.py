@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
+from keyshift.adapt.methods.hamipose import HamiPose
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.methods.view_filter import ViewFilter
 from keyshift.adapt.processes import leave
 from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
@@ -24,6 +26,8 @@ _spec.loader.exec_module(toys)
 OPTIONS = {
     "regda": RegDA.Options(head_layers=1, warmup=5),
     "mean_teacher": MeanTeacher.Options(decay=0.5, sigma=1.0),
+    "hamipose": HamiPose.Options(decay=0.5, sigma=1.0, warmup=2),
+    "view_filter": ViewFilter.Options(decay=0.5, sigma=1.0, teacher_views=2, opening=2),
     "relabel": toys.Relabel.Options(length=2),
 }
 
