@@ -10,6 +10,7 @@ from .methods.disparity import DisparityDiscrepancy
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.regda import RegDA
+from .methods.uda_animal import UDAAnimal
 from .strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -25,5 +26,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "uda_animal": UDAAnimal,
     "oracle": Oracle,
 }

@@ -115,9 +115,13 @@ class PoseModel(nn.Module, ABC):
         """An input `name` for a batch, to try an exported network on; of systems that read more than images."""
         raise ValueError(f"{type(self).__name__} gives no example of its input {name!r}, so that it cannot be exported")
 
-    @torch.no_grad()
     def feature_channels(self) -> int:
-        """How many channels its features have: one empty sample is passed, in evaluation mode."""
+        """How many channels its features have."""
+        return self.feature_shape()[0]
+
+    @torch.no_grad()
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's features, (C, ...): one empty sample is passed, in evaluation mode."""
         width, height = self.input_size
         clip = (self.frames,) if self.frames else ()
         given = {"image": torch.zeros(1, *clip, 3, height, width, dtype=torch.uint8)}
@@ -129,7 +133,7 @@ class PoseModel(nn.Module, ABC):
         training = self.training
         features = self.eval().features(replace(sample, space=self.space).to(next(self.parameters()).device))
         self.train(training)
-        return features.shape[1]
+        return tuple(features.shape[1:])
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the child that holds them, the main head under "head"."""
