@@ -24,11 +24,12 @@ are right from the first update, where the reference pretrains them with the sou
 points; where the reference compares maps as they are, doubtful ones low, the outer loop leaves out the share `masked`.
 
 The teacher's coarse head is evaluated and shipped: the given network in its own form and at its own cost, taught by the
-refined one in the inner loop. The reference ships the refined one.
+refined one in the inner loop. What refines exists in training only.
 
-Else: the reference labels the target once (`round` 0), and its teacher passes over the student's pictures too, for the
-sake of its batch statistics; ours has those of its own view. Mixup draws one
-factor of Beta(0.8, 0.8) a batch, not one a sample, and mixes the losses of both labels, which is what mixed maps give.
+Else: the reference labels the target once (`round` 0), by maps averaged over warps and flips; here passes agree as
+adapt/relabel.py says. Its teacher passes over the student's pictures too, for the sake of its batch statistics; ours
+has those of its own view. Mixup draws one factor of Beta(0.8, 0.8) a batch, not one a sample, and mixes the losses of
+both labels, which is what mixed maps give.
 """
 
 from __future__ import annotations
@@ -53,10 +54,14 @@ from ..consistency import carried, confident, drawn
 from ..curriculum import apart, cosine_fall, easiest, mixup, sigmoid_rise, smallest, teacher_decay
 from ..gradients import WarmStartGradient
 from ..refinement import DomainClassifier, Refinement, side_of
+from ..relabel import kept, of_passes
 from ..strategy import Strategy, Target, Update
+from ..temporal import survey
 
-EPOCHS = 80
-"""Of the reference's run."""
+EPOCHS, AGREEMENT = 80, 0.01
+"""Of the reference's run; its weight of what draws the two refined heads together."""
+RADIUS = 0.02
+"""Within which passes agree, share of the crop's side."""
 ONCE = 2**31 - 1
 """Iterations of a round that never ends."""
 
@@ -86,13 +91,10 @@ class UDAAnimal(Strategy):
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
-        epoch: int = option(20, "updates that the schedules count as an epoch; they change over 15, and run 80", low=1)
-        pseudo: float = option(
-            1.0, "weight of pseudo labels once it has fallen from 15/8 of it (the paper's: 8)", low=0
-        )
-        consistency: float = option(1.0, "weight of both loops once it has grown (the paper's: 90)", low=0)
+        epoch: int = option(10, "updates that the schedules count as an epoch; they change over 15, and run 80", low=1)
+        pseudo: float = option(0.3, "weight of pseudo labels once it has fallen from 15/8 of it (the paper: 8)", low=0)
+        consistency: float = option(1.0, "weight of both loops once it has grown (the paper: 90)", low=0)
         adversarial: float = option(0.1, "weight of the domain loss (0.0005 beside squared errors of maps)", low=0)
-        agreement: float = option(0.01, "weight of what draws the two refined heads together", low=0)
         decay: float = option(0.999, "of the teacher's weights at each update, once it has grown", low=0, high=1)
         round: int = option(200, "updates between two relabellings of the target; 0: once, as the reference", low=0)
         passes: int = option(5, "over the target for its pseudo labels: one plain, the others warped", low=1)
@@ -100,7 +102,6 @@ class UDAAnimal(Strategy):
         masked: float = option(0.5, "share of the teacher's least confident keypoints that is left out", low=0, high=1)
         sigma: float = option(2.0, "of the Gaussians at keypoints, cells", low=0.1, high=100)
         mixup: bool = option(False, "mix samples, by a coin between the domains or within the target")
-        width: int = option(64, "channels of the domain classifier's first layer", low=1)
 
     title = "UDA-Animal"
     about = "pseudo labels from easy to hard, a coarse and a refined head that teach each other, a slow teacher"
@@ -113,9 +114,10 @@ class UDAAnimal(Strategy):
         shape, options = self.model.feature_shape(), self.options
         heads = {name: deepcopy(self.model.head) for name in ("first", "second")}
         self.refined = nn.ModuleDict({"features": Refinement(shape[0]), **heads})
-        self.classifier = DomainClassifier(shape[0], options.width, side_of(shape))
+        self.classifier = DomainClassifier(shape[0], side=side_of(shape))
         self.gradient = WarmStartGradient(10.0, hi=1.0, max_iters=EPOCHS * options.epoch, reverse=True)
-        self.teacher, self.refined_teacher = (deepcopy(m).requires_grad_(False) for m in (self.model, self.refined))
+        self.teacher = deepcopy(self.model).requires_grad_(False)
+        self.refined_teacher = deepcopy(self.refined).requires_grad_(False)
         self.bank = Bank()
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
@@ -127,7 +129,12 @@ class UDAAnimal(Strategy):
         return self.options.round or ONCE
 
     def begin_round(self, target: Target) -> None:
-        self.bank.keep(target.predict())
+        if self.model.single:
+            radius = RADIUS * torch.from_numpy(survey(target.dataset).spans)
+            poses = of_passes(target, self.options.passes, radius)
+        else:  # who is who in two passes is not known
+            poses = target.predict()
+        self.bank.keep(replace(poses, confidence=kept(poses.confidence, self.options.dropped, ties=True).float()))
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         options, epoch, (view,) = self.options, self.updates // self.options.epoch, target.views
@@ -149,7 +156,7 @@ class UDAAnimal(Strategy):
             "pseudo": options.pseudo / 8 * cosine_fall(epoch) * pseudo.sum(),
             "inner": loops * curriculum(student.coarse, refined, easy),
             "outer": loops * divergence(student.second, *self.taught(target, view, student.second)),
-            "agreement": options.agreement * apart(student.first, student.second),
+            "agreement": AGREEMENT * apart(student.first, student.second),
             "domain": options.adversarial * domain_loss(domains.flatten(1), len(source)),
         }
         yield supervised | losses, ("model",)
@@ -262,7 +269,7 @@ def turned(maps: Tensor, matrix: Tensor, mirrored: Tensor, flip: list[int]) -> T
 @torch.no_grad()
 def follow(teachers: Sequence[nn.Module], students: Sequence[nn.Module], decay: Tensor) -> None:
     """Move the teachers' parameters to decay * teacher + (1 - decay) * student; `decay` stays on the device."""
-    slow, fast = ([p for module in modules for p in module.parameters()] for modules in (teachers, students))
+    slow, fast = (tuple(p for module in modules for p in module.parameters()) for modules in (teachers, students))
     difference = torch._foreach_sub(fast, slow)
     torch._foreach_mul_(difference, 1 - decay)
     torch._foreach_add_(slow, difference)

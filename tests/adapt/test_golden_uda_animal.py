@@ -20,6 +20,7 @@ from keyshift.adapt.curriculum import (
 from keyshift.adapt.gradients import WarmStartGradient
 from keyshift.adapt.methods.uda_animal import follow, turned
 from keyshift.adapt.refinement import DomainClassifier, RefineNet
+from keyshift.adapt.relabel import kept
 from keyshift.adapt.strategy import Optimization
 
 FACTORS = [("refinenet.*bn3.weight", 0.5)]
@@ -56,6 +57,13 @@ def test_schedules(arrays, check):
     assert rate.factor(150) == 0
     shares = (0, 0.01, 0.1, 0.25, 0.5, 1)
     check("schedule.reversal", torch.stack([reversal(share).factor() for share in shares]))
+
+
+def test_selection(golden, arrays):
+    wanted = arrays["selection.kept"]
+    confidence = torch.from_numpy(golden.uniform("selection.confidence", wanted.shape[1:])).float()
+    for share, mask in zip(arrays["selection.dropped"], wanted, strict=True):
+        assert (kept(confidence, float(share)).numpy() == mask).all()
 
 
 @pytest.fixture
@@ -171,6 +179,9 @@ def test_whole_step(golden, arrays, check):
     for a, b in pairs:
         flip[a], flip[b] = b, a
     matrix, mirrored = torch.from_numpy(arrays["step.warpmat"]), ~torch.from_numpy(arrays["step.same_flip"])
+    angle = torch.from_numpy(arrays["step.angle"]).deg2rad() * torch.where(mirrored, -1, 1)
+    rotation = torch.stack([angle.cos(), -angle.sin(), 0 * angle, angle.sin(), angle.cos(), 0 * angle], 1)
+    check("step.warpmat", rotation.view(-1, 2, 3))
     with torch.no_grad():
         taught = turned(teacher.first(images["trg_img_t"]), matrix, mirrored, flip)
     check("step.teacher_maps", taught)
