@@ -8,6 +8,7 @@ from .methods.adabn import AdaBN
 from .methods.anatomy import AnatomyTeacher
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
 from .methods.bn_online import BatchNormOnline
+from .methods.ccssl import CCSSL
 from .methods.cdan import CDAN
 from .methods.coral import Coral
 from .methods.dan import DAN
@@ -21,6 +22,7 @@ from .methods.post import Post
 from .methods.regda import RegDA
 from .methods.ssa import SSA
 from .methods.tent import Tent
+from .methods.uda_animal import UDAAnimal
 from .methods.uniframe import UniFrame
 from .methods.view_filter import ViewFilter
 from .strategy import KINDS, Strategy
@@ -39,6 +41,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
     "uniframe": UniFrame,
+    "ccssl": CCSSL,
+    "uda_animal": UDAAnimal,
     "hamipose": HamiPose,
     "anatomy_teacher": AnatomyTeacher,
     "view_filter": ViewFilter,

@@ -59,8 +59,8 @@ class Optimization(owned.Options):
         {"backbone": 0.1, "upsampling": 0.1}, "of the rate, by the part of the network that holds the parameters"
     )
     weight_decay: float = option(1e-4, "weight decay", low=0)
-    gamma: float = option(1e-4, "how fast the rate falls", low=0)
-    power: float = option(0.75, "in which form it falls", low=0)
+    gamma: float = option(1e-4, "how fast the rate falls; -1/N and power=-0.9: the polynomial that ends at N")
+    power: float = option(0.75, "in which form it falls")
     milestones: list[int] = option([], "updates after which the rate falls to a tenth", low=0)
 
     def optimizer(self, groups: dict[str, list[nn.Parameter]]) -> tuple[torch.optim.Optimizer, LRScheduler]:
@@ -78,7 +78,8 @@ class Optimization(owned.Options):
 
     def factor(self, update: int) -> float:
         passed = sum(update >= milestone for milestone in self.milestones)
-        return (1 + self.gamma * update) ** -self.power * 0.1**passed
+        left = 1 + self.gamma * update
+        return (left**-self.power if left > 0 else 0.0) * 0.1**passed
 
 
 class Strategy(nn.Module, ABC):

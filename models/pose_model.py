@@ -127,6 +127,14 @@ class PoseModel(nn.Module, ABC):
         sample = Unlabeled(inputs, ("",), ("",), one.long(), torch.ones(1, 4), torch.eye(dims, dims + 1)[None], one)
         return replace(sample, space=self.space)
 
+    @torch.no_grad()
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's features, (C, ...): the empty one is passed, in evaluation mode."""
+        training = self.training
+        features = self.eval().features(self.empty().to(next(self.parameters()).device))
+        self.train(training)
+        return tuple(features.shape[1:])
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the child that holds them, the main head under "head"."""
         return {name: list(child.parameters()) for name, child in self.named_children()}

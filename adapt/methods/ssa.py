@@ -37,7 +37,6 @@ from ..alignment import pooled
 from ..online import NormLearner
 from ..processes import joined
 from ..strategy import Update
-from .aligned import blank
 
 FORMAT = "keyshift feature statistics 1"
 LEAST = 1e-6
@@ -83,7 +82,7 @@ class SSA(NormLearner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        channels = blank(self.model).features.shape[1]
+        channels = self.model.feature_shape()[0]
         count = min(self.options.components, channels)
         sizes = {"mean": (channels,), "basis": (channels, count), "variances": (count,), "importance": (count,)}
         for name, size in sizes.items():
