@@ -3,12 +3,12 @@ draws a student to them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
-from ..datasets.sample import Unlabeled, carry, renamed, swaps
+from ..datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
 from ..models.output import Poses, Votes, divergence, per_image
 from .processes import gather
 
@@ -37,3 +37,17 @@ def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, si
     people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in votes.grid.targets(points, sigma))
     goal = tuple(per_image(maps, image_index, images) for maps in people)
     return divergence(votes, goal, per_image(keep.float(), image_index, images))
+
+
+def labelled(sample: Unlabeled, poses: Poses, keep: Tensor, single: bool) -> Labeled:
+    """The batch with poses in its coordinates for labels, the keypoints to keep (P, K) as the annotated ones: so that a
+    system's own loss learns from them. Of a network that is `single` each image has one person, of whom nothing is
+    annotated where no pose stands there."""
+    points, image_index = poses.points.detach(), poses.image_index
+    if single:
+        everyone = points.new_zeros(len(sample), *points.shape[1:])
+        points = everyone.index_copy(0, image_index, points)
+        keep = keep.new_zeros(len(sample), keep.shape[1]).index_copy(0, image_index, keep)
+        image_index = torch.arange(len(sample), device=points.device)
+    given = {field.name: getattr(sample, field.name) for field in fields(Unlabeled)}
+    return Labeled(**given, keypoints=points, visible=keep, annotated=keep, image_index=image_index)

@@ -9,7 +9,9 @@ from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
+from .methods.mean_teacher_free import MeanTeacherFree
 from .methods.regda import RegDA
+from .methods.self_training import SelfTraining
 from .strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -25,5 +27,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "mean_teacher_free": MeanTeacherFree,
+    "self_training": SelfTraining,
     "oracle": Oracle,
 }

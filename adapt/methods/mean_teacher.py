@@ -64,9 +64,13 @@ class MeanTeacher(Strategy):
     def of_target(self, target: Unlabeled) -> dict[str, Tensor]:
         """What the student learns from the teacher."""
         (view,) = target.views
-        poses = carried(self.taught(target), target, view, self.skeleton.flip)
         with self.statistics("target"):
             votes = self.model(view)
+        return self.followed(target, view, votes)
+
+    def followed(self, target: Unlabeled, view: Unlabeled, votes: Votes) -> dict[str, Tensor]:
+        """The loss that draws the student's votes on its view to the teacher's poses in `target`."""
+        poses = carried(self.taught(target), target, view, self.skeleton.flip)
         consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
         return {"consistency": self.options.weight * consistency}
 
