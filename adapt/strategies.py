@@ -7,6 +7,7 @@ from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
+from .methods.maps import MAPS
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
 from .methods.mean_teacher_free import MeanTeacherFree
@@ -28,6 +29,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
     "mean_teacher_free": MeanTeacherFree,
+    "maps": MAPS,
     "self_training": SelfTraining,
     "oracle": Oracle,
 }
