@@ -3,12 +3,12 @@ draws a student to them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
-from ..datasets.sample import Unlabeled, carry, renamed, swaps
+from ..datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
 from ..models.output import Grid, Poses, Votes, divergence, per_image
 from .processes import gather
 
@@ -43,3 +43,17 @@ def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, si
     """The divergence of votes from Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K)
     to keep."""
     return divergence(votes, *drawn(votes.grid, points, keep, image_index, sigma, votes.logits.shape[0]))
+
+
+def labelled(sample: Unlabeled, poses: Poses, keep: Tensor, single: bool) -> Labeled:
+    """The batch with poses in its coordinates for labels, the keypoints to keep (P, K) as the annotated ones: so that a
+    system's own loss learns from them. Of a network that is `single` each image has one person, of whom nothing is
+    annotated where no pose stands there."""
+    points, image_index = poses.points.detach(), poses.image_index
+    if single:
+        everyone = points.new_zeros(len(sample), *points.shape[1:])
+        points = everyone.index_copy(0, image_index, points)
+        keep = keep.new_zeros(len(sample), keep.shape[1]).index_copy(0, image_index, keep)
+        image_index = torch.arange(len(sample), device=points.device)
+    given = {field.name: getattr(sample, field.name) for field in fields(Unlabeled)}
+    return Labeled(**given, keypoints=points, visible=keep, annotated=keep, image_index=image_index)

@@ -16,10 +16,13 @@ from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
 from .methods.hamipose import HamiPose
 from .methods.jan import JAN
+from .methods.maps import MAPS
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
+from .methods.mean_teacher_free import MeanTeacherFree
 from .methods.post import Post
 from .methods.regda import RegDA
+from .methods.self_training import SelfTraining
 from .methods.ssa import SSA
 from .methods.tent import Tent
 from .methods.uda_animal import UDAAnimal
@@ -47,7 +50,10 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "anatomy_teacher": AnatomyTeacher,
     "view_filter": ViewFilter,
     "adabn": AdaBN,
+    "mean_teacher_free": MeanTeacherFree,
+    "self_training": SelfTraining,
     "post": Post,
+    "maps": MAPS,
     "bn_online": BatchNormOnline,
     "tent": Tent,
     "ssa": SSA,
