@@ -54,7 +54,7 @@ class AdaBN(Strategy):
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         for norm in self.norms():
-            norm.num_batches_tracked *= self.begun  # batches of the source do not count
+            counted(norm).mul_(self.begun)  # batches of the source do not count
         self.begun.fill_(1)
         hooks = [norm.register_forward_pre_hook(absorb) for norm in self.norms()]
         try:
@@ -73,7 +73,15 @@ def absorb(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
     variance, mean = torch.var_mean(values, [0, *range(2, values.dim())], correction=0)
     means, variances = gather(torch.stack([mean, variance])[None]).unbind(1)
     mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
-    share = 1 / (norm.num_batches_tracked + 1)
+    share = 1 / (counted(norm) + 1)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     away = mean - norm.running_mean
     norm.running_mean += share * away
     norm.running_var += share * (variance - norm.running_var + (1 - share) * away.square())
+
+
+def counted(norm: _BatchNorm) -> Tensor:
+    """How many batches are in its statistics."""
+    assert norm.num_batches_tracked is not None
+    return norm.num_batches_tracked

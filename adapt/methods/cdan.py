@@ -16,10 +16,11 @@ A depth that is voted beside x and y does not condition.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import functional as F
 
 from ...datasets.options import option
 from ...models.output import Votes
@@ -79,6 +80,6 @@ def shares(answer: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A density (B, K, *cells) as shares of the places of `shape`, which are coarser: they sum to 1."""
     if answer.dim() - 2 > len(shape):  # a volume, of which the features are maps
         answer = answer.sum(2)
-    pool = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
-    coarse = pool[len(shape)](answer, shape)
+    pools: dict[int, Any] = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+    coarse = pools[len(shape)](answer, shape)
     return coarse / coarse.flatten(2).sum(-1).view(*coarse.shape[:2], *(1,) * len(shape)).clamp_min(1e-12)

@@ -80,7 +80,7 @@ class DisparityDiscrepancy(Strategy):
     def disparity(self, source: tuple[Votes, Votes], target: tuple[Votes, Votes]) -> Tensor:
         """What the adversary lowers, of (main head's votes, its own) in each domain."""
         if self.options.form == "coordinates":
-            near, far = (tuple(coordinates(votes) for votes in heads) for heads in (source, target))
+            near, far = ((coordinates(main), coordinates(adversary)) for main, adversary in (source, target))
             return regression_disparity(near, far, self.options.margin)
         grids = zip(*(cells(votes) for heads in (source, target) for votes in heads), strict=True)
         return torch.stack([class_disparities(g[:2], g[2:], self.options.margin).mean() for g in grids]).sum()

@@ -41,8 +41,8 @@ class JAN(Aligned):
     about = "the maximum mean discrepancy of features and predicted poses together"
 
     def apart(self, source: Domain, target: Domain) -> dict[str, Tensor]:
-        poses = [joined(shape_of(domain.votes)) for domain in (source, target)]
-        layers = [(source.vectors(), target.vectors(), None), (*poses, None)]
+        here, there = (joined(shape_of(domain.votes)) for domain in (source, target))
+        layers = [(source.vectors(), target.vectors(), None), (here, there, None)]
         return {"distance": self.options.trade_off * joint_mmd(layers, self.options.linear)}
 
 

@@ -23,8 +23,8 @@ H * W * Z cells is never built. Ground truth stands at the model's own decoded k
 other joints.
 
 EPIC (FG 2025; davidpengucf/EPIC @ 13e0db5) adds to step B the discrepancy of both heads' maps (`adversary_mmd`, 0.2
-there), and to step C the same (`mmd`, 0.7) and the negative entropy of the map averaged over keypoints (`spread`, 0.4,
-which the mean over its cells makes a number of the grid's size): see adapt/epic.py. Here the heads' densities are
+there), and to step C the same (`mmd`, 0.7) and the negative entropy of the map averaged over keypoints (`spread`; its
+0.4 is for a mean over cells and is 0.4 / cells for the sum here): see adapt/epic.py. Here the heads' densities are
 compared, on any head, of one main head and one adversary; EPIC has two of each and compares their differences.
 """
 

@@ -70,7 +70,8 @@ class ThreePasses(RegDA):
         for goal, names in ((ground_false, ("adversary",)), (None, ("features",))):
             features = self.model.features(target)
             truth = self.truth(self.model.votes(features, target), target)
-            yield {"target": self.disparity(self.gradient(features), target, goal(truth) if goal else truth)}, names
+            adversary = self.model.votes(self.gradient(features), target, self.adversary)
+            yield {"target": self.disparity(adversary, goal(truth) if goal else truth)}, names
 
 
 def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything: bool, bf16: bool = False) -> Timed:

@@ -280,7 +280,7 @@ def test_two_processes_train_as_one(tmp_path):
     """Whose shares of the global batch hold different numbers of people, who are all relabelled by both."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     script = str(Path(__file__).with_name("train_people_in_process.py"))
-    names = ("regda", "mean_teacher", "hamipose", "view_filter", "relabel")
+    names = ("regda", "mean_teacher", "hamipose", "view_filter", "relabel", "jan", "coral")
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for folder, start in (("one", []), ("two", two)):
         command = [sys.executable, *start, script, str(tmp_path / folder), *names]
