@@ -256,4 +256,4 @@ def transferred(content: Tensor, style: Tensor, network: StyleNetwork | None, sh
     if network is None:
         return normalized(fourier_swap(intensities(content), intensities(style), share))
     own, other = (normalize(image.flatten(0, -4)) for image in (content, style))
-    return network(own, other, alpha).view(content.shape)
+    return network(own, other, alpha).reshape(content.shape)

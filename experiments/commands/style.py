@@ -16,7 +16,7 @@ from ...adapt.style import StyleNetwork, coloured, encoder_weights, intensities,
 from ...adapt.style_training import StyleTraining
 from ...adapt.trainer import Loop, Trainer
 from ...datasets.loading import EvaluationBatches
-from ...datasets.options import Options, option
+from ...datasets.options import Options, option, plain_options
 from ...datasets.reading.files import check_place, only_one, write_json
 from ...datasets.sample import PoseDataset, Unlabeled
 from ..config import Chosen, Config
@@ -86,7 +86,8 @@ def build(options: StyleOptions, seed: int, reporter: Reporter) -> StyleNetwork:
 def settings(config: Config, options: StyleOptions) -> dict[str, Any]:
     """What a training's numbers depend on, but for its length."""
     sides = {name: side.plain() for name in ("source", "target") if isinstance(side := getattr(config, name), Chosen)}
-    return sides | {"seed": config.seed, "options": {**vars(options), "steps": None}}
+    cut = {"input_size": config.model.options.input_size, "augmentation": plain_options(config.augmentation)}
+    return sides | cut | {"seed": config.seed, "options": {**vars(options), "steps": None}}
 
 
 def start(folder: Path, about: dict[str, Any], overwrite: bool) -> None:
