@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..datasets.reading.files import from_home
 from ..datasets.reading.weights import check_finite, read_content
+from ..datasets.sample import Unlabeled
 from ..models.pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
 from ..models.saved import load_checkpoint, save_checkpoint
 
@@ -24,6 +25,11 @@ FORMAT = "keyshift style 1"
 DARKEST, BRIGHTEST = (-2.1179, -2.0357, -1.8044), (2.2489, 2.4285, 2.64)
 """Black and white as ImageNet normalises them, in the digits of the reference."""
 LOSSES = ("moments", "gram")
+
+
+def coloured(sample: Unlabeled) -> bool:
+    """Whether a batch is of colour pictures."""
+    return "image" in sample.inputs and "reach" not in sample.inputs and sample.image.shape[-3] == 3
 
 
 def intensities(image: Tensor) -> Tensor:
@@ -250,4 +256,4 @@ def transferred(content: Tensor, style: Tensor, network: StyleNetwork | None, sh
     if network is None:
         return normalized(fourier_swap(intensities(content), intensities(style), share))
     own, other = (normalize(image.flatten(0, -4)) for image in (content, style))
-    return network(own, other, alpha).view(content.shape)
+    return network(own, other, alpha).reshape(content.shape)

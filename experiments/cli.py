@@ -167,6 +167,18 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
         made.add_argument("--overwrite", action="store_true", help="delete the run folder first")
 
+    made = command("style", _style, "train the network that UniFrame's style transfer needs, for a pair of domains")
+    made.add_argument("experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
+    made.add_argument("--weights", metavar="FILE", type=word, help="torchvision's vgg19 (default: a random encoder)")
+    made.add_argument("--channels", metavar="N", type=int, help="of a random encoder's first level (default: 64)")
+    made.add_argument("--steps", metavar="N", type=int, help="updates (default: 20000)")
+    made.add_argument("--batch", metavar="N", type=int, help="pictures of each domain in an update (default: 8)")
+    made.add_argument("--rate", metavar="R", type=float, help="Adam's (default: 1e-4)")
+    made.add_argument("--weight", metavar="W", type=float, help="of the style loss (default: 0.1)")
+    made.add_argument("--output", metavar="FOLDER", type=path, help="default: runs/style-EXPERIMENT")
+    made.add_argument("--overwrite", action="store_true", help="delete what was trained there first")
+
     made = command(
         "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
     )
@@ -357,6 +369,17 @@ def _compare(arguments: argparse.Namespace) -> None:
     if (folder / "checkpoint.pt").exists():
         raise ValueError(f"{folder} is a single run; continue it with: keyshift train {folder}")
     compare(config, folder, Reporter(), arguments.overwrite)
+
+
+def _style(arguments: argparse.Namespace) -> None:
+    config, _ = _settings(arguments)
+    from .commands.style import StyleOptions, train_style
+    from .runs.progress import Reporter
+
+    names = ("weights", "channels", "steps", "batch", "rate", "weight")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    folder = arguments.output or Path("runs") / f"style-{config.name}"
+    train_style(config, StyleOptions(**given), folder, Reporter(), arguments.overwrite)
 
 
 def _adapt(arguments: argparse.Namespace) -> None:

@@ -33,12 +33,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ...datasets.options import option
+from ...datasets.options import BadOption, option
 from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled, inside
 from ...models.output import Poses
 from ..processes import gather, uniform
 from ..strategy import Update
-from ..style import StyleNetwork, transferred
+from ..style import StyleNetwork, coloured, transferred
 from ..warps import chosen, covered, patch_corner
 from .mean_teacher import MeanTeacher
 
@@ -61,6 +61,14 @@ class UniFrame(MeanTeacher):
         )
         surest: str = option("batch", "the highest confidence: that of the batch, or one", choices=("batch", "one"))
 
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.transfer == "adain" and self.style is None:
+                raise BadOption(
+                    "transfer=adain needs the style network of this pair of domains, and style is null: train one with "
+                    "keyshift style EXPERIMENT and give its file, or take transfer=fda"
+                )
+
     title = "UniFrame"
     about = "mean teacher with style transfer both ways and occlusion of sure keypoints"
     besides = "for adain a file from `keyshift style`"
@@ -68,13 +76,8 @@ class UniFrame(MeanTeacher):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.options.transfer == "adain" and self.options.style is None:
-            raise ValueError(
-                "transfer=adain needs the style network of this pair of domains, and style is null: train one with "
-                "keyshift style EXPERIMENT and give its file, or take transfer=fda"
-            )
-        adain = self.options.transfer == "adain"
-        self.style = StyleNetwork.load(self.options.style or "") if adain else None
+        file = self.options.style if self.options.transfer == "adain" else None
+        self.style = None if file is None else StyleNetwork.load(file)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         if self.options.transfer != "none" and "source" in self.needs:
@@ -96,11 +99,6 @@ class UniFrame(MeanTeacher):
         sure = surely(poses.confidence, self.options.sure, self.options.surest, ragged=not self.model.single)
         half = round(self.options.square * min(view.image.shape[-2:]) / 2)
         return occlude(view, poses, sure, self.options.occluded, half)
-
-
-def coloured(sample: Unlabeled) -> bool:
-    """Whether a batch is of colour pictures."""
-    return "image" in sample.inputs and "reach" not in sample.inputs and sample.image.shape[-3] == 3
 
 
 def with_image(sample: Batch, image: Tensor) -> Batch:

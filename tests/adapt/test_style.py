@@ -136,6 +136,11 @@ def test_a_decoder_learns_to_move_channel_statistics():
     assert network(dark, bright).mean() > network(bright, dark).mean() + 0.4
     odd = torch.randn(2, 3, 19, 22)
     assert network(odd, bright[:2]).shape == odd.shape
+    clip = torch.randint(0, 256, (2, 3, 3, 19, 22), dtype=torch.uint8)
+    for by in (network, None):
+        shown = style.transferred(clip, clip.flip(0), by, 0.1, torch.ones(()))
+        assert shown.shape == clip.shape
+        assert shown.dtype == torch.float32
 
 
 def test_files(tmp_path):
