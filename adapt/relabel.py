@@ -21,7 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.output import Grid
+from ..models.output import Grid, Poses
+from .strategy import Target
+
+
+def of_passes(target: Target, passes: int, radius: Tensor) -> Poses:
+    """The poses of all target samples as the plain pass and the warps 1, 2, ... together say them; `radius` (N, D or
+    more) in the file's units. For models that answer one person a sample: of several, who is who between two passes is
+    not known, and one pass has to do."""
+    seen = [target.predict(warp) for warp in range(passes)]
+    points, confidence = (torch.stack([getattr(poses, name) for poses in seen]) for name in ("points", "confidence"))
+    points, confidence = agreed(points, confidence, radius.to(points)[:, None, : points.shape[-1]])
+    return Poses.of_crops(points, confidence)
 
 
 def agreed(points: Tensor, confidence: Tensor, radius: Tensor, steps: int = 10) -> tuple[Tensor, Tensor]:
@@ -114,8 +125,8 @@ def read_maps(maps: Tensor, stride: int = 4) -> Tensor:
 
 
 def target_maps(points: Tensor, shape: tuple[int, int], stride: int = 4, sigma: float = 1.0) -> Tensor:
-    """The reference's targets at keypoints (K, 2) as `read_maps` gives them: (K, H, W), Gaussians at whole cells, cut to
-    three sigma each way."""
+    """The reference's targets at keypoints (K, 2) as `read_maps` gives them: (K, H, W), Gaussians at whole cells, cut
+    to three sigma each way."""
     cells = ((points.trunc() - 1) / stride).trunc()
     return Grid(shape, (1.0, 1.0), (0.0, 0.0)).target(cells[None], sigma, cut=math.floor(3 * sigma))[0]
 

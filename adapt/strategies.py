@@ -5,6 +5,7 @@ from __future__ import annotations
 from .methods.adabn import AdaBN
 from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
+from .methods.ccssl import CCSSL
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
 from .methods.mcd import MCD
@@ -25,5 +26,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "ccssl": CCSSL,
     "oracle": Oracle,
 }
