@@ -81,9 +81,9 @@ def flow(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.
     float32, and whether each was followed: (K,) bool."""
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
     start = np.ascontiguousarray(points, np.float32)[:, None]
-    window, goal = (15, 15), np.zeros_like(start)
-    goal, status, _ = cv2.calcOpticalFlowPyrLK(before, after, start, goal, winSize=window, maxLevel=2, criteria=stop)
-    return goal[:, 0], status[:, 0] > 0
+    empty, size = np.zeros_like(start), (15, 15)
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(before, after, start, empty, winSize=size, maxLevel=2, criteria=stop)
+    return np.asarray(moved)[:, 0], np.asarray(status)[:, 0] > 0
 
 
 def fused(now: np.ndarray, before: np.ndarray, carried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
