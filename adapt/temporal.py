@@ -69,7 +69,7 @@ def neighbours(sequences: Sequence[str], frames: Sequence[int]) -> Iterator[tupl
         rows.setdefault(sequence, {}).setdefault(frame, []).append(row)
     for times in rows.values():
         ordered = sorted(times)
-        step = min(np.diff(ordered), default=1)
+        step = int(min(np.diff(ordered), default=1))
         for time in ordered:
             pair = times.get(time - step, []) + times[time]
             if len(pair) == 2 and len(times[time]) == 1:
@@ -81,8 +81,9 @@ def flow(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.
     float32, and whether each was followed: (K,) bool."""
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
     start = np.ascontiguousarray(points, np.float32)[:, None]
-    moved, status, _ = cv2.calcOpticalFlowPyrLK(before, after, start, None, winSize=(15, 15), maxLevel=2, criteria=stop)
-    return moved[:, 0], status[:, 0] > 0
+    empty, size = np.zeros_like(start), (15, 15)
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(before, after, start, empty, winSize=size, maxLevel=2, criteria=stop)
+    return np.asarray(moved)[:, 0], np.asarray(status)[:, 0] > 0
 
 
 def fused(now: np.ndarray, before: np.ndarray, carried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,10 @@ import torch
 
 from keyshift.adapt.methods.ccssl import CCSSL
 from keyshift.adapt.relabel import agreed, kept
-from keyshift.adapt.scoring.evaluation import everyone, predict, scores
+from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
+from keyshift.datasets.loading import TrainingBatches
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 CPU = torch.device("cpu")
@@ -50,34 +50,21 @@ def test_only_kept_labels_teach(dots, batches):
     assert moved.tolist() == [False, True, False]
 
 
-def test_it_helps_on_a_toy_shift(dots, iterate):
-    """Batch norm has seen the target before. Labels that passes agree on are better than those of one pass, the kept
-    ones better still, and learning from them helps."""
-    plain = Augmentation(rotation=20, color=0, blur=0)
-    cut = 0, 8, (32, 32), plain
+def test_labels_are_better_on_a_toy_shift(dots, iterate):
+    """Of a network whose batch norm has seen the target: labels that passes agree on are better than those of one pass,
+    and the kept ones better still."""
+    cut = 0, 8, (32, 32), Augmentation(rotation=20, blur=0)
     source = TrainingBatches(dots(64), "source", *cut, labels=True)
     target = TrainingBatches(dots(64, "shifted"), "target", *cut, labels=False)
-    batches = [(source[step], target[step]) for step in range(120)]
-    pretrained = build(dots.skeleton)
-    optimizers = pretrained.optimizers()
-    for labelled, other in batches[:80]:
-        iterate(pretrained, labelled, None, optimizers)
-        with torch.no_grad(), pretrained.statistics("target"):
-            pretrained.model(other)
-    test = EvaluationBatches(dots(64, "shifted", first=1000), 64, (32, 32))
+    strategy = build(dots.skeleton, radius=0.06, dropped=[0.4])
+    optimizers = strategy.optimizers()
+    for step in range(100):
+        iterate(strategy, source[step], None, optimizers)
+        with torch.no_grad(), strategy.statistics("target"):
+            strategy.model(target[step])
+    everybody = everyone(strategy.model, dots(64, "shifted"), 32, (32, 32), cut[-1], CPU)
+    strategy.begin_round(everybody)
     truth = torch.stack([torch.from_numpy(dots(64, "shifted")[k].keypoints) for k in range(64)])
-    pck = {}
-    for name, weight in (("without", 0.0), ("with", 1.0)):
-        strategy = build(dots.skeleton, weight=weight, radius=0.06, dropped=[0.4])
-        strategy.model.load_state_dict(pretrained.model.state_dict())
-        everybody = everyone(strategy.model, dots(64, "shifted"), 32, (32, 32), plain, CPU)
-        strategy.begin_round(everybody)
-        optimizers = strategy.optimizers()
-        for batch in batches[80:]:
-            iterate(strategy, *batch, optimizers)
-        pck[name] = scores(predict(strategy.predictor, [test[0]], CPU), dots.skeleton, 0.1)["pck"]
-    right = (strategy.bank.points - truth).norm(dim=-1) < 3.2
-    one = everyone(pretrained.model, dots(64, "shifted"), 64, (32, 32), plain, CPU).predict()
-    assert ((one.points - truth).norm(dim=-1) < 3.2).sum() < right.sum()
-    assert right.float().mean() < right[strategy.bank.confidence > 0].float().mean() - 0.02
-    assert pck["with"] > pck["without"] + 0.05, pck
+    one, agreed_on = ((p - truth).norm(dim=-1) < 3.2 for p in (everybody.predict().points, strategy.bank.points))
+    assert agreed_on.float().mean() > one.float().mean() + 0.05
+    assert agreed_on[strategy.bank.confidence > 0].float().mean() > agreed_on.float().mean() + 0.03
