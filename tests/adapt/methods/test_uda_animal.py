@@ -224,3 +224,9 @@ def test_augmentation_of_the_target_is_carried_to_the_student(dots, batches):
     there = carry(seen, target, view, dots.skeleton.flip, torch.arange(8))
     wanted = votes.grid.targets(there, 1.0)[0] * votes.grid.contains(there)[..., None, None]
     torch.testing.assert_close(goal.maps[0], wanted)
+
+
+def test_a_rate_that_falls_to_nothing():
+    """The reference's polynomial, by the options that every strategy has."""
+    rate = Optimization("adam", 1.0, gamma=-1 / 100, power=-0.9)
+    assert [rate.factor(update) for update in (0, 50, 100, 150)] == pytest.approx([1, 0.5**0.9, 0, 0])
