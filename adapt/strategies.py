@@ -7,6 +7,7 @@ from .methods.aligned import DAN, JAN, Coral
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
+from .methods.distil import Distil
 from .methods.maps import MAPS
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
@@ -31,5 +32,6 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "mean_teacher_free": MeanTeacherFree,
     "maps": MAPS,
     "self_training": SelfTraining,
+    "distil": Distil,
     "oracle": Oracle,
 }
