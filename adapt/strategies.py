@@ -14,6 +14,7 @@ from .methods.coral import Coral
 from .methods.dan import DAN
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
+from .methods.distil import Distil
 from .methods.hamipose import HamiPose
 from .methods.jan import JAN
 from .methods.maps import MAPS
@@ -52,6 +53,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "adabn": AdaBN,
     "mean_teacher_free": MeanTeacherFree,
     "self_training": SelfTraining,
+    "distil": Distil,
     "post": Post,
     "maps": MAPS,
     "bn_online": BatchNormOnline,
