@@ -206,7 +206,6 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
-
     made = command("prior", _prior, "learn from labels which poses there are, for strategy=post without a source")
     made.add_argument("experiment", metavar="NAME", help="an experiment, whose source is used, or a dataset")
     made.add_argument(

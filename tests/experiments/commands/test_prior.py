@@ -36,6 +36,7 @@ def test_of_an_experiment(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "demo.prior.pt").exists()
     words = ["train", "demo", *sides, "strategy=post", "pretrain_steps=1", "steps=1", "batch=2", "tracking=off"]
     words += ["model.backbone=small", "model.weights=null", "model.channels=8", "workers=0"]
+    words += ["model.input_size=[32,32]", "model.heatmap_size=[8,8]"]
     assert main([*words, "output=with", "post.prior=demo.prior.pt"]) == 0
     assert "without a prior" not in capsys.readouterr().out
     assert main([*words, "output=without"]) == 0
