@@ -53,8 +53,8 @@ def train_prior(name: str, words: Sequence[str], output: Path | None, reporter: 
         )
     torch.manual_seed(options.seed)
     prior = PosePrior(skeleton.edges, poses.shape[-1], options.width)
-    with reporter.stage("prior", options.updates) as step:
-        fit(prior, directions_of(prior, poses), options, lambda update, loss: step(update, {"loss/prior": loss}))
+    with reporter.counted("updates", options.updates) as count:
+        fit(prior, directions_of(prior, poses), options, count)
     clean, noisy, farther = separation(prior, directions_of(prior, held), options)
     save_prior(output, prior, skeleton)
     reporter.say(
