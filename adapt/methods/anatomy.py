@@ -68,7 +68,7 @@ class AnatomyTeacher(MeanTeacher):
         own = self.model.decode(votes, view).points if self.model.single else seen
         keep = self.trusted(poses, votes) & self.elected(poses, own, view)[:, None]
         consistency = drawn_to(votes, poses.points, keep, poses.image_index, self.options.sigma)
-        faults = self.faults(seen, view, poses.image_index).sum(0) / max(len(poses), 1)
+        faults = self.faults(seen, view, poses.image_index).sum(0) / len(view)
         named = zip(self.ranges.names, faults, strict=True)
         losses = {name: getattr(self.options, name) * fault for name, fault in named}
         return {"consistency": self.options.weight * consistency} | losses

@@ -105,10 +105,10 @@ class Post(MeanTeacher):
         return losses
 
     def implausible(self, prior: PosePrior, points: Tensor, view: Unlabeled, image_index: Tensor) -> Tensor:
-        """The mean distance that a prior gives to points (P, K, D) of a view."""
+        """The distances that a prior gives to points (P, K, D) of a view, summed over people: their mean over images."""
         if self.options.frame == "file":
             points = in_file(points, view, image_index, self.skeleton.flip)
-        return prior(directions_of(prior, points)).sum() / max(len(points), 1)
+        return prior(directions_of(prior, points)).sum() / len(view)
 
 
 def correlation(first: Tensor, second: Tensor, exact: bool = True) -> Tensor:
