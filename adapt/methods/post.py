@@ -6,7 +6,7 @@ whose head and upsampling stay as they were given.
 L_c is the mean teacher's consistency. L_b makes the pooled features of both views alike and each feature say something
 of its own (Barlow twins): of their correlations C over the batch
     L_b = 1e-3 * (sum_i (C_ii - 1)^2 + 5e-3 * sum_{i != j} C_ij^2).
-L_p is the mean distance that a prior of poses gives to the student's: it reads the directions of the bones, and is
+L_p is the distance that a prior of poses gives to the student's: it reads the directions of the bones, and is
 trained on the source's labels by whoever has them, `keyshift prior EXPERIMENT` (adapt/prior.py). Before update
 `prior_from` L_p is left out and L_b counts half. Without the file there is no L_p, and a run says so.
 
@@ -105,7 +105,7 @@ class Post(MeanTeacher):
         return losses
 
     def implausible(self, prior: PosePrior, points: Tensor, view: Unlabeled, image_index: Tensor) -> Tensor:
-        """The distances that a prior gives to points (P, K, D) of a view, summed over people: their mean over images."""
+        """The distances that a prior gives to points (P, K, D) of a view: each image's people together, on average."""
         if self.options.frame == "file":
             points = in_file(points, view, image_index, self.skeleton.flip)
         return prior(directions_of(prior, points)).sum() / len(view)
