@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -153,9 +152,9 @@ def perturbed(clean: Tensor, count: int, noise: str, random: np.random.Generator
 
 
 def fit(
-    prior: PosePrior, clean: Tensor, options: PriorOptions, say: Callable[[int, float], Any] = lambda *_: None
+    prior: PosePrior, clean: Tensor, options: PriorOptions, count: Callable[[int], object] = lambda done: None
 ) -> None:
-    """Train on clean directions (M, E, D) and perturbed ones, in three stages; `say` gets (update, its loss)."""
+    """Train on clean directions (M, E, D) and perturbed ones, in three stages; `count` gets the updates done."""
     random = np.random.default_rng(options.seed)
     noisy = perturbed(clean, 4 * len(clean), options.noise, random)
     label = nearest(noisy, clean, min(options.neighbours, len(clean)))[0].mean(-1)
@@ -175,7 +174,7 @@ def fit(
             loss.backward()
             optimizer.step()
             update += 1
-            say(update, float(loss.detach()))
+            count(update)
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ class AnatomyTeacher(MeanTeacher):
         own = self.model.decode(votes, view).points if self.model.single else seen
         keep = self.trusted(poses, votes) & self.elected(poses, own, view)[:, None]
         consistency = drawn_to(votes, poses.points, keep, poses.image_index, self.options.sigma)
-        faults = self.faults(seen, view, poses.image_index).sum(0) / max(len(poses), 1)
+        faults = self.faults(seen, view, poses.image_index).sum(0) / len(view)
         named = zip(self.ranges.names, faults, strict=True)
         losses = {name: getattr(self.options, name) * fault for name, fault in named}
         return {"consistency": self.options.weight * consistency} | losses
@@ -119,18 +119,16 @@ class Ranges(nn.Module):
         sized = proportions(length) if points.shape[-1] == 2 else length
         return torch.cat([sized, asymmetry(length, self.sides), cosines(points, self.corners)], -1)
 
-    def known(self, annotated: Tensor) -> Tensor:
+    def known(self, annotated: Tensor, dims: int) -> Tensor:
         """Which of them follow from annotated keypoints (P, K): (P, M) bool. Proportions take all bones."""
         bones = annotated[:, self.bones].all(-1)
-        return torch.cat([bones, bones[:, self.sides].all(-1), annotated[:, self.corners].all(-1)], -1)
+        sized = bones.all(-1, keepdim=True).expand_as(bones) if dims == 2 else bones
+        return torch.cat([sized, bones[:, self.sides].all(-1), annotated[:, self.corners].all(-1)], -1)
 
     @torch.no_grad()
     def learn(self, points: Tensor, annotated: Tensor, ragged: bool = False) -> None:
         """Take poses (P, K, D) of all processes into account, of keypoints (P, K) that are annotated."""
-        known = self.known(annotated)
-        if points.shape[-1] == 2:  # the mean bone that others are multiples of is of all bones
-            whole = annotated[:, self.bones].all(-1).all(-1, keepdim=True)
-            known[:, : len(self.bones)] &= whole
+        known = self.known(annotated, points.shape[-1])
         values, known = gather(self.numbers(points), ragged), gather(known.to(points.dtype), ragged)
         count = known.sum(0)
         total = (self.count + count).clamp_min(1)

@@ -6,7 +6,7 @@ whose head and upsampling stay as they were given.
 L_c is the mean teacher's consistency. L_b makes the pooled features of both views alike and each feature say something
 of its own (Barlow twins): of their correlations C over the batch
     L_b = 1e-3 * (sum_i (C_ii - 1)^2 + 5e-3 * sum_{i != j} C_ij^2).
-L_p is the mean distance that a prior of poses gives to the student's: it reads the directions of the bones, and is
+L_p is the distance that a prior of poses gives to the student's: it reads the directions of the bones, and is
 trained on the source's labels by whoever has them, `keyshift prior EXPERIMENT` (adapt/prior.py). Before update
 `prior_from` L_p is left out and L_b counts half. Without the file there is no L_p, and a run says so.
 
@@ -33,7 +33,7 @@ from ...datasets.sample import Unlabeled
 from ..alignment import pooled
 from ..anatomy import followed, in_file
 from ..consistency import carried, drawn_to
-from ..prior import directions_of, load_prior
+from ..prior import PosePrior, directions_of, load_prior
 from ..processes import joined
 from .mean_teacher import MeanTeacher
 
@@ -95,19 +95,20 @@ class Post(MeanTeacher):
         keep = self.trusted(poses, votes)
         consistency = drawn_to(votes, poses.points, keep, poses.image_index, options.sigma)
         begun = (self.averaged >= options.prior_from).float()
-        pairs = [joined(pooled(one).float()) for one in (features, given)]
-        alike = redundant(correlation(*pairs, options.exact))
+        own, theirs = (joined(pooled(one).float()) for one in (features, given))
+        alike = redundant(correlation(own, theirs, options.exact))
         losses = {"consistency": options.weight * consistency, "barlow": options.barlow * (0.5 + 0.5 * begun) * alike}
         if self.prior is not None:
             seen = followed(votes, poses, self.model.single, 2 * options.sigma)
-            losses["prior"] = options.plausibility * begun * self.implausible(seen, view, poses.image_index)
+            distance = self.implausible(self.prior, seen, view, poses.image_index)
+            losses["prior"] = options.plausibility * begun * distance
         return losses
 
-    def implausible(self, points: Tensor, view: Unlabeled, image_index: Tensor) -> Tensor:
-        """The mean distance that the prior gives to points (P, K, D) of a view."""
+    def implausible(self, prior: PosePrior, points: Tensor, view: Unlabeled, image_index: Tensor) -> Tensor:
+        """The distances that a prior gives to points (P, K, D) of a view: each image's people together, on average."""
         if self.options.frame == "file":
             points = in_file(points, view, image_index, self.skeleton.flip)
-        return self.prior(directions_of(self.prior, points)).sum() / max(len(points), 1)
+        return prior(directions_of(prior, points)).sum() / len(view)
 
 
 def correlation(first: Tensor, second: Tensor, exact: bool = True) -> Tensor:

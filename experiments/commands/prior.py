@@ -53,8 +53,8 @@ def train_prior(name: str, words: Sequence[str], output: Path | None, reporter: 
         )
     torch.manual_seed(options.seed)
     prior = PosePrior(skeleton.edges, poses.shape[-1], options.width)
-    with reporter.stage("prior", options.updates) as step:
-        fit(prior, directions_of(prior, poses), options, lambda update, loss: step(update, {"loss/prior": loss}))
+    with reporter.counted("updates", options.updates) as count:
+        fit(prior, directions_of(prior, poses), options, count)
     clean, noisy, farther = separation(prior, directions_of(prior, held), options)
     save_prior(output, prior, skeleton)
     reporter.say(
@@ -84,7 +84,8 @@ def whole_poses(dataset: PoseDataset, most: int, count: Callable[[int], object] 
     for done, index in enumerate(np.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().astype(int)):
         with suppress(UnreadableImage):
             item = dataset[int(index)]
-            parts.append(in_space(item)[item.annotated.reshape(-1, item.annotated.shape[-1])[:, joints].all(1)])
+            annotated = torch.from_numpy(item.annotated.reshape(-1, item.annotated.shape[-1]))
+            parts.append(in_space(item)[annotated[:, joints].all(1)])
         count(done + 1)
     return torch.cat(parts)[:most] if parts else torch.zeros(0, len(dataset.skeleton), 2)
 

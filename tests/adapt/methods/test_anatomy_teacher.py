@@ -1,11 +1,11 @@
 """Which ranges the anatomy-voted teacher learns, how it votes, and that it adapts."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
 
+from keyshift.adapt.anatomy import in_file
 from keyshift.adapt.methods.anatomy import LEAST, Ranges
 from keyshift.adapt.scoring.evaluation import predict, scores
 from keyshift.adapt.strategies import STRATEGIES
@@ -125,8 +125,8 @@ def test_the_students_faults_are_losses_in_the_files_frame(dots, batches):
         strategy.faults(points, view, index).sum().backward()
         descent.step()
     assert strategy.faults(points, view, index).sum().item() < 0.2 * start
-    turned = replace(view, to_file=torch.eye(3)[:2].expand(8, 2, 3))
-    assert not torch.allclose(strategy.faults(points * 2, view, index), strategy.faults(points, turned, index) + 1)
+    there = in_file(points, view, index, BODY.flip)
+    torch.testing.assert_close(strategy.faults(points, view, index), strategy.ranges.faults(there, 2.5))
 
 
 def test_it_helps_on_a_toy_shift(dots, batches, iterate):

@@ -71,7 +71,7 @@ def test_the_prior_sees_the_files_frame(dots, upright):
     costs = {}
     for frame in ("file", "view"):
         strategy = build("post", network(), PAIR, prior=upright, frame=frame)
-        costs[frame] = strategy.implausible(seen, view, torch.arange(8))
+        costs[frame] = strategy.implausible(strategy.prior, seen, view, torch.arange(8))
         plain = strategy.prior(directions_of(strategy.prior, down)).mean()
     torch.testing.assert_close(costs["file"], plain, atol=1e-4, rtol=1e-4)
     assert costs["view"] > plain + 0.1

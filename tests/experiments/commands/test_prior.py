@@ -5,6 +5,8 @@ import pytest
 from keyshift.adapt.prior import load_prior
 from keyshift.datasets.skeleton import HAND
 from keyshift.experiments.cli import main
+from keyshift.experiments.config import load
+from keyshift.experiments.runs.task import prepare
 
 SMALL = ["train=24", "test=20", "size=32"]
 SHORT = ["prior.updates=4", "prior.batch=8", "prior.width=8"]
@@ -34,12 +36,13 @@ def test_of_an_experiment(tmp_path, monkeypatch, capsys):
     sides = [f"{side}.{word}" for side in ("source", "target") for word in SMALL]
     assert main(["prior", "demo", *sides, *SHORT, "tracking=off"]) == 0
     assert (tmp_path / "demo.prior.pt").exists()
-    words = ["train", "demo", *sides, "strategy=post", "pretrain_steps=1", "steps=1", "batch=2", "tracking=off"]
-    words += ["model.backbone=small", "model.weights=null", "model.channels=8", "workers=0"]
-    assert main([*words, "output=with", "post.prior=demo.prior.pt"]) == 0
+    words = [*sides, "pretrain_steps=0", "steps=1", "batch=2", "tracking=off", "model.input_size=[32,32]"]
+    words += ["model.backbone=small", "model.weights=null", "model.channels=8", "model.heatmap_size=[8,8]"]
+    notes = prepare(load("demo", words), ["post"]).notes
+    assert "POST runs without a prior of poses: make one with keyshift prior, and name it as post.prior=FILE" in notes
+    capsys.readouterr()
+    assert main(["train", "demo", *words, "strategy=post", "output=run", "post.prior=demo.prior.pt"]) == 0
     assert "without a prior" not in capsys.readouterr().out
-    assert main([*words, "output=without"]) == 0
-    assert "note: POST runs without a prior of poses" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
