@@ -240,7 +240,7 @@ class Pass:
         torch.manual_seed(self.seed * 1_000_003 + number)
         shown = plain.to(self.fabric.device)
         learner, given = self.learner, answered(self.given, shown)
-        poses = None if isinstance(learner, Online) else answered(learner.predictor, shown)
+        poses = given if isinstance(learner, Online) else answered(learner.predictor, shown)
         learned = batch.learned(plain).to(self.fabric.device)
         for _ in updates(self.fabric, learner, self.optimizers, None, learned):
             pass
