@@ -41,7 +41,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model, save_model
 from ..config import Config, of_run
 from ..report.adapt import check_words
-from ..runs.check import compared, labelled_answers, open_labels
+from ..runs.check import Labels, compared, labelled_answers, open_labels
 from ..runs.folder import describe, locate, locked, world_size
 from ..runs.prediction_files import Gathering, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
@@ -112,18 +112,24 @@ def adapt_online(
         if inputs.boxes_from == "whole" and given.single and not isinstance(inputs, DepthInputs):
             doubt_whole(model, predicted, reporter)
         outcome |= {"given": str(model), "strategy": strategy, "pictures": int(predicted.readable.sum())}
-        outcome["check"] = None
-        if labels is not None:
-            answers = [one.predicted().rows for one in (before, gathering)]
-            judged = (labelled_answers(labels, skeleton, inputs.names, rows) for rows in answers)
-            pictures = {inputs.names[place] for place in answers[0]["place"]} & set(labels.table.people.pictures)
-            about = {"pictures": len(pictures), "missing": labels.missing, "adapted_to": len(pictures)}
-            outcome["check"] = compared(*judged, skeleton, config.threshold) | about
         write_coco(folder / "predictions.json", predicted, inputs, skeleton, weights, given.input_size)
         save_model(folder / "model.pt", learner.predictor, skeleton, outcome["updates"])
+        outcome["check"] = None if labels is None else judged(labels, gathering, before, skeleton, config.threshold)
         write_json(folder / "online.json", outcome)
     tell(outcome, folder, KINDS[isinstance(inputs, DepthInputs)], reporter)
     return outcome
+
+
+def judged(
+    labels: Labels, gathering: Gathering, before: Gathering, skeleton: Skeleton, threshold: float
+) -> dict[str, Any]:
+    """Scores of what was answered as the stream passed, and of the given model's answers `before`."""
+    given, adapted = (
+        labelled_answers(labels, skeleton, one.names, one.predicted().rows) for one in (before, gathering)
+    )
+    pictures = len({labels.table.people.pictures[place] for place in given.row.tolist()})
+    about = {"pictures": pictures, "missing": labels.missing, "adapted_to": pictures}
+    return compared(given, adapted, skeleton, threshold) | about
 
 
 def check_strategy(name: str) -> None:
