@@ -394,10 +394,10 @@ def _adapt(arguments: argparse.Namespace) -> None:
     if a.online:
         from .commands.adapt_online import adapt_online
 
-        given = {"--source": a.source, "--check": a.check, "--check-root": a.check_root}
+        given = {"--source": a.source, "--check-root": a.check_root}
         for name in (name for name, value in given.items() if value is not None):
-            raise ValueError(f"{name} is not of --online: a stream has no source, and nothing judges it")
-        adapt_online(a.model, a.target, strategy, *words)
+            raise ValueError(f"{name} is not of --online: a stream has no source, and is judged by its own pictures")
+        adapt_online(a.model, a.target, strategy, *words, check=a.check)
     else:
         adapt(a.model, a.target, a.source, strategy, a.check, *words, check_root=a.check_root)
 

@@ -4,7 +4,8 @@ What is written is what was answered as the stream passed, by the model as it st
 Online strategies (bn_online, Tent, SSA) answer by the pass that they learn from, in which each batch is normalised by
 its own statistics; of others their predictor answers, as it would be shipped then. A last batch that is smaller is
 filled up with the samples before it, so that its statistics are of as many; these are not answered again. Nothing here
-judges whether it helped: what is said is how far the answers are from those of the given model.
+judges whether it helped: what is said is how far the answers are from those of the given model. Labels that are given
+with --check judge both, once the stream has passed.
 
 The folder holds predictions.jsonl, a person a line while the stream passes; at the end predictions.json, as `keyshift
 predict` writes it, model.pt, the model as the stream left it, and online.json.
@@ -39,6 +40,8 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model, save_model
 from ..config import Config, of_run
+from ..report.adapt import check_words
+from ..runs.check import Labels, compared, labelled_answers, open_labels
 from ..runs.folder import describe, locate, locked, world_size
 from ..runs.prediction_files import Gathering, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
@@ -69,9 +72,10 @@ def adapt_online(
     folder: Path | None,
     overwrite: bool,
     reporter: Reporter,
+    check: Path | None = None,
 ) -> dict[str, Any]:
-    """Pass once over the pictures of `target`; returns what online.json holds. Raises ValueError for bad input, before
-    anything is written."""
+    """Pass once over the pictures of `target`; returns what online.json holds. `check` are labels of some of them, for
+    that alone. Raises ValueError for bad input, before anything is written."""
     check_strategy(strategy)
     config, weights = settings(model, target, None, strategy, overrides)
     if weights is None:
@@ -88,8 +92,11 @@ def adapt_online(
     if not isinstance(learner, Online):
         check_mirroring(config, skeleton)
         inputs = replace(inputs, views=(config.augmentation, learner.views["target"]))
+    if check is not None and (isinstance(inputs, DepthInputs) or inputs.boxes is not None or not given.single):
+        raise ValueError(f"--check {check}: with --online labels are of whole pictures that the network answers once")
+    labels = None if check is None else open_labels(check, target, skeleton)
     folder = folder or Path("runs") / name_of(target)
-    gathering = Gathering(inputs, len(skeleton), given.single)
+    gathering, before = (Gathering(inputs, len(skeleton), given.single) for _ in range(2))
     batches = stream(inputs, given.input_size, skeleton, config.batch, gathering)
     first = next(batches)  # nothing is written of a target that cannot be read
     with locked(folder, overwrite):
@@ -98,7 +105,7 @@ def adapt_online(
         describe(folder, of_run(config, strategy, config.seed), identity_of(inputs), fabric.device)
         keep(folder, recall(locate(model)[1]))
         with reporter.stage("online", len(inputs.names)) as show:
-            passing = Pass(fabric, given, learner, skeleton, gathering, config.seed)
+            passing = Pass(fabric, given, learner, skeleton, gathering, before, config.seed)
             outcome = passing.over(chain([first], batches), folder / "predictions.jsonl", show)
         predicted = gathering.predicted()
         report_unreadable(predicted, "coco")
@@ -107,9 +114,22 @@ def adapt_online(
         outcome |= {"given": str(model), "strategy": strategy, "pictures": int(predicted.readable.sum())}
         write_coco(folder / "predictions.json", predicted, inputs, skeleton, weights, given.input_size)
         save_model(folder / "model.pt", learner.predictor, skeleton, outcome["updates"])
+        outcome["check"] = None if labels is None else judged(labels, gathering, before, skeleton, config.threshold)
         write_json(folder / "online.json", outcome)
     tell(outcome, folder, KINDS[isinstance(inputs, DepthInputs)], reporter)
     return outcome
+
+
+def judged(
+    labels: Labels, gathering: Gathering, before: Gathering, skeleton: Skeleton, threshold: float
+) -> dict[str, Any]:
+    """Scores of what was answered as the stream passed, and of the given model's answers `before`."""
+    given, adapted = (
+        labelled_answers(labels, skeleton, one.names, one.predicted().rows) for one in (before, gathering)
+    )
+    pictures = len({labels.table.people.pictures[place] for place in given.row.tolist()})
+    about = {"pictures": pictures, "missing": labels.missing, "adapted_to": pictures}
+    return compared(given, adapted, skeleton, threshold) | about
 
 
 def check_strategy(name: str) -> None:
@@ -207,9 +227,17 @@ class Pass:
     """Goes once over batches with a learner."""
 
     def __init__(
-        self, fabric: Fabric, given: PoseModel, learner: Strategy, skeleton: Skeleton, gathering: Gathering, seed: int
+        self,
+        fabric: Fabric,
+        given: PoseModel,
+        learner: Strategy,
+        skeleton: Skeleton,
+        gathering: Gathering,
+        before: Gathering,
+        seed: int,
     ) -> None:
-        self.fabric, self.given, self.skeleton, self.gathering, self.seed = fabric, given, skeleton, gathering, seed
+        self.fabric, self.given, self.skeleton, self.seed = fabric, given, skeleton, seed
+        self.gathering, self.before = gathering, before
         self.learner = learner.to(fabric.device).train()
         self.optimizers = learner.optimizers()
 
@@ -222,7 +250,8 @@ class Pass:
                 poses, given = self.answers(number, batch, plain)
                 written = self.gathering.count
                 crops = list(zip(batch.places, (crop for crop, *_ in batch.crops), strict=True))
-                gather(newest(poses, batch), plain, crops, self.given.single, self.skeleton, self.gathering)
+                for answers, gathering in ((poses, self.gathering), (given, self.before)):
+                    gather(newest(answers, batch), plain, crops, self.given.single, self.skeleton, gathering)
                 file.writelines(self.line(row) for row in range(written, self.gathering.count))
                 file.flush()
                 if self.given.single:
@@ -240,7 +269,7 @@ class Pass:
         torch.manual_seed(self.seed * 1_000_003 + number)
         shown = plain.to(self.fabric.device)
         learner, given = self.learner, answered(self.given, shown)
-        poses = None if isinstance(learner, Online) else answered(learner.predictor, shown)
+        poses = given if isinstance(learner, Online) else answered(learner.predictor, shown)
         learned = batch.learned(plain).to(self.fabric.device)
         for _ in updates(self.fabric, learner, self.optimizers, None, learned):
             pass
@@ -278,4 +307,6 @@ def tell(outcome: dict[str, Any], folder: Path, kind: str, reporter: Reporter) -
             f"{moved:.1%} of the joints are more than {MOVED:.0%} of the crop's side from where the given model puts "
             "them; no label says which of the two is right"
         )
+    if outcome["check"] is not None:
+        reporter.say(check_words(outcome["check"]))
     reporter.say(f"predictions: {folder / 'predictions.json'}; the model that is left: {folder / 'model.pt'}")

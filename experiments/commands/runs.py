@@ -47,6 +47,8 @@ def _row(folder: Path) -> list[str]:
         return [folder.name, data, single, "finished", score]
     if (folder / "adapt.json").exists():
         return [folder.name, data, single, "finished", _adapted(json.loads((folder / "adapt.json").read_text()))]
+    if (folder / "online.json").exists():
+        return [folder.name, data, single, "finished", "online"]
     if parts:
         done = len(list(folder.glob("*-seed*/result.json")))
         return [folder.name, data, ", ".join(config.get("strategies") or ["–"]), f"{done} runs finished", "–"]

@@ -215,22 +215,56 @@ def judge(
 ) -> dict[str, Any]:
     """Scores of both models on labelled pictures, which `open_check` made of `labels`, and the gain with its interval
     over blocks of pictures."""
-    config, models = task.config, {"given": before, "adapted": after}
-    predictions: dict[str, Predictions] = {n: predicted(m, task, dataset, device) for n, m in models.items()}
-    headline = predictions["given"].headline(config.threshold)
-    blocks = {name: block_totals(own, headline) for name, own in predictions.items()}
-    sums, counts = ({name: part[i][None] for name, part in blocks.items()} for i in (0, 1))
-    summary = summarize(sums, counts, headline)
+    given, adapted = (predicted(model, task, dataset, device) for model in (before, after))
     table = picture_set(dataset)
     return {
-        "metric": headline.name,
+        **compared(given, adapted, task.skeleton, task.config.threshold),
         "pictures": len(dataset) if table is None else len(set(table.people.pictures)),
-        "before": scores(predictions["given"], task.skeleton, config.threshold),
-        "after": scores(predictions["adapted"], task.skeleton, config.threshold),
-        "gain": summary["adapted"]["gain"],
         "boxes": dataset.identity.get("boxes"),
         **({} if labels is None else {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}),
     }
+
+
+def compared(given: Predictions, adapted: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:
+    """Scores of two models' predictions for the same people, and the gain with its interval over blocks."""
+    headline, predictions = given.headline(threshold), {"given": given, "adapted": adapted}
+    blocks = {name: block_totals(own, headline) for name, own in predictions.items()}
+    sums, counts = ({name: part[i][None] for name, part in blocks.items()} for i in (0, 1))
+    return {
+        "metric": headline.name,
+        "before": scores(given, skeleton, threshold),
+        "after": scores(adapted, skeleton, threshold),
+        "gain": summarize(sums, counts, headline)["adapted"]["gain"],
+    }
+
+
+def labelled_answers(labels: Labels, skeleton: Skeleton, names: list[str], rows: np.ndarray) -> Predictions:
+    """The answers `rows` (see `row_type` of prediction_files.py) to whole pictures, `names` by their numbers, for those
+    of them that are labelled. Raises ValueError where none is."""
+    table, dataset = labels.table, Extended(labels.table, skeleton)
+    answers = {names[int(row["place"])]: row for row in rows}
+    wanted = [place for place, name in enumerate(table.people.pictures) if name in answers]
+    if not wanted:
+        raise ValueError(f"--check labels no picture that was answered; its first is {table.people.pictures[0]}")
+    own = np.stack([answers[table.people.pictures[place]] for place in wanted])
+    items = [dataset[place] for place in wanted]
+    truth, annotated, visible = (
+        torch.from_numpy(np.stack([getattr(item, name) for item in items]))
+        for name in ("keypoints", "annotated", "visible")
+    )
+    return Predictions(
+        points=torch.from_numpy(own["points"].copy()),
+        confidence=torch.from_numpy(own["confidence"].copy()),
+        truth=truth.float(),
+        annotated=annotated,
+        visible=visible,
+        side=torch.from_numpy(own["box"][:, 2] - own["box"][:, 0]).float(),
+        camera=torch.zeros(len(items), 4),
+        sequence=tuple(item.sequence for item in items),
+        id=tuple(item.id for item in items),
+        row=torch.tensor(wanted),
+        matched=torch.ones(len(items), dtype=torch.bool),
+    )
 
 
 def picture_set(dataset: PoseDataset) -> PictureSet | None:

@@ -97,6 +97,8 @@ def test_each_batch_is_answered_before_it_is_learned_from(given, tmp_path, dots,
     said = capsys.readouterr().out
     assert "9 pictures in 3 updates" in said
     assert "no label says which of the two is right" in said
+    assert main(["runs"]) == 0
+    assert "finished" in capsys.readouterr().out
 
 
 def test_a_killed_stream_leaves_what_it_answered(given, tmp_path, monkeypatch, capsys):
@@ -174,16 +176,42 @@ def test_what_is_refused(given, tmp_path, capsys):
         assert adapt(*words, **places) == 2
         return capsys.readouterr().err
 
-    assert "choose one of adabn, bn_online, tent, ssa" in refused("--strategy", "regda")
+    assert "choose one of" in refused("--strategy", "regda")
     assert "needs a source" in refused("--strategy", "mean_teacher")
     assert "Did you mean tent?" in refused("--strategy", "tant")
-    assert "nothing judges it" in refused("--check", "labels.json")
+    assert "is judged by its own pictures" in refused("--check-root", "camera")
+    boxes = "".join(f"{number}.png,0,0,32,32\n" for number in range(COUNT))
+    (tmp_path / "boxes.csv").write_text(f"file,left,top,right,bottom\n{boxes}")
+    assert "labels are of whole pictures" in refused("--check", "labels.json", "target.boxes=boxes.csv")
     assert "keyshift statistics RUN" in refused("--strategy", "ssa")
     (tmp_path / "one").mkdir()
     (tmp_path / "one/0.png").write_bytes((tmp_path / "camera/0.png").read_bytes())
     (tmp_path / "one/1.png").write_bytes(b"no picture")
     assert "1 of 2 pictures can be read" in refused(target="one")
     assert not (tmp_path / "runs/out").exists()
+
+
+def test_labels_judge_what_was_answered(given, tmp_path, dots):
+    """By PCK of a loop over both files of answers; the fifth picture is not labelled."""
+    numbers = [number for number in range(COUNT) if number != 4]
+    truth = {number: dots(COUNT, "shifted")[number].keypoints for number in numbers}
+    flat = {n: np.column_stack([points - 0.5, np.full(3, 2)]).ravel().tolist() for n, points in truth.items()}
+    labels = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 32, "height": 32} for n in numbers],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "keypoints": flat[n]} for n in numbers],
+        "categories": [{"id": 1, "name": "dots", "keypoints": ["red", "green", "blue"]}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    with pytest.warns(UserWarning, match="labels 8 pictures"):
+        assert adapt("--check", "labels.json", "threshold=0.3") == 0
+    check = json.loads((tmp_path / "runs/out/online.json").read_text())["check"]
+    predict(given, [tmp_path / "camera"], tmp_path / "plain.json", Reporter(), device="cpu")
+    for name, path in (("before", "plain.json"), ("after", "runs/out/predictions.json")):
+        points = points_of(tmp_path / path)[1]
+        right = [np.linalg.norm(points[n, :, :2] + 0.5 - truth[n], axis=-1) <= 0.3 * 32 for n in numbers]
+        assert check[name]["pck"] == pytest.approx(np.mean(right))
+    assert check["gain"]["mean"] == pytest.approx(check["after"]["pck"] - check["before"]["pck"])
+    assert check["pictures"] == 8
 
 
 def test_broken_pictures_are_passed_over(given, tmp_path):
