@@ -35,6 +35,9 @@ class Bank(nn.Module):
     def of(self, sample: Unlabeled, flip: list[int]) -> Poses:
         """The poses of a batch's samples, in the coordinates of its view; where that is mirrored, keypoints change
         places by the permutation `flip`. `image_index` is the image of the batch, as `decode` gives it."""
+        if not len(self.points):  # nobody, or nothing yet: no pose, of as many keypoints
+            none = self.points.new_zeros(0, len(flip), sample.to_file.shape[1])
+            return Poses(none, none[..., 0], self.image_index, self.score)
         image_index, person = (sample.row[:, None] == self.image_index).nonzero(as_tuple=True)
         points = from_file(self.points[person], sample, flip, image_index)
         confidence = renamed(self.confidence[person], flip, swaps(sample)[image_index])

@@ -3,13 +3,13 @@ draws a student to them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
-from ..datasets.sample import Unlabeled, carry, renamed, swaps
-from ..models.output import Poses, Votes, divergence, per_image
+from ..datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
+from ..models.output import Grid, Poses, Votes, divergence, per_image
 from .processes import gather
 
 
@@ -30,10 +30,30 @@ def confident(poses: Poses, masked: float | Tensor, ragged: bool = False) -> Ten
     return poses.confidence >= everyone.float().quantile(masked)
 
 
+def drawn(
+    grid: Grid, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float, images: int
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K) to keep: on each of the
+    grid's marginals (images, K, *shape), and which keypoints any of an image's people has, (images, K) float."""
+    people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in grid.targets(points, sigma))
+    return tuple(per_image(maps, image_index, images) for maps in people), per_image(keep.float(), image_index, images)
+
+
 def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float) -> Tensor:
     """The divergence of votes from Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K)
     to keep."""
-    images = votes.logits.shape[0]
-    people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in votes.grid.targets(points, sigma))
-    goal = tuple(per_image(maps, image_index, images) for maps in people)
-    return divergence(votes, goal, per_image(keep.float(), image_index, images))
+    return divergence(votes, *drawn(votes.grid, points, keep, image_index, sigma, votes.logits.shape[0]))
+
+
+def labelled(sample: Unlabeled, poses: Poses, keep: Tensor, single: bool) -> Labeled:
+    """The batch with poses in its coordinates for labels, the keypoints to keep (P, K) as the annotated ones: so that a
+    system's own loss learns from them. Of a network that is `single` each image has one person, of whom nothing is
+    annotated where no pose stands there."""
+    points, image_index = poses.points.detach(), poses.image_index
+    if single:
+        everyone = points.new_zeros(len(sample), *points.shape[1:])
+        points = everyone.index_copy(0, image_index, points)
+        keep = keep.new_zeros(len(sample), keep.shape[1]).index_copy(0, image_index, keep)
+        image_index = torch.arange(len(sample), device=points.device)
+    given = {field.name: getattr(sample, field.name) for field in fields(Unlabeled)}
+    return Labeled(**given, keypoints=points, visible=keep, annotated=keep, image_index=image_index)

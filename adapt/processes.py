@@ -38,6 +38,13 @@ def joined(values: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def uniform(count: int, *rest: int, device: torch.device) -> Tensor:
+    """Draws from [0, 1) (count, *rest): of those that one process draws for the whole batch this one's share, since all
+    are seeded alike in a step."""
+    rank, processes = (dist.get_rank(), dist.get_world_size()) if together() else (0, 1)
+    return torch.rand(processes * count, *rest, device=device)[rank * count : (rank + 1) * count]
+
+
 def average(values: Tensor) -> Tensor:
     """The mean of `values` over the processes."""
     if together():

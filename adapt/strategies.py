@@ -5,14 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .methods.adabn import AdaBN
-from .methods.aligned import DAN, JAN, Coral
+from .methods.anatomy import AnatomyTeacher
 from .methods.baselines import BatchNormControl, Given, Oracle, SourceOnly
+from .methods.bn_online import BatchNormOnline
+from .methods.ccssl import CCSSL
+from .methods.cdan import CDAN
+from .methods.coral import Coral
+from .methods.dan import DAN
 from .methods.dann import DANN
 from .methods.disparity import DisparityDiscrepancy
 from .methods.hamipose import HamiPose
+from .methods.jan import JAN
+from .methods.maps import MAPS
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
+from .methods.mean_teacher_free import MeanTeacherFree
+from .methods.post import Post
 from .methods.regda import RegDA
+from .methods.self_training import SelfTraining
+from .methods.ssa import SSA
+from .methods.tent import Tent
+from .methods.uda_animal import UDAAnimal
+from .methods.uniframe import UniFrame
 from .methods.view_filter import ViewFilter
 from .strategy import KINDS, Strategy
 
@@ -20,17 +34,29 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "given": Given,
     "source_only": SourceOnly,
     "bn_control": BatchNormControl,
-    "adabn": AdaBN,
     "dan": DAN,
     "jan": JAN,
     "coral": Coral,
     "dann": DANN,
+    "cdan": CDAN,
     "mcd": MCD,
     "dd": DisparityDiscrepancy,
     "regda": RegDA,
     "mean_teacher": MeanTeacher,
+    "uniframe": UniFrame,
+    "ccssl": CCSSL,
+    "uda_animal": UDAAnimal,
     "hamipose": HamiPose,
+    "anatomy_teacher": AnatomyTeacher,
     "view_filter": ViewFilter,
+    "adabn": AdaBN,
+    "mean_teacher_free": MeanTeacherFree,
+    "self_training": SelfTraining,
+    "post": Post,
+    "maps": MAPS,
+    "bn_online": BatchNormOnline,
+    "tent": Tent,
+    "ssa": SSA,
     "oracle": Oracle,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class Optimization(owned.Options):
         {"backbone": 0.1, "upsampling": 0.1}, "of the rate, by the part of the network that holds the parameters"
     )
     weight_decay: float = option(1e-4, "weight decay", low=0)
-    gamma: float = option(1e-4, "how fast the rate falls", low=0)
-    power: float = option(0.75, "in which form it falls", low=0)
+    gamma: float = option(1e-4, "how fast the rate falls; -1/N and power=-0.9: the polynomial that ends at N")
+    power: float = option(0.75, "in which form it falls")
     milestones: list[int] = option([], "updates after which the rate falls to a tenth", low=0)
 
     def optimizer(self, groups: dict[str, list[nn.Parameter]]) -> tuple[torch.optim.Optimizer, LRScheduler]:
@@ -78,7 +78,8 @@ class Optimization(owned.Options):
 
     def factor(self, update: int) -> float:
         passed = sum(update >= milestone for milestone in self.milestones)
-        return (1 + self.gamma * update) ** -self.power * 0.1**passed
+        left = 1 + self.gamma * update
+        return (left**-self.power if left > 0 else 0.0) * 0.1**passed
 
 
 class Strategy(nn.Module, ABC):
@@ -134,6 +135,11 @@ class Strategy(nn.Module, ABC):
         if self.kept < 1:
             self.given = deepcopy(model).requires_grad_(False)
 
+    @classmethod
+    def remarks(cls, options: Any) -> list[str]:
+        """What a user should know before a run with `options`: what it does without, say."""
+        return []
+
     def statistics(self, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
         """Within it, a pass of `domain` through `modules` (the model) moves statistics as the policy says."""
         return running_statistics(self.batch_norm, domain, *(modules or (self.model,)))
@@ -146,6 +152,10 @@ class Strategy(nn.Module, ABC):
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         """One iteration: a generator that yields (losses by name, already weighted; names of optimisers). A domain that
         the strategy does not need is None."""
+
+    def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
+        """Called once before a run's first update, with the source's training samples as evaluation sees them, or None
+        where no source is opened: for methods that keep statistics of it."""
 
     @torch.no_grad()
     def draw_back(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 
 from ..datasets.loading import loader
@@ -27,6 +28,7 @@ from .scoring.selection import Selection
 from .strategy import Strategy, Target
 
 Evaluate = Callable[[PoseModel], dict[str, float]]
+Optimizers = dict[str, tuple[torch.optim.Optimizer, LRScheduler]]
 Callback = Callable[[int, dict[str, float]], None]
 
 
@@ -121,32 +123,8 @@ class Trainer:
                 # what is drawn in a step depends on the step alone, so that a resumed run draws the same
                 torch.manual_seed(self.seed * 1_000_003 + step)
                 self.begin_round(step)
-                updates = self.strategy.step(source, target)
-                while True:
-                    # forward: up to the next losses
-                    with self.fabric.autocast():  # one context an update: a longer one keeps stale casts of weights
-                        update = next(updates, None)
-                    if update is None:
-                        break
-                    losses, names = update
-                    chosen = [self.optimizers[name][0] for name in names]
-                    parameters = [
-                        p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]
-                    ]
-                    # backward: into what these losses update, and nothing else
-                    self.strategy.zero_grad()
-                    total = torch.stack([loss.float() for loss in losses.values()]).sum()
-                    self.fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
-                    average_gradients(parameters)
-                    # update
-                    for optimizer in chosen:
-                        optimizer.step()
+                for losses in updates(self.fabric, self.strategy, self.optimizers, source, target):
                     self.history.add(step, losses)
-                # rates and moving averages go on
-                for _, schedule in self.optimizers.values():
-                    schedule.step()
-                self.strategy.draw_back()
-                self.strategy.after_step()
                 # log, evaluate, checkpoint, stop
                 stop = self.after(step + 1, bool(interrupted))
                 if stop:
@@ -254,6 +232,36 @@ class Trainer:
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.checkpoint} belongs to another strategy or model: {error}") from error
         self.start = int(state["step"])
+
+
+def updates(
+    fabric: Fabric, strategy: Strategy, optimizers: Optimizers, source: Any, target: Any
+) -> Iterator[dict[str, Tensor]]:
+    """One iteration: the losses of each of its updates, once that is made."""
+    steps = strategy.step(source, target)
+    while True:
+        # forward: up to the next losses
+        with fabric.autocast():  # one context an update: a longer one keeps stale casts of weights
+            update = next(steps, None)
+        if update is None:
+            break
+        losses, names = update
+        chosen = [optimizers[name][0] for name in names]
+        parameters = [p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]]
+        # backward: into what these losses update, and nothing else
+        strategy.zero_grad()
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
+        average_gradients(parameters)
+        # update
+        for optimizer in chosen:
+            optimizer.step()
+        yield losses
+    # rates and moving averages go on
+    for _, schedule in optimizers.values():
+        schedule.step()
+    strategy.draw_back()
+    strategy.after_step()
 
 
 def cut_back(path: Path, step: int) -> None:

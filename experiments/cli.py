@@ -195,7 +195,13 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         "--target", metavar="PATH", type=path, required=True, help="a folder of pictures or depth frames, or a video"
     )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
-    made.add_argument("--strategy", metavar="NAME", default="mean_teacher", help="default: mean_teacher")
+    made.add_argument("--strategy", metavar="NAME", help="default: mean_teacher, with --online tent")
+    made.add_argument(
+        "--online", action="store_true", help="one pass in the target's order, answering each batch before learning"
+    )
+    made.add_argument(
+        "--soft-reset", metavar="SHARE", type=float, help="of its weights that each update keeps (0.95; default: all)"
+    )
     made.add_argument(
         "--check", metavar="FILE", type=path, help="labels (COCO, DeepLabCut), best of 30 or more, for the report alone"
     )
@@ -205,6 +211,14 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--output", metavar="FOLDER", type=path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
+
+    made = command("prior", _prior, "learn from labels which poses there are, for strategy=post without a source")
+    made.add_argument("experiment", metavar="NAME", help="an experiment, whose source is used, or a dataset")
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of the experiment or dataset, and prior.updates=2000 say"
+    )
+    made.add_argument("--output", metavar="FILE", type=path, help="default: NAME.prior.pt")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
 
 
 def _add_using(command: Callable[[str, Any, str], Command]) -> None:
@@ -281,6 +295,12 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
         "what", nargs="*", metavar="WHAT", help="regda, strategies, labels, votes, render, loading (default: all)"
     )
 
+    made = command("statistics", _statistics, "mean and covariance of a run's source features, for strategy ssa")
+    made.add_argument("model", metavar="RUN", type=path, help="a run folder whose source can be opened")
+    made.add_argument("--output", metavar="FILE", type=path, help="default: RUN/statistics.pt")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
+
     made = command("sync", _sync, "bring MLflow up to date with run folders")
     made.add_argument("folders", nargs="*", metavar="RUN", type=path, help="default: every run below runs/")
     made.add_argument("--tracking", metavar="URI", help="default: the run's own")
@@ -292,6 +312,9 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made = command("strategies", _strategies, "list the strategies: kind, needs, cost; or print the pages of some")
     made.add_argument("names", nargs="*", metavar="NAME", help="strategies or kinds (default: a table of all)")
     made.add_argument("--markdown", action="store_true", help="as docs/strategies.md")
+
+    made = command("table", _table, "finished comparisons beside each other, as Markdown")
+    made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
 
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
@@ -341,8 +364,27 @@ def _adapt(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
     a = arguments
+    strategy = a.strategy or ("tent" if a.online else "mean_teacher")
+    if a.soft_reset is not None:
+        a.overrides.append(f"{strategy}.soft_reset={a.soft_reset}")
     words = a.overrides, a.output, a.overwrite, Reporter()
-    adapt(a.model, a.target, a.source, a.strategy, a.check, *words, check_root=a.check_root)
+    if a.online:
+        from .commands.adapt_online import adapt_online
+
+        given = {"--source": a.source, "--check": a.check, "--check-root": a.check_root}
+        for name in (name for name, value in given.items() if value is not None):
+            raise ValueError(f"{name} is not of --online: a stream has no source, and nothing judges it")
+        adapt_online(a.model, a.target, strategy, *words)
+    else:
+        adapt(a.model, a.target, a.source, strategy, a.check, *words, check_root=a.check_root)
+
+
+def _prior(arguments: argparse.Namespace) -> None:
+    from .commands.prior import train_prior
+    from .runs.progress import Reporter
+
+    a = arguments
+    train_prior(a.experiment, a.overrides, a.output, Reporter(), a.overwrite)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -423,6 +465,13 @@ def _bench(arguments: argparse.Namespace) -> None:
     bench(arguments.what)
 
 
+def _statistics(arguments: argparse.Namespace) -> None:
+    from .commands.statistics import statistics
+    from .runs.progress import Reporter
+
+    statistics(arguments.model, arguments.output, arguments.overrides, Reporter(), arguments.overwrite)
+
+
 def _sync(arguments: argparse.Namespace) -> None:
     from .commands.runs import run_folders
     from .tracking.mirror import sync
@@ -454,6 +503,12 @@ def _strategies(arguments: argparse.Namespace) -> None:
         print(markdown(), end="")
     else:
         print_strategies(arguments.names, Reporter())
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from .commands.table import table
+
+    print(table(arguments.folders))
 
 
 def _runs(arguments: argparse.Namespace) -> None:

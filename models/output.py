@@ -217,17 +217,28 @@ def spatial_kl(log_density: Tensor, target: Tensor, weight: Tensor | None = None
     it is; weight (B, K) or None. A keypoint whose target is empty (it left the frame) counts as weight 0; the
     reference returns NaN there. TLLib, vision/models/keypoint_detection/loss.py JointsKLLoss @ c4aa59e.
     """
+    each = keypoint_kl(log_density, target, epsilon)
+    return each.mean() if weight is None else (each * weight).mean()
+
+
+def keypoint_kl(log_density: Tensor, target: Tensor, epsilon: float = 0.0) -> Tensor:
+    """What `spatial_kl` averages, of each keypoint: (B, K)."""
     mass = (target + epsilon).flatten(2)
     total = mass.sum(-1, keepdim=True)
     goal = mass / total.clamp_min(1e-30)
-    each = (torch.special.xlogy(goal, goal) - goal * log_density.flatten(2)).sum(-1)
-    return each.mean() if weight is None else (each * weight).mean()
+    return (torch.special.xlogy(goal, goal) - goal * log_density.flatten(2)).sum(-1)
 
 
 def divergence(votes: Votes, targets: tuple[Tensor, ...], weight: Tensor | None = None, epsilon: float = 0.0) -> Tensor:
     """`spatial_kl` of the votes from `targets` (B, K, *shape) with weight (B, K), summed over the grid's marginals."""
     pairs = zip(votes.log_densities(), targets, strict=True)
     return torch.stack([spatial_kl(density, target, weight, epsilon) for density, target in pairs]).sum()
+
+
+def keypoint_divergence(votes: Votes, targets: tuple[Tensor, ...], epsilon: float = 0.0) -> Tensor:
+    """What `divergence` averages, of each keypoint: (B, K)."""
+    pairs = zip(votes.log_densities(), targets, strict=True)
+    return torch.stack([keypoint_kl(density, target, epsilon) for density, target in pairs]).sum(0)
 
 
 @dataclass(frozen=True)

@@ -115,9 +115,8 @@ class PoseModel(nn.Module, ABC):
         """An input `name` for a batch, to try an exported network on; of systems that read more than images."""
         raise ValueError(f"{type(self).__name__} gives no example of its input {name!r}, so that it cannot be exported")
 
-    @torch.no_grad()
-    def feature_channels(self) -> int:
-        """How many channels its features have: one empty sample is passed, in evaluation mode."""
+    def empty(self) -> Unlabeled:
+        """A batch of one empty sample of what it reads, on the CPU."""
         width, height = self.input_size
         clip = (self.frames,) if self.frames else ()
         given = {"image": torch.zeros(1, *clip, 3, height, width, dtype=torch.uint8)}
@@ -126,10 +125,15 @@ class PoseModel(nn.Module, ABC):
         inputs = {n: given[n] if n in given else self.example(n, 1) for n in self.reads if n != "camera"}
         one, dims = torch.ones(1), 2 if self.space == PIXELS else 3
         sample = Unlabeled(inputs, ("",), ("",), one.long(), torch.ones(1, 4), torch.eye(dims, dims + 1)[None], one)
+        return replace(sample, space=self.space)
+
+    @torch.no_grad()
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's features, (C, ...): the empty one is passed, in evaluation mode."""
         training = self.training
-        features = self.eval().features(replace(sample, space=self.space).to(next(self.parameters()).device))
+        features = self.eval().features(self.empty().to(next(self.parameters()).device))
         self.train(training)
-        return features.shape[1]
+        return tuple(features.shape[1:])
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by the child that holds them, the main head under "head"."""

@@ -255,14 +255,14 @@ class ClipNet(TopDown):
         return self.backbone(normalize(sample.image).flatten(1, 2))
 
 
-class Tent(Strategy):
+class Surer(Strategy):
     """Wang et al., ICLR 2021, over the whole network: what the target's votes say becomes surer."""
 
     @dataclass(frozen=True)
     class Options(Options):
         weight: float = option(1.0, "of the entropy", low=0)
 
-    title = "Tent"
+    title = "Surer"
     about = "entropy minimisation on the target alone"
     kind = "source_free"
     needs = frozenset({"target"})
@@ -315,7 +315,7 @@ SETS = {
 }
 """Lines of the registries."""
 SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet}
-METHODS = {"tent": Tent, "relabel": Relabel}
+METHODS = {"surer": Surer, "relabel": Relabel}
 
 
 def register(put):

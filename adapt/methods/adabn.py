@@ -1,7 +1,14 @@
-"""AdaBN: batch norm's statistics of the target in place of the source's, and nothing else (Li et al., ICLR workshops
-2017).
+"""AdaBN: Revisiting Batch Normalization for Practical Domain Adaptation (Li et al., ICLR workshops 2017).
 
-The weights stay; what each layer normalises by is the mean over all target batches that pass, all counting alike.
+The weights stay as they were given; what each batch-norm layer normalises by becomes the mean m and the variance v of
+all that reaches it from the target. From batch to batch, of which the n-th has mean m_n and variance v_n (the paper's
+online algorithm, batches of equal size),
+    d = m_n - m,    m <- m + d / n,    v <- v (1 - 1/n) + v_n / n + d^2 (1 - 1/n) / n.
+So the variance is that of all values together; batch norm's own moving average, also that without momentum, leaves out
+how far the batches' means lie apart. While statistics are gathered, each batch is normalised by its own. A second pass
+over the target goes on with the same mean. A batch is that of all processes together.
+
+The policy `batch_norm` does not apply: moving the statistics, frozen ones too, is the method.
 """
 
 from __future__ import annotations
@@ -14,6 +21,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...datasets.sample import Labeled, Unlabeled
+from ..batch_norm import running_statistics
+from ..processes import gather
 from ..strategy import Strategy, Update
 
 
@@ -28,19 +37,43 @@ class AdaBN(Strategy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.model.frozen = frozenset()
         self.model.requires_grad_(False)
-        self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("begun", torch.zeros((), dtype=torch.int64))
+        if not self.norms():
+            raise ValueError(
+                f"AdaBN moves the statistics of batch norm, and {type(self.model).__name__} has no such layer: "
+                "choose another strategy"
+            )
+
+    def norms(self) -> list[_BatchNorm]:
+        return [m for m in self.model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
     def optimizers(self) -> dict[str, Any]:
         return {}
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm) and m.training]  # frozen ones stay
-        for norm in norms:
-            norm.momentum = None  # the mean of all batches since the statistics began anew
-            if not self.begun:
-                norm.reset_running_stats()
-        self.begun.fill_(True)
-        with torch.no_grad():
-            self.model(target)
+        for norm in self.norms():
+            norm.num_batches_tracked *= self.begun  # batches of the source do not count
+        self.begun.fill_(1)
+        hooks = [norm.register_forward_pre_hook(absorb) for norm in self.norms()]
+        try:
+            with torch.no_grad(), running_statistics("target", "source", self.model):  # not by the layers' own rule
+                self.model(target)
+        finally:
+            for hook in hooks:
+                hook.remove()
         yield from ()
+
+
+def absorb(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+    """Bring a batch (B, C, ...) that is about to reach `norm`, with those of all processes, into its statistics; it
+    counts the batch itself."""
+    values = inputs[0].float()
+    variance, mean = torch.var_mean(values, [0, *range(2, values.dim())], correction=0)
+    means, variances = gather(torch.stack([mean, variance])[None]).unbind(1)
+    mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
+    share = 1 / (norm.num_batches_tracked + 1)
+    away = mean - norm.running_mean
+    norm.running_mean += share * away
+    norm.running_var += share * (variance - norm.running_var + (1 - share) * away.square())

@@ -21,6 +21,7 @@ from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
 from ..alignment import disagreement
+from ..gradients import WarmStartGradient
 from ..strategy import Strategy, Update
 
 
@@ -30,7 +31,10 @@ class MCD(Strategy):
     @dataclass(frozen=True)
     class Options(Strategy.Options):
         trade_off: float = option(1.0, "weight of the heads' disagreement on the target", low=0)
-        repeats: int = option(4, "updates of the features for one of the heads", low=1, high=100)
+        repeats: int = option(1, "updates of the features for one of the heads", low=1, high=100)
+        warmup: int = option(1000, "iterations over which the features begin to be drawn", low=1)
+        highest: float = option(1.0, "how far", low=0)
+        balance: float = option(0.0, "ref", low=0)
         head_layers: int = option(1, "layers of the second head", low=1)
 
     title = "MCD"
@@ -40,6 +44,7 @@ class MCD(Strategy):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.second = self.model.new_head(self.options.head_layers)
+        self.gradient = WarmStartGradient(hi=self.options.highest, max_iters=self.options.warmup)
 
     def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
         groups, build = self.model.groups(), self.optimization.optimizer
@@ -65,12 +70,15 @@ class MCD(Strategy):
         for _ in range(self.options.repeats):
             with self.statistics("target"):
                 others = self.model.features(target)
-            yield {"together": self.options.trade_off * self.apart(others, target)}, ("features",)
+            yield {"together": self.options.trade_off * self.apart(self.gradient(others), target)}, ("features",)
+
+    def after_step(self) -> None:
+        self.gradient.advance()
 
     def both(self, features: Tensor, source: Labeled) -> dict[str, Tensor]:
         """The supervised losses of both heads."""
         main = self.model.loss(self.model.votes(features, source), source)
-        second = self.model.loss(self.model.votes(features, source, self.second), source)
+        second = self.model.loss(self.model.votes(self.gradient(features), source, self.second), source)
         return main | {f"second {name}": loss for name, loss in second.items()}
 
     def apart(self, features: Tensor, target: Unlabeled) -> Tensor:

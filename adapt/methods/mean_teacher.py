@@ -20,7 +20,7 @@ from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Poses, Votes
 from ...models.pose_model import PoseModel
-from ..consistency import carried, confident, drawn_to
+from ..consistency import confident, drawn_to
 from ..strategy import Strategy, Update
 
 
@@ -66,9 +66,17 @@ class MeanTeacher(Strategy):
         (view,) = target.views
         poses = carried(self.taught(target), target, view, self.skeleton.flip)
         with self.statistics("target"):
-            votes = self.model(view)
+            votes = self.model(self.shown(view, poses))
+        return self.followed(votes, poses, view)
+
+    def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
+        """The loss that draws the student's votes to the teacher's poses, both in the student's view."""
         consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
         return {"consistency": self.options.weight * consistency}
+
+    def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
+        """The student's view as the student sees it, given the teacher's poses in it."""
+        return view
 
     @torch.no_grad()
     def taught(self, target: Unlabeled) -> Poses:

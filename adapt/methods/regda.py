@@ -21,6 +21,11 @@ candidates point to one place, and is void where there is one candidate.) A dept
 compared by its marginal on an axis of its own, as if independent: KL adds over the marginals, and a volume of
 H * W * Z cells is never built. Ground truth stands at the model's own decoded keypoint, ground false at those of the
 other joints.
+
+EPIC (FG 2025; davidpengucf/EPIC @ 13e0db5) adds to step B the discrepancy of both heads' maps (`adversary_mmd`, 0.2
+there), and to step C the same (`mmd`, 0.7) and the negative entropy of the map averaged over keypoints (`spread`, 0.4,
+which the mean over its cells makes a number of the grid's size): see adapt/epic.py. Here the heads' densities are
+compared, on any head, of one main head and one adversary; EPIC has two of each and compares their differences.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes, divergence
 from ...models.pose_model import counted_per_image
+from ..epic import map_entropy, map_mmd
 from ..gradients import WarmStartGradient
 from ..strategy import Strategy, Update
 from .pseudo_labels import VARIANTS, ground_false, ground_truth
@@ -55,6 +61,10 @@ class RegDA(Strategy):
         pseudo_labels: str = option("fast", "which of the reference's two generators", choices=VARIANTS)
         warmup: int = option(1000, "iterations over which the gradient layer opens", low=1)
         highest: float = option(0.1, "how far it opens", low=0)
+        adversary_mmd: float = option(0.0, "EPIC, step B: weight of the discrepancy of both heads' densities", low=0)
+        mmd: float = option(0.0, "EPIC, step C: the same for the features", low=0)
+        spread: float = option(0.0, "EPIC, step C: weight of the mean density's negative entropy", low=0)
+        sure: bool = option(False, "EPIC: with the spread, the entropy of each keypoint's density is made small")
 
     title = "RegDA"
     about = "regressive domain adaptation by an adversarial regressor"
@@ -93,22 +103,43 @@ class RegDA(Strategy):
         # B: the adversary learns to look at the wrong joints of the target
         with self.statistics("target"):
             features = model.features(target)
-            with torch.no_grad():
-                truth = self.truth(model.votes(features, target), target)
-        yield {"false": self.disparity(features.detach(), target, ground_false(truth))}, ("adversary",)
+            with torch.set_grad_enabled(max(options.mmd, options.spread) > 0):
+                votes = model.votes(features, target)
+        truth = self.truth(votes, target)
+        adversary = model.votes(features.detach(), target, self.adversary)
+        losses = {"false": self.disparity(adversary, ground_false(truth))}
+        if options.adversary_mmd > 0:
+            kept = tuple(logs.detach() for logs in votes.log_densities())
+            losses["adversary mmd"] = options.adversary_mmd * apart(kept, adversary.log_densities())
+        yield losses, ("adversary",)
 
         # C: the features learn to keep it from doing so
-        yield {"truth": self.disparity(self.gradient(features), target, truth)}, ("features",)
+        adversary = model.votes(self.gradient(features), target, self.adversary)
+        losses = {"truth": self.disparity(adversary, truth)}
+        if options.mmd > 0:
+            losses["mmd"] = options.mmd * apart(votes.log_densities(), adversary.log_densities())
+        if options.spread > 0:
+            losses["spread"] = options.spread * spread(votes, options.sure)
+        yield losses, ("features",)
 
     def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
         """Ground truth at the keypoints that the model reads from `votes`, of all people in an image together."""
         poses = self.model.decode(votes, sample).each(torch.Tensor.detach)
         return ground_truth(votes, poses, self.options.sigma, self.options.pseudo_labels)
 
-    def disparity(self, features: Tensor, target: Unlabeled, goal: tuple[Tensor, ...]) -> Tensor:
-        """trade_off * KL from the adversary's density on `target` to `goal`."""
-        votes = self.model.votes(features, target, self.adversary)
-        return self.options.trade_off * divergence(votes, goal, epsilon=1e-7)
+    def disparity(self, adversary: Votes, goal: tuple[Tensor, ...]) -> Tensor:
+        """trade_off * KL from the adversary's density on the target to `goal`."""
+        return self.options.trade_off * divergence(adversary, goal, epsilon=1e-7)
 
     def after_step(self) -> None:
         self.gradient.advance()
+
+
+def apart(logs: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> Tensor:
+    """The discrepancy of two heads' densities, as logs on each of the grid's marginals, summed."""
+    return torch.stack([map_mmd(one.exp(), other.exp()) for one, other in zip(logs, others, strict=True)]).sum()
+
+
+def spread(votes: Votes, sure: bool) -> Tensor:
+    """`map_entropy` of the densities, summed over the grid's marginals."""
+    return torch.stack([map_entropy(logs, each=sure) for logs in votes.log_densities()]).sum()

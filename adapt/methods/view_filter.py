@@ -28,7 +28,7 @@ from torch import Tensor
 from ...datasets.options import option
 from ...datasets.sample import Unlabeled
 from ...models.output import Poses, Votes
-from ..consistency import carried, confident, drawn_to
+from ..consistency import carried, confident
 from ..views import agreed, by_view, stacked
 from .mean_teacher import MeanTeacher
 
@@ -56,8 +56,7 @@ class ViewFilter(MeanTeacher):
         poses = carried(self.consistent([target, *others]), target, view, self.skeleton.flip)
         with self.statistics("target"):
             votes = self.model(view)
-        consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
-        return {"consistency": self.options.weight * consistency}
+        return self.followed(votes, poses, view)
 
     @torch.no_grad()
     def consistent(self, views: Sequence[Unlabeled]) -> Poses:

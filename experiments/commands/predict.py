@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ...datasets.depth.center import NoCenter
 from ...datasets.loading import Crop, collate
 from ...datasets.own.kind import check_kind
 from ...datasets.reading.images import UnreadableImage
@@ -201,11 +200,10 @@ def answer_all(
         ahead = read_ahead(inputs, opened.size, opened.skeleton, mirror, 2 * batch, workers)
         for place, result in enumerate(ahead):
             if isinstance(result, UnreadableImage):
-                listed = gathering.unlocated if isinstance(result, NoCenter) else gathering.unreadable
-                listed.append((inputs.names[place], str(result)))
+                gathering.miss(place, result)
             else:
                 gathering.sizes[place] = result.width, result.height
-                waiting += [(place, crop) for crop in result.crops]
+                waiting += [(place, crop) for (crop,) in result.crops]
             while len(waiting) >= batch:
                 answer(model, waiting[:batch], device, opened.skeleton, gathering)
                 del waiting[:batch]
@@ -223,11 +221,23 @@ def answer(
     skeleton: Skeleton,
     gathering: Gathering,
 ) -> None:
-    """One batch of crops and their pictures' places through the network, into `gathering`. Raises ArithmeticError for
-    answers that are not finite."""
+    """One batch of crops and their pictures' places through the network, into `gathering`."""
     sample = collate([crop for _, crop in crops], labels=False)
     moved = sample.to(device)
-    poses = model.decode(model(moved), moved).each(torch.Tensor.cpu)
+    gather(model.decode(model(moved), moved), sample, crops, model.single, skeleton, gathering)
+
+
+def gather(
+    poses: Poses,
+    sample: Unlabeled,
+    crops: Sequence[tuple[int, Crop]],
+    single: bool,
+    skeleton: Skeleton,
+    gathering: Gathering,
+) -> None:
+    """The answers for a batch of crops, into `gathering`; `single`: one for each. Raises ArithmeticError for answers
+    that are not finite."""
+    poses = poses.each(torch.Tensor.cpu)
     image_index, score = poses.image_index.numpy(), poses.score.float().numpy()
     joints = {"confidence": poses.confidence.float().numpy(), **in_file(poses, sample)}
     if crops[0][1].item.mirrored:  # what looks like a left wrist is a right one
@@ -238,7 +248,7 @@ def answer(
         name = crops[image_index[broken.argmax()]][1].item.id
         raise ArithmeticError(f"the model's answers for {name} are not finite: its weights are broken")
     places = np.array([place for place, _ in crops])[image_index]
-    if model.single:
+    if single:
         box = np.stack([crop.item.box for _, crop in crops])[image_index]
         score = confidence.astype(np.float64).mean(1)  # which poses.score is, to fewer digits
     else:

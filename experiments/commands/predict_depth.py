@@ -106,7 +106,8 @@ class DepthInputs(Inputs):
     def about(self) -> dict[str, Any]:
         fx, fy, cx, cy = self.camera
         camera = [round(value, 4) for value in (fx, fy, cx - 0.5, cy - 0.5)]
-        return {"boxes": "cubes around centers", "camera": camera, "centers": self.centers, "crop": self.crop}
+        about = {"boxes": "cubes around centers", "camera": camera, "centers": self.centers, "crop": self.crop}
+        return about | self.said
 
     def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
         """Raises NoCenter for a frame that was read and cannot be cut, UnreadableImage for others."""
@@ -116,9 +117,9 @@ class DepthInputs(Inputs):
             check_item(item)
         except UnusableDepth as error:
             raise NoCenter(str(error)) from error
-        made = crop(replace(item, mirrored=mirror), size, None, None, skeleton.flip, self.crop)
         height, width = item.image.shape
-        return Cut(width, height, [replace(made, item=replace(made.item, image=np.zeros((0, 0), np.float32)))])
+        seen = replace(item, mirrored=mirror)
+        return Cut(width, height, [self.views_of(seen, size, skeleton, [place], self.crop)])
 
 
 def open_depth(

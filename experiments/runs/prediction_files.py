@@ -18,7 +18,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ...datasets.depth.center import NoCenter
 from ...datasets.reading.files import check_place, write_whole
+from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import digest
 from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
 from ...datasets.skeleton import Skeleton
@@ -123,8 +125,13 @@ class Gathering:
     def __init__(self, inputs: Inputs, keypoints: int, crops: bool) -> None:
         self.expected, self.keypoints = max(sum(map(inputs.people, inputs.names)), 1), keypoints
         self.rows, self.count, self.crops = np.zeros(0, row_type(keypoints)), 0, crops
-        self.sizes = np.zeros((len(inputs.names), 2), np.int64)
+        self.names, self.sizes = inputs.names, np.zeros((len(inputs.names), 2), np.int64)
         self.unreadable, self.unlocated = list(inputs.unreadable), list[tuple[str, str]]()
+
+    def miss(self, place: int, error: UnreadableImage) -> None:
+        """A picture that has no answer, and why."""
+        listed = self.unlocated if isinstance(error, NoCenter) else self.unreadable
+        listed.append((self.names[place], str(error)))
 
     def add(self, **columns: np.ndarray) -> None:
         """Rows whose columns are named as `row_type` says, of pictures that do not come before those of earlier

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from ...datasets.augment import Augmentation
 from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable
 from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching
@@ -22,6 +23,7 @@ from ...datasets.reading.levels import white_of
 from ...datasets.reading.listing import by_path, walk
 from ...datasets.reading.people import AROUND_BOXES, square
 from ...datasets.reading.video import VIDEOS, is_frame, read_named
+from ...datasets.sample import Item
 from ...datasets.skeleton import Skeleton
 
 
@@ -42,6 +44,10 @@ class Inputs:
     """All that lies below them is read."""
     white: int | None = None
     """The level of pictures of 16 bit that is white; None: 65535."""
+    views: tuple[Augmentation, int] = (Augmentation(), 0)
+    """As what, and how many times, each crop comes augmented besides."""
+    said: dict[str, Any] = field(default_factory=dict)
+    """What the JSON says besides."""
 
     def people(self, name: str) -> int:
         """How many crops a picture gives."""
@@ -53,7 +59,7 @@ class Inputs:
 
     def about(self) -> dict[str, Any]:
         """What the JSON says of how crops were made."""
-        return {"boxes": self.boxes_from}
+        return {"boxes": self.boxes_from, **self.said}
 
     def squares(self, name: str, width: int, height: int) -> list[np.ndarray]:
         """The square crops (4,) of a picture of that size."""
@@ -67,11 +73,18 @@ class Inputs:
         image = read_named(self.root, name, self.white)
         height, width = image.shape[:2]
         nobody = replace(empty_item(name, len(skeleton), False), mirrored=mirror)
-        crops = []
-        for box in self.squares(name, width, height):
-            made = crop(replace(nobody, image=image, box=box), size, None, None, skeleton.flip)
-            crops.append(replace(made, item=replace(nobody, box=box)))
-        return Cut(width, height, crops)
+        people = enumerate(self.squares(name, width, height))
+        items = [(replace(nobody, image=image, box=box), [place, person]) for person, box in people]
+        return Cut(width, height, [self.views_of(item, size, skeleton, key) for item, key in items])
+
+    def views_of(
+        self, item: Item, size: tuple[int, int], skeleton: Skeleton, key: list[int], mode: str = "exact"
+    ) -> list[Crop]:
+        """The plain crop, then the augmented ones, drawn from `key` alone; the picture itself is gone."""
+        options, count = self.views
+        draws = [None, *(np.random.default_rng([*key, view]) for view in range(count))]
+        crops = [crop(item, size, options if draw else None, draw, skeleton.flip, mode) for draw in draws]
+        return [replace(made, item=replace(item, image=np.empty_like(item.image[:0]))) for made in crops]
 
 
 def is_video(name: str) -> bool:
@@ -142,7 +155,8 @@ class Cut(NamedTuple):
 
     width: int
     height: int
-    crops: list[Crop]
+    crops: list[list[Crop]]
+    """Of each person the plain crop, and augmented ones behind it."""
 
 
 def read_ahead(

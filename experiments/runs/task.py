@@ -172,6 +172,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     given = None if config.start is None else load_model(locate(Path(config.start))[0])[1]
     opened = open_sides(config, needs_source(config, strategies), given)
     notes = say_doubts(opened.values())
+    if training:
+        notes += [remark for name in strategies for remark in STRATEGIES[name].remarks(config.method(name))]
     say_settings(config, opened)
     skeleton, left_out = paired(opened, None if given is None else given.keypoints)
     if training:

@@ -19,7 +19,7 @@ from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target
 from ...adapt.trainer import Callback, Loop, Trainer
-from ...datasets.loading import TrainingBatches
+from ...datasets.loading import TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.sensor import Sensor
@@ -118,6 +118,9 @@ def fit(
     """Train one phase in `folder`, from its checkpoint if there is one. Source samples are shown as `sensor` would."""
     config = task.config
     strategy = build_strategy(task, phase, seed)
+    if not (folder / "checkpoint.pt").exists():
+        source = None if task.source_train is None else plain_batches(task, task.source_train)
+        strategy.to(fabric.device).see_source(source)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
     Trainer(
@@ -185,6 +188,12 @@ def training_batches(
         cameras = config.cameras if config.cameras.others else None
         made["source"] = batches(task.source_train, "source", True, cameras=cameras, sensor=sensor)
     return made
+
+
+def plain_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:
+    """Reads all samples without their labels, in their order and not augmented."""
+    batches = task.batches(WithoutLabels(dataset))
+    return lambda: loader(batches, range(len(batches)), task.config.workers)
 
 
 def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:

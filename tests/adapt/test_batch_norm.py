@@ -10,7 +10,7 @@ from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.sample import Labeled
 
-NAMES = (*STRATEGIES, "tent", "relabel")
+NAMES = (*STRATEGIES, "surer", "relabel")
 SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def frozen(toys, name, model):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "adabn"])  # whose method it is to move them
 def test_learned_statistics_do_not_move_under_any_strategy(toys, augmentation, iterate, pretrained, system, name):
     model = pretrained(system)
     before = {key: {n: b.clone() for n, b in norm.named_buffers()} for key, norm in norms(model).items()}
@@ -60,7 +60,8 @@ def test_learned_statistics_do_not_move_under_any_strategy(toys, augmentation, i
     optimizers, weights = strategy.optimizers(), [p.detach().clone() for p in strategy.parameters()]
     for step in range(2):
         iterate(strategy, source[step], target[step], optimizers)
-    assert not optimizers or any(not torch.equal(a, b) for a, b in zip(weights, strategy.parameters(), strict=True))
+    still = not optimizers or (name, system) == ("tent", "lifter")  # coordinates have no entropy
+    assert still or any(not torch.equal(a, b) for a, b in zip(weights, strategy.parameters(), strict=True))
     fresh = {key for key in before if name == "regda" and key.startswith("head.")}  # RegDA restarts the head
     assert len(before) == 3 - (system == "lifter")
     for network in (strategy.model, strategy.predictor):

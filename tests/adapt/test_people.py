@@ -31,7 +31,7 @@ from keyshift.models.saved import load_checkpoint
 
 SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
 SMALL = {"bottom_up": {"channels": 8, "threshold": 0.55, "most": 9}, "lifter": {"channels": 8}}
-NAMES = (*STRATEGIES, "tent", "relabel")
+NAMES = (*STRATEGIES, "surer", "relabel")
 OPTIONS = {"regda": RegDA.Options(warmup=5), "mean_teacher": MeanTeacher.Options(decay=0.5, sigma=1.0)}
 CPU = torch.device("cpu")
 

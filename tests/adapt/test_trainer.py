@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 
 from keyshift.adapt.methods.baselines import SourceOnly
+from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Interrupted, Loop, NotFinite, Trainer
@@ -38,7 +39,16 @@ def trainer(data, folder, name="regda", steps=6, workers=0, callbacks=(), **loop
     }
     folder.mkdir(exist_ok=True)
     loop = Loop(steps, log_every=2, evaluate_every=100, checkpoint_every=2, workers=workers, **loop_options)
-    return Trainer(Fabric(accelerator="cpu", devices=1), strategy, batches, folder, loop, 5, callbacks=callbacks)
+    return Trainer(
+        Fabric(accelerator="cpu", devices=1),
+        strategy,
+        batches,
+        folder,
+        loop,
+        5,
+        target=lambda model: everyone(model, data["target"], 4, (32, 32), Augmentation(), torch.device("cpu")),
+        callbacks=callbacks,
+    )
 
 
 def weights(folder):

@@ -107,7 +107,7 @@ def no_opener(*_):
     ("registry", "lines", "words"),
     [
         (MODELS, {"bottom_up": "SYSTEMS"}, ["model.name=bottom_up"]),
-        (STRATEGIES, {"tent": "METHODS"}, ["strategy=tent"]),
+        (STRATEGIES, {"surer": "METHODS"}, ["strategy=surer"]),
         (STRATEGIES, {"relabel": "METHODS"}, ["strategy=relabel"]),
         (DATASETS, {"scenes.shifted": "SETS"}, ["target.name=scenes.shifted"]),
         (SCORES, {"constant": None}, ["score=constant"]),
@@ -133,9 +133,9 @@ def test_one_line_is_enough(home, toys, monkeypatch, capsys, registry, lines, wo
 
 
 def test_options_of_what_was_added_are_listed(home, registered, capsys):
-    assert main(["options", "bottom_up", "tent", "scenes.plain"]) == 0
+    assert main(["options", "bottom_up", "surer", "scenes.plain"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for part in ("model bottom_up", "people of a picture", "strategy tent", "of the entropy", "pictures to train on"):
+    for part in ("model bottom_up", "people of a picture", "strategy surer", "of the entropy", "pictures to train on"):
         assert part in text
     assert main(["options", "--markdown"]) == 0
     text = capsys.readouterr().out
@@ -149,12 +149,12 @@ def test_options_of_what_was_added_are_listed(home, registered, capsys):
         ("model.treshold=0.5", "unknown key model.treshold. Did you mean model.threshold?"),
         ("model.threshold=2", "model.threshold=2.0 must be at least 0, at most 1"),
         ("model.most=none", "model.most"),
-        ("tent.wieght=1", "unknown key tent.wieght. Did you mean tent.weight?"),
-        ("tent.weight=-1", "tent.weight=-1.0 must be at least 0"),
+        ("surer.wieght=1", "unknown key surer.wieght. Did you mean surer.weight?"),
+        ("surer.weight=-1", "surer.weight=-1.0 must be at least 0"),
         ("relabel.lenght=3", "Did you mean relabel.length?"),
         ("target.sise=64", "Did you mean target.size?"),
         ("model.name=bottomup", "Did you mean bottom_up?"),
-        ("strategies=[tnet]", "Did you mean tent?"),
+        ("strategies=[srer]", "Did you mean surer?"),
         ("source.name=scenes.plane", "Did you mean scenes.plain?"),
     ],
 )
@@ -168,25 +168,25 @@ def test_wrong_options_are_refused_with_the_nearest(home, registered, capsys, wo
 
 
 def test_people_are_compared(home, registered, capsys):
-    words = ["compare", "toys.yaml", "strategies=[source_only,regda,mean_teacher,tent]"]
+    words = ["compare", "toys.yaml", "strategies=[source_only,regda,mean_teacher,surer]"]
     assert main(words) == 0
     out = capsys.readouterr().out
     written = results("runs/toys")
-    assert set(written["strategies"]) == {"given", "source_only", "regda", "mean_teacher", "tent"}
+    assert set(written["strategies"]) == {"given", "source_only", "regda", "mean_teacher", "surer"}
     summary = written["summary"]
     assert {name: row["base"] for name, row in summary.items()} == {
         "given": "given",
-        "tent": "given",  # it has no source
+        "surer": "given",  # it has no source
         **dict.fromkeys(("source_only", "regda", "mean_teacher"), "source_only"),
     }
     target = {name: runs["0"]["target"]["pck"] for name, runs in written["strategies"].items()}
-    assert summary["tent"]["gain"]["mean"] == pytest.approx(target["tent"] - target["given"])
+    assert summary["surer"]["gain"]["mean"] == pytest.approx(target["surer"] - target["given"])
     assert summary["regda"]["gain"]["mean"] == pytest.approx(target["regda"] - target["source_only"])
     assert any({"missed", "invented"} & set(runs["0"]["target"]) for runs in written["strategies"].values())
     assert "missed" in out
     assert "is over" in out
     page = Path("runs/toys/report.html").read_text()
-    for name in (*summary, "Tent", "Mean teacher"):
+    for name in (*summary, "Surer", "Mean teacher"):
         assert name in page
     assert Path("runs/toys/regda-seed0/predictions.png").stat().st_size > 1000
     stamps = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.pt")}
@@ -206,7 +206,7 @@ def test_people_are_compared(home, registered, capsys):
     assert "toys" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("strategy", ["relabel", "tent"])
+@pytest.mark.parametrize("strategy", ["relabel", "surer"])
 def test_a_killed_run_goes_on_to_the_same_weights(home, registered, monkeypatch, strategy):
     train = ["train", "toys.yaml", f"strategy={strategy}", "relabel.length=3"]
     assert main([*train, "output=runs/whole"]) == 0
@@ -255,7 +255,7 @@ def test_weights_alone_are_adapted_without_a_source(home, registered, monkeypatc
     adapt = ["adapt", "given.pt", "--target", "wild", "target.block=5", *short]
     assert main([*adapt, "--strategy", "mean_teacher"]) == 2
     assert "say --source EXPERIMENT" in capsys.readouterr().err
-    assert main([*adapt, "--strategy", "tent", "--output", "runs/adapted"]) == 0
+    assert main([*adapt, "--strategy", "surer", "--output", "runs/adapted"]) == 0
     assert json.loads(Path("runs/adapted/adapt.json").read_text())["before"]["classifier"] is None
     assert set(json.loads(Path("runs/adapted/identity.json").read_text())) == {"target_train", "target_test"}
     assert load_model(Path("runs/adapted/model.pt"))[0].options.channels == 8
@@ -266,28 +266,28 @@ def test_a_comparison_from_given_weights_opens_no_source(home, registered, monke
     monkeypatch.setitem(DATASETS, "scenes.plain", Data(no_opener, registered.Scenes.Options))
     capsys.readouterr()
     words = ["compare", "toys.yaml", "start=runs/given", "output=runs/free"]
-    assert main([*words, "strategies=[tent]"]) == 0
+    assert main([*words, "strategies=[surer]"]) == 0
     out = capsys.readouterr().out
     assert "gain over given" in out
     assert "a given model -> scenes.shifted" in out
     written = results("runs/free")
-    assert list(written["strategies"]) == ["given", "tent"]
+    assert list(written["strategies"]) == ["given", "surer"]
     assert all(run["source"] is None for runs in written["strategies"].values() for run in runs.values())
-    assert written["summary"]["tent"]["base"] == "given"
-    assert written["summary"]["tent"]["gain"]["mean"] is not None
+    assert written["summary"]["surer"]["base"] == "given"
+    assert written["summary"]["surer"]["gain"]["mean"] is not None
     assert written["summary"]["given"]["gain"]["mean"] is None
     (path,) = Path("runs/given").glob("weights-000004.pt")
     own = {name.removeprefix("model."): value for name, value in weights("runs/free/given-seed0").items()}
     same(own, load_model(path)[0].state_dict())
     assert main(["evaluate", "runs/free"]) == 0
-    assert main(["evaluate", "runs/free/tent-seed0"]) == 0
+    assert main(["evaluate", "runs/free/surer-seed0"]) == 0
 
 
 # Keypoints alone
 
 
 def test_sequences_are_lifted_and_judged_in_mm(home, registered, capsys):
-    assert main(["compare", "lifted.yaml", "strategies=[source_only,mean_teacher,tent,relabel,oracle]"]) == 0
+    assert main(["compare", "lifted.yaml", "strategies=[source_only,mean_teacher,surer,relabel,oracle]"]) == 0
     out = capsys.readouterr().out
     written = results("runs/lifted")
     assert written["metric"] == "mm"
@@ -298,15 +298,15 @@ def test_sequences_are_lifted_and_judged_in_mm(home, registered, capsys):
     assert gain == pytest.approx(mm["source_only"] - mm["mean_teacher"])  # what it takes off the error
     assert Path("runs/lifted/report.html").stat().st_size > 10_000
     capsys.readouterr()
-    assert main(["evaluate", "runs/lifted/tent-seed0"]) == 0
-    assert f"{mm['tent']:.3f}" in capsys.readouterr().out
+    assert main(["evaluate", "runs/lifted/surer-seed0"]) == 0
+    assert f"{mm['surer']:.3f}" in capsys.readouterr().out
 
 
 def test_what_reads_no_pictures_is_told_so(home, registered, capsys):
     write_pictures(registered, "wild", 6)
     assert main(["train", "lifted.yaml", "strategy=source_only", "output=runs/lifted"]) == 0
     capsys.readouterr()
-    assert main(["adapt", "runs/lifted", "--target", "wild", "--strategy", "tent"]) == 2
+    assert main(["adapt", "runs/lifted", "--target", "wild", "--strategy", "surer"]) == 2
     assert "Lifter reads keypoints2d; pictures.train gives image" in capsys.readouterr().err
     assert main(["predict", "runs/lifted", "wild"]) == 2
     assert re.search(r"keyshift: error: .*keypoints2d.*\n$", capsys.readouterr().err)
@@ -383,12 +383,12 @@ with locked(Path(job.folder)), Engine(job.task(), Path(job.folder), reporter) as
 """
 
 
-@pytest.mark.parametrize("strategy", ["relabel", "tent"])
+@pytest.mark.parametrize("strategy", ["relabel", "surer"])
 def test_a_job_is_done_elsewhere_with_the_same_weights(home, registered, toys, strategy):
     """As plain data to another process, that has never seen this one's configuration. What needs no source is scored on
     the source there too where others of its comparison need one."""
-    words = ["strategies=[source_only,relabel,tent]", "relabel.length=3", "tent.weight=0.5"]
-    if strategy == "tent":
+    words = ["strategies=[source_only,relabel,surer]", "relabel.length=3", "surer.weight=0.5"]
+    if strategy == "surer":
         assert main(["train", "toys.yaml", "strategy=source_only", "output=runs/given"]) == 0
         words += ["start=runs/given"]
     assert main(["compare", "toys.yaml", *words, "output=runs/here"]) == 0

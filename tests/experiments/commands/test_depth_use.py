@@ -77,6 +77,22 @@ def home(trained, monkeypatch, tmp_path):
     return tmp_path
 
 
+def test_depth_frames_as_a_stream(home):
+    frames = write_frames(home / "frames", 9)
+    cv2.imwrite(str(frames / "0007.png"), np.full((48, 48), 9000, np.uint16))
+    words = ["--target", "frames", "--online", "batch=4", "target.cube=230", "tracking=off", "device=cpu"]
+    assert main(["adapt", "given", *words]) == 0
+    content = json.loads((home / "runs/adapt-frames/predictions.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == [f"{i:04d}.png" for i in range(9) if i != 7]
+    assert [entry["file_name"] for entry in content["without_center"]] == ["0007.png"]
+    assert content["annotations"][0]["cube"] == [230] * 3
+    assert content["info"]["online"]["strategy"] == "tent"
+    lines = (home / "runs/adapt-frames/predictions.jsonl").read_text().splitlines()
+    assert np.shape([json.loads(line)["keypoints_mm"] for line in lines]) == (8, 21, 3)
+    assert main(["predict", "runs/adapt-frames", "frames"]) == 0
+    assert json.loads(Path("predictions.json").read_text())["annotations"][0]["cube"] == [230] * 3
+
+
 def test_from_a_depth_camera_to_an_adapted_model_and_its_joints(home, capsys, monkeypatch):
     frames = write_frames(home / "frames", 44)
     cv2.imwrite(str(frames / "0007.png"), np.full((48, 48), 9000, np.uint16))

@@ -82,7 +82,7 @@ FORMS = {
     "offsets": {"object": "Dense", "arguments": {"keypoints": 3, "joined": True}},
     "pair": {"object": "dense", "arguments": {"keypoints": 3}, "gives": "offsets"},
 }
-OPTIONS = {"mean_teacher": {"decay": 0.9}}
+OPTIONS = {"mean_teacher": {"decay": 0.9}, "post": {"frozen": []}}
 SIZE = (32, 32)
 
 

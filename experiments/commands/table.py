@@ -1,0 +1,76 @@
+"""`keyshift table`: finished comparisons beside each other, as Markdown: accuracy, ranks and cost of each strategy."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...adapt.scoring.selection import Headline
+from ..report.registry import adapts, place, title
+from ..runs.results import ABSENT
+
+Comparison = tuple[str, dict[str, Any]]
+
+
+def table(folders: Sequence[Path]) -> str:
+    """The comparisons in `folders`, one a column. Raises ValueError for a folder that holds none."""
+    comparisons = [(folder.name, _results(folder)) for folder in folders]
+    names = sorted({name for _, results in comparisons for name in results["summary"]}, key=place)
+    heads = [f"{name}, {Headline.named(results['metric']).heading}" for name, results in comparisons]
+    lines = [["strategy", *heads, "mean rank", "time"]]
+    ranks = [ranked(results) for _, results in comparisons]
+    for name in names:
+        cells = [cell(name, results) for _, results in comparisons]
+        own = [rank[name] for rank in ranks if name in rank]
+        pairs = f"{statistics.mean(own):.1f} of {len(own)}" if own else ABSENT
+        lines.append([title(name), *cells, pairs, time(name, comparisons)])
+    rows = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([rows[0], "|" + " --- |" * len(lines[0]), *rows[1:]])
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    path = folder / "results.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no finished comparison: expected results.json, as keyshift compare writes it")
+    return dict(json.loads(path.read_text()))
+
+
+def cell(name: str, results: dict[str, Any]) -> str:
+    """A strategy's mean over seeds, and its gain with the interval."""
+    row = results["summary"].get(name)
+    if row is None or row["target"]["mean"] is None:
+        return ABSENT
+    headline, gain = Headline.named(results["metric"]), row["gain"]
+    mean = headline.bare(row["target"]["mean"])
+    if gain["mean"] is None:
+        return mean
+    ends = ", ".join(headline.bare(end, sign=True) for end in gain["interval"] if end is not None)
+    return f"{mean}, {headline.bare(gain['mean'], sign=True)} [{ends}]"
+
+
+def ranked(results: dict[str, Any]) -> dict[str, float]:
+    """The rank of each strategy that adapts, 1 being the best; equal ones share the mean of theirs."""
+    headline = Headline.named(results["metric"])
+    values = {name: row["target"]["mean"] for name, row in results["summary"].items() if adapts(name)}
+    known = {name: value for name, value in values.items() if value is not None}
+
+    def rank(name: str) -> float:
+        better = [headline.improvement(other, known[name]) for key, other in known.items() if key != name]
+        return 1 + sum(gain > 0 for gain in better) + sum(gain == 0 for gain in better) / 2
+
+    return {name: rank(name) for name in known}
+
+
+def time(name: str, comparisons: Sequence[Comparison]) -> str:
+    """The median seconds of a step over those of source_only in the same comparison, loading included."""
+    ratios = []
+    for _, results in comparisons:
+        runs = results["strategies"]
+        pairs = [(runs.get(n) or {}).values() for n in (name, "source_only")]
+        own, base = ([run["seconds_per_iteration"] for run in of if run["seconds_per_iteration"]] for of in pairs)
+        if own and base:
+            ratios.append(statistics.median(own) / statistics.median(base))
+    return f"{statistics.median(ratios):.1f}" if ratios else ABSENT

@@ -1,0 +1,228 @@
+"""One pass over a small video and folder: what is answered, in which order, and what a killed job leaves."""
+
+import json
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from keyshift.adapt.methods.mean_teacher import MeanTeacher
+from keyshift.adapt.methods.tent import Tent
+from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategy import Optimization
+from keyshift.datasets.loading import EvaluationBatches
+from keyshift.datasets.reading.video import write_video
+from keyshift.datasets.sample import transform
+from keyshift.experiments.cli import main
+from keyshift.experiments.commands import adapt_online as job
+from keyshift.experiments.commands.predict import predict
+from keyshift.experiments.runs.prediction_inputs import Inputs
+from keyshift.experiments.runs.progress import Reporter
+from keyshift.models.saved import load_checkpoint, load_model, save_model
+from keyshift.models.systems.pose_resnet import PoseResNet
+
+COUNT, BATCH = 9, 4
+"""The last batch has one picture."""
+PLACED = ("tracking=off", "device=cpu", f"batch={BATCH}")
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch, dots):
+    """A network with statistics of its own and no training, and nine pictures."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"input_size": [32, 32], "heatmap_size": [8, 8]}
+    model = PoseResNet(3, PoseResNet.Options(backbone="small", channels=16, sigma=1.0, **sizes)).train()
+    torch.nn.init.normal_(model.head.weight, std=0.5)
+    plain = EvaluationBatches(dots(32), 32, (32, 32))[0]
+    with torch.no_grad():
+        model(plain)
+    save_model(tmp_path / "given.pt", model, dots.skeleton, 1)
+    (tmp_path / "camera").mkdir()
+    for number in range(COUNT):
+        cv2.imwrite(str(tmp_path / f"camera/{number}.png"), dots(COUNT, "shifted")[number].image[..., ::-1])
+    return tmp_path / "given.pt"
+
+
+def adapt(*words, target="camera", output="runs/out"):
+    return main(["adapt", "given.pt", "--target", target, "--online", "--output", output, *PLACED, *words])
+
+
+def points_of(path):
+    """File names in their order, and points (N, K, 2)."""
+    content = json.loads(path.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    people = content["annotations"]
+    return [names[one["image_id"]] for one in people], np.array([one["keypoints"] for one in people]).reshape(-1, 3, 3)
+
+
+def test_each_batch_is_answered_before_it_is_learned_from(given, tmp_path, dots, capsys):
+    """By a loop that steps Tent itself; the last picture is answered in a batch with the three before it."""
+    assert adapt("tent.rate=0.01") == 0
+    model, skeleton = load_model(given)
+    tent = Tent(model, skeleton, Optimization(), options=Tent.Options(rate=0.01)).train()
+    adam, wanted = tent.optimizers()["norms"][0], []
+    for rows in (range(4), range(4, 8), range(5, 9)):
+        crops = [EvaluationBatches(dots(COUNT, "shifted"), 1, (32, 32))[row] for row in rows]
+        batch = EvaluationBatches(dots(4, "shifted", first=rows[0]), 4, (32, 32))[0].without_labels()
+        assert torch.equal(batch.image, torch.cat([one.image for one in crops]))
+        ((losses, _),) = tent.step(None, batch)
+        wanted.append(transform(batch.to_file, tent.poses.points))
+        adam.zero_grad()
+        losses["entropy"].backward()
+        adam.step()
+    wanted[-1] = wanted[-1][-1:]
+    names, points = points_of(tmp_path / "runs/out/predictions.json")
+    assert names == [f"{number}.png" for number in range(COUNT)]
+    np.testing.assert_allclose(points[..., :2] + 0.5, torch.cat(wanted), atol=2e-3)
+    left, _ = load_model(tmp_path / "runs/out/model.pt")
+    for key, value in tent.predictor.state_dict().items():
+        torch.testing.assert_close(left.state_dict()[key], value)
+    lines = [json.loads(line) for line in (tmp_path / "runs/out/predictions.jsonl").read_text().splitlines()]
+    assert [line["file_name"] for line in lines] == names
+    content = json.loads((tmp_path / "runs/out/predictions.json").read_text())
+    assert [{"file_name": n} | a for n, a in zip(names, content["annotations"], strict=True)] == lines
+    assert content["info"]["online"] == {"strategy": "tent", "batch": BATCH}
+    predict(given, [tmp_path / "camera"], tmp_path / "plain.json", Reporter(), device="cpu")
+    plain = json.loads((tmp_path / "plain.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == [image["file_name"] for image in plain["images"]]
+    assert plain.keys() == content.keys()
+    outcome = json.loads((tmp_path / "runs/out/online.json").read_text())
+    apart = np.linalg.norm(points_of(tmp_path / "plain.json")[1][..., :2] - points[..., :2], axis=-1) > 0.05 * 32
+    assert outcome["moved"] == pytest.approx(apart.mean())
+    assert outcome["moved"] > 0
+    assert (outcome["pictures"], outcome["updates"]) == (COUNT, 3)
+    said = capsys.readouterr().out
+    assert "9 pictures in 3 updates" in said
+    assert "no label says which of the two is right" in said
+
+
+def test_a_killed_stream_leaves_what_it_answered(given, tmp_path, monkeypatch, capsys):
+    left = iter([True, True])
+
+    def killed(*arguments, updates=job.updates):
+        if not next(left, False):
+            raise KeyboardInterrupt
+        return updates(*arguments)
+
+    monkeypatch.setattr(job, "updates", killed)
+    assert adapt() == 130
+    lines = (tmp_path / "runs/out/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["file_name"] for line in lines] == [f"{number}.png" for number in range(8)]
+    assert not (tmp_path / "runs/out/predictions.json").exists()
+    assert adapt() == 2
+    assert "a stream passes once: choose another --output, or pass --overwrite" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert adapt("--overwrite", "--strategy", "bn_online") == 0
+    assert len((tmp_path / "runs/out/predictions.jsonl").read_text().splitlines()) == COUNT
+
+
+class FreeTeacher(MeanTeacher):
+    """Without a source, by two views."""
+
+    kind = "source_free"
+    needs = frozenset({"target"})
+
+    @dataclass(frozen=True)
+    class Options(MeanTeacher.Options):
+        pass
+
+
+def test_a_video_in_its_order_and_softly_reset(given, tmp_path, dots, monkeypatch):
+    """A strategy that needs augmented views gets them, and answers plain crops; each update keeps 0 of its weights."""
+    monkeypatch.setitem(STRATEGIES, "free_teacher", FreeTeacher)
+    frames = [cv2.resize(dots(12, "shifted")[number].image, (64, 64)) for number in range(12)]
+    write_video(tmp_path / "clip.mp4", iter(frames), 10.0)
+    monkeypatch.setattr(job, "READERS", 1)
+    words = ["--strategy", "free_teacher", "--soft-reset", "0", "free_teacher.decay=0"]
+    assert adapt(*words, target="clip.mp4") == 0
+    names, points = points_of(tmp_path / "runs/out/predictions.json")
+    assert names == [f"clip.mp4#{number}" for number in range(12)]
+    predict(given, [tmp_path / "clip.mp4"], tmp_path / "plain.json", Reporter(), device="cpu")
+    plain = points_of(tmp_path / "plain.json")[1]
+    np.testing.assert_allclose(points[:BATCH, :, :2], plain[:BATCH, :, :2], atol=2e-3)  # before the first update
+    left, first = load_model(tmp_path / "runs/out/model.pt")[0], load_model(given)[0]
+    assert all(torch.equal(a, b) for a, b in zip(left.parameters(), first.parameters(), strict=True))
+
+
+def test_pictures_are_read_no_further_ahead_than_two_batches(given, tmp_path, monkeypatch):
+    for number in range(COUNT, 40):
+        (tmp_path / f"camera/{number}.png").write_bytes((tmp_path / "camera/0.png").read_bytes())
+    read, answered = [], []
+    cut, answers = Inputs.cut, job.Pass.answers
+
+    def reading(self, place, *rest):
+        read.append(place)
+        return cut(self, place, *rest)
+
+    def answering(self, number, *rest):
+        answered.append((len(read), number * BATCH))
+        return answers(self, number, *rest)
+
+    monkeypatch.setattr(Inputs, "cut", reading)
+    monkeypatch.setattr(job.Pass, "answers", answering)
+    assert adapt("--strategy", "bn_online") == 0
+    assert len(answered) == 10
+    assert all(so_far <= done + 2 * BATCH + 1 for so_far, done in answered)
+
+
+def test_what_is_refused(given, tmp_path, capsys):
+    def refused(*words, **places):
+        assert adapt(*words, **places) == 2
+        return capsys.readouterr().err
+
+    assert "choose one of adabn, bn_online, tent, ssa" in refused("--strategy", "regda")
+    assert "needs a source" in refused("--strategy", "mean_teacher")
+    assert "Did you mean tent?" in refused("--strategy", "tant")
+    assert "nothing judges it" in refused("--check", "labels.json")
+    assert "keyshift statistics RUN" in refused("--strategy", "ssa")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/0.png").write_bytes((tmp_path / "camera/0.png").read_bytes())
+    (tmp_path / "one/1.png").write_bytes(b"no picture")
+    assert "1 of 2 pictures can be read" in refused(target="one")
+    assert not (tmp_path / "runs/out").exists()
+
+
+def test_broken_pictures_are_passed_over(given, tmp_path):
+    (tmp_path / "camera/2.png").write_bytes(b"no picture")
+    assert adapt() == 0
+    names, _ = points_of(tmp_path / "runs/out/predictions.json")
+    assert names == [f"{number}.png" for number in range(COUNT) if number != 2]
+    content = json.loads((tmp_path / "runs/out/predictions.json").read_text())
+    assert [entry["file_name"] for entry in content["unreadable"]] == ["2.png"]
+
+
+def test_ssa_knows_the_source_of_its_run_or_a_file_of_it(tmp_path, monkeypatch, registered, capsys):
+    """In a comparison from pretraining by itself; on a given model by the file that the run's statistics are."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("runs.conclusion", "commands.adapt"):
+        monkeypatch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
+    short = {"steps": 3, "pretrain_steps": 2, "evaluate_every": 3, "checkpoint_every": 3, "batch": 4, "seeds": 1}
+    short |= {
+        "model.name": "clip_net",
+        "model.channels": 8,
+        "source.name": "clips.plain",
+        "target.name": "clips.shifted",
+    }
+    words = [*(f"{key}={value}" for key, value in short.items()), "tracking=off", "device=cpu"]
+    (tmp_path / "toys.yaml").write_text("name: toys\n")
+    assert main(["compare", "toys.yaml", *words, "strategies=[ssa]"]) == 0
+    results = json.loads((tmp_path / "runs/toys/results.json").read_text())
+    assert set(results["strategies"]) == {"given", "ssa"}
+    capsys.readouterr()
+    given = "runs/toys/given-seed0"
+    free = ["compare", "toys.yaml", *words[:1], *words[2:], f"start={given}", "strategies=[ssa]", "output=runs/free"]
+    assert main(free) == 2
+    assert "keyshift statistics RUN" in capsys.readouterr().err
+    assert main(["statistics", given, "--output", "source.pt"]) == 0
+    assert "24 samples of clips.plain.train" in capsys.readouterr().out
+    assert main(["statistics", given, "--output", "source.pt"]) == 2
+    assert main([*free[:-1], "output=runs/known", "ssa.statistics=source.pt"]) == 0
+    ours, theirs = (
+        load_checkpoint(tmp_path / f"runs/{name}/ssa-seed0/checkpoint.pt")["strategy"] for name in ("toys", "known")
+    )
+    for name in ("mean", "variances", "importance"):
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-2)
