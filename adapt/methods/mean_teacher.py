@@ -20,7 +20,7 @@ from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Poses, Votes
 from ...models.pose_model import PoseModel
-from ..consistency import confident, drawn_to
+from ..consistency import carried, confident, drawn_to
 from ..strategy import Strategy, Update
 
 
