@@ -88,10 +88,12 @@ class HamiPose(MeanTeacher):
         """The target's gradient at one kind of outputs (B, N, K or 1, ...), gated; strength (B, K)."""
         shape = target.movedim(2, 1).shape
         target, source = (each.movedim(2, 1).flatten(2).float() for each in (target, source))
-        weights = metric(average(torch.stack([each.square().mean(0) for each in (source, target)]).mean(0)))
-        means = average(torch.stack([each.mean(0) for each in (source, target)]))
+        # a mean over B pictures asks 1 / B of each: times B, so that it does not matter how many processes share them
+        squares = torch.stack([(len(each) * each).square().mean(0) for each in (source, target)]).mean(0)
+        source_mean, target_mean = average(torch.stack([each.mean(0) for each in (source, target)]))
         strength = strength if target.shape[1] == strength.shape[1] else strength.mean(1, keepdim=True)
-        return gated(target, *means, weights, self.options.gamma, strength).view(shape).movedim(1, 2)
+        answer = gated(target, source_mean, target_mean, metric(average(squares)), self.options.gamma, strength)
+        return answer.view(shape).movedim(1, 2)
 
 
 def gradients(loss: Tensor, votes: Votes) -> dict[str, Tensor]:
@@ -99,5 +101,5 @@ def gradients(loss: Tensor, votes: Votes) -> dict[str, Tensor]:
     moves the candidates; zeros where the loss does not reach them."""
     outputs = {name: getattr(votes, name) for name in ("logits", "where")}
     outputs = {name: one for name, one in outputs.items() if one is not None and one.requires_grad}
-    given = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-    return dict(zip(outputs, torch.autograd.grad(loss, list(outputs.values()), **given), strict=True))
+    parts = torch.autograd.grad(loss, [*outputs.values()], retain_graph=True, allow_unused=True, materialize_grads=True)
+    return dict(zip(outputs, parts, strict=True))
