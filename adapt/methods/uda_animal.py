@@ -150,14 +150,14 @@ class UDAAnimal(Strategy):
             supervised, labels = self.mixed(mix, ours, source, supervised, labels)
         with torch.no_grad():
             refined = self.goal(student.first, self.model.decode(student.first, view))
-        domains = self.classifier(self.gradient(torch.cat([ours.features, theirs.features])))
+        places = self.classifier(self.gradient(torch.cat([ours.features, theirs.features])))
         pseudo = torch.stack([curriculum(votes, labels, easy) for votes in (theirs.coarse, theirs.first)])
         losses = {
             "pseudo": options.pseudo / 8 * cosine_fall(epoch) * pseudo.sum(),
             "inner": loops * curriculum(student.coarse, refined, easy),
             "outer": loops * divergence(student.second, *self.taught(target, view, student.second)),
             "agreement": AGREEMENT * apart(student.first, student.second),
-            "domain": options.adversarial * domain_loss(domains.flatten(1), len(source)),
+            "domain": options.adversarial * domain_loss(places.reshape(-1, 1), len(source) * places[0].numel()),
         }
         yield supervised | losses, ("model",)
 
