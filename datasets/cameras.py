@@ -27,6 +27,8 @@ from .sample import Item
 Array = np.ndarray
 TABLE = 1 << 14
 """Radii at which a lens is tabulated."""
+NODES = 256
+"""Along the longer side of a picture, for which the map is computed; between them it is interpolated."""
 
 
 @dataclass(frozen=True)
@@ -167,15 +169,20 @@ def resampled(item: Item, change: Change, to_file: Array | None) -> Array:
     0, as is what lies beyond the stored picture."""
     frames = item.image if item.image.ndim == 4 else item.image[None]
     height, width = frames.shape[1:3]
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    own = np.eye(3)[:2] if item.to_file is None else item.to_file
-    place = np.eye(3)[:2] if to_file is None else to_file
-    rays = change.back(np.stack([x, y], -1) @ place[:, :2].T + place[:, 2])
-    inverse = np.linalg.inv(_square(own))[:2]
-    source = (rays @ inverse[:, :2].T + inverse[:, 2] - 0.5).astype(np.float32)
+    own, place = (_square(np.eye(3)[:2] if way is None else way) for way in (item.to_file, to_file))
+    block = -(-max(width, height) // NODES)
+    x, y = ((np.arange(-1, -(-side // block) + 1) + 0.5) * block for side in (width, height))
+    nodes = affine(np.linalg.inv(own), change.back(affine(place, np.stack(np.meshgrid(x, y), -1)))) - 0.5
+    source = cv2.resize(nodes.astype(np.float32), (len(x) * block, len(y) * block))[block:, block:]
+    source = source[:height, :width]
     mode = cv2.INTER_NEAREST if item.depth else cv2.INTER_LINEAR
     shown = [cv2.remap(frame, source[..., 0], source[..., 1], mode, borderMode=cv2.BORDER_CONSTANT) for frame in frames]
     return np.stack(shown) if item.image.ndim == 4 else shown[0]
+
+
+def affine(matrix: Array, points: Array) -> Array:
+    """Points (..., 2) by a 3x3 matrix."""
+    return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
 def _square(matrix: Array) -> Array:
