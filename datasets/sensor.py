@@ -63,7 +63,7 @@ class Pictures:
         lit = [part for part in map(within, images) if min(part.shape[:2]) >= 2 * BLOCK] or images
         pixels = [image.reshape(-1, 3).astype(np.float32) for image in lit]
         grey = [image.mean(-1, dtype=np.float32) for image in lit]
-        each = _median([np.mean([noise(c, usable(c)) for c in np.moveaxis(image, -1, 0)]) for image in lit])
+        each = _median([float(np.mean([noise(c, usable(c)) for c in np.moveaxis(image, -1, 0)])) for image in lit])
         joint = _median([noise(g, usable(g)) for g in grey])  # of three alone variance / 3, of three alike variance
         return cls(
             noise=each,
