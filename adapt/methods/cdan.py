@@ -30,7 +30,7 @@ from .dann import DANN
 
 
 class CDAN(DANN):
-    """DANN that is conditioned on the votes."""
+    """DANN conditioned on the votes; `discriminator` exists in training only."""
 
     @dataclass(frozen=True)
     class Options(DANN.Options):
