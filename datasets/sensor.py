@@ -60,7 +60,7 @@ class Pictures:
 
     @classmethod
     def of(cls, images: Sequence[Array]) -> Pictures:
-        lit = [part for part in map(within, images) if min(part.shape[:2]) >= 2 * BLOCK] or images
+        lit = shown(images)
         pixels = [image.reshape(-1, 3).astype(np.float32) for image in lit]
         grey = [image.mean(-1, dtype=np.float32) for image in lit]
         each = _median([float(np.mean([noise(c, usable(c)) for c in np.moveaxis(image, -1, 0)])) for image in lit])
@@ -119,6 +119,11 @@ def within(image: Array) -> Array:
         size = bright.shape[1 - axis]
         sides.append(slice(first + 2 * (first > 0), max(last - 2 * (last < size), 0)))
     return image[tuple(sides)]
+
+
+def shown(images: Sequence[Array]) -> Sequence[Array]:
+    """These parts of crops, where they are large enough to say anything; where none is, the crops."""
+    return [part for part in map(within, images) if min(part.shape[:2]) >= 2 * BLOCK] or images
 
 
 def usable(image: Array) -> Array:
@@ -211,7 +216,7 @@ class Sensor:
     def softer(self, source: Sequence[Array]) -> Sensor:
         """The same with the blur that makes source crops (H, W, 3) as soft as the target's, and the noise they lack."""
         assert isinstance(self.other, Pictures)
-        some = [within(image) for image in source[:: -(-len(source) // TRIED)]]
+        some = shown(source[:: -(-len(source) // TRIED)])
         sharp = [
             sharpness([replace(self, blur=blur).softened(image).mean(-1, dtype=np.float32) for image in some])
             for blur in BLURS.tolist()
@@ -233,14 +238,16 @@ class Sensor:
         for one in fields(self.own):
             before, after = getattr(self.own, one.name), getattr(self.other, one.name)
             yield f"{one.name}: {_shown(before)} in the source, {_shown(after)} in the target"
-        unit = "levels of 255" if isinstance(self.other, Pictures) else "mm"
         share = f"{self.probability:.0%} of the source's samples"
-        blur = ""
-        if isinstance(self.other, Pictures):
+        if isinstance(self.other, Depths):
+            assert isinstance(self.own, Depths)
+            steps = f", steps of {self.other.step:.1f} mm" if self.other.step > self.own.step else ""
+            holes = f", {self.other.holes - self.own.holes:.0%} more holes" if self.other.holes > self.own.holes else ""
+            yield f"{share} get noise of {self.noise:.1f} mm{steps}{holes}"
+        else:
             unsure = " (the target is too noisy to tell)" if self.other.sharpness == 1 else ""
-            blur = f"a blur of {self.blur:.2f} px{unsure}, the target's colours and "
-        more = f", steps of {self.other.step:.1f} mm and more holes" if isinstance(self.other, Depths) else ""
-        yield f"{share} get {blur}noise of {self.noise:.1f} {unit}{more}"
+            colours = f"the target's colours and noise of {self.noise:.1f} levels of 255"
+            yield f"{share} get a blur of {self.blur:.2f} px{unsure}, {colours}"
 
     def apply(self, image: Array, rng: np.random.Generator) -> Array:
         """A crop ([T,] H, W, 3) uint8, or (H, W) float32 mm, as the target's sensor shows it, with the sensor's
@@ -280,7 +287,7 @@ class Sensor:
         size = self.other.step
         noisy = size * np.round(noisy / size) if size > self.own.step else noisy
         lost = rng.random(image.shape) < max(self.other.holes - self.own.holes, 0)
-        return np.where(valid & ~lost, np.minimum(noisy, reach), reach).astype(np.float32)
+        return np.where(valid & ~lost, noisy.clip(-reach, reach), reach).astype(np.float32)
 
 
 def _shown(value: float | tuple[float, ...]) -> str:

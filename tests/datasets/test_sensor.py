@@ -67,6 +67,14 @@ def test_a_grey_camera_makes_grey_pictures():
     assert (np.ptp(shown, axis=-1) == 0).all()
 
 
+def test_crops_of_nothing_say_nothing():
+    target = taken(scenes(24, 1), 1, 5)
+    black = [np.zeros((64, 64, 3), np.uint8)] * 6
+    alone, among = (Sensor.between([*taken(scenes(12, 0)), *black], more, 1.0) for more in (target, target + black))
+    assert among == alone
+    assert Sensor.between(black * 2, target, 1.0).noise > 0
+
+
 def test_black_beyond_the_picture_stays_black():
     source = taken(scenes(12, 0), 0, 0)
     sensor = Sensor.between(source, taken(scenes(12, 1), 0, 9, gain=0.6), 1.0)
