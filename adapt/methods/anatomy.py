@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled, renamed, swaps
 from ...datasets.skeleton import Skeleton
-from ...models.output import Poses
+from ...models.output import Poses, Votes
 from ..anatomy import asymmetry, corners_of, cosines, in_file, lengths, located, proportions, sides_of
-from ..consistency import carried, drawn_to
+from ..consistency import drawn_to
 from ..processes import gather
 from .mean_teacher import MeanTeacher
 
@@ -58,11 +58,7 @@ class AnatomyTeacher(MeanTeacher):
         self.ranges.learn(points, known, ragged=not self.model.single)
         return super().of_source(source)
 
-    def of_target(self, target: Unlabeled) -> dict[str, Tensor]:
-        (view,) = target.views
-        poses = carried(self.taught(target), target, view, self.skeleton.flip)
-        with self.statistics("target"):
-            votes = self.model(view)
+    def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
         seen = located(votes, poses, self.model.single, 2 * self.options.sigma)
         own = self.model.decode(votes, view).points if self.model.single else seen
         keep = self.trusted(poses, votes) & self.elected(poses, own, view)[:, None]
