@@ -51,7 +51,7 @@ def widths(distance: Tensor, scales: Sequence[float] = SCALES, diagonal: bool = 
     gradient. `diagonal`: zeros on it count. Where all points are one they are tiny, so that each kernel is 1."""
     count = distance.shape[-1]
     mean = distance.detach().mean((-2, -1)) * (1 if diagonal else count / (count - 1))
-    return (mean[..., None] * mean.new_tensor(scales)).clamp_min(1e-20)
+    return (mean[..., None] * mean.new_tensor(scales)).clamp_min(1e-12)
 
 
 def discrepancy(kernels: Tensor, count: int, linear: bool = False, constant: bool = False) -> Tensor:
