@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ...datasets.options import option
 from ...datasets.sample import Unlabeled
 from ..alignment import pooled
-from ..anatomy import followed, in_file
+from ..anatomy import in_file, located
 from ..consistency import carried, drawn_to
 from ..prior import PosePrior, directions_of, load_prior
 from ..processes import joined
@@ -99,7 +99,7 @@ class Post(MeanTeacher):
         alike = redundant(correlation(own, theirs, options.exact))
         losses = {"consistency": options.weight * consistency, "barlow": options.barlow * (0.5 + 0.5 * begun) * alike}
         if self.prior is not None:
-            seen = followed(votes, poses, self.model.single, 2 * options.sigma)
+            seen = located(votes, poses, self.model.single, 2 * options.sigma)
             distance = self.implausible(self.prior, seen, view, poses.image_index)
             losses["prior"] = options.plausibility * begun * distance
         return losses

@@ -23,9 +23,10 @@ H * W * Z cells is never built. Ground truth stands at the model's own decoded k
 other joints.
 
 EPIC (FG 2025; davidpengucf/EPIC @ 13e0db5) adds to step B the discrepancy of both heads' maps (`adversary_mmd`, 0.2
-there), and to step C the same (`mmd`, 0.7) and the negative entropy of the map averaged over keypoints (`spread`; its
-0.4 is for a mean over cells and is 0.4 / cells for the sum here): see adapt/epic.py. Here the heads' densities are
-compared, on any head, of one main head and one adversary; EPIC has two of each and compares their differences.
+there), and to step C the same (`mmd`, 0.7; it divides by the number of keypoints once more, which makes them 0.2 / K
+and 0.7 / K here) and the negative entropy of the map averaged over keypoints (`spread`; its 0.4 is for a mean over
+cells and is 0.4 / cells for the sum here): see adapt/epic.py. Here the heads' densities are compared, on any head, of
+one main head and one adversary; EPIC has two of each and compares their differences.
 """
 
 from __future__ import annotations

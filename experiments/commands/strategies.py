@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -77,6 +78,7 @@ def page(name: str, strategy: type[Strategy]) -> str:
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in own]
     table = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- | --- | --- |", *lines] if own else []
     said = inspect.cleandoc(sys.modules[strategy.__module__].__doc__ or "")
+    said = re.sub(r"(?m)^( {0,3}\S.*)\n(?= {4,}\S)", r"\1\n\n", said)  # formulas are blocks in Markdown behind a blank
     more = inspect.cleandoc(strategy.__doc__ or "")
     facts = f"**{strategy.title}**: {strategy.about}. Needs {needs(strategy)}. Cost {cost(strategy)}."
     return "\n\n".join([f"### {name}", facts, *([said] if said else []), more, "\n".join(table)]).rstrip() + "\n"

@@ -1,11 +1,14 @@
 """What there is to adapt with, in a table, on pages and in comparisons of kinds."""
 
+from itertools import pairwise
+
 import pytest
 
 from keyshift.adapt.strategies import STRATEGIES, expanded
 from keyshift.adapt.strategy import KINDS
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.bench_strategies import kept_for_backward
+from keyshift.experiments.commands.strategies import page
 from keyshift.experiments.config import build
 
 
@@ -67,3 +70,12 @@ def test_what_is_kept_for_a_backward_pass_is_counted_once():
     with kept_for_backward() as kept:
         (inputs.exp() * 2).sum().backward()  # exp keeps its answer
     assert kept == [4000]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_formulas_are_blocks_of_their_own(name):
+    """A line that is indented by four goes on a block or begins one behind a blank line; else Markdown runs it into the
+    sentence before."""
+    lines = page(name, STRATEGIES[name]).splitlines()
+    for before, line in pairwise(lines):
+        assert not line.startswith("    ") or not before or before.startswith("    "), line
