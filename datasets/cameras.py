@@ -6,6 +6,11 @@ so pictures, 2D keypoints and boxes move by one map, and points in the camera's 
 the new sample is (f', c'); it has no place for k, as the cameras that datasets give have none. Where a sample's camera
 is unknown it is taken to look straight ahead with a focal length of the picture's longer side, and stays unknown. The
 same surface is shown: shading, hidden parts and the distance of depth frames stay as they were.
+
+A crop follows its subject: its box goes where the box's border goes (of depth it is what the cube covers), and where
+the subject would leave the picture, the principal point moves on until it does not. A crop that is the whole picture is
+the other camera's whole picture, in which the same people stand larger, smaller or elsewhere. What lies beyond the own
+picture is black.
 """
 
 from __future__ import annotations
@@ -15,10 +20,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from .depth.crop import cube_box
 from .options import BadOption, Options, option
 from .sample import Item
 
 Array = np.ndarray
+TABLE = 1 << 14
+"""Radii at which a lens is tabulated."""
+NODES = 256
+"""Along the longer side of a picture, for which the map is computed; between them it is interpolated."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +62,37 @@ class Change:
     def forth(self, points: Array) -> Array:
         """File pixels (..., 2) of the own camera to the other's."""
         rays = (points - self.own[2:]) / self.own[:2]
-        r = np.square(rays).sum(-1, keepdims=True)
-        r = np.minimum(r, 1 / (3 * -self.k)) if self.k < 0 else r  # where a barrel would fold back on itself
-        return rays * (1 + self.k * r) * self.other[:2] + self.other[2:]
+        return rays * self.scale(np.linalg.norm(rays, axis=-1, keepdims=True)) * self.other[:2] + self.other[2:]
 
     def back(self, points: Array) -> Array:
-        """The inverse, by Newton's steps on the radius."""
+        """The inverse, to a thousandth of a pixel: radii are looked up."""
         seen = (points - self.other[2:]) / self.other[:2]
-        goal = np.linalg.norm(seen, axis=-1, keepdims=True)
-        r = goal.copy()
-        for _ in range(12):
-            r = r - (r + self.k * r**3 - goal) / np.maximum(1 + 3 * self.k * r**2, 0.1)
-        return seen / (1 + self.k * r**2) * self.own[:2] + self.own[2:]
+        radius = np.linalg.norm(seen, axis=-1, keepdims=True)
+        known = np.linspace(0, 1.5 * radius.max(initial=1e-6), TABLE)
+        return seen / self.scale(np.interp(radius, known * self.scale(known), known)) * self.own[:2] + self.own[2:]
+
+    def scale(self, radius: Array) -> Array:
+        """1 + k r^2; from where a barrel would fold back on itself, it stays as it is there, 2/3."""
+        square = np.square(radius)
+        return 1 + self.k * (np.minimum(square, 1 / (3 * -self.k)) if self.k < 0 else square)
+
+    def moved(self, shift: Array) -> Change:
+        """The same with the other camera's picture moved by `shift` (2,)."""
+        return replace(self, other=self.other + np.concatenate([np.zeros(2), shift]))
 
 
 def another(item: Item, options: Cameras, rng: np.random.Generator) -> Item:
-    """`item` by a camera drawn from `rng`; the window that is kept of its picture follows the subject."""
+    """`item` by a camera drawn from `rng`."""
     change = drawn(item, options, rng)
-    box, center, to_file = moved_box(item.box, change), item.center, item.to_file
+    box, center, to_file = item.box, item.center, item.to_file
+    if not whole(item):
+        change = change.moved(into_frame(moved_box(item.box, change), item.box, size_of(item)))
+        box = moved_box(item.box, change)
     if to_file is not None:
         to_file = (following(item.box, box) @ _square(to_file))[:2]
-    if center is not None:
-        center = np.concatenate([change.forth(center[:2]), center[2:]])
+    if center is not None and item.cube is not None:
+        center = moved(center, change)
+        box = cube_box(center, item.cube, change.other)
     return replace(
         item,
         image=resampled(item, change, to_file) if item.image.size else item.image,
@@ -109,20 +128,33 @@ def size_of(item: Item) -> Array:
     return np.maximum(reach, item.box[2:] - item.box[:2]).astype(np.float64)
 
 
+def whole(item: Item) -> bool:
+    """Whether the crop is the whole picture, so that it is the other camera's whole picture too."""
+    size = size_of(item)
+    return not item.depth and bool((item.box[:2] <= 0.02 * size).all() and (item.box[2:] >= 0.98 * size).all())
+
+
+def into_frame(box: Array, own: Array, size: Array) -> Array:
+    """(2,) the least shift after which a box (4,) reaches no farther out of a picture of `size` (2,) than its `own`
+    before did, or where it is too large for that, lies in its middle."""
+    low, high = np.minimum(own[:2], 0), np.maximum(own[2:], size)
+    middle, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    first, last = np.minimum(low + half, (low + high) / 2), np.maximum(high - half, (low + high) / 2)
+    return np.clip(middle, first, last) - middle
+
+
 def moved(points: Array, change: Change) -> Array:
     """Points (..., 2 or more) whose first two coordinates are file pixels."""
     return np.concatenate([change.forth(points[..., :2]), points[..., 2:]], -1).astype(points.dtype)
 
 
 def moved_box(box: Array, change: Change) -> Array:
-    """(4,) the square around where the box's border goes, of the mean side of its bounds."""
+    """(4,) the bounds of where the box's border goes."""
     across = np.linspace(0, 1, 5)
     x, y = box[0] + across * (box[2] - box[0]), box[1] + across * (box[3] - box[1])
     border = [[(u, v) for u in x for v in (y[0], y[-1])], [(u, v) for u in (x[0], x[-1]) for v in y]]
     points = change.forth(np.concatenate(border))
-    low, high = points.min(0), points.max(0)
-    middle, half = (low + high) / 2, (high - low) / 2
-    return np.concatenate([middle - half, middle + half])
+    return np.concatenate([points.min(0), points.max(0)])
 
 
 def following(before: Array, now: Array) -> Array:
@@ -137,15 +169,20 @@ def resampled(item: Item, change: Change, to_file: Array | None) -> Array:
     0, as is what lies beyond the stored picture."""
     frames = item.image if item.image.ndim == 4 else item.image[None]
     height, width = frames.shape[1:3]
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    own = np.eye(3)[:2] if item.to_file is None else item.to_file
-    place = np.eye(3)[:2] if to_file is None else to_file
-    rays = change.back(np.stack([x, y], -1) @ place[:, :2].T + place[:, 2])
-    inverse = np.linalg.inv(_square(own))[:2]
-    source = (rays @ inverse[:, :2].T + inverse[:, 2] - 0.5).astype(np.float32)
+    own, place = (_square(np.eye(3)[:2] if way is None else way) for way in (item.to_file, to_file))
+    block = -(-max(width, height) // NODES)
+    x, y = ((np.arange(-1, -(-side // block) + 1) + 0.5) * block for side in (width, height))
+    nodes = affine(np.linalg.inv(own), change.back(affine(place, np.stack(np.meshgrid(x, y), -1)))) - 0.5
+    source = cv2.resize(nodes.astype(np.float32), (len(x) * block, len(y) * block))[block:, block:]
+    source = source[:height, :width]
     mode = cv2.INTER_NEAREST if item.depth else cv2.INTER_LINEAR
     shown = [cv2.remap(frame, source[..., 0], source[..., 1], mode, borderMode=cv2.BORDER_CONSTANT) for frame in frames]
     return np.stack(shown) if item.image.ndim == 4 else shown[0]
+
+
+def affine(matrix: Array, points: Array) -> Array:
+    """Points (..., 2) by a 3x3 matrix."""
+    return points @ matrix[:2, :2].T + matrix[:2, 2]
 
 
 def _square(matrix: Array) -> Array:

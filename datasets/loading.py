@@ -33,6 +33,8 @@ MAX_UNUSABLE = 0.5
 """Share of depth frames: one without a hand in it is nothing unusual."""
 
 
+CAMERA = 1 << 32
+"""In the place of a view: what another camera is drawn from."""
 UNUSABLE = "unusable"
 """The sequence of pictures and depth frames of which nothing is known."""
 
@@ -171,8 +173,8 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
 class TrainingBatches(Dataset[Unlabeled]):
     """Item `step` is this process's slice of the global batch of that step, in augmented views.
 
-    With `cameras` each sample is shown by another one, with `sensor` as that would show it: both for labelled sources,
-    whose views need not be carried back to the file.
+    With `cameras` each sample, in all its views, is shown by another one, with `sensor` as that would show it: both for
+    labelled sources, whose views need not be carried back to the file.
 
     Epochs are permutations drawn from (seed, domain, epoch); crops and colours are drawn from (seed, domain, step,
     slot, view). An unreadable image is replaced by the next of the dataset and warned about with its path; more
@@ -244,6 +246,9 @@ class TrainingBatches(Dataset[Unlabeled]):
     def __getitem__(self, step: int) -> Unlabeled:
         cv2.setNumThreads(1)  # workers share the cores; one image is too little for several
         items = [self.read(self.index(step, slot)) for slot in self.slots]
+        if self.cameras is not None:
+            drawn = [self.generator(step, slot, CAMERA) for slot in self.slots]
+            items = [(row, another(item, self.cameras, rng)) for (row, item), rng in zip(items, drawn, strict=True)]
         flip = self.dataset.skeleton.flip
         batches = []
         for view in range(self.views):
@@ -254,8 +259,6 @@ class TrainingBatches(Dataset[Unlabeled]):
 
     def cut(self, row: int, item: Item, rng: np.random.Generator, flip: list[int]) -> Crop:
         """One augmented view of an item."""
-        if self.cameras is not None:
-            item = another(item, self.cameras, rng)
         made = crop(item, self.size, self.augmentation, rng, flip, self.mode, row)
         if self.sensor is not None and "image" in made.inputs:
             made.inputs["image"] = sensed(made.inputs["image"], self.sensor, rng)
@@ -264,11 +267,9 @@ class TrainingBatches(Dataset[Unlabeled]):
 
 def sensed(image: np.ndarray, sensor: Sensor, rng: np.random.Generator) -> np.ndarray:
     """A crop's input image ([T,] 3 or 1, H, W) as `sensor` shows it."""
-    if image.ndim == 4:
-        return np.stack([sensed(frame, sensor, rng) for frame in image])
-    depth = len(image) == 1
-    shown = sensor.apply(image[0] if depth else np.moveaxis(image, 0, -1), rng)
-    return shown[None] if depth else np.moveaxis(shown, -1, 0)
+    if image.ndim == 3 and len(image) == 1:
+        return sensor.apply(image[0], rng)[None]
+    return np.moveaxis(sensor.apply(np.moveaxis(image, -3, -1), rng), -1, -3)
 
 
 class EvaluationBatches(Dataset[Labeled]):

@@ -32,7 +32,7 @@ from .disparity import cells
 
 
 class CDAN(DANN):
-    """DANN that is conditioned on the votes."""
+    """DANN conditioned on the votes; `discriminator` exists in training only."""
 
     @dataclass(frozen=True)
     class Options(DANN.Options):

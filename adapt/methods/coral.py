@@ -21,7 +21,7 @@ from .aligned import Aligned, Domain
 
 
 class Coral(Aligned):
-    """Deep CORAL."""
+    """Nothing beside the network is trained."""
 
     @dataclass(frozen=True)
     class Options(Aligned.Options):

@@ -26,7 +26,7 @@ from .aligned import Aligned, Domain
 
 
 class DAN(Aligned):
-    """Deep adaptation network."""
+    """Nothing beside the network is trained."""
 
     @dataclass(frozen=True)
     class Options(Aligned.Options):

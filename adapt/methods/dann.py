@@ -5,8 +5,9 @@ discriminator c tells the domains by the features z (1: source), which learn tha
     loss = -1/2 (mean over the source of log c(z) + mean over the target of log(1 - c(z))),
 and on the way to the features its gradient is multiplied by -lambda(i) at iteration i,
     lambda(i) = 2 highest / (1 + exp(-i / warmup)) - highest.
-`spectral` adds BSP (Chen et al., ICML 2019; tllib/alignment/bsp.py): the largest singular values of both domains'
-feature matrices, squared, which otherwise grow at the cost of all other directions.
+`spectral` adds BSP (Chen et al., ICML 2019; tllib/alignment/bsp.py): sigma_s and sigma_t, the largest singular values
+of both domains' feature matrices, which otherwise grow at the cost of all other directions, are made small by
+    spectral * (sigma_s^2 + sigma_t^2).
 
 Against the reference: z are the features averaged over their places, there are none for keypoints there; the counter i
 is part of the state, and only training advances it; network and discriminator have an optimiser each, of equal rates.

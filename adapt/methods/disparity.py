@@ -6,8 +6,8 @@ The form for regression (`form=coordinates`), y without gradient:
     loss = margin * mean over the source of |a - y| - mean over the target of |a - y|.
 The original, for classes (`form=cells`), a cell of the grid being a class and y the main head's strongest one:
     loss = margin * mean over the source of -log a_y - mean over the target of log(1 - a_y).
-It is weak for maps: at the peak of a Gaussian of 2 cells a_y is 0.04, so that log(1 - a_y) and its gradient are almost
-0. RegDA is what became of it for them. The reversal opens as DANN's, to `highest`.
+It is weak for maps: at the peak of a Gaussian of 2 cells a_y is 0.04, so that log(1 - a_y) and its gradient are nearly
+nothing. RegDA is what became of it for them. The reversal opens as DANN's, to `highest`.
 
 Coordinates are the votes' expected positions as shares of the grid's extent along each axis, so that a margin and a
 weight mean the same on every head. Against the reference: a depth that is voted beside x and y has cells of its own in

@@ -31,7 +31,7 @@ from .disparity import coordinates
 
 
 class JAN(Aligned):
-    """Joint adaptation network."""
+    """Nothing beside the network is trained."""
 
     @dataclass(frozen=True)
     class Options(Aligned.Options):

@@ -1,9 +1,15 @@
 """Mean teacher for keypoints: a student follows a slow copy of itself across two known warps of each target image.
 
 Tarvainen and Valpola, NeurIPS 2017: the teacher's weights are t = decay * t + (1 - decay) * student after each update,
-the first included. The base of UniFrame (Kim et al., ECCV 2022; VisionLearningGroup/UDA_PoseEstimation @ baf85f1,
-train_human.py) without its style transfer and occlusion. Where UniFrame warps heatmaps back three times and redraws
-them, the teacher's *points* travel to the student's view by the two affines, and the target is drawn there.
+the first included. With x_a and x_b two known views of a target image, A the affine from the first to the second, G(y)
+the Gaussians at points y, and p_k the student's density for keypoint k:
+    y = A(teacher(x_a)),
+    L = L_model(student(source), labels) + weight * mean over sure keypoints of KL(G(y_k) || p_k(x_b)).
+The share `masked` of the batch's keypoints, those of which the teacher is least confident, is left out.
+
+The base of UniFrame (Kim et al., ECCV 2022; VisionLearningGroup/UDA_PoseEstimation @ baf85f1, train_human.py) without
+its style transfer and occlusion. Where UniFrame warps heatmaps back three times and redraws them, the teacher's
+points travel to the student's view by the two affines, and the Gaussians are drawn there: right on every head.
 """
 
 from __future__ import annotations

@@ -3,7 +3,13 @@
 thuml/Transfer-Learning-Library @ c4aa59e, tllib/alignment/regda.py, tllib/modules/gl.py and
 examples/domain_adaptation/keypoint_detection/regda.py. An adversarial head is drawn to wrong joints on the target
 (ground false), the features are drawn to where both heads agree (ground truth): a minimax of two different losses,
-not of one loss with its gradient reversed.
+not of one loss with its gradient reversed. With f the main head's density, f' the adversary's, GT Gaussians at the main
+head's keypoints (without gradient), GF_k the sum of GT over the other keypoints, cut off at 1, both as densities:
+    A, features and both heads:   L_model(f) + margin * trade_off * KL(GT || f')    on the source,
+    B, adversary alone:           trade_off * KL(GF || f')                          on the target,
+    C, features alone:            trade_off * lambda(i) * KL(GT || f')              on the target,
+lambda(i) = 2 highest / (1 + exp(-i / warmup)) - highest at iteration i, which also multiplies what KL sends from f' to
+the features in A.
 
 Against the reference: one forward of the target features serves steps B and C (their gradients are identical,
 because features do not change in between), no target visibility enters the losses, and the warm-up counter is part

@@ -65,7 +65,7 @@ class Subspace(NamedTuple):
 
 
 class SSA(NormLearner):
-    """Significant-subspace alignment."""
+    """The network is evaluated and shipped as the last batch left it."""
 
     @dataclass(frozen=True)
     class Options(NormLearner.Options):

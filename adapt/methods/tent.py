@@ -30,7 +30,7 @@ from ..strategy import Update
 
 
 class Tent(NormLearner):
-    """Entropy minimisation at test time."""
+    """The network is evaluated and shipped as the last batch left it."""
 
     @dataclass(frozen=True)
     class Options(NormLearner.Options):

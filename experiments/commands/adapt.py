@@ -38,7 +38,7 @@ from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.shipping import Scores, beforehand, decide
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
-from ..runs.task import Task, build_model, check_mirroring, prepare
+from ..runs.task import Task, build_model, check_mirroring, check_sensor, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
 from .predict_depth import check_cube
 
@@ -89,6 +89,9 @@ def adapt(
     task = prepare(config, [strategy], training=given is None)
     if given is not None:  # else `prepare` has looked
         check_mirroring(config, task.skeleton)
+        check_sensor(config, [strategy])
+    for line in task.sensed():
+        reporter.say(line)
     if flat is not None and given is None:  # one's own network learns its joints' names from the source
         labels = open_labels(flat, check_root or target, task.skeleton)
     task, unreadable = without_unreadable(task, reporter)
@@ -190,6 +193,8 @@ def settings(
         "selection": "target_score",
         "pretrain_steps": 0,
     }
+    if source_free(kind):
+        content["sensor"] = 0.0
     content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
     return build(content, overrides, str(model)), weights
 

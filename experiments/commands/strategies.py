@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from ...adapt.strategies import STRATEGIES
@@ -17,7 +18,9 @@ HEADER = """# Strategies
 
 Written by `keyshift strategies --markdown`, from the code. A comparison takes names, kinds and `all`:
 `keyshift compare demo strategies=[source_only,aligned,regda,oracle]`; options of a strategy stand under its name
-(`regda.margin=2`). Cost is that of a step as a multiple of a supervised one, as `keyshift bench strategies` measured.
+(`regda.margin=2`). Cost is that of a step as a multiple of a supervised one, as `keyshift bench strategies` measured; –
+is not measured. A name in the table leads to the paper, the formulas, what differs from the reference and why, and the
+strategy's options.
 """
 
 
@@ -77,8 +80,18 @@ def page(name: str, strategy: type[Strategy]) -> str:
     own = list(listed(strategy.Options))
     lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in own]
     table = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- | --- | --- |", *lines] if own else []
-    said = inspect.cleandoc(sys.modules[strategy.__module__].__doc__ or "")
-    said = re.sub(r"(?m)^( {0,3}\S.*)\n(?= {4,}\S)", r"\1\n\n", said)  # formulas are blocks in Markdown behind a blank
+    said = fenced(inspect.cleandoc(sys.modules[strategy.__module__].__doc__ or ""))
     more = inspect.cleandoc(strategy.__doc__ or "")
     facts = f"**{strategy.title}**: {strategy.about}. Needs {needs(strategy)}. Cost {cost(strategy)}."
     return "\n\n".join([f"### {name}", facts, *([said] if said else []), more, "\n".join(table)]).rstrip() + "\n"
+
+
+def fenced(text: str) -> str:
+    """Markdown of a docstring, in which formulas, lines that are indented by four or more, stand as they are written:
+    a block of them is fenced, in its list item where the block is deeper."""
+
+    def block(lines: re.Match[str]) -> str:
+        depth = min(len(line) - len(line.lstrip()) for line in lines[0].splitlines()) - 4
+        return textwrap.indent(f"```text\n{textwrap.dedent(lines[0]).rstrip()}\n```", " " * depth) + "\n"
+
+    return re.sub(r"(?m)^(?: {4,}\S.*(?:\n|\Z))+", block, text).rstrip()

@@ -74,15 +74,19 @@ class Task:
     @cached_property
     def sensor(self) -> Sensor | None:
         """What makes source samples look as if the target's sensor had taken them, where the configuration asks for it.
-        Raises ValueError where there is no source to be shown so, or there are no pictures."""
+        Raises ValueError where there are no pictures, or too few."""
         share = self.config.sensor
         return Sensor.between(*self.looks(SENSED), share) if share > 0 else None
+
+    def sensor_of(self, strategy: str) -> Sensor | None:
+        """The sensor by which a strategy's source samples are shown, where it trains on source and target."""
+        return self.sensor if sees_both(strategy) else None
 
     def looks(self, most: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Up to `most` plain crops of the source's training samples and of the target's: pictures (H, W, 3) uint8, or
         depth (H, W) mm."""
-        if self.source_train is None or self.target_train is None:
-            raise ValueError(f"sensor={self.config.sensor:g} is of source samples; here is no source beside a target")
+        assert self.source_train is not None
+        assert self.target_train is not None
         return self._looks(self.source_train, most), self._looks(self.target_train, most)
 
     def _looks(self, dataset: PoseDataset, most: int) -> list[np.ndarray]:
@@ -143,6 +147,10 @@ class Task:
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
         yield from (f"note: {note}" for note in self.notes)
+        yield from self.sensed()
+
+    def sensed(self) -> Iterator[str]:
+        """What was estimated of both sensors, where the configuration asks for it."""
         if self.sensor is not None:
             yield from (f"sensor: {line}" for line in self.sensor.lines())
 
@@ -166,6 +174,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     choose_device(config.device)
     check_target(config, strategies)
     check_required(config, strategies)
+    if training:
+        check_sensor(config, strategies)
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
@@ -234,6 +244,21 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
             raise ValueError(
                 f"{name} needs {STRATEGIES[name].besides}: say {' '.join(f'{key}FILE' for key in missing)}"
             )
+
+
+def sees_both(strategy: str) -> bool:
+    """Whether a strategy trains on the labelled source and on the target's pictures."""
+    return STRATEGIES[strategy].needs >= {"source", "target"}
+
+
+def check_sensor(config: Config, strategies: Sequence[str]) -> None:
+    """Raises ValueError where the source is to be shown as the target's sensor would, to no strategy."""
+    if config.sensor > 0 and not any(map(sees_both, strategies)):
+        raise ValueError(
+            f"sensor={config.sensor:g} shows labelled source samples as the target's sensor would; "
+            f"{', '.join(strategies)} trains on no source beside a target. Leave sensor at 0, or choose a strategy "
+            "that needs both (keyshift strategies)"
+        )
 
 
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:

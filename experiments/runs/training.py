@@ -39,8 +39,6 @@ Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
 SCORED = 256
 """Unlabelled target images that the label-free score is read from."""
-
-
 SHOWN = 8
 """Crops of each domain on the sheet of a sensor."""
 
@@ -77,10 +75,7 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         start = pretrained(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
         phase = Phase(name, config.steps, config.optimization, start, config.batch_norm)
-        sensor = task.sensor if "target" in STRATEGIES[name].needs else None
-        if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
-            write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
-        fit(task, phase, seed, folder, fabric, callback, sensor)
+        fit(task, phase, seed, folder, fabric, callback)
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
@@ -106,17 +101,11 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
     return folder / f"weights-{config.pretrain_steps:06d}.pt"
 
 
-def fit(
-    task: Task,
-    phase: Phase,
-    seed: int,
-    folder: Path,
-    fabric: Fabric,
-    callback: Callback,
-    sensor: Sensor | None = None,
-) -> None:
-    """Train one phase in `folder`, from its checkpoint if there is one. Source samples are shown as `sensor` would."""
-    config = task.config
+def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback) -> None:
+    """Train one phase in `folder`, from its checkpoint if there is one."""
+    config, sensor = task.config, task.sensor_of(phase.strategy)
+    if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
+        write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
     strategy = build_strategy(task, phase, seed)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
