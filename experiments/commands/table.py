@@ -48,7 +48,7 @@ def cell(name: str, results: dict[str, Any]) -> str:
     if gain["mean"] is None:
         return mean
     ends = ", ".join(headline.bare(end, sign=True) for end in gain["interval"] if end is not None)
-    return f"{mean}, {headline.bare(gain['mean'], sign=True)} [{ends}]"
+    return f"{mean}, {headline.bare(gain['mean'], sign=True)}" + (f" [{ends}]" if ends else "")
 
 
 def ranked(results: dict[str, Any]) -> dict[str, float]:
