@@ -49,7 +49,7 @@ class Distil(FixedLabels):
     title = "Distillation"
     about = "learns from the labels that another model gave the target"
     kind = "source_free"
-    besides = "another model's labels, a COCO results file or an ONNX file"
+    besides = "labels by another model (COCO results or ONNX)"
     requires = ("labels",)
     needs = frozenset({"target"})
 

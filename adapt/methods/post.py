@@ -29,7 +29,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ...datasets.options import FILE, option
 from ...datasets.reading.files import from_home
-from ...datasets.sample import Unlabeled
+from ...datasets.sample import PIXELS, Unlabeled
 from ..alignment import pooled
 from ..anatomy import followed, in_file
 from ..consistency import carried, drawn_to
@@ -54,7 +54,7 @@ class Post(MeanTeacher):
     title = "POST"
     about = "a mean teacher without a source, with a prior of poses and features that do not repeat each other"
     kind = "source_free"
-    besides = "can use a prior of poses, a file of `keyshift prior`"
+    besides = "can use a prior of poses (a file of `keyshift prior`)"
     needs = frozenset({"target"})
     views: ClassVar = {"source": 1, "target": 2}
 
@@ -77,6 +77,12 @@ class Post(MeanTeacher):
         self.prior = None
         if self.options.prior is not None:
             self.prior = load_prior(from_home(self.options.prior), self.skeleton).requires_grad_(False)
+            dims = 2 if self.model.space == PIXELS else 3
+            if self.prior.dims != dims:
+                raise ValueError(
+                    f"{self.options.prior} is a prior of {self.prior.dims}D poses, {type(self.model).__name__} answers "
+                    f"in {dims}D: train one on labels of the model's own kind, keyshift prior EXPERIMENT"
+                )
 
     def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
         parts = self.model.groups()

@@ -71,7 +71,7 @@ class UniFrame(MeanTeacher):
 
     title = "UniFrame"
     about = "mean teacher with style transfer both ways and occlusion of sure keypoints"
-    besides = "can use a style network, a file of `keyshift style`"
+    besides = "can use a style network (a file of `keyshift style`)"
     options: Options
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -199,7 +199,7 @@ def stream(
     inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, count: int, gathering: Gathering
 ) -> Iterator[Batch]:
     """Batches of `count` crops in their order, whatever pictures these are of; sizes, and what cannot be read, go into
-    `gathering`. Raises ValueError where fewer than two crops can be read."""
+    `gathering`. Raises ValueError where fewer than two crops can be read, or one, if batches are of one."""
     before: list[tuple[int, list[Crop]]] = []
     waiting: list[tuple[int, list[Crop]]] = []
 
@@ -216,7 +216,7 @@ def stream(
         while len(waiting) >= count:
             yield batch(count)
             before, waiting = waiting[:count], waiting[count:]
-    if len(before) + len(waiting) < 2:
+    if len(before) + len(waiting) < min(count, 2):
         lost = gathering.unreadable + gathering.unlocated
         first = f" ({lost[0][1]})" if lost else ""
         raise ValueError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...adapt.prior import PosePrior, PriorOptions, directions_of, fit, save_prior, separation
 from ...datasets.catalog import DATASETS, options_of
 from ...datasets.options import make
+from ...datasets.reading.files import check_output
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import Item, PoseDataset, to_space
 from ...datasets.words import command_words
@@ -37,8 +38,7 @@ def train_prior(name: str, words: Sequence[str], output: Path | None, reporter: 
     own_words = [f"{key.removeprefix('prior.')}={value}" for key, value in own.items()]
     options = make(PriorOptions, command_words(own_words), ORIGIN, "prior.")
     output = output or Path(f"{Path(name).name.removesuffix('.yaml')}.prior.pt")
-    if output.exists() and not overwrite:
-        raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
+    check_output(output, overwrite)
     train, test = parts(name, rest)
     skeleton = train.skeleton
     if not skeleton.edges:
