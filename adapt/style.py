@@ -210,7 +210,9 @@ class StyleNetwork(nn.Module):
     def load(file: str | Path) -> StyleNetwork:
         """The network of a file that `save` wrote. Raises ValueError for any other."""
         path = from_home(file)
-        state = load_checkpoint(path, ("format", "channels", "style"))
+        state = load_checkpoint(
+            path, ("format", "channels", "style"), "A style is what keyshift style EXPERIMENT writes"
+        )
         try:
             network = StyleNetwork(int(state["channels"]))
             network.load_state_dict(state["style"])

@@ -48,6 +48,9 @@ def test_equal_ones_share_a_rank():
     assert ranked(results("pck@0.1", values, dict.fromkeys(values, 1.0))) == {"dan": 2.5, "jan": 2.5, "regda": 1.0}
 
 
-def test_a_folder_without_results_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize(("content", "text"), [(None, "holds no finished comparison"), ("{", "expected whole UTF-8")])
+def test_what_is_no_comparison(tmp_path, capsys, content, text):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
     assert main(["table", str(tmp_path)]) == 2
-    assert "results.json" in capsys.readouterr().err
+    assert text in capsys.readouterr().err
