@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .processes import gather
-
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Widths of the Gaussian kernels over the mean squared distance (DAN: 2^k, k = -3..1)."""
 
@@ -48,9 +46,9 @@ def squared_distances(points: Tensor) -> Tensor:
 
 def widths(distance: Tensor, scales: Sequence[float] = SCALES, diagonal: bool = True) -> Tensor:
     """The kernels' variances v for squared distances (..., n, n): their mean times each scale, (..., scales), without
-    gradient. `diagonal`: zeros on it count."""
+    gradient; above 0, also where all points are one. `diagonal`: zeros on it count."""
     count = distance.shape[-1]
-    mean = distance.detach().mean((-2, -1)) * (1 if diagonal else count / (count - 1))
+    mean = distance.detach().mean((-2, -1)).clamp_min(1e-20) * (1 if diagonal else count / (count - 1))
     return mean[..., None] * mean.new_tensor(scales)
 
 
@@ -126,10 +124,9 @@ def entropy(logits: Tensor, epsilon: float = 1e-5) -> Tensor:
 
 
 def sureness(logits: Tensor) -> Tensor:
-    """Weights 1 + exp(-H) of rows of logits (n, C), as shares of their mean over the batches of all processes: those of
-    one sum to n. They take no gradient."""
+    """Weights 1 + exp(-H) of rows of logits (n, C), as shares of their mean: they sum to n, and take no gradient."""
     weights = 1 + torch.exp(-entropy(logits.detach()))
-    return weights / gather(weights).mean()
+    return weights / weights.mean()
 
 
 def domain_losses(logits: Tensor, source: int, weights: Tensor | None = None) -> Tensor:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from ...datasets.options import option
 from ...models.output import Votes
 from ..alignment import outer, pooled, random_outer, sureness
+from ..processes import joined
 from .aligned import Domain, blank
 from .dann import DANN
 
@@ -67,7 +68,7 @@ class CDAN(DANN):
     def weights(self, source: Domain, target: Domain) -> Tensor | None:
         if not self.options.entropy:
             return None
-        logs = [domain.votes.log_densities()[0].flatten(2).flatten(0, 1) for domain in (source, target)]
+        logs = [joined(domain.votes.log_densities()[0].flatten(2).flatten(0, 1)) for domain in (source, target)]
         return sureness(torch.cat(logs))
 
 
