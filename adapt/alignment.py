@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .processes import gather
-
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Widths of the Gaussian kernels over the mean squared distance (DAN: 2^k, k = -3..1)."""
 
@@ -136,10 +134,9 @@ def entropy(logits: Tensor, epsilon: float = 1e-5) -> Tensor:
 
 
 def sureness(logits: Tensor) -> Tensor:
-    """Weights 1 + exp(-H) of rows of logits (n, C), as shares of their mean over the batches of all processes: those of
-    one sum to n. They take no gradient."""
+    """Weights 1 + exp(-H) of rows of logits (n, C), as shares of their mean: they sum to n, and take no gradient."""
     weights = 1 + torch.exp(-entropy(logits.detach()))
-    return weights / gather(weights).mean()
+    return weights / weights.mean()
 
 
 def domain_losses(logits: Tensor, source: int, weights: Tensor | None = None) -> Tensor:

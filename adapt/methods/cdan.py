@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from ...datasets.options import option
 from ...models.output import Votes
 from ..alignment import outer, pooled, random_outer, sureness
+from ..processes import joined
 from .aligned import Domain, blank
 from .dann import DANN
 from .disparity import cells
@@ -69,7 +70,7 @@ class CDAN(DANN):
     def weights(self, source: Domain, target: Domain) -> Tensor | None:
         if not self.options.entropy:
             return None
-        return sureness(torch.cat([cells(domain.votes)[0] for domain in (source, target)]))
+        return sureness(torch.cat([joined(cells(domain.votes)[0]) for domain in (source, target)]))
 
 
 def density(votes: Votes) -> Tensor:
