@@ -27,10 +27,10 @@ demo: .venv/ready
 	$(BIN)/keyshift compare demo seeds=$(SEEDS)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 lowest: $(LOWEST)/ready
-	$(LOWEST)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2
 
 lint: .venv/ready .link/keyshift
 	$(BIN)/ruff check .

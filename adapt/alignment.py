@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .processes import gather
-
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Widths of the Gaussian kernels over the mean squared distance (DAN: 2^k, k = -3..1)."""
 
@@ -48,10 +46,10 @@ def squared_distances(points: Tensor) -> Tensor:
 
 def widths(distance: Tensor, scales: Sequence[float] = SCALES, diagonal: bool = True) -> Tensor:
     """The kernels' variances v for squared distances (..., n, n): their mean times each scale, (..., scales), without
-    gradient. `diagonal`: zeros on it count."""
+    gradient. `diagonal`: zeros on it count. Where all points are one they are tiny, so that each kernel is 1."""
     count = distance.shape[-1]
     mean = distance.detach().mean((-2, -1)) * (1 if diagonal else count / (count - 1))
-    return mean[..., None] * mean.new_tensor(scales)
+    return (mean[..., None] * mean.new_tensor(scales)).clamp_min(1e-12)
 
 
 def discrepancy(kernels: Tensor, count: int, linear: bool = False, constant: bool = False) -> Tensor:
@@ -69,7 +67,7 @@ def discrepancy(kernels: Tensor, count: int, linear: bool = False, constant: boo
 
 
 def _off_diagonal(kernels: Tensor) -> Tensor:
-    count = len(kernels)
+    count = _several(kernels)
     return (kernels.sum() - kernels.diagonal().sum()) / (count * (count - 1))
 
 
@@ -98,8 +96,18 @@ def coral(source: Tensor, target: Tensor, means: bool = False) -> Tensor:
 
 def covariance(features: Tensor) -> Tensor:
     """(d, d), without bias."""
-    centred = features - features.mean(0)
-    return centred.mT @ centred / (len(features) - 1)
+    count, centred = _several(features), features - features.mean(0)
+    return centred.mT @ centred / (count - 1)
+
+
+def _several(rows: Tensor) -> int:
+    """How many samples there are. Raises ValueError for one, of which no spread is known."""
+    if len(rows) < 2:
+        raise ValueError(
+            f"how two domains are spread is compared by 2 samples or more of each in a batch, found {len(rows)}: "
+            "raise batch"
+        )
+    return len(rows)
 
 
 def spectral(*features: Tensor) -> Tensor:
@@ -126,10 +134,9 @@ def entropy(logits: Tensor, epsilon: float = 1e-5) -> Tensor:
 
 
 def sureness(logits: Tensor) -> Tensor:
-    """Weights 1 + exp(-H) of rows of logits (n, C), as shares of their mean over the batches of all processes: those of
-    one sum to n. They take no gradient."""
+    """Weights 1 + exp(-H) of rows of logits (n, C), as shares of their mean: they sum to n, and take no gradient."""
     weights = 1 + torch.exp(-entropy(logits.detach()))
-    return weights / gather(weights).mean()
+    return weights / weights.mean()
 
 
 def domain_losses(logits: Tensor, source: int, weights: Tensor | None = None) -> Tensor:

@@ -105,7 +105,7 @@ def in_file(points: Tensor, sample: Unlabeled, image_index: Tensor, flip: list[i
     return to_space(there, sample.camera[image_index]) if deep else there
 
 
-def followed(votes: Votes, poses: Poses, single: bool, sigma: float) -> Tensor:
+def located(votes: Votes, poses: Poses, single: bool, sigma: float) -> Tensor:
     """Where `votes` see the people of `poses`: points (P, K, D) that carry gradient. Of a model that answers with a
     `single` person the mean of the votes; else their mean under Gaussians of `sigma` cells around the poses' points."""
     if single:

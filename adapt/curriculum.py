@@ -52,7 +52,7 @@ def smallest(losses: Tensor, counted: Tensor, count: Tensor | int) -> Tensor:
     return ((losses * counted).gather(1, ranked) * taken).sum() / (count * len(losses))
 
 
-def apart(first: Votes, second: Votes) -> Tensor:
+def symmetric_divergence(first: Votes, second: Votes) -> Tensor:
     """Half of KL(p || q) + KL(q || p) between two heads' densities, averaged over keypoints and summed over the grid's
     marginals; gradients reach both."""
     pairs = zip(first.log_densities(), second.log_densities(), strict=True)

@@ -206,7 +206,8 @@ def save_prior(path: Path, prior: PosePrior, skeleton: Skeleton) -> None:
 
 def load_prior(path: Path, skeleton: Skeleton) -> PosePrior:
     """A prior over the joints of `skeleton`. Raises ValueError, naming both sides, where it has others."""
-    state = load_checkpoint(path, ("format", "bones", "dims", "width", "prior"))
+    remedy = "A prior is what keyshift prior EXPERIMENT writes"
+    state = load_checkpoint(path, ("format", "bones", "dims", "width", "prior"), remedy)
     joints = list(dict.fromkeys(joint for bone in state["bones"] for joint in bone))
     missing = [joint for joint in joints if joint not in skeleton.keypoints]
     if missing:

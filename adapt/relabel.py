@@ -31,11 +31,11 @@ def of_passes(target: Target, passes: int, radius: Tensor) -> Poses:
     not known, and one pass has to do."""
     seen = [target.predict(warp) for warp in range(passes)]
     points, confidence = (torch.stack([getattr(poses, name) for poses in seen]) for name in ("points", "confidence"))
-    points, confidence = agreed(points, confidence, radius.to(points)[:, None, : points.shape[-1]])
+    points, confidence = consensus(points, confidence, radius.to(points)[:, None, : points.shape[-1]])
     return Poses.of_crops(points, confidence)
 
 
-def agreed(points: Tensor, confidence: Tensor, radius: Tensor, steps: int = 10) -> tuple[Tensor, Tensor]:
+def consensus(points: Tensor, confidence: Tensor, radius: Tensor, steps: int = 10) -> tuple[Tensor, Tensor]:
     """Where W passes together say that keypoints are, points (W, P, K, D) of confidence (W, P, K): (P, K, D), and how
     sure that is: (P, K). `radius`, of the shape of points (P, K, D) or broadcast to it, is r in each coordinate's
     unit."""

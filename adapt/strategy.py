@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ..datasets import options as owned
-from ..datasets.options import option
+from ..datasets.options import FILE, option, tagged
+from ..datasets.reading.files import from_home
 from ..datasets.sample import Labeled, PoseDataset, Unlabeled
 from ..datasets.skeleton import Skeleton
 from ..models.output import Poses
@@ -189,6 +191,12 @@ class Strategy(nn.Module, ABC):
 def lacking(name: str, strategy: type[Strategy], options: Any) -> list[str]:
     """The options, as a command says them, that the strategy requires and `options` leave out."""
     return [f"{name}.{one}=" for one in strategy.requires if getattr(options, one) is None]
+
+
+def files(name: str, options: Any) -> dict[str, Path]:
+    """The files that a strategy's options name, by option as a command says it."""
+    named = ((key, getattr(options, key)) for key in tagged(type(options), FILE))
+    return {f"{name}.{key}": from_home(path) for key, path in named if path is not None}
 
 
 def source_free(strategy: type[Strategy]) -> bool:

@@ -197,7 +197,8 @@ class StyleNetwork(nn.Module):
 
     @torch.no_grad()
     def forward(self, content: Tensor, style: Tensor, alpha: float | Tensor = 1.0) -> Tensor:
-        """Normalised pictures (B, 3, H, W) in the style of others (B, 3, any size), held between black and white."""
+        """Normalised pictures (B, 3, H, W) in the style of others (B, 3, any size), held between black and white. Where
+        8 does not divide a side the decoder's picture is larger, and is cut; the reference leaves it so."""
         height, width = content.shape[-2:]
         output = self.decoder(self.code(self.levels(content)[-1], self.levels(style)[-1], alpha))
         return limited(output[..., :height, :width])
@@ -209,7 +210,9 @@ class StyleNetwork(nn.Module):
     def load(file: str | Path) -> StyleNetwork:
         """The network of a file that `save` wrote. Raises ValueError for any other."""
         path = from_home(file)
-        state = load_checkpoint(path, ("format", "channels", "style"))
+        state = load_checkpoint(
+            path, ("format", "channels", "style"), "A style is what keyshift style EXPERIMENT writes"
+        )
         try:
             network = StyleNetwork(int(state["channels"]))
             network.load_state_dict(state["style"])

@@ -36,21 +36,25 @@ class Survey:
     spans: np.ndarray
     """(N, 2 or 3) float32: the lengths in which points of a sample are judged: the crop's side in file pixels along x
     and y, the cube's edge along z; in the camera's frame a person's length, mm."""
+    pictures: list[int]
+    """Rows that have a picture to follow: depth and keypoints alone have none."""
     pairs: list[tuple[int, int]]
     """Rows of pictures that follow each other in one video, (frame before, frame), in the order of time."""
 
 
 def survey(dataset: PoseDataset) -> Survey:
     """Of all samples, each read once."""
-    spans, sequences, frames = [], [], []
+    spans, pictures, sequences, frames = [], [], [], []
     read = EvaluationBatches(dataset, 1, SIZE).read
     for row in range(len(dataset)):
         item = read(row)
         spans.append(span(item))
-        # depth and keypoints alone have no picture to follow: each is a sequence of its own
-        sequences.append(item.sequence if item.space == PIXELS and item.image.ndim == 3 else f"{row}")
-        frames.append(item.frame)
-    return Survey(np.stack(spans), list(neighbours(sequences, frames)))
+        if item.space == PIXELS and item.image.ndim == 3:
+            pictures.append(row)
+            sequences.append(item.sequence)
+            frames.append(item.frame)
+    pairs = [(pictures[before], pictures[after]) for before, after in neighbours(sequences, frames)]
+    return Survey(np.stack(spans), pictures, pairs)
 
 
 def span(item: Item) -> np.ndarray:
@@ -96,7 +100,7 @@ def fused(now: np.ndarray, before: np.ndarray, carried: np.ndarray) -> tuple[np.
     return np.where(surer[:, None], flowed, now).astype(np.float32), sure.astype(np.float32)
 
 
-def followed(dataset: PoseDataset, poses: Poses, pairs: list[tuple[int, int]], reference: bool = False) -> Poses:
+def propagated(dataset: PoseDataset, poses: Poses, pairs: list[tuple[int, int]], reference: bool = False) -> Poses:
     """Poses of all samples of a dataset, points (N, K, 2) in file pixels, made to hold on along `pairs` of rows.
 
     Flow that does not lead back to where it came from is not believed: of two pictures that are none of a video next to

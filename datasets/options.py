@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from .words import Texts, opened, typed
 
 Kind = TypeVar("Kind", bound="Options")
+FILE = "file"
+"""Tag of options that name a file of the user's, whose content a run depends on."""
 
 
 class BadOption(ValueError):

@@ -225,7 +225,7 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
     made = command("prior", _prior, "learn from labels which poses there are, for strategy=post without a source")
-    made.add_argument("experiment", metavar="NAME", help="an experiment, whose source is used, or a dataset")
+    made.add_argument("experiment", metavar="NAME", help="an experiment or run, whose source is used, or a dataset")
     made.add_argument(
         "overrides", nargs="*", metavar="key=value", help="of the experiment or dataset, and prior.updates=2000 say"
     )

@@ -196,8 +196,9 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     made = make(Settings, settings, origin)
     refuse_secret(made.tracking)
     made = replace(made, strategies=expanded(made.strategies))
-    for name in (made.strategy, *made.strategies):
-        choose("strategy", name, list(STRATEGIES))
+    choose("strategy", made.strategy, list(STRATEGIES))
+    for name in made.strategies:
+        choose("strategy", name, [*STRATEGIES, *KINDS, "all"])
     choose("score", made.score, list(SCORES))
     used = dict.fromkeys([made.strategy, *made.strategies, *(name for name in STRATEGIES if name in {**said, **typed})])
     methods = {}

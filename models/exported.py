@@ -18,8 +18,8 @@ from .output import Poses
 
 class Exported(nn.Module):
     """Runs on the CPU, in evaluation mode always. `size` is (width, height) of its input; `wanted` are the keypoints
-    that it is to answer with, in this order. Needs the [export] extra; raises ValueError without it, for a file that is
-    missing or none of ours, and for other keypoints."""
+    that it is to answer with, in this order; `crop` is how depth was cut that it learned from. Needs the [export]
+    extra; raises ValueError without it, for a file that is missing or none of ours, and for other keypoints."""
 
     def __init__(self, path: Path, wanted: Sequence[str]) -> None:
         super().__init__()
@@ -31,7 +31,9 @@ class Exported(nn.Module):
         try:
             self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has its own classes
-            raise ValueError(f"{path} is no ONNX network: {str(error).splitlines()[0]}") from error
+            raise ValueError(
+                f"{path} is no ONNX network, as `keyshift export` writes it: {str(error).splitlines()[0]}"
+            ) from error
         notes = {k: json.loads(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
         if not {"keypoints", "input", "inputs"} <= set(notes):
             raise ValueError(
@@ -41,6 +43,7 @@ class Exported(nn.Module):
         self.order = places(tuple(wanted), notes["keypoints"], str(path))
         self.reads: list[str] = notes["inputs"]
         self.size: tuple[int, int] = notes["input"]["width"], notes["input"]["height"]
+        self.crop: str = notes.get("cut", {}).get("crop", "exact")
 
     def forward(self, sample: Unlabeled) -> list[Tensor]:
         check_reads(str(self.path), self.reads, "the target", sample.gives)

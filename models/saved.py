@@ -29,6 +29,7 @@ from .systems.pose_resnet import PoseResNet
 MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR, "own": OwnModel}
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
 """Those that a weights file which holds names alone is looked up in."""
+OWN = "Weights of a network of your own are named in a YAML: model.name=own, model.file, model.object, model.weights"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -36,10 +37,11 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_whole(path, lambda file: torch.save(state, file))
 
 
-def load_checkpoint(path: Path, expect: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Load with weights_only=True on the CPU. Raises ValueError for a missing, corrupt or foreign file."""
+def load_checkpoint(path: Path, expect: tuple[str, ...] = (), remedy: str = "") -> dict[str, Any]:
+    """Load with weights_only=True on the CPU. Raises ValueError for a missing, corrupt or foreign file, with what to do
+    as `remedy`; by default it is of weights."""
     if not path.exists():
-        raise ValueError(f"no checkpoint at {path}")
+        raise ValueError(f"no checkpoint at {path}" + (f". {remedy}" if remedy else ""))
     try:
         state = read_content(path)
     except ValueError as error:
@@ -47,8 +49,7 @@ def load_checkpoint(path: Path, expect: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(state, dict) or any(key not in state for key in expect):
         content = sorted(map(str, state))[:5] if isinstance(state, dict) else type(state).__name__
         raise ValueError(
-            f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {content}. Weights of a network "
-            "of your own are named in a YAML: model.name=own, model.file, model.object, model.weights"
+            f"{path} is not a keyshift checkpoint: expected {', '.join(expect)}, found {content}. {remedy or OWN}"
         )
     return state
 

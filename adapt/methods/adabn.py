@@ -5,8 +5,8 @@ all that reaches it from the target. From batch to batch, of which the n-th has 
 online algorithm, batches of equal size),
     d = m_n - m,    m <- m + d / n,    v <- v (1 - 1/n) + v_n / n + d^2 (1 - 1/n) / n.
 So the variance is that of all values together; batch norm's own moving average, also that without momentum, leaves out
-how far the batches' means lie apart. While statistics are gathered, each batch is normalised by its own. A second pass
-over the target goes on with the same mean. A batch is that of all processes together.
+how far the batches' means lie apart. A second pass over the target goes on with the same mean. A batch is that of all
+processes together; while statistics are gathered, each process's share of it is normalised by its own.
 
 The policy `batch_norm` does not apply: moving the statistics, frozen ones too, is the method.
 """

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled, renamed, swaps
 from ...datasets.skeleton import Skeleton
-from ...models.output import Poses
-from ..anatomy import asymmetry, corners_of, cosines, followed, in_file, lengths, proportions, sides_of
-from ..consistency import carried, drawn_to
+from ...models.output import Poses, Votes
+from ..anatomy import asymmetry, corners_of, cosines, in_file, lengths, located, proportions, sides_of
+from ..consistency import drawn_to
 from ..processes import gather
 from .mean_teacher import MeanTeacher
 
@@ -47,7 +47,6 @@ class AnatomyTeacher(MeanTeacher):
 
     title = "Anatomy-voted teacher"
     about = "a mean teacher that counts where its pose is anatomically more plausible than the student's"
-    kind = "teachers"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,12 +58,8 @@ class AnatomyTeacher(MeanTeacher):
         self.ranges.learn(points, known, ragged=not self.model.single)
         return super().of_source(source)
 
-    def of_target(self, target: Unlabeled) -> dict[str, Tensor]:
-        (view,) = target.views
-        poses = carried(self.taught(target), target, view, self.skeleton.flip)
-        with self.statistics("target"):
-            votes = self.model(view)
-        seen = followed(votes, poses, self.model.single, 2 * self.options.sigma)
+    def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
+        seen = located(votes, poses, self.model.single, 2 * self.options.sigma)
         own = self.model.decode(votes, view).points if self.model.single else seen
         keep = self.trusted(poses, votes) & self.elected(poses, own, view)[:, None]
         consistency = drawn_to(votes, poses.points, keep, poses.image_index, self.options.sigma)

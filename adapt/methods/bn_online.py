@@ -9,7 +9,8 @@ with mean and var over the samples and places of the batch, and its running stat
     running <- (1 - momentum) running + momentum batch,        var with n - 1
 
 from those of the given model or, with `reset`, from 0 and 1. They are what the shipped model normalises by;
-`momentum=0` keeps the given model's. Where a network has no batch norm, nothing changes.
+`momentum=0` keeps the given model's. Where a network has no batch norm, nothing changes. The policy `batch_norm` does
+not apply: moving the statistics, frozen ones too, is the method.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class BatchNormOnline(Online):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.model.frozen = frozenset()
         self.model.requires_grad_(False)
         for norm in norms(self.model):
             norm.momentum = self.options.momentum
@@ -49,6 +51,6 @@ class BatchNormOnline(Online):
         return {}
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        with torch.no_grad(), self.statistics("target"):
+        with torch.no_grad():
             self.answer(self.model(target), target)
         yield from ()

@@ -14,16 +14,18 @@ where L_target is KL from Gaussians at the labels, in an augmented view, to the 
 
 Against the reference: points take the place of maps (adapt/relabel.py says why this is the same, and has the maps), so
 that every head is adapted. Neighbours in time are those of one video, a gap parts them, and flow has to lead back to
-where it began; the reference takes neighbours in the list, and writes its doubt into the earlier label too
-(`temporal=reference`). A weight of 10 belonged to the mean square of maps; the loss here is the teachers'. Where all
-confidences are alike, all labels are kept, not none. Depth frames, clips and keypoints without pictures do without
-flow. A model that finds several people is asked once, without flow: who is who in two passes is not known.
+where it began; the reference takes neighbours in the list, whatever videos they are of, believes all flow, and writes
+its doubt into the earlier label too (`temporal=reference`). A weight of 10 belonged to the mean square of maps; the
+loss here is the teachers'. Where all confidences are alike, all labels are kept, not none. Depth frames, clips and
+keypoints without pictures do without flow. A model that finds several people is asked once, without flow: who is who in
+two passes is not known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -36,7 +38,7 @@ from ..bank import Bank
 from ..consistency import drawn_to
 from ..relabel import kept, of_passes
 from ..strategy import Strategy, Target, Update
-from ..temporal import Survey, followed, survey
+from ..temporal import Survey, propagated, survey
 
 
 class CCSSL(Strategy):
@@ -49,7 +51,7 @@ class CCSSL(Strategy):
         radius: float = option(0.03, "within which passes agree, share of the crop's side", low=1e-4, high=1)
         temporal: str = option(
             "video",
-            "labels hold on from frame to frame of a video; reference: as its code does it; off: frames stand alone",
+            "labels hold on from frame to frame of a video; reference: of the list, as its code does; off: alone",
             choices=("video", "reference", "off"),
         )
         dropped: list[float] = option(
@@ -88,10 +90,11 @@ class CCSSL(Strategy):
         """The labels of all samples, each with one person."""
         self.surveyed = self.surveyed or survey(target.dataset)
         radius = self.options.radius * torch.from_numpy(self.surveyed.spans)
-        poses, pairs = of_passes(target, self.options.passes, radius), self.surveyed.pairs
+        poses, reference = of_passes(target, self.options.passes, radius), self.options.temporal == "reference"
+        pairs = list(pairwise(self.surveyed.pictures)) if reference else self.surveyed.pairs
         if self.options.temporal == "off" or not pairs:
             return poses
-        return followed(target.dataset, poses, pairs, self.options.temporal == "reference")
+        return propagated(target.dataset, poses, pairs, reference)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         with self.statistics("source"):

@@ -3,7 +3,8 @@
 thuml/Transfer-Learning-Library @ c4aa59e, tllib/alignment/cdan.py: DANN whose discriminator sees features z together
 with the answer p, as their outer product; or, where that is too large, by random projections R_z and R_p to e numbers,
     p_c z_j for all c and j,    or    (z R_z) * (p R_p) / sqrt(e),
-p without gradient. With `entropy` (CDAN+E) a row weighs 1 + exp(-H(p)), as a share of the mean over both domains.
+p without gradient. With `entropy` (CDAN+E) a row weighs 1 + exp(-H(p)), as a share of the mean over both domains; that
+is from 1 to 2 of classes; of cells even a Gaussian of sigma 2 has an H of 4, so that all rows weigh nearly alike.
 
 For keypoints the answer is one density over places for each keypoint k, and the features z(x) lie at places x, so that
 their outer product has a diagonal: the features under the keypoint's density,
@@ -25,8 +26,10 @@ from torch.nn import functional as F
 from ...datasets.options import option
 from ...models.output import Votes
 from ..alignment import outer, pooled, random_outer, sureness
+from ..processes import joined
 from .aligned import Domain, blank
 from .dann import DANN
+from .disparity import cells
 
 
 class CDAN(DANN):
@@ -67,8 +70,7 @@ class CDAN(DANN):
     def weights(self, source: Domain, target: Domain) -> Tensor | None:
         if not self.options.entropy:
             return None
-        logs = [domain.votes.log_densities()[0].flatten(2).flatten(0, 1) for domain in (source, target)]
-        return sureness(torch.cat(logs))
+        return sureness(torch.cat([joined(cells(domain.votes)[0]) for domain in (source, target)]))
 
 
 def density(votes: Votes) -> Tensor:

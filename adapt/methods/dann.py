@@ -10,7 +10,8 @@ of both domains' feature matrices, which otherwise grow at the cost of all other
     spectral * (sigma_s^2 + sigma_t^2).
 
 Against the reference: z are the features averaged over their places, there are none for keypoints there; the counter i
-is part of the state, and only training advances it; network and discriminator have an optimiser each, of equal rates.
+is part of the state, and only training advances it; network and discriminator have an optimiser each, of equal rates;
+the discriminator's batch is that of all processes together, for its batch norm.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ...datasets.options import option
 from ..alignment import Discriminator, domain_loss, pooled, spectral
 from ..gradients import WarmStartGradient
+from ..processes import joined
 from .aligned import Aligned, Domain, blank
 
 
@@ -58,7 +60,7 @@ class DANN(Aligned):
         return self.rows(blank(self.model)).shape[1]
 
     def apart(self, source: Domain, target: Domain) -> dict[str, Tensor]:
-        rows = [self.rows(domain) for domain in (source, target)]
+        rows = [joined(self.rows(domain)) for domain in (source, target)]
         logits = self.discriminator(self.gradient(torch.cat(rows)))
         loss = domain_loss(logits, len(rows[0]), self.weights(source, target))
         losses = {"domain": self.options.trade_off * loss}
@@ -67,11 +69,11 @@ class DANN(Aligned):
         return losses
 
     def rows(self, domain: Domain) -> Tensor:
-        """What the discriminator sees of a domain: (n, inputs)."""
+        """What the discriminator sees of this process's batch of a domain: (n, inputs)."""
         return pooled(domain.features)
 
     def weights(self, source: Domain, target: Domain) -> Tensor | None:
-        """Of the rows of both domains, or None where all weigh alike."""
+        """Of the rows of both domains, those of all processes, or None where all weigh alike."""
         return None
 
     def after_step(self) -> None:

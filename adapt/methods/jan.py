@@ -9,10 +9,11 @@ For keypoints the answer is the pose: p are the expected positions of the keypoi
 grid. Their kernel L is as wide as poses differ, DAN's five around their mean squared distance: a fixed 0.92 fits
 probabilities, whose distances end at sqrt(2); of poses it would see all as equal or each as alone. Positions are
 counted from the keypoints' mean because where a body stands in its crop says nothing about the domain, and in a batch
-of few samples it would be most of what L sees. Pairs of all samples are the default, as in the reference; its constant
-2 / (n - 1) is left out; features are averaged over their places; the batch is that of all processes together. The
-weight is 0.01, the reference's being 1: a product of two sums of five kernels is up to 25, and its gradient reaches the
-predicted positions themselves; at 1 it draws the poses of two random batches together and ruins them.
+of few samples it would be most of what L sees; of a single keypoint nothing is left, and JAN is five times DAN. Pairs
+of all samples are the default, as in the reference; its constant 2 / (n - 1) is left out; features are averaged over
+their places; the batch is that of all processes together. The weight is 0.01, the reference's being 1: a product of two
+sums of five kernels is up to 25, and its gradient reaches the predicted positions themselves; at 1 it draws the poses
+of two random batches together and ruins them.
 """
 
 from __future__ import annotations

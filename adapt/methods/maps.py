@@ -19,6 +19,7 @@ Against the reference:
   pose's own extent (`point_error`), which any head has; the people of a picture are compared with the nearest.
 - Its body script leaves pelvis and thorax out of L_proxy by their number; here all keypoints count.
 - Pictures are mixed as the network reads them, normalised. Where a network reads none (a lifter), L_mix is left out.
+  Several processes mix each its own share of a batch, so that they do not do what one does.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class MAPS(MeanTeacher):
     def smoothness(self, view: Unlabeled, votes: Votes) -> Tensor:
         """The divergence of a mixed batch's votes from the mix of the batch's own."""
         order = torch.randperm(len(view), device=votes.logits.device)
-        rho = torch.distributions.Beta(*votes.logits.new_full((2,), BETA, dtype=torch.float32)).sample()
+        rho = float(torch.distributions.Beta(BETA, BETA).sample())  # on the CPU, so that no device is waited for
         goal = tuple(mixed(density.detach().exp(), rho, order) for density in votes.log_densities())
         with self.statistics("target"):
             return divergence(self.model(replace(view, inputs=mixed_inputs(view.inputs, rho, order))), goal)
@@ -103,7 +104,7 @@ def mixed(values: Tensor, rho: Tensor | float, order: Tensor) -> Tensor:
     return rho * values + (1 - rho) * values[order]
 
 
-def mixed_inputs(inputs: Mapping[str, Tensor], rho: Tensor, order: Tensor) -> dict[str, Tensor]:
+def mixed_inputs(inputs: Mapping[str, Tensor], rho: float, order: Tensor) -> dict[str, Tensor]:
     """`mixed` pictures, normalised; of depth with their reaches, so that the void stays the void."""
     changed = {"image": mixed(normalize(inputs["image"]), rho, order)}
     if "reach" in inputs:

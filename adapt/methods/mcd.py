@@ -34,6 +34,7 @@ from ..alignment import balance, disagreement
 from ..gradients import WarmStartGradient
 from ..processes import joined
 from ..strategy import Strategy, Update
+from .disparity import cells
 
 
 class MCD(Strategy):
@@ -102,8 +103,8 @@ class MCD(Strategy):
 
     def balanced(self, heads: tuple[Votes, Votes]) -> dict[str, Tensor]:
         """How unlike the cells are used, by all keypoints of all processes."""
-        rows = [joined(logs.flatten(2).flatten(0, 1)) for votes in heads for logs in votes.log_densities()]
-        return {"balance": self.options.balance * torch.stack([balance(logits) for logits in rows]).sum()}
+        rows = [balance(joined(logits)) for votes in heads for logits in cells(votes)]
+        return {"balance": self.options.balance * torch.stack(rows).sum()}
 
 
 def apart(first: Votes, second: Votes) -> Tensor:

@@ -68,8 +68,8 @@ class MeanTeacher(Strategy):
             return self.supervised(source)
 
     def of_target(self, target: Unlabeled) -> dict[str, Tensor]:
-        """What the student learns from the teacher."""
-        (view,) = target.views
+        """What the student, who sees the last view, learns from the teacher."""
+        view = target.views[-1]
         poses = carried(self.taught(target), target, view, self.skeleton.flip)
         with self.statistics("target"):
             votes = self.model(self.shown(view, poses))

@@ -21,17 +21,17 @@ distance has no gradient where the prior finds nothing wrong.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from ...datasets.options import option
-from ...datasets.sample import Unlabeled
+from ...datasets.options import FILE, option
+from ...datasets.reading.files import from_home
+from ...datasets.sample import PIXELS, Unlabeled
 from ..alignment import pooled
-from ..anatomy import followed, in_file
+from ..anatomy import in_file, located
 from ..consistency import carried, drawn_to
 from ..prior import PosePrior, directions_of, load_prior
 from ..processes import joined
@@ -44,7 +44,7 @@ class Post(MeanTeacher):
     @dataclass(frozen=True)
     class Options(MeanTeacher.Options):
         barlow: float = option(1e-3, "weight of the redundancy of features", low=0)
-        prior: str | None = option(None, "a file of keyshift prior; null: poses may be implausible")
+        prior: str | None = option(None, "a file of keyshift prior; null: poses may be implausible", tags=(FILE,))
         plausibility: float = option(1e-6, "weight of the distance that the prior gives", low=0)
         prior_from: int = option(200, "the update from which the prior counts; the reference: 3000 of 14500", low=0)
         frozen: list[str] = option(["head", "upsampling"], "parts of the network that stay as they are given")
@@ -54,7 +54,7 @@ class Post(MeanTeacher):
     title = "POST"
     about = "a mean teacher without a source, with a prior of poses and features that do not repeat each other"
     kind = "source_free"
-    besides = "a prior of poses, trained on source labels by keyshift prior"
+    besides = "can use a prior of poses (a file of `keyshift prior`)"
     needs = frozenset({"target"})
     views: ClassVar = {"source": 1, "target": 2}
 
@@ -76,7 +76,13 @@ class Post(MeanTeacher):
                 parameter.requires_grad_(False)
         self.prior = None
         if self.options.prior is not None:
-            self.prior = load_prior(Path(self.options.prior), self.skeleton).requires_grad_(False)
+            self.prior = load_prior(from_home(self.options.prior), self.skeleton).requires_grad_(False)
+            dims = 2 if self.model.space == PIXELS else 3
+            if self.prior.dims != dims:
+                raise ValueError(
+                    f"{self.options.prior} is a prior of {self.prior.dims}D poses, {type(self.model).__name__} answers "
+                    f"in {dims}D: train one on labels of the model's own kind, keyshift prior EXPERIMENT"
+                )
 
     def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
         parts = self.model.groups()
@@ -99,7 +105,7 @@ class Post(MeanTeacher):
         alike = redundant(correlation(own, theirs, options.exact))
         losses = {"consistency": options.weight * consistency, "barlow": options.barlow * (0.5 + 0.5 * begun) * alike}
         if self.prior is not None:
-            seen = followed(votes, poses, self.model.single, 2 * options.sigma)
+            seen = located(votes, poses, self.model.single, 2 * options.sigma)
             distance = self.implausible(self.prior, seen, view, poses.image_index)
             losses["prior"] = options.plausibility * begun * distance
         return losses

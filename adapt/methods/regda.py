@@ -13,7 +13,7 @@ the features in A.
 
 Against the reference: one forward of the target features serves steps B and C (their gradients are identical,
 because features do not change in between), no target visibility enters the losses, and the warm-up counter is part
-of the state.
+of the state. Batch norm in heads of two layers or more is, as the network's, of each process's share of a batch.
 
 For any head. Let a head's candidates n vote with weights w_n = softmax(logits) for positions r_n. What the paper
 compares is where a keypoint may be, so the heads are compared as densities on the grid's cells c,
@@ -29,9 +29,10 @@ H * W * Z cells is never built. Ground truth stands at the model's own decoded k
 other joints.
 
 EPIC (FG 2025; davidpengucf/EPIC @ 13e0db5) adds to step B the discrepancy of both heads' maps (`adversary_mmd`, 0.2
-there), and to step C the same (`mmd`, 0.7) and the negative entropy of the map averaged over keypoints (`spread`; its
-0.4 is for a mean over cells and is 0.4 / cells for the sum here): see adapt/epic.py. Here the heads' densities are
-compared, on any head, of one main head and one adversary; EPIC has two of each and compares their differences.
+there), and to step C the same (`mmd`, 0.7; it divides by the number of keypoints once more, which makes them 0.2 / K
+and 0.7 / K here) and the negative entropy of the map averaged over keypoints (`spread`; its 0.4 is for a mean over
+cells and is 0.4 / cells for the sum here): see adapt/epic.py. Here the heads' densities are compared, on any head, of
+one main head and one adversary; EPIC has two of each and compares their differences.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...datasets.options import option
+from ...datasets.options import FILE, option
+from ...datasets.reading.files import from_home
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.pose_model import PoseModel
 from ...models.saved import load_checkpoint, save_checkpoint
@@ -70,11 +71,13 @@ class SSA(NormLearner):
     @dataclass(frozen=True)
     class Options(NormLearner.Options):
         components: int = option(100, "directions of the source's features (the paper's tables: 5)", low=1)
-        statistics: str | None = option(None, "file of the source's features, which `keyshift statistics RUN` writes")
+        statistics: str | None = option(
+            None, "file of the source's features, which `keyshift statistics RUN` writes", tags=(FILE,)
+        )
 
     title = "SSA"
     about = "features drawn to the source's in its significant directions, by batch norm's weight and bias"
-    besides = "statistics of the source's features: of the run's source, or a file"
+    besides = "statistics of the source (the run's own, or a file of `keyshift statistics`)"
     mean: Tensor
     basis: Tensor
     variances: Tensor
@@ -88,7 +91,7 @@ class SSA(NormLearner):
         for name, size in sizes.items():
             self.register_buffer(name, torch.zeros(size))
         if self.options.statistics is not None:
-            self.know(load_moments(Path(self.options.statistics), channels))
+            self.know(load_moments(from_home(self.options.statistics), channels))
 
     def learning(self) -> list[nn.Module]:
         return [part for name, part in self.model.named_children() if name != "head"]
@@ -191,7 +194,8 @@ def save_moments(path: Path, source: Moments) -> None:
 
 def load_moments(path: Path, channels: int) -> Moments:
     """Raises ValueError for another file, or of another number of channels."""
-    state = load_checkpoint(path, ("format", "mean", "covariance"))
+    remedy = "Statistics are what keyshift statistics RUN writes"
+    state = load_checkpoint(path, ("format", "mean", "covariance"), remedy)
     if state["format"] != FORMAT or tuple(state["covariance"].shape) != (channels, channels):
         raise ValueError(
             f"{path}: expected {FORMAT!r} of {channels} channels, as the model's features have, found "

@@ -29,7 +29,8 @@ refined one in the inner loop. What refines exists in training only.
 Else: the reference labels the target once (`round` 0), by maps averaged over warps and flips; here passes agree as
 adapt/relabel.py says. Its teacher passes over the student's pictures too, for the sake of its batch statistics; ours
 has those of its own view. Mixup draws one factor of Beta(0.8, 0.8) a batch, not one a sample, and mixes the losses of
-both labels, which is what mixed maps give.
+both labels, which is what mixed maps give. Several processes do not do what one does: batch norm in what refines, and
+mixup within the target, are of each one's share of a batch.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ from ...models.pose_model import PoseModel
 from ..alignment import domain_loss
 from ..bank import Bank
 from ..consistency import carried, confident, drawn
-from ..curriculum import apart, cosine_fall, easiest, mixup, sigmoid_rise, smallest, teacher_decay
+from ..curriculum import cosine_fall, easiest, mixup, sigmoid_rise, smallest, symmetric_divergence, teacher_decay
 from ..gradients import WarmStartGradient
 from ..refinement import DomainClassifier, Refinement, side_of
 from ..relabel import kept, of_passes
 from ..strategy import Strategy, Target, Update
-from ..temporal import survey
+from ..temporal import Survey, survey
 
 EPOCHS, AGREEMENT = 80, 0.01
 """Of the reference's run; its weight of what draws the two refined heads together."""
@@ -119,6 +120,7 @@ class UDAAnimal(Strategy):
         self.teacher = deepcopy(self.model).requires_grad_(False)
         self.refined_teacher = deepcopy(self.refined).requires_grad_(False)
         self.bank = Bank()
+        self.surveyed: Survey | None = None  # no state: the dataset says it again
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
@@ -130,7 +132,8 @@ class UDAAnimal(Strategy):
 
     def begin_round(self, target: Target) -> None:
         if self.model.single:
-            radius = RADIUS * torch.from_numpy(survey(target.dataset).spans)
+            self.surveyed = self.surveyed or survey(target.dataset)
+            radius = RADIUS * torch.from_numpy(self.surveyed.spans)
             poses = of_passes(target, self.options.passes, radius)
         else:  # who is who in two passes is not known
             poses = target.predict()
@@ -156,7 +159,7 @@ class UDAAnimal(Strategy):
             "pseudo": options.pseudo / 8 * cosine_fall(epoch) * pseudo.sum(),
             "inner": loops * curriculum(student.coarse, refined, easy),
             "outer": loops * divergence(student.second, *self.taught(target, view, student.second)),
-            "agreement": AGREEMENT * apart(student.first, student.second),
+            "agreement": AGREEMENT * symmetric_divergence(student.first, student.second),
             "domain": options.adversarial * domain_loss(places.reshape(-1, 1), len(source) * places[0].numel()),
         }
         yield supervised | losses, ("model",)

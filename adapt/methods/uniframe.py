@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ...datasets.options import BadOption, option
+from ...datasets.options import FILE, BadOption, option
 from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled, inside
 from ...models.output import Poses
 from ..processes import gather, uniform
@@ -51,7 +51,7 @@ class UniFrame(MeanTeacher):
     @dataclass(frozen=True)
     class Options(MeanTeacher.Options):
         transfer: str = option("fda", "of style: adain needs a trained network", choices=("fda", "adain", "none"))
-        style: str | None = option(None, "of adain: the file that `keyshift style` wrote")
+        style: str | None = option(None, "of adain: the file that `keyshift style` wrote", tags=(FILE,))
         share: float = option(0.01, "of fda: frequencies swapped, share of the shorter side", low=0, high=0.5)
         restyled: float = option(0.5, "probability of a transfer, drawn for each direction", low=0, high=1)
         occluded: float = option(0.5, "probability that a student's image is covered", low=0, high=1)
@@ -71,7 +71,7 @@ class UniFrame(MeanTeacher):
 
     title = "UniFrame"
     about = "mean teacher with style transfer both ways and occlusion of sure keypoints"
-    besides = "for adain a file from `keyshift style`"
+    besides = "can use a style network (a file of `keyshift style`)"
     options: Options
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

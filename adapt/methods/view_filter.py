@@ -18,7 +18,6 @@ passes without gradient beside the two with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,21 +50,16 @@ class ViewFilter(MeanTeacher):
         super().__init__(*args, **kwargs)
         self.views = {"source": 1, "target": self.options.teacher_views + 1}  # type: ignore[misc]
 
-    def of_target(self, target: Unlabeled) -> dict[str, Tensor]:
-        *others, view = target.views
-        poses = carried(self.consistent([target, *others]), target, view, self.skeleton.flip)
-        with self.statistics("target"):
-            votes = self.model(view)
-        return self.followed(votes, poses, view)
-
     @torch.no_grad()
-    def consistent(self, views: Sequence[Unlabeled]) -> Poses:
-        """The mean of the teacher's poses in all views, in the first; their confidence is how much the views agree."""
-        sample, first = stacked(views), stacked([views[0]] * len(views))
+    def taught(self, target: Unlabeled) -> Poses:
+        """The mean of the teacher's poses in all views but the student's, in the first; their confidence is how much
+        the views agree."""
+        views = [target, *target.views[:-1]]
+        sample, first = stacked(views), stacked([target] * len(views))
         with self.statistics("target", self.teacher):
             votes = self.teacher(sample)
         poses = carried(self.teacher.decode(votes, sample), sample, first, self.skeleton.flip)
-        people, points, seen = by_view(poses, len(views), views[0], self.model.single)
+        people, points, seen = by_view(poses, len(views), target, self.model.single)
         mean, agreement = agreed(points, seen, votes.grid, self.options.floor)
         return replace(people, points=mean, confidence=agreement)
 

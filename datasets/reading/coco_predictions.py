@@ -39,8 +39,7 @@ def people_of(path: Path, dataset: PoseDataset) -> Matched:
     without a prediction are counted in a warning. Raises ValueError for a missing file, other keypoints, samples that
     are not in pixels, and where no picture fits.
     """
-    names, predicted = read_predictions(path, len(dataset.skeleton))
-    order = _order(names, dataset, path)
+    order, predicted = read_for(path, dataset.skeleton.keypoints)
     index = _by_key(predicted)
     parts: list[tuple[int, np.ndarray]] = []
     first, missing = "", 0
@@ -69,6 +68,15 @@ def people_of(path: Path, dataset: PoseDataset) -> Matched:
     return Matched(table[..., :2], table[..., 2], np.array([row for row, _ in parts], np.int64))
 
 
+def read_for(path: Path, keypoints: tuple[str, ...]) -> tuple[list[int], dict[str, np.ndarray]]:
+    """The places of `keypoints` among those of the file, and what `read_predictions` gives by picture. Raises
+    ValueError for a missing file and for other keypoints."""
+    names, predicted = read_predictions(path, len(keypoints))
+    if not predicted:
+        raise ValueError(f"{path} holds no prediction; expected one a person, as `keyshift predict` writes them")
+    return list(range(len(keypoints))) if names is None else places(keypoints, names, str(path)), predicted
+
+
 def read_predictions(path: Path, keypoints: int) -> tuple[list[str] | None, dict[str, np.ndarray]]:
     """The names of the keypoints where the file says them, else None, when there must be as many as `keypoints`; and
     by picture (n, K, 3): x and y in px, a pixel's middle at +0.5, and a confidence. Raises BadAnnotation."""
@@ -84,6 +92,8 @@ def read_predictions(path: Path, keypoints: int) -> tuple[list[str] | None, dict
     for number, value in enumerate(entries(rows, path, "", "the content")):
         where = f"entry {number}"
         entry = mapping(value, path, where, "the prediction", ("keypoints",))
+        if not {"file_name", "image_id"} & entry.keys():
+            raise BadAnnotation(path, where, "image_id", Words("missing"), "image_id, or the picture's file_name")
         named = str(entry.get("file_name", entry.get("image_id")))
         count = keypoints if names is None else len(names)
         people.setdefault(pictures.get(named, named), []).append(_person(entry, count, path, where))
@@ -114,11 +124,6 @@ def _names(categories: Any, path: Path) -> list[str] | None:
             path, "", "categories", Words(f"{len(named)} with keypoints"), "one category with keypoints"
         )
     return [str(name) for name in named[0]] if named else None
-
-
-def _order(names: list[str] | None, dataset: PoseDataset, path: Path) -> list[int]:
-    """The places of the dataset's keypoints among those of the file."""
-    return list(range(len(dataset.skeleton))) if names is None else places(dataset.skeleton.keypoints, names, str(path))
 
 
 def places(wanted: tuple[str, ...], names: list[str], source: str) -> list[int]:

@@ -80,6 +80,14 @@ def check_place(folder: Path) -> None:
         raise ValueError(f"cannot write into {folder}: {standing} can only be read; choose another folder")
 
 
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raises ValueError where a file cannot be written: there is one already, or its folder is not there."""
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists; pass --overwrite or --output FILE")
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}; make it, or choose another --output")
+
+
 def stand_in(first: bytes) -> str:
     """What a file is that came in place of the one that was meant, by its first bytes; empty of others."""
     if first.startswith(b"version https://git-lfs"):

@@ -38,7 +38,7 @@ from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.shipping import Scores, beforehand, decide
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
-from ..runs.task import Task, build_model, check_mirroring, check_sensor, prepare
+from ..runs.task import Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
 from .predict_depth import check_cube
 
@@ -96,13 +96,17 @@ def adapt(
         labels = open_labels(flat, check_root or target, task.skeleton)
     task, unreadable = without_unreadable(task, reporter)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
+    if given is not None:
+        check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
+    for remark in STRATEGIES[strategy].remarks(config.method(strategy)):
+        reporter.say(f"note: {remark}")
     checked = None if check is None else open_check(check, labels, task)
     said = of_run(config, strategy, config.seed)
     if not source_free(STRATEGIES[strategy]):
         said["start"] = None  # start.json says by its content which weights these are
     with locked(folder, overwrite):
         fabric = make_fabric(config)
-        open_folder(folder, said, task.identity(), fabric.device)
+        open_folder(folder, said, task.identity() | files_of(config, [strategy]), fabric.device)
         finished, change = (folder / "adapt.json").exists(), changed(folder, task)
         if change and not finished:
             raise ValueError(

@@ -42,12 +42,12 @@ from ...models.saved import load_model, save_model
 from ..config import Config, of_run
 from ..report.adapt import check_words
 from ..runs.check import Labels, compared, labelled_answers, open_labels
-from ..runs.folder import describe, locate, locked, world_size
+from ..runs.folder import STREAM, describe, locate, locked, world_size
 from ..runs.prediction_files import Gathering, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
 from ..runs.subjects import keep, recall
-from ..runs.task import check_mirroring
+from ..runs.task import check_mirroring, files_of
 from ..runs.training import make_fabric
 from .adapt import check_target, name_of, settings
 from .predict import KINDS, check_model, doubt_whole, gather, open_model, report_unreadable, trained_white
@@ -87,6 +87,8 @@ def adapt_online(
     kind = STRATEGIES[strategy]
     learner = kind(deepcopy(given), skeleton, config.optimization, config.batch_norm, config.method(strategy))
     learner.see_source(None)
+    for remark in kind.remarks(learner.options):
+        reporter.say(f"note: {remark}")
     given.to(fabric.device).eval()
     inputs = open_target(model, target, config, overrides, given, reporter)
     if not isinstance(learner, Online):
@@ -98,15 +100,16 @@ def adapt_online(
     folder = folder or Path("runs") / name_of(target)
     gathering, before = (Gathering(inputs, len(skeleton), given.single) for _ in range(2))
     batches = stream(inputs, given.input_size, skeleton, config.batch, gathering)
+    identity = identity_of(inputs) | files_of(config, [strategy])
     first = next(batches)  # nothing is written of a target that cannot be read
     with locked(folder, overwrite):
         if (folder / "config.yaml").exists():
             raise ValueError(f"{folder} exists, and a stream passes once: choose another --output, or pass --overwrite")
-        describe(folder, of_run(config, strategy, config.seed), identity_of(inputs), fabric.device)
+        describe(folder, of_run(config, strategy, config.seed), identity, fabric.device)
         keep(folder, recall(locate(model)[1]))
         with reporter.stage("online", len(inputs.names)) as show:
             passing = Pass(fabric, given, learner, skeleton, gathering, before, config.seed)
-            outcome = passing.over(chain([first], batches), folder / "predictions.jsonl", show)
+            outcome = passing.over(chain([first], batches), folder / STREAM, show)
         predicted = gathering.predicted()
         report_unreadable(predicted, "coco")
         if inputs.boxes_from == "whole" and given.single and not isinstance(inputs, DepthInputs):
@@ -196,7 +199,7 @@ def stream(
     inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, count: int, gathering: Gathering
 ) -> Iterator[Batch]:
     """Batches of `count` crops in their order, whatever pictures these are of; sizes, and what cannot be read, go into
-    `gathering`. Raises ValueError where fewer than two crops can be read."""
+    `gathering`. Raises ValueError where fewer than two crops can be read, or one, if batches are of one."""
     before: list[tuple[int, list[Crop]]] = []
     waiting: list[tuple[int, list[Crop]]] = []
 
@@ -213,7 +216,7 @@ def stream(
         while len(waiting) >= count:
             yield batch(count)
             before, waiting = waiting[:count], waiting[count:]
-    if len(before) + len(waiting) < 2:
+    if len(before) + len(waiting) < min(count, 2):
         lost = gathering.unreadable + gathering.unlocated
         first = f" ({lost[0][1]})" if lost else ""
         raise ValueError(

@@ -26,7 +26,7 @@ Step = Callable[[], object]
 
 
 def steps(batch: int, device: str, iteration: Callable[..., Step]) -> dict[str, Step]:
-    """One iteration of each strategy that requires no file, by name, on a small heatmap network and rendered hands."""
+    """One iteration of each strategy, without files, by name, on a small heatmap network and rendered hands."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"input_size": [SIZE, SIZE], "heatmap_size": [SIZE // 4, SIZE // 4]}
     model = PoseResNet(21, PoseResNet.Options(backbone="small", channels=64, head_layers=2, sigma=1.0, **sizes))
@@ -37,8 +37,6 @@ def steps(batch: int, device: str, iteration: Callable[..., Step]) -> dict[str, 
             for domain, style in (("source", "studio"), ("target", "webcam"))
         }
         for name, kind in STRATEGIES.items():
-            if kind.requires:
-                continue
             strategy = kind(deepcopy(model), HAND, Optimization("adam", 1e-4)).to(device).train()
             drawn = {
                 domain: TrainingBatches(
@@ -48,6 +46,7 @@ def steps(batch: int, device: str, iteration: Callable[..., Step]) -> dict[str, 
                 )[0].to(device)
                 for domain, dataset in sides.items()
             }
+            strategy.see_source(lambda batch=drawn["source"]: [batch.without_labels()])
             if strategy.round_length():
                 cut = batch, (SIZE, SIZE), Augmentation(), torch.device(device)
                 strategy.begin_round(everyone(strategy.predictor, sides["target"], *cut))

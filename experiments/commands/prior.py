@@ -13,10 +13,11 @@ from torch import Tensor
 from ...adapt.prior import PosePrior, PriorOptions, directions_of, fit, save_prior, separation
 from ...datasets.catalog import DATASETS, options_of
 from ...datasets.options import make
+from ...datasets.reading.files import check_output
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import Item, PoseDataset, to_space
 from ...datasets.words import command_words
-from ..config import load
+from ..config import load, load_folder
 from ..runs.centers import open_centered
 from ..runs.progress import Reporter
 from ..runs.task import prepare
@@ -27,8 +28,8 @@ FEWEST = 20
 
 
 def train_prior(name: str, words: Sequence[str], output: Path | None, reporter: Reporter, overwrite: bool) -> Path:
-    """Train a prior on the source labels of the experiment `name`, or on those of the dataset of that name, and write
-    it to `output` (default: NAME.prior.pt). Of `words` those that begin with prior. are PriorOptions.
+    """Train a prior on the source labels of the experiment or run `name`, or on those of the dataset of that name, and
+    write it to `output` (default: NAME.prior.pt). Of `words` those that begin with prior. are PriorOptions.
 
     Raises ValueError for bad input, for a skeleton without bones, and where fewer than FEWEST poses are whole.
     """
@@ -37,8 +38,7 @@ def train_prior(name: str, words: Sequence[str], output: Path | None, reporter: 
     own_words = [f"{key.removeprefix('prior.')}={value}" for key, value in own.items()]
     options = make(PriorOptions, command_words(own_words), ORIGIN, "prior.")
     output = output or Path(f"{Path(name).name.removesuffix('.yaml')}.prior.pt")
-    if output.exists() and not overwrite:
-        raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
+    check_output(output, overwrite)
     train, test = parts(name, rest)
     skeleton = train.skeleton
     if not skeleton.edges:
@@ -66,11 +66,13 @@ def train_prior(name: str, words: Sequence[str], output: Path | None, reporter: 
 
 
 def parts(name: str, words: Sequence[str]) -> tuple[PoseDataset, PoseDataset]:
-    """The labelled training and test part: of a dataset, or of an experiment's source, by the joints of its run."""
+    """The labelled training and test part: of a dataset, or of the source of an experiment or run, by its joints."""
     if name in DATASETS:
         options = options_of(name, command_words(words), ORIGIN)
         return open_centered(name, options, "train"), open_centered(name, options, "test")
-    task = prepare(load(name, list(words)), ["source_only"], training=False)
+    folder = Path(name)
+    config = load_folder(folder, words) if (folder / "config.yaml").is_file() else load(name, words)
+    task = prepare(config, ["source_only"], training=False)
     assert task.source_train is not None
     assert task.source_test is not None
     return task.source_train, task.source_test

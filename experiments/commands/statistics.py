@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...adapt.methods.ssa import features_of, moments, save_moments
+from ...datasets.reading.files import check_output
 from ...models.saved import load_model
 from ..config import load_folder
 from ..runs.device import choose_device
@@ -22,8 +23,7 @@ def statistics(model: Path, output: Path | None, overrides: list[str], reporter:
     if run is None:
         raise ValueError(f"{model} is a weights file without its run, which says what it was trained on: name the run")
     output = output or run / "statistics.pt"
-    if output.exists() and not overwrite:
-        raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
+    check_output(output, overwrite)
     config = replace(load_folder(run, [f"start={weights}", *overrides]), target=None, selection="last")
     task = prepare(config, ["source_only"], training=False)
     assert task.source_train is not None

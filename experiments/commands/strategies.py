@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ...adapt.strategies import STRATEGIES
-from ...adapt.strategy import KINDS, Strategy, source_free
+from ...adapt.strategy import KINDS, Strategy
 from ...datasets.options import choose, listed
 from ..runs.progress import Reporter
 from .options import COLUMNS
@@ -43,9 +43,8 @@ def needs(strategy: type[Strategy]) -> str:
 
 
 def parts(strategy: type[Strategy]) -> dict[str, bool]:
-    free, model = source_free(strategy), strategy.kind != "reference" and "source" not in strategy.needs
     return {
-        "a trained model": free or model,
+        "a trained model": "source" not in strategy.needs and not strategy.labelled_target,
         "labelled source": "source" in strategy.needs,
         "target with labels": strategy.labelled_target,
         "target": "target" in strategy.needs and not strategy.labelled_target,

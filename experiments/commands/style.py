@@ -45,7 +45,7 @@ class StyleOptions(Options):
 def train_style(config: Config, options: StyleOptions, folder: Path, reporter: Reporter, overwrite: bool) -> None:
     """Train in `folder`, or go on there; write the network and a sheet of what it does. Raises ValueError where the
     folder holds another training, and where either side gives no colour pictures."""
-    task = prepare(replace(config, batch=options.batch), ["uniframe"])
+    task = prepare(replace(config, batch=options.batch), ["bn_control"])  # which takes both domains, and no file
     for line in task.describe():
         reporter.say(line)
     network = build(options, config.seed, reporter)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...adapt.scoring.selection import Headline
+from ...datasets.reading.annotations import mapping, read_json
 from ..report.registry import adapts, place, title
 from ..runs.results import ABSENT
 
@@ -35,7 +35,7 @@ def _results(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no finished comparison: expected results.json, as keyshift compare writes it")
-    return dict(json.loads(path.read_text()))
+    return dict(mapping(read_json(path), path, "", "the content", ("metric", "summary", "strategies")))
 
 
 def cell(name: str, results: dict[str, Any]) -> str:
@@ -48,7 +48,7 @@ def cell(name: str, results: dict[str, Any]) -> str:
     if gain["mean"] is None:
         return mean
     ends = ", ".join(headline.bare(end, sign=True) for end in gain["interval"] if end is not None)
-    return f"{mean}, {headline.bare(gain['mean'], sign=True)} [{ends}]"
+    return f"{mean}, {headline.bare(gain['mean'], sign=True)}" + (f" [{ends}]" if ends else "")
 
 
 def ranked(results: dict[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from .engine import Engine
 from .folder import opened, world_size
 from .progress import Reporter
 from .results import collect, print_table
-from .task import check_target, prepare
+from .task import check_target, files_of, prepare
 
 
 def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
@@ -31,7 +31,8 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     task = prepare(config, config.strategies)
     for line in task.describe():
         reporter.say(line)
-    with opened(folder, of_comparison(config), task.identity(), overwrite), Engine(task, folder, reporter) as engine:
+    identity = task.identity() | files_of(config, config.strategies)
+    with opened(folder, of_comparison(config), identity, overwrite), Engine(task, folder, reporter) as engine:
         if all(
             (folder / f"{name}-seed{seed}" / "result.json").exists()
             for name in config.strategies

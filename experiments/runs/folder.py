@@ -21,6 +21,11 @@ from ...models.saved import load_checkpoint
 from ..config import differing, load_folder, of_comparison, of_run, read
 from .device import name_of
 
+STREAM = "predictions.jsonl"
+"""What a stream answers as it passes."""
+FILES = "files"
+"""Under which identity.json says the sums of the files that options name, beside the datasets."""
+
 
 def world_size() -> int:
     """How many processes torchrun started, 1 without it."""
@@ -39,7 +44,8 @@ def home(folder: Path) -> Path:
 
 
 def identity_of(run: Path | None) -> dict[str, Any]:
-    """What a run folder says of its datasets, by side and part; empty where it says nothing."""
+    """What a run folder says of its datasets, by side and part, and under FILES of others; empty where it says
+    nothing."""
     file = None if run is None else run / "identity.json"
     return json.loads(file.read_text("utf-8")) if file is not None and file.is_file() else {}
 
@@ -51,9 +57,19 @@ def said_of(folder: Path) -> dict[str, Any]:
     return of_run(config, config.strategy, config.seed) if single else of_comparison(config)
 
 
-def check_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Raises ValueError where `folder` holds a run or comparison of another configuration."""
+def check_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raises ValueError where `folder` holds a run or comparison of another configuration, or of other contents of the
+    files that it names, or what a stream left."""
+    if (folder / STREAM).exists():
+        raise ValueError(
+            f"{folder} holds what a stream left (keyshift adapt --online), which passes once. Choose another folder "
+            "with output=FOLDER (of adapt: --output), or pass --overwrite to delete it first"
+        )
     differences = differing(said_of(folder), config) if (folder / "config.yaml").exists() else {}
+    before, named = (content.get(FILES, {}) for content in (identity_of(folder), identity))
+    for option in before.keys() & named.keys():
+        if before[option] != named[option]:
+            differences[f"the content of {option}"] = before[option], named[option]
     if differences:
         key, (was, now) = min(differences.items())
         raise ValueError(
@@ -65,7 +81,7 @@ def check_folder(folder: Path, config: dict[str, Any]) -> None:
 def open_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any], device: torch.device) -> None:
     """Write into `folder` what it is, what it was made on, and which samples its data has; or go on with it. Raises
     ValueError where it holds a run or comparison of another configuration."""
-    check_folder(folder, config)
+    check_folder(folder, config, identity)
     describe(folder, config, identity, device)
 
 

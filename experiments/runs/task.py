@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...adapt.strategies import STRATEGIES
-from ...adapt.strategy import lacking
+from ...adapt.strategy import Strategy, files, lacking
 from ...datasets.depth.center_task import CENTER
+from ...datasets.depth.files import sha256
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
@@ -33,7 +35,7 @@ from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
 from .centers import open_centered
 from .device import choose_device
-from .folder import locate, world_size
+from .folder import FILES, locate, world_size
 
 AT_ONCE = 64
 """Samples of a batch in evaluation."""
@@ -201,6 +203,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
         check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
+    if training:
+        check_files(config, strategies, model, skeleton, "source_train" in opened)
     return Task(config, skeleton, left_out, **opened, notes=notes)
 
 
@@ -259,6 +263,26 @@ def check_sensor(config: Config, strategies: Sequence[str]) -> None:
             f"{', '.join(strategies)} trains on no source beside a target. Leave sensor at 0, or choose a strategy "
             "that needs both (keyshift strategies)"
         )
+
+
+def check_files(config: Config, strategies: Sequence[str], model: PoseModel, skeleton: Skeleton, source: bool) -> None:
+    """Builds for a trial each strategy that reads files or looks at the source, which may not be open, so that what it
+    refuses is said before anything is written. Raises ValueError."""
+    for name in strategies:
+        kind, options = STRATEGIES[name], config.method(name)
+        looks = kind.see_source is not Strategy.see_source
+        if looks or files(name, options):
+            trial = kind(deepcopy(model), skeleton, config.optimization, config.batch_norm, options)
+            if looks and not source:
+                trial.see_source(None)
+
+
+def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What identity.json says of the files that the strategies' options name: their SHA-256 by option, under `files`;
+    nothing where there are none."""
+    named = {key: path for name in strategies for key, path in files(name, config.method(name)).items()}
+    sums = {key: sha256(path) for key, path in named.items() if path.is_file()}
+    return {FILES: sums} if sums else {}
 
 
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:

@@ -33,7 +33,7 @@ from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .subjects import keep, subjects_of
-from .task import AT_ONCE, Task, build_model
+from .task import AT_ONCE, Task, build_model, files_of
 
 Stage = Callable[[str, int], AbstractContextManager[Callback]]
 """Opens the display of a stage, (title, updates), and gives the callback for it."""
@@ -59,14 +59,14 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
 
     A finished folder is returned as it is; an unfinished one is continued.
     """
-    config = task.config
+    config, identity = task.config, task.identity() | files_of(task.config, [name])
     result = folder / "result.json"
     if result.exists():
-        check_folder(folder, of_run(config, name, seed))
+        check_folder(folder, of_run(config, name, seed), identity)
         return dict(json.loads(result.read_text()))
     fabric = make_fabric(config)
     if fabric.is_global_zero:
-        open_folder(folder, of_run(config, name, seed), task.identity(), fabric.device)
+        open_folder(folder, of_run(config, name, seed), identity, fabric.device)
         if task.source_train is not None:
             keep(folder, subjects_of(task.source_train))
     fabric.barrier()

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ...adapt.scoring.selection import PCK, Headline
+from ..runs.folder import FILES
 from .addresses import masked
 
 KEY, PARAM, TAG, SOURCE = 250, 6000, 8000, 65535  # MLflow's limits, in characters
@@ -146,7 +147,7 @@ def datasets(folder: Path) -> dict[tuple[str, str], tuple[str, str]]:
     without a source has its roles not."""
     named: dict[tuple[str, str], tuple[str, str]] = {}
     for role, identity in read_json(folder / "identity.json").items():
-        if identity is None:
+        if identity is None or role == FILES:
             continue
         source = json.dumps(identity, sort_keys=True)
         key = (str(identity.get("name") or role), hashlib.sha256(source.encode()).hexdigest()[:16])

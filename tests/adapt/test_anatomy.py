@@ -10,9 +10,9 @@ from keyshift.adapt.anatomy import (
     asymmetry,
     corners_of,
     cosines,
-    followed,
     in_file,
     lengths,
+    located,
     orientations,
     parents_of,
     proportions,
@@ -94,14 +94,14 @@ def test_points_go_back_to_the_file():
     torch.testing.assert_close(back, torch.tensor([[[50.0, 50.0, 500.0]]]))
 
 
-def test_each_person_is_followed_by_itself():
+def test_each_person_is_located_by_itself():
     """Two people on one map: each has the mean of the votes around it, with gradient."""
     grid = Grid((16, 24), (2.0, 2.0), (1.0, 1.0))
     wanted = torch.tensor([[[9.0, 11.0]], [[37.0, 19.0]], [[5.0, 5.0]]])
     image_index = torch.tensor([0, 0, 1])
     maps = torch.zeros(2, 1, 16, 24).index_add(0, image_index, grid.target(wanted, 0.8)).mul(12).requires_grad_()
     poses = Poses(wanted + 2, torch.ones(3, 1), image_index, torch.ones(3))
-    seen = followed(Votes.from_maps(grid, maps), poses, False, 2.0)
+    seen = located(Votes.from_maps(grid, maps), poses, False, 2.0)
     torch.testing.assert_close(seen, wanted, atol=0.6, rtol=0)
     (grad,) = torch.autograd.grad(seen[0].sum(), maps)
     cells = list(itertools.product(range(16), range(24)))

@@ -128,6 +128,18 @@ def test_distances_of_many_points_far_from_the_origin():
     torch.testing.assert_close(squared_distances(points).double(), wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_samples_that_are_alike_and_samples_alone():
+    """Kernels of points in one place are 1, with a gradient of 0; of one sample a domain says nothing of its spread."""
+    same = torch.full((3, 4), 0.3, requires_grad=True)
+    distance = mmd(same, torch.full((2, 4), 0.3))
+    distance.backward()
+    torch.testing.assert_close(distance, torch.zeros(()))
+    torch.testing.assert_close(same.grad, torch.zeros(3, 4), atol=1e-6, rtol=0)
+    for function in (mmd, coral, lambda s, t: joint_mmd([(s, t, None), (s, t, 0.9)])):
+        with pytest.raises(ValueError, match="2 samples or more of each in a batch, found 1: raise batch"):
+            function(torch.rand(1, 4), torch.rand(1, 4))
+
+
 def loaded(golden, arrays, name, **options):
     keys = golden.keys(f"strategy_alignment.{name}")
     width, inputs = keys[0][1]
@@ -137,6 +149,7 @@ def loaded(golden, arrays, name, **options):
     floats = torch.cat([w.double().flatten() for w in discriminator.state_dict().values() if w.is_floating_point()])
     wanted = torch.from_numpy(arrays[f"weights.{name}"]).double()
     torch.testing.assert_close(torch.stack([floats.sum(), floats.abs().sum()]), wanted[1:], atol=1e-3, rtol=1e-5)
+    assert floats[:4].tolist() == arrays[f"weights.{name}.first4"].tolist()
     return discriminator
 
 

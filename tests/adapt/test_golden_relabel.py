@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.adapt.relabel import agreed, averaged_maps, joints_mse, kept, read_maps, target_maps, threshold
+from keyshift.adapt.relabel import averaged_maps, consensus, joints_mse, kept, read_maps, target_maps, threshold
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_highest_place_of_the_passes():
     points[2] += torch.tensor([9.0, -7.0])
     confidence = torch.rand(5, 4, 3)
     radius = torch.tensor([2.0, 3.0, 1.0, 1.5]).view(4, 1, 1)
-    place, height = agreed(points, confidence, radius)
+    place, height = consensus(points, confidence, radius)
     axis = torch.arange(5, 55, 0.1)
     cells = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
     for person in range(4):
@@ -110,7 +110,7 @@ def test_passes_that_agree_say_what_averaged_maps_say():
     x, y, height = read_maps(averaged_maps(maps[:, None], zoom, angle))[0].tolist()
     assert abs((x - 1) / 4 - 40) <= 1
     assert abs((y - 1) / 4 - 27) <= 1
-    point, confidence = agreed(place.expand(5, 1, 1, 2), heights.view(5, 1, 1), torch.full((1, 1, 1), 2.0))
+    point, confidence = consensus(place.expand(5, 1, 1, 2), heights.view(5, 1, 1), torch.full((1, 1, 1), 2.0))
     torch.testing.assert_close(point[0, 0], place)
     assert confidence.item() == pytest.approx(heights.mean().item(), abs=1e-6)
     assert height == pytest.approx(confidence.item(), rel=0.1)  # its maps are up to a cell apart: sizes are rounded

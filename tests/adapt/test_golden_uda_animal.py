@@ -2,12 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
-from keyshift.adapt.alignment import domain_loss
+from keyshift.adapt.alignment import domain_loss, domain_losses
 from keyshift.adapt.curriculum import (
     cosine_fall,
     easiest,
@@ -96,8 +96,18 @@ def test_losses(arrays, check, loss_inputs):
                 check(f"loss.{name}.grad_{side}", gradient)
 
 
+def loaded(golden, arrays, name):
+    """The weights of a network, checked by their sums and first values."""
+    state = golden.weights(f"strategy_uda_animal.{name}", FACTORS)
+    floats = torch.cat([value.flatten() for value in state.values() if value.is_floating_point()])
+    sums = [len(floats), floats.double().sum(), floats.double().abs().sum()]
+    np.testing.assert_allclose(sums, arrays[f"weights.{name}"], rtol=1e-9)
+    assert floats[:4].tolist() == arrays[f"weights.{name}.first4"].tolist()
+    return state
+
+
 def test_domain_classifier(golden, arrays, check):
-    state = golden.weights("strategy_uda_animal.domain", [])
+    state = loaded(golden, arrays, "domain")
     width, channels = state["conv1.weight"].shape[:2]
     shape = tuple(arrays["domain.sum.grad_input.shape"])
     classifier = DomainClassifier(channels, width, int(shape[-1]))
@@ -111,7 +121,7 @@ def test_domain_classifier(golden, arrays, check):
 
 
 def test_refine_net(golden, arrays, check):
-    state = golden.weights("strategy_uda_animal.refine", FACTORS)
+    state = loaded(golden, arrays, "refine")
     state = {key.removeprefix("refinenet."): value for key, value in state.items()}
     first = arrays["refine.first"]
     channels = state["cascade.0.0.conv1.weight"].shape[1]
@@ -191,8 +201,8 @@ def test_whole_step(golden, arrays, check):
     on_target = [getattr(student, name)(images["trg_img"]) for name in ("coarse", "first")]
     everyone = torch.ones(shape[:2])
     domains = [student.domain(layer(student.feature(images[name]))) for name in ("src_img", "trg_img")]
-    truth = [torch.ones_like(domains[0]), torch.zeros_like(domains[1])]
-    adversary = [functional.binary_cross_entropy_with_logits(*pair) for pair in zip(domains, truth, strict=True)]
+    rows, count = torch.cat(domains).reshape(-1, 1), domains[0].numel()
+    adversary = [part.mean() for part in domain_losses(rows, count).tensor_split([count])]
     losses = {
         "loss_kpt_src": sum(map_errors(maps, labels["src"], weights["src"]).mean() for maps in on_source),
         "loss_kpt_trg_coarse": pseudo
@@ -207,8 +217,8 @@ def test_whole_step(golden, arrays, check):
     }
     for name, value in losses.items():
         check(f"step.{name}", value)
-    both = domain_loss(torch.cat(domains).reshape(-1, 1), domains[0].numel())
-    torch.testing.assert_close(0.0005 * both, losses["loss_adv_src"] + losses["loss_adv_trg"])
+    both = 0.0005 * domain_loss(rows, count)
+    torch.testing.assert_close(both, losses["loss_adv_src"] + losses["loss_adv_trg"])
 
     optimizer = torch.optim.Adam(student.parameters(), 2.5e-4)
     sum(losses.values()).backward()

@@ -1,6 +1,7 @@
 """Each strategy on a system that finds several people in a picture, or nobody, and on one that lifts 2D keypoints to
 points in the camera's frame: neither has one person an image as crops have, or a picture at all."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -277,15 +278,24 @@ def test_both_toys_learn(toys):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """Whose shares of the global batch hold different numbers of people, who are all relabelled by both."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    script = str(Path(__file__).with_name("train_people_in_process.py"))
-    names = ("regda", "mean_teacher", "hamipose", "view_filter", "relabel", "jan", "coral")
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for folder, start in (("one", []), ("two", two)):
-        command = [sys.executable, *start, script, str(tmp_path / folder), *names]
-        subprocess.run(command, env=environment, check=True, timeout=120)
+    """Whose shares of the global batch hold different numbers of people, who are all relabelled by both. No weight is
+    further apart than a small share of the way that it went."""
+    script = Path(__file__).with_name("train_people_in_process.py")
+    spec = importlib.util.spec_from_file_location("train_people_in_process", script)
+    alone = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(alone)
+    names = ("relabel", "tent", "ssa", *(n for n, one in STRATEGIES.items() if one.kind in ("aligned", "teachers")))
+    names = [*(name for name in names if name != "uda_animal"), "post"]  # uda_animal says why not
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    with subprocess.Popen([*two, str(tmp_path / "two"), *names], env=os.environ | {"OMP_NUM_THREADS": "1"}) as both:
+        for name in names:
+            alone.train(Fabric(accelerator="cpu", devices=1), tmp_path / "one" / name, name)
+        assert both.wait(120) == 0
     for name in names:
+        before = alone.strategy_of(name).state_dict()
         first, second = weights(tmp_path / "one" / name), weights(tmp_path / "two" / name)
         for key, value in first.items():
-            torch.testing.assert_close(value, second[key], atol=2e-5, rtol=1e-4)
+            way = (value - before[key]).abs().max() if value.shape == before[key].shape and value.numel() else 0.0
+            torch.testing.assert_close(
+                value, second[key], atol=1e-6 + 3e-3 * float(way), rtol=1e-5, msg=f"{name} {key}"
+            )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from keyshift.adapt.relabel import averaged_maps, read_maps
-from keyshift.adapt.temporal import flow, followed, fused, neighbours, survey
+from keyshift.adapt.temporal import flow, fused, neighbours, propagated, survey
 from keyshift.datasets.views import View
 from keyshift.models.output import Poses
 
@@ -87,7 +87,7 @@ def test_what_is_unsure_moves_with_the_picture(dots):
     film = Film(dots, 5)
     confidence = torch.tensor([[0.9, 0.9, 0.9]] + 4 * [[0.1, 0.88, 0.9]])
     truth, poses = labels(5, confidence)
-    kept = followed(film, poses, survey(film).pairs)
+    kept = propagated(film, poses, survey(film).pairs)
     assert (kept.points - truth).norm(dim=-1).max() < 0.5
     torch.testing.assert_close(kept.confidence[:, 0], 0.9 * 0.9 ** torch.arange(5.0))
     assert torch.equal(kept.points[:, 1:], poses.points[:, 1:])  # sure enough: as it was, to the bit
@@ -100,19 +100,21 @@ def test_a_cut_is_not_followed(dots):
     the earlier frame's labels there."""
     film = Film(dots, 6, cuts=(1, 2, 3, 4, 5))
     _, poses = labels(6, torch.tensor([[0.9, 0.9, 0.9]] + 5 * [[0.1, 0.1, 0.1]]))
-    kept = followed(film, poses, survey(film).pairs)
+    kept = propagated(film, poses, survey(film).pairs)
     assert torch.equal(kept.points, poses.points)
     assert torch.equal(kept.confidence, poses.confidence)
-    kept = followed(film, poses, survey(film).pairs, reference=True)
+    kept = propagated(film, poses, survey(film).pairs, reference=True)
     assert (kept.confidence[:-1] == 0).any()
 
 
 def test_survey(dots, balls, toys):
     assert survey(dots(16)).pairs == [(k, k + 1) for k in range(15) if k != 7]
     assert survey(dots(16)).spans.tolist() == 16 * [[32.0, 32.0]]
+    assert survey(dots(16)).pictures == list(range(16))
     seen = survey(balls(3))
     assert not seen.pairs
     assert seen.spans[:, 2].tolist() == [300.0] * 3
     seen = survey(toys.Sequences(toys.Sequences.Options(train=4), "train"))
     assert not seen.pairs
     assert seen.spans.tolist() == 4 * [[2000.0] * 3]
+    assert not seen.pictures

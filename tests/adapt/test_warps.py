@@ -116,9 +116,9 @@ def test_rectify_mask_and_consistency(golden):
     teacher[0, 1] -= 5
     student = golden.normal("student", shape, 0.3)
     column, row = warps.peaks(teacher).unbind(-1)
-    found = torch.from_numpy(arrays["teacher.argmax"])
+    cell = torch.from_numpy(arrays["teacher.argmax"])
     positive = teacher.amax((2, 3)) > 0
-    assert torch.equal((row * shape[-1] + column)[positive], found[positive])
+    assert torch.equal((row * shape[-1] + column)[positive], cell[positive])
     goal = warps.rectify(teacher, 2)
     golden.compare(arrays, "rectify.s1", warps.rectify(teacher, 1))
     golden.compare(arrays, "rectify.s2", goal)

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from keyshift.adapt.methods import ccssl
 from keyshift.adapt.methods.ccssl import CCSSL
-from keyshift.adapt.relabel import agreed, kept
+from keyshift.adapt.relabel import consensus, kept
 from keyshift.adapt.scoring.evaluation import everyone
-from keyshift.adapt.strategy import Optimization
+from keyshift.adapt.strategy import Optimization, Target
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import TrainingBatches
+from keyshift.models.output import Poses
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 CPU = torch.device("cpu")
@@ -29,13 +31,31 @@ def test_a_round(dots):
     passes = [target.predict(warp) for warp in range(3)]
     assert not torch.equal(passes[1].points, passes[2].points)
     points, confidence = (torch.stack([getattr(p, n) for p in passes]) for n in ("points", "confidence"))
-    wanted, sure = agreed(points, confidence, torch.full((1, 1, 1), 3.2))
+    wanted, sure = consensus(points, confidence, torch.full((1, 1, 1), 3.2))
     for share in (0.7, 0.4, 0.4):
         strategy.begin_round(target)
         torch.testing.assert_close(strategy.bank.points, wanted)
         assert torch.equal(strategy.bank.confidence > 0, kept(sure, share, ties=True))
         assert strategy.bank.confidence.mean() == pytest.approx(1 - share, abs=0.05)
     assert strategy.rounds == 3
+
+
+def test_whose_neighbours_labels_hold_on_along(dots, monkeypatch):
+    """Frames of one video, in the order of time; with `reference` the list's, of whatever videos."""
+    monkeypatch.setattr(ccssl, "propagated", lambda dataset, poses, pairs, reference: (pairs, reference))
+    monkeypatch.setattr(ccssl, "of_passes", lambda target, passes, radius: "alone")
+    film = dots(10)  # frames 0 to 7 are of one video, 8 and 9 of the next
+    along = [(k, k + 1) for k in range(9)]
+    wanted = {"off": "alone", "video": (along[:7] + along[8:], False), "reference": (along, True)}
+    for temporal, answer in wanted.items():
+        assert build(dots.skeleton, temporal=temporal).labels(Target(film, None)) == answer
+
+
+def test_depth_has_no_neighbours(balls):
+    poses = Poses.of_crops(torch.rand(3, 3, 3), torch.rand(3, 3))
+    for temporal in ("video", "reference"):
+        labels = build(balls.skeleton, temporal=temporal, passes=1).labels(Target(balls(3), lambda warp: poses))
+        torch.testing.assert_close(labels.points, poses.points)
 
 
 def test_only_kept_labels_teach(dots, batches):

@@ -10,6 +10,7 @@ import torch
 from keyshift.adapt.methods import mean_teacher, regda
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.augment import Augmentation
@@ -18,7 +19,7 @@ from keyshift.datasets.sample import carry, transform
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.awr import AWR
 
-SIZE = (32, 32)
+SIZE, CPU = (32, 32), torch.device("cpu")
 
 
 def small(system, **options):
@@ -53,6 +54,7 @@ def test_three_updates(balls, batches, iterate, name, model):
     source, target = batches(balls, strategy, "plain", "source"), batches(balls, strategy, "shifted", "target")
     optimizers = strategy.optimizers()
     before = {k: v.clone() for k, v in strategy.predictor.state_dict().items()}
+    strategy.begin_round(everyone(strategy.predictor, balls(64, "shifted"), 64, SIZE, Augmentation(20), CPU))
     for step in range(3):
         iterate(strategy, source[step], target[step], optimizers)
     after = strategy.predictor.state_dict()

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from keyshift.adapt.curriculum import apart, easiest, mixup, smallest
+from keyshift.adapt.curriculum import easiest, mixup, smallest, symmetric_divergence
 from keyshift.adapt.methods.baselines import SourceOnly
 from keyshift.adapt.methods.uda_animal import Goal, Mix, UDAAnimal, curriculum, follow
 from keyshift.adapt.refinement import DomainClassifier, Refinement, side_of
@@ -129,7 +129,7 @@ def test_what_draws_heads_together_is_the_symmetric_divergence():
     grid = Grid((6, 6), (1.0, 1.0), (0.5, 0.5))
     p, q = (each.transpose(1, 2).flatten(0, 1).log_softmax(-1) for each in (first, second))
     kl = [F.kl_div(a, b, reduction="batchmean", log_target=True) for a, b in ((p, q), (q, p))]
-    torch.testing.assert_close(apart(Votes(grid, first), Votes(grid, second)), sum(kl) / 2)
+    torch.testing.assert_close(symmetric_divergence(Votes(grid, first), Votes(grid, second)), sum(kl) / 2)
 
 
 def test_mixed_labels_give_the_mixed_losses_of_both():

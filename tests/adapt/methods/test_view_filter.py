@@ -43,11 +43,11 @@ def test_people_are_found_again_in_other_views(dots):
     points, image_index = torch.stack([p for p, _ in rows]), torch.tensor([i for _, i in rows])
     score = torch.linspace(0.9, 0.5, len(rows))
     poses = Poses(points, torch.ones(len(rows), 3), image_index, score)
-    first, found, seen = by_view(poses, 3, sample, single=False)
+    first, placed, seen = by_view(poses, 3, sample, single=False)
     assert first.image_index.tolist() == [0, 0, 1]
     assert seen.tolist() == [[True] * 3, [True] * 3, [False, True, False]]
-    assert torch.equal(found[1], torch.stack([one + 1, two + 1, alone]))
-    assert torch.equal(found[2, 1], two - 1)
+    assert torch.equal(placed[1], torch.stack([one + 1, two + 1, alone]))
+    assert torch.equal(placed[2, 1], two - 1)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_views_meet_in_the_first_one(asked):
     """One view at a time, by the file: mirrored or not, in one pass of all or in four."""
     strategy, target = asked
     views = [target, *target.views[:-1]]
-    poses = strategy.consistent(views)
+    poses = strategy.taught(target)
     there = []
     for view in views:
         with torch.no_grad():
@@ -105,7 +105,7 @@ def test_where_views_agree_the_teacher_is_right(toy_shift):
     batches = [toy_shift.batch(step, "target", True, 5) for step in range(8)]
     near, errors = [], []
     for batch in batches:
-        poses = strategy.consistent([batch, *batch.views[:-1]])
+        poses = strategy.taught(batch)
         near.append(poses.confidence)
         errors.append((poses.points - batch.keypoints).norm(dim=-1))
     near, errors = torch.cat(near), torch.cat(errors)

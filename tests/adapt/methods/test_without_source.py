@@ -166,7 +166,9 @@ def test_distil_learns_what_a_file_says_and_is_sure_of(dots, given, tmp_path, na
 def test_distil_takes_labels_from_an_exported_network(dots, given, tmp_path):
     pytest.importorskip("onnxruntime")
     start, target = given(dots), dots(8, "shifted")
-    to_onnx(start.eval(), SIZE, tmp_path / "large.onnx", dots.skeleton)
+    about = {"cut": {"crop": "a2j", "cube": None}}
+    to_onnx(start.eval(), SIZE, tmp_path / "large.onnx", dots.skeleton, about=about)
+    assert Exported(tmp_path / "large.onnx", dots.skeleton.keypoints).crop == "a2j"  # by which depth would be cut
     strategy = build(Distil, start.train(), dots.skeleton, labels=str(tmp_path / "large.onnx"))
     wanted = target_of(strategy, target)
     strategy.begin_round(wanted)
@@ -189,13 +191,29 @@ def test_what_distil_cannot_read_is_named(dots, given, tmp_path, toys):
     lacking = results(dots, names=True)
     lacking["categories"][0]["keypoints"][0] = "nose"
     file.write_text(json.dumps(lacking))
-    with pytest.raises(ValueError, match=r"has keypoints nose, red, green; the model has red, green, blue: blue would"):
-        strategy.begin_round(target_of(strategy, target))
+    for refused in (
+        lambda: strategy.begin_round(target_of(strategy, target)),
+        lambda: build(Distil, start, dots.skeleton, labels=str(file)),
+    ):
+        with pytest.raises(ValueError, match=r"keypoints nose, red, green; the model has red, green, blue: blue would"):
+            refused()
     short = results(dots)
     short[3]["keypoints"] = [1, 2, 3]
     file.write_text(json.dumps(short))
     with pytest.raises(ValueError, match=r"entry 3: keypoints is 3 numbers, 1 keypoints, expected x, y, v"):
         strategy.begin_round(target_of(strategy, target))
+    nameless = results(dots)
+    del nameless[3]["image_id"], nameless[3]["file_name"]
+    file.write_text(json.dumps(nameless))
+    with pytest.raises(ValueError, match=r"entry 3: image_id is missing, expected image_id, or the picture's"):
+        strategy.begin_round(target_of(strategy, target))
+    file.write_text("[]")
+    with pytest.raises(ValueError, match="holds no prediction"):
+        strategy.begin_round(target_of(strategy, target))
+    file.write_text(json.dumps(results(dots)))
+    sure = build(Distil, start, dots.skeleton, labels=str(file), least=0.95)
+    with pytest.raises(ValueError, match=r"as sure as distil.least=0.95, the surest: 0.9\. Lower it"):
+        sure.begin_round(target_of(sure, target))
     file.write_text(json.dumps(results(dots)[:60]))
     with pytest.warns(UserWarning, match=r"no prediction for 4 of 64 samples"):
         strategy.begin_round(target_of(strategy, target))

@@ -10,6 +10,7 @@ import torch
 
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.tent import Tent
+from keyshift.adapt.prior import PosePrior, save_prior
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.loading import EvaluationBatches
@@ -189,6 +190,47 @@ def test_what_is_refused(given, tmp_path, capsys):
     (tmp_path / "one/1.png").write_bytes(b"no picture")
     assert "1 of 2 pictures can be read" in refused(target="one")
     assert not (tmp_path / "runs/out").exists()
+
+
+def test_the_folder_of_a_stream_stays_its_own(given, tmp_path, capsys):
+    assert adapt("--strategy", "bn_online") == 0
+    left = (tmp_path / "runs/out/model.pt").read_bytes()
+    target = ["adapt", "given.pt", "--target", "camera", "--strategy", "bn_online", "--output", "runs/out"]
+    for words in ([*target, *PLACED], ["train", "runs/out"]):
+        assert main(words) == 2
+        assert "runs/out holds what a stream left" in capsys.readouterr().err
+    assert (tmp_path / "runs/out/model.pt").read_bytes() == left
+
+
+def test_one_picture_at_a_time(given, tmp_path):
+    """As by a loop over batches of one."""
+    assert adapt("--strategy", "bn_online", "batch=1") == 0
+    outcome = json.loads((tmp_path / "runs/out/online.json").read_text())
+    assert (outcome["pictures"], outcome["updates"]) == (COUNT, COUNT)
+    assert len(points_of(tmp_path / "runs/out/predictions.json")[0]) == COUNT
+
+
+def test_files_are_read_before_anything_is_written(given, tmp_path, capsys):
+    """Also where the given model is so poor that nothing would be trained."""
+    other = {
+        "images": [],
+        "annotations": [{"image_id": 0, "keypoints": [1, 2, 1]}],
+        "categories": [{"keypoints": ["x"]}],
+    }
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    save_prior(tmp_path / "deep.pt", PosePrior([(0, 1), (1, 2)], 3, 8), load_model(given)[1])
+    for strategy, words, text in (
+        ("ssa", [], "write the statistics of its features with keyshift statistics RUN"),
+        ("ssa", ["ssa.statistics=none.pt"], "no checkpoint at none.pt. Statistics are what keyshift statistics"),
+        ("distil", [], "distil needs labels by another model"),
+        ("distil", ["distil.labels=other.json"], "other.json has keypoints x; the model has red, green, blue"),
+        ("post", ["post.prior=given.pt"], "A prior is what keyshift prior EXPERIMENT writes"),
+        ("post", ["post.prior=deep.pt"], "deep.pt is a prior of 3D poses, PoseResNet answers in 2D"),
+    ):
+        target = ["adapt", "given.pt", "--target", "camera", "--strategy", strategy, "--output", "runs/out"]
+        assert main([*target, *PLACED, *words]) == 2
+        assert text in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_labels_judge_what_was_answered(given, tmp_path, dots):

@@ -43,6 +43,9 @@ def test_of_an_experiment(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["train", "demo", *words, "strategy=post", "output=run", "post.prior=demo.prior.pt"]) == 0
     assert "without a prior" not in capsys.readouterr().out
+    assert main(["prior", "run", *SHORT, "--output", "own.pt"]) == 0
+    assert main(["prior", "run", *SHORT, "--output", "nowhere/own.pt"]) == 2
+    assert "there is no folder nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
