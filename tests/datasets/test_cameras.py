@@ -132,6 +132,27 @@ def test_keypoints_are_where_the_picture_shows_them(seed, known):
     np.testing.assert_allclose(middles(seen.image, seen.keypoints), seen.keypoints, atol=0.05)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stored_part_goes_with_its_subject(seed):
+    scale, corner = 0.5, np.array([180.0, 0.0])  # the part's pixels are half the file's
+    part = spots((person().keypoints - corner) / scale, (280, 280))
+    item = person(image=part, to_file=np.array([[scale, 0, corner[0]], [0, scale, corner[1]]]))
+    seen = another(item, WIDE, np.random.default_rng(seed))
+    places = (seen.keypoints - seen.to_file[:, 2]) / seen.to_file[0, 0]
+    np.testing.assert_allclose(middles(seen.image, places), places, atol=0.1)  # 0.05 px of the file
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_clips_and_mirrored_pictures_go_along(mirrored):
+    still = person(mirrored=mirrored)
+    clip = replace(still, image=np.stack([still.image] * 3))
+    one, three = (another(item, WIDE, np.random.default_rng(1)) for item in (still, clip))
+    assert (three.image == one.image).all()
+    cut = crop(three, (100, 100), None, None, [0, 1, 2, 3])
+    shown, places = np.moveaxis(cut.inputs["image"][1], 0, -1), cut.keypoints[0]
+    np.testing.assert_allclose(middles(shown, places), places, atol=0.05)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_subject_stays_in_its_picture(seed):
     seen = another(person(), Cameras(focal=[1.5, 2.0], principal=0.3), np.random.default_rng(seed))
