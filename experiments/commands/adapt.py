@@ -90,11 +90,11 @@ def adapt(
     if given is not None:  # else `prepare` has looked
         check_mirroring(config, task.skeleton)
         check_sensor(config, [strategy])
-    for line in task.sensed():
-        reporter.say(line)
     if flat is not None and given is None:  # one's own network learns its joints' names from the source
         labels = open_labels(flat, check_root or target, task.skeleton)
     task, unreadable = without_unreadable(task, reporter)
+    for line in task.sensed():
+        reporter.say(line)
     start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
     if given is not None:
         check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
