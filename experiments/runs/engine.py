@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ..config import Config, build, of_run
+from ..config import Config, build, plain
 from ..tracking.mirror import Mirror, default_uri, store_uri
 from .folder import home, locked, rank
 from .progress import Callback, Reporter
@@ -28,8 +28,7 @@ class Job:
 
     @staticmethod
     def of(config: Config, strategy: str, seed: int, folder: Path) -> Job:
-        said = of_run(config, strategy, seed) | {"strategies": list(config.strategies)}
-        return Job(said, strategy, seed, str(folder))
+        return Job(plain(config) | {"strategy": strategy, "seed": seed}, strategy, seed, str(folder))
 
     def task(self) -> Task:
         """What it works on, opened anew: what the whole comparison works on, a source included where any other of its

@@ -164,5 +164,7 @@ def locate(model: Path) -> tuple[Path, Path | None]:
         return model / "model.pt", model
     if not (model / "config.yaml").is_file():
         raise ValueError(f"no model {model}: expected a run folder (with a config.yaml in it) or a weights file (.pt)")
+    if (model / STREAM).exists():
+        raise ValueError(f"{model} holds a stream that did not end, so no model; its answers are in {model / STREAM}")
     state = load_checkpoint(model / "checkpoint.pt", ("selection",))["selection"]
     return selected_weights(model, load_folder(model).selection, state), model

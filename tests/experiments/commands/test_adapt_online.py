@@ -117,6 +117,8 @@ def test_a_killed_stream_leaves_what_it_answered(given, tmp_path, monkeypatch, c
     assert not (tmp_path / "runs/out/predictions.json").exists()
     assert adapt() == 2
     assert "a stream passes once: choose another --output, or pass --overwrite" in capsys.readouterr().err
+    assert main(["predict", "runs/out", "camera"]) == 2
+    assert "holds a stream that did not end, so no model" in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     assert adapt("--overwrite", "--strategy", "bn_online") == 0

@@ -10,8 +10,9 @@ from keyshift.adapt.methods.post import Post
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import files
 from keyshift.experiments.config import build, of_run
+from keyshift.experiments.runs.engine import Job
 from keyshift.experiments.runs.folder import open_folder
-from keyshift.experiments.runs.task import files_of
+from keyshift.experiments.runs.task import check_required, files_of
 
 NAMED = {"uniframe": "style", "distil": "labels", "post": "prior", "ssa": "statistics"}
 
@@ -34,6 +35,17 @@ def test_another_content_is_another_run(tmp_path, name):
         begin(b"two")
     (folder / "identity.json").write_text("{}")  # as a run of an earlier version says it
     begin(b"two")
+
+
+def test_a_job_elsewhere_knows_the_files_of_the_whole_comparison(tmp_path):
+    """Which are required where it opens what all of them work on."""
+    config = build({}, ["strategies=[dan,distil]", "distil.labels=labels.json"])
+    there = build(Job.of(config, "dan", 1, tmp_path).config)
+    assert there.method("distil").labels == "labels.json"
+    assert (there.strategy, there.seed, there.strategies) == ("dan", 1, ["dan", "distil"])
+    with pytest.raises(ValueError, match=r"distil needs labels by another model .*: say distil.labels=FILE"):
+        check_required(build({}, ["strategies=[dan,distil]"]), ["dan", "distil"])
+    assert "distil" not in build({}, ["strategies=source_free"]).strategies
 
 
 def test_what_names_no_file_says_none(tmp_path):
