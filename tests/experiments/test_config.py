@@ -135,13 +135,7 @@ def test_pretrained_weights_depend_on_what_they_are_made_of_alone():
         ({"mean_teacher": {"decay": 2}}, "mean_teacher.decay=2.0 must be at least 0, at most 1"),
         ({"optimization": {"name": "lion"}}, "optimization.name='lion' is not known"),
         ({"augmentation": {"area": [1.0, 0.5]}}, "augmentation.area="),
-<<<<<<< HEAD
         ({"strategies": ["regda", "daan"]}, "strategy='daan' is not known"),
-||||||| 1e8dc22
-        ({"strategies": ["regda", "dan"]}, "strategy='dan' is not known"),
-=======
-        ({"strategies": ["regda", "dna"]}, "strategy='dna' is not known"),
->>>>>>> r2
         ({"pretrain": 3}, "pretrain must be a mapping"),
         ({"modle": {}}, "Did you mean model"),
     ],
