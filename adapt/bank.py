@@ -22,20 +22,23 @@ class Bank(nn.Module):
     confidence: Tensor
     image_index: Tensor
     score: Tensor
+    samples: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.keep(Poses(torch.zeros(0, 0, 0), torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64), torch.zeros(0)))
+        self.register_buffer("samples", torch.zeros((), dtype=torch.int64))
+        self.keep(Poses(torch.zeros(0, 0, 0), torch.zeros(0, 0), torch.zeros(0, dtype=torch.int64), torch.zeros(0)), 0)
 
-    def keep(self, poses: Poses) -> None:
-        """Replace what is kept."""
+    def keep(self, poses: Poses, samples: int) -> None:
+        """Replace what is kept, of a target with so many samples."""
         for name in FIELDS:
             self.register_buffer(name, getattr(poses, name).detach().clone())
+        self.samples.fill_(samples)
         self.look()
 
     def look(self) -> None:
         """See whether all samples have one person each: then no step waits for the device to say how many there are."""
-        every = torch.arange(len(self.image_index), device=self.image_index.device)
+        every = torch.arange(int(self.samples), device=self.image_index.device)
         self.alone = torch.equal(self.image_index, every)
 
     def people(self, row: Tensor) -> tuple[Tensor, ...]:

@@ -77,7 +77,8 @@ class MAPS(MeanTeacher):
             return
         first, share = target.predict(), self.options.easy + self.options.growth * int(self.splits)
         rows, _ = split(point_error(first, target.predict(1)), min(share, 1.0))
-        self.bank.keep(replace(first, confidence=torch.zeros_like(first.confidence).index_fill(0, rows, 1.0)))
+        easy = torch.zeros_like(first.confidence).index_fill(0, rows, 1.0)
+        self.bank.keep(replace(first, confidence=easy), len(target.dataset))
         self.share.fill_(len(rows) / max(len(first), 1))
         self.splits += 1
 
