@@ -347,7 +347,7 @@ def iterate():
 
 @pytest.fixture(autouse=True)
 def source_is_known(monkeypatch):
-    """SSA has statistics of a source, of which there is none in most tests: unit features."""
+    """SSA has statistics of a source, of which there is none in most tests: unit features, unless a file is named."""
     begin = SSA.__init__
 
     def known(strategy, *args, **kwargs):

@@ -295,7 +295,7 @@ class Relabel(Strategy):
         return self.options.length
 
     def begin_round(self, target):
-        self.bank.keep(target.predict())
+        self.bank.keep(target.predict(), len(target.dataset))
 
     def step(self, source, target):
         with self.statistics("source"):

@@ -83,7 +83,8 @@ class CCSSL(Strategy):
         options = self.options
         dropped = options.dropped[min(int(self.rounds), len(options.dropped) - 1)]
         poses = self.labels(target) if self.model.single else target.predict()
-        self.bank.keep(replace(poses, confidence=kept(poses.confidence, dropped, ties=True).float()))
+        sure = kept(poses.confidence, dropped, ties=True).float()
+        self.bank.keep(replace(poses, confidence=sure), len(target.dataset))
         self.rounds += 1
 
     def labels(self, target: Target) -> Poses:

@@ -72,19 +72,21 @@ class MAPS(MeanTeacher):
         return self.options.every
 
     def begin_round(self, target: Target) -> None:
-        """Split: the bank holds the proxy set's poses."""
+        """Split: in the bank the proxy set's poses have confidence 1, the others 0."""
         if self.splits and not self.options.resplit:
             return
         first, share = target.predict(), self.options.easy + self.options.growth * int(self.splits)
-        rows = split(point_error(first, target.predict(1)), min(share, 1.0))[0].sort().values
-        self.bank.keep(first.each(lambda values: values[rows]))
+        rows, _ = split(point_error(first, target.predict(1)), min(share, 1.0))
+        easy = torch.zeros_like(first.confidence).index_fill(0, rows, 1.0)
+        self.bank.keep(replace(first, confidence=easy), len(target.dataset))
         self.share.fill_(len(rows) / max(len(first), 1))
         self.splits += 1
 
     def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
         losses = super().followed(votes, poses, view)
         easy, sigma = self.bank.of(view, self.skeleton.flip), self.options.sigma
-        proxy = drawn_to(votes, easy.points, votes.grid.contains(easy.points), easy.image_index, sigma)
+        keep = (easy.confidence > 0) & votes.grid.contains(easy.points)
+        proxy = drawn_to(votes, easy.points, keep, easy.image_index, sigma)
         losses["proxy"] = self.options.proxy / self.share.clamp_min(1e-6) * proxy
         if "image" in self.model.reads:
             losses["mix"] = self.options.mix * self.smoothness(view, votes)

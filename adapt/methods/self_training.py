@@ -41,7 +41,7 @@ class FixedLabels(Strategy):
 
     def begin_round(self, target: Target) -> None:
         poses = self.labels(target)
-        self.bank.keep(replace(poses, confidence=self.kept_of(poses.confidence).float()))
+        self.bank.keep(replace(poses, confidence=self.kept_of(poses.confidence).float()), len(target.dataset))
 
     def labels(self, target: Target) -> Poses:
         """The poses of all target samples, in file coordinates."""

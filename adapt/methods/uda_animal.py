@@ -137,7 +137,8 @@ class UDAAnimal(Strategy):
             poses = of_passes(target, self.options.passes, radius)
         else:  # who is who in two passes is not known
             poses = target.predict()
-        self.bank.keep(replace(poses, confidence=kept(poses.confidence, self.options.dropped, ties=True).float()))
+        sure = kept(poses.confidence, self.options.dropped, ties=True).float()
+        self.bank.keep(replace(poses, confidence=sure), len(target.dataset))
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         options, epoch, (view,) = self.options, self.updates // self.options.epoch, target.views

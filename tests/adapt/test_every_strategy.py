@@ -87,6 +87,32 @@ def test_three_updates(dots, batches, iterate, name):
     assert set(owned) == trained or name == "given"
 
 
+class NoWait(TorchDispatchMode):
+    """Fails where the host would wait for a number or a size from the device."""
+
+    waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.default", "repeat_interleave.Tensor")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        picks = args[1] if str(func).startswith("aten.index") and isinstance(args[1], (list, tuple)) else ()
+        assert not any(getattr(index, "dtype", None) == torch.bool for index in picks), func
+        assert not any(str(func).startswith(f"aten.{wait}") for wait in self.waits), func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - {"maps", "uniframe"}))  # which draw a number on the CPU
+def test_no_step_waits_for_the_device(dots, batches, name):
+    """Of a network that answers with one person; how many people there are is known to the host alone when it asks."""
+    strategy = build(name, dots.skeleton).train()
+    source, target = batches(dots, strategy, "plain", "source")[0], batches(dots, strategy, "shifted", "target")[0]
+    cut = 64, (32, 32), Augmentation(20), torch.device("cpu")
+    strategy.begin_round(everyone(strategy.predictor, dots(64, "shifted"), *cut))
+    with NoWait():
+        for losses, _ in strategy.step(source, target):
+            sum(losses.values()).backward()
+        strategy.draw_back()
+        strategy.after_step()
+
+
 class Few:
     """The first dots of a set, without edges: two are each other's mirror image."""
 

@@ -165,7 +165,7 @@ def test_the_bank_answers_in_the_coordinates_and_names_of_a_view(toys):
     rows = torch.tensor([0, 0, 2, 3, 3, 3, 7, 9])
     poses = Poses(32 * torch.rand(8, 3, 2), torch.rand(8, 3), rows, torch.rand(8))
     bank, flip = Bank(), [0, 2, 1]
-    bank.keep(poses)
+    bank.keep(poses, 10)
     copy = Bank()
     copy.load_state_dict(bank.state_dict())
     answer = copy.of(batch, flip)
@@ -182,6 +182,21 @@ def test_the_bank_answers_in_the_coordinates_and_names_of_a_view(toys):
                 assert answer.confidence[place, k] == poses.confidence[person, name]
             place += 1
     assert place == len(answer) > 0
+
+
+def test_a_bank_of_which_the_last_samples_have_nobody(toys):
+    """Is not taken for one of crops."""
+    batch = TrainingBatches(data(toys, "bottom_up", "plain"), "target", 0, 10, (32, 32), Augmentation(), labels=False)[
+        0
+    ]
+    for count in (10, 7):
+        bank, copy = Bank(), Bank()
+        bank.keep(Poses(32 * torch.rand(count, 3, 2), torch.rand(count, 3), torch.arange(count), torch.rand(count)), 10)
+        copy.load_state_dict(bank.state_dict())
+        for one in (bank, copy):
+            poses = one.of(batch, [0, 1, 2])
+            assert poses.image_index.tolist() == [i for i, row in enumerate(batch.row.tolist()) if row < count]
+            assert torch.equal(poses.score, bank.score[batch.row[poses.image_index]])
 
 
 def test_a_teachers_doubt_goes_with_the_keypoint_to_a_mirrored_view(toys, monkeypatch):
@@ -297,5 +312,5 @@ def test_two_processes_train_as_one(tmp_path):
         for key, value in first.items():
             way = (value - before[key]).abs().max() if value.shape == before[key].shape and value.numel() else 0.0
             torch.testing.assert_close(
-                value, second[key], atol=1e-6 + 3e-3 * float(way), rtol=1e-5, msg=f"{name} {key}"
+                value, second[key], atol=1e-6 + 3e-4 * float(way), rtol=1e-5, msg=f"{name} {key}"
             )

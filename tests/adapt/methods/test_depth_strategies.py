@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
@@ -181,16 +182,17 @@ def test_adaptation_helps_on_a_toy_sensor(balls, iterate, augmentation):
         "mean_teacher": MeanTeacher.Options(decay=0.95, sigma=1.0, weight=0.03),
     }
 
+    source = cache(TrainingBatches(balls(200), "source", 0, 16, SIZE, augmentation, True).__getitem__)
+
     def run(name, first, last, fall):
         torch.manual_seed(1)
         optimization = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0, milestones=[fall])
         strategy = STRATEGIES[name](deepcopy(start), balls.skeleton, optimization, options=options.get(name)).train()
-        source = TrainingBatches(balls(200), "source", 0, 16, SIZE, augmentation, True)
         views = strategy.views["target"]
         target = TrainingBatches(balls(200, "shifted"), "target", 0, 16, SIZE, augmentation, False, views)
         optimizers = strategy.optimizers()
         for step in range(first, last):
-            iterate(strategy, source[step], target[step] if "target" in strategy.needs else None, optimizers)
+            iterate(strategy, source(step), target[step] if "target" in strategy.needs else None, optimizers)
             for _, schedule in optimizers.values():
                 schedule.step()
         return strategy.predictor

@@ -94,16 +94,16 @@ def test_maps_takes_samples_that_are_right_and_splits_anew(dots, given):
     truth = torch.stack([torch.from_numpy(target[i].keypoints) for i in range(64)])
     away = (first.predict().points - truth).norm(dim=-1).mean(1)
     easy = torch.zeros(64, dtype=torch.bool)
-    easy[strategy.bank.image_index] = True
+    easy[strategy.bank.confidence[:, 0] > 0] = True
     assert easy.sum() == 16
     assert strategy.share == 0.25
     assert away[easy].mean() < away[~easy].mean()
     strategy.begin_round(target_of(strategy, target))
-    assert len(strategy.bank.points) == 32
+    assert strategy.bank.confidence.sum(0).tolist() == [32] * 3
     frozen = build(MAPS, given(dots), dots.skeleton, easy=0.25, growth=0.25, resplit=False)
     for _ in range(2):
         frozen.begin_round(target_of(frozen, target))
-        assert len(frozen.bank.points) == 16
+        assert frozen.bank.confidence.sum(0).tolist() == [16] * 3
 
 
 def test_self_training_learns_its_surest_labels_and_keeps_its_statistics(dots, given):

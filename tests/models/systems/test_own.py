@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.adapt.scoring.evaluation import predict, scores
+from keyshift.adapt.scoring.evaluation import everyone, predict, scores
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
+from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches
 from keyshift.datasets.options import make as make_options
 from keyshift.datasets.sample import Unlabeled
@@ -83,7 +84,7 @@ FORMS = {
     "pair": {"object": "dense", "arguments": {"keypoints": 3}, "gives": "offsets"},
 }
 OPTIONS = {"mean_teacher": {"decay": 0.9}, "post": {"frozen": []}}
-SIZE = (32, 32)
+SIZE, CPU = (32, 32), torch.device("cpu")
 
 
 @pytest.fixture
@@ -129,7 +130,6 @@ def strategy_of(name, model, skeleton):
 MOVED = {
     "given": set(),
     **{key: {"backbone"} for key in ("adabn", "bn_online", "tent", "ssa")},  # where the batch norm is
-    **{key: {"backbone"} for key in ("self_training", "distil")},  # without a round they have no labels
 }
 
 
@@ -140,6 +140,7 @@ def test_every_strategy_and_the_way_through_a_checkpoint(dots, batches, iterate,
     source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
     optimizers = strategy.optimizers()
     before = {k: v.clone() for k, v in strategy.predictor.state_dict().items()}
+    strategy.begin_round(everyone(strategy.predictor, dots(64, "shifted"), 64, SIZE, Augmentation(20), CPU))
     for step in range(2):
         iterate(strategy, source[step] if "source" in strategy.needs else None, target[step], optimizers)
     model = strategy.predictor.eval()
