@@ -46,7 +46,7 @@ def steps(batch: int, device: str, iteration: Callable[..., Step]) -> dict[str, 
                 )[0].to(device)
                 for domain, dataset in sides.items()
             }
-            strategy.see_source([drawn["source"].without_labels()].copy)
+            strategy.see_source([drawn["source"]].copy)
             if strategy.round_length():
                 cut = batch, (SIZE, SIZE), Augmentation(), torch.device(device)
                 strategy.begin_round(everyone(strategy.predictor, sides["target"], *cut))
