@@ -203,5 +203,5 @@ def test_adaptation_helps_on_a_toy_sensor(balls, iterate, augmentation):
     for name in ("source_only", "regda", "mean_teacher"):
         predictions = predict(run(name, 150, 210, 40), [test], torch.device("cpu"))
         mm[name] = scores(predictions, balls.skeleton, 0.1)["mm"]
-    assert mm["regda"] < mm["source_only"] - 4, mm
-    assert mm["mean_teacher"] < mm["source_only"] - 4, mm
+    assert mm["regda"] < mm["source_only"] - 3, mm
+    assert mm["mean_teacher"] < mm["source_only"] - 3, mm
