@@ -1,6 +1,5 @@
 """CC-SSL's rounds: what a label is made of, which are kept, and that they help."""
 
-import pytest
 import torch
 
 from keyshift.adapt.methods import ccssl
