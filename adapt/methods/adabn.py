@@ -31,6 +31,7 @@ class AdaBN(Strategy):
 
     title = "AdaBN"
     about = "batch norm's statistics of the target alone, the weights as they were given"
+    cost = 0.6
     kind = "source_free"
     needs = frozenset({"target"})
     begun: Tensor

@@ -47,6 +47,7 @@ class AnatomyTeacher(MeanTeacher):
 
     title = "Anatomy-voted teacher"
     about = "a mean teacher that counts where its pose is anatomically more plausible than the student's"
+    cost = 2.3
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -16,6 +16,7 @@ class SourceOnly(Strategy):
 
     title = "Source only"
     about = "trained on the labelled source alone"
+    cost = 1.0
     kind = "reference"
     needs = frozenset({"source"})
     adapts = False
@@ -29,6 +30,7 @@ class Oracle(Strategy):
 
     title = "Oracle"
     about = "trained with target labels under the same budget; the upper reference"
+    cost = 1.0
     kind = "reference"
     needs = frozenset({"target"})
     labelled_target = True
@@ -63,6 +65,7 @@ class BatchNormControl(Strategy):
 
     title = "Batch norm control"
     about = "the same continued training with target images passing through batch norm, no adaptation loss"
+    cost = 1.3
     kind = "reference"
     adapts = False
 

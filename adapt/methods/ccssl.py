@@ -66,6 +66,7 @@ class CCSSL(Strategy):
 
     title = "CC-SSL"
     about = "rounds of the model's own labels that hold under warps and in time, the surest first"
+    cost = 1.9
     kind = "teachers"
     besides = "can use video"
     rounds: Tensor

@@ -43,6 +43,7 @@ class CDAN(DANN):
 
     title = "CDAN"
     about = "features under each keypoint's density, from which an adversary cannot tell the domain"
+    cost = 3.0
     first: Tensor
     second: Tensor
 

@@ -29,6 +29,7 @@ class Coral(Aligned):
 
     title = "Deep CORAL"
     about = "the distance of the features' covariances"
+    cost = 1.7
 
     def apart(self, source: Domain, target: Domain) -> dict[str, Tensor]:
         distance = coral(source.vectors(), target.vectors(), means=self.options.means)

@@ -35,6 +35,7 @@ class DAN(Aligned):
 
     title = "DAN"
     about = "the maximum mean discrepancy of the features, under five kernels"
+    cost = 1.8
 
     def apart(self, source: Domain, target: Domain) -> dict[str, Tensor]:
         distance = mmd(source.vectors(), target.vectors(), linear=self.options.linear)

@@ -43,6 +43,7 @@ class DANN(Aligned):
 
     title = "DANN"
     about = "features from which an adversary cannot tell the domain"
+    cost = 2.0
     updated = ("model", "discriminator")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -48,6 +48,7 @@ class DisparityDiscrepancy(Strategy):
 
     title = "DD"
     about = "disparity discrepancy of an adversarial regressor's coordinates"
+    cost = 1.8
     kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -48,6 +48,7 @@ class Distil(FixedLabels):
 
     title = "Distillation"
     about = "learns from the labels that another model gave the target"
+    cost = 1.0
     kind = "source_free"
     besides = "labels by another model (COCO results or ONNX)"
     requires = ("labels",)

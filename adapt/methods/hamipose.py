@@ -56,6 +56,7 @@ class HamiPose(MeanTeacher):
 
     title = "HamiPose (gate)"
     about = "a mean teacher whose gradient at each keypoint's outputs is split against the source's and gated"
+    cost = 2.3
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

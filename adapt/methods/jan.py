@@ -40,6 +40,7 @@ class JAN(Aligned):
 
     title = "JAN"
     about = "the maximum mean discrepancy of features and predicted poses together"
+    cost = 1.9
 
     def apart(self, source: Domain, target: Domain) -> dict[str, Tensor]:
         here, there = (joined(shape_of(domain.votes)) for domain in (source, target))

@@ -57,6 +57,7 @@ class MAPS(MeanTeacher):
 
     title = "MAPS"
     about = "the target's easy samples as a proxy of the source, and mixed pictures"
+    cost = 2.3
     kind = "source_free"
     needs = frozenset({"target"})
     share: Tensor

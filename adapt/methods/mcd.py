@@ -51,6 +51,7 @@ class MCD(Strategy):
 
     title = "MCD"
     about = "two heads that disagree on the target, and features that let them agree"
+    cost = 5.7
     kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

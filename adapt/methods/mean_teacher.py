@@ -48,6 +48,7 @@ class MeanTeacher(Strategy):
 
     title = "Mean teacher"
     about = "consistency with a moving average of the model's own weights"
+    cost = 2.2
     kind = "teachers"
     views: ClassVar = {"source": 1, "target": 2}
     averaged: Tensor

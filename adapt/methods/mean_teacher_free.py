@@ -39,6 +39,7 @@ class MeanTeacherFree(MeanTeacher):
 
     title = "Source-free mean teacher"
     about = "a given model learns from a moving average of its own weights, on the target alone"
+    cost = 1.4
     kind = "source_free"
     needs = frozenset({"target"})
 

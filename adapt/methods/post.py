@@ -53,6 +53,7 @@ class Post(MeanTeacher):
 
     title = "POST"
     about = "a mean teacher without a source, with a prior of poses and features that do not repeat each other"
+    cost = 1.3
     kind = "source_free"
     besides = "can use a prior of poses (a file of `keyshift prior`)"
     needs = frozenset({"target"})

@@ -75,6 +75,7 @@ class RegDA(Strategy):
 
     title = "RegDA"
     about = "regressive domain adaptation by an adversarial regressor"
+    cost = 2.3
     kind = "aligned"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -69,6 +69,7 @@ class SelfTraining(FixedLabels):
 
     title = "Self-training"
     about = "one round of the given model's own confident labels, batch norm frozen: DeepLabCut's video adaptation"
+    cost = 1.0
     kind = "source_free"
     needs = frozenset({"target"})
 

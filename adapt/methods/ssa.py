@@ -77,6 +77,7 @@ class SSA(NormLearner):
 
     title = "SSA"
     about = "features drawn to the source's in its significant directions, by batch norm's weight and bias"
+    cost = 0.7
     besides = "statistics of the source (the run's own, or a file of `keyshift statistics`)"
     mean: Tensor
     basis: Tensor

@@ -40,6 +40,7 @@ class Tent(NormLearner):
 
     title = "Tent"
     about = "entropy over cells made smaller, by batch norm's weight and bias"
+    cost = 0.7
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         with self.statistics("target"):

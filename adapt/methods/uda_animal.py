@@ -106,6 +106,7 @@ class UDAAnimal(Strategy):
 
     title = "UDA-Animal"
     about = "pseudo labels from easy to hard, a coarse and a refined head that teach each other, a slow teacher"
+    cost = 4.9
     kind = "teachers"
     views: ClassVar = {"source": 1, "target": 2}
     updates: Tensor

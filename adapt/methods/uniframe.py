@@ -71,6 +71,7 @@ class UniFrame(MeanTeacher):
 
     title = "UniFrame"
     about = "mean teacher with style transfer both ways and occlusion of sure keypoints"
+    cost = 2.3
     besides = "can use a style network (a file of `keyshift style`)"
     options: Options
 

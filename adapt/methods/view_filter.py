@@ -45,6 +45,7 @@ class ViewFilter(MeanTeacher):
 
     title = "View filter"
     about = "a mean teacher asked in eight known views of a picture, believed where they agree"
+    cost = 4.4
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

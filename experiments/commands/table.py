@@ -20,12 +20,12 @@ def table(folders: Sequence[Path]) -> str:
     comparisons = [(folder.name, _results(folder)) for folder in folders]
     names = sorted({name for _, results in comparisons for name in results["summary"]}, key=place)
     heads = [f"{name}, {Headline.named(results['metric']).heading}" for name, results in comparisons]
-    lines = [["strategy", *heads, "mean rank", "time"]]
+    lines = [["strategy", *heads, "mean rank (pairs)", "time"]]
     ranks = [ranked(results) for _, results in comparisons]
     for name in names:
         cells = [cell(name, results) for _, results in comparisons]
         own = [rank[name] for rank in ranks if name in rank]
-        pairs = f"{statistics.mean(own):.1f} of {len(own)}" if own else ABSENT
+        pairs = f"{statistics.mean(own):.1f} ({len(own)})" if own else ABSENT
         lines.append([title(name), *cells, pairs, time(name, comparisons)])
     rows = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([rows[0], "|" + " --- |" * len(lines[0]), *rows[1:]])

@@ -38,8 +38,8 @@ def test_ranks_and_cost(folders, capsys):
     assert head.startswith("| strategy | hands, PCK@0.1 | depth, ")
     cells = {row.split(" | ")[0].removeprefix("| "): row.removesuffix(" |").split(" | ")[1:] for row in rows}
     assert list(cells) == ["Source only", "DAN", "RegDA", "Oracle"]
-    assert cells["DAN"] == ["0.600, +0.050 [+0.010, +0.090]", "20.00, +0.05 [+0.01, +0.09]", "1.5 of 2", "2.0"]
-    assert cells["RegDA"][2] == "1.5 of 2"
+    assert cells["DAN"] == ["0.600, +0.050 [+0.010, +0.090]", "20.00, +0.05 [+0.01, +0.09]", "1.5 (2)", "2.0"]
+    assert cells["RegDA"][2] == "1.5 (2)"
     assert cells["Oracle"] == ["0.900", "–", "–", "1.0"]
 
 
