@@ -14,6 +14,7 @@ run are multiplied by `slower`; statistics of batch norm stay those of the given
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,9 +48,9 @@ class FixedLabels(Strategy):
         """The poses of all target samples, in file coordinates."""
         return target.predict()
 
+    @abstractmethod
     def kept_of(self, confidence: Tensor) -> Tensor:
         """Which keypoints (P, K) of all poses are learnt from, by their confidence."""
-        raise NotImplementedError
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         poses = self.bank.of(target, self.skeleton.flip)

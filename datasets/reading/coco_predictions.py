@@ -103,8 +103,8 @@ def read_predictions(path: Path, keypoints: int) -> tuple[list[str] | None, dict
 def _person(entry: dict[str, Any], keypoints: int, path: Path, where: str) -> np.ndarray:
     values = numbers(entry["keypoints"], (None,), path, where, "keypoints")
     if len(values) != 3 * keypoints:
-        found = Words(f"{len(values)} numbers, {len(values) / 3:g} keypoints")
-        raise BadAnnotation(path, where, "keypoints", found, f"x, y, v of each of {keypoints} keypoints")
+        held = Words(f"{len(values)} numbers, {len(values) / 3:g} keypoints")
+        raise BadAnnotation(path, where, "keypoints", held, f"x, y, v of each of {keypoints} keypoints")
     person = values.reshape(-1, 3)
     flags = person[:, 2]
     score = entry.get("score")

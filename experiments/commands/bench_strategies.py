@@ -73,7 +73,7 @@ def kept_for_backward() -> Iterator[list[int]]:
 def rows(
     batch: int, device: str, iteration: Callable[..., Step], alternate: Callable[..., dict[str, float]]
 ) -> list[tuple[str, str, str]]:
-    """(strategy, time and memory as multiples of a supervised step's, what the memory is)."""
+    """(strategy, time and memory as multiples of a supervised step's, no claim)."""
     sides = steps(batch, device, iteration)
     seconds = alternate(sides, rounds=15)
     memory = {}
