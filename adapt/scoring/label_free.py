@@ -1,20 +1,17 @@
-"""The label-free scores by name: what `selection=target_score` chooses checkpoints by. A new one is a function in a
-file beside this one, and a line in this dict.
+"""The label-free scores by name: what `selection=target_score` chooses checkpoints by, and what the rule of `adapt`
+reads. A new one is a file in scores/ and a line in this dict.
 
-A score gets the model, unlabelled target samples in two known warps, the skeleton's mirror permutation and the device,
-and answers with a number of which the highest is best. None of them is an error rate.
+A score reads the evidence of a network (see evidence.py) and answers with a number of which the highest is best; NaN
+where it cannot be measured: without a source, without a video. None of them is an error rate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import torch
+from .evidence import Evidence
+from .scores import agreement
 
-from ...datasets.sample import Unlabeled
-from ...models.pose_model import PoseModel
-from .evaluation import agreement
+Score = Callable[[Evidence], float]
 
-Score = Callable[[PoseModel, Iterable[Unlabeled], list[int], torch.device], float]
-
-SCORES: dict[str, Score] = {"agreement": agreement}
+SCORES: dict[str, Score] = {"agreement": agreement.score}

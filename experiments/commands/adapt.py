@@ -248,7 +248,7 @@ def work(
     reporter.say(words.parts(count, held))
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
-    first = evaluator(task, fabric.device)(start)["target/score"]
+    first = evaluator(task, fabric.device, start)(start)["target/score"]
     given = Scores(min(SCORED, count), first)
     decision, ended, best, shipped, after = beforehand(first, held), "nothing was trained", None, start, before
     if decision is None:

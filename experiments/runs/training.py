@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
 from ...adapt.scoring.evaluation import everyone, predict, scores
+from ...adapt.scoring.evidence import Evidence, Looks
 from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target
@@ -106,6 +107,7 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
     config, sensor = task.config, task.sensor_of(phase.strategy)
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
+    evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
     strategy = build_strategy(task, phase, seed)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
@@ -119,7 +121,7 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
         folder,
         _loop(config, phase.steps),
         seed,
-        evaluator(task, fabric.device),
+        evaluate,
         lambda model: target_of(task, model, fabric.device),
         [callback],
     ).fit()
@@ -130,16 +132,19 @@ def _loop(config: Config, steps: int) -> Loop:
     return Loop(steps, *every, config.workers, config.channels_last, config.selection)
 
 
-def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
-    """The strategy around a model from the phase's weights, or a fresh one."""
-    config = task.config
+def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
+    """The model of the phase's weights, or a fresh one."""
     torch.manual_seed(seed)
-    if phase.start is None:
-        model = build_model(config.model, len(task.skeleton))
-    else:
-        model = load_model(phase.start)[0]
+    if phase.start is not None:
+        return load_model(phase.start)[0]
+    return build_model(task.config.model, len(task.skeleton))
+
+
+def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
+    """The strategy around the starting model."""
+    model = starting_model(task, phase, seed)
     torch.manual_seed(seed + 1)
-    kind, options = STRATEGIES[phase.strategy], config.method(phase.strategy)
+    kind, options = STRATEGIES[phase.strategy], task.config.method(phase.strategy)
     return kind(model, task.skeleton, phase.rates, phase.batch_norm, options)
 
 
@@ -196,18 +201,26 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
     return lambda: (batches[step] for step in steps)
 
 
+def looks_of(task: Task, device: torch.device) -> Looks:
+    """On what label-free scores look: the target's training pictures, and the held-out source."""
+    config = task.config
+    cut = task.size, config.augmentation, config.threshold, device, config.crop
+    return Looks(task.target[0], task.source_test, task.skeleton, *cut)
+
+
 def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
     """All target training samples, with the model's poses for them; it sees no label."""
     config = task.config
     return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
-def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
-    """The headline on held-out source and target, and the label-free score of the unlabelled target training images;
-    without a target neither of its."""
+def evaluator(task: Task, device: torch.device, given: PoseModel) -> Callable[[PoseModel], dict[str, float]]:
+    """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
+    beside that of the `given` network; without a target neither of its."""
     config = task.config
     batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
-    warped = None if task.target_train is None else warped_batches(task, task.target_train)
+    looks = None if task.target_train is None else looks_of(task, device)
+    start = None if looks is None else Evidence(given.to(device), looks)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -217,8 +230,8 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
             score = scores(predictions, task.skeleton, config.threshold)
             metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
             metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
-        if warped is not None:
-            metrics["target/score"] = SCORES[config.score](model, warped(), task.skeleton.flip, device)
+        if looks is not None:
+            metrics["target/score"] = SCORES[config.score](Evidence(model, looks, start))
         return metrics
 
     return evaluate

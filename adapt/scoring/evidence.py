@@ -1,0 +1,209 @@
+"""What is seen of a network without a target label: its answers for target pictures, plain and in known warps, and for
+held-out source pictures, whose labels may be looked at. Label-free scores read it; each part is computed once, when the
+first score asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...datasets.augment import Augmentation
+from ...datasets.loading import EvaluationBatches
+from ...datasets.sample import PIXELS_AND_MM, Labeled, PoseDataset, Unlabeled, inside
+from ...datasets.skeleton import Skeleton
+from ...datasets.views import WithoutLabels, spread
+from ...models.output import Poses, Votes
+from ...models.pose_model import PoseModel
+from ..consistency import carried
+from ..views import by_view
+from .evaluation import Predictions, predict
+from .matching import span
+
+PICTURES = 256
+"""Of each domain, at most."""
+WARPS = 4
+"""Known warps of each target picture, beside the plain one."""
+AT_ONCE = 32
+
+
+class Looks:
+    """On what networks are looked at: up to PICTURES of the target, its labels gone, and of the held-out source, if
+    there is one, and how they are cut."""
+
+    def __init__(
+        self,
+        target: PoseDataset,
+        source: PoseDataset | None,
+        skeleton: Skeleton,
+        size: tuple[int, int],
+        augmentation: Augmentation,
+        threshold: float,
+        device: torch.device,
+        mode: str = "exact",
+        pictures: int = PICTURES,
+    ) -> None:
+        self.target: PoseDataset = WithoutLabels(spread(target, pictures))
+        self.source = None if source is None else spread(source, pictures)
+        self.skeleton, self.threshold, self.device = skeleton, threshold, device
+        self.size, self.augmentation, self.mode = size, augmentation, mode
+
+    def batches(self, dataset: PoseDataset, warp: int = 0) -> Iterator[Labeled]:
+        """All of a dataset in its order: plain, or in the known warp of that number, the same at each call."""
+        batches = EvaluationBatches(dataset, AT_ONCE, self.size, self.mode, (self.augmentation, warp) if warp else None)
+        return (batches[i].to(self.device) for i in range(len(batches)))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of a network for N plain pictures, P people in them; on the CPU."""
+
+    points: Tensor
+    """(P, K, D) in shares of the crop: 1 is its side, of z the cube's edge."""
+    confidence: Tensor
+    """(P, K)"""
+    image_index: Tensor
+    """(P,)"""
+    log_density: Tensor
+    """(N, K, cells) float32, of the grid in the plane; of a picture all its people's."""
+    spread: Tensor
+    """(N, K) standard deviation of that density, in shares of the crop."""
+    features: Tensor
+    """(N, C), averaged over the picture."""
+    frame: Tensor
+    """(N,)"""
+    sequence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Of a network for the same pictures in V known views, the plain one first; on the CPU."""
+
+    points: Tensor
+    """(V, P, K, D) in the plain view, in shares of the crop; P are the people of the plain view."""
+    shown: Tensor
+    """(V, P, K) bool: the view has the person, and shows the place where the plain view has the keypoint."""
+
+
+class Evidence:
+    """Of one network; `given` is that of the network before adaptation, None for itself."""
+
+    def __init__(self, model: PoseModel, looks: Looks, given: Evidence | None = None) -> None:
+        self.model, self.looks = model, looks
+        self.given = self if given is None else given
+
+    @cached_property
+    def target(self) -> Answers:
+        return answers(self.model, self.looks.batches(self.looks.target))
+
+    @cached_property
+    def source(self) -> Answers | None:
+        source = self.looks.source
+        return None if source is None else answers(self.model, self.looks.batches(source))
+
+    @cached_property
+    def judged(self) -> Predictions | None:
+        """On the held-out source, beside its labels."""
+        return self.judge()
+
+    def judge(self, change: Callable[[Labeled], Labeled] | None = None) -> Predictions | None:
+        """The same of the source as `change` alters each batch of it; None without a source."""
+        source = self.looks.source
+        if source is None:
+            return None
+        batches = self.looks.batches(source)
+        return predict(self.model, batches if change is None else map(change, batches), self.looks.device)
+
+    @cached_property
+    def views(self) -> Views:
+        """Of the target."""
+        looks = self.looks
+        return viewed(self.model, [looks.batches(looks.target, warp) for warp in range(WARPS + 1)], looks.skeleton.flip)
+
+    def changed(self, change: Callable[[PoseModel], None]) -> Evidence:
+        """Of a copy of the network that `change` has altered in place."""
+        model = deepcopy(self.model)
+        change(model)
+        return Evidence(model, self.looks)
+
+
+@torch.no_grad()
+def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
+    """Of `model` in evaluation mode; its mode is restored."""
+    mode, parts = model.training, []
+    model.eval()
+    images = 0
+    for labelled in batches:
+        sample = labelled.without_labels()
+        features = model.features(sample)
+        votes = model.votes(features, sample)
+        poses = model.decode(votes, sample)
+        plane = votes.marginals()[0]
+        density = plane.log_density()
+        part = {
+            "points": shares(poses.points, sample, poses.image_index),
+            "confidence": poses.confidence.float(),
+            "image_index": poses.image_index + images,
+            "log_density": density.float().flatten(2),
+            "spread": spread_of(plane, density) / span(sample),
+            "features": (features.flatten(2).mean(-1) if features.dim() > 2 else features).float(),
+            "frame": sample.frame,
+        }
+        images += len(sample)
+        parts.append({name: value.cpu() for name, value in part.items()} | {"sequence": sample.sequence})
+    model.train(mode)
+    whole: dict[str, Any] = {}
+    for name in (field.name for field in fields(Answers)):
+        values = [part[name] for part in parts]
+        whole[name] = sum(values, ()) if name == "sequence" else torch.cat(values)
+    return Answers(**whole)
+
+
+@torch.no_grad()
+def viewed(model: PoseModel, views: list[Iterator[Labeled]], flip: list[int]) -> Views:
+    """Of `model` in evaluation mode, for batches of the same pictures in several views; its mode is restored."""
+    mode, parts = model.training, []
+    model.eval()
+    for batch in zip(*views, strict=True):
+        samples = [labelled.without_labels() for labelled in batch]
+        plain, poses = samples[0], [model.decode(model(sample), sample) for sample in samples]
+        there = [carried(own, sample, plain, flip) for own, sample in zip(poses, samples, strict=True)]
+        people, points, has = by_view(joined(there, len(plain)), len(samples), plain, model.single)
+        shown = [inside(carried(people, plain, sample, flip).points, sample, people.image_index) for sample in samples]
+        scaled = torch.stack([shares(own, plain, people.image_index) for own in points])
+        parts.append((scaled.cpu(), (torch.stack(shown) & has[..., None]).cpu()))
+    model.train(mode)
+    points, shown = (torch.cat(values, 1) for values in zip(*parts, strict=True))
+    return Views(points, shown)
+
+
+def joined(poses: list[Poses], images: int) -> Poses:
+    """Poses of several views of as many `images` as those of one batch, view after view."""
+    moved = [replace(own, image_index=own.image_index + view * images) for view, own in enumerate(poses)]
+    return Poses(*(torch.cat([getattr(own, field.name) for own in moved]) for field in fields(Poses)))
+
+
+def shares(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
+    """Points (P, K, D) of the model's input in shares of the crop's side, z in shares of the cube's edge."""
+    if sample.space == PIXELS_AND_MM and points.shape[-1] == 3:
+        edge = 2 * sample.inputs["reach"][image_index].view(-1, 1, 1)
+        return torch.cat([points[..., :2] / span(sample), points[..., 2:] / edge], -1).float()
+    return points.float() / span(sample)
+
+
+def spread_of(votes: Votes, log_density: Tensor) -> Tensor:
+    """The standard deviation (B, K), in the grid's unit, of densities (B, K, *shape)."""
+    density, variance = log_density.exp(), 0.0
+    last = density.dim() - 1
+    total = density.flatten(2).sum(-1)
+    for dim in range(len(votes.grid.shape)):
+        line = density.sum([d for d in range(2, density.dim()) if d != last - dim]) / total[..., None]
+        axis = votes.grid.axis(dim, line)
+        mean = (line * axis).sum(-1, keepdim=True)
+        variance = variance + (line * (axis - mean).square()).sum(-1)
+    return torch.as_tensor(variance).clamp_min(0).sqrt()
