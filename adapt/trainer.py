@@ -43,6 +43,8 @@ class Loop:
     workers: int = 0
     channels_last: bool = False
     selection: str = "last"
+    keep_all: bool = False
+    """The weights of every evaluation stay on disk, not only those that a selection rule names."""
 
 
 class NotFinite(ArithmeticError):
@@ -201,7 +203,7 @@ class Trainer:
         return self.folder / f"weights-{step:06d}.pt"
 
     def save_weights(self, step: int) -> None:
-        if step in self.selection.held(self.loop.selection):
+        if self.loop.keep_all or step in self.selection.held(self.loop.selection):
             save_model(self.weights(step), self.strategy.predictor, self.strategy.skeleton, step)
 
     def save(self, step: int) -> None:
@@ -216,6 +218,8 @@ class Trainer:
                 "selection": {"steps": self.selection.steps, "values": self.selection.values},
             },
         )
+        if self.loop.keep_all:
+            return
         # only now: a checkpoint on disk never refers to weights that are gone
         kept = {self.weights(held) for held in self.selection.held(self.loop.selection)}
         for path in set(self.folder.glob("weights-*.pt")) - kept:

@@ -29,6 +29,15 @@ def path(text: str) -> Path:
     return Path(word(text))
 
 
+def words(text: str) -> list[str]:
+    """Between commas."""
+    return [one for one in text.split(",") if one]
+
+
+def numbers(text: str) -> list[int]:
+    return [int(one) for one in words(text)]
+
+
 class Command(argparse.ArgumentParser):
     """The help of one that is `configured` ends with all options, read where they stand when it is printed."""
 
@@ -328,6 +337,27 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made = command("table", _table, "finished comparisons beside each other, as Markdown")
     made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
 
+    made = command("lab", _lab, "try candidates on domain pairs with known truth, and score every checkpoint")
+    made.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        type=word,
+        help="plans (YAML) laid over one another: lab_pairs lab_candidates",
+    )
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of all runs, and of one pair's: PAIR.target.root=FOLDER"
+    )
+    listed: dict[str, Any] = {"type": words, "default": []}
+    made.add_argument("--pairs", metavar="NAME,...", help="only these", **listed)
+    made.add_argument("--candidates", metavar="NAME,...", help="only these", **listed)
+    made.add_argument("--seeds", metavar="N,...", help="only these", type=numbers, default=[])
+    made.add_argument("--jobs", metavar="N", type=int, default=1, help="processes that share the work (default: 1)")
+    made.add_argument("--output", metavar="FOLDER", type=path, default=Path("runs/lab"), help="default: runs/lab")
+    made.add_argument("--rescore", metavar="SCORE,...", help="compute these scores anew", **listed)
+    made.add_argument("--collect", action="store_true", help="train nothing: write points.csv of what there is")
+    made.add_argument("--table", action="store_true", help="train nothing: print what the points say, as Markdown")
+
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
 
@@ -532,6 +562,23 @@ def _table(arguments: argparse.Namespace) -> None:
     from .commands.table import table
 
     print(table(arguments.folders))
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from .commands.lab import lab, print_table, write
+    from .lab.plan import read_plan
+    from .lab.records import forget
+    from .runs.progress import Reporter
+
+    a = arguments
+    files, typed = ([one for one in a.files if ("=" in one) == said] for said in (False, True))
+    plan = read_plan(files, [*typed, *a.overrides]).chosen(a.pairs, a.candidates, a.seeds)
+    if a.collect or a.table:
+        print_table(a.output) if a.table else write(a.output, Reporter())
+        return
+    forget(a.output, a.rescore)
+    if not lab(plan, a.output, a.jobs, Reporter()):
+        raise Problems
 
 
 def _runs(arguments: argparse.Namespace) -> None:

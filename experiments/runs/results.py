@@ -91,7 +91,12 @@ def by_rule(results: dict[str, Any], headline: Headline) -> dict[str, dict[str, 
 def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarray, np.ndarray]:
     """The headline's values summed over the counted keypoints of each block of frames, and how many these are:
     (blocks,) each, in the blocks' order. Those of missed people count where a miss has a value, as in PCK."""
-    labelled, values = predictions.annotated.numpy(), headline.values(predictions)
+    return blocked(predictions, headline.values(predictions))
+
+
+def blocked(predictions: Predictions, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of `values` (N, K), those that are not finite left out."""
+    labelled = predictions.annotated.numpy()
     counted = labelled & np.isfinite(values)
     _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
     totals = np.bincount(block, np.where(counted, values, 0).sum(1))

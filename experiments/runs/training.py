@@ -15,11 +15,11 @@ from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
 from ...adapt.scoring.evaluation import everyone, predict, scores
-from ...adapt.scoring.evidence import Evidence, Looks
+from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
 from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target
-from ...adapt.trainer import Callback, Loop, Trainer
+from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
 from ...datasets.loading import TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
@@ -71,19 +71,32 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         if task.source_train is not None:
             keep(folder, subjects_of(task.source_train))
     fabric.barrier()
-    start = task.start
-    if start is None and config.pretrain_steps > 0:
-        start = pretrained(task, seed, cache, fabric, stage)
+    start = started(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
-        phase = Phase(name, config.steps, config.optimization, start, config.batch_norm)
-        fit(task, phase, seed, folder, fabric, callback)
+        fit(task, adaptation(config, name, start), seed, folder, fabric, callback)
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
     return dict(json.loads(result.read_text()))
 
 
-def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage) -> Path:
+def adaptation(config: Config, strategy: str, start: Path | None) -> Phase:
+    """The phase in which a strategy goes on from the weights `start`."""
+    return Phase(strategy, config.steps, config.optimization, start, config.batch_norm)
+
+
+def started(
+    task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage, evaluate: Evaluate | None = None
+) -> Path | None:
+    """The weights that every strategy of `seed` starts from: those given, or those pretrained; None for fresh ones."""
+    if task.start is None and task.config.pretrain_steps > 0:
+        return pretrained(task, seed, cache, fabric, stage, evaluate)
+    return task.start
+
+
+def pretrained(
+    task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage, evaluate: Evaluate | None = None
+) -> Path:
     """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept in `cache`."""
     config = task.config
     assert task.source_train is not None
@@ -95,19 +108,30 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
             if fabric.is_global_zero:
                 describe(folder, about, task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
-            fit(task, phase, seed, folder, fabric, callback)
+            fit(task, phase, seed, folder, fabric, callback, evaluate)
         if fabric.is_global_zero:
             write_text(folder / "done", "")
         fabric.barrier()
     return folder / f"weights-{config.pretrain_steps:06d}.pt"
 
 
-def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback) -> None:
-    """Train one phase in `folder`, from its checkpoint if there is one."""
+def fit(
+    task: Task,
+    phase: Phase,
+    seed: int,
+    folder: Path,
+    fabric: Fabric,
+    callback: Callback,
+    evaluate: Evaluate | None = None,
+    keep_all: bool = False,
+) -> None:
+    """Train one phase in `folder`, from its checkpoint if there is one; evaluated as `evaluator` does unless another
+    way is given, the weights of all evaluations kept with `keep_all`."""
     config, sensor = task.config, task.sensor_of(phase.strategy)
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
-    evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
+    if evaluate is None:
+        evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
     strategy = build_strategy(task, phase, seed)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
@@ -119,7 +143,7 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
         strategy,
         training_batches(task, strategy, seed, fabric, sensor),
         folder,
-        _loop(config, phase.steps),
+        _loop(config, phase.steps, keep_all),
         seed,
         evaluate,
         lambda model: target_of(task, model, fabric.device),
@@ -127,9 +151,9 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
     ).fit()
 
 
-def _loop(config: Config, steps: int) -> Loop:
+def _loop(config: Config, steps: int, keep_all: bool) -> Loop:
     every = config.log_every, config.evaluate_every, config.checkpoint_every
-    return Loop(steps, *every, config.workers, config.channels_last, config.selection)
+    return Loop(steps, *every, config.workers, config.channels_last, config.selection, keep_all)
 
 
 def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
@@ -201,11 +225,11 @@ def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Un
     return lambda: (batches[step] for step in steps)
 
 
-def looks_of(task: Task, device: torch.device) -> Looks:
-    """On what label-free scores look: the target's training pictures, and the held-out source."""
+def looks_of(task: Task, device: torch.device, pictures: int = PICTURES) -> Looks:
+    """On what label-free scores look: up to `pictures` of the target's training set, and of the held-out source."""
     config = task.config
     cut = task.size, config.augmentation, config.threshold, device, config.crop
-    return Looks(task.target[0], task.source_test, task.skeleton, *cut)
+    return Looks(task.target[0], task.source_test, task.skeleton, *cut, pictures)
 
 
 def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
@@ -214,7 +238,7 @@ def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
     return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
-def evaluator(task: Task, device: torch.device, given: PoseModel) -> Callable[[PoseModel], dict[str, float]]:
+def evaluator(task: Task, device: torch.device, given: PoseModel) -> Evaluate:
     """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
     beside that of the `given` network; without a target neither of its."""
     config = task.config
