@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
+from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
@@ -28,6 +29,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
+from .before_training import Say, Settled, guard_of, settled
 from .conclusion import conclude
 from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
@@ -54,7 +56,13 @@ class Phase:
     batch_norm: str
 
 
-def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage) -> dict[str, Any]:
+def silent(_: str) -> None:
+    pass
+
+
+def train(
+    task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage, say: Say = silent
+) -> dict[str, Any]:
     """Pretrain (or take it from the folder `cache`), then train strategy `name` in `folder` and write its results.
 
     A finished folder is returned as it is; an unfinished one is continued.
@@ -75,7 +83,9 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         start = pretrained(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
         phase = Phase(name, config.steps, config.optimization, start, config.batch_norm)
-        fit(task, phase, seed, folder, fabric, callback)
+        left = fit(task, phase, seed, folder, fabric, callback, say)
+    if left is not None:
+        say(f"{name} seed {seed}: {left}")
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
@@ -101,17 +111,23 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
     return folder / f"weights-{config.pretrain_steps:06d}.pt"
 
 
-def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback) -> None:
-    """Train one phase in `folder`, from its checkpoint if there is one."""
+def fit(
+    task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback, say: Say = silent
+) -> str | None:
+    """Train one phase in `folder`, from its checkpoint if there is one. Gives what its guard says, where that says
+    anything; what is to be known before the first update is said by `say`."""
     config, sensor = task.config, task.sensor_of(phase.strategy)
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
-    strategy = build_strategy(task, phase, seed)
+    warped = None if task.target_train is None else warped_batches(task, task.target_train)
+    norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, warped, say, fabric)
+    strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
         strategy.to(fabric.device).see_source(source)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
+    guard = guard_of(task, phase.strategy, phase.start, fabric.device)
     Trainer(
         fabric,
         strategy,
@@ -122,7 +138,9 @@ def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callb
         evaluator(task, fabric.device),
         lambda model: target_of(task, model, fabric.device),
         [callback],
+        guard,
     ).fit()
+    return None if guard is None or guard.left is None else sentence(guard.left, phase.steps)
 
 
 def _loop(config: Config, steps: int) -> Loop:
@@ -130,17 +148,20 @@ def _loop(config: Config, steps: int) -> Loop:
     return Loop(steps, *every, config.workers, config.channels_last, config.selection)
 
 
-def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
-    """The strategy around a model from the phase's weights, or a fresh one."""
+def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = None) -> Strategy:
+    """The strategy around a model from the phase's weights, or a fresh one; with batch norm as it was settled."""
     config = task.config
     torch.manual_seed(seed)
-    if phase.start is None:
+    norm = norm or Settled(phase.batch_norm)
+    if norm.start is not None:
+        model = norm.start
+    elif phase.start is None:
         model = build_model(config.model, len(task.skeleton))
     else:
         model = load_model(phase.start)[0]
     torch.manual_seed(seed + 1)
     kind, options = STRATEGIES[phase.strategy], config.method(phase.strategy)
-    return kind(model, task.skeleton, phase.rates, phase.batch_norm, options)
+    return kind(model, task.skeleton, phase.rates, norm.policy, options)
 
 
 def make_fabric(config: Config) -> Fabric:
