@@ -9,13 +9,14 @@ statistics that pretraining left stay and normalise in training too (PoseModel.f
 those of a fresh head or an adversary, learn theirs from the source.
 
 Two more are settled before the first update, and training knows them no longer. `mixed`: the statistics become
-(1 - share) * given + share * target once, in one pass over the target, and are `frozen` then. `auto`: see `chosen`.
+(1 - share) * given + share * target once, in one pass over the target, and are `frozen` then. `auto`: that with the
+share which `chosen` gives, where 0 is `frozen` and 1 `target`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -109,6 +110,22 @@ class Evidence:
 
     def __str__(self) -> str:
         return f"{self.agreement:.3f}" + ("" if self.source is None else f" + {self.source:.3f}")
+
+
+def compared(
+    model: PoseModel,
+    seen: PoseModel,
+    agreeing: Callable[[PoseModel], float],
+    accurate: Callable[[PoseModel], float] | None,
+) -> dict[float, Evidence]:
+    """The evidence for each of CANDIDATES, shares of the statistics of `seen` in those of `model`: what `agreeing` and
+    `accurate` (of errors: their inverse) measure."""
+    given = accurate(model) if accurate else 0.0
+
+    def measured(one: PoseModel) -> Evidence:
+        return Evidence(agreeing(one), accurate(one) / given if accurate and given > 0 else None)
+
+    return {share: measured(mix(model, seen, share)) for share in CANDIDATES}
 
 
 def chosen(evidence: dict[float, Evidence], pictures: int) -> float:

@@ -46,7 +46,9 @@ class Bounds(owned.Options):
     """How far from the given model a run may go."""
 
     distance: float = option(1.0, "most of the weights' distance from the given ones, as a share of their norm", low=0)
-    sharpness: float = option(0.3, "most by which the sharpness of the target's votes, 0 to 1, rises or falls", low=0)
+    sharpness: float = option(
+        0.5, "least share that the target's votes keep of their sharpness, and of their entropy", low=0, high=1
+    )
     anatomy: float = option(0.5, "least share that is kept of plausible bones and angles on the target", low=0, high=1)
     source: float = option(0.5, "least share that is kept of the accuracy on held-out source", low=0, high=1)
 
@@ -54,7 +56,7 @@ class Bounds(owned.Options):
         """Between which values a measure may be that was `start` of the given model."""
         return {
             "distance": (0.0, self.distance),
-            "sharpness": (start - self.sharpness, start + self.sharpness),
+            "sharpness": (self.sharpness * start, 1 - self.sharpness * (1 - start)),
             "anatomy": (self.anatomy * start, math.inf),
             "pck": (self.source * start, math.inf),
             "mm": (0.0, start / self.source if self.source else math.inf),

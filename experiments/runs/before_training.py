@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from ...adapt import guard as guarding
-from ...adapt.batch_norm import CANDIDATES, SETTLED, Evidence, chosen, mix, norms_of, seen_on
+from ...adapt.batch_norm import SETTLED, chosen, compared, mix, norms_of, seen_on
 from ...adapt.guard import Guard
 from ...adapt.scoring.evaluation import agreement
 from ...adapt.scoring.selection import Headline
@@ -130,24 +130,23 @@ def settled(
 def choice(task: Task, model: PoseModel, seen: PoseModel, views: Views, device: torch.device) -> dict[str, Any]:
     """What `auto` chooses for the given model, in the configuration's words, with the evidence and a line that says
     both."""
-    held = None if task.source_test is None else batches_of(task, task.source_test, LABELLED)
 
-    def accuracy(one: PoseModel) -> float | None:
-        values = guarding.source_accuracy(one, held(), task.skeleton, task.config.threshold, device) if held else {}
-        headline = Headline.among(values)
-        return None if headline is None else values[headline.key] ** headline.sign
+    def agreeing(one: PoseModel) -> float:
+        return agreement(one, views(), task.skeleton.flip, device)
 
-    def measure(one: PoseModel) -> Evidence:
-        own = accuracy(one) if given else None
-        return Evidence(agreement(one, views(), task.skeleton.flip, device), own / given if own and given else own)
+    def accurate(one: PoseModel) -> float:
+        assert task.source_test is not None
+        held = batches_of(task, task.source_test, LABELLED)()
+        values = guarding.source_accuracy(one, held, task.skeleton, task.config.threshold, device)
+        ((key, value),) = values.items()
+        return value ** Headline.named(key).sign
 
-    given = accuracy(model)
-    evidence = {share: measure(mix(model, seen, share)) for share in CANDIDATES}
+    evidence = compared(model, seen, agreeing, None if task.source_test is None else accurate)
     share = chosen(evidence, sum(len(batch) for batch in views()))
     policy = {0.0: "frozen", 1.0: "target"}.get(share, "mixed")
     shown = ", ".join(f"{share:.0%} {one}" for share, one in evidence.items())
-    of = "agreement on the target" + (" + accuracy on held-out source over the given model's" if given else "")
+    beside = " + accuracy on held-out source over the given model's" if evidence[0.0].source else ""
     why = f"batch_norm={policy}" + (f" batch_norm_share={share:g}" if policy == "mixed" else "")
-    why += f" is chosen by {of}, with so much of the target's statistics: {shown}"
+    why += f" is chosen by agreement on the target{beside}, with so much of the target's statistics: {shown}"
     measured = {f"{share:g}": asdict(one) for share, one in evidence.items()}
     return {"batch_norm": policy, "batch_norm_share": share, "evidence": measured, "why": why}
