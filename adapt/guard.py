@@ -2,11 +2,12 @@
 
 At each evaluation the trainer measures, without a label of the target,
     distance    |w - w0| / |w0| of the weights w from the given ones w0,
+    agreement   of predictions under known warps of target pictures (evaluation.agreement),
     sharpness   of the target's votes, 1 - entropy / log N, their mean,
     anatomy     the share of proportions of bones and of angles between them, in predictions on the target, that are
                 within the range of the source's labels or, without a source, of the given model's own predictions,
     pck or mm   on held-out source, where the strategy trains on one.
-Each is compared with what the given model has. A run whose head is restarted is watched from the first evaluation
+Each is compared with what the given model has; a share that is under CHANCE of the given model says nothing. A run whose head is restarted is watched from the first evaluation
 within all bounds on, and at its end. A number that is not finite is beyond any bound.
 """
 
@@ -31,7 +32,10 @@ from .scoring.evaluation import predict, scores
 ACTIONS = ("stop", "watch", "off")
 TAIL = 0.01
 """Share of the poses on either side that a range leaves out."""
+CHANCE = 0.1
+"""Agreement, plausibility or PCK under which predictions hardly follow the picture."""
 SAID = {
+    "agreement": "the agreement of predictions under known warps of the target",
     "distance": "the weights' relative distance from the given ones",
     "sharpness": "the sharpness of the votes on the target",
     "anatomy": "the share of plausible bones and angles on the target",
@@ -49,13 +53,17 @@ class Bounds(owned.Options):
     sharpness: float = option(
         0.5, "least share that the target's votes keep of their sharpness, and of their entropy", low=0, high=1
     )
+    agreement: float = option(0.5, "least share that is kept of the agreement under warps of the target", low=0, high=1)
     anatomy: float = option(0.5, "least share that is kept of plausible bones and angles on the target", low=0, high=1)
     source: float = option(0.5, "least share that is kept of the accuracy on held-out source", low=0, high=1)
 
     def limits(self, name: str, start: float) -> tuple[float, float]:
         """Between which values a measure may be that was `start` of the given model."""
+        if name in ("agreement", "anatomy", "pck") and start < CHANCE:
+            return 0.0, math.inf
         return {
             "distance": (0.0, self.distance),
+            "agreement": (self.agreement * start, math.inf),
             "sharpness": (self.sharpness * start, 1 - self.sharpness * (1 - start)),
             "anatomy": (self.anatomy * start, math.inf),
             "pck": (self.source * start, math.inf),

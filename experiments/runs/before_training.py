@@ -44,17 +44,21 @@ def batches_of(task: Task, dataset: PoseDataset, most: int) -> Callable[[], Iter
     return lambda: loader(batches, range(len(batches)))
 
 
-def guard_of(task: Task, strategy: str, start: Path | None, device: torch.device) -> Guard | None:
-    """The guard of a run that starts from the weights `start`; None where it is off, where there are none, or where the
+def guard_of(task: Task, strategy: str, start: Path | None, views: Views | None, device: torch.device) -> Guard | None:
+    """The guard of a run that starts from the weights `start`, with `views` of target samples to look at; None where it is off, where there are none, or where the
     target's labels are trained on. A strategy without a source is watched on the target alone."""
     config, kind = task.config, STRATEGIES[strategy]
     if config.guard == "off" or start is None or kind.labelled_target:
         return None
     given = load_model(start)[0].to(device)
-    return Guard(config.guard == "stop", config.bounds, given, measure_of(task, "source" in kind.needs, given, device))
+    return Guard(
+        config.guard == "stop", config.bounds, given, measure_of(task, "source" in kind.needs, given, views, device)
+    )
 
 
-def measure_of(task: Task, source: bool, given: PoseModel, device: torch.device) -> guarding.Measure:
+def measure_of(
+    task: Task, source: bool, given: PoseModel, views: Views | None, device: torch.device
+) -> guarding.Measure:
     """What a guard measures of a network, on held-out source too where `source` says so and there is one."""
     skeleton, threshold, target, held = task.skeleton, task.config.threshold, None, None
     if task.target_train is not None:
@@ -72,6 +76,8 @@ def measure_of(task: Task, source: bool, given: PoseModel, device: torch.device)
         if target is not None:
             sharpness, poses = guarding.looked_at(model, target(), skeleton, device)
             values = {"sharpness": sharpness, "anatomy": guarding.plausible(poses, limits)}
+        if views is not None:
+            values |= {"agreement": agreement(model, views(), skeleton.flip, device)}
         if held is not None:
             values |= guarding.source_accuracy(model, held(), skeleton, threshold, device)
         return values

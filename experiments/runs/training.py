@@ -29,7 +29,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
-from .before_training import Say, Settled, guard_of, settled
+from .before_training import WATCHED, Say, Settled, guard_of, settled
 from .conclusion import conclude
 from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
@@ -119,7 +119,8 @@ def fit(
     config, sensor = task.config, task.sensor_of(phase.strategy)
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
-    warped = None if task.target_train is None else warped_batches(task, task.target_train)
+    target = task.target_train
+    warped, few = (None if target is None else warped_batches(task, target, most) for most in (SCORED, WATCHED))
     norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, warped, say, fabric)
     strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
@@ -127,7 +128,7 @@ def fit(
         strategy.to(fabric.device).see_source(source)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
-    guard = guard_of(task, phase.strategy, phase.start, fabric.device)
+    guard = guard_of(task, phase.strategy, phase.start, few, fabric.device)
     Trainer(
         fabric,
         strategy,
@@ -206,14 +207,14 @@ def plain_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unl
     return lambda: loader(batches, range(len(batches)), task.config.workers)
 
 
-def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:
-    """Reads up to SCORED samples without their labels, in two known warps."""
+def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Callable[[], Iterator[Unlabeled]]:
+    """Reads `most` samples or fewer without their labels, in two known warps."""
     size, augmentation = task.size, task.config.augmentation
     unlabeled = WithoutLabels(dataset)
     batches = TrainingBatches(
         unlabeled, "score", 0, AT_ONCE, size, augmentation, labels=False, views=2, mode=task.config.crop
     )
-    steps = range(-(-min(SCORED, len(unlabeled)) // AT_ONCE))
+    steps = range(-(-min(most, len(unlabeled)) // AT_ONCE))
     return lambda: (batches[step] for step in steps)
 
 
@@ -228,7 +229,8 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
     without a target neither of its."""
     config = task.config
     batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
-    warped = None if task.target_train is None else warped_batches(task, task.target_train)
+    target = task.target_train
+    warped, few = (None if target is None else warped_batches(task, target, most) for most in (SCORED, WATCHED))
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
