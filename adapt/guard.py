@@ -7,8 +7,9 @@ At each evaluation the trainer measures, without a label of the target,
     anatomy     the share of proportions of bones and of angles between them, in predictions on the target, that are
                 within the range of the source's labels or, without a source, of the given model's own predictions,
     pck or mm   on held-out source, where the strategy trains on one.
-Each is compared with what the given model has; a share that is under CHANCE of the given model says nothing. A run whose head is restarted is watched from the first evaluation
-within all bounds on, and at its end. A number that is not finite is beyond any bound.
+Each is compared with what the given model has; a share that is under CHANCE of the given model says nothing. A run
+whose head is restarted is watched from the first evaluation within all bounds on, and at its end. A number that is not
+finite is beyond any bound.
 """
 
 from __future__ import annotations

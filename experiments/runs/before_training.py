@@ -45,8 +45,9 @@ def batches_of(task: Task, dataset: PoseDataset, most: int) -> Callable[[], Iter
 
 
 def guard_of(task: Task, strategy: str, start: Path | None, views: Views | None, device: torch.device) -> Guard | None:
-    """The guard of a run that starts from the weights `start`, with `views` of target samples to look at; None where it is off, where there are none, or where the
-    target's labels are trained on. A strategy without a source is watched on the target alone."""
+    """The guard of a run that starts from the weights `start`, with `views` of target samples to look at; None where it
+    is off, where there are no weights, or where the target's labels are trained on. A strategy without a source is
+    watched on the target alone."""
     config, kind = task.config, STRATEGIES[strategy]
     if config.guard == "off" or start is None or kind.labelled_target:
         return None

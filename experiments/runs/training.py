@@ -229,8 +229,7 @@ def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[st
     without a target neither of its."""
     config = task.config
     batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
-    target = task.target_train
-    warped, few = (None if target is None else warped_batches(task, target, most) for most in (SCORED, WATCHED))
+    warped = None if task.target_train is None else warped_batches(task, task.target_train)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
