@@ -21,7 +21,7 @@ from ..datasets.sample import Labeled, PoseDataset, Unlabeled
 from ..datasets.skeleton import Skeleton
 from ..models.output import Poses
 from ..models.pose_model import PoseModel
-from .batch_norm import running_statistics
+from .batch_norm import MOVED, running_statistics
 
 Update = tuple[dict[str, Tensor], tuple[str, ...]]
 KINDS = {
@@ -129,6 +129,11 @@ class Strategy(nn.Module, ABC):
         options: Any = None,
     ) -> None:
         super().__init__()
+        if batch_norm not in MOVED:
+            raise ValueError(
+                f"batch_norm={batch_norm} is settled on the target before training starts, and here it is not: choose "
+                f"one of {', '.join(MOVED)}"
+            )
         self.model, self.skeleton, self.optimization, self.batch_norm = model, skeleton, optimization, batch_norm
         self.options = self.Options() if options is None else options
         if batch_norm == "frozen":

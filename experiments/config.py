@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ..adapt.batch_norm import POLICIES
+from ..adapt.guard import ACTIONS, Bounds
 from ..adapt.scoring.label_free import SCORES
 from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES, expanded
@@ -71,7 +72,19 @@ class Settings(Options):
         Optimization(factors={"backbone": 0.1}, gamma=0.0), "rates of pretraining", tags=(PRETRAINING,)
     )
     optimization: Optimization = option(Optimization(), "rates of the strategies")
-    batch_norm: str = option("target", "which passes move the running statistics", choices=POLICIES)
+    batch_norm: str = option(
+        "target",
+        "which passes move the running statistics; mixed: none, they become a mixture before training; auto: frozen, "
+        "mixed or target, by what the given model does with each, without target labels",
+        choices=POLICIES,
+    )
+    batch_norm_share: float = option(0.5, "of mixed: the target's share in the statistics", low=0, high=1)
+    guard: str = option(
+        "stop",
+        "what follows where training leaves the road: stop and go back, watch (say so alone), off",
+        choices=ACTIONS,
+    )
+    bounds: Bounds = option(Bounds(), "of the road, for guard")
     augmentation: Augmentation = option(Augmentation(), "of training samples", tags=(PRETRAINING,))
     cameras: Cameras = option(Cameras(), "by which source samples are shown", tags=(PRETRAINING,))
     sensor: float = option(

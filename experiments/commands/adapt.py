@@ -330,10 +330,10 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, given: Scor
 
         try:
             phase = Phase(strategy, config.steps, config.optimization, weights, config.batch_norm)
-            fit(engine.task, phase, config.seed, folder, fabric, watch)
+            left = fit(engine.task, phase, config.seed, folder, fabric, watch, engine.reporter.say)
         except GotWorse as stop:
             return str(stop)
-    return f"all {config.steps} updates were made"
+    return left or f"all {config.steps} updates were made"
 
 
 def best_checkpoint(folder: Path, given: Scores) -> tuple[int | None, Scores]:

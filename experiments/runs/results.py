@@ -2,7 +2,9 @@
 
 {"schema": 1, "metric": "pck@0.1" or "mm",
  "strategies": {NAME: {SEED: {"target": {"pck" or "mm", "epe", "auc", "groups", "joints"}, "source": {the same} or null,
-                              "selected": {RULE: {"step", "target"}}, "seconds_per_iteration"}}},
+                              "selected": {RULE: {"step", "target"}}, "seconds_per_iteration",
+                              "guard": {"step", "back", "measure", "start", "value", "bound", "said", ...} or null,
+                              "batch_norm": {"batch_norm", "batch_norm_share", "evidence", "why"} or null}}},
  "summary": {NAME: {"target": {"mean", "std"}, "base": "source_only" or "given",
                     "gain": {"mean", "interval": [lo, hi]},
                     "gain_over_bn_control": {the same}, "gain_over_given": {the same}, "gap_closed": {the same},
@@ -13,7 +15,7 @@ but the given model of a strategy that is source-free, and of all where there is
 gain as a share of the oracle's over the same base, null where the oracle's own interval includes zero. Intervals are
 95 %, by a bootstrap over seeds and blocks of frames, paired: all strategies are resampled alike. Files of version 0.1.0
 have no "base" and no "gain_over_given"; all gains in them are over source_only. "source" is null of a run that opened
-no source.
+no source. "guard" says how a run left the road (adapt/guard.py), "batch_norm" what batch_norm=auto chose.
 
 Of depth the metric is "mm": targets, groups and joints are mean errors in mm, where lower is better; beside them stand
 "map", the share within 100 mm averaged over the joints, and an "auc" of worst joints (see `scores`). A gain is positive
@@ -67,6 +69,12 @@ def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: fl
     for name, rules in by_rule(results, headline).items():
         summary[name]["selected"] = rules
     return {"schema": 1, "metric": headline.name, "strategies": results, "summary": summary}
+
+
+def guarded(runs: dict[str, Any]) -> list[str]:
+    """What the guards of runs {NAME: {SEED: result}} say, a sentence for each run that left the road."""
+    left = {f"{n} seed {seed}": (run or {}).get("guard") for n, of in runs.items() for seed, run in of.items()}
+    return [f"{name}: {guard['said']}" for name, guard in left.items() if guard]
 
 
 def by_rule(results: dict[str, Any], headline: Headline) -> dict[str, dict[str, Any]]:

@@ -272,7 +272,7 @@ def check_files(config: Config, strategies: Sequence[str], model: PoseModel, ske
         kind, options = STRATEGIES[name], config.method(name)
         looks = kind.see_source is not Strategy.see_source
         if looks or files(name, options):
-            trial = kind(deepcopy(model), skeleton, config.optimization, config.batch_norm, options)
+            trial = kind(deepcopy(model), skeleton, config.optimization, options=options)
             if looks and not source:
                 trial.see_source(None)
 

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
+from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
 from ...adapt.scoring.label_free import SCORES
@@ -29,6 +30,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
+from .before_training import WATCHED, Say, Settled, guard_of, settled
 from .conclusion import conclude
 from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
@@ -55,7 +57,13 @@ class Phase:
     batch_norm: str
 
 
-def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage) -> dict[str, Any]:
+def silent(_: str) -> None:
+    pass
+
+
+def train(
+    task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage, say: Say = silent
+) -> dict[str, Any]:
     """Pretrain (or take it from the folder `cache`), then train strategy `name` in `folder` and write its results.
 
     A finished folder is returned as it is; an unfinished one is continued.
@@ -73,7 +81,9 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
     fabric.barrier()
     start = started(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
-        fit(task, adaptation(config, name, start), seed, folder, fabric, callback)
+        left = fit(task, adaptation(config, name, start), seed, folder, fabric, callback, say=say)
+    if left is not None:
+        say(f"{name} seed {seed}: {left}")
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
@@ -124,20 +134,26 @@ def fit(
     callback: Callback,
     evaluate: Evaluate | None = None,
     keep_all: bool = False,
-) -> None:
+    say: Say = silent,
+) -> str | None:
     """Train one phase in `folder`, from its checkpoint if there is one; evaluated as `evaluator` does unless another
-    way is given, the weights of all evaluations kept with `keep_all`."""
+    way is given, the weights of all evaluations kept with `keep_all`. Gives what its guard says, where that says
+    anything; what is to be known before the first update is said by `say`."""
     config, sensor = task.config, task.sensor_of(phase.strategy)
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
     if evaluate is None:
         evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
-    strategy = build_strategy(task, phase, seed)
+    target = task.target_train
+    warped, few = (None if target is None else warped_batches(task, target, most) for most in (SCORED, WATCHED))
+    norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, warped, say, fabric)
+    strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
         strategy.to(fabric.device).see_source(source)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
+    guard = guard_of(task, phase.strategy, phase.start, few, fabric.device)
     Trainer(
         fabric,
         strategy,
@@ -148,7 +164,9 @@ def fit(
         evaluate,
         lambda model: target_of(task, model, fabric.device),
         [callback],
+        guard,
     ).fit()
+    return None if guard is None or guard.left is None else sentence(guard.left, phase.steps)
 
 
 def _loop(config: Config, steps: int, keep_all: bool) -> Loop:
@@ -164,12 +182,13 @@ def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
     return build_model(task.config.model, len(task.skeleton))
 
 
-def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
-    """The strategy around the starting model."""
-    model = starting_model(task, phase, seed)
+def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = None) -> Strategy:
+    """The strategy around the starting model, or the one with batch norm as it was settled."""
+    norm = norm or Settled(phase.batch_norm)
+    model = norm.start or starting_model(task, phase, seed)
     torch.manual_seed(seed + 1)
     kind, options = STRATEGIES[phase.strategy], task.config.method(phase.strategy)
-    return kind(model, task.skeleton, phase.rates, phase.batch_norm, options)
+    return kind(model, task.skeleton, phase.rates, norm.policy, options)
 
 
 def make_fabric(config: Config) -> Fabric:
@@ -214,14 +233,14 @@ def plain_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unl
     return lambda: loader(batches, range(len(batches)), task.config.workers)
 
 
-def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:
-    """Reads up to SCORED samples without their labels, in two known warps."""
+def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Callable[[], Iterator[Unlabeled]]:
+    """Reads `most` samples or fewer without their labels, in two known warps."""
     size, augmentation = task.size, task.config.augmentation
     unlabeled = WithoutLabels(dataset)
     batches = TrainingBatches(
         unlabeled, "score", 0, AT_ONCE, size, augmentation, labels=False, views=2, mode=task.config.crop
     )
-    steps = range(-(-min(SCORED, len(unlabeled)) // AT_ONCE))
+    steps = range(-(-min(most, len(unlabeled)) // AT_ONCE))
     return lambda: (batches[step] for step in steps)
 
 
