@@ -58,6 +58,18 @@ class Looks:
         batches = EvaluationBatches(dataset, AT_ONCE, self.size, self.mode, (self.augmentation, warp) if warp else None)
         return (batches[i].to(self.device) for i in range(len(batches)))
 
+    @cached_property
+    def labels(self) -> tuple[Tensor, Tensor] | None:
+        """Of the held-out source: points (P, K, D) in shares of the crop, and annotated (P, K); None without one."""
+        if self.source is None:
+            return None
+        parts = [
+            (shares(batch.keypoints, batch, batch.image_index).cpu(), batch.annotated.cpu())
+            for batch in self.batches(self.source)
+        ]
+        points, annotated = (torch.cat(values) for values in zip(*parts, strict=True))
+        return points, annotated
+
 
 @dataclass(frozen=True)
 class Answers:

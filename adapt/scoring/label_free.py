@@ -10,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .evidence import Evidence
-from .scores import agreement
+from .scores import agreement, anatomy, confidence, drift, pose_density, sharpness, temporal
 
 Score = Callable[[Evidence], float]
 
-SCORES: dict[str, Score] = {"agreement": agreement.score}
+SCORES: dict[str, Score] = {
+    "agreement": agreement.score,
+    "anatomy": anatomy.score,
+    "confidence": confidence.score,
+    "drift": drift.score,
+    "pose_density": pose_density.score,
+    "sharpness": sharpness.score,
+    "temporal": temporal.score,
+}

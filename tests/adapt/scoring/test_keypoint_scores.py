@@ -1,0 +1,176 @@
+"""Label-free scores made for keypoints: what each must prefer, and that each answers for every head."""
+
+import math
+from copy import deepcopy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from keyshift.adapt.scoring.evidence import Answers, Evidence, Looks, Views
+from keyshift.adapt.scoring.label_free import SCORES
+from keyshift.adapt.scoring.scores import pose_density
+from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.skeleton import Skeleton
+from keyshift.datasets.views import View
+from keyshift.models.systems.a2j import A2J
+
+CPU = torch.device("cpu")
+NAMES = ("anatomy", "confidence", "drift", "pose_density", "sharpness", "temporal")
+SIDES = Skeleton("sides", ("neck", "left", "right", "hip"), edges=((0, 1), (0, 2), (0, 3)), flip_pairs=((1, 2),))
+
+
+class Noise(View):
+    """Other labels of the same pictures."""
+
+    def __getitem__(self, index):
+        item = self.dataset[index]
+        rng = np.random.default_rng(index)
+        known = rng.random(item.annotated.shape) > 0.5
+        places = rng.uniform(-100, 100, item.keypoints.shape)
+        return replace(item, keypoints=places, visible=known, annotated=known, points=None)
+
+
+def crowds(toys, style):
+    return toys.Scenes(toys.Scenes.Options(test=12), "test", style)
+
+
+def lifted(toys, style):
+    return toys.Sequences(toys.Sequences.Options(test=12), "test", style)
+
+
+def heads(toys, dots, balls):
+    """Of every kind: the network, and what makes its data by style."""
+    anchors = A2J.Options(input_size=[32, 32], backbone="small", channels=8, depth_reach=150.0)
+    return {
+        "heatmaps": (toys.TopDown(3, toys.TopDown.Options(channels=8)), lambda style: dots(12, style)),
+        "depth": (A2J(3, anchors), lambda style: balls(12, style)),
+        "people": (
+            toys.BottomUp(3, toys.BottomUp.Options(channels=8, threshold=0.55)),
+            lambda style: crowds(toys, style),
+        ),
+        "nobody": (toys.BottomUp(3, toys.BottomUp.Options(threshold=1.0)), lambda style: crowds(toys, style)),
+        "lifter": (toys.Lifter(3, toys.Lifter.Options(channels=8)), lambda style: lifted(toys, style)),
+    }
+
+
+def evidence(model, data, source=True, noise=False):
+    target = data("shifted")
+    looks = Looks(
+        Noise(target) if noise else target,
+        data("plain") if source else None,
+        target.skeleton,
+        (32, 32),
+        Augmentation(rotation=20),
+        0.1,
+        CPU,
+    )
+    torch.manual_seed(1)
+    other = deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return Evidence(model, looks, Evidence(other, looks))
+
+
+def values(made):
+    return {name: SCORES[name](made) for name in NAMES}
+
+
+@pytest.mark.parametrize("head", ["heatmaps", "depth", "people", "nobody", "lifter"])
+def test_scores_of_every_head(toys, dots, balls, head):
+    """A number or NaN, the same each time and whatever the target's labels say; the network stays as it was."""
+    torch.manual_seed(0)
+    model, data = heads(toys, dots, balls)[head]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train()
+    first = values(evidence(model, data))
+    assert all(isinstance(value, float) for value in first.values())
+    assert model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert values(evidence(model, data, noise=True)) == pytest.approx(first, abs=0, nan_ok=True)
+    alone = values(evidence(model, data, source=False))
+    assert math.isnan(alone["pose_density"])
+    if head in ("heatmaps", "depth"):
+        assert all(math.isfinite(value) for value in first.values())
+        assert math.isfinite(alone["anatomy"])
+
+
+def said(points, labels=None, given=None, views=None, skeleton=SIDES, **more):
+    """Evidence of a network that predicts `points` (P, K, D), each of a picture of its own."""
+    count = len(points)
+    answers = dict.fromkeys((field for field in Answers.__dataclass_fields__), None)
+    answers |= {"points": points, "image_index": torch.arange(count), "frame": torch.arange(count)}
+    target = Answers(**answers | {"sequence": ("film",) * count} | more)
+    known = None if labels is None else (labels, torch.ones(labels.shape[:2], dtype=torch.bool))
+    looks = SimpleNamespace(labels=known, skeleton=skeleton)
+    made = SimpleNamespace(target=target, views=views, looks=looks, model=SimpleNamespace(single=True))
+    made.given = made if given is None else given
+    return made
+
+
+def people(count, seed, jitter=0.01):
+    """Of a skeleton with two sides, at many places and sizes."""
+    draw = torch.Generator().manual_seed(seed)
+    body = torch.tensor([[0.0, 0.0], [-1.0, 0.5], [1.0, 0.5], [0.0, 2.0]])
+    size = 0.1 + 0.1 * torch.rand(count, 1, 1, generator=draw)
+    place = torch.rand(count, 1, 2, generator=draw)
+    return place + size * (body + jitter * torch.randn(count, 4, 2, generator=draw))
+
+
+@pytest.mark.parametrize("name", ["anatomy", "pose_density"])
+def test_bodies_are_better_than_scattered_points(name):
+    labels, right = people(40, 0), people(30, 1)
+    score = SCORES[name]
+    half = torch.where(torch.arange(30)[:, None, None] < 15, right, torch.rand(30, 4, 2))
+    values = [score(said(points, labels)) for points in (torch.rand(30, 4, 2), half, right)]
+    assert values == sorted(values)
+    assert values[2] - values[0] > 0.1
+    assert score(said(right * 0.5 + 0.2, labels)) == pytest.approx(values[2], abs=1e-3)  # place and size do not count
+
+
+def test_anatomy_without_a_source_is_that_of_the_given_network():
+    given = said(people(40, 0, jitter=0.1))
+    values = [SCORES["anatomy"](said(people(30, 1, jitter), given=given)) for jitter in (2.0, 0.1)]
+    assert values[0] < 0.8 < values[1]
+
+
+def test_distances_of_poses_against_a_loop():
+    poses, labels = torch.rand(3, 5, 2), torch.rand(4, 5, 2)
+    annotated = torch.rand(4, 5) > 0.3
+    annotated[:, :3] = True
+    for p, row in enumerate(pose_density.distances(poses, labels, annotated)):
+        for label, distance in enumerate(row):
+            shapes = []
+            for one in (poses[p], labels[label]):
+                kept = one[annotated[label]]
+                kept = kept - kept.mean(0)
+                shapes.append(kept / kept.norm())
+            assert distance == pytest.approx(float((shapes[0] - shapes[1]).norm()), abs=1e-5)
+
+
+def test_steady_motion_is_better_than_jumps_and_than_standing_still():
+    path = torch.linspace(0, 1, 20)[:, None, None].expand(-1, 4, 2) + torch.rand(4, 2)
+    score = SCORES["temporal"]
+    values = [score(said(path + jitter * torch.randn(20, 4, 2))) for jitter in (0.3, 0.01, 0.0)]
+    assert values == sorted(values)
+    still = said(path[:1].repeat(20, 1, 1) + 1e-4 * torch.randn(20, 4, 2))
+    assert score(still) < values[1]
+    assert math.isnan(score(said(path[:2])))
+    assert math.isnan(score(said(path, sequence=tuple("abcdefghijklmnopqrst"))))
+
+
+def test_doubtful_keypoints_may_move_and_sure_ones_may_not():
+    points = torch.rand(20, 4, 2)
+    doubtful = torch.arange(80).view(20, 4) % 2 == 0
+    away = torch.where(doubtful[..., None], 0.2 * torch.randn(4, 20, 4, 2), 0.001 * torch.randn(4, 20, 4, 2))
+    views = Views(torch.cat([points[None], points + away]), torch.ones(5, 20, 4, dtype=torch.bool))
+    given = said(points, views=views)
+    values = [
+        SCORES["drift"](said(torch.where(moved[..., None], points + 1, points), given=given))
+        for moved in (~doubtful, torch.ones_like(doubtful), doubtful)
+    ]
+    assert values == pytest.approx([-1, 0, 1])
+    assert SCORES["drift"](given) == 0
