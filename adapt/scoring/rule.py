@@ -1,5 +1,5 @@
-"""The rule of `adapt`: how label-free scores changed, told as a gain in points with its interval. The gain is predicted;
-no label of the target was seen.
+"""The rule of `adapt`: how label-free scores changed, told as a gain in points with its interval. The gain is
+predicted; no label of the target was seen.
 
 A regression over runs whose truth is known (see rule_fit.py), kept as data in rule.json. It reads, of a few scores, the
 change from the given network to the candidate and the part of it that is a fall, each in its own scale and held within
@@ -16,7 +16,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +130,9 @@ def regress(
     return gain, error
 
 
-@cache
-def load(path: Path = RULE) -> Rule:
+def load(path: Path | None = None) -> Rule:
     """The rule that a file holds; that of keyshift. Raises ValueError where there is none, or another keyshift's."""
-    fit = "fit one by `keyshift lab FILE --fit`"
+    path, fit = path or RULE, "fit one by `keyshift lab FILE --fit`"
     if not path.is_file():
         raise ValueError(f"no rule in {path}, by which adapt decides what is shipped: {fit}, or reinstall keyshift")
     try:
