@@ -229,6 +229,14 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument(
         "--check-root", metavar="FOLDER", type=path, help="where their pictures lie (default: the target)"
     )
+    made.add_argument(
+        "--decide-by-check",
+        action="store_true",
+        help="let the labels of --check decide what is shipped, 30 pictures or more: they check it no longer",
+    )
+    made.add_argument(
+        "--dry", action="store_true", help="train nothing: what is to be expected; --output is a JSON file then"
+    )
     made.add_argument("--output", metavar="FOLDER", type=path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
@@ -425,11 +433,13 @@ def _adapt(arguments: argparse.Namespace) -> None:
         from .commands.adapt_online import adapt_online
 
         given = {"--source": a.source, "--check-root": a.check_root}
+        given |= {"--decide-by-check": a.decide_by_check or None, "--dry": a.dry or None}
         for name in (name for name, value in given.items() if value is not None):
             raise ValueError(f"{name} is not of --online: a stream has no source, and is judged by its own pictures")
         adapt_online(a.model, a.target, strategy, *words, check=a.check)
     else:
-        adapt(a.model, a.target, a.source, strategy, a.check, *words, check_root=a.check_root)
+        asked = {"check_root": a.check_root, "decide_by_check": a.decide_by_check, "dry": a.dry}
+        adapt(a.model, a.target, a.source, strategy, a.check, *words, **asked)
 
 
 def _prior(arguments: argparse.Namespace) -> None:

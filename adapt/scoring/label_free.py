@@ -7,7 +7,7 @@ where it cannot be measured: without a source, without a video. None of them is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .evidence import Evidence
 from .scores import agreement, anatomy, confidence, drift, pose_density, sharpness, temporal
@@ -23,3 +23,8 @@ SCORES: dict[str, Score] = {
     "sharpness": sharpness.score,
     "temporal": temporal.score,
 }
+
+
+def measured(evidence: Evidence, names: Iterable[str]) -> dict[str, float]:
+    """The named scores of what `evidence` is of."""
+    return {name: SCORES[name](evidence) for name in names}

@@ -128,6 +128,22 @@ def say_few(path: Path, count: int, root: Path) -> None:
         )
 
 
+def check_deciding(path: Path, dataset: PoseDataset) -> None:
+    """Raises ValueError for fewer labelled pictures than may decide what is shipped."""
+    count = pictures_of(dataset)
+    if count < LABELLED:
+        raise ValueError(
+            f"--decide-by-check asks for {LABELLED} labelled pictures or more, and --check {path} gives {count}: label "
+            "more, or leave --decide-by-check out and let the labels check alone"
+        )
+
+
+def pictures_of(dataset: PoseDataset) -> int:
+    """How many pictures or frames labelled samples are of."""
+    table = picture_set(dataset)
+    return len(dataset) if table is None else len(set(table.people.pictures))
+
+
 def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
     """The labelled pictures cut as the target's are: whole, or by the target's own boxes; of depth frames, whose
     labels are not opened before, by its centres. Raises ValueError where none can be read."""
@@ -216,10 +232,9 @@ def judge(
     """Scores of both models on labelled pictures, which `open_check` made of `labels`, and the gain with its interval
     over blocks of pictures."""
     given, adapted = (predicted(model, task, dataset, device) for model in (before, after))
-    table = picture_set(dataset)
     return {
         **compared(given, adapted, task.skeleton, task.config.threshold),
-        "pictures": len(dataset) if table is None else len(set(table.people.pictures)),
+        "pictures": pictures_of(dataset),
         "boxes": dataset.identity.get("boxes"),
         **({} if labels is None else {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}),
     }

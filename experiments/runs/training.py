@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
-from ...adapt.scoring.label_free import SCORES
+from ...adapt.scoring.label_free import SCORES, Score
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target
 from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
@@ -257,9 +257,9 @@ def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
     return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
-def evaluator(task: Task, device: torch.device, given: PoseModel) -> Evaluate:
+def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score | None = None) -> Evaluate:
     """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
-    beside that of the `given` network; without a target neither of its."""
+    `score` or the configuration's, beside that of the `given` network; without a target neither of its."""
     config = task.config
     batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
     looks = None if task.target_train is None else looks_of(task, device)
@@ -270,11 +270,11 @@ def evaluator(task: Task, device: torch.device, given: PoseModel) -> Evaluate:
         for side, own in batches.items():
             predictions = predict(model, (own[i] for i in range(len(own))), device)
             key = predictions.headline(config.threshold).key
-            score = scores(predictions, task.skeleton, config.threshold)
-            metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
-            metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
+            result = scores(predictions, task.skeleton, config.threshold)
+            metrics |= {f"{side}/{key}": result[key], f"{side}/epe": result["epe"]}
+            metrics |= {f"{side}/{key}/{name}": value for name, value in result["groups"].items()}
         if looks is not None:
-            metrics["target/score"] = SCORES[config.score](Evidence(model, looks, start))
+            metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, looks, start))
         return metrics
 
     return evaluate

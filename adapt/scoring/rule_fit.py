@@ -1,0 +1,273 @@
+"""How the rule of `adapt` (rule.py) is fitted to points, models whose truth is known, and how good it is on pairs that
+were not used.
+
+Half a of the domain pairs is for finding it. Each pair weighs the same, a point less where its gain is noisy. Features
+are chosen one by one, as long as the error on pairs left out falls. All of that is done again without each pair; the
+errors of these predictions give the interval, of the least probability at which at most HARM of the models that were
+truly worse would have been shipped, its lower end being above 0. Half b shows what this is worth.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .neighbours import known_pairs, left_out_error
+from .rule import CLIP, FALL, TRAINED, Rule, features, hard, soft
+
+HARM = 0.05
+WORSE, BETTER = -1.0, 2.0
+"""Gains in points: what lies below was truly worse, above truly better."""
+LEVELS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+RIDGES = (0.01, 0.03, 0.1, 0.3)
+MOST = 6
+"""Features."""
+FALLS = 0.01
+"""Share of the error that another feature must take off."""
+USUAL = 2.0
+"""Points of error that a point's truth has beside its noise: bounds what exact points weigh."""
+BINS = 4
+TEXTS = ("pair", "half", "kind", "candidate", "strategy", "seed")
+
+
+@dataclass(frozen=True)
+class Points:
+    """N checkpoints of candidates, whose truth is known."""
+
+    text: dict[str, np.ndarray]
+    """(N,) each of TEXTS."""
+    step: np.ndarray
+    gain: np.ndarray
+    """(N,) points, the candidate's over the given network's."""
+    noise: np.ndarray
+    """(N,) standard error of `gain`; 0 where not known."""
+    before: dict[str, np.ndarray]
+    """(N,) each score of the given network, NaN where not measured."""
+    after: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.gain)
+
+    @property
+    def changes(self) -> dict[str, np.ndarray]:
+        return {name: self.after[name] - before for name, before in self.before.items()}
+
+    @property
+    def run(self) -> np.ndarray:
+        """(N,) numbers: points of one number are checkpoints of one run."""
+        names = ["/".join(row) for row in zip(*(self.text[k] for k in ("pair", "candidate", "seed")), strict=True)]
+        return np.unique(names, return_inverse=True)[1]
+
+    def select(self, rows: np.ndarray) -> Points:
+        parts = {name: {k: v[rows] for k, v in getattr(self, name).items()} for name in ("text", "before", "after")}
+        return replace(self, **parts, step=self.step[rows], gain=self.gain[rows], noise=self.noise[rows])
+
+    def half(self, name: str) -> Points:
+        return self.select(self.text["half"] == name)
+
+
+def read_points(path: Path) -> Points:
+    """From the laboratory's points.csv. Raises ValueError for columns that are not there."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = list(rows[0]) if rows else []
+    lacking = [name for name in (*TEXTS, "step", "gain", "gain_se") if name not in columns]
+    if lacking:
+        raise ValueError(f"{path}: {len(rows)} points without {', '.join(lacking)}; write it by `keyshift lab FILE`")
+
+    def numbers(name: str) -> np.ndarray:
+        return np.array([float(row[name] or "nan") for row in rows])
+
+    def scores(side: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(side): numbers(name) for name in columns if name.startswith(side)}
+
+    text = {name: np.array([row[name] for row in rows]) for name in TEXTS}
+    noise = np.nan_to_num(numbers("gain_se"))
+    points = Points(text, numbers("step"), numbers("gain"), noise, scores("before."), scores("after."))
+    return points.select(np.isfinite(points.gain))
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of P pairs, each with weight 1, over its points: of F features what of them is measured, 0 else."""
+
+    products: np.ndarray
+    """(P, F, F)"""
+    both: np.ndarray
+    """(P, F, F) the weight of points that have both features."""
+    answers: np.ndarray
+    """(P, F) with the soft gain."""
+    each: np.ndarray
+    """(P, F)"""
+    squares: np.ndarray
+    """(P,) of the soft gain."""
+
+    def select(self, pairs: np.ndarray) -> Sums:
+        return Sums(*(getattr(self, name)[pairs] for name in self.__dataclass_fields__))
+
+
+def fit(points: Points) -> Rule:
+    """Raises ValueError where half a has fewer than three pairs, or no score is measured there."""
+    ours, others = points.half("a"), points.half("b")
+    names, scales = usable(ours)
+    pairs, number = np.unique(ours.text["pair"], return_inverse=True)
+    if len(pairs) < 3 or len(names) < 2:
+        raise ValueError(
+            f"half a has {len(pairs)} pairs and {max(len(names) - 1, 0)} features of scores: a rule needs three pairs "
+            "and a score that changes; extend the laboratory"
+        )
+    sums = sums_of(ours, names, scales, number)
+    rule = regression(sums, names, scales)
+    gain, error = np.full((2, len(ours)), np.nan)
+    for pair in range(len(pairs)):
+        left, rows = regression(sums.select(np.arange(len(pairs)) != pair), names, scales), number == pair
+        gain[rows], error[rows] = left.soft_gains(ours.select(rows).changes)
+    rule = replace(rule, **interval(ours, gain, error))
+    basis: dict[str, Any] = {"found": judged(ours, gain, error, rule)}
+    if len(others):
+        basis["shown"] = judged(others, *rule.soft_gains(others.changes), rule)
+    known = known_pairs(points)
+    return replace(rule, basis=basis | {"dry": left_out_error(known)}, pairs=known)
+
+
+def usable(points: Points) -> tuple[list[str], np.ndarray]:
+    """The features that may be chosen, and their scales: of scores that change in at least half of the pairs."""
+    pairs, changes = points.text["pair"], points.changes
+    names, scales = [TRAINED], [1.0]
+    for name in [name + ending for name in changes for ending in ("", FALL)]:
+        size = np.abs(features([name], changes)[:, 0])
+        moved = np.nan_to_num(size) > 0
+        if 2 * len(set(pairs[moved])) >= len(set(pairs)):
+            names.append(name)
+            scales.append(float(np.quantile(size[moved], 0.9)))
+    return names, np.array(scales)
+
+
+def sums_of(points: Points, names: Sequence[str], scales: np.ndarray, pair: np.ndarray) -> Sums:
+    values = (features(names, points.changes) / scales).clip(-CLIP, CLIP)
+    known, values, answer = ~np.isnan(values) * 1.0, np.nan_to_num(values), soft(points.gain)
+    weight = 1 / (USUAL**2 + points.noise**2)
+    weight = weight / np.bincount(pair, weight)[pair]
+    rows = [np.flatnonzero(pair == number) for number in range(pair.max() + 1)]
+
+    def summed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return np.stack([(left[own] * weight[own, None]).T @ right[own] for own in rows])
+
+    one, answers = np.ones((len(answer), 1)), answer[:, None]
+    return Sums(
+        summed(values, values),
+        summed(known, known),
+        summed(values, answers)[..., 0],
+        summed(known, one)[..., 0],
+        summed(answers, answers)[:, 0, 0],
+    )
+
+
+def regression(sums: Sums, names: Sequence[str], scales: np.ndarray) -> Rule:
+    """The features and the ridge with the least error on pairs left out; its interval is not known yet."""
+    _, chosen, ridge = min((*forward(sums, ridge), ridge) for ridge in RIDGES)
+    moments, answers = means(sums.products.sum(0), sums.both.sum(0)), means(sums.answers.sum(0), sums.each.sum(0))
+    own = moments[np.ix_(chosen, chosen)] + ridge * np.eye(len(chosen))
+    square = float(sums.squares.mean())
+    listed = own.tolist(), answers[chosen].tolist()
+    return Rule([names[i] for i in chosen], scales[chosen].tolist(), *listed, square, math.nan, math.nan, math.nan)
+
+
+def forward(sums: Sums, ridge: float) -> tuple[float, list[int]]:
+    """The error and the features of forward selection. The first is of a score: feature 0 is TRAINED."""
+    chosen: list[int] = []
+    least = math.inf
+    while len(chosen) < MOST:
+        rest = [i for i in range(0 if chosen else 1, sums.each.shape[1]) if i not in chosen]
+        errors = [left_out(sums, [*chosen, i], ridge) for i in rest]
+        if not errors or min(errors) > (1 - FALLS) * least:
+            break
+        least = min(errors)
+        chosen.append(rest[int(np.argmin(errors))])
+    return least, chosen
+
+
+def left_out(sums: Sums, chosen: list[int], ridge: float) -> float:
+    """The mean square error on each pair of the regression on the others."""
+    square = np.ix_(range(len(sums.squares)), chosen, chosen)
+    products, both = sums.products[square], sums.both[square]
+    answers, each = sums.answers[:, chosen], sums.each[:, chosen]
+    moments = means(products.sum(0) - products, both.sum(0) - both) + ridge * np.eye(len(chosen))
+    weights = np.linalg.solve(moments, means(answers.sum(0) - answers, each.sum(0) - each)[..., None])[..., 0]
+    fitted = np.einsum("pf,pfg,pg->p", weights, products, weights)
+    return float((sums.squares - 2 * (weights * answers).sum(1) + fitted).mean())
+
+
+def means(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return sums / np.maximum(weights, 1e-9)
+
+
+def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> dict[str, float]:
+    """The ends and the level of the interval, from predictions that were made without each point's own pair."""
+    known = np.isfinite(gain)
+    off = (soft(points.gain[known]) - gain[known]) / error[known]
+    _, pair, count = np.unique(points.text["pair"][known], return_inverse=True, return_counts=True)
+    order = np.argsort(off)
+    below = np.cumsum((1 / count[pair])[order]) / len(count)
+
+    def quantile(share: float) -> float:
+        return float(off[order][min(np.searchsorted(below, share), len(off) - 1)])
+
+    ends: dict[str, float] = {}
+    for level in LEVELS:
+        ends = {"low": quantile((1 - level) / 2), "high": quantile((1 + level) / 2), "level": level}
+        counts = rates(points, gain, gain + ends["low"] * error > 0)
+        if all(counts[of]["harm"] + 1 <= HARM * (counts[of]["worse"] + 1) for of in ("points", "runs")):
+            break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
+    return ends
+
+
+def judged(points: Points, gain: np.ndarray, error: np.ndarray, rule: Rule) -> dict[str, Any]:
+    """What predictions (N,) and their errors are worth: the rates, how often the truth was in the interval, and what it
+    was on average where the least was predicted, up to where the most was."""
+    low, high = gain + rule.low * error, gain + rule.high * error
+    known = np.isfinite(gain)
+    true = soft(points.gain)
+    covered = (low <= true) & (true <= high)
+    parts = np.array_split(np.flatnonzero(known)[np.argsort(gain[known])], BINS)
+    return {
+        "pairs": sorted(set(points.text["pair"].tolist())),
+        "count": len(points),
+        "inside": float(covered[known].mean()) if known.any() else None,
+        "bins": [[float(hard(gain[own]).mean()), float(points.gain[own].mean())] for own in parts if len(own)],
+        **rates(points, gain, low > 0),
+    }
+
+
+def rates(points: Points, gain: np.ndarray, ships: np.ndarray) -> dict[str, Any]:
+    """Of all points, and of runs by the checkpoint of each that `gain` is highest of: how many are truly worse, and of
+    these shipped (`harm`), truly better, and of these held back (`missed`). `lost`: what the runs' best checkpoints, or
+    the given model where it is better, have over what is shipped, in points, on average."""
+    run = points.run
+    order = np.lexsort((-points.step, np.nan_to_num(gain, nan=-np.inf), run))
+    picked = order[np.flatnonzero(np.r_[run[order][1:] != run[order][:-1], True])]  # the last of each run
+    best = np.zeros(len(picked))
+    np.maximum.at(best, run, points.gain)
+    own = np.where(ships[picked], points.gain[picked], 0.0)
+    return {
+        "points": counted(points.gain, ships),
+        "runs": counted(points.gain[picked], ships[picked]) | {"lost": float((best - own).mean())},
+    }
+
+
+def counted(gain: np.ndarray, ships: np.ndarray) -> dict[str, int]:
+    worse, better = gain < WORSE, gain > BETTER
+    return {
+        "all": len(gain),
+        "shipped": int(ships.sum()),
+        "worse": int(worse.sum()),
+        "harm": int((worse & ships).sum()),
+        "better": int(better.sum()),
+        "missed": int((better & ~ships).sum()),
+    }
