@@ -1,5 +1,5 @@
-"""RegDA's augmentation: one affine for rotation, crop and resize, then colour and blur by albumentations; and, where they
-are asked for, what sensors, files and other things in the way do to pictures.
+"""RegDA's augmentation: one affine for rotation, crop and resize, then colour and blur by albumentations; and, where
+it is asked for, what sensors, files and things in the way do to pictures.
 
 Ranges of TLLib (thuml/Transfer-Learning-Library @ c4aa59e, examples/domain_adaptation/keypoint_detection/regda.py):
 rotation U(-180, 180) degrees for hands and 30 for bodies about the crop's centre, a square crop of U(0.6, 1) of the
