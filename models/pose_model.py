@@ -17,7 +17,7 @@ from ..datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, check_r
 from .output import Grid, Poses, Votes, per_image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WEIGHTS = "a name of torchvision's (IMAGENET1K_V1), a local state_dict, or null: random"
+WEIGHTS = "published ones by name (torchvision's IMAGENET1K_V1, a tag of timm's), a local state_dict, or null: random"
 
 
 class PoseModel(nn.Module, ABC):

@@ -1,4 +1,4 @@
-"""PoseResNet: a ResNet, transposed convolutions, and a head of heatmaps read by a spatial softmax.
+"""PoseResNet: a ResNet or another backbone, transposed convolutions, and a head of heatmaps read by a spatial softmax.
 
 Xiao et al., "Simple Baselines for Human Pose Estimation", ECCV 2018, in the form of RegDA (Jiang et al., CVPR 2021):
 thuml/Transfer-Learning-Library @ c4aa59e, tllib/vision/models/keypoint_detection/pose_resnet.py and
@@ -18,7 +18,7 @@ from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes, spatial_kl
-from ..parts.backbones import RESNETS, build_backbone
+from ..parts.backbones import ABOUT, build_backbone
 from ..pose_model import PoseModel, normalize
 
 
@@ -31,7 +31,7 @@ class PoseResNet(PoseModel):
 
     @dataclass(frozen=True)
     class Options(PoseModel.Options):
-        backbone: str = option("resnet101", "the network below the head", choices=("small", *RESNETS))
+        backbone: str = option("resnet101", f"the network below the head: {ABOUT}")
         heatmap_size: list[int] = option([64, 64], "width, height", low=1, high=8192, size=2)
         channels: int = option(256, "channels of the layers before the head", low=1)
         sigma: float = option(2.0, "of the Gaussians that heatmaps learn, cells", low=0.1, high=100)
@@ -47,7 +47,7 @@ class PoseResNet(PoseModel):
         super().__init__(keypoints, options)
         channels, heatmap_size = options.channels, options.heatmap_size
         self.channels = channels
-        self.backbone = build_backbone(options.backbone, options.weights)
+        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
         stride = _stride(options.input_size, heatmap_size, self.backbone.stride)
         origin = 0.0 if options.reference else stride / 2
         self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
