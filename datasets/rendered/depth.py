@@ -44,8 +44,8 @@ class Subject:
 
     skeleton: Skeleton
     draw: Callable[[np.random.Generator, Draws, Sensor], tuple[Array, Array, Array, Array]]
-    """(generator of the subject, those of the picture, sensor) to joints (K, 3), and cones a, b (N, 3), radii (N, 2), mm,
-    seen from the camera's direction, around the origin."""
+    """(generator of the subject, those of the picture, sensor) to joints (K, 3), and cones a, b (N, 3), radii (N, 2),
+    mm, seen from the camera's direction, around the origin."""
     binned: float
     """A picture's pixel is this many of the sensor's wide."""
     farther: float

@@ -126,16 +126,16 @@ class Pose:
 def sample_subject(rng: np.random.Generator, unusual: float = 0.0) -> Subject:
     """Draw a hand: overall size (sd 6 %), palm width, thickness, and each segment's own length (sd 3 %).
 
-    `unusual`, 0 to 1, widens all of them (size to sd 16 % around 85 %, segments to sd 6 %); small hands are then
-    children's, with shorter fingers and wider, thicker palms.
+    `unusual`, 0 to 1, widens all of them (size to sd 16 % around 85 %, fingers to sd 12 %, thickness to 20 %); small
+    hands are then children's, with shorter fingers and wider, thicker palms.
     """
     scale = 1 + (0.06 + 0.1 * unusual) * _normal(rng, ()) - 0.15 * unusual
     small = unusual * (1 - scale)
-    finger = (1 + (0.03 + 0.05 * unusual) * _normal(rng, (5, 1))) * (1 - 0.4 * small)
-    segment = 1 + (0.03 + 0.03 * unusual) * _normal(rng, (5, 3))
-    wide, high = 1 + (0.05 + 0.05 * unusual) * _normal(rng, ()), 1 + (0.03 + 0.03 * unusual) * _normal(rng, ())
+    finger = (1 + (0.03 + 0.09 * unusual) * _normal(rng, (5, 1))) * (1 - 0.4 * small)
+    segment = 1 + (0.03 + 0.06 * unusual) * _normal(rng, (5, 3))
+    wide, high = 1 + (0.05 + 0.07 * unusual) * _normal(rng, ()), 1 + (0.03 + 0.03 * unusual) * _normal(rng, ())
     width = np.array([wide * (1 + 0.3 * small), high, 1.0])
-    girth = (1 + (0.07 + 0.09 * unusual) * _normal(rng, ())) * (1 + 0.6 * small)
+    girth = (1 + (0.07 + 0.13 * unusual) * _normal(rng, ())) * (1 + 0.6 * small)
     return Subject(
         SEGMENTS * scale * finger * segment,
         RADII * scale * girth * (1 + (0.03 + 0.05 * unusual) * _normal(rng, (5, 1))),
@@ -234,12 +234,15 @@ def family_shares(common: Sequence[float], unusual: float) -> Array:
 
 
 def sample_pose(rng: np.random.Generator, subject: Subject, unusual: float = 0.0) -> tuple[Array, str]:
-    """Draw one pose: (23,) angles within all limits, and the name of its gesture family (see `family_shares`)."""
+    """Draw one pose: (23,) angles within all limits, and the name of its gesture family.
+
+    `unusual`, 0 to 1, makes rare families common (see `family_shares`), and doubles how far poses stray from theirs.
+    """
     names = tuple(GESTURES)
     shares = np.cumsum(family_shares([GESTURES[name][0] for name in names], unusual))
     name = names[min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), len(names) - 1)]
     _, curls, spread, thumb = GESTURES[name]
-    noise, curl = _normal(rng, (23,)), np.array(curls, dtype=float)
+    noise, curl = (1 + unusual) * _normal(rng, (23,)), np.array(curls, dtype=float)
     uniform = rng.random(8)
     if name == "free":
         # Half of the flexion is shared by all fingers, half is each finger's own.

@@ -1,9 +1,8 @@
 """Rendered sets whose distance from another is said by dials, one for each kind of shift.
 
 `hands.shifted` starts from `hands.studio`, `depth_hands.shifted` and `depth_bodies.shifted` from the ideal sensor. With
-all dials at 0 they have exactly that set's distribution. At 1, light, skin, clutter and sensor are those of
-`hands.webcam`, and sensor and camera of depth those of the set that `toward` names; the others go where no other set
-does. In between, numbers lie on the line from one to the other, and what is there or not (clutter, sleeves, what stands
+all dials at 0 they have exactly that set's distribution. At 1, light and clutter of hands are those of `hands.webcam`,
+sensor and camera of depth those of the set that `toward` names; the others go where no other set does. In between, numbers lie on the line from one to the other, and what is there or not (clutter, sleeves, what stands
 before the subject) is there that often. Two settings show the same hands, poses, lamps and so on for one (seed, index),
 but for what their dials say.
 """
@@ -27,7 +26,7 @@ VERSION = 1
 STUDIO, WEBCAM = STYLES["studio"], STYLES["webcam"]
 FAR: dict[str, dict[str, Any]] = {
     "light": {name: getattr(WEBCAM, name) for name in ("tint", "hard", "exposure", "vignette", "veil")},
-    "skin": {"tone": WEBCAM.tone},
+    "skin": {"tone": (0.55, 1.0)},
     "clutter": {"cluttered": 1.0, "sleeves": WEBCAM.sleeves},
     "camera": {
         "distance": (230.0, 380.0),
@@ -36,7 +35,7 @@ FAR: dict[str, dict[str, Any]] = {
         "pitch": 15.0,
         "any_yaw": 0.35,
     },
-    "sensor": {"blur": WEBCAM.blur, "noise": WEBCAM.noise},
+    "sensor": {"blur": (0.5, 3.0), "noise": (0.02, 0.1)},
     "framing": {"fill": (0.3, 0.75), "cut": 0.12},
     "occlusion": {"occlusion": 1.0},
     "anatomy": {"anatomy": 1.0},
@@ -68,7 +67,7 @@ class HandOptions(RenderedOptions, Dials):
     """The options of rendered hands with dials."""
 
     light: float = dial("coloured and hard lamps, exposure, vignette, stray light")
-    skin: float = dial("skin of all tones")
+    skin: float = dial("dark skin")
     clutter: float = dial("things behind the hand, some of a skin's colour, and sleeves")
     framing: float = dial("the hand smaller in the picture, off its middle, and cut off")
 
