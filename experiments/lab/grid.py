@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,9 @@ class Group:
     def given(self) -> Evidence:
         return self.bench.evidence(self.start)
 
+    def evidence(self, weights: Path) -> Evidence:
+        return self.bench.evidence(weights, self.given)
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What scores hang on beside the weights: the given model, and how many pictures are looked at."""
@@ -210,7 +213,7 @@ class Group:
         record.checkpoints = {step: entry for step, entry in record.checkpoints.items() if step in weights}
         for step, path in weights.items():
             entry = record.entry(step, {"weights": sha256(path), **self.identity})
-            errors += self.fill(record, entry, lambda path=path: self.bench.evidence(path, self.given))
+            errors += self.fill(record, entry, partial(self.evidence, path))
         if errors:
             raise errors[0]
         return record.checkpoints

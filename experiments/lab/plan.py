@@ -69,13 +69,10 @@ class Plan:
     def check(self) -> None:
         """Raises ValueError where keys are wrong: each pair is tried with one candidate, each candidate with one
         pair."""
-        first, *others = self.pairs
-        for pair, candidates in (
-            (first, list(self.candidates)),
-            *((pair, list(self.candidates)[:1]) for pair in others),
-        ):
+        every = list(self.candidates)
+        for place, pair in enumerate(self.pairs):
             own = self.config(pair)
-            for candidate in candidates:
+            for candidate in every[:1] if place else every:
                 check_start(own, self.config(pair, candidate), f"pair {pair}", f"candidate {candidate}")
 
     def chosen(self, pairs: Sequence[str], candidates: Sequence[str], seeds: Sequence[int]) -> Plan:
