@@ -251,7 +251,7 @@ def _system(model: Any) -> dict[str, str]:
     return {"system": str(model["name"])} if isinstance(model, Mapping) and "name" in model else {}
 
 
-def _choose(side: str, said: Any, typed: Any, origin: str, over: str) -> Chosen:
+def _choose(side: str, said: Any, typed: Any, origin: str, over: str = "") -> Chosen:
     """What the file and what lies `over` it choose for `side`. Where that names another than the file, a system starts
     from its own defaults, and a dataset keeps what it has in common with the one whose place it takes."""
     for part, source in ((said, origin), (typed, over)):

@@ -8,16 +8,17 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 
-from ...adapt.scoring.evidence import Evidence
+from ...adapt.scoring.evidence import Evidence, Looks
 from ...adapt.scoring.label_free import SCORES
 from ...datasets.depth.files import sha256
 from ...datasets.reading.files import Busy, only_one, write_text
+from ...datasets.sample import Labeled, PoseDataset
 from ...models.saved import load_model
 from ..config import of_run
 from ..runs.device import choose_device
@@ -39,6 +40,20 @@ Say = Callable[["Run", str], None]
 """Called after each run with one line about it."""
 
 
+class KeptLooks(Looks):
+    """Of which each picture is cut once, for all networks that are looked at."""
+
+    @cached_property
+    def kept(self) -> dict[tuple[PoseDataset, int], list[Labeled]]:
+        return {}
+
+    def batches(self, dataset: PoseDataset, warp: int = 0) -> Iterator[Labeled]:
+        key = dataset, warp
+        if key not in self.kept:
+            self.kept[key] = list(super().batches(dataset, warp))
+        return iter(self.kept[key])
+
+
 class Bench:
     """A pair's data, opened once for all its runs in a process."""
 
@@ -47,7 +62,7 @@ class Bench:
         self.device = choose_device(self.config.device)
         self.task = prepare(self.config, ["bn_control"])
         check_labels(self.task.target[1])
-        self.looks = looks_of(self.task, self.device, PICTURES)
+        self.looks = looks_of(self.task, self.device, PICTURES, KeptLooks)
         batches = self.task.batches(self.task.target[1])
         self.tested = [batches[i] for i in range(len(batches))]
 
@@ -123,6 +138,7 @@ class Group:
 
     def __init__(self, runs: list[Run], benches: dict[str, Bench], cache: Path, say: Say) -> None:
         self.runs, self.benches, self.cache, self.say = runs, benches, cache, say
+        self.errors: list[Exception] = []
         self.plan, self.pair, self.seed, self.folder = runs[0].plan, runs[0].pair, runs[0].seed, runs[0].group
 
     def do(self) -> None:
@@ -165,6 +181,9 @@ class Group:
     def given(self) -> Evidence:
         return self.bench.evidence(self.start)
 
+    def evidence(self, weights: Path) -> Evidence:
+        return self.bench.evidence(weights, self.given)
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What scores hang on beside the weights: the given model, and how many pictures are looked at."""
@@ -176,13 +195,14 @@ class Group:
         record = Record.load(self.folder / GIVEN)
         record.about = {key: self.runs[0].about()[key] for key in ("pair", "half", "kind", "seed")}
         entry = record.entry(0, {"weights": self.identity["given"], **self.identity})
-        self.fill(record, entry, lambda: self.given)
+        self.errors = self.fill(record, entry, lambda: self.given)
         return entry
 
     def do_run(self, run: Run) -> dict[int, dict[str, Any]]:
         """Train and score; gives what is known of its checkpoints. Raises what went wrong, once all that could be done
         is done."""
-        errors: list[Exception] = []
+        assert self.before  # scored before any checkpoint is
+        errors = list(self.errors)
         try:
             self.train(run)
         except Exception as error:
@@ -193,7 +213,7 @@ class Group:
         record.checkpoints = {step: entry for step, entry in record.checkpoints.items() if step in weights}
         for step, path in weights.items():
             entry = record.entry(step, {"weights": sha256(path), **self.identity})
-            errors += self.fill(record, entry, lambda path=path: self.bench.evidence(path, self.given))
+            errors += self.fill(record, entry, partial(self.evidence, path))
         if errors:
             raise errors[0]
         return record.checkpoints

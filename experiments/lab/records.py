@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ...datasets.reading.files import write_json
+from ...datasets.reading.files import only_one, write_json
+
+GIVEN, RUN = "given.json", "scores.json"
+"""Below a laboratory's folder: PAIR/seedN/given.json and PAIR/seedN/CANDIDATE/scores.json."""
 
 
 @dataclass
@@ -50,17 +53,11 @@ class Record:
 
 
 def forget(output: Path, scores: Collection[str]) -> None:
-    """Drop the values of `scores` from all records, so that they are computed anew. Nobody else may be working."""
-    for record in records(output):
-        for entry in record.checkpoints.values():
-            entry["scores"] = {name: value for name, value in entry["scores"].items() if name not in scores}
-        record.save()
-
-
-GIVEN = "given.json"
-RUN = "scores.json"
-
-
-def records(output: Path) -> list[Record]:
-    """All that lie in a laboratory's folder, PAIR/seedN/given.json and PAIR/seedN/CANDIDATE/scores.json."""
-    return [Record.load(path) for name in (GIVEN, f"*/{RUN}") for path in sorted(output.glob(f"*/seed*/{name}"))]
+    """Drop the values of `scores` from all records, so that they are computed anew. Raises Busy where another process
+    is working."""
+    for given in sorted(output.glob(f"*/seed*/{GIVEN}")) if scores else ():
+        with only_one(given.parent):
+            for record in map(Record.load, (given, *given.parent.glob(f"*/{RUN}"))):
+                for entry in record.checkpoints.values():
+                    entry["scores"] = {name: value for name, value in entry["scores"].items() if name not in scores}
+                record.save()

@@ -244,11 +244,11 @@ def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Call
     return lambda: (batches[step] for step in steps)
 
 
-def looks_of(task: Task, device: torch.device, pictures: int = PICTURES) -> Looks:
+def looks_of(task: Task, device: torch.device, pictures: int = PICTURES, kind: type[Looks] = Looks) -> Looks:
     """On what label-free scores look: up to `pictures` of the target's training set, and of the held-out source."""
     config = task.config
     cut = task.size, config.augmentation, config.threshold, device, config.crop
-    return Looks(task.target[0], task.source_test, task.skeleton, *cut, pictures)
+    return kind(task.target[0], task.source_test, task.skeleton, *cut, pictures)
 
 
 def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
