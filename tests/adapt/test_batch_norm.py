@@ -126,11 +126,12 @@ MOMENTS = ("running_mean", "running_var")
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_statistics_of_the_target_are_the_means_of_its_batches(toys, augmentation, pretrained, system):
-    """Of the first layer by hand, over a batch of four, and one of one sample, which says nothing."""
+    """Of the first layer by hand, over two batches of four, and one of one sample, which says nothing."""
     model = pretrained(system)
     before = deepcopy(model.state_dict())
     first, second = (batches(toys, system, "target", augmentation, labels=False)[step] for step in (0, 1))
-    seen = seen_on(model, [first, second, first.each(lambda part: part[:1])], CPU)
+    alone = TrainingBatches(sets(toys, system)["target"], "target", 0, 1, (32, 32), augmentation, labels=False)[0]
+    seen = seen_on(model, [first, second, alone], CPU)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not seen.training
     reached = []
@@ -168,17 +169,17 @@ def test_the_choice_needs_more_than_smoother_predictions():
     assert chosen({0.0: Evidence(float("nan")), 1.0: Evidence(0.9)}, 256) == 0
 
 
-@pytest.mark.parametrize(("style", "policy"), [("plain", 0.0), ("washed", 1.0)])
+@pytest.mark.parametrize(("style", "policy"), [("plain", 0.0), ("dark", 1.0)])
 def test_the_choice_is_right_on_a_toy(dots, toy_shift, style, policy):
-    """Where the target is the source, the given statistics stay; washed-out pictures, on which the given ones fail,
-    take the target's: truth, which the choice does not see, says the same."""
+    """Where the target is the source, the given statistics stay; dark pictures, on which the given ones fail, take the
+    target's: truth, which the choice does not see, says the same."""
 
-    class Washed(dots):
+    class Dark(dots):
         def __getitem__(self, index):
             item = super().__getitem__(index)
-            return replace(item, image=(0.3 * item.image.astype(np.float32) + 170).astype(np.uint8))
+            return replace(item, image=(0.15 * item.image).astype(np.uint8))
 
-    kind = Washed if style == "washed" else dots
+    kind = Dark if style == "dark" else dots
     train, flip, size = WithoutLabels(kind(64)), dots.skeleton.flip, (32, 32)
     views = TrainingBatches(train, "score", 0, 64, size, Augmentation(rotation=20), labels=False, views=2)[0]
     held, test = (EvaluationBatches(one, 64, size)[0] for one in (dots(64, first=500), kind(64, first=900)))
@@ -189,9 +190,8 @@ def test_the_choice_is_right_on_a_toy(dots, toy_shift, style, policy):
     given = toy_shift.start
     seen = seen_on(given, [EvaluationBatches(train, 64, size)[0]], CPU)
     evidence = compared(given, seen, lambda m: agreement(m, [views], flip, CPU), lambda m: pck(m, held))
-    print(evidence)
     assert chosen(evidence, 64) == policy
     truth = {share: pck(mix(given, seen, share), test) for share in evidence}
     assert truth[policy] >= max(truth.values()) - 0.03
     if policy:
-        assert truth[policy] > truth[0.0] + 0.3
+        assert truth[policy] > truth[0.0] + 0.3  # or this would test nothing
