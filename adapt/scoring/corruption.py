@@ -26,6 +26,10 @@ PATCHES, PATCH = 2, 0.3
 """How many are put over a picture, and their side as a share of its."""
 
 
+def untouched(image: Tensor, other: Tensor, draws: torch.Generator) -> Tensor:
+    return image
+
+
 def blurred(image: Tensor, other: Tensor, draws: torch.Generator, sigma: float) -> Tensor:
     radius = int(3 * sigma + 0.5)
     line = torch.arange(-radius, radius + 1, device=image.device)
@@ -102,11 +106,10 @@ KEYPOINTS: dict[str, Change] = {f"noisy {level}": partial(noisy, deviation=level
 
 
 def ladder(sample: Unlabeled) -> dict[str, Change]:
-    """What can be done to samples of this kind, by name; nothing where it is neither pictures in colour, nor depth, nor
-    keypoints."""
-    if "keypoints2d" in sample.inputs:
-        return KEYPOINTS
-    return DEPTHS if "reach" in sample.inputs else PICTURES if coloured(sample) else {}
+    """What can be done to samples of this kind, by name: first nothing, and no more where they are neither pictures in
+    colour, nor depth, nor keypoints."""
+    changes = DEPTHS if "reach" in sample.inputs else PICTURES if coloured(sample) else {}
+    return {"plain": untouched} | (KEYPOINTS if "keypoints2d" in sample.inputs else changes)
 
 
 def changed(sample: Labeled, target: Mapping[str, Tensor], change: Change) -> Labeled:

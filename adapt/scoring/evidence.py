@@ -4,7 +4,7 @@ first score asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -22,6 +22,7 @@ from ...models.output import Poses, Votes
 from ...models.pose_model import PoseModel
 from ..consistency import carried
 from ..views import by_view
+from .corruption import changed, ladder
 from .evaluation import Predictions, predict
 from .matching import span
 
@@ -29,6 +30,8 @@ PICTURES = 256
 """Of each domain, at most."""
 WARPS = 4
 """Known warps of each target picture, beside the plain one."""
+TRIED = 64
+"""Of the held-out source, at most, that are made harder in known ways."""
 AT_ONCE = 32
 
 
@@ -63,12 +66,20 @@ class Looks:
         """Of the held-out source: points (P, K, D) in shares of the crop, and annotated (P, K); None without one."""
         if self.source is None:
             return None
-        parts = [
-            (shares(batch.keypoints, batch, batch.image_index).cpu(), batch.annotated.cpu())
-            for batch in self.batches(self.source)
-        ]
+        return self.labels_of(self.batches(self.source))
+
+    @staticmethod
+    def labels_of(batches: Iterable[Labeled]) -> tuple[Tensor, Tensor]:
+        """The same of some batches."""
+        parts = [(shares(b.keypoints, b, b.image_index).cpu(), b.annotated.cpu()) for b in batches]
         points, annotated = (torch.cat(values) for values in zip(*parts, strict=True))
         return points, annotated
+
+    @cached_property
+    def shown(self) -> dict[str, Tensor]:
+        """The inputs of few target samples, by name, on the CPU."""
+        batches = list(self.batches(spread(self.target, TRIED)))
+        return {name: torch.cat([batch.inputs[name].cpu() for batch in batches]) for name in batches[0].inputs}
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,19 @@ class Views:
     """(V, P, K, D) in the plain view, in shares of the crop; P are the people of the plain view."""
     shown: Tensor
     """(V, P, K) bool: the view has the person, and shows the place where the plain view has the keypoint."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Of a network that answers with one person, for P source samples changed in one way; on the CPU."""
+
+    answers: Answers
+    views: Views
+    """The plain one and one warp."""
+    errors: Tensor
+    """(P, K) distances from the labels, in shares of the crop."""
+    annotated: Tensor
+    """(P, K) bool"""
 
 
 class Evidence:
@@ -136,6 +160,25 @@ class Evidence:
         """Of the target."""
         looks = self.looks
         return viewed(self.model, [looks.batches(looks.target, warp) for warp in range(WARPS + 1)], looks.skeleton.flip)
+
+    @cached_property
+    def tried(self) -> dict[str, Trial]:
+        """On few held-out source samples, as they are and changed as corruption.py says, by the name of the change;
+        nothing without a source, and of a network that finds several people."""
+        looks = self.looks
+        if looks.source is None or not self.model.single:
+            return {}
+        few = spread(looks.source, TRIED)
+        plain, warped = (list(looks.batches(few, warp)) for warp in (0, 1))
+        points, annotated = looks.labels_of(plain)
+        made = {}
+        for name, change in ladder(plain[0]).items():
+            own, other = ([changed(b, looks.shown, change) for b in batches] for batches in (plain, warped))
+            answered = answers(self.model, iter(own))
+            views = viewed(self.model, [iter(own), iter(other)], looks.skeleton.flip)
+            errors = (answered.points - points[..., : answered.points.shape[-1]]).norm(dim=-1)
+            made[name] = Trial(answered, views, errors, annotated)
+        return made
 
     def changed(self, change: Callable[[PoseModel], None]) -> Evidence:
         """Of a copy of the network that `change` has altered in place."""

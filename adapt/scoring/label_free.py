@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from .evidence import Evidence
-from .scores import agreement, anatomy, confidence, drift, pose_density, sharpness, temporal
+from .scores import (
+    agreement,
+    anatomy,
+    confidence,
+    consensus,
+    corrupted_source,
+    drift,
+    pose_density,
+    predicted,
+    sharpness,
+    temporal,
+)
 
 Score = Callable[[Evidence], float]
 
@@ -18,8 +29,11 @@ SCORES: dict[str, Score] = {
     "agreement": agreement.score,
     "anatomy": anatomy.score,
     "confidence": confidence.score,
+    "consensus": consensus.score,
+    "corrupted_source": corrupted_source.score,
     "drift": drift.score,
     "pose_density": pose_density.score,
+    "predicted": predicted.score,
     "sharpness": sharpness.score,
     "temporal": temporal.score,
 }

@@ -15,11 +15,17 @@ WIDTH = 2.5
 
 
 def score(evidence: Evidence) -> float:
-    ranges = Ranges(evidence.looks.skeleton)
-    labels = evidence.looks.labels
-    poses = evidence.given.target.points
-    ranges.learn(*((poses, torch.ones(poses.shape[:2], dtype=torch.bool)) if labels is None else labels))
+    ranges, poses = usual(evidence), evidence.target.points
     known = ranges.count > 1
-    if not known.any() or not len(evidence.target.points):
+    if not known.any() or not len(poses):
         return math.nan
-    return float((ranges.beyond(evidence.target.points, WIDTH)[:, known] == 0).float().mean())
+    return float((ranges.beyond(poses, WIDTH)[:, known] == 0).float().mean())
+
+
+def usual(evidence: Evidence) -> Ranges:
+    """The ranges that poses are judged by."""
+    ranges, labels, poses = Ranges(evidence.looks.skeleton), evidence.looks.labels, evidence.given.target.points
+    if labels is None:
+        labels = poses, torch.ones(poses.shape[:2], dtype=torch.bool)
+    ranges.learn(labels[0][..., : poses.shape[-1]], labels[1])
+    return ranges

@@ -17,14 +17,20 @@ CHUNK = 64
 
 
 def score(evidence: Evidence) -> float:
-    labels, poses = evidence.looks.labels, evidence.target.points
-    if labels is None or not len(poses):
-        return math.nan
-    points, annotated = (part[labels[1].sum(1) >= JOINTS] for part in labels)
-    if not len(points):
-        return math.nan
-    away = torch.cat([distances(part, points, annotated) for part in poses.split(CHUNK)])
-    return -float(away.topk(min(NEAREST, len(points)), largest=False).values.mean())
+    nearest = to_nearest(evidence, evidence.target.points)
+    return math.nan if nearest is None or not len(nearest) else -float(nearest.mean())
+
+
+def to_nearest(evidence: Evidence, poses: Tensor) -> Tensor | None:
+    """That distance of each of the poses (P, K, D): (P,). None without labels."""
+    labels = evidence.looks.labels
+    points, annotated = (None, None) if labels is None else (part[labels[1].sum(1) >= JOINTS] for part in labels)
+    if points is None or annotated is None or not len(points):
+        return None
+    points = points[..., : poses.shape[-1]]
+    few = min(NEAREST, len(points))
+    parts = [distances(part, points, annotated).topk(few, largest=False).values for part in poses.split(CHUNK)]
+    return torch.cat(parts).mean(-1) if len(poses) else poses.new_zeros(0)
 
 
 def distances(poses: Tensor, labels: Tensor, annotated: Tensor) -> Tensor:

@@ -18,7 +18,10 @@ from keyshift.datasets.views import View
 from keyshift.models.systems.a2j import A2J
 
 CPU = torch.device("cpu")
-NAMES = ("anatomy", "confidence", "drift", "pose_density", "sharpness", "temporal")
+NAMES = (
+    *("anatomy", "confidence", "consensus", "corrupted_source", "drift"),
+    *("pose_density", "predicted", "sharpness", "temporal"),
+)
 SIDES = Skeleton("sides", ("neck", "left", "right", "hip"), edges=((0, 1), (0, 2), (0, 3)), flip_pairs=((1, 2),))
 
 
