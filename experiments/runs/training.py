@@ -137,7 +137,7 @@ def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
     if phase.start is None:
         model = build_model(config.model, len(task.skeleton))
     else:
-        model = load_model(phase.start)[0]
+        model = load_model(phase.start)[0].with_adapters(config.model.options.adapters)
     torch.manual_seed(seed + 1)
     kind, options = STRATEGIES[phase.strategy], config.method(phase.strategy)
     return kind(model, task.skeleton, phase.rates, phase.batch_norm, options)
