@@ -69,7 +69,7 @@ def load_model(path: Path) -> tuple[PoseModel, Skeleton]:
         choose(f"{path} holds a system that this keyshift does not know: name", state["name"], list(MODELS))
         kind = MODELS[state["name"]]
         options = make(kind.Options, _options(state), str(path), "model.")
-        model = kind.rebuild(len(skeleton), options)
+        model = kind.rebuild(len(skeleton), options).with_adapters(options.adapters)
     except ValueError as error:
         raise ValueError(f"{path} cannot be built: {error}") from error
     try:

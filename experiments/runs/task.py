@@ -176,6 +176,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     choose_device(config.device)
     check_target(config, strategies)
     check_required(config, strategies)
+    check_adapters(config)
     if training:
         check_sensor(config, strategies)
     processes = world_size()
@@ -250,6 +251,16 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
             )
 
 
+def check_adapters(config: Config) -> None:
+    """Raises ValueError where adapters would learn a change of weights that are random."""
+    options = config.model.options
+    if options.adapters and config.start is None and options.weights is None:
+        raise ValueError(
+            f"model.adapters={options.adapters} freezes the backbone, whose weights are random: say model.weights or "
+            "start, or leave adapters at 0"
+        )
+
+
 def sees_both(strategy: str) -> bool:
     """Whether a strategy trains on the labelled source and on the target's pictures."""
     return STRATEGIES[strategy].needs >= {"source", "target"}
@@ -288,7 +299,7 @@ def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, s
 def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
     """A fresh network; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
-    return MODELS[chosen.name](keypoints, options)
+    return MODELS[chosen.name](keypoints, options).with_adapters(options.adapters)
 
 
 def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str, PoseDataset]:
