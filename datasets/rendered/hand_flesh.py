@@ -150,8 +150,8 @@ def _arm(forearm: Array, k: float, sleeve: float, add: Callable[[Array, Array, f
     for sign in (-1.0, 1.0):
         add(sign * 9.5 * side, end + sign * 17 * side, 17.5, 29.0)
     add(0 * side, end, 18.3, 32.5)
-    share = sleeve / FOREARM
+    share = min(sleeve / FOREARM, 1.0)
     for sign in (-1.0, 1.0):
         worn = share < 0.9
-        start = (forearm * sleeve if worn else end * 0.5) + sign * (9.5 + 7 * min(share, 1.0)) * side
+        start = (forearm * sleeve if worn else end * 0.5) + sign * (9.5 + 7 * share) * side
         add(start, end + sign * 19 * side, (24.0 + 10 * share) * worn, 39.0 * worn)

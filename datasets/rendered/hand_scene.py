@@ -21,7 +21,21 @@ from .occluders import OCCLUDERS, draw_occluders
 Array = np.ndarray
 BLOCK = 20
 """Neighbouring indices that show one subject."""
-STAGES = ("pose", "side", "sleeve", "view", "frame", "occluders", "light", "wall", "paint", "blur", "exposure", "noise")
+STAGES = (
+    "pose",
+    "side",
+    "sleeve",
+    "view",
+    "frame",
+    "occluders",
+    "light",
+    "clutter",
+    "wall",
+    "paint",
+    "blur",
+    "exposure",
+    "noise",
+)
 Draws = Callable[[str], np.random.Generator]
 """The generator that each of the `STAGES` of a picture draws from."""
 
@@ -123,6 +137,8 @@ TONES = np.array(
 """Reflectance of skin from light to dark, RGB."""
 PLAIN = np.array([[3.0, 0], [2, 1], [1, 2], [0, 3]]) / 3
 """Enlarges 2 values to 4 on the line through them."""
+OUTSIDE = (9.0, 9.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
+"""A shape that no picture shows."""
 
 
 def generator(style: str, seed: int, stream: int, number: int) -> np.random.Generator:
@@ -159,7 +175,8 @@ def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[st
     before = draw_occluders(draws("occluders"), look.occlusion, joints)
     a, b, radii = (np.concatenate(pair) for pair in zip((a, b, body.radii), before, strict=True))
     light = _light(draws("light"), look)
-    wall = _wall(draws("wall"), look, size, pictures)
+    cluttered = look.cluttered == 1 or bool(draws("clutter").random() < look.cluttered)
+    wall = _wall(draws("wall"), look, cluttered, size, pictures)
     colours = _colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
     palm = turn[:, 2] * -1.0
     return {
@@ -281,12 +298,14 @@ def _light(rng: np.random.Generator, look: Style) -> dict[str, Array]:
     }
 
 
-def _wall(rng: np.random.Generator, look: Style, size: int, pictures: tuple[str, ...]) -> dict[str, Array]:
+def _wall(
+    rng: np.random.Generator, look: Style, cluttered: bool, size: int, pictures: tuple[str, ...]
+) -> dict[str, Array]:
     """What stands behind the hand."""
     shapes, colours, grain = np.zeros((look.clutter, 8)), np.zeros((look.clutter, 3)), np.zeros((3, 0, 0))
     if look.photos:
         wall = np.ascontiguousarray(random_crop(rng, pictures, size).transpose(2, 0, 1))
-    elif look.clutter and (look.cluttered == 1 or rng.random() < look.cluttered):
+    elif look.clutter and cluttered:
         wall = rng.uniform(0.1, 0.85) + rng.uniform(-0.25, 0.25, (1, 4, 4)) + rng.uniform(-0.1, 0.1, (3, 4, 4))
         grain = rng.uniform(-0.1, 0.1, (1, 22, 22)) + rng.uniform(-0.03, 0.03, (3, 22, 22))
         angle = rng.uniform(0, np.pi, look.clutter)
@@ -298,9 +317,8 @@ def _wall(rng: np.random.Generator, look: Style, size: int, pictures: tuple[str,
         colours = _colours(rng, look.clutter)
     else:
         wall = rng.uniform(0.2, 0.85) + rng.uniform(-0.08, 0.08, (3, 1, 1)) + rng.uniform(-0.08, 0.08, (1, 2, 2))
-        if look.clutter:  # in the arrays' sizes of cluttered walls, the shapes without extent
-            wall = PLAIN @ wall @ PLAIN.T
-            grain, shapes[:, 4:6] = np.zeros((3, 22, 22)), 1e6
+        if look.clutter:  # in the arrays' sizes of cluttered walls
+            wall, grain, shapes[:] = PLAIN @ wall @ PLAIN.T, np.zeros((3, 22, 22)), OUTSIDE
     return {"wall": wall, "grain": grain, "shapes": shapes, "shape_colours": colours}
 
 

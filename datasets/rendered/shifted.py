@@ -2,9 +2,10 @@
 
 `hands.shifted` starts from `hands.studio`, `depth_hands.shifted` and `depth_bodies.shifted` from the ideal sensor. With
 all dials at 0 they have exactly that set's distribution. At 1, light and clutter of hands are those of `hands.webcam`,
-sensor and camera of depth those of the set that `toward` names; the others go where no other set does. In between, numbers lie on the line from one to the other, and what is there or not (clutter, sleeves, what stands
-before the subject) is there that often. Two settings show the same hands, poses, lamps and so on for one (seed, index),
-but for what their dials say.
+sensor and camera of depth those of the set that `toward` names; the others go where no other set does. In between,
+numbers lie on the line from one to the other, and what is there or not (clutter, sleeves, what stands before the
+subject) is there that often. Two settings show the same hands, poses, lamps and so on for one (seed, index), but for
+what their dials say.
 """
 
 from __future__ import annotations
