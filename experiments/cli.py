@@ -365,6 +365,9 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--rescore", metavar="SCORE,...", help="compute these scores anew", **listed)
     made.add_argument("--collect", action="store_true", help="train nothing: write points.csv of what there is")
     made.add_argument("--table", action="store_true", help="train nothing: print what the points say, as Markdown")
+    made.add_argument(
+        "--fit", action="store_true", help="train nothing: fit the rule of adapt to the points, and print its rates"
+    )
 
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
@@ -575,7 +578,7 @@ def _table(arguments: argparse.Namespace) -> None:
 
 
 def _lab(arguments: argparse.Namespace) -> None:
-    from .commands.lab import lab, print_table, write
+    from .commands.lab import fit, lab, print_table, write
     from .lab.plan import read_plan
     from .lab.records import forget
     from .runs.progress import Reporter
@@ -583,6 +586,8 @@ def _lab(arguments: argparse.Namespace) -> None:
     a = arguments
     files, typed = ([one for one in a.files if ("=" in one) == said] for said in (False, True))
     plan = read_plan(files, [*typed, *a.overrides]).chosen(a.pairs, a.candidates, a.seeds)
+    if a.fit:
+        return fit(plan, a.output, Reporter())
     if a.collect or a.table:
         print_table(a.output) if a.table else write(a.output, Reporter())
         return

@@ -9,11 +9,9 @@ truly worse would have been shipped, its lower end being above 0. Half b shows w
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +31,7 @@ FALLS = 0.01
 USUAL = 2.0
 """Points of error that a point's truth has beside its noise: bounds what exact points weigh."""
 BINS = 4
-TEXTS = ("pair", "half", "kind", "candidate", "strategy", "seed")
+TEXTS = ("pair", "half", "kind", "candidate", "seed")
 
 
 @dataclass(frozen=True)
@@ -72,22 +70,18 @@ class Points:
         return self.select(self.text["half"] == name)
 
 
-def read_points(path: Path) -> Points:
-    """From the laboratory's points.csv. Raises ValueError for columns that are not there."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    columns = list(rows[0]) if rows else []
-    lacking = [name for name in (*TEXTS, "step", "gain", "gain_se") if name not in columns]
-    if lacking:
-        raise ValueError(f"{path}: {len(rows)} points without {', '.join(lacking)}; write it by `keyshift lab FILE`")
+def points_of(rows: Sequence[Mapping[str, Any]]) -> Points:
+    """From the laboratory's rows (experiments/lab/points.py says their columns); None is NaN, and points without a gain
+    are left out."""
 
     def numbers(name: str) -> np.ndarray:
-        return np.array([float(row[name] or "nan") for row in rows])
+        return np.array([row.get(name) for row in rows], float)  # None becomes NaN
 
     def scores(side: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(side): numbers(name) for name in columns if name.startswith(side)}
+        names = sorted({name for row in rows for name in row if name.startswith(side)})
+        return {name.removeprefix(side): numbers(name) for name in names}
 
-    text = {name: np.array([row[name] for row in rows]) for name in TEXTS}
+    text = {name: np.array([str(row[name]) for row in rows]) for name in TEXTS}
     noise = np.nan_to_num(numbers("gain_se"))
     points = Points(text, numbers("step"), numbers("gain"), noise, scores("before."), scores("after."))
     return points.select(np.isfinite(points.gain))
@@ -112,8 +106,9 @@ class Sums:
         return Sums(*(getattr(self, name)[pairs] for name in self.__dataclass_fields__))
 
 
-def fit(points: Points) -> Rule:
-    """Raises ValueError where half a has fewer than three pairs, or no score is measured there."""
+def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
+    """The rule for models of `systems`, as `reading` of experiments/runs/shipping.py names them; none named is any.
+    Raises ValueError where half a has fewer than three pairs, or no score is measured there."""
     ours, others = points.half("a"), points.half("b")
     names, scales = usable(ours)
     pairs, number = np.unique(ours.text["pair"], return_inverse=True)
@@ -129,7 +124,8 @@ def fit(points: Points) -> Rule:
         left, rows = regression(sums.select(np.arange(len(pairs)) != pair), names, scales), number == pair
         gain[rows], error[rows] = left.soft_gains(ours.select(rows).changes)
     rule = replace(rule, **interval(ours, gain, error))
-    basis: dict[str, Any] = {"found": judged(ours, gain, error, rule)}
+    basis: dict[str, Any] = {"systems": list(systems)} if systems else {}
+    basis["found"] = judged(ours, gain, error, rule)
     if len(others):
         basis["shown"] = judged(others, *rule.soft_gains(others.changes), rule)
     known = known_pairs(points)

@@ -289,7 +289,7 @@ def work(
         forecaster = Forecaster(rule, given)
         ended = train(engine, strategy, fabric, weights, forecaster)
         step = best_checkpoint(folder)
-        candidate = load_model(folder / f"weights-{step:06d}.pt")[0].to(fabric.device)
+        candidate = load_model(weights_of(folder, step))[0].to(fabric.device) if step else start
         prediction, forecast = forecaster.predict(candidate)
         beside = on_held_out(rule, start, candidate, task, fabric.device) if held >= FEWEST else None
         decision = by_labels(step, by_check(candidate)) if by_check else decide(step, prediction, beside, held)
@@ -383,10 +383,14 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster:
 
 
 def best_checkpoint(folder: Path) -> int:
-    """The evaluated step of which the highest gain is predicted; the last where none is."""
-    gains = gains_by_step(folder)
+    """The step of kept weights of which the highest gain is predicted; the last where none is; 0 without any."""
+    gains = {step: gain for step, gain in gains_by_step(folder).items() if weights_of(folder, step).exists()}
     known = {step: gain for step, gain in gains.items() if gain is not None}
-    return max(known, key=lambda step: (known[step], -step), default=max(gains))
+    return max(known, key=lambda step: (known[step], -step), default=max(gains, default=0))
+
+
+def weights_of(folder: Path, step: int) -> Path:
+    return folder / f"weights-{step:06d}.pt"
 
 
 def gains_by_step(folder: Path) -> dict[int, float | None]:

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
+from ...adapt.scoring import rule
+from ..lab.fit import fit_rule, rule_table
 from ..lab.grid import FAILED, Run, runs_of, work
 from ..lab.plan import Plan
 from ..lab.points import collect, write_points
@@ -39,6 +41,14 @@ def write(output: Path, reporter: Reporter) -> None:
 
 def print_table(output: Path) -> None:
     print(table(collect(output)))
+
+
+def fit(plan: Plan, output: Path, reporter: Reporter) -> None:
+    """Fit the rule of `adapt` to the points, and write it where keyshift reads it."""
+    fitted = fit_rule(plan, collect(output))
+    fitted.save(rule.RULE)
+    print(rule_table(fitted))
+    reporter.say(f"written: {rule.RULE}")
 
 
 def progress(plan: Plan, output: Path, say: Callable[[str], None]) -> Callable[[Run, str], None]:

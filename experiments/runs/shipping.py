@@ -105,7 +105,9 @@ def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str,
 
 def decide(step: int, prediction: Prediction | None, held: Prediction | None, pictures: int = 0) -> Decision:
     """Whether the checkpoint of `step` is shipped, by its `prediction` on the pictures adapted to, and the one on the
-    `pictures` held out, None where these are too few."""
+    `pictures` held out, None where these are too few. Step 0: training kept no checkpoint."""
+    if not step:
+        return Decision("no checkpoint", "training kept no checkpoint")
     if prediction is None:
         return Decision("nothing to predict by", f"no score that the rule reads could be measured of update {step}")
     words = f"the gain that is predicted without labels for update {step}, the best of those evaluated, is"

@@ -31,7 +31,7 @@ RULES = ("last", "source", "target_score", "oracle")
 
 @pytest.fixture(autouse=True)
 def toy_rule(tmp_path_factory: Any, monkeypatch: Any) -> rules.Rule:
-    """A rule that reads agreement alone: 0.5 more is a gain of 6.4 points, and 0.09 more the least that ships."""
+    """A rule that reads agreement alone: 0.1 more is a gain of 6.4 points, and 0.02 more the least that ships."""
     counts = {"all": 40, "shipped": 20, "worse": 10, "harm": 0, "better": 20, "missed": 4}
     found = {"pairs": ["a", "b", "c"], "count": 120, "points": counts, "runs": counts | {"lost": 0.5}}
     systems = ["image, one person", "image, several people", "image and reach, one person", "keypoints2d, one person"]
@@ -39,7 +39,7 @@ def toy_rule(tmp_path_factory: Any, monkeypatch: Any) -> rules.Rule:
         f"pair{i}": {"kind": "light", "scores": {"agreement": i / 4}, "gains": {"mean_teacher": i}} for i in range(4)
     }
     basis = {"found": found, "shown": found | {"pairs": ["d", "e"]}, "dry": 1.5, "systems": systems}
-    made = rules.Rule(["agreement"], [0.5], [[1.0]], [1.5], 3.0, -0.3, 0.3, 0.5, basis, lab)
+    made = rules.Rule(["agreement"], [0.1], [[1.0]], [1.5], 3.0, -0.3, 0.3, 0.5, basis, lab)
     file = tmp_path_factory.mktemp("rule") / "rule.json"
     made.save(file)
     monkeypatch.setattr(rules, "RULE", file)

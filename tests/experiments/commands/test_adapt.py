@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.adapt.scoring.distance import Distance, separability
+from keyshift.adapt.scoring import rule as rules
+from keyshift.adapt.scoring.distance import separability
+from keyshift.adapt.scoring.label_free import SCORES
+from keyshift.adapt.scoring.rule import Prediction
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands import adapt as job
 from keyshift.experiments.runs import shipping
@@ -69,7 +72,9 @@ def test_from_own_labels_to_the_own_camera(trained, capsys):
     assert adapt("--check", "wild/labels.json", "steps=120", "evaluate_every=40", "checkpoint_every=40") == 0
     outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
     assert outcome["adapted"]
-    assert outcome["after"]["consistency"] > outcome["before"]["consistency"]
+    before, after = outcome["prediction"]["scores"]["agreement"]
+    assert after > before + 0.02
+    assert 0 < outcome["prediction"]["low"] < outcome["prediction"]["gain"] < outcome["prediction"]["high"]
     assert outcome["check"]["pictures"] == 64
     low, _ = outcome["check"]["gain"]["interval"]
     assert outcome["check"]["gain"]["mean"] > 0.05
@@ -99,17 +104,35 @@ def test_check_labels_reach_nothing_but_the_report(trained):
     assert "No labelled target pictures" in Path("runs/b/report.html").read_text()
 
 
-def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypatch, capsys):
+def scripted(monkeypatch, gains, last=(0.0, 0.0)):
+    """Predicted gains of the evaluations, one after another, and that (gain, low) of the checkpoint which is judged; on
+    held-out pictures too, if there are two."""
+    evaluated, judged = iter(gains), iter(last if isinstance(last, list) else [last])
+
+    def predict(_, __):
+        gain, low = next(judged)
+        told = {
+            "gain": gain,
+            "low": low,
+            "high": gain + 3,
+            "level": 0.8,
+            "pictures": 56,
+            "scores": {"agreement": [0.5, 0.6]},
+        }
+        return Prediction(gain, low, gain + 3, 0.8), told
+
+    monkeypatch.setattr(job.Forecaster, "gain", lambda *_: next(evaluated))
+    monkeypatch.setattr(job.Forecaster, "predict", predict)
+    monkeypatch.setattr(shipping, "CHANCE", 0.0)
+
+
+def test_stops_where_a_loss_is_predicted_and_ships_what_was_given(trained, monkeypatch, capsys):
     trained(4)
-    falling = iter([0.9, 0.5, 0.4, 0.3, 0.2])
-    monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": next(falling)})
-    monkeypatch.setattr(
-        "keyshift.experiments.runs.training.evaluator", lambda *_: lambda _: {"target/score": next(falling)}
-    )
+    scripted(monkeypatch, [-4.0, -5.0], (-4.0, -6.0))
     assert adapt("steps=40", "evaluate_every=2", "checkpoint_every=2") == 0
     out = capsys.readouterr().out
-    assert "stopped at update 4 of 40: the label-free score fell from 0.900 to 0.400" in out
-    assert "not adapted" in out
+    assert "stopped at update 4 of 40: the predicted gain fell to -5.0 points" in out
+    assert "not adapted: the given model is shipped unchanged" in out
     given, shipped = load_model(job.locate(Path("runs/given"))[0])[0].state_dict(), weights("runs/adapt-pictures")
     assert all(torch.equal(given[name], shipped[name]) for name in given)
 
@@ -129,28 +152,28 @@ def adapted_to(name, *words):
     return json.loads((folder / "adapt.json").read_text()), (folder / "report.html").read_text()
 
 
-def test_of_few_pictures_some_are_held_out_and_of_one_none(trained, capsys, monkeypatch):
+def test_nothing_is_claimed_of_few_pictures(trained, capsys):
     trained(1)
-    monkeypatch.setattr(shipping, "CHANCE", 0.0)
     outcome, page = adapted_to(copied("eight", 8))
-    assert (outcome["pictures"], outcome["held_out"]) == (6, 2)
-    assert "6 pictures to adapt to, 2 held out to judge by" in capsys.readouterr().out
-    assert "6 pictures to adapt to, 2 held out to judge by" in page
-    assert page.count("data:image/jpeg") == (4 if outcome["adapted"] else 2)
+    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (6, 2, "too few pictures")
+    assert (outcome["ended"], outcome["prediction"]) == ("nothing was trained", None)
+    out = capsys.readouterr().out
+    for text in (out, page):
+        assert "6 pictures to adapt to, 2 held out to judge by" in text
+        assert "unchanged, because nothing can be predicted from 6 pictures: the rule asks for 30 or more" in text
+    assert page.count("data:image/jpeg") == 2
     identity = json.loads(Path("runs/to-eight/identity.json").read_text())
     assert (identity["target_train"]["count"], identity["target_test"]["count"]) == (6, 2)
     outcome, page = adapted_to(copied("one", 1))
-    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (1, 0, "nothing held out")
+    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (1, 0, "too few pictures")
     out = capsys.readouterr().out
-    for text in (out, page):
-        assert "1 picture to adapt to, none held out to judge by" in text
-        assert "not adapted: the given model is shipped unchanged, because nothing is held out" in text
+    assert "1 picture to adapt to, none held out to judge by" in out
     assert "held-out" not in page.split("<main>")[1].lower()
 
 
 def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
     trained(1)
-    monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": 0.04})
+    monkeypatch.setitem(SCORES, "agreement", lambda _: 0.04)
     outcome, page = adapted_to("wild")
     assert (outcome["adapted"], outcome["updates"]) == (False, 0)
     assert (outcome["outcome"], outcome["ended"]) == ("hardly above chance", "nothing was trained")
@@ -162,29 +185,121 @@ def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("scores", "held", "outcome", "said"),
+    ("gains", "last", "updates", "outcome", "said"),
     [
-        ([0.5, 0.52], (0.5, 0.9), "within noise", "rose from 0.500 to 0.520 at update 2, which is within its noise"),
-        ([0.5, 0.9], (0.6, 0.492), "worse on held-out", "held out it fell from 0.600 to 0.492"),
-        ([0.5, 0.4], (0.6, 0.7), "no better checkpoint", "it was 0.500, and at best 0.400, at update 2"),
-        ([0.5, 0.9], (0.6, 0.7), "adapted", "held out it rose from 0.600 to 0.700"),
+        ([1.0, 3.0], [(4.0, 0.5)], 2, "adapted", "+4.0 points, with 80 % probability between +0.5 and +7.0, all of it"),
+        ([5.0, 3.0], [(4.0, 0.5), (1.0, -1.0)], 1, "adapted", "for update 1, the best of those evaluated, is +4.0"),
+        (
+            [1.0, 3.0],
+            [(4.0, 0.5), (-1.0, -3.0)],
+            0,
+            "worse on held-out",
+            "but on 8 pictures held out it is -1.0 points",
+        ),
+        ([1.0, 3.0], [(4.0, -0.5)], 0, "within its error", "between -0.5 and +7.0, which does not exclude a loss"),
+        ([-1.0, -2.0], [(-1.0, -4.0)], 0, "no gain predicted", "for update 1, the best of those evaluated, is -1.0"),
+        ([float("nan")] * 2, [(4.0, 0.5)], 2, "adapted", "for update 2"),
     ],
 )
-def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, scores, held, outcome, said):
+def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, gains, last, updates, outcome, said):
     trained(1)
-    scored, measured = iter(scores), iter(held)
-    scorer = lambda *_: lambda _: {"target/score": next(scored)}  # noqa: E731
-    monkeypatch.setattr(job, "evaluator", scorer)
-    monkeypatch.setattr("keyshift.experiments.runs.training.evaluator", scorer)
-    monkeypatch.setattr(job, "measure", lambda *_: Distance(None, 0.5, next(measured)))
-    result, page = adapted_to("wild")
+    scripted(monkeypatch, gains, last)
+    monkeypatch.setattr(job, "FEWEST", 8 if len(last) == 2 else 30)
+    result, page = adapted_to("wild", "evaluate_every=1")
     out = capsys.readouterr().out
-    assert result["outcome"] == outcome
+    assert (result["outcome"], result["updates"]) == (outcome, updates)
     assert result["adapted"] == (outcome == "adapted") == ("adapted by mean_teacher" in out)
-    for text in (out, page, result["why"]):
+    for text in (out, page.replace("&#39;", "'").replace("&gt;", ">"), result["why"]):
         assert said in text
     assert "all 2 updates were made" in out
-    assert ("no checkpoint" in out) is False
+    assert ("no error rate: only labels can say what was gained" in out) == result["adapted"]
+    assert "scores of 56 pictures, given -> candidate: agreement 0.500 -> 0.600" in out
+    assert (
+        "fitted on 120 models of 3 domain pairs; tried on the 40 runs of 2 other pairs, it shipped 0 of the 10" in out
+    )
+    assert "The rule was fitted on 120 models" in page
+
+
+def test_without_a_rule_nothing_is_adapted(trained, capsys, monkeypatch, tmp_path):
+    trained(1)
+    monkeypatch.setattr(rules, "RULE", tmp_path / "rule.json")
+    assert few() == 2
+    assert (
+        "rule.json, by which adapt decides what is shipped: fit one by `keyshift lab FILE --fit`"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "outcome", "said"),
+    [
+        (
+            [0.1, [0.02, 0.2]],
+            "adapted",
+            "gains +0.100 [+0.020, +0.200] of PCK@0.1, whose lower end is above 0 at the one",
+        ),
+        ([0.1, [-0.02, 0.2]], "no gain by labels", "whose lower end is not above 0 at the one-sided level of 97.5 %"),
+        ([0.1, [None, None]], "labels of one block", "of one recording or block"),
+    ],
+)
+def test_labels_decide_where_that_is_asked_for(trained, capsys, monkeypatch, gain, outcome, said):
+    """And 64 of them do what 29 may not."""
+    trained(1)
+    scripted(monkeypatch, [1.0], (-4.0, -6.0))
+    real = job.judge
+
+    def judged(*words, **named):
+        return real(*words, **named) | {"gain": dict(zip(("mean", "interval"), gain, strict=True))}
+
+    monkeypatch.setattr(job, "judge", judged)
+    decide = ["--check", "wild/labels.json", "--decide-by-check"]
+    assert few(*decide) == 0
+    result, out = json.loads(Path("runs/adapt-pictures/adapt.json").read_text()), capsys.readouterr().out
+    assert (result["outcome"], result["decided_by"]) == (outcome, "labels")
+    assert "the labels of 64 pictures decide (--decide-by-check): by them update 2" in out
+    assert said in out
+    assert "these labels decided what is shipped, so they are no independent measurement" in out
+    assert "the rule, not asked, would predict -4.0 points without labels" in out
+    assert few(*decide) == 0, "finished"
+    assert few() == 0
+
+
+def test_too_few_labels_decide_nothing(trained, capsys):
+    trained(1)
+    assert few("--decide-by-check") == 2
+    assert "give them with --check" in capsys.readouterr().err
+
+    def fewer(labels):
+        del labels["annotations"][29:]
+
+    with pytest.warns(UserWarning, match="29 pictures"):
+        assert few("--check", relabelled(fewer), "--decide-by-check") == 2
+    assert "asks for 30 labelled pictures or more, and --check check.json gives 29" in capsys.readouterr().err
+    assert not Path("runs/adapt-pictures").exists()
+    assert few() == 0
+    assert few("--check", "wild/labels.json", "--decide-by-check") == 2
+    assert "is finished, and no labels decided" in capsys.readouterr().err
+
+
+def test_a_dry_run_trains_nothing_and_says_what_to_expect(trained, capsys, monkeypatch):
+    trained(60)
+    assert few("--dry", "--output", "dry.json") == 0
+    out, seen = capsys.readouterr().out, json.loads(Path("dry.json").read_text())
+    assert not Path("runs/adapt-pictures").exists()
+    assert 0 <= seen["seen"]["agreement on the target"] < seen["seen"]["agreement on the source"]
+    assert seen["seen"]["domain classifier (0.5: not to be told apart)"] > 0.9
+    assert seen["seen"]["PCK@0.1 on the held-out source"] > 0.1
+    nearest = sorted(range(4), key=lambda i: abs(i / 4 - seen["scores"]["agreement"]))[:3]
+    assert [row["name"] for row in seen["nearest"]] == [f"pair{i}" for i in nearest]
+    assert seen["expected"]["gain"] == pytest.approx(sum(nearest) / 3)
+    assert "batch norm's statistics of the target alone: " in out
+    assert "expected, not measured: " in out
+    assert "such an expectation missed by 1.5 points on average" in out
+    assert few("--dry", "--output", "dry.json") == 2
+    assert "dry.json is there already" in capsys.readouterr().err
+    monkeypatch.setattr(shipping, "CHANCE", 1.1)
+    assert few("--dry") == 0
+    assert "hardly above chance" in capsys.readouterr().out
 
 
 def test_a_folder_that_was_begun_on_other_pictures_does_not_go_on(trained, capsys):

@@ -1,66 +1,115 @@
 """What is shipped: each outcome, and the sentence that says it."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from keyshift.experiments.runs.shipping import CHANCE, Scores, beforehand, decide
+from keyshift.adapt.scoring.label_free import SCORES
+from keyshift.adapt.scoring.rule import Prediction
+from keyshift.experiments.runs import shipping
+from keyshift.experiments.runs.shipping import (
+    CHANCE,
+    FEWEST,
+    Forecaster,
+    beforehand,
+    by_labels,
+    decide,
+    known_rule,
+    reading,
+)
+from keyshift.models.saved import MODELS
 
-NAN = math.nan
+SURE = Prediction(4.21, 0.52, 8.0, 0.8)
+DOUBTFUL = Prediction(4.21, -0.04, 8.0, 0.8)
+LOSS = Prediction(-1.24, -5.0, 2.0, 0.8)
 
 
 @pytest.mark.parametrize(
-    ("step", "trained", "held", "outcome", "said"),
+    ("step", "prediction", "held", "outcome", "said"),
     [
-        (300, (100, 0.5, 0.7), (25, 0.5, 0.6), "adapted", ["from 0.500 to 0.700 at update 300", "noise of 0.050"]),
-        (300, (100, 0.5, 0.7), (25, 0.5, 0.6), "adapted", ["on 25 pictures held out it rose from 0.500 to 0.600"]),
-        (300, (100, 0.5, 0.7), (1, 0.5, 0.5), "adapted", ["on 1 picture held out it went from 0.500 to 0.500"]),
         (
             300,
-            (100, 0.5, 0.7),
-            (25, 0.6, 0.492),
-            "worse on held-out",
-            ["it fell from 0.600 to 0.492", "rose from 0.500"],
+            SURE,
+            None,
+            "adapted",
+            "for update 300, the best of those evaluated, is +4.2 points, with 80 % probability",
         ),
-        (300, (100, 0.5, 0.7), (25, NAN, NAN), "worse on held-out", ["no keypoint could be compared"]),
-        (300, (100, 0.5, 0.55), (25, 0.5, 0.9), "within noise", ["from 0.500 to 0.550", "0.050 (100 pictures; more"]),
-        (20, (36, 0.104, 0.12), (25, 0.1, 0.2), "within noise", ["within its noise of 0.051"]),
-        (20, (6, 0.5, 0.7), (2, 0.5, 0.9), "within noise", ["(6 pictures; more"]),
-        (
-            300,
-            (100, 0.5, 0.5),
-            (25, 0.5, 0.6),
-            "no better checkpoint",
-            ["did not rise: it was 0.500, and at best 0.500"],
-        ),
-        (
-            300,
-            (100, 0.5, 0.4),
-            (25, 0.5, 0.6),
-            "no better checkpoint",
-            ["it was 0.500, and at best 0.400, at update 300"],
-        ),
-        (None, (100, 0.5, NAN), (25, 0.5, 0.5), "no better checkpoint", ["no checkpoint has"]),
-        (300, (100, 0.084, 0.9), (25, 0.1, 0.9), "hardly above chance", ["0.084, under 0.1"]),
-        (300, (100, NAN, 0.9), (25, 0.1, 0.9), "hardly above chance", ["no keypoint could be compared"]),
-        (300, (1, 0.5, 0.9), (0, 0.5, 0.9), "nothing held out", ["nothing is held out"]),
+        (300, SURE, SURE, "adapted", "between +0.5 and +8.0, all of it above 0"),
+        (300, SURE, LOSS, "worse on held-out", "but on 40 pictures held out it is -1.2 points"),
+        (300, DOUBTFUL, SURE, "within its error", "between +0.0 and +8.0, which does not exclude a loss"),
+        (300, LOSS, SURE, "no gain predicted", "is -1.2 points, with 80 % probability between -5.0 and +2.0"),
+        (300, None, None, "nothing to predict by", "no score that the rule reads could be measured of update 300"),
+        (0, SURE, SURE, "no checkpoint", "training kept no checkpoint"),
     ],
 )
-def test_every_outcome_says_which_test_failed(step, trained, held, outcome, said):
-    decision = decide(step, Scores(*trained), Scores(*held))
+def test_every_outcome_says_which_test_failed(step, prediction, held, outcome, said):
+    decision = decide(step, prediction, held, 40)
     assert decision.outcome == outcome
     assert decision.adapted == (outcome == "adapted")
-    for part in said:
-        assert part in decision.why
+    assert said in decision.why
     assert not decision.why.endswith(".")
+    assert ("predicted without labels" in decision.why) == (step > 0 and prediction is not None)
 
 
 def test_what_is_known_before_training():
-    assert beforehand(CHANCE, 1) is None
-    assert beforehand(0.099, 1).outcome == beforehand(0.0, 0).outcome == "hardly above chance"
-    assert beforehand(0.5, 0).outcome == "nothing held out"
+    basis = {"systems": ["image, one person", "image and reach, one person"]}
+    assert beforehand(CHANCE, FEWEST, "image, one person", basis) is None
+    assert beforehand(CHANCE, FEWEST, "anything", {}) is None, "a rule that does not say"
+    assert beforehand(0.099, FEWEST, "image, one person", basis).outcome == "hardly above chance"
+    assert "no keypoint could be compared" in beforehand(math.nan, FEWEST, "image, one person", basis).why
+    assert beforehand(0.9, FEWEST - 1, "image, one person", basis).outcome == "too few pictures"
+    unknown = beforehand(0.9, FEWEST, "keypoints2d, one person", basis)
+    assert unknown.outcome == "not known to the rule"
+    assert "not fitted on models of keypoints2d, one person, but of image, one person; image and reach" in unknown.why
 
 
-def test_noise_is_that_of_a_share_of_pictures():
-    assert Scores(256, 0.5).noise == pytest.approx(0.5 / 16)
-    assert Scores(100, 0.0).noise == Scores(100, 1.0).noise == pytest.approx(0.001)
+def test_systems_are_told_by_what_they_read_and_find():
+    assert reading(MODELS["pose_resnet"]) == reading(MODELS["own"]) == "image, one person"
+    assert reading(MODELS["a2j"]) == reading(MODELS["awr"]) == "image and reach, one person"
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "interval", "outcome", "said"),
+    [
+        (
+            "pck@0.1",
+            0.1,
+            [0.02, 0.2],
+            "adapted",
+            "update 7 gains +0.100 [+0.020, +0.200] of PCK@0.1, whose lower end is",
+        ),
+        ("pck@0.1", 0.1, [0.0, 0.2], "no gain by labels", "not above 0 at the one-sided level of 97.5 %"),
+        ("mm", 3.0, [1.0, 5.0], "adapted", "gains +3.00 [+1.00, +5.00] of mean error in mm"),
+        ("mm", 3.0, [None, None], "labels of one block", "label some of another"),
+    ],
+)
+def test_labels_decide_by_the_lower_end_of_their_interval(metric, mean, interval, outcome, said):
+    decision = by_labels(7, {"metric": metric, "pictures": 31, "gain": {"mean": mean, "interval": interval}})
+    assert decision.outcome == outcome
+    assert said in decision.why
+    assert "the labels of 31 pictures decide (--decide-by-check)" in decision.why
+
+
+def test_a_forecast_reads_the_rules_scores_of_both_networks_on_one_set_of_pictures(toy_rule, monkeypatch):
+    asked = []
+
+    def agreement(evidence):
+        asked.append((evidence.model, evidence.given.model))
+        return {"given": 0.5, "candidate": 0.6}[evidence.model]
+
+    monkeypatch.setitem(SCORES, "agreement", agreement)
+    looks = SimpleNamespace(target=range(40))
+    forecaster = Forecaster(toy_rule, shipping.Evidence("given", looks))
+    prediction, told = forecaster.predict("candidate")
+    assert asked == [("given", "given"), ("candidate", "given")]
+    assert prediction == toy_rule.predict({"agreement": 0.5}, {"agreement": 0.6})
+    assert (told["pictures"], told["scores"]) == (40, {"agreement": [0.5, 0.6]})
+    assert told["gain"] == prediction.gain == forecaster.gain(shipping.Evidence("candidate", looks, forecaster.given))
+
+
+def test_a_rule_that_reads_what_is_not_there_is_refused(toy_rule, monkeypatch):
+    assert known_rule() == toy_rule
+    monkeypatch.delitem(SCORES, "agreement")
+    with pytest.raises(ValueError, match=r"the rule reads agreement, and the label-free scores are .*: fit it again"):
+        known_rule()
