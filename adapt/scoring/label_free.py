@@ -10,8 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .evidence import Evidence
-from .scores import agreement
+from .scores import (
+    agreement,
+    bnm,
+    calibrated,
+    entropy,
+    feature_distance,
+    flatness,
+    information,
+    snd,
+    snd_features,
+    source,
+    weighted_source,
+)
 
 Score = Callable[[Evidence], float]
 
-SCORES: dict[str, Score] = {"agreement": agreement.score}
+SCORES: dict[str, Score] = {
+    "agreement": agreement.score,
+    "entropy": entropy.score,
+    "im": information.score,
+    "bnm": bnm.score,
+    "snd": snd.score,
+    "snd_features": snd_features.score,
+    "flatness": flatness.score,
+    "calibrated": calibrated.score,
+    "source": source.score,
+    "weighted_source": weighted_source.score,
+    "feature_distance": feature_distance.score,
+}
