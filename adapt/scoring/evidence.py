@@ -4,7 +4,7 @@ first score asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -102,6 +102,11 @@ class Answers:
     """(N,)"""
     sequence: tuple[str, ...]
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether confidence says anything; that of a head with one candidate is always 1."""
+        return bool((self.confidence != 1).any())
+
 
 @dataclass(frozen=True)
 class Views:
@@ -180,6 +185,12 @@ class Evidence:
             made[name] = Trial(answered, views, errors, annotated)
         return made
 
+    def beside(self, others: Sequence[PoseModel]) -> Views:
+        """Of the target's plain pictures, and what `others` answer for them in place of views."""
+        looks = self.looks
+        batches = [looks.batches(looks.target) for _ in range(len(others) + 1)]
+        return viewed(self.model, batches, looks.skeleton.flip, others)
+
     def changed(self, change: Callable[[PoseModel], None]) -> Evidence:
         """Of a copy of the network that `change` has altered in place."""
         model = deepcopy(self.model)
@@ -220,19 +231,26 @@ def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
 
 
 @torch.no_grad()
-def viewed(model: PoseModel, views: list[Iterator[Labeled]], flip: list[int]) -> Views:
-    """Of `model` in evaluation mode, for batches of the same pictures in several views; its mode is restored."""
-    mode, parts = model.training, []
-    model.eval()
+def viewed(
+    model: PoseModel, views: list[Iterator[Labeled]], flip: list[int], others: Sequence[PoseModel] = ()
+) -> Views:
+    """Of `model`, for batches of the same pictures in several views; where there are `others`, each answers one of the
+    views after the first. In evaluation mode; their modes are restored."""
+    models = [model, *(others or [model] * (len(views) - 1))]
+    modes, parts = [one.training for one in models], []
+    for one in models:
+        one.eval()
     for batch in zip(*views, strict=True):
         samples = [labelled.without_labels() for labelled in batch]
-        plain, poses = samples[0], [model.decode(model(sample), sample) for sample in samples]
+        plain = samples[0]
+        poses = [one.decode(one(sample), sample) for one, sample in zip(models, samples, strict=True)]
         there = [carried(own, sample, plain, flip) for own, sample in zip(poses, samples, strict=True)]
         people, points, has = by_view(joined(there, len(plain)), len(samples), plain, model.single)
         shown = [inside(carried(people, plain, sample, flip).points, sample, people.image_index) for sample in samples]
         scaled = torch.stack([shares(own, plain, people.image_index) for own in points])
         parts.append((scaled.cpu(), (torch.stack(shown) & has[..., None]).cpu()))
-    model.train(mode)
+    for one, mode in zip(models, modes, strict=True):
+        one.train(mode)
     points, shown = (torch.cat(values, 1) for values in zip(*parts, strict=True))
     return Views(points, shown)
 

@@ -13,14 +13,24 @@ from .evidence import Evidence
 from .scores import (
     agreement,
     anatomy,
+    bnm,
+    calibrated,
     confidence,
     consensus,
     corrupted_source,
     drift,
+    entropy,
+    feature_distance,
+    flatness,
+    information,
     pose_density,
     predicted,
     sharpness,
+    snd,
+    snd_features,
+    source,
     temporal,
+    weighted_source,
 )
 
 Score = Callable[[Evidence], float]
@@ -28,14 +38,24 @@ Score = Callable[[Evidence], float]
 SCORES: dict[str, Score] = {
     "agreement": agreement.score,
     "anatomy": anatomy.score,
+    "bnm": bnm.score,
+    "calibrated": calibrated.score,
     "confidence": confidence.score,
     "consensus": consensus.score,
     "corrupted_source": corrupted_source.score,
     "drift": drift.score,
+    "entropy": entropy.score,
+    "feature_distance": feature_distance.score,
+    "flatness": flatness.score,
+    "information": information.score,
     "pose_density": pose_density.score,
     "predicted": predicted.score,
     "sharpness": sharpness.score,
+    "snd": snd.score,
+    "snd_features": snd_features.score,
+    "source": source.score,
     "temporal": temporal.score,
+    "weighted_source": weighted_source.score,
 }
 
 

@@ -6,13 +6,17 @@ itself without being right.
 
 from __future__ import annotations
 
-from ..evidence import Evidence
+from ..evidence import Evidence, Views
 
 NEAR = 0.05
 
 
 def score(evidence: Evidence) -> float:
-    views = evidence.views
+    return agreed(evidence.views)
+
+
+def agreed(views: Views) -> float:
+    """The share of keypoints that a view has at the place where the plain one has them, over the other views."""
     near = (views.points[1:] - views.points[:1]).norm(dim=-1) <= NEAR
     shown = views.shown[1:] & views.shown[:1]
     return float(near[shown].float().mean())
