@@ -122,7 +122,8 @@ def made():
 
 
 def light(one):
-    return (one.image[..., 0].float() - one.image[..., 2].float()).mean((1, 2)).std()
+    hands = [image[depth > 0].float().mean(0) for image, depth in zip(one.image, one.depth, strict=True)]
+    return torch.stack(hands).std(0).mean()
 
 
 def darkness(one):
