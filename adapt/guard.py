@@ -34,7 +34,8 @@ ACTIONS = ("stop", "watch", "off")
 TAIL = 0.01
 """Share of the poses on either side that a range leaves out."""
 CHANCE = 0.1
-"""Agreement, plausibility, PCK or sharpness under which predictions hardly follow the picture."""
+"""Agreement, plausibility or PCK under which predictions hardly follow the picture; a difference in sharpness under
+which they hardly change."""
 SAID = {
     "agreement": "the agreement of predictions under known warps of the target",
     "distance": "the weights' relative distance from the given ones",
@@ -62,11 +63,11 @@ class Bounds(owned.Options):
         """Between which values a measure may be that was `start` of the given model."""
         if name in ("agreement", "anatomy", "pck") and start < CHANCE:
             return 0.0, math.inf
-        flattest = self.sharpness * start if start >= CHANCE else -math.inf
+        flattest, sharpest = self.sharpness * start, 1 - self.sharpness * (1 - start)
         return {
             "distance": (0.0, self.distance),
             "agreement": (self.agreement * start, math.inf),
-            "sharpness": (flattest, 1 - self.sharpness * (1 - start)),
+            "sharpness": (min(flattest, start - CHANCE), max(sharpest, start + CHANCE)),
             "anatomy": (self.anatomy * start, math.inf),
             "pck": (self.source * start, math.inf),
             "mm": (0.0, start / self.source if self.source else math.inf),

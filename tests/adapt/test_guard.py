@@ -268,7 +268,7 @@ def test_strategies_in_absurd_settings_are_stopped(run, tmp_path, kind, options,
     made.fit()
     left = load_checkpoint(tmp_path / "run/checkpoint.pt")["guard"]["left"]
     assert left is not None
-    print(sentence(left, 80))
+    assert left["step"] <= 40
 
 
 def test_traits_by_a_loop():
@@ -294,8 +294,11 @@ def test_traits_by_a_loop():
     assert math.isnan(guarding.plausible(torch.zeros(2, 0), torch.zeros(2, 0)))
 
 
-def test_millimetres_may_double():
+def test_what_a_measure_may_be():
     bounds = Bounds(source=0.5)
     assert bounds.limits("mm", 20.0) == (0.0, 40.0)
     assert bounds.limits("pck", 0.8) == (0.4, math.inf)
+    assert bounds.limits("pck", 0.05) == (0.0, math.inf)
     assert bounds.limits("sharpness", 0.6) == (0.3, 0.8)
+    assert bounds.limits("sharpness", 0.95) == pytest.approx((0.475, 1.05))
+    assert bounds.limits("sharpness", 0.0) == (-0.1, 0.5)
