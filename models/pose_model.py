@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -78,6 +78,10 @@ class PoseModel(nn.Module, ABC):
     def rebuild(cls, keypoints: int, options: Options) -> Self:
         """The network of a checkpoint, before its weights are loaded."""
         return cls(keypoints, options)
+
+    def know(self, names: Sequence[str]) -> Self:
+        """This network, with what its published weights know of keypoints by their names, in the order of its own."""
+        return self
 
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:

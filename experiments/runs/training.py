@@ -135,7 +135,7 @@ def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
     config = task.config
     torch.manual_seed(seed)
     if phase.start is None:
-        model = build_model(config.model, len(task.skeleton))
+        model = build_model(config.model, task.skeleton.keypoints)
     else:
         model = load_model(phase.start)[0].with_adapters(config.model.options.adapters)
     torch.manual_seed(seed + 1)
