@@ -123,11 +123,11 @@ class PoseModel(nn.Module, ABC):
     def with_adapters(self, rank: int) -> Self:
         """This network, its backbone frozen but for its norms and for adapters of `rank`, where that is above 0 and it
         has none. Raises ValueError for a system without a backbone."""
-        backbone = getattr(self, "backbone", None)
+        backbone: Any = getattr(self, "backbone", None)
         if rank and not isinstance(backbone, nn.Module):
             raise ValueError(f"model.adapters={rank}: {type(self).__name__} has no part `backbone`; leave it at 0")
         if rank and not any(adapted(self)):
-            add_adapters(self.backbone, rank)
+            add_adapters(backbone, rank)
             self.options = replace(self.options, adapters=rank)
         return self
 
