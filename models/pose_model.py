@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -79,6 +79,10 @@ class PoseModel(nn.Module, ABC):
         """The network of a checkpoint, before its weights are loaded."""
         return cls(keypoints, options)
 
+    def know(self, names: Sequence[str]) -> Self:
+        """This network, with what its published weights know of keypoints by their names, in the order of its own."""
+        return self
+
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:
         """Features of a batch; pictures are uint8 (normalised here) or float (taken as normalised), depth is mm."""
@@ -119,11 +123,11 @@ class PoseModel(nn.Module, ABC):
     def with_adapters(self, rank: int) -> Self:
         """This network, its backbone frozen but for its norms and for adapters of `rank`, where that is above 0 and it
         has none. Raises ValueError for a system without a backbone."""
-        backbone = getattr(self, "backbone", None)
+        backbone: Any = getattr(self, "backbone", None)
         if rank and not isinstance(backbone, nn.Module):
             raise ValueError(f"model.adapters={rank}: {type(self).__name__} has no part `backbone`; leave it at 0")
         if rank and not any(adapted(self)):
-            add_adapters(self.backbone, rank)
+            add_adapters(backbone, rank)
             self.options = replace(self.options, adapters=rank)
         return self
 

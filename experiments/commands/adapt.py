@@ -109,7 +109,7 @@ def adapt(
     task, unreadable = without_unreadable(task, reporter)
     for line in task.sensed():
         reporter.say(line)
-    start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
+    start = build_model(config.model, task.skeleton.keypoints) if given is None else load_model(given)[0]
     if given is not None:
         check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
     for remark in STRATEGIES[strategy].remarks(config.method(strategy)):
@@ -238,7 +238,7 @@ def check_target(model: str, config: Config) -> None:
     if config.target.name in ("pictures", "depth_folder"):
         check_kind(model, "reach" in MODELS[config.model.name].reads, options.folder)
     if isinstance(options, depth_folder.Options):
-        network = build_model(config.model, 1, weights=False)
+        network = build_model(config.model, [""], weights=False)
         check_cube(network, depth_folder.setup_of(options).cube, str(options.root), "target.cube")
 
 

@@ -10,6 +10,7 @@ files of its own; these are parts of the state as all others are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class LowRank(nn.Module):
 
 def add_adapters(network: nn.Module, rank: int) -> None:
     """Freeze `network` but for its norms, and let adapters of `rank` on its layers learn."""
-    layers = [module for module in network.modules() if isinstance(module, LAYERS)]
+    layers: list[Any] = [module for module in network.modules() if isinstance(module, LAYERS)]
     network.requires_grad_(False)
     for module in network.modules():
         if isinstance(module, NORMS):
@@ -55,6 +56,6 @@ def merge_adapters(network: nn.Module) -> None:
     network.requires_grad_(True)
 
 
-def adapted(network: nn.Module) -> Iterator[nn.Module]:
+def adapted(network: nn.Module) -> Iterator[Any]:
     """The layers that have an adapter."""
     return (module for module in network.modules() if parametrize.is_parametrized(module, "weight"))

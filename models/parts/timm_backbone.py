@@ -32,7 +32,7 @@ class TimmBackbone(nn.Module):
         if "." in name or not timm.is_model(name):
             choose("model.backbone=timm:NAME, NAME", name, timm.list_models())
         state = None if weights is None else _weights(timm, name, weights)
-        info = _network(name, size).feature_info
+        info: Any = _network(name, size).feature_info
         places = [i for i, step in enumerate(info.reduction()) if stride in ("", str(step))][-levels:]
         if len(places) < levels or (stride and not stride.isdigit()):
             raise ValueError(f"model.backbone=timm:{name}@{stride}: its strides are {sorted(set(info.reduction()))}")

@@ -16,6 +16,7 @@ from keyshift.models.export import Decoded
 from keyshift.models.parts.adapters import LowRank
 from keyshift.models.saved import load_model, save_model
 from keyshift.models.systems.pose_resnet import PoseResNet
+from keyshift.models.systems.vitpose import ViTPose
 
 ADAM = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
 METHODS = {
@@ -123,3 +124,19 @@ def test_a_system_without_a_backbone(toys):
     del model.backbone
     with pytest.raises(ValueError, match="Lifter has no part `backbone`"):
         model.with_adapters(2)
+
+
+def test_vitpose_adapts(dots, batches, iterate):
+    pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    options = ViTPose.Options(input_size=[32, 32], width=16, layers=1, heads=2, sigma=1.0)
+    model = ViTPose(3, options).with_adapters(2)
+    before = deepcopy(model)
+    strategy, _ = trained(MeanTeacher, MeanTeacher.Options(decay=0.5), model, dots, batches, iterate)
+    for key, value in strategy.teacher.named_parameters():
+        learns = not key.startswith("backbone.") or "layernorm" in key or key.endswith((".up", ".down"))
+        assert learns or torch.equal(value, before.get_parameter(key)), key
+    sample = batches(dots, strategy, "plain", "source")[9]
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(sample).logits, model.merged()(sample).logits, atol=1e-5)
+        assert not torch.allclose(model(sample).logits, before.eval()(sample).logits, atol=1e-3)
