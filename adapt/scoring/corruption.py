@@ -68,6 +68,7 @@ def patched(image: Tensor, other: Tensor, draws: torch.Generator) -> Tensor:
 COMMON: dict[str, Change] = {
     "restyled": partial(restyled, share=0.06),
     "mixed": partial(mixed, share=0.3),
+    "drowned": partial(mixed, share=0.6),
     "patched": patched,
     "blurred": partial(blurred, share=0.023),
 }
