@@ -1,8 +1,7 @@
 """Source samples made harder in ways that keep their labels: a ladder on which a network's accuracy is known.
 
-Of pictures: blur, noise, darkness, low contrast, low resolution, patches of other pictures, and steps towards the
-target: its low frequencies (Fourier swap, see style.py), a share of its pictures, patches of them. Of depth, in mm from
-the crop's centre: blur, noise, holes, low resolution, and the same steps. Of 2D keypoints: noise. What is drawn is a
+Of pictures, and of depth in mm from the crop's centre: steps towards the target (its low frequencies by a Fourier swap,
+see style.py; a share of its pictures; patches of them), blur and noise. Of 2D keypoints: noise. What is drawn is a
 function of the samples' rows.
 """
 
@@ -30,7 +29,9 @@ def untouched(image: Tensor, other: Tensor, draws: torch.Generator) -> Tensor:
     return image
 
 
-def blurred(image: Tensor, other: Tensor, draws: torch.Generator, sigma: float) -> Tensor:
+def blurred(image: Tensor, other: Tensor, draws: torch.Generator, share: float) -> Tensor:
+    """By a Gaussian whose sigma is a `share` of the picture's width."""
+    sigma = share * image.shape[-1]
     radius = int(3 * sigma + 0.5)
     line = torch.arange(-radius, radius + 1, device=image.device)
     kernel = torch.exp(-0.5 * (line / sigma).square())
@@ -42,19 +43,6 @@ def blurred(image: Tensor, other: Tensor, draws: torch.Generator, sigma: float) 
 
 def noisy(image: Tensor, other: Tensor, draws: torch.Generator, deviation: float) -> Tensor:
     return image + deviation * torch.randn(image.shape, generator=draws).to(image.device)
-
-
-def scaled(image: Tensor, other: Tensor, draws: torch.Generator, factor: float) -> Tensor:
-    return image * factor
-
-
-def flatter(image: Tensor, other: Tensor, draws: torch.Generator, factor: float) -> Tensor:
-    mean = image.mean((1, 2, 3), keepdim=True)
-    return mean + (image - mean) * factor
-
-
-def coarser(image: Tensor, other: Tensor, draws: torch.Generator, factor: int) -> Tensor:
-    return F.interpolate(F.avg_pool2d(image, factor, ceil_mode=True), size=image.shape[-2:], mode="bilinear")
 
 
 def mixed(image: Tensor, other: Tensor, draws: torch.Generator, share: float) -> Tensor:
@@ -77,31 +65,15 @@ def patched(image: Tensor, other: Tensor, draws: torch.Generator) -> Tensor:
     return image
 
 
-def holed(image: Tensor, other: Tensor, draws: torch.Generator, share: float) -> Tensor:
-    """Nothing returns: the depth of what lies farthest away."""
-    gone = torch.rand(image.shape, generator=draws).to(image.device) < share
-    return torch.where(gone, image.amax((1, 2, 3), keepdim=True), image)
-
-
-STEPS: dict[str, Change] = {
+COMMON: dict[str, Change] = {
     "restyled": partial(restyled, share=0.06),
     "mixed": partial(mixed, share=0.3),
+    "drowned": partial(mixed, share=0.6),
     "patched": patched,
+    "blurred": partial(blurred, share=0.023),
 }
-"""Towards the target."""
-PICTURES: dict[str, Change] = STEPS | {
-    "blurred": partial(blurred, sigma=1.5),
-    "noisy": partial(noisy, deviation=30.0),
-    "dark": partial(scaled, factor=0.35),
-    "flat": partial(flatter, factor=0.35),
-    "coarse": partial(coarser, factor=4),
-}
-DEPTHS: dict[str, Change] = STEPS | {
-    "blurred": partial(blurred, sigma=1.5),
-    "noisy": partial(noisy, deviation=20.0),
-    "holed": partial(holed, share=0.3),
-    "coarse": partial(coarser, factor=4),
-}
+PICTURES: dict[str, Change] = COMMON | {"noisy": partial(noisy, deviation=30.0)}
+DEPTHS: dict[str, Change] = COMMON | {"noisy": partial(noisy, deviation=20.0)}
 KEYPOINTS: dict[str, Change] = {f"noisy {level}": partial(noisy, deviation=level) for level in (0.5, 1.0, 2.0)}
 
 

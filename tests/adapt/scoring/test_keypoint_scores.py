@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from keyshift.adapt.methods.anatomy import Ranges
+from keyshift.adapt.methods.baselines import Oracle
+from keyshift.adapt.scoring import evidence as evidence_module
 from keyshift.adapt.scoring.evidence import Answers, Evidence, Looks, Views
 from keyshift.adapt.scoring.label_free import SCORES
-from keyshift.adapt.scoring.scores import pose_density
+from keyshift.adapt.scoring.scores import pose_density, predicted
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.datasets.views import View
@@ -177,3 +180,48 @@ def test_doubtful_keypoints_may_move_and_sure_ones_may_not():
     ]
     assert values == pytest.approx([-1, 0, 1])
     assert SCORES["drift"](given) == 0
+
+
+def test_consensus_prefers_the_network_that_both_see_alike():
+    truth = torch.rand(20, 4, 2)
+    shown = torch.ones(5, 20, 4, dtype=torch.bool)
+    right = Views(truth + 0.001 * torch.randn(5, 20, 4, 2), shown)
+    wild = Views(truth + 0.3 * torch.randn(5, 20, 4, 2), shown)
+    given, good = said(wild.points[0], views=wild), said(right.points[0], views=right)
+    assert SCORES["consensus"](SimpleNamespace(**vars(good) | {"given": given})) > 0.5
+    assert SCORES["consensus"](SimpleNamespace(**vars(given) | {"given": good})) < -0.5
+    assert SCORES["consensus"](given) == 0
+
+
+def test_predicted_accuracy_follows_the_true_one(toy_shift, dots, monkeypatch):
+    """Of a spoiled network, the given one, and one that has learned the target with its labels."""
+    monkeypatch.setattr(evidence_module, "TRIED", 32)
+    sides = (dots(64, style, first=2000) for style in ("shifted", "plain"))
+    looks = Looks(*sides, dots.skeleton, (32, 32), Augmentation(rotation=20), 0.1, CPU)
+    spoiled = deepcopy(toy_shift.start)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in spoiled.parameters():
+            parameter.add_(parameter.std(correction=0) * torch.randn_like(parameter))
+    given = Evidence(toy_shift.start, looks)
+    below, above = (Evidence(model, looks, given) for model in (spoiled, toy_shift.adapt(Oracle).predictor))
+    values = [SCORES["predicted"](one) for one in (below, given, above)]
+    assert values == sorted(values)
+    assert values[1] - values[0] > 0.05
+    assert 0 < predicted.deviation(given) < 0.5
+    assert SCORES["corrupted_source"](below) < SCORES["corrupted_source"](given) - 0.05
+    trial, judged = given.tried["plain"], given.judged.errors()
+    assert len(trial.errors) == 32 < len(judged)
+    assert float(trial.errors.median()) == pytest.approx(float(judged.median()), abs=0.03)
+
+
+def test_the_numbers_of_a_pose_name_their_joints():
+    ranges = Ranges(SIDES)
+    members = predicted.joints_of(ranges, 4)
+    before = ranges.numbers(people(1, 0))
+    for joint in range(4):
+        moved = people(1, 0)
+        moved[0, joint] += 0.05
+        differs = ((ranges.numbers(moved) - before).abs() > 1e-6)[0]
+        rest = torch.cat([torch.zeros(3), torch.ones(len(members) - 3)]).bool()  # proportions take all bones
+        assert torch.equal(differs & rest, (members[:, joint] > 0) & rest)
