@@ -14,60 +14,26 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from ...adapt.scoring.evidence import Evidence, Looks
+from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.label_free import SCORES
 from ...datasets.depth.files import sha256
 from ...datasets.reading.files import Busy, only_one, write_text
-from ...datasets.sample import Labeled, PoseDataset
-from ...models.saved import load_model
 from ..config import of_run
-from ..runs.device import choose_device
 from ..runs.folder import check_folder, open_folder
 from ..runs.progress import Callback
-from ..runs.task import check_labels, check_required, files_of, prepare
-from ..runs.training import adaptation, fit, looks_of, make_fabric, started
+from ..runs.task import check_required, files_of
+from ..runs.training import adaptation, fit, make_fabric, started
+from .bench import PICTURES, Bench
 from .plan import Plan, check_start
 from .records import GIVEN, RUN, Record
 from .truth import gain, truth
 
-PICTURES = 128
-"""Of each domain, that label-free scores look at."""
 WAIT = 2.0
 """Seconds between two looks at what other processes hold."""
 DONE, FAILED = "done", "failed.txt"
 
 Say = Callable[["Run", str], None]
 """Called after each run with one line about it."""
-
-
-class KeptLooks(Looks):
-    """Of which each picture is cut once, for all networks that are looked at."""
-
-    @cached_property
-    def kept(self) -> dict[tuple[PoseDataset, int], list[Labeled]]:
-        return {}
-
-    def batches(self, dataset: PoseDataset, warp: int = 0) -> Iterator[Labeled]:
-        key = dataset, warp
-        if key not in self.kept:
-            self.kept[key] = list(super().batches(dataset, warp))
-        return iter(self.kept[key])
-
-
-class Bench:
-    """A pair's data, opened once for all its runs in a process."""
-
-    def __init__(self, plan: Plan, pair: str) -> None:
-        self.config = plan.config(pair)
-        self.device = choose_device(self.config.device)
-        self.task = prepare(self.config, ["bn_control"])
-        check_labels(self.task.target[1])
-        self.looks = looks_of(self.task, self.device, PICTURES, KeptLooks)
-        batches = self.task.batches(self.task.target[1])
-        self.tested = [batches[i] for i in range(len(batches))]
-
-    def evidence(self, weights: Path, given: Evidence | None = None) -> Evidence:
-        return Evidence(load_model(weights)[0].to(self.device), self.looks, given)
 
 
 @dataclass(frozen=True)
