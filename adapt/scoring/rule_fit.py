@@ -123,7 +123,8 @@ def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     for pair in range(len(pairs)):
         left, rows = regression(sums.select(np.arange(len(pairs)) != pair), names, scales), number == pair
         gain[rows], error[rows] = left.soft_gains(ours.select(rows).changes)
-    rule = replace(rule, **interval(ours, gain, error))
+    low, high, level = interval(ours, gain, error)
+    rule = replace(rule, low=low, high=high, level=level)
     basis: dict[str, Any] = {"systems": list(systems)} if systems else {}
     basis["found"] = judged(ours, gain, error, rule)
     if len(others):
@@ -204,7 +205,7 @@ def means(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return sums / np.maximum(weights, 1e-9)
 
 
-def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> dict[str, float]:
+def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float, float, float]:
     """The ends and the level of the interval, from predictions that were made without each point's own pair."""
     known = np.isfinite(gain)
     off = (soft(points.gain[known]) - gain[known]) / error[known]
@@ -215,13 +216,12 @@ def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> dict[str, f
     def quantile(share: float) -> float:
         return float(off[order][min(np.searchsorted(below, share), len(off) - 1)])
 
-    ends: dict[str, float] = {}
     for level in LEVELS:
-        ends = {"low": quantile((1 - level) / 2), "high": quantile((1 + level) / 2), "level": level}
-        counts = rates(points, gain, gain + ends["low"] * error > 0)
+        low, high = min(quantile((1 - level) / 2), 0.0), max(quantile((1 + level) / 2), 0.0)
+        counts = rates(points, gain, gain + low * error > 0)
         if all(counts[of]["harm"] + 1 <= HARM * (counts[of]["worse"] + 1) for of in ("points", "runs")):
             break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
-    return ends
+    return low, high, level
 
 
 def judged(points: Points, gain: np.ndarray, error: np.ndarray, rule: Rule) -> dict[str, Any]:
