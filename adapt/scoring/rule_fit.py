@@ -108,7 +108,14 @@ class Sums:
 
 def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     """The rule for models of `systems`, as `reading` of experiments/runs/shipping.py names them; none named is any.
-    Raises ValueError where half a has fewer than three pairs, or no score is measured there."""
+    Raises ValueError where half a has fewer than three pairs, or no score is measured there.
+
+    Pairs on which all candidates gain exactly the same are left out: their metric is at its floor or ceiling, so that a
+    gain of 0 is no measurement.
+    """
+    pairs = np.unique(points.text["pair"])
+    still = [str(pair) for pair in pairs if np.ptp(points.gain[points.text["pair"] == pair]) == 0]
+    points = points.select(~np.isin(points.text["pair"], still))
     ours, others = points.half("a"), points.half("b")
     names, scales = usable(ours)
     pairs, number = np.unique(ours.text["pair"], return_inverse=True)
@@ -126,6 +133,7 @@ def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     low, high, level = interval(ours, gain, error)
     rule = replace(rule, low=low, high=high, level=level)
     basis: dict[str, Any] = {"systems": list(systems)} if systems else {}
+    basis |= {"left_out": still} if still else {}
     basis["found"] = judged(ours, gain, error, rule)
     if len(others):
         basis["shown"] = judged(others, *rule.soft_gains(others.changes), rule)
