@@ -108,7 +108,14 @@ class Sums:
 
 def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     """The rule for models of `systems`, as `reading` of experiments/runs/shipping.py names them; none named is any.
-    Raises ValueError where half a has fewer than three pairs, or no score is measured there."""
+    Raises ValueError where half a has fewer than three pairs, or no score is measured there.
+
+    Pairs on which all candidates gain exactly the same are left out: their metric is at its floor or ceiling, so that a
+    gain of 0 is no measurement.
+    """
+    pairs = np.unique(points.text["pair"])
+    still = [str(pair) for pair in pairs if np.ptp(points.gain[points.text["pair"] == pair]) == 0]
+    points = points.select(~np.isin(points.text["pair"], still))
     ours, others = points.half("a"), points.half("b")
     names, scales = usable(ours)
     pairs, number = np.unique(ours.text["pair"], return_inverse=True)
@@ -123,8 +130,10 @@ def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     for pair in range(len(pairs)):
         left, rows = regression(sums.select(np.arange(len(pairs)) != pair), names, scales), number == pair
         gain[rows], error[rows] = left.soft_gains(ours.select(rows).changes)
-    rule = replace(rule, **interval(ours, gain, error))
+    low, high, level = interval(ours, gain, error)
+    rule = replace(rule, low=low, high=high, level=level)
     basis: dict[str, Any] = {"systems": list(systems)} if systems else {}
+    basis |= {"left_out": still} if still else {}
     basis["found"] = judged(ours, gain, error, rule)
     if len(others):
         basis["shown"] = judged(others, *rule.soft_gains(others.changes), rule)
@@ -204,7 +213,7 @@ def means(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return sums / np.maximum(weights, 1e-9)
 
 
-def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> dict[str, float]:
+def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float, float, float]:
     """The ends and the level of the interval, from predictions that were made without each point's own pair."""
     known = np.isfinite(gain)
     off = (soft(points.gain[known]) - gain[known]) / error[known]
@@ -215,13 +224,12 @@ def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> dict[str, f
     def quantile(share: float) -> float:
         return float(off[order][min(np.searchsorted(below, share), len(off) - 1)])
 
-    ends: dict[str, float] = {}
     for level in LEVELS:
-        ends = {"low": quantile((1 - level) / 2), "high": quantile((1 + level) / 2), "level": level}
-        counts = rates(points, gain, gain + ends["low"] * error > 0)
+        low, high = min(quantile((1 - level) / 2), 0.0), max(quantile((1 + level) / 2), 0.0)
+        counts = rates(points, gain, gain + low * error > 0)
         if all(counts[of]["harm"] + 1 <= HARM * (counts[of]["worse"] + 1) for of in ("points", "runs")):
             break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
-    return ends
+    return low, high, level
 
 
 def judged(points: Points, gain: np.ndarray, error: np.ndarray, rule: Rule) -> dict[str, Any]:

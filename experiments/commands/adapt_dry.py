@@ -65,7 +65,7 @@ def dry_run(
 def shift(given: Evidence) -> dict[str, float | None]:
     """How the target differs from the held-out source for the given network; None without a source."""
     target, source = given.target, given.source
-    spreads = {"spread of votes on the target": float(target.spread.mean())}
+    spreads: dict[str, float | None] = {"spread of votes on the target": float(target.spread.mean())}
     if source is None or given.judged is None:
         return spreads
     groups = [f"source/{name}" for name in source.sequence] + [f"target/{name}" for name in target.sequence]

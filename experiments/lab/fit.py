@@ -37,6 +37,8 @@ def rule_table(rule: Rule) -> str:
     for title, side in sides.items():
         bins = [] if side is None else [f"{predicted:+.1f} ({true:+.1f})" for predicted, true in side["bins"]]
         lines += ["", f"Predicted (true) mean gain from the least predicted to the most, {title}: {', '.join(bins)}"]
+    if still := rule.basis.get("left_out"):
+        lines += ["", f"Left out, for all candidates gain exactly the same there: {', '.join(still)}"]
     return "\n".join(lines)
 
 

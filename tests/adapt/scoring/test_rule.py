@@ -179,6 +179,14 @@ def test_too_few_pairs_make_no_rule():
         fit(points_of(made(pairs=4)))
 
 
+def test_pairs_whose_metric_is_full_teach_nothing(rule):
+    full = [row | {"pair": f"full{row['pair']}", "gain": 0.0} for row in made() if row["pair"] in ("p0", "p1")]
+    again = fit(points_of(made() + full), ["image, one person"])
+    assert again.basis["left_out"] == ["fullp0", "fullp1"]
+    assert (again.features, again.moments, again.low) == (rule.features, rule.moments, rule.low)
+    assert not set(again.basis["left_out"]) & set(again.pairs)
+
+
 def test_the_nearest_pairs_are_those_whose_given_networks_score_alike(rule):
     assert len(rule.pairs) == 16
     near = nearest(rule.pairs, rule.pairs["p3"]["scores"], "c2")
