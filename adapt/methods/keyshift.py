@@ -58,6 +58,7 @@ class Keyshift(MeanTeacher):
 
     title = "keyshift"
     about = "a mean teacher of several views, with style both ways and occlusion of what the student sees"
+    cost = 0.0  # not measured yet
     options: Options
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
