@@ -1,23 +1,21 @@
-"""keyshift: a mean teacher asked in several views, in two styles, from which a student who sees less learns by the
-system's own loss. Put together from what the comparisons of docs/field.md show to work.
+"""keyshift: a mean teacher asked in several views, that sees both domains in both styles, and a student who sees less.
+Put together from what the comparisons of docs/field.md show to work.
 
 With x_s, y_s of the source, x_1 ... x_V and x_b known views of a target image, f the student, g its slow copy, L the
-system's supervised loss, and T(c, s) the picture c, drawn for each with probability `restyled`, with the low
-frequencies' amplitudes of s (style.py):
+system's supervised loss, G(y) the Gaussians at points y, and T(c, s) the picture c, drawn for each picture with
+probability `restyled`, with the amplitudes of s at low frequencies (style.py):
 
-    loss  = L(f(T(x_s, x_1)), y_s) + weight * L(f(C(T(x_b, x_s))), y)
-    y     = mean over v of g(T(x_v, x_s)), carried into view b
-    C     : with probability `occluded` a square around a keypoint of which g is sure shows another place of the picture
+    loss = L(f(T(x_s, x_1)), y_s) + weight * mean over keypoints of KL(G(y_k) || f(C(T(x_b, x_s)))_k)
+    y    = mean over v of g(T(x_v, x_s)), carried into view b
+    C    : with probability `occluded` a square around a keypoint of which g is sure shows another place of the picture
 
 Left out is the share `masked` of keypoints of which the teacher's confidence times the agreement of its views
-(views.py) is least.
+(views.py) is least. The Gaussians are as wide as those that the system itself learns, so that the student's votes stay
+as sharp as the source made them; of a system that learns none, one cell.
 
-What is taken from whom, and why: style both ways and occlusion from UniFrame, the best of the field; the mean of
-several views from data distillation, in place of one guess. Ours is the loss: pseudo labels are learned as labels are,
-so that a student's votes stay as sharp as the source made them (a Gaussian of a chosen width draws them to that width),
-and every head learns by what it is made for: A2J's anchors by their offsets, a bottom-up network by its tags.
-
-Depth and points keep their units: there nothing is restyled, and points are not covered.
+Style both ways and occlusion are UniFrame's, the best of the field; the mean of several views is data distillation's.
+What is new against UniFrame: each picture is restyled by itself, so that every batch shows both styles, and so is the
+student's. Depth and points keep their units: there nothing is restyled, and points are not covered.
 """
 
 from __future__ import annotations
@@ -27,12 +25,11 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from ...datasets.options import option
 from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled
-from ...models.output import Poses, Votes
-from ..consistency import carried, labelled
+from ...models.output import Poses
+from ..consistency import carried
 from ..processes import uniform
 from ..strategy import Update
 from ..style import coloured, intensities, normalized, transferred
@@ -49,33 +46,31 @@ class Keyshift(MeanTeacher):
     @dataclass(frozen=True)
     class Options(MeanTeacher.Options):
         decay: float = option(0.99, "of the teacher's weights at each update", low=0, high=1)
-        sigma: float = option(1.0, "of the Gaussians where `own_loss` is off, cells", low=0.1, high=100)
+        sigma: float = option(0.0, "of the Gaussians, cells; 0: those that the system itself learns", low=0, high=100)
         looks: int = option(2, "views of each picture that the teacher sees; 1: no mean", low=1, high=64)
         floor: float = option(0.25, "below the variance of a keypoint over these views, cells^2", low=1e-6)
         restyled: float = option(
             0.5, "probability of the other domain's style, of each picture; 0: none", low=0, high=1
         )
         share: float = option(0.02, "frequencies that are style, share of the shorter side", low=0, high=0.5)
-        student: float = option(0.0, "p", low=0, high=1)
         occluded: float = option(0.5, "probability that a student's picture is covered; 0: none", low=0, high=1)
         square: float = option(0.08, "side of what is covered, share of the shorter side", low=0, high=1)
-        own_loss: bool = option(True, "learn pseudo labels by the system's loss; false: by Gaussians of `sigma`")
-        warmup: int = option(1, "updates over which the consistency's weight grows; 1: none", low=1)
 
     title = "keyshift"
-    about = "several views, style both ways and occlusion around a mean teacher, learned by the system's own loss"
+    about = "a mean teacher of several views, with style both ways and occlusion of what the student sees"
+    cost = 0.0  # not measured yet
     options: Options
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.views = {"source": 1, "target": self.options.looks + 1}  # type: ignore[misc]
+        own = getattr(self.model.options, "sigma", 1.0)
+        self.options = replace(self.options, sigma=self.options.sigma or own)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        *looks, last = (self.restyle(view, source) for view in (target, *target.views))
-        if self.options.student == 0:
-            last = target.views[-1]
+        first, *views = (self.restyle(view, source) for view in (target, *target.views))
         losses = self.of_source(self.restyle(source, target))
-        yield losses | self.of_target(replace(looks[0], views=(*looks[1:], last))), ("model",)
+        yield losses | self.of_target(replace(first, views=tuple(views))), ("model",)
 
     @torch.no_grad()
     def restyle(self, content: Batch, style: Unlabeled) -> Batch:
@@ -107,12 +102,3 @@ class Keyshift(MeanTeacher):
         sure = surely(poses.confidence, 0.9, ragged=not self.model.single)
         half = round(self.options.square * min(view.image.shape[-2:]) / 2)
         return occlude(view, poses, sure, self.options.occluded, half)
-
-    def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
-        grown = ((self.averaged + 1) / self.options.warmup).clamp_max(1)
-        if not self.options.own_loss:
-            losses = super().followed(votes, poses, view)
-            return {name: grown * loss for name, loss in losses.items()}
-        pseudo = labelled(view, poses, self.trusted(poses, votes), self.model.single)
-        losses = self.model.loss(votes, pseudo)
-        return {f"target {name}": grown * self.options.weight * loss for name, loss in losses.items()}
