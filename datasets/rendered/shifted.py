@@ -106,10 +106,11 @@ def depth_sensor(options: DepthOptions) -> Sensor:
     """The sensor that the dials make of the ideal one."""
     dials = {name: float(getattr(options, name)) for name in DEPTH_DIALS}
     start, far = SENSORS["ideal"], SENSORS[options.toward]
+    moved: dict[str, Any] = {one: between(getattr(start, one), getattr(far, one), dials["camera"]) for one in VIEW}
+    moved |= {name: dials[name] for name in ("occlusion", "anatomy", "poses")}
     return replace(
         start,
-        **{one: between(getattr(start, one), getattr(far, one), dials["camera"]) for one in VIEW},
-        **{name: dials[name] for name in ("occlusion", "anatomy", "poses")},
+        **moved,
         name="shifted",
         measure=partial(weakened, far.measure, dials["sensor"]),
         dials={"toward": options.toward, **_differing(dials)},
