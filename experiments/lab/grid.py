@@ -138,7 +138,7 @@ class Group:
     @cached_property
     def start(self) -> Path:
         """The weights of the given model."""
-        start = started(self.bench.task, self.seed, self.cache, self.fabric, _stage, _unwatched)
+        start = started(self.bench.task, self.seed, self.cache, self.fabric, _stage, evaluate=_unwatched)
         if start is None:
             raise ValueError(f"pair {self.pair} has no given model: say pretrain_steps, or start=RUN")
         return start
@@ -197,7 +197,7 @@ class Group:
         open_folder(run.folder, said, identity, self.fabric.device)
         phase = adaptation(config, strategy, self.start)
         with _stage("", 0) as callback:
-            fit(task, phase, self.seed, run.folder, self.fabric, callback, _unwatched, keep_all=True)
+            fit(task, phase, self.seed, run.folder, self.fabric, callback, evaluate=_unwatched, keep_all=True)
         write_text(run.folder / DONE, "")
         (run.folder / "checkpoint.pt").unlink()  # three times the weights, of every run
 

@@ -118,7 +118,7 @@ def pretrained(
             if fabric.is_global_zero:
                 describe(folder, about, task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
-            fit(task, phase, seed, folder, fabric, callback, evaluate)
+            fit(task, phase, seed, folder, fabric, callback, evaluate=evaluate)
         if fabric.is_global_zero:
             write_text(folder / "done", "")
         fabric.barrier()
