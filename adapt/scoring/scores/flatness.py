@@ -27,5 +27,5 @@ def noisy(model: PoseModel, seed: int) -> PoseModel:
     for weight in copy.parameters():
         if weight.dim() > 1:
             noise = torch.randn(weight.shape, generator=generator).to(weight)
-            weight += NOISE * weight.std(correction=0) * noise
+            weight.add_(NOISE * weight.std(correction=0) * noise)
     return copy
