@@ -201,9 +201,10 @@ class Evidence:
 @torch.no_grad()
 def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
     """Of `model` in evaluation mode; its mode is restored."""
-    mode, parts = model.training, []
+    mode, images = model.training, 0
+    parts: list[dict[str, Tensor]] = []
+    sequences: list[str] = []
     model.eval()
-    images = 0
     for labelled in batches:
         sample = labelled.without_labels()
         features = model.features(sample)
@@ -221,13 +222,11 @@ def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
             "frame": sample.frame,
         }
         images += len(sample)
-        parts.append({name: value.cpu() for name, value in part.items()} | {"sequence": sample.sequence})
+        parts.append({name: value.cpu() for name, value in part.items()})
+        sequences += sample.sequence
     model.train(mode)
-    whole: dict[str, Any] = {}
-    for name in (field.name for field in fields(Answers)):
-        values = [part[name] for part in parts]
-        whole[name] = sum(values, ()) if name == "sequence" else torch.cat(values)
-    return Answers(**whole)
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return Answers(**whole, sequence=tuple(sequences))
 
 
 @torch.no_grad()
@@ -251,8 +250,7 @@ def viewed(
         parts.append((scaled.cpu(), (torch.stack(shown) & has[..., None]).cpu()))
     for one, mode in zip(models, modes, strict=True):
         one.train(mode)
-    points, shown = (torch.cat(values, 1) for values in zip(*parts, strict=True))
-    return Views(points, shown)
+    return Views(*(torch.cat(values, 1) for values in zip(*parts, strict=True)))
 
 
 def joined(poses: list[Poses], images: int) -> Poses:
@@ -271,12 +269,12 @@ def shares(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
 
 def spread_of(votes: Votes, log_density: Tensor) -> Tensor:
     """The standard deviation (B, K), in the grid's unit, of densities (B, K, *shape)."""
-    density, variance = log_density.exp(), 0.0
-    last = density.dim() - 1
-    total = density.flatten(2).sum(-1)
+    density = log_density.exp()
+    last, total = density.dim() - 1, density.flatten(2).sum(-1)
+    variance = torch.zeros_like(total)
     for dim in range(len(votes.grid.shape)):
         line = density.sum([d for d in range(2, density.dim()) if d != last - dim]) / total[..., None]
         axis = votes.grid.axis(dim, line)
         mean = (line * axis).sum(-1, keepdim=True)
         variance = variance + (line * (axis - mean).square()).sum(-1)
-    return torch.as_tensor(variance).clamp_min(0).sqrt()
+    return variance.clamp_min(0).sqrt()
