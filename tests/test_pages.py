@@ -1,0 +1,39 @@
+"""What the pages of docs/ that are written by hand must name, and the numbers that they compute."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from keyshift.adapt.scoring.label_free import SCORES
+from keyshift.experiments.lab.plan import PARTS, shipped_plans
+from keyshift.experiments.lab.points import ABOUT, MEASURED
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_each_score_has_a_paragraph():
+    assert set(re.findall(r"^\*\*`(\w+)`\*\*", (DOCS / "scores.md").read_text(), re.MULTILINE)) == set(SCORES)
+
+
+def test_the_laboratory_names_its_plans_and_columns():
+    text = (DOCS / "lab.md").read_text()
+    missing = [name for name in (*ABOUT, *MEASURED, "step", "last", *shipped_plans()) if f"`{name}`" not in text]
+    assert not missing
+    assert all(f"{part}:" in text for part in PARTS)
+
+
+def test_what_intervals_of_labels_are_worth():
+    text = (DOCS / "trust.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    page: dict = {}
+    exec(block.partition("\nfor recording")[0], page)
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) points \| ([\d.]+) points \| (\d+) % \|$", text, re.MULTILINE)
+    assert len(rows) == 6
+    for pictures, recordings, formula, half, above in rows:
+        each = int(pictures) / int(recordings)
+        exact = 196 * ((0.2 / (21 * each) + 0.2 * 0.2**2) / int(recordings)) ** 0.5
+        assert float(formula) == pytest.approx(exact, rel=0.03)
+        width, share = page["simulated"](int(pictures), 1 if each == 1 else 20, trials=60)
+        assert float(half) == pytest.approx(width, rel=0.15)
+        assert int(above) / 100 == pytest.approx(share, abs=0.12)
