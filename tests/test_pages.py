@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from keyshift.adapt.scoring.label_free import SCORES
-from keyshift.experiments.lab.plan import PARTS, shipped_plans
+from keyshift.experiments.lab.plan import read_plan, shipped_plans
 from keyshift.experiments.lab.points import ABOUT, MEASURED
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -16,11 +16,13 @@ def test_each_score_has_a_paragraph():
     assert set(re.findall(r"^\*\*`(\w+)`\*\*", (DOCS / "scores.md").read_text(), re.MULTILINE)) == set(SCORES)
 
 
-def test_the_laboratory_names_its_plans_and_columns():
+def test_the_laboratory_names_its_plans_and_columns(tmp_path):
     text = (DOCS / "lab.md").read_text()
     missing = [name for name in (*ABOUT, *MEASURED, "step", "last", *shipped_plans()) if f"`{name}`" not in text]
     assert not missing
-    assert all(f"{part}:" in text for part in PARTS)
+    (plan,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "plan.yaml").write_text(plan)
+    read_plan([str(tmp_path / "plan.yaml")]).check()
 
 
 def test_what_intervals_of_labels_are_worth():
