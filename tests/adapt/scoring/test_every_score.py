@@ -21,7 +21,10 @@ from keyshift.models.systems.awr import AWR
 
 CPU = torch.device("cpu")
 HEADS = ("heatmap", "anchors", "offsets", "people", "nobody", "lifter")
-NEED_SOURCE = ("calibrated", "source", "weighted_source", "feature_distance")
+NEED_SOURCE = (
+    *("calibrated", "corrupted_source", "feature_distance", "pose_density", "predicted", "source"),
+    "weighted_source",
+)
 
 
 class Noise(View):
@@ -90,6 +93,8 @@ def test_every_score_of_every_head(toys, dots, balls, name):
     for score, value in first.items():
         if score in NEED_SOURCE:
             assert math.isnan(alone[score])
+        elif name in ("heatmap", "anchors", "offsets"):
+            assert math.isfinite(alone[score]), score
         if name in ("heatmap", "anchors", "offsets"):
             assert math.isfinite(value), score
     if name == "lifter":  # a single candidate has no doubt to tell of
