@@ -176,7 +176,7 @@ def traits(points: Tensor, skeleton: Skeleton) -> Tensor:
 def ranges(poses: Tensor) -> Tensor:
     """The ranges (2, T) of traits (P, T), all but TAIL on either side, NaN left out."""
     ends = torch.tensor([TAIL, 1 - TAIL], dtype=poses.dtype, device=poses.device)
-    return poses.nanquantile(ends, 0) if len(poses) else poses.new_full((2, poses.shape[1]), torch.nan)
+    return poses.nanquantile(ends, 0) if poses.numel() else poses.new_full((2, poses.shape[1]), torch.nan)
 
 
 def labelled_traits(batches: Iterable[Labeled], skeleton: Skeleton) -> Tensor:

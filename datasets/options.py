@@ -85,6 +85,8 @@ def _converted(kind: type, base: Options | None, content: Mapping[str, Any], pla
         except ValueError as error:
             raise ValueError(f"{place}{key}: {error}") from error
         (texts if isinstance(value, str) and annotations[key] in (str, str | None, Any, Texts) else others)[key] = value
+    if not others:  # a schema takes milliseconds
+        return texts
     try:
         schema = OmegaConf.structured(base or kind)
         OmegaConf.set_readonly(schema, False)  # what a frozen dataclass is; the schema is a copy

@@ -29,11 +29,9 @@ import torch
 from ...datasets.options import option
 from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled
 from ...models.output import Poses
-from ..consistency import carried
 from ..processes import uniform
 from ..strategy import Update
 from ..style import coloured, intensities, normalized, transferred
-from ..views import agreed, by_view, stacked
 from .mean_teacher import MeanTeacher
 from .uniframe import occlude, surely, with_image
 
@@ -83,18 +81,11 @@ class Keyshift(MeanTeacher):
         own = normalized(intensities(image))
         return with_image(content, torch.where(where.view(-1, *(1,) * (image.dim() - 1)), other, own))
 
-    @torch.no_grad()
     def taught(self, target: Unlabeled) -> Poses:
         """The mean of the teacher's poses in all views but the student's, in the first; their confidence is the
         teacher's there times how much the views agree."""
-        views = [target, *target.views[:-1]]
-        sample, first = stacked(views), stacked([target] * len(views))
-        with self.statistics("target", self.teacher):
-            votes = self.teacher(sample)
-        poses = carried(self.teacher.decode(votes, sample), sample, first, self.skeleton.flip)
-        people, points, seen = by_view(poses, len(views), target, self.model.single)
-        mean, agreement = agreed(points, seen, votes.grid, self.options.floor)
-        return replace(people, points=mean, confidence=people.confidence * agreement)
+        poses, agreement = self.over_views(target, self.options.floor)
+        return replace(poses, confidence=poses.confidence * agreement)
 
     def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
         if self.options.occluded == 0 or "image" not in view.inputs or view.space == CAMERA_MM:

@@ -291,7 +291,8 @@ def test_traits_by_a_loop():
     limits = torch.tensor([[0.0, 0.0, math.nan], [1.0, 0.5, math.nan]])
     assert guarding.plausible(torch.tensor([[0.5, 0.6, 0.0], [0.5, 0.1, 0.0]]), limits) == 0.75
     assert guarding.plausible(torch.zeros(0, 3), limits) == 0
-    assert math.isnan(guarding.plausible(torch.zeros(2, 0), torch.zeros(2, 0)))
+    of_a_point = guarding.traits(torch.rand(8, 1, 2), Skeleton("point", ("a",)))
+    assert math.isnan(guarding.plausible(of_a_point, guarding.ranges(of_a_point)))
 
 
 def test_what_a_measure_may_be():

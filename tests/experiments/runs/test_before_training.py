@@ -26,10 +26,15 @@ SMALL = [
 ]
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KEYSHIFT_CACHE", str(cache))
     monkeypatch.setattr(conclusion, "export", lambda *_: None)
     return tmp_path
 
