@@ -65,9 +65,10 @@ class Points:
         return np.unique(names, return_inverse=True)[1]
 
     def select(self, rows: np.ndarray) -> Points:
-        parts = {name: {k: v[rows] for k, v in getattr(self, name).items()} for name in ("text", "before", "after")}
-        own = {name: getattr(self, name)[rows] for name in ("step", "share", "gain", "noise")}
-        return replace(self, **parts, **own)
+        parts: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("step", "share", "gain", "noise")}
+        for name in ("text", "before", "after"):
+            parts[name] = {key: values[rows] for key, values in getattr(self, name).items()}
+        return replace(self, **parts)
 
     def half(self, name: str) -> Points:
         return self.select(self.text["half"] == name)

@@ -132,7 +132,7 @@ class Group:
             try:
                 entries = self.do_run(run)
                 better = ", ".join(
-                    "{:+.1f} ± {:.1f} at {}".format(*gain(self.before["truth"], entry["truth"]), checkpoint)
+                    "{:+.1f} ± {:.1f}".format(*gain(self.before["truth"], entry["truth"])) + f" at {checkpoint}"
                     for checkpoint, entry in sorted(entries.items())
                 )
                 self.say(run, f"{time.monotonic() - began:.0f} s, points gained: {better}")

@@ -92,7 +92,7 @@ class Plan:
 
     def chosen(self, pairs: Sequence[str], candidates: Sequence[str], seeds: Sequence[int]) -> Plan:
         """The named part of it; where nothing is named, all. Raises ValueError for names that it does not have."""
-        named = {"pairs": _some("pair", self.pairs, pairs)}
+        named: dict[str, Any] = {"pairs": _some("pair", self.pairs, pairs)}
         named |= {"candidates": _some("candidate", self.candidates, candidates)}
         return replace(self, **named, seeds=list(seeds) or self.seeds)
 
