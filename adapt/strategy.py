@@ -147,6 +147,12 @@ class Strategy(nn.Module, ABC):
         """What a user should know before a run with `options`: what it does without, say."""
         return []
 
+    @classmethod
+    def restarts(cls, options: Any) -> bool:
+        """Whether a part of the given model starts afresh, so that no mixture of the given and the adapted weights is a
+        network (mixture.py)."""
+        return False
+
     def statistics(self, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
         """Within it, a pass of `domain` through `modules` (the model) moves statistics as the policy says."""
         return running_statistics(self.batch_norm, domain, *(modules or (self.model,)))

@@ -37,7 +37,8 @@ def one_pair(points: Points) -> dict[str, Any]:
         name: [float(values[seeds == seed][0]) for seed in np.unique(seeds)] for name, values in points.before.items()
     }
     ends = {name: points.step[candidates == name].max() for name in np.unique(candidates)}
-    gains = {str(n): float(points.gain[(candidates == n) & (points.step == end)].mean()) for n, end in ends.items()}
+    last = {str(n): (candidates == n) & (points.step == end) & (points.share == 1) for n, end in ends.items()}
+    gains = {name: float(points.gain[rows].mean()) for name, rows in last.items()}
     finite = {name: [value for value in values if math.isfinite(value)] for name, values in scores.items()}
     means = {name: float(np.mean(values)) for name, values in finite.items() if values}
     return {"kind": str(points.text["kind"][0]), "scores": means, "gains": gains}

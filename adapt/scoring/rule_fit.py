@@ -36,11 +36,13 @@ TEXTS = ("pair", "half", "kind", "candidate", "seed")
 
 @dataclass(frozen=True)
 class Points:
-    """N checkpoints of candidates, whose truth is known."""
+    """N checkpoints of candidates and mixtures of them with the given weights, whose truth is known."""
 
     text: dict[str, np.ndarray]
     """(N,) each of TEXTS."""
     step: np.ndarray
+    share: np.ndarray
+    """(N,) of the way from the given weights to the checkpoint's."""
     gain: np.ndarray
     """(N,) points, the candidate's over the given network's."""
     noise: np.ndarray
@@ -63,8 +65,10 @@ class Points:
         return np.unique(names, return_inverse=True)[1]
 
     def select(self, rows: np.ndarray) -> Points:
-        parts = {name: {k: v[rows] for k, v in getattr(self, name).items()} for name in ("text", "before", "after")}
-        return replace(self, **parts, step=self.step[rows], gain=self.gain[rows], noise=self.noise[rows])
+        parts: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("step", "share", "gain", "noise")}
+        for name in ("text", "before", "after"):
+            parts[name] = {key: values[rows] for key, values in getattr(self, name).items()}
+        return replace(self, **parts)
 
     def half(self, name: str) -> Points:
         return self.select(self.text["half"] == name)
@@ -83,7 +87,8 @@ def points_of(rows: Sequence[Mapping[str, Any]]) -> Points:
 
     text = {name: np.array([str(row[name]) for row in rows]) for name in TEXTS}
     noise = np.nan_to_num(numbers("gain_se"))
-    points = Points(text, numbers("step"), numbers("gain"), noise, scores("before."), scores("after."))
+    share = np.nan_to_num(numbers("share"), nan=1.0)
+    points = Points(text, numbers("step"), share, numbers("gain"), noise, scores("before."), scores("after."))
     return points.select(np.isfinite(points.gain))
 
 

@@ -1,8 +1,9 @@
 """`keyshift adapt`: the new camera. A model and unlabelled pictures in; an adapted model and a report out.
 
-Nothing here has a target label to look at. The evaluated checkpoint of which the rule predicts the highest gain is
-shipped where runs/shipping.py finds that this excludes a loss; else the given model is shipped again, and the report
-says why. Labels given with --check are for the report alone, unless --decide-by-check lets them decide what is shipped.
+Nothing here has a target label to look at. Of the evaluated checkpoint of which the rule predicts the highest gain, and
+of its mixtures with the given weights, the best by predicted gain is shipped where runs/shipping.py finds that this
+excludes a loss; else the given model is shipped again, and the report says why. Labels given with --check are for the
+report alone, unless --decide-by-check lets them decide what is shipped.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
-from ..runs.shipping import FEWEST, Forecaster, beforehand, by_labels, decide, known_rule, reading
+from ..runs.shipping import FEWEST, SHARES, Forecaster, beforehand, by_labels, decide, known_rule, reading
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
 from ..runs.training import SCORED, Phase, evaluator, fit, looks_of, make_fabric, warped_batches
@@ -284,18 +285,24 @@ def work(
     reporter.say(f"before: {words.distance(before)}")
     given, system = Evidence(start, looks_of(task, fabric.device)), reading(type(start))
     decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis)
-    ended, step, shipped, after, forecast = "nothing was trained", 0, start, before, None
+    ended, step, share, shipped, after, forecast = "nothing was trained", 0, 0.0, start, before, None
     if decision is None:
         forecaster = Forecaster(rule, given)
         ended = train(engine, strategy, fabric, weights, forecaster)
         step = best_checkpoint(folder)
-        candidate = load_model(weights_of(folder, step))[0].to(fabric.device) if step else start
-        prediction, forecast = forecaster.predict(candidate)
-        beside = on_held_out(rule, start, candidate, task, fabric.device) if held >= FEWEST else None
-        decision = by_labels(step, by_check(candidate)) if by_check else decide(step, prediction, beside, held)
+        adapted = load_model(weights_of(folder, step))[0].to(fabric.device) if step else start
+        whole = not step or STRATEGIES[strategy].restarts(task.config.method(strategy))
+        best = forecaster.best(adapted, (1.0,) if whole else SHARES)
+        forecast = best.told
+        if by_check:
+            decision = by_labels(step, by_check(best.model), best.share)
+        else:
+            beside = on_held_out(rule, start, best.model, task, fabric.device) if held >= FEWEST else None
+            decision = decide(step, best.prediction, beside, held, best.share)
         if decision.adapted:
-            shipped, after = candidate, measure(candidate, task, fabric.device)
-    outcome = {"strategy": strategy, "updates": step if decision.adapted else 0, "pictures": count, "held_out": held}
+            share, shipped, after = best.share, best.model, measure(best.model, task, fabric.device)
+    outcome = {"strategy": strategy, "updates": step if decision.adapted else 0, "share": share}
+    outcome |= {"pictures": count, "held_out": held}
     outcome |= {"adapted": decision.adapted, "outcome": decision.outcome, "why": decision.why, "ended": ended}
     outcome |= {"decided_by": "labels" if by_check else "rule", "prediction": forecast, "rule": rule.basis}
     return outcome | {"before": asdict(before), "after": asdict(after)}, shipped

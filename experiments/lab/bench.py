@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from ...adapt.mixture import mixed
 from ...adapt.scoring.evidence import Evidence, Looks
 from ...datasets.sample import Labeled, PoseDataset
 from ...models.saved import load_model
@@ -44,5 +45,7 @@ class Bench:
         batches = self.task.batches(self.task.target[1])
         self.tested = [batches[i] for i in range(len(batches))]
 
-    def evidence(self, weights: Path, given: Evidence | None = None) -> Evidence:
-        return Evidence(load_model(weights)[0].to(self.device), self.looks, given)
+    def evidence(self, weights: Path, given: Evidence | None = None, share: float = 1.0) -> Evidence:
+        """Of a weights file, or of what is `share` of the way to it from the `given` network."""
+        model = load_model(weights)[0].to(self.device)
+        return Evidence(model if given is None or share == 1 else mixed(given.model, model, share), self.looks, given)

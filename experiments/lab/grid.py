@@ -25,7 +25,7 @@ from ..runs.task import check_required, files_of
 from ..runs.training import adaptation, fit, make_fabric, started
 from .bench import PICTURES, Bench
 from .plan import Plan, check_start
-from .records import GIVEN, RUN, Record
+from .records import GIVEN, RUN, Checkpoint, Record
 from .truth import gain, truth
 
 WAIT = 2.0
@@ -65,10 +65,26 @@ class Run:
         """By step, the kept weights of every evaluation."""
         return {int(path.stem.partition("-")[2]): path for path in sorted(self.folder.glob("weights-*.pt"))}
 
+    @cached_property
+    def shares(self) -> list[float]:
+        return self.plan.shares_of(self.pair, self.candidate)
+
+    def checkpoints(self) -> dict[Checkpoint, Path]:
+        """What is scored, and of which weights it is made: those of every evaluation and, of a run that is trained to
+        its end, the mixtures of its last ones with the given ones."""
+        weights = self.weights()
+        kept = {Checkpoint(step): path for step, path in weights.items()}
+        if not weights or not (self.folder / DONE).exists():
+            return kept
+        last = max(weights)
+        return kept | {Checkpoint(last, share): weights[last] for share in self.shares}
+
     def complete(self) -> bool:
         record = Record.load(self.folder / RUN)
-        trained = (self.folder / DONE).exists() and record.about == self.about()
-        return trained and record.has(self.weights(), SCORES) and Record.load(self.group / GIVEN).has([0], SCORES)
+        if not (self.folder / DONE).exists() or record.about != self.about():
+            return False
+        given = Record.load(self.group / GIVEN).has([Checkpoint(0)], SCORES)
+        return given and record.has(self.checkpoints(), SCORES)
 
 
 def runs_of(plan: Plan, output: Path) -> list[list[Run]]:
@@ -116,8 +132,8 @@ class Group:
             try:
                 entries = self.do_run(run)
                 better = ", ".join(
-                    "{:+.1f} ± {:.1f} at {}".format(*gain(self.before["truth"], entry["truth"]), step)
-                    for step, entry in sorted(entries.items())
+                    "{:+.1f} ± {:.1f}".format(*gain(self.before["truth"], entry["truth"])) + f" at {checkpoint}"
+                    for checkpoint, entry in sorted(entries.items())
                 )
                 self.say(run, f"{time.monotonic() - began:.0f} s, points gained: {better}")
             except Exception as error:
@@ -147,8 +163,8 @@ class Group:
     def given(self) -> Evidence:
         return self.bench.evidence(self.start)
 
-    def evidence(self, weights: Path) -> Evidence:
-        return self.bench.evidence(weights, self.given)
+    def evidence(self, weights: Path, share: float) -> Evidence:
+        return self.bench.evidence(weights, self.given, share)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -160,11 +176,11 @@ class Group:
         """What is known of the given model."""
         record = Record.load(self.folder / GIVEN)
         record.about = {key: self.runs[0].about()[key] for key in ("pair", "half", "kind", "seed")}
-        entry = record.entry(0, {"weights": self.identity["given"], **self.identity})
+        entry = record.entry(Checkpoint(0), {"weights": self.identity["given"], **self.identity})
         self.errors = self.fill(record, entry, lambda: self.given)
         return entry
 
-    def do_run(self, run: Run) -> dict[int, dict[str, Any]]:
+    def do_run(self, run: Run) -> dict[Checkpoint, dict[str, Any]]:
         """Train and score; gives what is known of its checkpoints. Raises what went wrong, once all that could be done
         is done."""
         assert self.before  # scored before any checkpoint is
@@ -176,10 +192,10 @@ class Group:
         record = Record.load(run.folder / RUN)
         record.about = run.about()
         weights = run.weights()
-        record.checkpoints = {step: entry for step, entry in record.checkpoints.items() if step in weights}
-        for step, path in weights.items():
-            entry = record.entry(step, {"weights": sha256(path), **self.identity})
-            errors += self.fill(record, entry, partial(self.evidence, path))
+        record.checkpoints = {one: entry for one, entry in record.checkpoints.items() if one.step in weights}
+        for checkpoint, path in run.checkpoints().items():
+            entry = record.entry(checkpoint, {"weights": sha256(path), **self.identity})
+            errors += self.fill(record, entry, partial(self.evidence, path, checkpoint.share))
         if errors:
             raise errors[0]
         return record.checkpoints

@@ -4,6 +4,7 @@
     pairs: {NAME: {half: a or b, kind: WORD, keys laid over the base}}
     candidates: {NAME: {strategy: NAME, keys laid over the pair's: its options, its rates}}
     seeds: how many, or a list
+    shares: numbers between 0 and 1, for each run's last checkpoint mixed with the given weights (adapt/mixture.py)
 
 A candidate is a strategy with overrides, so that a strategy stands there twice: once as it should be, once too strong.
 A rule is found on the pairs of half a and shown on those of half b; `kind` groups pairs, by their shift say.
@@ -18,11 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...datasets.options import BadOption, choose, unknown
+from ...adapt.strategies import STRATEGIES
+from ...datasets.options import BadOption, Options, choose, make, option, unknown
 from ...datasets.words import command_words
 from ..config import LAB, SHIPPED, Config, build, laid, of_pretraining, plain, read, seeds
 
-PARTS = ("base", "pairs", "candidates", "seeds")
+PARTS = ("base", "pairs", "candidates", "seeds", "shares")
 HALVES = ("a", "b")
 
 
@@ -46,6 +48,11 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Mixtures(Options):
+    shares: list[float] = option([], "of the way from the given to the last weights of each run", low=0, high=1)
+
+
+@dataclass(frozen=True)
 class Plan:
     base: Mapping[str, Any]
     pairs: Mapping[str, Pair]
@@ -53,6 +60,8 @@ class Plan:
     seeds: Sequence[int]
     typed: Mapping[str, Any]
     """Keys of the command line, laid over those of all runs."""
+    shares: Sequence[float] = ()
+    """Those of Mixtures, which are scored and not trained: what is done of a plan stays valid when they change."""
 
     def config(self, pair: str, candidate: str | None = None) -> Config:
         """Of a run; without a candidate what all runs of the pair have. Raises ValueError that names both."""
@@ -66,6 +75,12 @@ class Plan:
         parts = self.base, self.pairs[pair].keys, self.candidates[candidate].keys, self.typed
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def shares_of(self, pair: str, candidate: str) -> list[float]:
+        """Of a run: none where its head restarts, so that nothing is between."""
+        strategy = self.candidates[candidate].strategy
+        options = self.config(pair, candidate).method(strategy) if self.shares else None
+        return [] if options is None or STRATEGIES[strategy].restarts(options) else list(self.shares)
+
     def check(self) -> None:
         """Raises ValueError where keys are wrong: each pair is tried with one candidate, each candidate with one
         pair."""
@@ -77,7 +92,7 @@ class Plan:
 
     def chosen(self, pairs: Sequence[str], candidates: Sequence[str], seeds: Sequence[int]) -> Plan:
         """The named part of it; where nothing is named, all. Raises ValueError for names that it does not have."""
-        named = {"pairs": _some("pair", self.pairs, pairs)}
+        named: dict[str, Any] = {"pairs": _some("pair", self.pairs, pairs)}
         named |= {"candidates": _some("candidate", self.candidates, candidates)}
         return replace(self, **named, seeds=list(seeds) or self.seeds)
 
@@ -121,12 +136,14 @@ def read_plan(files: Sequence[str], overrides: Sequence[str] = ()) -> Plan:
     typed = command_words(overrides)
     pairs = {name: keys or {} for name, keys in content["pairs"].items()}
     own = {name: typed.pop(name) for name in pairs if name in typed}
+    mixtures = make(Mixtures, {"shares": typed.pop("shares", content.get("shares", []))}, "the plan")
     return Plan(
         {key: value for key, value in (content.get("base") or {}).items() if key not in ("strategies", "seeds")},
         {name: _pair(name, laid(keys, own.get(name, {}))) for name, keys in pairs.items()},
         {name: _candidate(name, keys) for name, keys in content["candidates"].items()},
         seeds(build({"seeds": content.get("seeds", 3)})),
         typed,
+        mixtures.shares,
     )
 
 

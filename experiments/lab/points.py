@@ -1,9 +1,11 @@
-"""points.csv: one row for each checkpoint of each run in a laboratory's folder.
+"""points.csv: one row for each checkpoint of each run in a laboratory's folder, and for each mixture of a run's last
+one with the given weights.
 
 pair, half, kind        of the domain pair; half a or b
 candidate, strategy     what was tried, and the strategy that it is
 seed, step              of the run; updates at the checkpoint
-last                    1 for the last checkpoint of its run
+share                   of the way from the given weights to the checkpoint's; 1 is the checkpoint itself
+last                    1 for the last checkpoint of its run, itself
 gain, gain_se           points by which the checkpoint is better than the given model on the target's test part, and the
                         standard error of that over blocks of frames
 truth_before, _after    percent of keypoints within the pair's threshold, on the target's test part: share of the crop's
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.reading.files import write_text
-from .records import GIVEN, RUN, Record
+from .records import GIVEN, RUN, Checkpoint, Record
 from .truth import gain, points
 
 Row = dict[str, Any]
@@ -37,7 +39,7 @@ def collect(output: Path) -> list[Row]:
     """The rows of what lies in a laboratory's folder."""
     rows = []
     for group in sorted(output.glob(f"*/seed*/{GIVEN}")):
-        before = Record.load(group).checkpoints[0]
+        before = Record.load(group).checkpoints[Checkpoint(0)]
         for path in sorted(group.parent.glob(f"*/{RUN}")):
             rows += list(rows_of(Record.load(path), before))
     return rows
@@ -45,11 +47,12 @@ def collect(output: Path) -> list[Row]:
 
 def rows_of(run: Record, before: dict[str, Any]) -> Iterator[Row]:
     """Of the checkpoints that were judged beside the given model that `before` is about."""
-    known = {step: e for step, e in run.checkpoints.items() if "truth" in e and e["given"] == before["weights"]}
-    for step, after in sorted(known.items()) if "truth" in before else ():
+    known = {one: e for one, e in run.checkpoints.items() if "truth" in e and e["given"] == before["weights"]}
+    last = Checkpoint(max((one.step for one in known), default=0))
+    for one, after in sorted(known.items()) if "truth" in before else ():
         sides = {"before": before, "after": after}
         difference, error = gain(before["truth"], after["truth"])
-        row = {key: run.about[key] for key in ABOUT} | {"step": step, "last": int(step == max(known))}
+        row = {key: run.about[key] for key in ABOUT} | {**one._asdict(), "last": int(one == last)}
         row |= {"gain": difference, "gain_se": error}
         row |= {f"truth_{side}": points(entry["truth"]) for side, entry in sides.items()}
         row |= {f"mm_{side}": entry["truth"]["mm"] for side, entry in sides.items()}
@@ -75,7 +78,7 @@ def read_points(path: Path) -> list[Row]:
         rows: list[Row] = [dict(row) for row in csv.DictReader(file)]
     words = ABOUT[:-1]
     for row in rows:
-        lacking = [name for name in (*ABOUT, "step", "last", *MEASURED) if name not in row]
+        lacking = [name for name in (*ABOUT, "step", "share", "last", *MEASURED) if name not in row]
         if lacking:
             raise ValueError(f"{path} is no file of points: it lacks {', '.join(lacking)}; keyshift lab writes one")
         row |= {name: float(value) if value else math.nan for name, value in row.items() if name not in words}

@@ -1,8 +1,10 @@
 """What is known of a run's checkpoints, in a file beside them: the truth on the target's test part, and label-free
-scores, each computed once for a weights file.
+scores, each computed once for a weights file. A checkpoint is a step or, of its mixture with the given weights, step
+and share.
 
 {"about": {"pair", "half", "kind", "candidate", "strategy", "seed", "said"},
- "checkpoints": {STEP: {"weights", "given": SHA-256, "pictures", "truth": (see truth.py), "scores": {NAME: number}}}}
+ "checkpoints": {STEP or STEP@SHARE: {"weights", "given": SHA-256, "pictures", "truth": (see truth.py),
+                                       "scores": {NAME: number}}}}
 
 The given model of a pair and a seed has such a file too; its only step is 0. What could not be measured is null.
 """
@@ -13,7 +15,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ...datasets.reading.files import only_one, write_json
 
@@ -21,11 +23,25 @@ GIVEN, RUN = "given.json", "scores.json"
 """Below a laboratory's folder: PAIR/seedN/given.json and PAIR/seedN/CANDIDATE/scores.json."""
 
 
+class Checkpoint(NamedTuple):
+    step: int
+    share: float = 1.0
+    """Of the way from the given weights to those of the step."""
+
+    def __str__(self) -> str:
+        return f"{self.step}" if self.share == 1 else f"{self.step}@{self.share}"
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        step, _, share = name.partition("@")
+        return cls(int(step), float(share or 1))
+
+
 @dataclass
 class Record:
     path: Path
     about: dict[str, Any] = field(default_factory=dict)
-    checkpoints: dict[int, dict[str, Any]] = field(default_factory=dict)
+    checkpoints: dict[Checkpoint, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -33,22 +49,27 @@ class Record:
         if not path.is_file():
             return cls(path)
         content = json.loads(path.read_text("utf-8"))
-        return cls(path, content["about"], {int(step): entry for step, entry in content["checkpoints"].items()})
+        return cls(
+            path, content["about"], {Checkpoint.named(name): entry for name, entry in content["checkpoints"].items()}
+        )
 
     def save(self) -> None:
-        write_json(self.path, {"about": self.about, "checkpoints": self.checkpoints})
+        write_json(
+            self.path,
+            {"about": self.about, "checkpoints": {str(one): entry for one, entry in self.checkpoints.items()}},
+        )
 
-    def entry(self, step: int, identity: Mapping[str, Any]) -> dict[str, Any]:
+    def entry(self, checkpoint: Checkpoint, identity: Mapping[str, Any]) -> dict[str, Any]:
         """What is known of a checkpoint; nothing where what was known is of another `identity`."""
-        entry = self.checkpoints.get(step, {})
+        entry = self.checkpoints.get(checkpoint, {})
         if {key: entry.get(key) for key in identity} != identity:
             entry = {**identity, "scores": {}}
-            self.checkpoints[step] = entry
+            self.checkpoints[checkpoint] = entry
         return entry
 
-    def has(self, steps: Collection[int], scores: Collection[str]) -> bool:
-        """Whether truth and all `scores` of all `steps` are known."""
-        entries = [self.checkpoints.get(step, {"scores": {}}) for step in steps]
+    def has(self, checkpoints: Collection[Checkpoint], scores: Collection[str]) -> bool:
+        """Whether truth and all `scores` of all `checkpoints` are known."""
+        entries = [self.checkpoints.get(one, {"scores": {}}) for one in checkpoints]
         return all("truth" in entry and set(scores) <= set(entry["scores"]) for entry in entries)
 
 

@@ -28,15 +28,17 @@ def table(rows: Sequence[Row]) -> str:
     heads = [f"rank correlation, {half}" for half in (*halves, "all")]
     heads += ["sign right", "harm shipped", "gain missed", "behind the best", "measured"]
     lines = [[name, *score_cells(rows, name, halves)] for name in score_names(rows)]
+    shares = sorted({row["share"] for row in rows} - {1})
     candidates = sorted({row["candidate"] for row in rows})
+    columns = ["runs", "gain of the last", *(f"at share {share:g}" for share in shares)]
     about = f"{len(rows)} points of {len({row['pair'] for row in rows})} pairs."
     return "\n\n".join(
         [
             about,
             markdown(["score", *heads], lines),
             markdown(
-                ["candidate", "runs", "gain of the last", "of the best", "last behind best", "truly worse"],
-                [[name, *candidate_cells([r for r in rows if r["candidate"] == name])] for name in candidates],
+                ["candidate", *columns, "of the best", "last behind best", "truly worse"],
+                [[name, *candidate_cells([r for r in rows if r["candidate"] == name], shares)] for name in candidates],
             ),
         ]
     )
@@ -54,13 +56,17 @@ def score_cells(rows: Sequence[Row], name: str, halves: Sequence[str]) -> list[s
     return [*cells, _number(behind), _share(len(known) / len(rows))]
 
 
-def candidate_cells(rows: Sequence[Row]) -> list[str]:
-    """Of a candidate: mean gains of last and best checkpoints, and the share of its points that are truly worse."""
-    runs = runs_of(rows)
+def candidate_cells(rows: Sequence[Row], shares: Sequence[float]) -> list[str]:
+    """Of a candidate: mean gains of its last checkpoints, of their mixtures with the given weights at each of `shares`,
+    and of the best checkpoints, and the share of checkpoints that are truly worse."""
+    whole = [row for row in rows if row["share"] == 1]
+    runs = runs_of(whole)
     last = np.mean([max(run, key=lambda row: row["step"])["gain"] for run in runs])
+    between = [[row["gain"] for row in rows if row["share"] == share] for share in shares]
+    cells = [f"{np.mean(gains):+.1f}" if gains else ABSENT for gains in between]
     best = np.mean([max(row["gain"] for row in run) for run in runs])
-    worse = np.mean([row["gain"] < WORSE for row in rows])
-    return [str(len(runs)), f"{last:+.1f}", f"{best:+.1f}", f"{best - last:.1f}", f"{worse:.0%}"]
+    worse = np.mean([row["gain"] < WORSE for row in whole])
+    return [str(len(runs)), f"{last:+.1f}", *cells, f"{best:+.1f}", f"{best - last:.1f}", f"{worse:.0%}"]
 
 
 def change(row: Row, name: str) -> float:

@@ -21,7 +21,7 @@ from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
-from ..runs.shipping import counted, points
+from ..runs.shipping import called, counted, points
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -72,7 +72,8 @@ def verdict(outcome: dict[str, Any]) -> str:
     if not outcome["adapted"]:
         return f"not adapted: the given model is shipped unchanged{reason}"
     more = "" if decided(outcome) else f". {PREDICTED}"
-    return f"adapted by {outcome['strategy']}: update {outcome['updates']} is shipped{reason}{more}"
+    what = called(outcome["updates"], outcome.get("share", 1.0))  # earlier files say none
+    return f"adapted by {outcome['strategy']}: {what} is shipped{reason}{more}"
 
 
 def decided(outcome: dict[str, Any]) -> bool:
@@ -87,6 +88,9 @@ def basis(outcome: dict[str, Any]) -> list[str]:
         return []
     scores = ", ".join(f"{name} {' -> '.join(map(number, pair))}" for name, pair in prediction["scores"].items())
     lines = [f"predicted by the scores of {counted(prediction['pictures'])}, given -> candidate: {scores}"]
+    if len(shares := prediction.get("shares", {})) > 1 and "gain" in prediction:
+        gains = ", ".join(f"{points(gain)} at {share}" for share, gain in shares.items() if gain is not None)
+        lines.append(f"predicted by share of the way from the given weights to the adapted ones: {gains}")
     if decided(outcome) and "gain" in prediction:
         lines.append(f"the rule, not asked, would predict {points(prediction['gain'])} without labels")
     return lines + rule_words(outcome["rule"])

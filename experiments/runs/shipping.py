@@ -1,13 +1,14 @@
-"""Whether `keyshift adapt` ships its best checkpoint: by the rule, which predicts its gain without a label, or by
-labels where that was asked for. Pure functions, one sentence an outcome."""
+"""Whether `keyshift adapt` ships its best checkpoint, or a network on the way to it: by the rule, which predicts its
+gain without a label, or by labels where that was asked for. Pure functions, one sentence an outcome."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ...adapt.mixture import mixed
 from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.label_free import SCORES, measured
 from ...adapt.scoring.rule import Prediction, Rule
@@ -19,6 +20,8 @@ CHANCE = 0.1
 """Agreement under which predictions hardly follow the picture, so that no change of a score says anything."""
 FEWEST = 30
 """Pictures of which scores say enough to predict by."""
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of the way from the given weights to the adapted ones, of which the best is taken."""
 SURE = 0.975
 """The one-sided level at which labels decide: that of a 95 % interval's lower end."""
 
@@ -33,6 +36,16 @@ class Decision:
     @property
     def adapted(self) -> bool:
         return self.outcome == "adapted"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A network that is `share` of the way from the given one to the adapted one, and what is predicted of it."""
+
+    share: float
+    model: PoseModel
+    prediction: Prediction | None
+    told: dict[str, Any]
 
 
 class Forecaster:
@@ -58,6 +71,16 @@ class Forecaster:
         scores = {name: [self.before[name], after[name]] for name in self.rule.scores}
         told = {} if prediction is None else asdict(prediction)
         return prediction, told | {"pictures": len(self.given.looks.target), "scores": scores}
+
+    def best(self, adapted: PoseModel, shares: Sequence[float]) -> Mixture:
+        """Of the given network's mixtures with `adapted` the one of which the highest gain is predicted; the last of
+        `shares` where nothing is. What it is told with holds the gain predicted at each share, by its name."""
+        mixtures = []
+        for share in shares:
+            model = adapted if share == 1 else mixed(self.given.model, adapted, share)
+            mixtures.append(Mixture(share, model, *self.predict(model)))
+        best = max(mixtures, key=lambda one: (one.told.get("gain", -math.inf), one.share))
+        return replace(best, told=best.told | {"shares": {f"{one.share:g}": one.told.get("gain") for one in mixtures}})
 
 
 def known_rule() -> Rule:
@@ -103,14 +126,17 @@ def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str,
     return None
 
 
-def decide(step: int, prediction: Prediction | None, held: Prediction | None, pictures: int = 0) -> Decision:
-    """Whether the checkpoint of `step` is shipped, by its `prediction` on the pictures adapted to, and the one on the
-    `pictures` held out, None where these are too few. Step 0: training kept no checkpoint."""
+def decide(
+    step: int, prediction: Prediction | None, held: Prediction | None, pictures: int = 0, share: float = 1.0
+) -> Decision:
+    """Whether the checkpoint of `step`, or what is `share` of the way to it, is shipped, by its `prediction` on the
+    pictures adapted to, and the one on the `pictures` held out, None where these are too few. Step 0: training kept no
+    checkpoint."""
     if not step:
         return Decision("no checkpoint", "training kept no checkpoint")
     if prediction is None:
         return Decision("nothing to predict by", f"no score that the rule reads could be measured of update {step}")
-    words = f"the gain that is predicted without labels for update {step}, the best of those evaluated, is"
+    words = f"the gain that is predicted without labels for {called(step, share)}, the best of those evaluated, is"
     words = f"{words} {points(prediction.gain)}, {interval(prediction)}"
     if prediction.gain <= 0:
         return Decision("no gain predicted", words)
@@ -121,10 +147,11 @@ def decide(step: int, prediction: Prediction | None, held: Prediction | None, pi
     return Decision("adapted", f"{words}, all of it above 0")
 
 
-def by_labels(step: int, check: Mapping[str, Any]) -> Decision:
-    """Whether it is shipped by labels: what `judge` of runs/check.py says of the checkpoint of `step`."""
+def by_labels(step: int, check: Mapping[str, Any], share: float = 1.0) -> Decision:
+    """Whether it is shipped by labels: what `judge` of runs/check.py says of the checkpoint of `step`, or of what is
+    `share` of the way to it."""
     headline, gain = Headline.named(check["metric"]), check["gain"]
-    words = f"the labels of {counted(check['pictures'])} decide (--decide-by-check): by them update {step}"
+    words = f"the labels of {counted(check['pictures'])} decide (--decide-by-check): by them {called(step, share)}"
     low, high = gain["interval"]
     if low is None:
         return Decision(
@@ -138,6 +165,11 @@ def by_labels(step: int, check: Mapping[str, Any]) -> Decision:
     if not low > 0:
         return Decision("no gain by labels", f"{words}, whose lower end is not above 0 {sure}")
     return Decision("adapted", f"{words}, whose lower end is above 0 {sure}")
+
+
+def called(step: int, share: float) -> str:
+    way = "" if share == 1 else f" ({share:g} of the way from the given weights to the adapted ones)"
+    return f"update {step}{way}"
 
 
 def points(gain: float) -> str:

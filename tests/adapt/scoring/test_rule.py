@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keyshift.adapt.scoring import rule as rules
-from keyshift.adapt.scoring.neighbours import left_out_error, nearest
+from keyshift.adapt.scoring.neighbours import known_pairs, left_out_error, nearest
 from keyshift.adapt.scoring.rule import Rule, hard, load, soft
 from keyshift.adapt.scoring.rule_fit import (
     HARM,
@@ -202,3 +202,7 @@ def test_the_nearest_pairs_are_those_whose_given_networks_score_alike(rule):
 def test_of_a_pair_the_last_checkpoints_are_remembered(rule, points):
     own = (points.text["pair"] == "p3") & (points.text["candidate"] == "c2") & (points.step == 300)
     assert rule.pairs["p3"]["gains"]["c2"] == pytest.approx(points.gain[own].mean())
+    rows = made()
+    between = [row | {"share": 0.5, "gain": row["gain"] + 9} for row in rows]
+    known = known_pairs(points_of([*rows, *between]))
+    assert known["p3"]["gains"]["c2"] == rule.pairs["p3"]["gains"]["c2"], "as they are, not mixed"

@@ -143,6 +143,7 @@ def scripted(monkeypatch, gains, last=(0.0, 0.0)):
     monkeypatch.setattr(job.Forecaster, "gain", lambda *_: next(evaluated))
     monkeypatch.setattr(job.Forecaster, "predict", predict)
     monkeypatch.setattr(shipping, "CHANCE", 0.0)
+    monkeypatch.setattr(job, "SHARES", (1.0,))
 
 
 def test_stops_where_a_loss_is_predicted_and_ships_what_was_given(trained, monkeypatch, capsys):
@@ -236,6 +237,31 @@ def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, ga
         "fitted on 120 models of 3 domain pairs; tried on the 40 runs of 2 other pairs, it shipped 0 of the 10" in out
     )
     assert "The rule was fitted on 120 models" in page
+
+
+@pytest.mark.parametrize(("strategy", "share"), [("mean_teacher", 0.5), ("regda", 1.0)])
+def test_the_mixture_with_the_highest_predicted_gain_is_shipped(trained, capsys, monkeypatch, strategy, share):
+    """Of a head that restarts none is asked for."""
+    trained(1)
+    judged = [(1.0, 0.1), (5.0, 2.0), (3.0, -1.0), (2.0, 0.5)]
+    scripted(monkeypatch, [1.0], judged if strategy == "mean_teacher" else judged[-1])
+    monkeypatch.setattr(job, "SHARES", shipping.SHARES)
+    result, page = adapted_to("wild", "--strategy", strategy)
+    out = capsys.readouterr().out
+    assert (result["updates"], result["share"], result["adapted"]) == (2, share, True)
+    places = job.locate(Path("runs/given"))[0], Path("runs/to-wild/weights-000002.pt"), Path("runs/to-wild/model.pt")
+    given, last, own = (load_model(place)[0].state_dict() for place in places)
+    for name, value in own.items():
+        if share == 1:
+            assert torch.equal(value, last[name])
+        elif value.is_floating_point():
+            torch.testing.assert_close(value, (given[name] + last[name]) / 2)
+    for text in (out, page):
+        assert ("update 2 (0.5 of the way from the given weights to the adapted ones) is shipped" in text) == (
+            share < 1
+        )
+        assert ("at 0.25, +5.0 points at 0.5, +3.0 points at 0.75, +2.0 points at 1" in text) == (share < 1)
+    assert result["prediction"]["shares"] == ({"0.25": 1, "0.5": 5, "0.75": 3, "1": 2} if share < 1 else {"1": 2})
 
 
 def test_without_a_rule_nothing_is_adapted(trained, capsys, monkeypatch, tmp_path):

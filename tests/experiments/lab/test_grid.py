@@ -15,6 +15,7 @@ from keyshift.datasets.reading.files import only_one
 from keyshift.experiments.cli import main
 from keyshift.experiments.lab import grid
 from keyshift.experiments.lab.grid import runs_of, work
+from keyshift.experiments.lab.plan import read_plan
 from keyshift.experiments.lab.points import collect, read_points, write_points
 from keyshift.experiments.runs.task import prepare
 from keyshift.models.saved import load_model
@@ -116,6 +117,33 @@ def test_points_are_what_a_naive_loop_gives(plan, plan_file):
     write_points(OUT / "again.csv", rows)
     first, second = ((OUT / name).read_text().splitlines()[0] for name in ("points.csv", "again.csv"))
     assert first == second
+
+
+def test_mixtures_of_the_last_checkpoint_are_scored_and_nothing_is_trained(plan_file, calls):
+    """Beside what was known of a plan without them: against a loop over the weights of both files."""
+    words = "--pairs", "clips", "--seeds", "0", "--candidates", "surer"
+    assert lab(*words) == 0
+    before = json.loads((OUT / "clips/seed0/surer/scores.json").read_text())["checkpoints"]
+    Path("more.yaml").write_text("shares: [0.5, 0.75]\n")
+    calls |= {"trained": [], "scored": 0}
+    for _ in range(2):
+        assert lab("more.yaml", *words) == 0
+        assert calls == {"trained": [], "scored": 2}
+    after = json.loads((OUT / "clips/seed0/surer/scores.json").read_text())["checkpoints"]
+    assert {step: after[step] for step in before} == before
+    assert set(after) == {"2", "4", "4@0.5", "4@0.75"}
+    rows = read_points(OUT / "points.csv")
+    assert [(r["step"], r["share"], r["last"]) for r in rows] == [(2, 1, 0), (4, 0.5, 0), (4, 0.75, 0), (4, 1, 1)]
+
+    start = next(p for p in OUT.glob("pretrained/*/weights-*.pt") if grid.sha256(p) == after["4"]["given"])
+    given, last = load_model(start)[0], load_model(OUT / "clips/seed0/surer/weights-000004.pt")[0]
+    for own, end in zip(given.state_dict().values(), last.state_dict().values(), strict=True):
+        own.copy_(own + 0.75 * (end - own) if own.is_floating_point() else end)
+    task = prepare(read_plan(["plan.yaml"]).config("clips"), ["bn_control"])
+    batches = task.batches(task.target[1])
+    predictions = predict(given, [batches[i] for i in range(len(batches))], torch.device("cpu"))
+    hits = float((predictions.errors() <= 0.1).float().mean())
+    assert rows[2]["truth_after"] == pytest.approx(100 * hits, abs=1e-3)
 
 
 class Stopped(BaseException):

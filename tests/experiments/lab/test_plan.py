@@ -34,6 +34,7 @@ def test_what_lies_over_what(plan_file, tmp_path):
         ),
         ({"candidates": {"x": {"strategy": "surer", "target": {"test": 3}}}}, "candidate x has target="),
         ({"candidates": {"x": {"strategy": "surer", "batch": 8}}}, "candidate x has batch=8, pair clips 4"),
+        ({"shares": [0.5, 1.5]}, "1.5] must be at least 0, at most 1"),
         ({"pair": {}}, "unknown key pair. Did you mean pairs?"),
         ({"pairs": {"x": {"half": "a", "kind": "k", "target": {"tset": 3}}}}, "pair x"),
     ],
@@ -42,6 +43,20 @@ def test_what_is_refused(plan_file, tmp_path, content, text):
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=text.replace("?", r"\?")):
         read_plan([plan_file, "more.yaml"]).check()
+
+
+def test_shares_are_free_and_none_of_a_head_that_restarts(plan_file, tmp_path):
+    more = {
+        "shares": [0.75, 0.5],
+        "candidates": {"fresh": {"strategy": "regda"}, "kept": {"strategy": "regda", "regda": {"fresh_head": False}}},
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(more))
+    before, plan = read_plan([plan_file]), read_plan([plan_file, "more.yaml"])
+    shares = {name: plan.shares_of("clips", name) for name in plan.candidates}
+    assert shares["surer"] == shares["kept"] == [0.75, 0.5]
+    assert shares["fresh"] == before.shares_of("clips", "surer") == []
+    assert plan.said("clips", "surer") == before.said("clips", "surer")
+    assert read_plan([plan_file, "more.yaml"], ["shares=[0.25]"]).shares == [0.25]
 
 
 def test_names_that_the_plan_does_not_have(plan):

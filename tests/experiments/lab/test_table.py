@@ -11,14 +11,15 @@ from keyshift.experiments.lab.table import behind_best, correlation, rates, sign
 def rows():
     rng = np.random.default_rng(0)
     made = []
+    shares = (100, 1.0), (200, 1.0), (300, 0.5), (300, 1.0)
     for pair in ("p", "q", "r"):
         for seed in (0, 1):
             for candidate in ("x", "y"):
-                for step in (100, 200, 300):
+                for step, share in shares:
                     gain = rng.normal(0, 4)
                     made.append(
                         {"pair": pair, "half": "a" if pair == "p" else "b", "kind": "k", "candidate": candidate,
-                         "strategy": "regda", "seed": seed, "step": step, "last": int(step == 300), "gain": gain,
+                         "strategy": "regda", "seed": seed, "step": step, "share": share, "gain": gain,
                          "gain_se": 1.0, "before.good": 0.5, "after.good": 0.5 + gain / 50 + rng.normal(0, 0.08),
                          "before.gone": np.nan, "after.gone": np.nan}
                     )  # fmt: skip
@@ -67,14 +68,21 @@ def test_behind_the_best_checkpoint(rows):
 
 def test_tables(rows):
     about, scores, candidates = table(rows).split("\n\n")
-    assert about == "36 points of 3 pairs."
+    assert about == "48 points of 3 pairs."
     good, gone = (line.strip("| ").split(" | ") for line in scores.splitlines()[2:])
     assert good[0] == "good"
     assert good[3] == f"{correlation(rows, 'good'):.2f}"
     assert good[-1] == "100%"
     assert gone == ["gone", *"–" * 7, "0%"]
     lines = [line.strip("| ").split(" | ") for line in candidates.splitlines()[2:]]
-    last = [row["gain"] for row in rows if row["candidate"] == "y" and row["step"] == 300]
-    assert lines[1][:3] == ["y", "6", f"{np.mean(last):+.1f}"]
+    own = [row for row in rows if row["candidate"] == "y"]
+    last, between = ([r["gain"] for r in own if (r["step"], r["share"]) == (300, share)] for share in (1, 0.5))
+    assert lines[1][:4] == ["y", "6", f"{np.mean(last):+.1f}", f"{np.mean(between):+.1f}"]
+    assert "| gain of the last | at share 0.5 | of the best |" in candidates
+    best = {}
+    for row in own:
+        if row["share"] == 1:
+            best[row["pair"], row["seed"]] = max(best.get((row["pair"], row["seed"]), -99), row["gain"])
+    assert lines[1][4] == f"{np.mean(list(best.values())):+.1f}"
     with pytest.raises(ValueError, match="there is no point yet"):
         table([])

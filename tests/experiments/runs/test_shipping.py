@@ -52,6 +52,33 @@ def test_every_outcome_says_which_test_failed(step, prediction, held, outcome, s
     assert ("predicted without labels" in decision.why) == (step > 0 and prediction is not None)
 
 
+def test_what_is_on_the_way_is_called_so():
+    way = r"update 7 (0.75 of the way from the given weights to the adapted ones)"
+    assert f"for {way}, the best of those evaluated, is +4.2 points" in decide(7, SURE, None, share=0.75).why
+    check = {"metric": "pck@0.1", "pictures": 31, "gain": {"mean": 0.1, "interval": [0.02, 0.2]}}
+    assert f"by them {way} gains +0.100" in by_labels(7, check, 0.75).why
+
+
+@pytest.mark.parametrize(
+    ("gains", "share"), [([1, 4, 2, 3], 0.5), ([1, 4, 2, 5], 1.0), ([2, 2, 2, 2], 1.0), ([None] * 4, 1.0)]
+)
+def test_the_mixture_with_the_highest_predicted_gain_is_the_best(toy_rule, monkeypatch, gains, share):
+    """A network is a number here: 0 the given one, 8 the adapted one."""
+    monkeypatch.setattr(shipping, "mixed", lambda given, adapted, share: given + share * (adapted - given))
+    monkeypatch.setattr(shipping, "measured", lambda *_: {})
+    asked = dict(zip((2, 4, 6, 8), gains, strict=True))
+
+    def predict(_, model):
+        return (None, {}) if asked[model] is None else (Prediction(asked[model], 0, 9, 0.8), {"gain": asked[model]})
+
+    monkeypatch.setattr(Forecaster, "predict", predict)
+    best = Forecaster(toy_rule, shipping.Evidence(0, None)).best(8, shipping.SHARES)
+    assert (best.share, best.model) == (share, 8 * share)
+    assert (None if best.prediction is None else best.prediction.gain) == asked[best.model]
+    assert best.told["shares"] == dict(zip(("0.25", "0.5", "0.75", "1"), gains, strict=True))
+    assert list(asked) == [2, 4, 6, 8]
+
+
 def test_what_is_known_before_training():
     basis = {"systems": ["image, one person", "image and reach, one person"]}
     assert beforehand(CHANCE, FEWEST, "image, one person", basis) is None
