@@ -13,6 +13,7 @@ from ...adapt.scoring import metrics
 from ...adapt.scoring.evaluation import Predictions, predict
 from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.matching import SPAN_MM
+from ...adapt.scoring.paired import paired
 from ...datasets.sample import Labeled
 from ..runs.results import blocked
 
@@ -63,9 +64,7 @@ def points(truth: Truth) -> float:
 
 def gain(before: Truth, after: Truth) -> tuple[float, float]:
     """By how many points `after` is better, and the standard error of that, over blocks of frames that are the same in
-    both: the error of a difference of two ratios, linearised (Cochran, Sampling Techniques, 6.3)."""
-    difference = points(after) - points(before)
-    parts = [np.array(one["hits"]) - points(one) / 100 * np.array(one["counts"]) for one in (after, before)]
-    away = 100 * (parts[0] / sum(after["counts"]) - parts[1] / sum(before["counts"]))
-    blocks = len(away)
-    return difference, float(np.sqrt(blocks / (blocks - 1) * np.square(away).sum())) if blocks > 1 else float("nan")
+    both."""
+    totals = ((np.array(one["hits"]), np.array(one["counts"])) for one in (before, after))
+    difference, error = paired(*totals)
+    return 100 * difference, 100 * error

@@ -120,6 +120,7 @@ def check_words(check: dict[str, Any], decided: bool = False) -> str:
     headline = Headline.named(check["metric"])
     low, high = check["gain"]["interval"]
     span = "" if low is None else f" [{headline.bare(low, sign=True)}, {headline.bare(high, sign=True)}]"
+    span += f" over {check['blocks']} blocks of pictures" if span and "blocks" in check else ""
     key = headline.key
     missing, adapted_to = check.get("missing"), check.get("adapted_to")
     more = f"; the labels do not hold {', '.join(missing)}" if missing else ""
