@@ -60,12 +60,7 @@ class Keyshift(MeanTeacher):
         share: float = option(0.02, "frequencies that are style, share of the shorter side", low=0, high=0.5)
         occluded: float = option(0.5, "probability that a student's picture is covered; 0: none", low=0, high=1)
         square: float = option(0.08, "side of what is covered, share of the shorter side", low=0, high=1)
-        blend: float = option(
-            0.8,
-            "share of the teacher's weights in what is shipped, the rest is the given model's; 1: all",
-            low=0,
-            high=1,
-        )
+        blend: float = option(0.8, "of the way from the given weights to the teacher's, shipped; 1: all", low=0, high=1)
 
     title = "keyshift"
     about = "a mean teacher of several views, with style both ways and occlusion of what the student sees"
