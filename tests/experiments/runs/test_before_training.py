@@ -11,18 +11,9 @@ from keyshift.models.saved import load_checkpoint, load_model
 
 SMALL = [
     *(f"{side}.{key}" for side in ("source", "target") for key in ("train=12", "test=6", "size=32")),
-    "model.backbone=small",
-    "model.input_size=[32,32]",
-    "model.heatmap_size=[8,8]",
-    "model.channels=8",
-    "batch=4",
-    "pretrain_steps=2",
-    "steps=4",
-    "evaluate_every=2",
-    "checkpoint_every=1",
-    "pretrain.milestones=[]",
-    "report.pictures=none",
-    "tracking=off",
+    *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8", "batch=4"),
+    *("pretrain_steps=2", "steps=4", "evaluate_every=2", "checkpoint_every=1", "pretrain.milestones=[]"),
+    *("report.pictures=none", "tracking=off"),
 ]
 
 
