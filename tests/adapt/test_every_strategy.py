@@ -91,12 +91,14 @@ def test_three_updates(dots, batches, iterate, name):
 class NoWait(TorchDispatchMode):
     """Fails where the host would wait for a number or a size from the device."""
 
-    waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "repeat_interleave.Tensor")
+    waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal.default", "repeat_interleave.Tensor")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         picks = args[1] if str(func).startswith("aten.index") and isinstance(args[1], (list, tuple)) else ()
         assert not any(getattr(index, "dtype", None) == torch.bool for index in picks), func
-        assert not any(str(func).startswith(f"aten.{wait}") for wait in self.waits), func
+        # torch 2.11's quantile compares its share with the bounds so, on the CPU alone
+        scalars = func is torch.ops.aten.equal.default and args[0].dim() == 0
+        assert scalars or not any(str(func).startswith(f"aten.{wait}") for wait in self.waits), func
         return func(*args, **(kwargs or {}))
 
 

@@ -287,7 +287,7 @@ def test_both_toys_learn(toys):
         results[system] = untrained, scores(predict(model, [plain[0]], CPU), toys.DOTS, 0.1)
     before, after = results["bottom_up"]
     assert after["pck"] > 0.6 > before["pck"] + 0.3
-    assert 2 * (after["missed"] + after["invented"]) < before["missed"] + before["invented"]
+    assert 4 * (after["missed"] + after["invented"]) < before["missed"] + before["invented"]
     before, after = results["lifter"]
     assert after["mm"] < 0.7 * before["mm"]
 
