@@ -2,9 +2,10 @@
 were not used.
 
 Half a of the domain pairs is for finding it. Each pair weighs the same, a point less where its gain is noisy. Features
-are chosen one by one, as long as the error on pairs left out falls. All of that is done again without each pair; the
-errors of these predictions give the interval, of the least probability at which at most HARM of the models that were
-truly worse would have been shipped, its lower end being above 0. Half b shows what this is worth.
+of the scores that follow the truth within a pair are chosen one by one, as long as the error on pairs left out falls.
+All of that is done again without each pair; the errors of these predictions give the interval, of the least probability
+at which at most HARM of the models that were truly worse would have been shipped, its lower end being above 0. Half b
+shows what this is worth.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from .neighbours import known_pairs, left_out_error
 from .rule import CLIP, FALL, TRAINED, Rule, features, hard, soft
@@ -26,6 +28,9 @@ LEVELS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 RIDGES = (0.01, 0.03, 0.1, 0.3)
 MOST = 6
 """Features."""
+FOLLOWS = 0.2
+"""The least mean rank correlation within a pair of a score that may be read: what hardly follows the truth fits it by
+chance."""
 FALLS = 0.01
 """Share of the error that another feature must take off."""
 USUAL = 2.0
@@ -122,19 +127,14 @@ def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     still = [str(pair) for pair in pairs if np.ptp(points.gain[points.text["pair"] == pair]) == 0]
     points = points.select(~np.isin(points.text["pair"], still))
     ours, others = points.half("a"), points.half("b")
-    names, scales = usable(ours)
     pairs, number = np.unique(ours.text["pair"], return_inverse=True)
-    if len(pairs) < 3 or len(names) < 2:
-        raise ValueError(
-            f"half a has {len(pairs)} pairs and {max(len(names) - 1, 0)} features of scores: a rule needs three pairs "
-            "and a score that changes; extend the laboratory"
-        )
-    sums = sums_of(ours, names, scales, number)
-    rule = regression(sums, names, scales)
+    if len(pairs) < 3:
+        raise ValueError(f"half a has {len(pairs)} pairs, and a rule needs three pairs: extend the laboratory")
+    rule = regression(ours)
     gain, error = np.full((2, len(ours)), np.nan)
     for pair in range(len(pairs)):
-        left, rows = regression(sums.select(np.arange(len(pairs)) != pair), names, scales), number == pair
-        gain[rows], error[rows] = left.soft_gains(ours.select(rows).changes)
+        rows = number == pair
+        gain[rows], error[rows] = regression(ours.select(~rows)).soft_gains(ours.select(rows).changes)
     low, high, level = interval(ours, gain, error)
     rule = replace(rule, low=low, high=high, level=level)
     basis: dict[str, Any] = {"systems": list(systems)} if systems else {}
@@ -147,19 +147,36 @@ def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
 
 
 def usable(points: Points) -> tuple[list[str], np.ndarray]:
-    """The features that may be chosen, and their scales: of scores that change in at least half of the pairs."""
+    """The features that may be chosen, and their scales: of scores that change in at least half of the pairs, and that
+    follow the truth within them. Raises ValueError without any."""
     pairs, changes = points.text["pair"], points.changes
     names, scales = [TRAINED], [1.0]
-    for name in [name + ending for name in changes for ending in ("", FALL)]:
-        size = np.abs(features([name], changes)[:, 0])
-        moved = np.nan_to_num(size) > 0
-        if 2 * len(set(pairs[moved])) >= len(set(pairs)):
-            names.append(name)
-            scales.append(float(np.quantile(size[moved], 0.9)))
+    for name in [score for score in changes if follows(points, score)]:
+        for feature in (name, name + FALL):
+            size = np.abs(features([feature], changes)[:, 0])
+            moved = np.nan_to_num(size) > 0
+            if 2 * len(set(pairs[moved])) >= len(set(pairs)):
+                names.append(feature)
+                scales.append(float(np.quantile(size[moved], 0.9)))
+    if len(names) < 2:
+        raise ValueError("no score changes with the truth on half a: a rule needs one; extend the laboratory")
     return names, np.array(scales)
 
 
-def sums_of(points: Points, names: Sequence[str], scales: np.ndarray, pair: np.ndarray) -> Sums:
+def follows(points: Points, score: str) -> bool:
+    """Whether the rank correlation of its change with the gain within a pair is at least FOLLOWS, on average over the
+    pairs where it changes."""
+    pairs, change = points.text["pair"], points.changes[score]
+    ranked = []
+    for pair in np.unique(pairs):
+        rows = (pairs == pair) & np.isfinite(change)
+        if len(set(change[rows])) > 1 and len(set(points.gain[rows])) > 1:
+            ranked.append(spearmanr(change[rows], points.gain[rows]).statistic)
+    return bool(ranked) and float(np.mean(ranked)) >= FOLLOWS
+
+
+def sums_of(points: Points, names: Sequence[str], scales: np.ndarray) -> Sums:
+    pair = np.unique(points.text["pair"], return_inverse=True)[1]
     values = (features(names, points.changes) / scales).clip(-CLIP, CLIP)
     known, values, answer = ~np.isnan(values) * 1.0, np.nan_to_num(values), soft(points.gain)
     weight = 1 / (USUAL**2 + points.noise**2)
@@ -179,8 +196,10 @@ def sums_of(points: Points, names: Sequence[str], scales: np.ndarray, pair: np.n
     )
 
 
-def regression(sums: Sums, names: Sequence[str], scales: np.ndarray) -> Rule:
+def regression(points: Points) -> Rule:
     """The features and the ridge with the least error on pairs left out; its interval is not known yet."""
+    names, scales = usable(points)
+    sums = sums_of(points, names, scales)
     _, chosen, ridge = min((*forward(sums, ridge), ridge) for ridge in RIDGES)
     moments, answers = means(sums.products.sum(0), sums.both.sum(0)), means(sums.answers.sum(0), sums.each.sum(0))
     own = moments[np.ix_(chosen, chosen)] + ridge * np.eye(len(chosen))
@@ -232,8 +251,11 @@ def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float
     for level in LEVELS:
         low, high = min(quantile((1 - level) / 2), 0.0), max(quantile((1 + level) / 2), 0.0)
         counts = rates(points, gain, gain + low * error > 0)
-        if all(counts[of]["harm"] + 1 <= HARM * (counts[of]["worse"] + 1) for of in ("points", "runs")):
-            break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
+        each, chosen = counts["points"], counts["runs"]
+        # The one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024). Of runs there are
+        # too few for it.
+        if each["harm"] + 1 <= HARM * (each["worse"] + 1) and chosen["harm"] <= HARM * chosen["worse"]:
+            break
     return low, high, level
 
 

@@ -98,6 +98,14 @@ def test_doubtful_keypoints_may_move_and_sure_ones_may_not():
     assert SCORES["drift"](given) == 0
 
 
+def test_a_student_that_goes_its_own_way_disagrees():
+    points = torch.rand(20, 4, 2)
+    given = said(points)
+    moved = torch.arange(80).view(20, 4) % 4 == 0
+    far, near = (said(torch.where(moved[..., None], points + by, points), given=given) for by in (1, 0.01))
+    assert [SCORES["disagreement"](one) for one in (far, near)] == pytest.approx([0.75, 1])
+
+
 def test_consensus_prefers_the_network_that_both_see_alike():
     truth = torch.rand(20, 4, 2)
     shown = torch.ones(5, 20, 4, dtype=torch.bool)

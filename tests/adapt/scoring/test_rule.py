@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,8 +99,7 @@ def test_a_ridge_regression_by_hand(points):
     """Of what is measured on all pairs the regression is that of all rows, weighted."""
     ours = points.half("a")
     names, scales = usable(ours)
-    pair = np.unique(ours.text["pair"], return_inverse=True)[1]
-    made = regression(sums_of(ours, names, scales, pair), names, scales)
+    made = regression(ours)
     whole = [name for name in made.features if not name.startswith("video")]
     columns = []
     for name in whole:
@@ -119,7 +119,7 @@ def test_features_are_chosen_by_the_error_on_pairs_left_out(points):
     ours = points.half("a")
     names, scales = usable(ours)
     pair = np.unique(ours.text["pair"], return_inverse=True)[1]
-    sums = sums_of(ours, names, scales, pair)
+    sums = sums_of(ours, names, scales)
     answer = np.arcsinh(ours.gain / 3)
     errors = []
     for name, scale in zip(names[1:], scales[1:], strict=True):
@@ -134,6 +134,25 @@ def test_features_are_chosen_by_the_error_on_pairs_left_out(points):
         errors.append(np.mean(off))
     _, chosen = forward(sums, 0.1)
     assert chosen[0] == 1 + int(np.argmin(errors))
+
+
+def test_a_score_is_read_only_where_it_follows_the_truth(points):
+    """Every pair has its own level: a score that rises with the gain over all pairs, and within them not, is none."""
+    ours = points.half("a")
+    names, _ = usable(ours)
+    assert "right" in names
+    assert not {"blind", "smooth", "level"} & set(names)
+    level = 5.0 * np.unique(ours.text["pair"], return_inverse=True)[1]
+    wider = replace(
+        ours,
+        gain=ours.gain + level,
+        before=ours.before | {"level": np.zeros(len(ours))},
+        after=ours.after | {"level": level + np.random.default_rng(0).normal(0, 1, len(ours))},
+    )
+    assert np.corrcoef(wider.after["level"], wider.gain)[0, 1] > 0.8
+    assert "level" not in usable(wider)[0]
+    with pytest.raises(ValueError, match="no score changes with the truth on half a"):
+        usable(replace(ours, before={"blind": ours.before["blind"]}, after={"blind": ours.after["blind"]}))
 
 
 def test_rates_count_what_users_feel():
