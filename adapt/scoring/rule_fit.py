@@ -24,7 +24,7 @@ from .rule import CLIP, FALL, TRAINED, Rule, features, hard, soft
 HARM = 0.05
 WORSE, BETTER = -1.0, 2.0
 """Gains in points: what lies below was truly worse, above truly better."""
-LEVELS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
+LEVELS = [percent / 100 for percent in range(50, 99, 2)]
 RIDGES = (0.01, 0.03, 0.1, 0.3)
 MOST = 6
 """Features."""
@@ -250,12 +250,9 @@ def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float
 
     for level in LEVELS:
         low, high = min(quantile((1 - level) / 2), 0.0), max(quantile((1 + level) / 2), 0.0)
-        counts = rates(points, gain, gain + low * error > 0)
-        each, chosen = counts["points"], counts["runs"]
-        # The one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024). Of runs there are
-        # too few for it.
-        if each["harm"] + 1 <= HARM * (each["worse"] + 1) and chosen["harm"] <= HARM * chosen["worse"]:
-            break
+        counts = counted(points.gain, gain + low * error > 0)
+        if counts["harm"] + 1 <= HARM * (counts["worse"] + 1):
+            break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
     return low, high, level
 
 
