@@ -43,6 +43,12 @@ class Prediction:
     high: float
     level: float
     """How probable the interval [low, high] is, as far as the rule was fitted on the likes of it."""
+    least: float
+    """The gain from which on a model is shipped."""
+
+    @property
+    def ships(self) -> bool:
+        return self.gain > self.least
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Rule:
     high: float
     """The interval's ends, in standard errors from the prediction."""
     level: float
+    margin: float
+    """Standard errors from which on a predicted gain is enough to ship a model."""
     basis: dict[str, Any] = field(default_factory=dict)
     """On what the rule was fitted and shown, and its rates there (see rule_fit.py)."""
     pairs: dict[str, Any] = field(default_factory=dict)
@@ -77,8 +85,8 @@ class Rule:
         gain, error = self.soft_gains(changes)
         if np.isnan(gain[0]):
             return None
-        low, middle, high = (hard(gain[0] + ends * error[0]) for ends in (self.low, 0.0, self.high))
-        return Prediction(float(middle), float(low), float(high), self.level)
+        low, middle, high = (float(hard(gain[0] + ends * error[0])) for ends in (self.low, 0.0, self.high))
+        return Prediction(middle, low, high, self.level, float(hard(self.margin * error[0])))
 
     def soft_gains(self, changes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(N,) soft gains and their standard errors, from the changes (N,) of each score that is read; NaN where none

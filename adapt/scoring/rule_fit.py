@@ -3,9 +3,9 @@ were not used.
 
 Half a of the domain pairs is for finding it. Each pair weighs the same, a point less where its gain is noisy. Features
 of the scores that follow the truth within a pair are chosen one by one, as long as the error on pairs left out falls.
-All of that is done again without each pair; the errors of these predictions give the interval, of the least probability
-at which at most HARM of the models that were truly worse would have been shipped, its lower end being above 0. Half b
-shows what this is worth.
+All of that is done again without each pair; the errors of these predictions give the interval, and the
+least gain, in standard errors, from which on at most HARM of the models that were truly worse would have been shipped.
+Half b shows what this is worth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .rule import CLIP, FALL, TRAINED, Rule, features, hard, soft
 HARM = 0.05
 WORSE, BETTER = -1.0, 2.0
 """Gains in points: what lies below was truly worse, above truly better."""
-LEVELS = [percent / 100 for percent in range(50, 99, 2)]
+LEVEL = 0.8
+MARGINS = np.arange(0, 3.01, 0.05)
 RIDGES = (0.01, 0.03, 0.1, 0.3)
 MOST = 6
 """Features."""
@@ -135,8 +136,8 @@ def fit(points: Points, systems: Sequence[str] = ()) -> Rule:
     for pair in range(len(pairs)):
         rows = number == pair
         gain[rows], error[rows] = regression(ours.select(~rows)).soft_gains(ours.select(rows).changes)
-    low, high, level = interval(ours, gain, error)
-    rule = replace(rule, low=low, high=high, level=level)
+    low, high = interval(ours, gain, error)
+    rule = replace(rule, low=low, high=high, margin=margin(ours, gain, error))
     basis: dict[str, Any] = {"systems": list(systems)} if systems else {}
     basis |= {"left_out": still} if still else {}
     basis["found"] = judged(ours, gain, error, rule)
@@ -205,7 +206,9 @@ def regression(points: Points) -> Rule:
     own = moments[np.ix_(chosen, chosen)] + ridge * np.eye(len(chosen))
     square = float(sums.squares.mean())
     listed = own.tolist(), answers[chosen].tolist()
-    return Rule([names[i] for i in chosen], scales[chosen].tolist(), *listed, square, math.nan, math.nan, math.nan)
+    return Rule(
+        [names[i] for i in chosen], scales[chosen].tolist(), *listed, square, math.nan, math.nan, LEVEL, math.nan
+    )
 
 
 def forward(sums: Sums, ridge: float) -> tuple[float, list[int]]:
@@ -237,8 +240,8 @@ def means(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return sums / np.maximum(weights, 1e-9)
 
 
-def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float, float, float]:
-    """The ends and the level of the interval, from predictions that were made without each point's own pair."""
+def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float, float]:
+    """The ends of the interval, in standard errors, from predictions that were made without each point's own pair."""
     known = np.isfinite(gain)
     off = (soft(points.gain[known]) - gain[known]) / error[known]
     _, pair, count = np.unique(points.text["pair"][known], return_inverse=True, return_counts=True)
@@ -248,12 +251,17 @@ def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float
     def quantile(share: float) -> float:
         return float(off[order][min(np.searchsorted(below, share), len(off) - 1)])
 
-    for level in LEVELS:
-        low, high = min(quantile((1 - level) / 2), 0.0), max(quantile((1 + level) / 2), 0.0)
-        counts = counted(points.gain, gain + low * error > 0)
+    return min(quantile((1 - LEVEL) / 2), 0.0), max(quantile((1 + LEVEL) / 2), 0.0)
+
+
+def margin(points: Points, gain: np.ndarray, error: np.ndarray) -> float:
+    """The least of MARGINS at which such predictions ship at most HARM of what was truly worse; the last where none
+    does."""
+    for value in MARGINS:
+        counts = counted(points.gain, gain > value * error)
         if counts["harm"] + 1 <= HARM * (counts["worse"] + 1):
             break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
-    return low, high, level
+    return float(value)
 
 
 def judged(points: Points, gain: np.ndarray, error: np.ndarray, rule: Rule) -> dict[str, Any]:
@@ -269,7 +277,7 @@ def judged(points: Points, gain: np.ndarray, error: np.ndarray, rule: Rule) -> d
         "count": len(points),
         "inside": float(covered[known].mean()) if known.any() else None,
         "bins": [[float(hard(gain[own]).mean()), float(points.gain[own].mean())] for own in parts if len(own)],
-        **rates(points, gain, low > 0),
+        **rates(points, gain, gain > rule.margin * error),
     }
 
 

@@ -1,8 +1,8 @@
 """`keyshift adapt`: the new camera. A model and unlabelled pictures in; an adapted model and a report out.
 
 Nothing here has a target label to look at. Of the evaluated checkpoint of which the rule predicts the highest gain, and
-of its mixtures with the given weights, the best by predicted gain is shipped where runs/shipping.py finds that this
-excludes a loss; else the given model is shipped again, and the report says why. Labels given with --check are for the
+of its mixtures with the given weights, the best by predicted gain is shipped where runs/shipping.py finds it enough;
+else the given model is shipped again, and the report says why. Labels given with --check are for the
 report alone, unless --decide-by-check lets them decide what is shipped.
 """
 

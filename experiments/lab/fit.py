@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,14 @@ def rule_table(rule: Rule) -> str:
     """What a rule reads and its rates, as Markdown."""
     names = ", ".join("a constant" if name == TRAINED else f"fall of {name[:-1]}" if name.endswith("-") else name
                       for name in rule.features)  # fmt: skip
+    unchanged = rule.predict(*[dict.fromkeys(rule.scores, 0.0)] * 2)
+    least = unchanged.least if unchanged else math.nan
     sides = {"found on (each pair by the others)": rule.basis["found"], "not used": rule.basis.get("shown")}
     lines = [
-        f"Reads: {names}. Ships where the lower end of its {100 * rule.level:g} % interval is above 0.",
+        f"Reads: {names}. Where all of it is measured, a model is shipped from {least:+.1f} predicted points on.",
         "",
         f"| pairs | | checkpoints | harm shipped: of those worse by over {-WORSE:g} | gain missed: of those better by "
-        f"over {BETTER:g} | mean points lost | truth within the interval |",
+        f"over {BETTER:g} | mean points lost | truth within the 80 % interval |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for title, side in sides.items():

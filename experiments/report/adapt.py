@@ -29,10 +29,7 @@ from .pages import template
 if TYPE_CHECKING:
     from ..runs.task import Task
 
-PREDICTED = (
-    "This gain is predicted without labels, not measured, and no error rate: only labels can say what was gained "
-    "(--check)"
-)
+PREDICTED = "It is predicted without labels, not measured: only labels can say what was gained (--check)"
 DECIDED = "these labels decided what is shipped, so they are no independent measurement of it"
 SHOWN = 12
 TILE = 224

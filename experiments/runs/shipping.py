@@ -136,15 +136,16 @@ def decide(
         return Decision("no checkpoint", "training kept no checkpoint")
     if prediction is None:
         return Decision("nothing to predict by", f"no score that the rule reads could be measured of update {step}")
-    words = f"the gain that is predicted without labels for {called(step, share)}, the best of those evaluated, is"
-    words = f"{words} {points(prediction.gain)}, {interval(prediction)}"
+    words = f"the predicted gain of {called(step, share)}, the best of those evaluated, is {points(prediction.gain)}"
+    words = f"{words} ({interval(prediction)})"
     if prediction.gain <= 0:
         return Decision("no gain predicted", words)
-    if prediction.low <= 0:
-        return Decision("within its error", f"{words}, which does not exclude a loss")
+    least = f"{points(prediction.least)}, from which on the rule ships"
+    if not prediction.ships:
+        return Decision("too small a gain", f"{words}, under the {least}")
     if held is not None and held.gain <= 0:
         return Decision("worse on held-out", f"{words}, but on {counted(pictures)} held out it is {points(held.gain)}")
-    return Decision("adapted", f"{words}, all of it above 0")
+    return Decision("adapted", f"{words}, above the {least}")
 
 
 def by_labels(step: int, check: Mapping[str, Any], share: float = 1.0) -> Decision:
@@ -178,7 +179,7 @@ def points(gain: float) -> str:
 
 def interval(prediction: Prediction) -> str:
     low, high = (f"{round(end, 1) + 0.0:+.1f}" for end in (prediction.low, prediction.high))
-    return f"with {100 * prediction.level:g} % probability between {low} and {high}"
+    return f"{100 * prediction.level:g} % interval {low} to {high}"
 
 
 def counted(pictures: int) -> str:

@@ -39,7 +39,7 @@ def toy_rule(tmp_path_factory: Any, monkeypatch: Any) -> rules.Rule:
         f"pair{i}": {"kind": "light", "scores": {"agreement": i / 4}, "gains": {"mean_teacher": i}} for i in range(4)
     }
     basis = {"found": found, "shown": found | {"pairs": ["d", "e"]}, "dry": 1.5, "systems": systems}
-    made = rules.Rule(["agreement"], [0.1], [[1.0]], [1.5], 3.0, -0.3, 0.3, 0.5, basis, lab)
+    made = rules.Rule(["agreement"], [0.1], [[1.0]], [1.5], 3.0, -0.5, 0.5, 0.8, 0.3, basis, lab)
     file = tmp_path_factory.mktemp("rule") / "rule.json"
     made.save(file)
     monkeypatch.setattr(rules, "RULE", file)

@@ -75,8 +75,11 @@ def test_a_prediction_is_near_the_gain_and_in_its_interval(rule):
     better, worse = (rule.predict(before, {"right": 0.5 + c, "source": 0.5 + min(c, 0)}) for c in (0.12, -0.12))
     assert better.gain == pytest.approx(6, abs=2)
     assert worse.gain == pytest.approx(-6, abs=2)
-    assert 0 < better.low < better.gain < better.high
+    assert better.low < better.gain < better.high
+    assert better.ships
     assert worse.low < worse.gain < worse.high < 0
+    assert not worse.ships
+    assert 0 < better.least == worse.least < 6
 
 
 def test_without_a_score_the_others_answer_and_the_interval_is_wider(rule):

@@ -135,10 +135,11 @@ def scripted(monkeypatch, gains, last=(0.0, 0.0)):
             "low": low,
             "high": gain + 3,
             "level": 0.8,
+            "least": 1.0,
             "pictures": 56,
             "scores": {"agreement": [0.5, 0.6]},
         }
-        return Prediction(gain, low, gain + 3, 0.8), told
+        return Prediction(gain, low, gain + 3, 0.8, 1.0), told
 
     monkeypatch.setattr(job.Forecaster, "gain", lambda *_: next(evaluated))
     monkeypatch.setattr(job.Forecaster, "predict", predict)
@@ -207,8 +208,8 @@ def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("gains", "last", "updates", "outcome", "said"),
     [
-        ([1.0, 3.0], [(4.0, 0.5)], 2, "adapted", "+4.0 points, with 80 % probability between +0.5 and +7.0, all of it"),
-        ([5.0, 3.0], [(4.0, 0.5), (1.0, -1.0)], 1, "adapted", "for update 1, the best of those evaluated, is +4.0"),
+        ([1.0, 3.0], [(4.0, 0.5)], 2, "adapted", "+4.0 points (80 % interval +0.5 to +7.0), above the +1.0"),
+        ([5.0, 3.0], [(4.0, 0.5), (1.0, -1.0)], 1, "adapted", "of update 1, the best of those evaluated, is +4.0"),
         (
             [1.0, 3.0],
             [(4.0, 0.5), (-1.0, -3.0)],
@@ -216,8 +217,15 @@ def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
             "worse on held-out",
             "but on 8 pictures held out it is -1.0 points",
         ),
-        ([-1.0, -2.0], [(-1.0, -4.0)], 0, "no gain predicted", "for update 1, the best of those evaluated, is -1.0"),
-        ([float("nan")] * 2, [(4.0, 0.5)], 2, "adapted", "for update 2"),
+        ([-1.0, -2.0], [(-1.0, -4.0)], 0, "no gain predicted", "of update 1, the best of those evaluated, is -1.0"),
+        (
+            [0.5, 0.0],
+            [(0.5, -1.0)],
+            0,
+            "too small a gain",
+            "under the +1.0 points, from which on the rule ships",
+        ),
+        ([float("nan")] * 2, [(4.0, 0.5)], 2, "adapted", "of update 2"),
     ],
 )
 def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, gains, last, updates, outcome, said):
@@ -231,7 +239,7 @@ def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, ga
     for text in (out, page.replace("&#39;", "'").replace("&gt;", ">"), result["why"]):
         assert said in text
     assert "all 2 updates were made" in out
-    assert ("no error rate: only labels can say what was gained" in out) == result["adapted"]
+    assert ("not measured: only labels can say what was gained" in out) == result["adapted"]
     assert "scores of 56 pictures, given -> candidate: agreement 0.500 -> 0.600" in out
     assert (
         "fitted on 120 models of 3 domain pairs; tried on the 40 runs of 2 other pairs, it shipped 0 of the 10" in out

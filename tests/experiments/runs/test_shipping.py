@@ -20,9 +20,9 @@ from keyshift.experiments.runs.shipping import (
 )
 from keyshift.models.saved import MODELS
 
-SURE = Prediction(4.21, 0.52, 8.0, 0.8)
-DOUBTFUL = Prediction(4.21, -0.04, 8.0, 0.8)
-LOSS = Prediction(-1.24, -5.0, 2.0, 0.8)
+SURE = Prediction(4.21, -0.04, 8.0, 0.8, 1.26)
+DOUBTFUL = Prediction(1.21, -3.0, 5.0, 0.8, 1.26)
+LOSS = Prediction(-1.24, -5.0, 2.0, 0.8, 1.26)
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ LOSS = Prediction(-1.24, -5.0, 2.0, 0.8)
             SURE,
             None,
             "adapted",
-            "for update 300, the best of those evaluated, is +4.2 points, with 80 % probability",
+            "of update 300, the best of those evaluated, is +4.2 points (80 %",
         ),
-        (300, SURE, SURE, "adapted", "between +0.5 and +8.0, all of it above 0"),
+        (300, SURE, SURE, "adapted", "to +8.0), above the +1.3 points, from which on the rule ships"),
         (300, SURE, LOSS, "worse on held-out", "but on 40 pictures held out it is -1.2 points"),
-        (300, DOUBTFUL, SURE, "within its error", "between +0.0 and +8.0, which does not exclude a loss"),
-        (300, LOSS, SURE, "no gain predicted", "is -1.2 points, with 80 % probability between -5.0 and +2.0"),
+        (300, DOUBTFUL, SURE, "too small a gain", "(80 % interval -3.0 to +5.0), under the +1.3 points, from which on"),
+        (300, LOSS, SURE, "no gain predicted", "is -1.2 points (80 % interval -5.0 to +2.0)"),
         (300, None, None, "nothing to predict by", "no score that the rule reads could be measured of update 300"),
         (0, SURE, SURE, "no checkpoint", "training kept no checkpoint"),
     ],
@@ -49,12 +49,12 @@ def test_every_outcome_says_which_test_failed(step, prediction, held, outcome, s
     assert decision.adapted == (outcome == "adapted")
     assert said in decision.why
     assert not decision.why.endswith(".")
-    assert ("predicted without labels" in decision.why) == (step > 0 and prediction is not None)
+    assert ("predicted gain" in decision.why) == (step > 0 and prediction is not None)
 
 
 def test_what_is_on_the_way_is_called_so():
     way = r"update 7 (0.75 of the way from the given weights to the adapted ones)"
-    assert f"for {way}, the best of those evaluated, is +4.2 points" in decide(7, SURE, None, share=0.75).why
+    assert f"of {way}, the best of those evaluated, is +4.2 points" in decide(7, SURE, None, share=0.75).why
     check = {"metric": "pck@0.1", "pictures": 31, "gain": {"mean": 0.1, "interval": [0.02, 0.2]}}
     assert f"by them {way} gains +0.100" in by_labels(7, check, 0.75).why
 
@@ -69,7 +69,7 @@ def test_the_mixture_with_the_highest_predicted_gain_is_the_best(toy_rule, monke
     asked = dict(zip((2, 4, 6, 8), gains, strict=True))
 
     def predict(_, model):
-        return (None, {}) if asked[model] is None else (Prediction(asked[model], 0, 9, 0.8), {"gain": asked[model]})
+        return (None, {}) if asked[model] is None else (Prediction(asked[model], 0, 9, 0.8, 0), {"gain": asked[model]})
 
     monkeypatch.setattr(Forecaster, "predict", predict)
     best = Forecaster(toy_rule, shipping.Evidence(0, None)).best(8, shipping.SHARES)
