@@ -14,6 +14,7 @@ from keyshift.adapt.scoring.rule_fit import (
     HARM,
     fit,
     forward,
+    margin,
     points_of,
     rates,
     regression,
@@ -156,6 +157,26 @@ def test_a_score_is_read_only_where_it_follows_the_truth(points):
     assert "level" not in usable(wider)[0]
     with pytest.raises(ValueError, match="no score changes with the truth on half a"):
         usable(replace(ours, before={"blind": ours.before["blind"]}, after={"blind": ours.after["blind"]}))
+
+
+def test_the_least_gain_that_ships_is_chosen_by_the_harm_it_does():
+    """A pair of 50 worse points, which count for 10, and ten of 5."""
+    names = np.repeat(["big", *(f"small{i}" for i in range(10))], [50, *[5] * 10])
+    rows = [
+        {"pair": n, "half": "a", "kind": "k", "candidate": f"c{i}", "seed": 0, "step": 1, "gain": -4}
+        for i, n in enumerate(names)
+    ]
+    points, error = points_of(rows), np.full(100, 2.0)
+    gain = np.full(100, -1.0)
+    assert margin(points, gain, error) == 0
+    gain[:10] = 0.99
+    assert margin(points, gain, error) == 0, "2 and one of 61 are under 5 %"
+    gain[:11] = 0.99
+    assert margin(points, gain, error) == pytest.approx(0.5)
+    gain[:11], gain[-3:] = -1.0, 1.99
+    assert margin(points, gain, error) == pytest.approx(1.0), "3 and one are not"
+    gain[:] = 1e3
+    assert margin(points, gain, error) == pytest.approx(3.0), "none is enough"
 
 
 def test_rates_count_what_users_feel():
