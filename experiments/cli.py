@@ -344,6 +344,7 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
 
     made = command("table", _table, "finished comparisons beside each other, as Markdown")
     made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
+    made.add_argument("--against", metavar="STRATEGY", help="by how much this one is better than each other, instead")
 
     made = command("lab", _lab, "try candidates on domain pairs with known truth, and score every checkpoint")
     made.add_argument(
@@ -572,9 +573,9 @@ def _strategies(arguments: argparse.Namespace) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> None:
-    from .commands.table import table
+    from .commands.table import duel, table
 
-    print(table(arguments.folders))
+    print(duel(arguments.folders, arguments.against) if arguments.against else table(arguments.folders))
 
 
 def _lab(arguments: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ people who were seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +55,55 @@ def base_of(name: str, names: Collection[str]) -> str:
 
 def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: float) -> dict[str, Any]:
     """The results of the finished runs `folder/STRATEGY-seedN`."""
+    totals, counts, headline = totals_of(folder, strategies, seeds, threshold)
     runs = {name: {seed: folder / f"{name}-seed{seed}" for seed in seeds} for name in strategies}
     results = {
         n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in runs.items()
     }
-    totals, counts, headline = {}, {}, PCK
-    for name, of in runs.items():
-        loaded = [Predictions.load(run / "predictions.npz") for run in of.values()]
-        headline = loaded[0].headline(threshold)
-        rows = [block_totals(predictions, headline) for predictions in loaded]
-        totals[name], counts[name] = (np.stack(part) for part in zip(*rows, strict=True))
     summary = summarize(totals, counts, headline)
     for name, rules in by_rule(results, headline).items():
         summary[name]["selected"] = rules
     return {"schema": 1, "metric": headline.name, "strategies": results, "summary": summary}
+
+
+def totals_of(
+    folder: Path, strategies: Sequence[str], seeds: Sequence[int], threshold: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Headline]:
+    """The headline's totals and counts (seeds, blocks) of each strategy's finished runs."""
+    totals, counts, headline = {}, {}, PCK
+    for name in strategies:
+        loaded = [Predictions.load(folder / f"{name}-seed{seed}" / "predictions.npz") for seed in seeds]
+        headline = loaded[0].headline(threshold)
+        rows = [block_totals(predictions, headline) for predictions in loaded]
+        totals[name], counts[name] = (np.stack(part) for part in zip(*rows, strict=True))
+    return totals, counts, headline
+
+
+def against(folder: Path, results: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """By how much strategy `name` is better than each of the others of a finished comparison, {"mean", "interval"}, as
+    `summarize` has gains."""
+    runs, threshold = results["strategies"], Headline.named(results["metric"]).threshold
+    totals, counts, headline = totals_of(folder, list(runs), [int(seed) for seed in runs[name]], threshold or 0.0)
+
+    def over(other: str) -> dict[str, Any]:
+        both = ({"given": part[other], "ours": part[name]} for part in (totals, counts))
+        gain: dict[str, Any] = summarize(*both, headline)["ours"]["gain_over_given"]
+        return gain
+
+    return {other: over(other) for other in runs if other != name}
+
+
+def behind(results: Mapping[str, Any], name: str) -> float | None:
+    """By how much the last checkpoint of a strategy's worst run is behind the best that it had, by target labels; None
+    where there was one evaluation."""
+    headline, off = Headline.named(results["metric"]), []
+    for run in results["strategies"][name].values():
+        last, best = (run["selected"].get(rule) for rule in ("last", "oracle"))
+        if last and best and best["step"] != last["step"]:
+            off.append(headline.improvement(best["target"][headline.key], last["target"][headline.key]))
+        elif last and best:
+            off.append(0.0)
+    return max(off, default=None)
 
 
 def guarded(runs: dict[str, Any]) -> list[str]:
