@@ -86,8 +86,8 @@ def against(folder: Path, results: Mapping[str, Any], name: str) -> dict[str, di
     totals, counts, headline = totals_of(folder, list(runs), [int(seed) for seed in runs[name]], threshold or 0.0)
 
     def over(other: str) -> dict[str, Any]:
-        both = ({"given": part[other], "ours": part[name]} for part in (totals, counts))
-        gain: dict[str, Any] = summarize(*both, headline)["ours"]["gain_over_given"]
+        total, count = ({"given": part[other], "ours": part[name]} for part in (totals, counts))
+        gain: dict[str, Any] = summarize(total, count, headline)["ours"]["gain_over_given"]
         return gain
 
     return {other: over(other) for other in runs if other != name}
