@@ -109,6 +109,8 @@ class Strategy(nn.Module, ABC):
     """What it needs or can use beside pictures: a file, video, labels in space; in a few words."""
     cost: ClassVar[float] = 0.0
     """Of a step, as a multiple of a supervised one; 0 where nobody measured it (keyshift bench strategies)."""
+    prefers: ClassVar[str] = "target"
+    """The policy of batch norm (batch_norm.py) of its runs from given weights, where none is said."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Options without which it cannot run: files that the user has to name."""
     needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})

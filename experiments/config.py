@@ -45,6 +45,10 @@ class Report(Options):
     pictures: str = option("all", "in reports and tracking", choices=("all", "blurred", "none"))
 
 
+OWN = "own"
+"""The policy of batch norm that a strategy prefers."""
+
+
 @dataclass(frozen=True)
 class Settings(Options):
     """What a run has besides its data, its system and its strategies."""
@@ -73,10 +77,11 @@ class Settings(Options):
     )
     optimization: Optimization = option(Optimization(), "rates of the strategies")
     batch_norm: str = option(
-        "target",
+        OWN,
         "which passes move the running statistics; mixed: none, they become a mixture before training; auto: frozen, "
-        "mixed or target, by what the given model does with each, without target labels",
-        choices=POLICIES,
+        "mixed or target, by what the given model does with each, without target labels; own: what the strategy "
+        "prefers, target where it does not say (docs/strategies.md)",
+        choices=(OWN, *POLICIES),
     )
     batch_norm_share: float = option(0.5, "of mixed: the target's share in the statistics", low=0, high=1)
     guard: str = option(
@@ -141,6 +146,13 @@ class Config(Settings):
 
     def method(self, strategy: str) -> Any:
         return self.methods.get(strategy) or STRATEGIES[strategy].Options()
+
+    def policy(self, strategy: str, settled: bool) -> str:
+        """Which passes of a strategy's run move batch norm's statistics. `settled` where that can be chosen before
+        training: from given weights."""
+        if self.batch_norm != OWN:
+            return self.batch_norm
+        return STRATEGIES[strategy].prefers if settled else "target"
 
 
 NAMED = {"source": "hands.studio", "target": "hands.webcam", "model": "pose_resnet"}

@@ -65,6 +65,7 @@ class Keyshift(MeanTeacher):
     title = "keyshift"
     about = "a mean teacher of several views, with style both ways and occlusion of what the student sees"
     cost = 0.0  # not measured yet
+    prefers = "auto"
     options: Options
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -44,7 +44,7 @@ from ..runs.progress import Reporter
 from ..runs.shipping import FEWEST, SHARES, Forecaster, beforehand, by_labels, decide, known_rule, reading
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
-from ..runs.training import SCORED, Phase, evaluator, fit, looks_of, make_fabric, warped_batches
+from ..runs.training import SCORED, adaptation, evaluator, fit, looks_of, make_fabric, warped_batches
 from .adapt_dry import dry_run
 from .predict_depth import check_cube
 
@@ -380,7 +380,7 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster:
                     )
 
         try:
-            phase = Phase(strategy, config.steps, config.optimization, weights, config.batch_norm)
+            phase = adaptation(config, strategy, weights)
             evaluate = evaluator(task, fabric.device, forecaster.given.model, forecaster.gain)
             say = engine.reporter.say
             left = fit(task, phase, config.seed, folder, fabric, watch, evaluate, say=say)

@@ -92,7 +92,7 @@ def train(
 
 def adaptation(config: Config, strategy: str, start: Path | None) -> Phase:
     """The phase in which a strategy goes on from the weights `start`."""
-    return Phase(strategy, config.steps, config.optimization, start, config.batch_norm)
+    return Phase(strategy, config.steps, config.optimization, start, config.policy(strategy, start is not None))
 
 
 def started(

@@ -83,11 +83,27 @@ def test_auto_is_settled_once_and_kept(home, capsys):
     assert (home / "run/checkpoint.pt").read_bytes() == before
 
 
+def test_a_strategy_has_a_policy_of_its_own(home, capsys):
+    """keyshift that of the data, where there are given weights; others, and from no weights all, the target's."""
+    few = ["train", "demo", *SMALL, "guard=off"]
+    assert main([*few, "strategy=keyshift", "output=own"]) == 0
+    assert "batch norm: " in capsys.readouterr().out
+    assert main([*few, "strategy=keyshift", "batch_norm=auto", "output=auto"]) == 0
+    assert main([*few, "strategy=mean_teacher", "output=other"]) == 0
+    assert main([*few, "strategy=mean_teacher", "batch_norm=target", "output=target"]) == 0
+    assert main([*few, "strategy=keyshift", "pretrain_steps=0", "output=afresh"]) == 0
+    assert not any((home / name / CHOICE).exists() for name in ("other", "target", "afresh"))
+    for name, same in (("own", "auto"), ("other", "target")):
+        one, two = (load_model(home / folder / "weights-000004.pt")[0].state_dict() for folder in (name, same))
+        assert all((one[key] == two[key]).all() for key in one)
+
+
 def test_a_mixture_normalises_from_the_start_and_stays(home):
     """Share 0 is frozen to the bit."""
     for name, policy in (("frozen", ["frozen"]), ("none", ["mixed", "batch_norm_share=0"]), ("half", ["mixed"])):
         first, *more = policy
-        run = ["train", "demo", *SMALL, "strategy=mean_teacher", f"batch_norm={first}", *more, f"output={name}"]
+        run = ["train", "demo", *SMALL, "guard=off", "strategy=mean_teacher", f"batch_norm={first}", *more]
+        run += [f"output={name}"]
         assert main(run) == 0
     frozen, none, half = (
         load_model(home / name / "weights-000004.pt")[0].state_dict() for name in ("frozen", "none", "half")
