@@ -50,6 +50,8 @@ from .predict_depth import check_cube
 
 PATIENCE = 2
 """Evaluations in a row that are worse than the start, before training stops."""
+EVALUATIONS = 4
+"""Of a job at least, unless it says how often: what is shipped is chosen among them, and a loss is seen early."""
 FELL = 3.0
 """Points of predicted loss that count as worse."""
 SAID_OTHERWISE = {
@@ -228,7 +230,11 @@ def settings(
     if source_free(kind):
         content["sensor"] = 0.0
     content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
-    return build(content, overrides, str(model)), weights
+    config = build(content, overrides, str(model))
+    if not any(override.startswith("evaluate_every=") for override in overrides):
+        often = max(1, min(config.evaluate_every, config.steps // EVALUATIONS))
+        config = replace(config, evaluate_every=often)
+    return config, weights
 
 
 def check_target(model: str, config: Config) -> None:

@@ -158,6 +158,15 @@ def test_stops_where_a_loss_is_predicted_and_ships_what_was_given(trained, monke
     assert all(torch.equal(given[name], shipped[name]) for name in given)
 
 
+def test_candidates_are_evaluated_four_times_unless_said_otherwise(trained):
+    """Whatever the model's own run did, which evaluated at its end."""
+    model, target = Path("runs/given"), Path("wild/pictures")
+    trained(4)
+    for said, often in (([], 1), (["steps=40"], 4), (["steps=40", "evaluate_every=7"], 7), (["steps=2"], 1)):
+        config, _ = job.settings(model, target, None, "keyshift", said)
+        assert config.evaluate_every == often
+
+
 def copied(name, count):
     """The first of the target's pictures, in one folder."""
     Path(name).mkdir()
