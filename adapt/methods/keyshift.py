@@ -17,14 +17,13 @@ Style both ways and occlusion are UniFrame's, the best of the field; the mean of
 What is new against UniFrame: each picture is restyled by itself, so that every batch shows both styles, and so is the
 student's. Depth and points keep their units: there nothing is restyled, and points are not covered.
 
-What is shipped is `blend` of the way from the given weights to the teacher's (mixture.py): where adaptation does harm,
-that takes off most of it, and keeps most of a gain.
+Batch norm is settled from the data before training (`auto`): on small shifts the given statistics are the better ones,
+and a target of one place or one person harms by its statistics alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -33,8 +32,6 @@ import torch
 from ...datasets.options import option
 from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled
 from ...models.output import Poses
-from ...models.pose_model import PoseModel
-from ..mixture import mixed
 from ..processes import uniform
 from ..strategy import Update
 from ..style import coloured, intensities, normalized, transferred
@@ -45,8 +42,7 @@ Batch = TypeVar("Batch", bound=Unlabeled)
 
 
 class Keyshift(MeanTeacher):
-    """The mixture of the given model and the teacher is evaluated and shipped. Each part has a value that turns it
-    off."""
+    """The teacher is evaluated and shipped. Each part has a value that turns it off."""
 
     @dataclass(frozen=True)
     class Options(MeanTeacher.Options):
@@ -55,12 +51,11 @@ class Keyshift(MeanTeacher):
         looks: int = option(2, "views of each picture that the teacher sees; 1: no mean", low=1, high=64)
         floor: float = option(0.25, "below the variance of a keypoint over these views, cells^2", low=1e-6)
         restyled: float = option(
-            0.5, "probability of the other domain's style, of each picture; 0: none", low=0, high=1
+            0.25, "probability of the other domain's style, of each picture; 0: none", low=0, high=1
         )
         share: float = option(0.02, "frequencies that are style, share of the shorter side", low=0, high=0.5)
         occluded: float = option(0.5, "probability that a student's picture is covered; 0: none", low=0, high=1)
         square: float = option(0.08, "side of what is covered, share of the shorter side", low=0, high=1)
-        blend: float = option(0.8, "of the way from the given weights to the teacher's, shipped; 1: all", low=0, high=1)
 
     title = "keyshift"
     about = "a mean teacher of several views, with style both ways and occlusion of what the student sees"
@@ -73,8 +68,6 @@ class Keyshift(MeanTeacher):
         self.views = {"source": 1, "target": self.options.looks + 1}  # type: ignore[misc]
         own = getattr(self.model.options, "sigma", 1.0)
         self.options = replace(self.options, sigma=self.options.sigma or own)
-        if self.options.blend < 1:
-            self.given = deepcopy(self.model).requires_grad_(False)  # the one that soft_reset keeps, if it does
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         first, *views = (self.restyle(view, source) for view in (target, *target.views))
@@ -104,7 +97,3 @@ class Keyshift(MeanTeacher):
         sure = surely(poses.confidence, 0.9, ragged=not self.model.single)
         half = round(self.options.square * min(view.image.shape[-2:]) / 2)
         return occlude(view, poses, sure, self.options.occluded, half)
-
-    @property
-    def predictor(self) -> PoseModel:
-        return self.teacher if self.options.blend == 1 else mixed(self.given, self.teacher, self.options.blend)

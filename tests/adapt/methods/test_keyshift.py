@@ -89,24 +89,3 @@ def test_a_square_is_covered_unless_that_is_off(dots, sides):
         poses = strategy.taught(target)
         shown = strategy.shown(target, replace(poses, points=torch.full_like(poses.points, 16.0)))
         assert torch.equal(shown.image, target.image) == (rate == 0)
-
-
-def test_what_is_shipped_is_between_the_given_weights_and_the_teachers(dots, sides, iterate):
-    """With soft_reset too, of a strategy that goes on from its state as well, and without the mixture the teacher."""
-    for kept in (1.0, 0.9):
-        strategy = build(dots.skeleton, blend=0.6, soft_reset=kept, decay=0.5)
-        given = {name: value.clone() for name, value in strategy.model.state_dict().items()}
-        iterate(strategy, *sides(strategy), strategy.optimizers())
-        resumed = build(dots.skeleton, blend=0.6, soft_reset=kept, decay=0.5)
-        for value in resumed.parameters():
-            value.data.zero_()
-        resumed.load_state_dict(strategy.state_dict())
-        teacher, again = strategy.teacher.state_dict(), resumed.predictor.state_dict()
-        for name, value in strategy.predictor.state_dict().items():
-            assert torch.equal(value, again[name])
-            if value.is_floating_point():
-                torch.testing.assert_close(value, 0.4 * given[name] + 0.6 * teacher[name], atol=1e-6, rtol=1e-5)
-        assert any(not torch.equal(teacher[name], given[name]) for name in given)
-    whole = build(dots.skeleton, blend=1.0)
-    assert whole.predictor is whole.teacher
-    assert not hasattr(whole, "given")

@@ -107,7 +107,7 @@ def test_from_own_labels_to_the_own_camera(trained, capsys):
 
 
 def few(*words):
-    return adapt("steps=2", "evaluate_every=2", "checkpoint_every=2", *words)
+    return adapt("steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off", *words)
 
 
 def weights(folder):
@@ -176,7 +176,7 @@ def copied(name, count):
 
 
 def adapted_to(name, *words):
-    often = ["steps=2", "evaluate_every=2", "checkpoint_every=2"]
+    often = ["steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off"]
     assert main(["adapt", "runs/given", "--target", name, "--output", f"runs/to-{name}", *often, *words]) == 0
     folder = Path("runs") / f"to-{name}"
     return json.loads((folder / "adapt.json").read_text()), (folder / "report.html").read_text()
@@ -371,7 +371,8 @@ def test_a_folder_that_was_begun_on_other_pictures_does_not_go_on(trained, capsy
     assert "runs/to-eight is finished; --overwrite starts anew. Its pictures have changed since" in out
     assert "6 pictures to adapt to, 2 held out" in out
     Path("runs/to-eight/adapt.json").unlink()
-    words = ["--target", "eight", "--output", "runs/to-eight", "steps=2", "evaluate_every=2", "checkpoint_every=2"]
+    words = ["--target", "eight", "--output", "runs/to-eight"]
+    words += ["steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off"]
     assert main(["adapt", "runs/given", *words]) == 2
     error = capsys.readouterr().err
     assert "runs/to-eight was begun on other pictures" in error
