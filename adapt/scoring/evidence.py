@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from ...models.pose_model import PoseModel
 from ..consistency import carried
 from ..views import by_view
 from .corruption import changed, ladder
-from .evaluation import Predictions, predict
+from .evaluation import Predictions, hits, predict
 from .matching import span
 
 PICTURES = 256
@@ -158,6 +159,14 @@ class Evidence:
             return None
         batches = self.looks.batches(source)
         return predict(self.model, batches if change is None else map(change, batches), self.looks.device)
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """(N, K) 1 for keypoints of `judged` within the threshold of their labels, in one unit for all heads."""
+        assert self.judged is not None
+        assert self.looks.source is not None
+        batches = list(self.looks.batches(self.looks.source)) if self.judged.dims == 3 else []
+        return hits(self.judged, batches, self.looks.threshold)
 
     @cached_property
     def views(self) -> Views:

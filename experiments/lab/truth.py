@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...adapt.scoring import metrics
-from ...adapt.scoring.evaluation import Predictions, predict
+from ...adapt.scoring.evaluation import hits, predict
 from ...adapt.scoring.evidence import Evidence
-from ...adapt.scoring.matching import SPAN_MM
 from ...adapt.scoring.paired import paired
+from ...adapt.scoring.scores import source
 from ...datasets.sample import Labeled
 from ..runs.results import blocked
 
@@ -31,30 +29,12 @@ def truth(evidence: Evidence, tested: Sequence[Labeled], threshold: float) -> di
     totals, counts = blocked(predictions, hits(predictions, tested, threshold))
     errors = predictions.errors()
     known = predictions.annotated & errors.isfinite()
-    judged, source = evidence.judged, None
-    if judged is not None and looks.source is not None:
-        seen = hits(judged, list(looks.batches(looks.source)) if judged.dims == 3 else [], threshold)
-        source = float(seen[judged.annotated.numpy()].mean())
     return {
         "hits": totals.tolist(),
         "counts": counts.tolist(),
         "mm": float(metrics.mean(errors, known)) if predictions.dims == 3 else None,
-        "source": source,
+        "source": source.score(evidence) if evidence.looks.source is not None else None,
     }
-
-
-def hits(predictions: Predictions, batches: Sequence[Labeled], threshold: float) -> np.ndarray:
-    """(N, K) float64, 1 for a keypoint within `threshold`; the `batches` that were predicted say the cubes' edges."""
-    errors = predictions.errors()
-    if predictions.dims == 3:
-        errors = errors / torch.cat([edge(batch) for batch in batches])[predictions.row, None]
-    return (errors <= threshold).double().numpy()
-
-
-def edge(batch: Labeled) -> Tensor:
-    """(B,) mm of the cube's edge; of a person in the camera's frame a person's length."""
-    reach = batch.inputs.get("reach")
-    return torch.full((len(batch),), SPAN_MM) if reach is None else 2 * reach.cpu().float()
 
 
 def points(truth: Truth) -> float:

@@ -1,4 +1,4 @@
-"""The headline that the confidence of target predictions lets expect: what a keypoint of such confidence is worth on
+"""The share of hits that the confidence of target predictions lets expect: that of keypoints of such confidence on
 held-out source pictures, joint by joint, by isotonic regression (Zadrozny and Elkan, KDD 2002). Too high where a
 network is surer of the target than it should be; NaN without a source, and of a head with one candidate, which is
 always sure."""
@@ -18,9 +18,7 @@ def score(evidence: Evidence) -> float:
     judged, target = evidence.judged, evidence.target
     if judged is None or not target.doubtful:
         return math.nan
-    headline = judged.headline(evidence.looks.threshold)
-    worth = headline.sign * headline.values(judged)
-    counted = judged.annotated.numpy() & np.isfinite(worth)
+    worth, counted = evidence.hits, judged.annotated.numpy()
     known, sure = judged.confidence.numpy(), target.confidence.numpy()
     joints = [k for k in range(sure.shape[1]) if counted[:, k].sum() >= SMALLEST]
     values = [expected(known[counted[:, k], k], worth[counted[:, k], k], sure[:, k]) for k in joints]

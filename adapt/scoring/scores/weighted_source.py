@@ -1,5 +1,5 @@
 """Minus the risk on held-out source keypoints, those that look like the target weighing more: deep embedded validation.
-You et al., ICML 2019; errors as the headline counts them, weights by a linear domain classifier on the features. NaN
+You et al., ICML 2019; errors as misses, weights by a linear domain classifier on the features. NaN
 without a source, or with few pictures."""
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ def score(evidence: Evidence) -> float:
     ratio = density_ratio(source.features.numpy(), target.features.numpy(), groups)
     if ratio is None:
         return math.nan
-    headline = judged.headline(evidence.looks.threshold)
-    error = -headline.sign * torch.from_numpy(headline.values(judged))
+    error = -torch.from_numpy(evidence.hits)
     weight = torch.from_numpy(ratio)[judged.row, None].expand_as(error)
-    counted = judged.annotated & error.isfinite()
+    counted = judged.annotated
     return -float(controlled_risk(weight[counted], error[counted]))

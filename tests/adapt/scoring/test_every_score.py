@@ -97,6 +97,8 @@ def test_every_score_of_every_head(toys, dots, balls, name):
             assert math.isfinite(alone[score]), score
         if name in ("heatmap", "anchors", "offsets"):
             assert math.isfinite(value), score
+    assert 0 <= first["source"] <= 1, "pixels or millimetres"
+    assert math.isnan(first["calibrated"]) or 0 <= first["calibrated"] <= 1
     if name == "lifter":  # a single candidate has no doubt to tell of
         assert math.isnan(first["entropy"])
         assert math.isnan(first["calibrated"])
@@ -199,8 +201,10 @@ def test_source_pictures_that_look_like_the_target_weigh_more():
     source, target = ((f, names) for f in (place, place + torch.tensor([0.7, 0.0])))
     source, target = (answers(torch.ones(1, 1, 1), features=f, sequence=names) for f, names in (source, target))
     right = place[:, 0] > place[:, 0].median()
-    own = SimpleNamespace(threshold=0.1)
-    first, second = (seen(target, source=source, judged=judged(hits), looks=own) for hits in (right, ~right))
+    first, second = (
+        seen(target, source=source, judged=judged(right), hits=hits[:, None].double().numpy())
+        for hits in (right, ~right)
+    )
     assert SCORES["weighted_source"](first) > SCORES["weighted_source"](second) + 0.2
     assert math.isnan(SCORES["weighted_source"](seen(target, source=None, judged=None)))
 

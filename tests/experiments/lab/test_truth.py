@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from keyshift.adapt.scoring.evaluation import predict
+from keyshift.adapt.scoring.evaluation import hits, predict
 from keyshift.datasets.loading import EvaluationBatches
-from keyshift.experiments.lab.truth import gain, hits
+from keyshift.experiments.lab.truth import gain
 from keyshift.models.systems.a2j import A2J
 
 
