@@ -25,7 +25,6 @@ HARM = 0.05
 WORSE, BETTER = -1.0, 2.0
 """Gains in points: what lies below was truly worse, above truly better."""
 LEVEL = 0.8
-MANY = 10
 MARGINS = np.arange(0, 3.01, 0.05)
 RIDGES = (0.01, 0.03, 0.1, 0.3)
 MOST = 6
@@ -256,15 +255,15 @@ def interval(points: Points, gain: np.ndarray, error: np.ndarray) -> tuple[float
 
 
 def margin(points: Points, gain: np.ndarray, error: np.ndarray) -> float:
-    """The least of MARGINS at which such predictions ship at most HARM of what was truly worse; the last where none
-    does. All of one pair count for MANY points at most."""
+    """The least of MARGINS at which such predictions ship at most HARM of what was truly worse, over all points and, on
+    average, of a pair; the last where none does."""
     worse = points.gain < WORSE
     _, pair, count = np.unique(points.text["pair"][worse], return_inverse=True, return_counts=True)
-    weight = np.minimum(1, MANY / count)[pair]
     for value in MARGINS:
-        harm = weight[(gain > value * error)[worse]].sum()
-        if harm + 1 <= HARM * (weight.sum() + 1):
-            break  # the one more makes up for so few: conformal risk control (Angelopoulos et al., ICLR 2024)
+        harm = (gain > value * error)[worse]
+        # The one more makes up for so few points: conformal risk control (Angelopoulos et al., ICLR 2024).
+        if harm.sum() + 1 <= HARM * (len(harm) + 1) and (harm / count[pair]).sum() <= HARM * len(count):
+            break
     return float(value)
 
 
