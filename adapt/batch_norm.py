@@ -7,17 +7,30 @@ here is what evaluation uses afterwards.
 two target passes; the logs of public runs collapse under it, because the mixture fits neither domain. `frozen`: the
 statistics that pretraining left stay and normalise in training too (PoseModel.freeze_statistics); layers that are new,
 those of a fresh head or an adversary, learn theirs from the source.
+
+Two more are settled before the first update, and training knows them no longer. `mixed`: the statistics become
+(1 - share) * given + share * target once, in one pass over the target, and are `frozen` then. `auto`: that with the
+share which `chosen` gives, where 0 is `frozen` and 1 `target`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-POLICIES = ("target", "both", "reference", "frozen")
+from ..datasets.sample import Unlabeled
+from ..models.pose_model import PoseModel
+
+SETTLED = ("mixed", "auto")
+"""Policies that need the target before training starts."""
+POLICIES = ("target", "both", "reference", "frozen", *SETTLED)
 MOVED: dict[str, dict[str, int]] = {
     "target": {"source": 0, "target": 1},
     "both": {"source": 1, "target": 1},
@@ -25,13 +38,15 @@ MOVED: dict[str, dict[str, int]] = {
     "frozen": {"source": 1, "target": 0},
 }
 """How often a pass of each domain moves the statistics."""
+CANDIDATES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the target's statistics that `auto` compares: frozen, three mixtures, and target."""
 
 
 @contextmanager
 def running_statistics(policy: str, domain: str, *modules: nn.Module) -> Iterator[None]:
     """Within it, a pass of `domain` ("source" or "target") moves the statistics of `modules` as `policy` says."""
-    if policy not in POLICIES:
-        raise ValueError(f"batch_norm={policy!r} is not known; choose one of {', '.join(POLICIES)}")
+    if policy not in MOVED:
+        raise ValueError(f"batch_norm={policy!r} does not say how training moves it; choose one of {', '.join(MOVED)}")
     times = MOVED[policy][domain]
     if times == 1:
         yield
@@ -47,3 +62,79 @@ def running_statistics(policy: str, domain: str, *modules: nn.Module) -> Iterato
             norm.momentum = momentum
             if times > 1 and norm.num_batches_tracked is not None:
                 norm.num_batches_tracked += 1
+
+
+def norms_of(model: nn.Module) -> list[_BatchNorm]:
+    """The layers that have running statistics."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+@torch.no_grad()
+def seen_on(model: PoseModel, batches: Iterable[Unlabeled], device: torch.device) -> PoseModel:
+    """A copy of the model whose statistics are the mean of those of the batches, in one pass; one sample alone may have
+    none."""
+    copy = deepcopy(model).to(device).eval()
+    for norm in norms_of(copy):
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for the mean over all batches
+        norm.train()
+    for batch in batches:
+        if len(batch) > 1:
+            copy(batch.to(device))
+    return copy
+
+
+@torch.no_grad()
+def mix(model: PoseModel, other: PoseModel, share: float) -> PoseModel:
+    """A copy of `model` with statistics (1 - share) * its own + share * the other's."""
+    copy = deepcopy(model)
+    for norm, there in zip(norms_of(copy), norms_of(other), strict=True):
+        for name in ("running_mean", "running_var"):
+            getattr(norm, name).lerp_(getattr(there, name).to(getattr(norm, name)), share)
+    return copy
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a network without a label of the target."""
+
+    agreement: float
+    """On the target under known warps, 0 to 1; the highest is best."""
+    source: float | None = None
+    """Accuracy on held-out source, as a multiple of the given model's; None without a source."""
+
+    @property
+    def total(self) -> float:
+        """Accuracy that rises above the given model's counts for no more."""
+        return self.agreement + (0.0 if self.source is None else min(self.source, 1.0))
+
+    def __str__(self) -> str:
+        return f"{self.agreement:.3f}" + ("" if self.source is None else f" + {self.source:.3f}")
+
+
+def compared(
+    model: PoseModel,
+    seen: PoseModel,
+    agreeing: Callable[[PoseModel], float],
+    accurate: Callable[[PoseModel], float] | None,
+) -> dict[float, Evidence]:
+    """The evidence for each of CANDIDATES, shares of the statistics of `seen` in those of `model`: what `agreeing` and
+    `accurate` (of errors: their inverse) measure."""
+    given = accurate(model) if accurate else 0.0
+
+    def measured(one: PoseModel) -> Evidence:
+        return Evidence(agreeing(one), accurate(one) / given if accurate and given > 0 else None)
+
+    return {share: measured(mix(model, seen, share)) for share in CANDIDATES}
+
+
+def chosen(evidence: dict[float, Evidence], pictures: int) -> float:
+    """The share with the highest total, where that is above the given statistics' (share 0) by more than twice the
+    standard deviation of an agreement on so many pictures; else 0. Agreement alone would not do: predictions that grow
+    smoother agree more, and no more of them need be right."""
+    given = evidence[0.0]
+    if math.isnan(given.agreement):
+        return 0.0
+    noise = math.sqrt(max(given.agreement * (1 - given.agreement), 1e-4) / pictures)
+    best = max(evidence, key=lambda share: (evidence[share].total, -share))
+    return best if evidence[best].total > given.total + 2 * noise else 0.0

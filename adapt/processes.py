@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -60,6 +61,14 @@ def any_process(flag: bool) -> bool:
     flags: list[bool] = [False] * dist.get_world_size()
     dist.all_gather_object(flags, flag)
     return any(flags)
+
+
+def of_first(value: Any) -> Any:
+    """What the first process has: plain data."""
+    values = [value]
+    if together():
+        dist.broadcast_object_list(values, 0)
+    return values[0]
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

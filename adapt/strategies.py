@@ -17,6 +17,7 @@ from .methods.disparity import DisparityDiscrepancy
 from .methods.distil import Distil
 from .methods.hamipose import HamiPose
 from .methods.jan import JAN
+from .methods.keyshift import Keyshift
 from .methods.maps import MAPS
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
@@ -50,6 +51,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "hamipose": HamiPose,
     "anatomy_teacher": AnatomyTeacher,
     "view_filter": ViewFilter,
+    "keyshift": Keyshift,
     "adabn": AdaBN,
     "mean_teacher_free": MeanTeacherFree,
     "self_training": SelfTraining,

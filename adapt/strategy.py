@@ -21,7 +21,7 @@ from ..datasets.sample import Labeled, PoseDataset, Unlabeled
 from ..datasets.skeleton import Skeleton
 from ..models.output import Poses
 from ..models.pose_model import PoseModel
-from .batch_norm import running_statistics
+from .batch_norm import MOVED, running_statistics
 
 Update = tuple[dict[str, Tensor], tuple[str, ...]]
 KINDS = {
@@ -109,6 +109,8 @@ class Strategy(nn.Module, ABC):
     """What it needs or can use beside pictures: a file, video, labels in space; in a few words."""
     cost: ClassVar[float] = 0.0
     """Of a step, as a multiple of a supervised one; 0 where nobody measured it (keyshift bench strategies)."""
+    prefers: ClassVar[str] = "target"
+    """The policy of batch norm (batch_norm.py) of its runs from given weights, where none is said."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Options without which it cannot run: files that the user has to name."""
     needs: ClassVar[frozenset[str]] = frozenset({"source", "target"})
@@ -129,6 +131,11 @@ class Strategy(nn.Module, ABC):
         options: Any = None,
     ) -> None:
         super().__init__()
+        if batch_norm not in MOVED:
+            raise ValueError(
+                f"batch_norm={batch_norm} is settled on the target before training starts, and here it is not: choose "
+                f"one of {', '.join(MOVED)}"
+            )
         self.model, self.skeleton, self.optimization, self.batch_norm = model, skeleton, optimization, batch_norm
         self.options = self.Options() if options is None else options
         if batch_norm == "frozen":
@@ -141,6 +148,12 @@ class Strategy(nn.Module, ABC):
     def remarks(cls, options: Any) -> list[str]:
         """What a user should know before a run with `options`: what it does without, say."""
         return []
+
+    @classmethod
+    def restarts(cls, options: Any) -> bool:
+        """Whether a part of the given model starts afresh, so that no mixture of the given and the adapted weights is a
+        network (mixture.py)."""
+        return False
 
     def statistics(self, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
         """Within it, a pass of `domain` through `modules` (the model) moves statistics as the policy says."""

@@ -23,7 +23,8 @@ from ..datasets.reading.files import naming, write_text
 from ..datasets.sample import Unlabeled
 from ..models.pose_model import PoseModel
 from ..models.saved import load_checkpoint, save_checkpoint, save_model
-from .processes import any_process, average, average_gradients, broadcast_buffers, together
+from .guard import Guard
+from .processes import any_process, average, average_gradients, broadcast_buffers, of_first, together
 from .scoring.selection import Selection
 from .strategy import Strategy, Target
 
@@ -43,6 +44,8 @@ class Loop:
     workers: int = 0
     channels_last: bool = False
     selection: str = "last"
+    keep_all: bool = False
+    """The weights of every evaluation stay on disk, not only those that a selection rule names."""
 
 
 class NotFinite(ArithmeticError):
@@ -85,7 +88,8 @@ class Trainer:
 
     `batches` maps "source" and "target" to datasets whose item `step` is that step's batch. `evaluate` gives metrics
     of the predictor, `target` all target training samples with its poses, for methods that relabel. `callbacks` get
-    (step, metrics) after each step, metrics empty but when something was logged.
+    (step, metrics) after each step, metrics empty but when something was logged. A `guard` that stops ends the run
+    where it leaves the road; what its rules choose is then what they chose of the evaluations before.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class Trainer:
         evaluate: Evaluate | None = None,
         target: Callable[[PoseModel], Target] | None = None,
         callbacks: Iterable[Callback] = (),
+        guard: Guard | None = None,
     ) -> None:
         self.fabric, self.folder, self.loop, self.seed = fabric, folder, loop, seed
         self.strategy = strategy.to(fabric.device)
@@ -107,6 +112,7 @@ class Trainer:
         self.optimizers = self.strategy.optimizers()
         self.batches = {domain: batches[domain] for domain in sorted(strategy.needs)}
         self.evaluate, self.target, self.callbacks = evaluate, target, list(callbacks)
+        self.guard = guard
         self.selection, self.history, self.start = Selection(), History(), 0
         self.checkpoint = folder / "checkpoint.pt"
         if self.checkpoint.exists():
@@ -115,11 +121,14 @@ class Trainer:
             cut_back(folder / "metrics.jsonl", self.start)
 
     def fit(self) -> None:
-        """Run to the last step. Raises NotFinite, or Interrupted once a signal's checkpoint is written."""
+        """Run to the last step, or to where the guard stops. Raises NotFinite where no guard stops then, or Interrupted
+        once a signal's checkpoint is written."""
+        if self.guard is not None and not self.guard.start and self.fabric.is_global_zero:
+            self.guard.begin(self.strategy.predictor)
         self.strategy.train()
         self.ticked, self.ticks = time.perf_counter(), 0
         with interruptible() as interrupted:
-            for step, source, target in self.stream():
+            for step, source, target in () if self.stopped else self.stream():
                 # what is drawn in a step depends on the step alone, so that a resumed run draws the same
                 torch.manual_seed(self.seed * 1_000_003 + step)
                 self.begin_round(step)
@@ -127,6 +136,8 @@ class Trainer:
                     self.history.add(step, losses)
                 # log, evaluate, checkpoint, stop
                 stop = self.after(step + 1, bool(interrupted))
+                if self.stopped:
+                    break
                 if stop:
                     raise Interrupted(f"stopped at step {step + 1}, checkpoint written in {self.folder}")
 
@@ -161,19 +172,21 @@ class Trainer:
         self.ticks += 1
         metrics: dict[str, float] = {}
         if any(due.values()) or stop:
-            metrics = self.history.read(self.ids)
+            metrics = self.losses(done)
             metrics |= {f"rate/{name}": o.param_groups[-1]["lr"] for name, (o, _) in self.optimizers.items()}
             metrics["seconds/iteration"] = (time.perf_counter() - self.ticked) / self.ticks
-        if due["evaluate"]:
+        if due["evaluate"] and not self.stopped:
             broadcast_buffers(self.strategy)
-            if self.evaluate is not None and self.fabric.is_global_zero:
-                metrics |= self.evaluate(self.strategy.predictor)
-                self.selection.update(done, metrics)
-                self.save_weights(done)
+            if self.fabric.is_global_zero:
+                metrics |= self.judge(done)
+            if self.guard is not None:
+                self.guard.left = of_first(self.guard.left)
             self.fabric.barrier()
         if metrics and self.fabric.is_global_zero:
             self.log(done, metrics)
-        if due["checkpoint"] or stop:
+        if self.stopped and self.fabric.is_global_zero:
+            self.go_back()
+        if due["checkpoint"] or stop or self.stopped:
             broadcast_buffers(self.strategy)
             if self.fabric.is_global_zero:
                 self.save(done)
@@ -182,6 +195,41 @@ class Trainer:
         if metrics:
             self.ticked, self.ticks = time.perf_counter(), 0
         return stop
+
+    @property
+    def stopped(self) -> bool:
+        return self.guard is not None and self.guard.stopped
+
+    def losses(self, done: int) -> dict[str, float]:
+        """Those since the last log. Raises NotFinite where one is not finite, unless the guard stops the run then."""
+        try:
+            return self.history.read(self.ids)
+        except NotFinite as error:
+            if self.guard is None or not self.guard.stops:
+                raise
+            self.guard.leave(done, str(error))
+            return {}
+
+    def judge(self, done: int) -> dict[str, float]:
+        """Metrics of the predictor, and those of the guard; where it stops, these alone: no rule sees the others."""
+        metrics: dict[str, float] = {}
+        if self.guard is not None:
+            values = self.guard.look(done, self.loop.steps, self.strategy.predictor)
+            metrics = {f"guard/{name}": value for name, value in values.items()}
+        if self.evaluate is not None and not self.stopped:
+            metrics |= self.evaluate(self.strategy.predictor)
+            self.selection.update(done, metrics)
+            self.save_weights(done)
+        return metrics
+
+    def go_back(self) -> None:
+        """`last` is the guard's good step already, for no evaluation after it counted; where there is none, all rules
+        choose the given weights."""
+        assert self.guard is not None
+        if not self.guard.good and self.evaluate is not None:
+            self.selection = Selection()
+            self.selection.update(0, self.evaluate(self.guard.given))
+            save_model(self.weights(0), self.guard.given, self.strategy.skeleton, 0)
 
     def every(self) -> dict[str, int]:
         loop = self.loop
@@ -201,7 +249,7 @@ class Trainer:
         return self.folder / f"weights-{step:06d}.pt"
 
     def save_weights(self, step: int) -> None:
-        if step in self.selection.held(self.loop.selection):
+        if self.loop.keep_all or step in self.selection.held(self.loop.selection):
             save_model(self.weights(step), self.strategy.predictor, self.strategy.skeleton, step)
 
     def save(self, step: int) -> None:
@@ -214,8 +262,11 @@ class Trainer:
                 "optimizers": {name: optimizer.state_dict() for name, (optimizer, _) in parts},
                 "schedules": {name: _plain(schedule.state_dict()) for name, (_, schedule) in parts},
                 "selection": {"steps": self.selection.steps, "values": self.selection.values},
+                "guard": None if self.guard is None else self.guard.state(),
             },
         )
+        if self.loop.keep_all:
+            return
         # only now: a checkpoint on disk never refers to weights that are gone
         kept = {self.weights(held) for held in self.selection.held(self.loop.selection)}
         for path in set(self.folder.glob("weights-*.pt")) - kept:
@@ -229,6 +280,8 @@ class Trainer:
                 optimizer.load_state_dict(state["optimizers"][name])
                 schedule.load_state_dict(state["schedules"][name])
             self.selection = Selection(**state["selection"])
+            if self.guard is not None:
+                self.guard.load(state.get("guard") or {})
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.checkpoint} belongs to another strategy or model: {error}") from error
         self.start = int(state["step"])

@@ -1,4 +1,5 @@
-"""RegDA's augmentation: one affine for rotation, crop and resize, then colour and blur by albumentations.
+"""RegDA's augmentation: one affine for rotation, crop and resize, then colour and blur by albumentations; and, where
+it is asked for, what sensors, files and things in the way do to pictures.
 
 Ranges of TLLib (thuml/Transfer-Learning-Library @ c4aa59e, examples/domain_adaptation/keypoint_detection/regda.py):
 rotation U(-180, 180) degrees for hands and 30 for bodies about the crop's centre, a square crop of U(0.6, 1) of the
@@ -27,6 +28,13 @@ class Augmentation(Options):
     rotation: float = option(180.0, "degrees, each way", low=0, high=180)
     area: list[float] = option([0.6, 1.0], "of the crop, lowest and highest; above 1 zooms out", low=1e-6, size=2)
     color: float = option(0.25, "of pictures: brightness, contrast, saturation, each way", low=0, high=1)
+    hue: float = option(0.0, "of pictures: share of the circle of hues, each way", low=0, high=0.5)
+    grey: float = option(0.0, "of pictures: probability that they lose their colour", low=0, high=1)
+    occlude: float = option(
+        0.0, "of pictures: probability that a rectangle shows another place of the picture", low=0, high=1
+    )
+    resolution: float = option(1.0, "of pictures: the lowest, share of the input's", low=0.05, high=1)
+    jpeg: int = option(100, "of pictures: the lowest quality of JPEG; 100: as they are", low=1, high=100)
     blur: float = option(0.8, "of pictures: highest sigma, pixels of the input", low=0, high=100)
     noise: float = option(
         0.0, "highest standard deviation of added noise, share of the range (of depth: of half the cube)", low=0, high=1
@@ -80,21 +88,56 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
 
 
 def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Colour jitter, blur and noise of one uint8 image, drawn from `rng` alone."""
-    pipeline = _pipeline(options.color, options.blur, options.noise)
+    """What is in the way, colour, resolution, blur, noise and compression of one uint8 image, from `rng` alone."""
+    if options.occlude > 0 and rng.random() < options.occlude:
+        image = occluded(image, rng)
+    pipeline = _pipeline(*(getattr(options, name) for name in PICTURES))
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
     return pipeline(image=image)["image"]
 
 
+def occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`image` (H, W, 3) with a rectangle of 2 to 20 % of it that shows another place of it."""
+    (y, x, height, width), image = rectangle(image.shape, (0.02, 0.2), rng), image.copy()
+    top, left = (rng.integers(whole - part + 1) for whole, part in zip(image.shape, (height, width), strict=False))
+    image[y : y + height, x : x + width] = image[top : top + height, left : left + width]
+    return image
+
+
+def rectangle(
+    shape: tuple[int, ...], areas: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a rectangle in a picture (H, W, ...), of `areas`, lowest and highest share of it,
+    and with sides of up to 1 : 3.3 each way."""
+    height, width = shape[:2]
+    area, aspect = rng.uniform(*areas) * height * width, np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
+    h, w = min(int(np.sqrt(area * aspect)), height), min(int(np.sqrt(area / aspect)), width)
+    return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+
+
+PICTURES = ("color", "hue", "grey", "resolution", "blur", "noise", "jpeg")
+"""The options that `_pipeline` is made from."""
+
+
 @lru_cache(maxsize=8)
-def _pipeline(color: float, blur: float, noise: float) -> A.Compose:
+def _pipeline(
+    color: float, hue: float, grey: float, resolution: float, blur: float, noise: float, jpeg: int
+) -> A.Compose:
+    """In the order in which a picture comes about: the scene's colours, the sensor, the file."""
     steps: list[A.BasicTransform] = []
-    if color > 0:
-        steps.append(A.ColorJitter(*[(1 - color, 1 + color)] * 3, hue=(0.0, 0.0), p=1.0))
+    if color > 0 or hue > 0:
+        steps.append(A.ColorJitter(*[(1 - color, 1 + color)] * 3, hue=(-hue, hue), p=1.0))
+    if grey > 0:
+        steps.append(A.ToGray(p=grey))
+    if resolution < 1:
+        between = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+        steps.append(A.Downscale((resolution, 1.0), interpolation_pair=between, p=1.0))
     if blur > 0:
         steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(0.0, blur), p=1.0))
     if noise > 0:
         steps.append(A.GaussNoise(std_range=(0.0, noise), p=1.0))
+    if jpeg < 100:
+        steps.append(A.ImageCompression(quality_range=(jpeg, 100), p=1.0))
     return A.Compose(steps)
 
 

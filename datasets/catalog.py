@@ -25,6 +25,7 @@ from .reading.people import PictureOptions
 from .reading.prepared import given, is_prepared, open_prepared
 from .rendered import depth as rendered_depth
 from .rendered import hands as rendered_hands
+from .rendered import shifted
 from .rendered.options import RenderedOptions
 from .rendered.sensors import SENSORS
 from .sample import PoseDataset
@@ -58,9 +59,15 @@ def _depth(what: str, sensor: str) -> Data:
     return Data(partial(rendered_depth.rendered_depth, what=what, sensor=sensor), rendered_depth.Options)
 
 
+def _shifted(what: str) -> Data:
+    return Data(partial(shifted.shifted_depth, what=what), shifted.DepthOptions)
+
+
 DATASETS: dict[str, Data] = {
     **{f"hands.{style}": _hands(style) for style in rendered_hands.STYLES},
+    "hands.shifted": Data(shifted.shifted_hands, shifted.HandOptions),
     **{f"depth_{what}.{sensor}": _depth(what, sensor) for what in rendered_depth.SUBJECTS for sensor in SENSORS},
+    **{f"depth_{what}.shifted": _shifted(what) for what in rendered_depth.SUBJECTS},
     "hand_snap": Data(hand_snap.SnapHands, hand_snap.Options, hand_snap.ORIGIN),
     "rhd": Data(rhd.rhd, PictureOptions, rhd.ORIGIN),
     "h3d": Data(h3d.h3d, h3d.Options, h3d.ORIGIN),

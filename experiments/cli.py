@@ -29,6 +29,15 @@ def path(text: str) -> Path:
     return Path(word(text))
 
 
+def words(text: str) -> list[str]:
+    """Between commas."""
+    return [one for one in text.split(",") if one]
+
+
+def numbers(text: str) -> list[int]:
+    return [int(one) for one in words(text)]
+
+
 class Command(argparse.ArgumentParser):
     """The help of one that is `configured` ends with all options, read where they stand when it is printed."""
 
@@ -220,6 +229,14 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument(
         "--check-root", metavar="FOLDER", type=path, help="where their pictures lie (default: the target)"
     )
+    made.add_argument(
+        "--decide-by-check",
+        action="store_true",
+        help="let the labels of --check decide what is shipped, 30 pictures or more: they check it no longer",
+    )
+    made.add_argument(
+        "--dry", action="store_true", help="train nothing: what is to be expected; --output is a JSON file then"
+    )
     made.add_argument("--output", metavar="FOLDER", type=path, help="default: runs/adapt-TARGET")
     made.add_argument("--overwrite", action="store_true", help="delete the folder first")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
@@ -327,6 +344,31 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
 
     made = command("table", _table, "finished comparisons beside each other, as Markdown")
     made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
+    made.add_argument("--against", metavar="STRATEGY", help="by how much this one is better than each other, instead")
+
+    made = command("lab", _lab, "try candidates on domain pairs with known truth, and score every checkpoint")
+    made.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        type=word,
+        help="plans (YAML) laid over one another: lab_pairs lab_candidates",
+    )
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="of all runs, and of one pair's: PAIR.target.root=FOLDER"
+    )
+    listed: dict[str, Any] = {"type": words, "default": []}
+    made.add_argument("--pairs", metavar="NAME,...", help="only these", **listed)
+    made.add_argument("--candidates", metavar="NAME,...", help="only these", **listed)
+    made.add_argument("--seeds", metavar="N,...", help="only these", type=numbers, default=[])
+    made.add_argument("--jobs", metavar="N", type=int, default=1, help="processes that share the work (default: 1)")
+    made.add_argument("--output", metavar="FOLDER", type=path, default=Path("runs/lab"), help="default: runs/lab")
+    made.add_argument("--rescore", metavar="SCORE,...", help="compute these scores anew", **listed)
+    made.add_argument("--collect", action="store_true", help="train nothing: write points.csv of what there is")
+    made.add_argument("--table", action="store_true", help="train nothing: print what the points say, as Markdown")
+    made.add_argument(
+        "--fit", action="store_true", help="train nothing: fit the rule of adapt to the points, and print its rates"
+    )
 
     made = command("runs", _runs, "list runs")
     made.add_argument("folder", metavar="FOLDER", nargs="?", default=Path("runs"), type=path, help="default: runs")
@@ -395,11 +437,13 @@ def _adapt(arguments: argparse.Namespace) -> None:
         from .commands.adapt_online import adapt_online
 
         given = {"--source": a.source, "--check-root": a.check_root}
+        given |= {"--decide-by-check": a.decide_by_check or None, "--dry": a.dry or None}
         for name in (name for name, value in given.items() if value is not None):
             raise ValueError(f"{name} is not of --online: a stream has no source, and is judged by its own pictures")
         adapt_online(a.model, a.target, strategy, *words, check=a.check)
     else:
-        adapt(a.model, a.target, a.source, strategy, a.check, *words, check_root=a.check_root)
+        asked = {"check_root": a.check_root, "decide_by_check": a.decide_by_check, "dry": a.dry}
+        adapt(a.model, a.target, a.source, strategy, a.check, *words, **asked)
 
 
 def _prior(arguments: argparse.Namespace) -> None:
@@ -529,9 +573,28 @@ def _strategies(arguments: argparse.Namespace) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> None:
-    from .commands.table import table
+    from .commands.table import duel, table
 
-    print(table(arguments.folders))
+    print(duel(arguments.folders, arguments.against) if arguments.against else table(arguments.folders))
+
+
+def _lab(arguments: argparse.Namespace) -> None:
+    from .commands.lab import fit, lab, print_table, write
+    from .lab.plan import read_plan
+    from .lab.records import forget
+    from .runs.progress import Reporter
+
+    a = arguments
+    files, typed = ([one for one in a.files if ("=" in one) == said] for said in (False, True))
+    plan = read_plan(files, [*typed, *a.overrides]).chosen(a.pairs, a.candidates, a.seeds)
+    if a.fit:
+        return fit(plan, a.output, Reporter())
+    if a.collect or a.table:
+        print_table(a.output) if a.table else write(a.output, Reporter())
+        return
+    forget(a.output, a.rescore)
+    if not lab(plan, a.output, a.jobs, Reporter()):
+        raise Problems
 
 
 def _runs(arguments: argparse.Namespace) -> None:

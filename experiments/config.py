@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ..adapt.batch_norm import POLICIES
+from ..adapt.guard import ACTIONS, Bounds
 from ..adapt.scoring.label_free import SCORES
 from ..adapt.scoring.selection import RULES
 from ..adapt.strategies import STRATEGIES, expanded
@@ -32,6 +33,8 @@ from .runs.device import DEVICES
 from .tracking.addresses import refuse_secret, without_secret
 
 SHIPPED = Path(__file__).parent
+LAB = "lab_"
+"""What files of the laboratory begin with: they are no experiments."""
 FREE, PRETRAINING = "free", "pretraining"
 """Tags: keys that may differ when a run folder is continued, for they do not change its numbers; keys that pretrained
 weights depend on."""
@@ -40,6 +43,10 @@ weights depend on."""
 @dataclass(frozen=True)
 class Report(Options):
     pictures: str = option("all", "in reports and tracking", choices=("all", "blurred", "none"))
+
+
+OWN = "own"
+"""The policy of batch norm that a strategy prefers."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,20 @@ class Settings(Options):
         Optimization(factors={"backbone": 0.1}, gamma=0.0), "rates of pretraining", tags=(PRETRAINING,)
     )
     optimization: Optimization = option(Optimization(), "rates of the strategies")
-    batch_norm: str = option("target", "which passes move the running statistics", choices=POLICIES)
+    batch_norm: str = option(
+        OWN,
+        "which passes move the running statistics; mixed: none, they become a mixture before training; auto: frozen, "
+        "mixed or target, by what the given model does with each, without target labels; own: what the strategy "
+        "prefers, target where it does not say (docs/strategies.md)",
+        choices=(OWN, *POLICIES),
+    )
+    batch_norm_share: float = option(0.5, "of mixed: the target's share in the statistics", low=0, high=1)
+    guard: str = option(
+        "stop",
+        "what follows where training leaves the road: stop and go back, watch (say so alone), off",
+        choices=ACTIONS,
+    )
+    bounds: Bounds = option(Bounds(), "of the road, for guard")
     augmentation: Augmentation = option(Augmentation(), "of training samples", tags=(PRETRAINING,))
     cameras: Cameras = option(Cameras(), "by which source samples are shown", tags=(PRETRAINING,))
     sensor: float = option(
@@ -127,6 +147,13 @@ class Config(Settings):
     def method(self, strategy: str) -> Any:
         return self.methods.get(strategy) or STRATEGIES[strategy].Options()
 
+    def policy(self, strategy: str, settled: bool) -> str:
+        """Which passes of a strategy's run move batch norm's statistics. `settled` where that can be chosen before
+        training: from given weights."""
+        if self.batch_norm != OWN:
+            return self.batch_norm
+        return STRATEGIES[strategy].prefers if settled else "target"
+
 
 NAMED = {"source": "hands.studio", "target": "hands.webcam", "model": "pose_resnet"}
 """What is chosen by name, and by default."""
@@ -134,7 +161,7 @@ NAMED = {"source": "hands.studio", "target": "hands.webcam", "model": "pose_resn
 
 def shipped() -> dict[str, Path]:
     """The experiments that come with keyshift, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml")) if not path.stem.startswith(LAB)}
 
 
 def load(experiment: str, overrides: Sequence[str] = ()) -> Config:
@@ -173,23 +200,31 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str = "configuration") -> Config:
-    """The configuration of a YAML's `content` with key=value `overrides`. Raises ValueError as `load` does."""
+def build(
+    content: Mapping[str, Any],
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    origin: str = "configuration",
+    over: str = "the command line",
+) -> Config:
+    """The configuration of a YAML's `content` with `overrides`, key=value words or keys of a YAML, which come from
+    `over`. Raises ValueError as `load` does."""
     said = today(dict(content))
     names = [f.name for f in fields(Settings)]
-    typed = {key: value if key in names else opened(value) for key, value in command_words(overrides).items()}
+    nested = overrides if isinstance(overrides, Mapping) else command_words(overrides)
+    typed = {key: value if key in names else opened(value) for key, value in nested.items()}
     typed = today(typed, **_system(said.get("model")))
-    for part, source in ((said, origin), (typed, "the command line")):
+    for part, source in ((said, origin), (typed, over)):
         known = [*names, *NAMED, *STRATEGIES]
         for key in part:
             if key not in known:
                 if places := _places(str(key)):
                     raise ValueError(f"{source}: unknown key {key}. Did you mean {' or '.join(places)}?")
                 raise unknown(str(key), known, source)
-    chosen: dict[str, Any] = {side: _choose(side, said.get(side) or {}, typed.get(side, {}), origin) for side in NAMED}
+    sides = {side: (said.get(side) or {}, typed.get(side, {})) for side in NAMED}
+    chosen: dict[str, Any] = {side: _choose(side, *parts, origin, over) for side, parts in sides.items()}
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
-    settings = _laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
+    settings = laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     alone = settings.get("strategies")
     if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):
         settings["strategies"] = [alone]
@@ -204,9 +239,9 @@ def build(content: Mapping[str, Any], overrides: Sequence[str] = (), origin: str
     methods = {}
     for name in used:
         kind = STRATEGIES[name].Options
-        for part, source in ((said, origin), (typed, "the command line")):
+        for part, source in ((said, origin), (typed, over)):
             refuse_unknown(kind, part.get(name, {}), source, f"{name}.")
-        methods[name] = make(kind, _laid(said.get(name, {}), typed.get(name, {})), origin, f"{name}.")
+        methods[name] = make(kind, laid(said.get(name, {}), typed.get(name, {})), origin, f"{name}.")
     return Config(**{name: getattr(made, name) for name in names}, **chosen, methods=methods)
 
 
@@ -228,10 +263,10 @@ def _system(model: Any) -> dict[str, str]:
     return {"system": str(model["name"])} if isinstance(model, Mapping) and "name" in model else {}
 
 
-def _choose(side: str, said: Any, typed: Any, origin: str) -> Chosen:
-    """What the file and the command line choose for `side`. Where the command line names another than the file, a
-    system starts from its own defaults, and a dataset keeps what it has in common with the one whose place it takes."""
-    for part, source in ((said, origin), (typed, "the command line")):
+def _choose(side: str, said: Any, typed: Any, origin: str, over: str = "") -> Chosen:
+    """What the file and what lies `over` it choose for `side`. Where that names another than the file, a system starts
+    from its own defaults, and a dataset keeps what it has in common with the one whose place it takes."""
+    for part, source in ((said, origin), (typed, over)):
         if not isinstance(part, Mapping):
             hint = f"; did you mean {side}.name={part}?" if isinstance(part, str) else ""
             raise ValueError(f"{source}: {side} must be a mapping, found {str(part)!r}{hint}")
@@ -242,9 +277,9 @@ def _choose(side: str, said: Any, typed: Any, origin: str) -> Chosen:
         common = set() if side == "model" else {f.name for f in fields(entry_of(name).Options)}
         _options(side, before, said, origin)
         said = {key: value for key, value in said.items() if key in common}
-    for part, source in ((said, origin), (typed, "the command line")):
+    for part, source in ((said, origin), (typed, over)):
         _options(side, name, part, source)
-    return Chosen(str(name), _options(side, name, _laid(said, typed), origin))
+    return Chosen(str(name), _options(side, name, laid(said, typed), origin))
 
 
 def _options(side: str, name: str, content: Mapping[str, Any], origin: str) -> Options:
@@ -254,12 +289,12 @@ def _options(side: str, name: str, content: Mapping[str, Any], origin: str) -> O
     return make(MODELS[name].Options, content, origin, "model.")
 
 
-def _laid(said: Any, typed: Any) -> Any:
+def laid(said: Any, typed: Any) -> Any:
     """What was typed over what a file says."""
     typed = opened(typed) if isinstance(said, Mapping) else typed
     if not isinstance(said, Mapping) or not isinstance(typed, Mapping):
         return typed
-    return dict(said) | {key: _laid(said[key], value) if key in said else value for key, value in typed.items()}
+    return dict(said) | {key: laid(said[key], value) if key in said else value for key, value in typed.items()}
 
 
 def seeds(config: Config) -> list[int]:

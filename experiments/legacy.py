@@ -23,6 +23,8 @@ def today(content: dict[str, Any], system: str = "pose_resnet") -> dict[str, Any
         data["model"] = _model(model, whole, system)
         if whole:
             data |= _averaging(content)
+            if content.get("batch_norm") == "target":  # its default, and still that of all its strategies
+                data["batch_norm"] = "own"
     for side in ("source", "target"):
         if isinstance(content.get(side), dict) and set(content[side]) >= SIDES:
             data[side] = _known(content[side], DATASETS)

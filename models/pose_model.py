@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -15,9 +16,10 @@ from ..datasets import options as owned
 from ..datasets.options import option, plain_options
 from ..datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, check_reads
 from .output import Grid, Poses, Votes, per_image
+from .parts.adapters import adapted, add_adapters, merge_adapters
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WEIGHTS = "a name of torchvision's (IMAGENET1K_V1), a local state_dict, or null: random"
+WEIGHTS = "published ones by name (torchvision's IMAGENET1K_V1, a tag of timm's), a local state_dict, or null: random"
 
 
 class PoseModel(nn.Module, ABC):
@@ -34,6 +36,9 @@ class PoseModel(nn.Module, ABC):
         input_size: list[int] = option([256, 256], "width, height", low=1, high=8192, size=2)
         weights: str | None = option(None, WEIGHTS)
         head_layers: int = option(1, "layers of the head", low=1)
+        adapters: int = option(
+            0, "rank of the change of the backbone's layers that learns, with its norms; 0: all weights learn", low=0
+        )
 
     reads: ClassVar[tuple[str, ...]] = ("image",)
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
@@ -74,6 +79,10 @@ class PoseModel(nn.Module, ABC):
         """The network of a checkpoint, before its weights are loaded."""
         return cls(keypoints, options)
 
+    def know(self, names: Sequence[str]) -> Self:
+        """This network, with what its published weights know of keypoints by their names, in the order of its own."""
+        return self
+
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:
         """Features of a batch; pictures are uint8 (normalised here) or float (taken as normalised), depth is mm."""
@@ -109,7 +118,27 @@ class PoseModel(nn.Module, ABC):
 
     def plain(self) -> PoseModel:
         """The same network in a form that exporters trace; it answers `forward` and `decode` alone."""
+        return self.merged()
+
+    def with_adapters(self, rank: int) -> Self:
+        """This network, its backbone frozen but for its norms and for adapters of `rank`, where that is above 0 and it
+        has none. Raises ValueError for a system without a backbone."""
+        backbone: Any = getattr(self, "backbone", None)
+        if rank and not isinstance(backbone, nn.Module):
+            raise ValueError(f"model.adapters={rank}: {type(self).__name__} has no part `backbone`; leave it at 0")
+        if rank and not any(adapted(self)):
+            add_adapters(backbone, rank)
+            self.options = replace(self.options, adapters=rank)
         return self
+
+    def merged(self) -> Self:
+        """The same network with its adapters in its weights, a copy where it has any."""
+        if not any(adapted(self)):
+            return self
+        copy = deepcopy(self)
+        merge_adapters(copy)
+        copy.options = replace(copy.options, adapters=0)
+        return copy
 
     def example(self, name: str, batch: int) -> Tensor:
         """An input `name` for a batch, to try an exported network on; of systems that read more than images."""
@@ -136,8 +165,9 @@ class PoseModel(nn.Module, ABC):
         return tuple(features.shape[1:])
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by the child that holds them, the main head under "head"."""
-        return {name: list(child.parameters()) for name, child in self.named_children()}
+        """All parameters that learn by the child that holds them, the main head under "head"."""
+        children = self.named_children()
+        return {name: [one for one in child.parameters() if one.requires_grad] for name, child in children}
 
     def freeze_statistics(self) -> None:
         """Keep the batch statistics that were learned, in training too; layers that have none yet learn theirs."""

@@ -25,8 +25,15 @@ from .systems.a2j import A2J
 from .systems.awr import AWR
 from .systems.own import OwnModel
 from .systems.pose_resnet import PoseResNet
+from .systems.vitpose import ViTPose
 
-MODELS: dict[str, type[PoseModel]] = {"pose_resnet": PoseResNet, "a2j": A2J, "awr": AWR, "own": OwnModel}
+MODELS: dict[str, type[PoseModel]] = {
+    "pose_resnet": PoseResNet,
+    "vitpose": ViTPose,
+    "a2j": A2J,
+    "awr": AWR,
+    "own": OwnModel,
+}
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
 """Those that a weights file which holds names alone is looked up in."""
 OWN = "Weights of a network of your own are named in a YAML: model.name=own, model.file, model.object, model.weights"
@@ -69,7 +76,7 @@ def load_model(path: Path) -> tuple[PoseModel, Skeleton]:
         choose(f"{path} holds a system that this keyshift does not know: name", state["name"], list(MODELS))
         kind = MODELS[state["name"]]
         options = make(kind.Options, _options(state), str(path), "model.")
-        model = kind.rebuild(len(skeleton), options)
+        model = kind.rebuild(len(skeleton), options).with_adapters(options.adapters)
     except ValueError as error:
         raise ValueError(f"{path} cannot be built: {error}") from error
     try:

@@ -147,7 +147,7 @@ class Dots:
         )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dots():
     return Dots
 

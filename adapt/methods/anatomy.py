@@ -134,8 +134,13 @@ class Ranges(nn.Module):
         self.mean += apart * count / total
         self.count += count
 
-    def faults(self, points: Tensor, width: float) -> Tensor:
-        """How far poses (P, K, D) leave the ranges, mean +- width deviations, in deviations: (P, len(names))."""
+    def beyond(self, points: Tensor, width: float) -> Tensor:
+        """How far each number of poses (P, K, D) leaves its range, mean +- width deviations, in deviations: (P, M); 0
+        of numbers of which no range is known."""
         deviation = (self.spread / self.count.clamp_min(1)).sqrt().maximum(LEAST * self.mean.abs().clamp_min(1))
-        beyond = ((self.numbers(points) - self.mean).abs() / deviation - width).clamp_min(0)
-        return (beyond * (self.count > 1)) @ self.share
+        outside = ((self.numbers(points) - self.mean).abs() / deviation - width).clamp_min(0)
+        return outside * (self.count > 1)
+
+    def faults(self, points: Tensor, width: float) -> Tensor:
+        """The mean of that over each group of numbers: (P, len(names))."""
+        return self.beyond(points, width) @ self.share

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +28,7 @@ from ...models.output import Poses, Votes
 from ...models.pose_model import PoseModel
 from ..consistency import carried, confident, drawn_to
 from ..strategy import Strategy, Update
+from ..views import agreed, by_view, stacked
 
 
 class MeanTeacher(Strategy):
@@ -90,6 +91,19 @@ class MeanTeacher(Strategy):
         """The teacher's poses in a view."""
         with self.statistics("target", self.teacher):
             return self.teacher.decode(self.teacher(target), target)
+
+    @torch.no_grad()
+    def over_views(self, target: Unlabeled, floor: float) -> tuple[Poses, Tensor]:
+        """The mean of the teacher's poses in all views but the student's, in the first, and how much the views agree
+        (P, K); `floor` is that of views.agreed."""
+        views = [target, *target.views[:-1]]
+        sample, first = stacked(views), stacked([target] * len(views))
+        with self.statistics("target", self.teacher):
+            votes = self.teacher(sample)
+        poses = carried(self.teacher.decode(votes, sample), sample, first, self.skeleton.flip)
+        people, points, seen = by_view(poses, len(views), target, self.model.single)
+        mean, agreement = agreed(points, seen, votes.grid, floor)
+        return replace(people, points=mean), agreement
 
     def trusted(self, poses: Poses, votes: Votes) -> Tensor:
         """The keypoints (P, K) of the teacher's poses, in the student's view, that the student learns from."""

@@ -89,6 +89,10 @@ class RegDA(Strategy):
         self.adversary = self.model.new_head(self.options.head_layers)
         self.gradient = WarmStartGradient(hi=self.options.highest, max_iters=self.options.warmup)
 
+    @classmethod
+    def restarts(cls, options: Any) -> bool:
+        return bool(options.fresh_head)
+
     def optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, LRScheduler]]:
         groups = self.model.groups()
         head = {"head": groups.pop("head")}

@@ -21,14 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...datasets.options import option
 from ...datasets.sample import Unlabeled
 from ...models.output import Poses, Votes
-from ..consistency import carried, confident
-from ..views import agreed, by_view, stacked
+from ..consistency import confident
 from .mean_teacher import MeanTeacher
 
 
@@ -51,18 +49,11 @@ class ViewFilter(MeanTeacher):
         super().__init__(*args, **kwargs)
         self.views = {"source": 1, "target": self.options.teacher_views + 1}  # type: ignore[misc]
 
-    @torch.no_grad()
     def taught(self, target: Unlabeled) -> Poses:
         """The mean of the teacher's poses in all views but the student's, in the first; their confidence is how much
         the views agree."""
-        views = [target, *target.views[:-1]]
-        sample, first = stacked(views), stacked([target] * len(views))
-        with self.statistics("target", self.teacher):
-            votes = self.teacher(sample)
-        poses = carried(self.teacher.decode(votes, sample), sample, first, self.skeleton.flip)
-        people, points, seen = by_view(poses, len(views), target, self.model.single)
-        mean, agreement = agreed(points, seen, votes.grid, self.options.floor)
-        return replace(people, points=mean, confidence=agreement)
+        poses, agreement = self.over_views(target, self.options.floor)
+        return replace(poses, confidence=agreement)
 
     def trusted(self, poses: Poses, votes: Votes) -> Tensor:
         """Weights (P, K): how much the views agree, 0 of the least consistent share and of what leaves the grid."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -62,15 +63,30 @@ def separability(source: np.ndarray, target: np.ndarray, groups: list[str]) -> f
     """
     if min(len(source), len(target)) < SMALLEST:
         return None
-    domain = np.repeat([0, 1], [len(source), len(target)])
+    values = cross_val_score(**_trial(source, target, groups), scoring="balanced_accuracy")
+    return float(values.mean())
+
+
+def density_ratio(source: np.ndarray, target: np.ndarray, groups: list[str]) -> np.ndarray | None:
+    """How much more often the target has features like each source sample's: (N,), by the same classifier, which has
+    not seen the sample's sequence; None as there. You et al., ICML 2019, section 3."""
+    if min(len(source), len(target)) < SMALLEST:
+        return None
+    log_odds = cross_val_predict(**_trial(source, target, groups), method="decision_function")[: len(source)]
+    return np.asarray(np.exp(log_odds) * len(source) / len(target))
+
+
+def _trial(source: np.ndarray, target: np.ndarray, groups: list[str]) -> dict[str, Any]:
+    """The classifier, what it learns from, and what is held out together: for scikit-learn's cross-validation."""
     groups = [*_parted(groups[: len(source)]), *_parted(groups[len(source) :])]
     fewest = min(len(set(groups[: len(source)])), len(set(groups[len(source) :])))
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    folds = StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=0)
-    values = cross_val_score(
-        classifier, np.concatenate([source, target]), domain, groups=groups, cv=folds, scoring="balanced_accuracy"
-    )
-    return float(values.mean())
+    return {
+        "estimator": make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)),
+        "X": np.concatenate([source, target]),
+        "y": np.repeat([0, 1], [len(source), len(target)]),
+        "groups": groups,
+        "cv": StratifiedGroupKFold(min(FOLDS, fewest), shuffle=True, random_state=0),
+    }
 
 
 def _parted(groups: list[str]) -> list[str]:

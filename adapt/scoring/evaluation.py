@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -37,7 +37,7 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..strategy import Target
 from . import depth_metrics, metrics
-from .matching import match, span
+from .matching import SPAN_MM, match, span
 from .selection import Headline
 
 
@@ -259,6 +259,21 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
         "groups": metrics.group_means(joints, skeleton.groups),
         "joints": dict(zip(skeleton.keypoints, joints.tolist(), strict=True)),
     }
+
+
+def hits(predictions: Predictions, batches: Sequence[Labeled], threshold: float) -> np.ndarray:
+    """(N, K) float64, 1 for a keypoint within `threshold` of its place, in shares of the crop's side, of 3D points of
+    the cube's edge: of those the `batches` that were predicted say it."""
+    errors = predictions.errors()
+    if predictions.dims == 3:
+        errors = errors / torch.cat([edge(batch) for batch in batches])[predictions.row, None]
+    return (errors <= threshold).double().numpy()
+
+
+def edge(batch: Labeled) -> Tensor:
+    """(B,) mm of the cube's edge; of a person in the camera's frame a person's length."""
+    reach = batch.inputs.get("reach")
+    return torch.full((len(batch),), SPAN_MM) if reach is None else 2 * reach.cpu().float()
 
 
 def curve(headline: Headline, errors: Tensor, mask: Tensor, thresholds: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..augment import Augmentation, crop_matrix, shift
+from ..augment import Augmentation, crop_matrix, rectangle, shift
 from ..sample import Item
 
 CROPS = ("exact", "a2j", "awr")
@@ -110,10 +110,7 @@ def disturb(image: Array, reach: float, options: Augmentation, rng: np.random.Ge
     if options.noise > 0:
         image = image + rng.uniform(0, options.noise) * reach * rng.standard_normal(image.shape) * surface
     if rng.random() < options.erase:
-        height, width = image.shape
-        area, aspect = rng.uniform(0.02, 0.4) * height * width, np.exp(rng.uniform(np.log(0.3), np.log(3.3)))
-        h, w = min(int(np.sqrt(area * aspect)), height), min(int(np.sqrt(area / aspect)), width)
-        y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        y, x, h, w = rectangle(image.shape, (0.02, 0.4), rng)
         noise = np.zeros_like(image)
         noise[y : y + h, x : x + w] = 0.1 * reach * rng.standard_normal((h, w))
         image = image + noise * surface

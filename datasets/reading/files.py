@@ -114,16 +114,20 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
+class Busy(ValueError):
+    """Another process holds the folder."""
+
+
 @contextmanager
 def only_one(folder: Path, wait: bool = False, otherwise: str = "wait until it is done") -> Iterator[None]:
     """Hold `folder`, made where it is missing, against other processes; the end of this one frees it, however it ends.
 
-    Raises ValueError where another process holds it, which ends with what to do `otherwise`; or waits, with `wait`.
+    Raises Busy where another process holds it, which ends with what to do `otherwise`; or waits, with `wait`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise ValueError(f"another process is working in {folder}; {otherwise}") from error
+            raise Busy(f"another process is working in {folder}; {otherwise}") from error
         yield

@@ -161,7 +161,9 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def fitting(content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: str = "") -> dict[str, Tensor]:
+def fitting(
+    content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: str | tuple[str, ...] = ""
+) -> dict[str, Tensor]:
     """Of the content of a weights file the mapping that has the keys and shapes of `wanted`, under its keys.
 
     Looked for under all keys of the file, with what wraps a key taken away: `module.`, `_orig_mod.`, and any common

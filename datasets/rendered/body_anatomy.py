@@ -36,6 +36,7 @@ SEGMENTS = {
 }
 """Shares of stature: pelvis to hip joint; pelvis to torso; torso to neck; neck to the head's middle; neck to shoulder
 sideways and downwards; and the limbs' bones. The hand reaches from the wrist to the fingertips."""
+LIMBS = ("upper_arm", "forearm", "hand", "thigh")
 
 _ARM = ("plane", "elevation", "rotation", "elbow", "pronation")
 BODY_DOF = (
@@ -90,11 +91,16 @@ class BodyPose:
     """(3, 3, 3) rotations from the pelvis', chest's and head's own axes (as the body's) to the body's frame."""
 
 
-def sample_body(rng: np.random.Generator) -> Body:
-    """Draw a person: stature (1.70 m, sd 0.09 m), girth (sd 10 %), and each segment's own length (sd 3 %)."""
-    stature = 1700 + 90 * _normal(rng, ())
-    girth = 1 + 0.1 * _normal(rng, ())
-    own = 1 + 0.03 * _normal(rng, (len(SEGMENTS),))
+def sample_body(rng: np.random.Generator, unusual: float = 0.0) -> Body:
+    """Draw a person: stature (1.70 m, sd 0.09 m), girth (sd 10 %), and each segment's own length (sd 3 %).
+
+    `unusual`, 0 to 1, widens all of them (stature to sd 0.18 m around 1.45 m, segments to sd 7 %); small people are
+    then children, with shorter limbs.
+    """
+    stature = 1700 + (90 + 90 * unusual) * _normal(rng, ()) - 250 * unusual
+    girth = 1 + (0.1 + 0.06 * unusual) * _normal(rng, ())
+    own = 1 + (0.03 + 0.04 * unusual) * _normal(rng, (len(SEGMENTS),))
+    own[[name in LIMBS for name in SEGMENTS]] *= 1 - 0.3 * unusual * (1 - stature / 1700)
     lengths = {name: float(stature * share * s) for (name, share), s in zip(SEGMENTS.items(), own, strict=True)}
     return Body(float(stature), float(girth), lengths)
 

@@ -16,6 +16,7 @@ from .body_anatomy import (
     rotation_range,
     within_body_limits,
 )
+from .hand_anatomy import family_shares
 
 Array = np.ndarray
 Add = Callable[[Array, Array, float, float], None]
@@ -168,11 +169,12 @@ def arm_clearance(body: Body, pose: BodyPose, side: int) -> tuple[Array, Array]:
     return distance - PROBES * body.stature / 1700 + SINK, normal
 
 
-def sample_body_pose(rng: np.random.Generator, body: Body) -> Array:
-    """Draw one pose: (21,) angles within all limits, of one of the families in `POSES`, whose forearms and hands stay
-    out of trunk, head, legs and the other arm. Raises RuntimeError when 50 draws of a family all end in the body."""
+def sample_body_pose(rng: np.random.Generator, body: Body, unusual: float = 0.0) -> Array:
+    """Draw one pose: (21,) angles within all limits, of one of the families in `POSES` (see `family_shares`), whose
+    forearms and hands stay out of trunk, head, legs and the other arm. Raises RuntimeError when 50 draws of a family
+    all end in the body."""
     names = tuple(POSES)
-    family = names[rng.choice(len(names), p=[POSES[name][0] for name in names])]
+    family = names[rng.choice(len(names), p=family_shares([POSES[name][0] for name in names], unusual))]
     for _ in range(50):
         angles = keep_clear(body, draw_body_angles(rng, family))
         if angles is not None:

@@ -26,7 +26,8 @@ from .body_flesh import body_cones, sample_body_pose
 from .cache import CachedSet
 from .hand_anatomy import forward, sample_pose, sample_subject
 from .hand_flesh import flesh
-from .hand_scene import BLOCK, generator, short_of_camera, turned, view
+from .hand_scene import BLOCK, Draws, draws_of, generator, short_of_camera, turned, view
+from .occluders import draw_occluders
 from .options import RenderedOptions
 from .raycast import Cones, raycast
 from .sensors import SENSORS, Sensor
@@ -42,13 +43,15 @@ class Subject:
     """What is rendered."""
 
     skeleton: Skeleton
-    draw: Callable[[np.random.Generator, np.random.Generator, Sensor], tuple[Array, Array, Array, Array]]
-    """(generator of the subject, of the picture, sensor) to joints (K, 3), and cones a, b (N, 3), radii (N, 2), mm,
-    seen from the camera's direction, around the origin."""
+    draw: Callable[[np.random.Generator, Draws, Sensor], tuple[Array, Array, Array, Array]]
+    """(generator of the subject, those of the picture, sensor) to joints (K, 3), and cones a, b (N, 3), radii (N, 2),
+    mm, seen from the camera's direction, around the origin."""
     binned: float
     """A picture's pixel is this many of the sensor's wide."""
     farther: float
     """Its distances against a hand's."""
+    larger: float
+    """What stands before it against what stands before a hand."""
     miss: float
     """mm, standard deviation of a centre along each axis."""
     cube: float
@@ -57,37 +60,37 @@ class Subject:
     """A joint is seen if no surface lies more than this before it, mm."""
 
 
-def _hand(own: np.random.Generator, rng: np.random.Generator, sensor: Sensor) -> tuple[Array, Array, Array, Array]:
-    subject = sample_subject(own)
-    angles, _ = sample_pose(rng, subject)
+def _hand(own: np.random.Generator, draws: Draws, sensor: Sensor) -> tuple[Array, Array, Array, Array]:
+    subject = sample_subject(own, sensor.anatomy)
+    angles, _ = sample_pose(draws("pose"), subject, sensor.poses)
     pose = forward(subject, angles)
     body = flesh(subject, pose, np.inf)
-    turn = view(rng, sensor) * np.array([rng.choice([1.0, -1.0]), 1.0, 1.0])
+    turn = view(draws("view"), sensor) * np.array([draws("side").choice([1.0, -1.0]), 1.0, 1.0])
     return turned(pose.joints, turn), turned(body.a, turn), turned(body.b, turn), body.radii[:, :2]
 
 
-def _body(own: np.random.Generator, rng: np.random.Generator, sensor: Sensor) -> tuple[Array, Array, Array, Array]:
-    body = sample_body(own)
-    angles = sample_body_pose(rng, body)
+def _body(own: np.random.Generator, draws: Draws, sensor: Sensor) -> tuple[Array, Array, Array, Array]:
+    body = sample_body(own, sensor.anatomy)
+    angles = sample_body_pose(draws("pose"), body, sensor.poses)
     joints = forward_body(body, angles)
     a, b, radii = body_cones(body, angles)
     look = replace(sensor, turn=(sensor.turn[0], 0.3 * sensor.turn[1], 0.1 * sensor.turn[2]), any_yaw=0.0)
-    turn = view(rng, look, both_sides=False)
+    turn = view(draws("view"), look, both_sides=False)
     return turned(joints, turn), turned(a, turn), turned(b, turn), radii
 
 
 SUBJECTS = {
-    "hands": Subject(HAND, _hand, 1.0, 1.0, 13.0, 240.0, 25.0),
-    "bodies": Subject(UPPER_BODY, _body, 2.0, 3.6, 50.0, 1900.0, 170.0),
+    "hands": Subject(HAND, _hand, 1.0, 1.0, 1.0, 13.0, 240.0, 25.0),
+    "bodies": Subject(UPPER_BODY, _body, 2.0, 3.6, 5.0, 50.0, 1900.0, 170.0),
 }
 
 
-def draw_scene(what: str, sensor: str, seed: int, index: int, size: int) -> dict[str, Array]:
+def draw_scene(what: str, look: Sensor, seed: int, index: int, size: int) -> dict[str, Array]:
     """One subject before one camera: points (K, 3) mm, camera (4,) px, cones, and the distance of what is behind."""
-    subject, look = _subject(what), _sensor(sensor)
-    own = generator(f"depth.{what}.{sensor}", seed, 1, index // BLOCK)
-    rng = generator(f"depth.{what}.{sensor}", seed, 2, index)
-    joints, a, b, radii = subject.draw(own, rng, look)
+    subject, name = _subject(what), f"depth.{what}.{look.name}"
+    draws = draws_of(name, seed, index, look.dials is not None)
+    joints, a, b, radii = subject.draw(generator(name, seed, 1, index // BLOCK), draws, look)
+    rng = draws("frame")
     distance = rng.uniform(*look.distance) * subject.farther
     place = np.array([*(look.off_axis * rng.uniform(-1, 1, 2)), 1.0]) * distance
     middle = (joints.min(0) + joints.max(0)) / 2
@@ -96,12 +99,15 @@ def draw_scene(what: str, sensor: str, seed: int, index: int, size: int) -> dict
     corner = size * (0.5 + rng.uniform(-0.05, 0.05, 2)) - focal * place[:2] / place[2]
     wall = np.array(distance + subject.farther * rng.uniform(150, 900))
     near = joints.mean(0) + subject.miss * rng.standard_normal(3).clip(-2.5, 2.5)
+    before = draw_occluders(draws("occluders"), look.occlusion, joints, subject.larger)
+    cones = zip((a, short_of_camera(a, b), radii), before, strict=True)
+    a, b, radii = (np.concatenate(pair) for pair in cones)
     return {
         "points": joints,
         "center": np.array([*(near[:2] / near[2] * focal + corner), near[2]]),
         "camera": np.array([focal, focal, *corner]),
         "a": a,
-        "b": short_of_camera(a, b),
+        "b": b,
         "radii": radii,
         "wall": wall,
     }
@@ -111,8 +117,8 @@ def _subject(what: str) -> Subject:
     return SUBJECTS[_known("subject", what, SUBJECTS)]
 
 
-def _sensor(name: str) -> Sensor:
-    return SENSORS[_known("sensor", name, SENSORS)]
+def _sensor(name: str | Sensor) -> Sensor:
+    return name if isinstance(name, Sensor) else SENSORS[_known("sensor", name, SENSORS)]
 
 
 def _known(kind: str, name: str, known: dict[str, Any]) -> str:
@@ -123,19 +129,22 @@ def _known(kind: str, name: str, known: dict[str, Any]) -> str:
     return name
 
 
-def render_depth(what: str, sensor: str, seed: int, indices: Sequence[int], size: int = 128) -> dict[str, Array]:
+def render_depth(
+    what: str, sensor: str | Sensor, seed: int, indices: Sequence[int], size: int = 128
+) -> dict[str, Array]:
     """B frames by index: `depth` (B, S, S) float32 mm as the sensor reports it, 0 for none; `exact` the same without
     sensor; `camera` (B, 4), `points` (B, K, 3) mm, `keypoints` (B, K, 3) px, px, mm, `visible` (B, K), `center` (B, 3).
     """
-    scenes = [draw_scene(what, sensor, seed, int(index), size) for index in indices]
+    look = _sensor(sensor)
+    scenes = [draw_scene(what, look, seed, int(index), size) for index in indices]
     both = {name: np.stack([scene[name] for scene in scenes]).astype(np.float32) for name in scenes[0]}
     a, b, radii, camera = (torch.from_numpy(both[name]) for name in ("a", "b", "radii", "camera"))
     hits = raycast(Cones(a, b, radii[..., 0].contiguous(), radii[..., 1].contiguous()), camera, size)
     hit, exact = hits.depth.numpy() > 0, hits.depth.numpy()
     exact = np.where(hit, exact, both["wall"][:, None, None])
     cosine = np.where(hit, _cosine(hits.normal.numpy(), both["camera"], size), 1.0)
-    noise = (generator(f"depth.{what}.{sensor}", seed, 3, int(index)) for index in indices)
-    measure, binned = _sensor(sensor).measure, _subject(what).binned
+    noise = (generator(f"depth.{what}.{look.name}", seed, 3, int(index)) for index in indices)
+    measure, binned = look.measure, _subject(what).binned
     frames = zip(exact, cosine, both["camera"][:, 0], noise, strict=True)
     depth = np.stack([measure(d, c, f, binned, rng) for d, c, f, rng in frames]).astype(np.float32)
     points, focal, corner = both["points"], both["camera"][:, None, :2], both["camera"][:, None, 2:]
@@ -174,7 +183,7 @@ class Options(CubeOptions, RenderedOptions):
     """The options of rendered depth."""
 
 
-def rendered_depth(options: Options, part: str, what: str, sensor: str) -> RenderedDepth:
+def rendered_depth(options: Options, part: str, what: str, sensor: str | Sensor) -> RenderedDepth:
     """The part of a subject before a sensor, in the cache that the environment names."""
     count, first = options.scenes_of(part)
     return RenderedDepth(what, sensor, count, options.scenes, options.size, first, options.centers, options.cube)
@@ -191,7 +200,7 @@ class RenderedDepth(CachedSet):
     def __init__(
         self,
         what: str,
-        sensor: str,
+        sensor: str | Sensor,
         count: int,
         seed: int,
         size: int = 128,
@@ -200,18 +209,19 @@ class RenderedDepth(CachedSet):
         cube: float | Sequence[float] | None = None,
         cache: str | Path | None = None,
     ) -> None:
-        self.subject, _ = _subject(what), _sensor(sensor)
+        self.subject, self.sensor = _subject(what), _sensor(sensor)
         if count < 1 or first < 0 or size < 32:
             raise ValueError(f"rendered depth needs count >= 1, first >= 0, size >= 32; got {count}, {first}, {size}")
         if centers not in (None, "threshold", "truth"):
             raise ValueError(
                 f"centers={centers!r}: rendered depth has its own (null), threshold, truth, and runs that predict them"
             )
-        self.what, self.sensor, self.seed, self.size, self.first = what, sensor, seed, size, first
+        self.what, self.seed, self.size, self.first = what, seed, size, first
         self.centers, self.skeleton = centers, self.subject.skeleton
         self.cube = np.array(np.broadcast_to(np.asarray(cube or self.subject.cube, float), 3))
-        identity = {"name": f"depth_{what}.{sensor}", "seed": seed, "first": first, "count": count}
-        super().__init__(identity | {"size": size, "version": VERSION}, count, cache)
+        identity = {"name": f"depth_{what}.{self.sensor.name}", "seed": seed, "first": first, "count": count}
+        dials = {} if self.sensor.dials is None else {"dials": dict(self.sensor.dials)}
+        super().__init__(identity | {"size": size, "version": VERSION} | dials, count, cache)
         self.identity = self.identity | {"centers": centers, "cube": self.cube.tolist()}
 
     def chunks(self) -> Iterator[dict[str, Array]]:

@@ -14,6 +14,7 @@ DIP follows PIP by about two thirds (Rijpkema and Girard, SIGGRAPH 1991).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,16 +123,22 @@ class Pose:
     """(..., 3) unit vector from the wrist to the elbow."""
 
 
-def sample_subject(rng: np.random.Generator) -> Subject:
-    """Draw a hand: overall size (sd 6 %), palm width, thickness, and each segment's own length (sd 3 %)."""
-    scale = 1 + 0.06 * _normal(rng, ())
-    finger = 1 + 0.03 * _normal(rng, (5, 1))
-    segment = 1 + 0.03 * _normal(rng, (5, 3))
-    width = np.array([1 + 0.05 * _normal(rng, ()), 1 + 0.03 * _normal(rng, ()), 1.0])
-    girth = 1 + 0.07 * _normal(rng, ())
+def sample_subject(rng: np.random.Generator, unusual: float = 0.0) -> Subject:
+    """Draw a hand: overall size (sd 6 %), palm width, thickness, and each segment's own length (sd 3 %).
+
+    `unusual`, 0 to 1, widens all of them (size to sd 16 % around 85 %, fingers to sd 12 %, thickness to 20 %); small
+    hands are then children's, with shorter fingers and wider, thicker palms.
+    """
+    scale = 1 + (0.06 + 0.1 * unusual) * _normal(rng, ()) - 0.15 * unusual
+    small = unusual * (1 - scale)
+    finger = (1 + (0.03 + 0.09 * unusual) * _normal(rng, (5, 1))) * (1 - 0.4 * small)
+    segment = 1 + (0.03 + 0.06 * unusual) * _normal(rng, (5, 3))
+    wide, high = 1 + (0.05 + 0.07 * unusual) * _normal(rng, ()), 1 + (0.03 + 0.03 * unusual) * _normal(rng, ())
+    width = np.array([wide * (1 + 0.3 * small), high, 1.0])
+    girth = (1 + (0.07 + 0.13 * unusual) * _normal(rng, ())) * (1 + 0.6 * small)
     return Subject(
         SEGMENTS * scale * finger * segment,
-        RADII * scale * girth * (1 + 0.03 * _normal(rng, (5, 1))),
+        RADII * scale * girth * (1 + (0.03 + 0.05 * unusual) * _normal(rng, (5, 1))),
         KNUCKLES * scale * width,
         CARPUS * scale * width,
         float(scale),
@@ -218,13 +225,24 @@ def turn_range(palmar: Array) -> tuple[Array, Array]:
     return middle - np.deg2rad(12), middle + np.deg2rad(12)
 
 
-def sample_pose(rng: np.random.Generator, subject: Subject) -> tuple[Array, str]:
-    """Draw one pose: (23,) angles within all limits, and the name of its gesture family."""
+def family_shares(common: Sequence[float], unusual: float) -> Array:
+    """The shares of families of poses from `common` ones (`unusual` 0) to those where the rarest is the most common
+    (1): their inverse squares."""
+    shares = np.array(common)
+    swapped = shares**-2.0
+    return (1 - unusual) * shares + unusual * swapped / swapped.sum()
+
+
+def sample_pose(rng: np.random.Generator, subject: Subject, unusual: float = 0.0) -> tuple[Array, str]:
+    """Draw one pose: (23,) angles within all limits, and the name of its gesture family.
+
+    `unusual`, 0 to 1, makes rare families common (see `family_shares`), and doubles how far poses stray from theirs.
+    """
     names = tuple(GESTURES)
-    shares = np.cumsum([GESTURES[name][0] for name in names])
+    shares = np.cumsum(family_shares([GESTURES[name][0] for name in names], unusual))
     name = names[min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), len(names) - 1)]
     _, curls, spread, thumb = GESTURES[name]
-    noise, curl = _normal(rng, (23,)), np.array(curls, dtype=float)
+    noise, curl = (1 + unusual) * _normal(rng, (23,)), np.array(curls, dtype=float)
     uniform = rng.random(8)
     if name == "free":
         # Half of the flexion is shared by all fingers, half is each finger's own.

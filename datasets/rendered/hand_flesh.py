@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .hand_anatomy import Pose, Subject
+from .occluders import OCCLUDERS
 
 Array = np.ndarray
 FINGER_NAMES = ("thumb", "index", "middle", "ring", "little")
@@ -37,8 +38,8 @@ Row = tuple[str, tuple[int, ...], tuple[int, ...], float, float, int]
 
 
 def _layout() -> list[Row]:
-    """Every cone, in the order of `flesh`: its name, the joints that own its first and its last part, where along it
-    those parts end and begin, and its finger segment (as `SEGMENT`)."""
+    """Every cone, in the order of `flesh`, and what may stand before them: its name, the joints that own its first and
+    its last part, where along it those parts end and begin, and its finger segment (as `SEGMENT`)."""
     rows: list[Row] = []
     for f, finger in enumerate(FINGER_NAMES):
         for s in range(3):
@@ -66,6 +67,7 @@ def _layout() -> list[Row]:
         ("arm_middle", (0,), (), 0.1, 2.0, -1),
         ("sleeve_radial", (), (), 0.5, 0.5, -1),
         ("sleeve_ulnar", (), (), 0.5, 0.5, -1),
+        *((f"occluder_{n}", (), (), 0.5, 0.5, -1) for n in range(OCCLUDERS)),
     ]
     return rows
 
@@ -76,8 +78,8 @@ SPLIT = np.array([row[3:5] for row in LAYOUT])
 """(N, 2) where along a cone, 0 to 1, its first joint's surroundings end and its last joint's begin."""
 SEGMENT = np.array([row[5] for row in LAYOUT])
 """(N,) which of the 15 finger segments (3 * finger + segment, thumb first) a cone is; -1 for palm and arm."""
-CLOTH = np.array([name.startswith("sleeve") for name in PARTS])
-"""(N,) whether a cone is a sleeve."""
+CLOTH = np.array([name.startswith(("sleeve", "occluder")) for name in PARTS])
+"""(N,) whether a cone is a sleeve or stands before the hand: it has a colour of its own, not the skin's."""
 
 
 def _owners() -> Array:
@@ -129,7 +131,7 @@ def flesh(subject: Subject, pose: Pose, sleeve: float) -> Flesh:
     add(at(-8, 0, 0), carpus[0] + low, 17.5, 13.5)
     add(at(8, 0, 0), carpus[3] + low, 17.5, 13.5)
     _arm(pose.forearm, k, sleeve, add)
-    back = np.zeros((len(LAYOUT), 3))
+    back = np.zeros((len(a), 3))
     back[:15] = pose.dorsal.reshape(15, 3)
     return Flesh(np.stack(a), np.stack(b), np.array(radii), back)
 
@@ -148,8 +150,8 @@ def _arm(forearm: Array, k: float, sleeve: float, add: Callable[[Array, Array, f
     for sign in (-1.0, 1.0):
         add(sign * 9.5 * side, end + sign * 17 * side, 17.5, 29.0)
     add(0 * side, end, 18.3, 32.5)
-    share = sleeve / FOREARM
+    share = min(sleeve / FOREARM, 1.0)
     for sign in (-1.0, 1.0):
         worn = share < 0.9
-        start = (forearm * sleeve if worn else end * 0.5) + sign * (9.5 + 7 * min(share, 1.0)) * side
+        start = (forearm * sleeve if worn else end * 0.5) + sign * (9.5 + 7 * share) * side
         add(start, end + sign * 19 * side, (24.0 + 10 * share) * worn, 39.0 * worn)

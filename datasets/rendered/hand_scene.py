@@ -7,6 +7,7 @@ hard light, sleeves, all skin tones, blur and noise; "photo" is a webcam before 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,16 +16,35 @@ import numpy as np
 from .backgrounds import random_crop
 from .hand_anatomy import forward, sample_pose, sample_subject
 from .hand_flesh import flesh
+from .occluders import OCCLUDERS, draw_occluders
 
 Array = np.ndarray
 BLOCK = 20
 """Neighbouring indices that show one subject."""
+STAGES = (
+    "pose",
+    "side",
+    "sleeve",
+    "view",
+    "frame",
+    "occluders",
+    "light",
+    "clutter",
+    "wall",
+    "paint",
+    "blur",
+    "exposure",
+    "noise",
+)
+Draws = Callable[[str], np.random.Generator]
+"""The generator that each of the `STAGES` of a picture draws from."""
 
 
 @dataclass(frozen=True)
 class Style:
     """A domain: from which distributions scenes and cameras are drawn. Pairs are (lowest, highest)."""
 
+    name: str
     distance: tuple[float, float]
     """mm from the camera to the hand; short distances give strong perspective."""
     off_axis: float
@@ -42,6 +62,8 @@ class Style:
     sleeves: float
     clutter: int
     """Number of shapes behind the hand; 0 is a plain wall."""
+    cluttered: float = 1.0
+    """Share of pictures with those shapes; the others have a plain wall."""
     photos: bool = False
     tint: float = 0.05
     """How coloured lamps and white balance are."""
@@ -54,6 +76,17 @@ class Style:
     vignette: float = 0.05
     veil: float = 0.0
     """Highest share of stray light, which takes contrast."""
+    cut: float = 0.0
+    """Share of the picture by which the hand may lie beyond its border."""
+    occlusion: float = 0.0
+    """Share of the `OCCLUDERS` that stand before the hand."""
+    anatomy: float = 0.0
+    """How unusual hands are, 0 to 1."""
+    poses: float = 0.0
+    """How common rare gestures are, 0 to 1."""
+    dials: Mapping[str, Any] | None = None
+    """What the style is made from, where it is made from numbers: each stage then has a generator of its own, so that
+    no number changes what others say."""
 
 
 _WILD: dict[str, Any] = {
@@ -76,6 +109,7 @@ _WILD: dict[str, Any] = {
 
 STYLES: dict[str, Style] = {
     "studio": Style(
+        name="studio",
         distance=(450.0, 650.0),
         off_axis=0.06,
         fill=(0.62, 0.82),
@@ -86,8 +120,8 @@ STYLES: dict[str, Style] = {
         sleeves=0.0,
         clutter=0,
     ),
-    "webcam": Style(**_WILD, clutter=3),
-    "photo": Style(**_WILD, clutter=0, photos=True),
+    "webcam": Style("webcam", **_WILD, clutter=3),
+    "photo": Style("photo", **_WILD, clutter=0, photos=True),
 }
 
 TONES = np.array(
@@ -101,6 +135,10 @@ TONES = np.array(
     ]
 )
 """Reflectance of skin from light to dark, RGB."""
+PLAIN = np.array([[3.0, 0], [2, 1], [1, 2], [0, 3]]) / 3
+"""Enlarges 2 values to 4 on the line through them."""
+OUTSIDE = (9.0, 9.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
+"""A shape that no picture shows."""
 
 
 def generator(style: str, seed: int, stream: int, number: int) -> np.random.Generator:
@@ -110,23 +148,36 @@ def generator(style: str, seed: int, stream: int, number: int) -> np.random.Gene
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def draw_scene(style: str, seed: int, index: int, size: int, pictures: tuple[str, ...]) -> dict[str, Any]:
+def draws_of(name: str, seed: int, index: int, apart: bool) -> Draws:
+    """What the stages of a picture draw from: one generator in their order, or one each."""
+    if apart:
+        return lambda stage: generator(name, seed, 16 + STAGES.index(stage), index)
+    rng = generator(name, seed, 2, index)
+    return lambda stage: rng
+
+
+def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[str, ...]) -> dict[str, Any]:
     """All that one picture is made from, as small arrays."""
-    look = STYLES[style]
-    own = generator(style, seed, 1, index // BLOCK)
-    subject = sample_subject(own)
+    own = generator(look.name, seed, 1, index // BLOCK)
+    subject = sample_subject(own, look.anatomy)
     skin = _skin(own, look)
-    rng = generator(style, seed, 2, index)
-    angles, gesture = sample_pose(rng, subject)
-    right = bool(rng.random() < 0.5)
-    sleeve = rng.uniform(12, 95) if rng.random() < look.sleeves else np.inf
+    draws = draws_of(look.name, seed, index, look.dials is not None)
+    angles, gesture = sample_pose(draws("pose"), subject, look.poses)
+    right = bool(draws("side").random() < 0.5)
+    sleeve = _sleeve(draws("sleeve"), look)
     pose = forward(subject, angles)
     body = flesh(subject, pose, sleeve)
     mirror = np.array([1.0 if right else -1.0, 1.0, 1.0])
-    turn = view(rng, look) * mirror
-    joints, camera, shift = _frame(rng, look, pose.joints, turn, size)
+    turn = view(draws("view"), look) * mirror
+    joints, camera, shift = _frame(draws("frame"), look, pose.joints, turn, size)
     a, b = turned(body.a, turn) + shift, turned(body.b, turn) + shift
     b = short_of_camera(a, b)
+    before = draw_occluders(draws("occluders"), look.occlusion, joints)
+    a, b, radii = (np.concatenate(pair) for pair in zip((a, b, body.radii), before, strict=True))
+    light = _light(draws("light"), look)
+    cluttered = look.cluttered == 1 or bool(draws("clutter").random() < look.cluttered)
+    wall = _wall(draws("wall"), look, cluttered, size, pictures)
+    colours = _colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
     palm = turn[:, 2] * -1.0
     return {
         "gesture": gesture,
@@ -135,17 +186,23 @@ def draw_scene(style: str, seed: int, index: int, size: int, pictures: tuple[str
         "camera": camera,
         "a": a,
         "b": b,
-        "radius": body.radii[:, 1],
-        "radii": body.radii,
-        "back": turned(body.back, turn),
+        "radius": radii[:, 1],
+        "radii": radii,
+        "back": np.concatenate([turned(body.back, turn), np.zeros((OCCLUDERS, 3))]),
+        "paint": np.concatenate([np.tile(light["sleeve"], (len(body.a), 1)), colours]),
         "palm": palm,
         "turn": turn,
         "wrist": joints[0],
         **skin,
-        **_light(rng, look),
-        **_wall(rng, look, size, pictures),
-        **_camera(rng, look, size),
+        **light,
+        **wall,
+        **_camera(draws, look, size),
     }
+
+
+def _sleeve(rng: np.random.Generator, look: Style) -> float:
+    """mm from the wrist to where the sleeve begins; infinite for a bare arm."""
+    return rng.uniform(12, 95) if rng.random() < look.sleeves else np.inf
 
 
 def short_of_camera(a: Array, b: Array) -> Array:
@@ -204,7 +261,7 @@ def _frame(rng: np.random.Generator, look: Style, joints: Array, turn: Array, si
     fill = rng.uniform(*look.fill)
     focal = fill * size / (high - low).max()
     # The flesh reaches a finger's thickness beyond the joints: a small border stays free.
-    room = (1 - fill) / 2 * size - 0.03 * size
+    room = (1 - fill) / 2 * size - 0.03 * size + look.cut * size
     centre = size / 2 + room * rng.uniform(-1, 1, 2) - focal * (low + high) / 2
     return points, np.array([focal, focal, *centre]), shift
 
@@ -241,12 +298,14 @@ def _light(rng: np.random.Generator, look: Style) -> dict[str, Array]:
     }
 
 
-def _wall(rng: np.random.Generator, look: Style, size: int, pictures: tuple[str, ...]) -> dict[str, Array]:
+def _wall(
+    rng: np.random.Generator, look: Style, cluttered: bool, size: int, pictures: tuple[str, ...]
+) -> dict[str, Array]:
     """What stands behind the hand."""
     shapes, colours, grain = np.zeros((look.clutter, 8)), np.zeros((look.clutter, 3)), np.zeros((3, 0, 0))
     if look.photos:
         wall = np.ascontiguousarray(random_crop(rng, pictures, size).transpose(2, 0, 1))
-    elif look.clutter:
+    elif look.clutter and cluttered:
         wall = rng.uniform(0.1, 0.85) + rng.uniform(-0.25, 0.25, (1, 4, 4)) + rng.uniform(-0.1, 0.1, (3, 4, 4))
         grain = rng.uniform(-0.1, 0.1, (1, 22, 22)) + rng.uniform(-0.03, 0.03, (3, 22, 22))
         angle = rng.uniform(0, np.pi, look.clutter)
@@ -255,28 +314,41 @@ def _wall(rng: np.random.Generator, look: Style, size: int, pictures: tuple[str,
         kind = (rng.random(look.clutter) < 0.5).astype(float)
         stripes = np.where(rng.random(look.clutter) < 0.3, rng.uniform(2, 7, look.clutter), 0.0)
         shapes = np.stack([*centre.T, np.cos(angle), np.sin(angle), 1 / half[:, 0], 1 / half[:, 1], kind, stripes], 1)
-        colours = rng.uniform(0.03, 0.95, (look.clutter, 1)) + rng.uniform(-0.25, 0.25, (look.clutter, 3))
-        # Some things are of a skin's colour: arms, faces, wood.
-        tone = TONES[rng.integers(0, len(TONES), look.clutter)] * rng.uniform(0.6, 1.05, (look.clutter, 1))
-        colours = np.where(rng.random((look.clutter, 1)) < 0.35, tone, colours)
+        colours = _colours(rng, look.clutter)
     else:
         wall = rng.uniform(0.2, 0.85) + rng.uniform(-0.08, 0.08, (3, 1, 1)) + rng.uniform(-0.08, 0.08, (1, 2, 2))
+        if look.clutter:  # in the arrays' sizes of cluttered walls
+            wall, grain, shapes[:] = PLAIN @ wall @ PLAIN.T, np.zeros((3, 22, 22)), OUTSIDE
     return {"wall": wall, "grain": grain, "shapes": shapes, "shape_colours": colours}
 
 
-def _camera(rng: np.random.Generator, look: Style, size: int) -> dict[str, Array]:
+def _colours(rng: np.random.Generator, count: int) -> Array:
+    """(count, 3) colours of things; some are of a skin's colour: arms, faces, wood."""
+    colours = rng.uniform(0.03, 0.95, (count, 1)) + rng.uniform(-0.25, 0.25, (count, 3))
+    tone = TONES[rng.integers(0, len(TONES), count)] * rng.uniform(0.6, 1.05, (count, 1))
+    return np.where(rng.random((count, 1)) < 0.35, tone, colours)
+
+
+def _camera(draws: Draws, look: Style, size: int) -> dict[str, Array]:
     """Exposure, white balance, blur and noise."""
+    passes = _blur(draws("blur"), look, size)
+    rng, noise = draws("exposure"), draws("noise")
+    return {
+        "gain": rng.uniform(*look.exposure) * (1 + 0.5 * look.tint * rng.uniform(-1, 1, 3)),
+        "veil": np.array(look.veil * rng.random()),
+        "vignette": np.array(look.vignette * rng.random()),
+        "noise": np.array(noise.uniform(*look.noise)),
+        "blur": passes,
+        "key": np.array(noise.integers(-(2**31), 2**31), dtype=np.int32),
+    }
+
+
+def _blur(rng: np.random.Generator, look: Style, size: int) -> Array:
+    """The weights of the blur's passes."""
     blur = rng.uniform(*look.blur) * size / 128
     # One pass has variance 2w; even a sharp camera has some, which also smooths the outline.
     weight = min(0.33, 0.1 + blur * blur / 8)
     passes = np.full(2, weight)
     if look.blur[1] > 0.5:
         passes = np.minimum(0.33, weight * np.array([1, 1, 1, 1, 0, 0]) + 0.18 * blur * rng.random(6) ** 3)
-    return {
-        "gain": rng.uniform(*look.exposure) * (1 + 0.5 * look.tint * rng.uniform(-1, 1, 3)),
-        "veil": np.array(look.veil * rng.random()),
-        "vignette": np.array(look.vignette * rng.random()),
-        "noise": np.array(rng.uniform(*look.noise)),
-        "blur": passes,
-        "key": np.array(rng.integers(-(2**31), 2**31), dtype=np.int32),
-    }
+    return passes

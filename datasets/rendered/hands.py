@@ -58,7 +58,7 @@ class Render:
 
 
 def render(
-    style: str,
+    style: str | Style,
     seed: int,
     indices: Sequence[int],
     size: int = 128,
@@ -73,7 +73,7 @@ def render(
     """
     look = _style(style)
     pictures = list_pictures(backgrounds) if look.photos else ()
-    scenes = [draw_scene(style, seed, int(index), size, pictures) for index in indices]
+    scenes = [draw_scene(look, seed, int(index), size, pictures) for index in indices]
     parts = [_render(scenes[i : i + CHUNK], size, device, cull) for i in range(0, len(scenes), CHUNK)]
     joined = {
         name: torch.cat([part[name] for part in parts])
@@ -82,7 +82,9 @@ def render(
     return Render(**joined, gesture=tuple(str(scene["gesture"]) for scene in scenes))
 
 
-def _style(name: str) -> Style:
+def _style(name: str | Style) -> Style:
+    if isinstance(name, Style):
+        return name
     if name not in STYLES:
         raise ValueError(f"there is no style of rendered hands named {name!r}; choose one of {', '.join(STYLES)}")
     return STYLES[name]
@@ -131,7 +133,7 @@ class PhotoOptions(RenderedOptions):
     root: str | None = option(None, "folder of the pictures that stand behind the hands")
 
 
-def rendered_hands(options: RenderedOptions, part: str, style: str) -> RenderedHands:
+def rendered_hands(options: RenderedOptions, part: str, style: str | Style) -> RenderedHands:
     """The part of a style, in the cache that the environment names."""
     count, first = options.scenes_of(part)
     backgrounds = options.root if isinstance(options, PhotoOptions) else None
@@ -152,7 +154,7 @@ class RenderedHands(CachedSet):
 
     def __init__(
         self,
-        style: str,
+        style: str | Style,
         count: int,
         seed: int,
         size: int = 128,
@@ -163,12 +165,12 @@ class RenderedHands(CachedSet):
         look = _style(style)
         if count < 1 or first < 0 or size < 16:
             raise ValueError(f"rendered hands need count >= 1, first >= 0, size >= 16; got {count}, {first}, {size}")
-        self.style, self.seed, self.size, self.first = style, seed, size, first
+        self.style, self.seed, self.size, self.first = look, seed, size, first
         self.backgrounds = Path(backgrounds) if look.photos and backgrounds is not None else None
         pictures = list_pictures(self.backgrounds) if look.photos else ()
         identity = {
-            "name": f"hands.{style}",
-            "style": style,
+            "name": f"hands.{look.name}",
+            "style": look.name,
             "seed": seed,
             "first": first,
             "count": count,
@@ -176,7 +178,8 @@ class RenderedHands(CachedSet):
             "version": VERSION,
             "backgrounds": digest(pictures) if look.photos else None,
         }
-        super().__init__(identity, count, cache)
+        dials = {} if look.dials is None else {"dials": dict(look.dials)}
+        super().__init__(identity | dials, count, cache)
 
     def chunks(self) -> Iterator[dict[str, Array]]:
         for start in range(self.first, self.first + self.count, CHUNK):

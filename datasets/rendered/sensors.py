@@ -11,8 +11,9 @@ Survey", IEEE Sensors Journal 2011; Freedman et al., "SRA", ECCV 2014).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,10 +25,16 @@ SUBPIXELS = 8
 """Disparity is rounded to 1/8 pixel."""
 
 
+Measure = Callable[[Array, Array, float, float, np.random.Generator], Array]
+"""(depth (S, S) mm, cosine (S, S) of the surface to the ray, focal length in the picture's pixels, how many of the
+sensor's pixels one of the picture's is, generator) to (S, S) mm, 0 for none."""
+
+
 @dataclass(frozen=True)
 class Sensor:
     """A depth camera and from where it looks. Pairs are (lowest, highest)."""
 
+    name: str
     focal: float
     """Pixels, for a picture of 128 pixels."""
     distance: tuple[float, float]
@@ -40,9 +47,24 @@ class Sensor:
     """Mean pitch in degrees; positive tips the fingers, or the head, to the camera."""
     any_yaw: float
     """Share seen from any side."""
-    measure: Callable[[Array, Array, float, float, np.random.Generator], Array]
-    """(depth (S, S) mm, cosine (S, S) of the surface to the ray, focal length in the picture's pixels, how many of the
-    sensor's pixels one of the picture's is, generator) to (S, S) mm, 0 for none."""
+    measure: Measure
+    occlusion: float = 0.0
+    """Share of the `OCCLUDERS` that stand before the subject."""
+    anatomy: float = 0.0
+    """How unusual subjects are, 0 to 1."""
+    poses: float = 0.0
+    """How common rare poses are, 0 to 1."""
+    dials: Mapping[str, Any] | None = None
+    """What the sensor is made from, where it is made from numbers; see `Style`."""
+
+
+def weakened(
+    measure: Measure, share: float, depth: Array, cosine: Array, focal: float, binned: float, rng: np.random.Generator
+) -> Array:
+    """What `measure` sees with a `share` of its errors, 0 to 1, and of the pixels that it loses."""
+    seen = measure(depth, cosine, focal, binned, rng)
+    kept = (seen > 0) | (rng.random(depth.shape) >= share)
+    return np.where(kept, (1 - share) * depth + share * np.where(seen > 0, seen, depth), 0.0)
 
 
 def ideal(depth: Array, cosine: Array, focal: float, binned: float, rng: np.random.Generator) -> Array:
@@ -101,8 +123,9 @@ def time_of_flight(depth: Array, cosine: Array, focal: float, binned: float, rng
     return np.where(light > 0.05 * rng.random(depth.shape), seen, 0.0)
 
 
-SENSORS: dict[str, Sensor] = {
-    "ideal": Sensor(300.0, (600.0, 800.0), 0.1, (28.0, 24.0, 30.0), 0.0, 0.1, ideal),
-    "structured_light": Sensor(285.0, (580.0, 950.0), 0.25, (36.0, 28.0, 45.0), 8.0, 0.15, structured_light),
-    "time_of_flight": Sensor(183.0, (400.0, 650.0), 0.35, (40.0, 30.0, 50.0), 15.0, 0.2, time_of_flight),
-}
+_SENSORS = (
+    Sensor("ideal", 300.0, (600.0, 800.0), 0.1, (28.0, 24.0, 30.0), 0.0, 0.1, ideal),
+    Sensor("structured_light", 285.0, (580.0, 950.0), 0.25, (36.0, 28.0, 45.0), 8.0, 0.15, structured_light),
+    Sensor("time_of_flight", 183.0, (400.0, 650.0), 0.35, (40.0, 30.0, 50.0), 15.0, 0.2, time_of_flight),
+)
+SENSORS = {sensor.name: sensor for sensor in _SENSORS}

@@ -162,7 +162,7 @@ def _surface(point: Tensor, normal: Tensor, cone: Tensor, index: Tensor, scene: 
     cloth = (scene["cloth"][cone] > 0)[:, None]
     weave = share * length * scene["weave"][index, 0]
     weave = ((weave - weave.floor()) > 0.5) * scene["weave"][index, 1]
-    colour = torch.where(cloth, scene["sleeve"][index] * (1 - weave + 0.12 * mottle)[:, None], skin)
+    colour = torch.where(cloth, scene["paint"][index, cone] * (1 - weave + 0.12 * mottle)[:, None], skin)
     gloss = torch.where(cloth[:, 0], 0.0, scene["gloss"][index] * torch.where(nail, 3.0, 1.0))
     return colour, gloss
 

@@ -1,22 +1,27 @@
 """`keyshift adapt`: the new camera. A model and unlabelled pictures in; an adapted model and a report out.
 
-Nothing here has a target label to look at. The checkpoint with the best label-free score (agreement of predictions
-under known warps of the pictures trained on) is shipped where runs/shipping.py finds it better than the given model;
-else the given model is shipped again, and the report says why. Labels given with --check are for the report alone.
+Nothing here has a target label to look at. Of the evaluated checkpoint of which the rule predicts the highest gain, and
+of its mixtures with the given weights, the best by predicted gain is shipped where runs/shipping.py finds it enough;
+else the given model is shipped again, and the report says why. Labels given with --check are for the
+report alone, unless --decide-by-check lets them decide what is shipped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...adapt.scoring.distance import Distance, distance
+from ...adapt.scoring.evidence import Evidence
+from ...adapt.scoring.label_free import SCORES
+from ...adapt.scoring.rule import Prediction, Rule
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from ...datasets.catalog import entry_of
@@ -31,22 +36,28 @@ from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_checkpoint, load_model, save_model
 from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
-from ..runs.check import judge, open_check, open_labels, without_unreadable
+from ..runs.check import check_deciding, judge, open_check, open_labels, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
-from ..runs.shipping import Scores, beforehand, decide
+from ..runs.shipping import FEWEST, SHARES, Forecaster, beforehand, by_labels, decide, known_rule, reading
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
-from ..runs.training import SCORED, Phase, evaluator, fit, make_fabric, warped_batches
+from ..runs.training import SCORED, adaptation, evaluator, fit, looks_of, make_fabric, warped_batches
+from .adapt_dry import dry_run
 from .predict_depth import check_cube
 
 PATIENCE = 2
 """Evaluations in a row that are worse than the start, before training stops."""
+EVALUATIONS = 4
+"""Of a job at least, unless it says how often: what is shipped is chosen among them, and a loss is seen early."""
+FELL = 3.0
+"""Points of predicted loss that count as worse."""
 SAID_OTHERWISE = {
     "strategy": "adapt takes --strategy",
     "selection": "without target labels adapt selects by target_score",
+    "score": "adapt selects by the gain that its rule predicts",
     "target.root": "adapt takes --target",
     "pretrain_steps": "adapt starts from MODEL",
     "start": "adapt starts from MODEL",
@@ -55,7 +66,7 @@ SAID_OTHERWISE = {
 
 
 class GotWorse(Exception):
-    """The label-free score fell below where it started."""
+    """The predicted gain fell well below 0."""
 
 
 def adapt(
@@ -69,16 +80,22 @@ def adapt(
     overwrite: bool,
     reporter: Reporter,
     check_root: Path | None = None,
+    decide_by_check: bool = False,
+    dry: bool = False,
 ) -> dict[str, Any]:
     """Adapt the weights of `model` (a run folder or a weights file) to the pictures of `target`; returns what
     adapt.json holds. `source` is an experiment or run whose source data and schedule are used; None takes the model's
     own run, and a strategy without a source needs none. `check` are labels of pictures of `check_root`, or of the
-    target. Raises ValueError for bad input, before anything is written.
+    target, which decide what is shipped with `decide_by_check`. A `dry` run trains nothing, and `folder` is the JSON
+    file that it writes, if any. Raises ValueError for bad input, before anything is written.
     """
+    rule = known_rule()
+    if decide_by_check and check is None:
+        raise ValueError("--decide-by-check lets labels decide what is shipped: give them with --check FILE")
     config, given = settings(model, target, source, strategy, overrides)
     check_target(str(model), config)
-    folder = folder or Path("runs") / name_of(target)
-    if not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
+    place, folder = folder, folder or Path("runs") / name_of(target)
+    if not dry and not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
     if check_root is not None and check is None:
         raise ValueError(f"--check-root {check_root} says where labelled pictures lie: give their labels with --check")
@@ -95,12 +112,16 @@ def adapt(
     task, unreadable = without_unreadable(task, reporter)
     for line in task.sensed():
         reporter.say(line)
-    start = build_model(config.model, len(task.skeleton)) if given is None else load_model(given)[0]
+    start = build_model(config.model, task.skeleton.keypoints) if given is None else load_model(given)[0]
     if given is not None:
         check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
     for remark in STRATEGIES[strategy].remarks(config.method(strategy)):
         reporter.say(f"note: {remark}")
     checked = None if check is None else open_check(check, labels, task)
+    if decide_by_check and check is not None and checked is not None:
+        check_deciding(check, checked)
+    if dry:
+        return dry_run(task, start, strategy, rule, place, overwrite, reporter)
     said = of_run(config, strategy, config.seed)
     if not source_free(STRATEGIES[strategy]):
         said["start"] = None  # start.json says by its content which weights these are
@@ -117,10 +138,13 @@ def adapt(
         look_at_subjects(None if given is None else locate(model)[1], start, task, folder, reporter)
         with Engine(task, folder, reporter) as engine:
             if finished:
-                outcome, shipped = finished_before(folder, change, reporter)
+                outcome, shipped = finished_before(folder, change, decide_by_check, reporter)
                 shipped.to(fabric.device)
             else:
-                outcome, shipped = work(engine, strategy, fabric, weights, start)
+                by_check = None
+                if decide_by_check and checked is not None:
+                    by_check = partial(judge, start, dataset=checked, labels=labels, task=task, device=fabric.device)
+                outcome, shipped = work(engine, strategy, fabric, weights, start, rule, by_check)
                 outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
                 save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
                 export(shipped.cpu(), task, folder)
@@ -149,11 +173,17 @@ def name_of(target: Path) -> str:
     return f"adapt-{place.name if place.is_dir() else place.stem}"
 
 
-def finished_before(folder: Path, change: str | None, reporter: Reporter) -> tuple[dict[str, Any], PoseModel]:
-    """What adapt.json says of a folder that is finished, and the network that it ships."""
+def finished_before(
+    folder: Path, change: str | None, decide_by_check: bool, reporter: Reporter
+) -> tuple[dict[str, Any], PoseModel]:
+    """What adapt.json says of a folder that is finished, and the network that it ships. Raises ValueError where labels
+    are to decide what the rule has decided."""
+    outcome = json.loads((folder / "adapt.json").read_text())
+    if decide_by_check and outcome.get("decided_by") != "labels":
+        raise ValueError(f"{folder} is finished, and no labels decided: choose another --output, or pass --overwrite")
     since = f" Its pictures have changed since ({change}): the numbers are those of then." if change else ""
     reporter.say(f"{folder} is finished; --overwrite starts anew.{since}")
-    return json.loads((folder / "adapt.json").read_text()), load_model(folder / "model.pt")[0]
+    return outcome, load_model(folder / "model.pt")[0]
 
 
 def settings(
@@ -200,7 +230,11 @@ def settings(
     if source_free(kind):
         content["sensor"] = 0.0
     content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
-    return build(content, overrides, str(model)), weights
+    config = build(content, overrides, str(model))
+    if not any(override.startswith("evaluate_every=") for override in overrides):
+        often = max(1, min(config.evaluate_every, config.steps // EVALUATIONS))
+        config = replace(config, evaluate_every=often)
+    return config, weights
 
 
 def check_target(model: str, config: Config) -> None:
@@ -211,7 +245,7 @@ def check_target(model: str, config: Config) -> None:
     if config.target.name in ("pictures", "depth_folder"):
         check_kind(model, "reach" in MODELS[config.model.name].reads, options.folder)
     if isinstance(options, depth_folder.Options):
-        network = build_model(config.model, 1, weights=False)
+        network = build_model(config.model, [""], weights=False)
         check_cube(network, depth_folder.setup_of(options).cube, str(options.root), "target.cube")
 
 
@@ -240,29 +274,52 @@ def of_weights(weights: Path | None) -> Chosen:
 
 
 def work(
-    engine: Engine, strategy: str, fabric: Any, weights: Path, start: PoseModel
+    engine: Engine,
+    strategy: str,
+    fabric: Any,
+    weights: Path,
+    start: PoseModel,
+    rule: Rule,
+    by_check: Callable[[PoseModel], dict[str, Any]] | None,
 ) -> tuple[dict[str, Any], PoseModel]:
-    """Train, and choose what is shipped without a label. Gives what is known then, and the network."""
+    """Train, and choose what is shipped: by the rule, without a label, or by what `by_check` says of a candidate. Gives
+    what is known then, and the network."""
     task, folder, reporter = engine.task, engine.folder, engine.reporter
     count, held = len(task.target[0]), held_out(task)
     reporter.say(words.parts(count, held))
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
-    first = evaluator(task, fabric.device)(start)["target/score"]
-    given = Scores(min(SCORED, count), first)
-    decision, ended, best, shipped, after = beforehand(first, held), "nothing was trained", None, start, before
+    given, system = Evidence(start, looks_of(task, fabric.device)), reading(type(start))
+    decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis)
+    ended, step, share, shipped, after, forecast = "nothing was trained", 0, 0.0, start, before, None
     if decision is None:
-        ended = train(engine, strategy, fabric, weights, given)
-        best, trained = best_checkpoint(folder, given)
-        if best is not None:
-            shipped = load_model(folder / f"weights-{best:06d}.pt")[0].to(fabric.device)
-            after = measure(shipped, task, fabric.device)
-        decision = decide(best, trained, Scores(min(SCORED, held), before.consistency, after.consistency))
-    if not decision.adapted:
-        best, shipped, after = None, start, before
-    outcome = {"strategy": strategy, "updates": best or 0, "pictures": count, "held_out": held}
+        forecaster = Forecaster(rule, given)
+        ended = train(engine, strategy, fabric, weights, forecaster)
+        step = best_checkpoint(folder)
+        adapted = load_model(weights_of(folder, step))[0].to(fabric.device) if step else start
+        whole = not step or STRATEGIES[strategy].restarts(task.config.method(strategy))
+        best = forecaster.best(adapted, (1.0,) if whole else SHARES)
+        forecast = best.told
+        if by_check:
+            decision = by_labels(step, by_check(best.model), best.share)
+        else:
+            beside = on_held_out(rule, start, best.model, task, fabric.device) if held >= FEWEST else None
+            decision = decide(step, best.prediction, beside, held, best.share)
+        if decision.adapted:
+            share, shipped, after = best.share, best.model, measure(best.model, task, fabric.device)
+    outcome = {"strategy": strategy, "updates": step if decision.adapted else 0, "share": share}
+    outcome |= {"pictures": count, "held_out": held}
     outcome |= {"adapted": decision.adapted, "outcome": decision.outcome, "why": decision.why, "ended": ended}
+    outcome |= {"decided_by": "labels" if by_check else "rule", "prediction": forecast, "rule": rule.basis}
     return outcome | {"before": asdict(before), "after": asdict(after)}, shipped
+
+
+def on_held_out(
+    rule: Rule, start: PoseModel, candidate: PoseModel, task: Task, device: torch.device
+) -> Prediction | None:
+    """What the rule predicts of a candidate by the target's pictures that it was not adapted to."""
+    looks = looks_of(replace(task, target_train=task.target_test), device)
+    return Forecaster(rule, Evidence(start, looks)).predict(candidate)[0]
 
 
 def held_out(task: Task) -> int:
@@ -310,9 +367,10 @@ def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
     return distance(model, source, target, warped_batches(task, task.target[1])(), task.skeleton.flip, device)
 
 
-def train(engine: Engine, strategy: str, fabric: Any, weights: Path, given: Scores) -> str:
-    """Train until the score falls well below `given.before`. Returns why it ended."""
-    folder, config = engine.folder, engine.task.config
+def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster: Forecaster) -> str:
+    """Train until the predicted gain falls well below 0. Returns why it ended."""
+    task, folder = engine.task, engine.folder
+    config = task.config
     with engine.reporter.stage(strategy, config.steps) as show:
 
         def watch(step: int, metrics: dict[str, float]) -> None:
@@ -320,31 +378,35 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, given: Scor
             if metrics:
                 engine.mirror.notify()
             if "target/score" in metrics:
-                last = list(scores_by_step(folder).values())[-PATIENCE:]
-                if len(last) == PATIENCE and all(score < given.before - given.noise for score in last):
+                last = list(gains_by_step(folder).values())[-PATIENCE:]
+                if len(last) == PATIENCE and all(gain is not None and gain < -FELL for gain in last):
                     raise GotWorse(
-                        f"training stopped at update {step} of {config.steps}: the label-free score fell from "
-                        f"{given.before:.3f} to {last[-1]:.3f}, {PATIENCE} evaluations in a row by more than its noise "
-                        f"of {given.noise:.3f}"
+                        f"training stopped at update {step} of {config.steps}: the predicted gain fell to "
+                        f"{last[-1]:.1f} points, {PATIENCE} evaluations in a row below {-FELL:g}"
                     )
 
         try:
-            phase = Phase(strategy, config.steps, config.optimization, weights, config.batch_norm)
-            fit(engine.task, phase, config.seed, folder, fabric, watch)
+            phase = adaptation(config, strategy, weights)
+            evaluate = evaluator(task, fabric.device, forecaster.given.model, forecaster.gain)
+            say = engine.reporter.say
+            left = fit(task, phase, config.seed, folder, fabric, watch, evaluate, say=say)
         except GotWorse as stop:
             return str(stop)
-    return f"all {config.steps} updates were made"
+    return left or f"all {config.steps} updates were made"
 
 
-def best_checkpoint(folder: Path, given: Scores) -> tuple[int | None, Scores]:
-    """The step with the best label-free score that was logged, None where there is none, and the score."""
-    scored = scores_by_step(folder)
-    best = max(scored, key=lambda step: (scored[step], -step), default=None)
-    return best, given if best is None else replace(given, after=scored[best])
+def best_checkpoint(folder: Path) -> int:
+    """The step of kept weights of which the highest gain is predicted; the last where none is; 0 without any."""
+    gains = {step: gain for step, gain in gains_by_step(folder).items() if weights_of(folder, step).exists()}
+    known = {step: gain for step, gain in gains.items() if gain is not None}
+    return max(known, key=lambda step: (known[step], -step), default=max(gains, default=0))
 
 
-def scores_by_step(folder: Path) -> dict[int, float]:
-    """The label-free scores that were logged and are numbers."""
+def weights_of(folder: Path, step: int) -> Path:
+    return folder / f"weights-{step:06d}.pt"
+
+
+def gains_by_step(folder: Path) -> dict[int, float | None]:
+    """The predicted gains that were logged, None where there was nothing to predict by."""
     lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
-    scores = {line["step"]: line["metrics"].get("target/score") for line in lines}
-    return {step: score for step, score in scores.items() if score is not None and not math.isnan(score)}
+    return {line["step"]: line["metrics"]["target/score"] for line in lines if "target/score" in line["metrics"]}

@@ -85,7 +85,9 @@ def adapt_online(
     fabric = make_fabric(config)
     torch.manual_seed(config.seed + 1)
     kind = STRATEGIES[strategy]
-    learner = kind(deepcopy(given), skeleton, config.optimization, config.batch_norm, config.method(strategy))
+    learner = kind(
+        deepcopy(given), skeleton, config.optimization, config.policy(strategy, False), config.method(strategy)
+    )
     learner.see_source(None)
     for remark in kind.remarks(learner.options):
         reporter.say(f"note: {remark}")

@@ -39,6 +39,8 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     for run in runs:
         if shipped:
             weights = run / "model.pt"
+        elif not (run / "checkpoint.pt").exists():
+            raise ValueError(f"{run} was not trained, so that there is nothing to select: leave out selection=RULE")
         else:
             selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
             weights = selected_weights(run, config.selection, selection)

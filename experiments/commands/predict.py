@@ -52,7 +52,7 @@ def open_model(path: Path) -> Opened:
     weights, run = locate(path)
     model, skeleton = load_model(weights)
     trained = training_of(run) if "reach" in model.reads and run is not None else None
-    return Opened(model.eval(), skeleton, model.input_size, trained)
+    return Opened(model.merged().eval(), skeleton, model.input_size, trained)
 
 
 def trained_white(model: Path) -> int | None:

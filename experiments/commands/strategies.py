@@ -82,6 +82,7 @@ def page(name: str, strategy: type[Strategy]) -> str:
     said = fenced(inspect.cleandoc(sys.modules[strategy.__module__].__doc__ or ""))
     more = inspect.cleandoc(strategy.__doc__ or "")
     facts = f"**{strategy.title}**: {strategy.about}. Needs {needs(strategy)}. Cost {cost(strategy)}."
+    facts += "" if strategy.prefers == Strategy.prefers else f" From given weights `batch_norm={strategy.prefers}`."
     return "\n\n".join([f"### {name}", facts, *([said] if said else []), more, "\n".join(table)]).rstrip() + "\n"
 
 

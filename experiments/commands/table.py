@@ -1,4 +1,5 @@
-"""`keyshift table`: finished comparisons beside each other, as Markdown: accuracy, ranks and cost of each strategy."""
+"""`keyshift table`: finished comparisons beside each other, as Markdown: accuracy, ranks and cost of each strategy, and
+one of them against the others."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ...adapt.scoring.selection import Headline
+from ...datasets.options import choose
 from ...datasets.reading.annotations import mapping, read_json
+from ..lab.table import markdown
 from ..report.registry import adapts, place, title
-from ..runs.results import ABSENT
+from ..runs.results import ABSENT, against, behind
 
 Comparison = tuple[str, dict[str, Any]]
 
@@ -27,8 +30,32 @@ def table(folders: Sequence[Path]) -> str:
         own = [rank[name] for rank in ranks if name in rank]
         pairs = f"{statistics.mean(own):.1f} ({len(own)})" if own else ABSENT
         lines.append([title(name), *cells, pairs, time(name, comparisons)])
-    rows = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([rows[0], "|" + " --- |" * len(lines[0]), *rows[1:]])
+    return markdown(lines[0], lines[1:])
+
+
+def duel(folders: Sequence[Path], name: str) -> str:
+    """By how much strategy `name` is better than each of the others, and how far its last checkpoint is behind its best
+    one in the worst run. Raises ValueError for a comparison without it."""
+    comparisons = [(folder, _results(folder)) for folder in folders]
+    for folder, results in comparisons:
+        choose(f"{folder} has no such strategy: --against", name, list(results["strategies"]))
+    gains = [against(folder, results, name) for folder, results in comparisons]
+    lines = [
+        [title(other), *(difference(gain.get(other), r) for gain, (_, r) in zip(gains, comparisons, strict=True))]
+        for other in sorted({other for gain in gains for other in gain}, key=place)
+    ]
+    last = [(behind(results, name), Headline.named(results["metric"])) for _, results in comparisons]
+    lines.append(["its last behind its best", *(ABSENT if off is None else h.bare(off) for off, h in last)])
+    return markdown([f"{title(name)} over", *(folder.name for folder in folders)], lines)
+
+
+def difference(gain: dict[str, Any] | None, results: dict[str, Any]) -> str:
+    """With its interval."""
+    if gain is None or gain["mean"] is None:
+        return ABSENT
+    headline = Headline.named(results["metric"])
+    ends = ", ".join(headline.bare(end, sign=True) for end in gain["interval"] if end is not None)
+    return headline.bare(gain["mean"], sign=True) + (f" [{ends}]" if ends else "")
 
 
 def _results(folder: Path) -> dict[str, Any]:
@@ -45,10 +72,7 @@ def cell(name: str, results: dict[str, Any]) -> str:
         return ABSENT
     headline, gain = Headline.named(results["metric"]), row["gain"]
     mean = headline.bare(row["target"]["mean"])
-    if gain["mean"] is None:
-        return mean
-    ends = ", ".join(headline.bare(end, sign=True) for end in gain["interval"] if end is not None)
-    return f"{mean}, {headline.bare(gain['mean'], sign=True)}" + (f" [{ends}]" if ends else "")
+    return mean if gain["mean"] is None else f"{mean}, {difference(gain, results)}"
 
 
 def ranked(results: dict[str, Any]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
-from ..runs.shipping import counted
+from ..runs.shipping import called, counted, points
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -28,6 +29,8 @@ from .pages import template
 if TYPE_CHECKING:
     from ..runs.task import Task
 
+PREDICTED = "It is predicted without labels, not measured: only labels can say what was gained (--check)"
+DECIDED = "these labels decided what is shipped, so they are no independent measurement of it"
 SHOWN = 12
 TILE = 224
 
@@ -52,8 +55,10 @@ def tell(outcome: dict[str, Any], folder: Path, reporter: Reporter) -> None:
         for name in ("before", "after"):
             reporter.say(f"{name + ':':7} {distance(Distance(**outcome[name]))}")
     reporter.say(verdict(outcome))
+    for line in basis(outcome):
+        reporter.say(line)
     if outcome["check"]:
-        reporter.say(check_words(outcome["check"]))
+        reporter.say(check_words(outcome["check"], decided(outcome)))
     reporter.say(f"model:  {folder / 'model.pt'}")
     reporter.say(f"report: {folder / 'report.html'}")
 
@@ -63,20 +68,61 @@ def verdict(outcome: dict[str, Any]) -> str:
     reason = f", because {outcome['why']}; {outcome['ended']}" if "ended" in outcome else f" ({outcome['why']})"  # 0.1
     if not outcome["adapted"]:
         return f"not adapted: the given model is shipped unchanged{reason}"
-    return (
-        f"adapted by {outcome['strategy']}: update {outcome['updates']} is shipped{reason}. This is no error rate: "
-        "only labels can say what was gained (--check)"
-    )
+    more = "" if decided(outcome) else f". {PREDICTED}"
+    what = called(outcome["updates"], outcome.get("share", 1.0))  # earlier files say none
+    return f"adapted by {outcome['strategy']}: {what} is shipped{reason}{more}"
 
 
-def check_words(check: dict[str, Any]) -> str:
+def decided(outcome: dict[str, Any]) -> bool:
+    """Whether labels decided what is shipped."""
+    return outcome.get("decided_by") == "labels"
+
+
+def basis(outcome: dict[str, Any]) -> list[str]:
+    """What the prediction rests on, and how often the rule was wrong where the truth was known."""
+    prediction = outcome.get("prediction")
+    if not prediction:
+        return []
+    scores = ", ".join(f"{name} {' -> '.join(map(number, pair))}" for name, pair in prediction["scores"].items())
+    lines = [f"predicted by the scores of {counted(prediction['pictures'])}, given -> candidate: {scores}"]
+    if len(shares := prediction.get("shares", {})) > 1 and "gain" in prediction:
+        gains = ", ".join(f"{points(gain)} at {share}" for share, gain in shares.items() if gain is not None)
+        lines.append(f"predicted by share of the way from the given weights to the adapted ones: {gains}")
+    if decided(outcome) and "gain" in prediction:
+        lines.append(f"the rule, not asked, would predict {points(prediction['gain'])} without labels")
+    return lines + rule_words(outcome["rule"])
+
+
+def rule_words(rule: dict[str, Any]) -> list[str]:
+    """On what a rule was fitted, and its rates on pairs that were not used; nothing of one that does not say."""
+    if "found" not in rule:
+        return []
+    fitted = f"the rule was fitted on {rule['found']['count']} models of {len(rule['found']['pairs'])} domain pairs"
+    shown = rule.get("shown")
+    if not shown:
+        return [f"{fitted}, and not tried on others"]
+    runs = shown["runs"]
+    return [
+        f"{fitted}; tried on the {runs['all']} runs of {len(shown['pairs'])} other pairs, it shipped {runs['harm']} of "
+        f"the {runs['worse']} models that were truly worse by more than 1 point, and held back {runs['missed']} of the "
+        f"{runs['better']} truly better by more than 2"
+    ]
+
+
+def number(value: float | None) -> str:
+    return "not measured" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def check_words(check: dict[str, Any], decided: bool = False) -> str:
     headline = Headline.named(check["metric"])
     low, high = check["gain"]["interval"]
     span = "" if low is None else f" [{headline.bare(low, sign=True)}, {headline.bare(high, sign=True)}]"
+    span += f" over {check['blocks']} blocks of pictures" if span and "blocks" in check else ""
     key = headline.key
     missing, adapted_to = check.get("missing"), check.get("adapted_to")
     more = f"; the labels do not hold {', '.join(missing)}" if missing else ""
     more += f"; {adapted_to} of these pictures were adapted to as well, without their labels" if adapted_to else ""
+    more += f"; {DECIDED}" if decided else ""
     gain = f"{headline.bare(check['gain']['mean'], sign=True)}{span}"
     return (
         f"on {check['pictures']} labelled pictures: {headline.heading} {headline.bare(check['before'][key])} before, "
@@ -97,7 +143,8 @@ def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseM
         verdict=verdict(outcome),
         parts=parts(outcome["pictures"], outcome["held_out"]) if "pictures" in outcome else None,
         judged="held-out pictures" if outcome.get("held_out") else "target pictures",
-        check=None if outcome["check"] is None else check_words(outcome["check"]),
+        basis=basis(outcome),
+        check=None if outcome["check"] is None else check_words(outcome["check"], decided(outcome)),
         pictures=[] if choice == "none" else pictures(before, after, task, hide=choice == "blurred"),
         choice=choice,
         source="source_train" in identity,

@@ -18,6 +18,7 @@ from ...adapt.scoring.selection import Headline
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
+from ..runs.results import guarded
 from ..tracking.addresses import masked
 from . import registry
 from . import words as words
@@ -50,6 +51,7 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         target=_mapping(comparison.config.get("target")),
         finding=words.finding(comparison),
         others=words.others(comparison),
+        guarded=guarded(comparison.runs),
         basis=words.basis(comparison),
         looks=comparison.looks,
         explained=registry.about(names),

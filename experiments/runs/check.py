@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,9 +18,11 @@ import numpy as np
 import torch
 
 from ...adapt.scoring.evaluation import Predictions, scores
+from ...adapt.scoring.paired import interval, paired
 from ...datasets.catalog import open_dataset, options_of
 from ...datasets.doubts import doubts
 from ...datasets.loading import check_item
+from ...datasets.options import plain_options
 from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.reading.doubts import resized, sizes_differ
 from ...datasets.reading.headers import read_headers
@@ -34,9 +37,11 @@ from .centers import centered
 from .conclusion import predicted
 from .device import choose_device
 from .progress import Reporter
-from .results import block_totals, summarize
+from .results import block_totals
 from .task import Task
 
+FEWEST_BLOCKS = 10
+"""Into which labelled pictures are cut where no file says which recording each is of."""
 LABELLED = 30
 """Fewest labelled pictures of which a number says much."""
 
@@ -82,12 +87,19 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
         raise ValueError(f"--check {path}: expected a COCO keypoint JSON, or a CSV of DeepLabCut or Lightning Pose")
     name = "deeplabcut" if path.suffix.lower() == ".csv" else "coco_json"
     folder = root if root.is_dir() else root.parent
-    said = {"root": str(folder), "labels": [str(path), str(path)], "boxes": "whole"}
+    said: dict[str, Any] = {"root": str(folder), "labels": [str(path), str(path)], "boxes": "whole"}
     try:
         table = picture_set(open_dataset(name, options_of(name, said, "--check"), "test"))
+        assert table is not None
+        block = len(set(table.people.pictures)) // FEWEST_BLOCKS
+        if (
+            block < plain_options(options_of(name, said, "--check"))["block"]
+        ):  # where no recordings are said, enough blocks to judge by
+            said["block"] = max(block, 1)
+            table = picture_set(open_dataset(name, options_of(name, said, "--check"), "test"))
+            assert table is not None
     except ValueError as error:
         raise ValueError(f"--check (its root= is --check-root): {error}") from error
-    assert table is not None
     missing = [name for name in skeleton.keypoints if name not in table.skeleton.keypoints]
     if len(missing) == len(skeleton):
         raise ValueError(
@@ -126,6 +138,22 @@ def say_few(path: Path, count: int, root: Path) -> None:
             "judge by, as the gain's interval will show",
             stacklevel=3,
         )
+
+
+def check_deciding(path: Path, dataset: PoseDataset) -> None:
+    """Raises ValueError for fewer labelled pictures than may decide what is shipped."""
+    count = pictures_of(dataset)
+    if count < LABELLED:
+        raise ValueError(
+            f"--decide-by-check asks for {LABELLED} labelled pictures or more, and --check {path} gives {count}: label "
+            "more, or leave --decide-by-check out and let the labels check alone"
+        )
+
+
+def pictures_of(dataset: PoseDataset) -> int:
+    """How many pictures or frames labelled samples are of."""
+    table = picture_set(dataset)
+    return len(dataset) if table is None else len(set(table.people.pictures))
 
 
 def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
@@ -216,25 +244,27 @@ def judge(
     """Scores of both models on labelled pictures, which `open_check` made of `labels`, and the gain with its interval
     over blocks of pictures."""
     given, adapted = (predicted(model, task, dataset, device) for model in (before, after))
-    table = picture_set(dataset)
     return {
         **compared(given, adapted, task.skeleton, task.config.threshold),
-        "pictures": len(dataset) if table is None else len(set(table.people.pictures)),
+        "pictures": pictures_of(dataset),
         "boxes": dataset.identity.get("boxes"),
         **({} if labels is None else {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}),
     }
 
 
 def compared(given: Predictions, adapted: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:
-    """Scores of two models' predictions for the same people, and the gain with its interval over blocks."""
-    headline, predictions = given.headline(threshold), {"given": given, "adapted": adapted}
-    blocks = {name: block_totals(own, headline) for name, own in predictions.items()}
-    sums, counts = ({name: part[i][None] for name, part in blocks.items()} for i in (0, 1))
+    """Scores of two models' predictions for the same people, and the gain with its interval of 95 % over blocks."""
+    headline = given.headline(threshold)
+    totals = [block_totals(own, headline) for own in (given, adapted)]
+    blocks = len(totals[0][0])
+    difference, error = paired(*totals)
+    ends = sorted(headline.sign * end for end in interval(difference, error, blocks))
     return {
         "metric": headline.name,
         "before": scores(given, skeleton, threshold),
         "after": scores(adapted, skeleton, threshold),
-        "gain": summarize(sums, counts, headline)["adapted"]["gain"],
+        "gain": {"mean": headline.sign * difference, "interval": [None, None] if math.isnan(error) else ends},
+        "blocks": blocks,
     }
 
 

@@ -15,7 +15,7 @@ from ..report.page import write as write_report
 from .engine import Engine
 from .folder import opened, world_size
 from .progress import Reporter
-from .results import collect, print_table
+from .results import collect, guarded, print_table
 from .task import check_target, files_of, prepare
 
 
@@ -44,6 +44,8 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
         write_json(folder / "results.json", results)
         page = write_report(folder, task.target[1])
     print_table(results, reporter)
+    for line in guarded(results["strategies"]):
+        reporter.say(line)
     reporter.say(f"results: {folder / 'results.json'}")
     reporter.say(f"report:  {page}")
     if engine.tracked:

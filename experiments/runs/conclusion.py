@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import Predictions, predict, scores
 from ...datasets.loading import loader
 from ...datasets.reading.files import write_json
@@ -18,6 +19,7 @@ from ...models.export import to_onnx
 from ...models.pose_model import PoseModel
 from ...models.saved import load_checkpoint, load_model
 from ..report.drawing import prediction_sheet, write_picture
+from .before_training import CHOICE
 from .folder import selected_weights
 from .task import Task
 
@@ -26,10 +28,12 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     """Score the selected weights, keep their predictions, and collect what each selection rule would have used.
 
     "source" is null where no source was opened, and "target" where there is no target: then the predictions, and
-    what the rules would have used, are the source's.
+    what the rules would have used, are the source's. "guard" says how the run left the road, null where it did not, and
+    "batch_norm" what `auto` chose, null of another policy.
     """
     config = task.config
-    state = load_checkpoint(folder / "checkpoint.pt", ("selection",))["selection"]
+    checkpoint = load_checkpoint(folder / "checkpoint.pt", ("selection",))
+    state = checkpoint["selection"]
     model, _ = load_model(selected_weights(folder, config.selection, state))
     model.to(device)
     result: dict[str, Any] = {"source": None, "target": None}
@@ -44,9 +48,15 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     side = task.judged
     evaluated = {line["step"]: line["metrics"] for line in lines if f"{side}/{key}" in line["metrics"]}
+    given = _flat(result[side], side, key)  # what all rules have used where the guard went back to the given weights
     result["selected"] = {
-        rule: {"step": step, side: _scored(evaluated[step], side, key)} for rule, step in state["steps"].items()
+        rule: {"step": step, side: _scored(evaluated[step] if step else given, side, key)}
+        for rule, step in state["steps"].items()
     }
+    left = (checkpoint.get("guard") or {}).get("left")
+    result["guard"] = left and left | {"said": sentence(left, config.steps)}
+    settled = folder / CHOICE
+    result["batch_norm"] = json.loads(settled.read_text("utf-8")) if settled.exists() else None
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     result["seconds_per_iteration"] = statistics.median(seconds) if seconds else None
     export(model.cpu(), task, folder)
@@ -71,6 +81,12 @@ def export(model: PoseModel, task: Task, folder: Path) -> None:
         return
     about = {"input": {"width": task.size[0], "height": task.size[1]}, "keypoints": list(task.skeleton.keypoints)}
     write_json(folder / "model.json", about)
+
+
+def _flat(score: dict[str, Any], side: str, key: str) -> dict[str, float]:
+    """The scores of a side as metrics.jsonl names them."""
+    groups = {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
+    return {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]} | groups
 
 
 def _scored(metrics: dict[str, float], side: str, key: str) -> dict[str, Any]:

@@ -80,4 +80,4 @@ class Engine:
                 yield step
 
         folder = Path(job.folder)
-        return train(self.task, job.strategy, job.seed, folder, home(folder) / "pretrained", stage)
+        return train(self.task, job.strategy, job.seed, folder, home(folder) / "pretrained", stage, self.reporter.say)

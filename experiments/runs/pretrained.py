@@ -20,26 +20,26 @@ def pretrained_folder(cache: Path, about: dict[str, Any], source: dict[str, Any]
     if folder.exists():
         return folder
     earlier = sorted(path.parent for path in cache.glob(f"*-seed{about['seed']}/done"))
-    return next((path for path in earlier if _of_0_1_0(path) == wanted), folder)
+    return next((path for path in earlier if _earlier(path) == wanted), folder)
 
 
-def _of_0_1_0(folder: Path) -> str | None:
-    """What a folder of version 0.1.0 holds, as `pretrained_folder` describes it; None for one of a later version.
+def _earlier(folder: Path) -> str | None:
+    """What a folder of an earlier version holds, as `pretrained_folder` describes it, with the defaults of options that
+    are newer; None where that cannot be said.
 
-    Its configuration says neither the keypoints nor what the file of a user's network held: its weights do.
+    A configuration of 0.1.0 says neither the keypoints nor what the file of a user's network held: its weights do.
     """
-    said = read(folder / "config.yaml")
-    files = sorted(folder.glob("weights-*.pt"))
-    if "keypoints" in said or not files:
-        return None
+    said, state = read(folder / "config.yaml"), {}
     try:
-        state = load_checkpoint(files[-1], ("architecture", "keypoints"))
-        config = build({key: value for key, value in said.items() if key != "seed"}, origin=str(folder))
-        about = of_pretraining(config) | {"seed": int(said["seed"]), "keypoints": list(state["keypoints"])}
+        if "keypoints" not in said:
+            state = load_checkpoint(max(folder.glob("weights-*.pt")), ("architecture", "keypoints"))
+        keypoints = list(said.pop("keypoints", None) or state["keypoints"])
+        seed = int(said.pop("seed"))
+        about = of_pretraining(build(said, origin=str(folder))) | {"seed": seed, "keypoints": keypoints}
         source = json.loads((folder / "identity.json").read_text())["source_train"]
     except (ValueError, KeyError, OSError):  # it cannot be used, and something else is trained
         return None
-    if "sha256" in state["architecture"]:
+    if "sha256" in state.get("architecture", {}):
         about["model"]["sha256"] = state["architecture"]["sha256"]
     return _text(about, source)
 

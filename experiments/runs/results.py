@@ -2,7 +2,9 @@
 
 {"schema": 1, "metric": "pck@0.1" or "mm",
  "strategies": {NAME: {SEED: {"target": {"pck" or "mm", "epe", "auc", "groups", "joints"}, "source": {the same} or null,
-                              "selected": {RULE: {"step", "target"}}, "seconds_per_iteration"}}},
+                              "selected": {RULE: {"step", "target"}}, "seconds_per_iteration",
+                              "guard": {"step", "back", "measure", "start", "value", "bound", "said", ...} or null,
+                              "batch_norm": {"batch_norm", "batch_norm_share", "evidence", "why"} or null}}},
  "summary": {NAME: {"target": {"mean", "std"}, "base": "source_only" or "given",
                     "gain": {"mean", "interval": [lo, hi]},
                     "gain_over_bn_control": {the same}, "gain_over_given": {the same}, "gap_closed": {the same},
@@ -13,7 +15,7 @@ but the given model of a strategy that is source-free, and of all where there is
 gain as a share of the oracle's over the same base, null where the oracle's own interval includes zero. Intervals are
 95 %, by a bootstrap over seeds and blocks of frames, paired: all strategies are resampled alike. Files of version 0.1.0
 have no "base" and no "gain_over_given"; all gains in them are over source_only. "source" is null of a run that opened
-no source.
+no source. "guard" says how a run left the road (adapt/guard.py), "batch_norm" what batch_norm=auto chose.
 
 Of depth the metric is "mm": targets, groups and joints are mean errors in mm, where lower is better; beside them stand
 "map", the share within 100 mm averaged over the joints, and an "auc" of worst joints (see `scores`). A gain is positive
@@ -27,7 +29,7 @@ people who were seen.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +55,61 @@ def base_of(name: str, names: Collection[str]) -> str:
 
 def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: float) -> dict[str, Any]:
     """The results of the finished runs `folder/STRATEGY-seedN`."""
+    totals, counts, headline = totals_of(folder, strategies, seeds, threshold)
     runs = {name: {seed: folder / f"{name}-seed{seed}" for seed in seeds} for name in strategies}
     results = {
         n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in runs.items()
     }
-    totals, counts, headline = {}, {}, PCK
-    for name, of in runs.items():
-        loaded = [Predictions.load(run / "predictions.npz") for run in of.values()]
-        headline = loaded[0].headline(threshold)
-        rows = [block_totals(predictions, headline) for predictions in loaded]
-        totals[name], counts[name] = (np.stack(part) for part in zip(*rows, strict=True))
     summary = summarize(totals, counts, headline)
     for name, rules in by_rule(results, headline).items():
         summary[name]["selected"] = rules
     return {"schema": 1, "metric": headline.name, "strategies": results, "summary": summary}
+
+
+def totals_of(
+    folder: Path, strategies: Sequence[str], seeds: Sequence[int], threshold: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Headline]:
+    """The headline's totals and counts (seeds, blocks) of each strategy's finished runs."""
+    totals, counts, headline = {}, {}, PCK
+    for name in strategies:
+        loaded = [Predictions.load(folder / f"{name}-seed{seed}" / "predictions.npz") for seed in seeds]
+        headline = loaded[0].headline(threshold)
+        rows = [block_totals(predictions, headline) for predictions in loaded]
+        totals[name], counts[name] = (np.stack(part) for part in zip(*rows, strict=True))
+    return totals, counts, headline
+
+
+def against(folder: Path, results: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """By how much strategy `name` is better than each of the others of a finished comparison, {"mean", "interval"}, as
+    `summarize` has gains."""
+    runs, threshold = results["strategies"], Headline.named(results["metric"]).threshold
+    totals, counts, headline = totals_of(folder, list(runs), [int(seed) for seed in runs[name]], threshold or 0.0)
+
+    def over(other: str) -> dict[str, Any]:
+        total, count = ({"given": part[other], "ours": part[name]} for part in (totals, counts))
+        gain: dict[str, Any] = summarize(total, count, headline)["ours"]["gain_over_given"]
+        return gain
+
+    return {other: over(other) for other in runs if other != name}
+
+
+def behind(results: Mapping[str, Any], name: str) -> float | None:
+    """By how much the last checkpoint of a strategy's worst run is behind the best that it had, by target labels; None
+    where there was one evaluation."""
+    headline, off = Headline.named(results["metric"]), []
+    for run in results["strategies"][name].values():
+        last, best = (run["selected"].get(rule) for rule in ("last", "oracle"))
+        if last and best and best["step"] != last["step"]:
+            off.append(headline.improvement(best["target"][headline.key], last["target"][headline.key]))
+        elif last and best:
+            off.append(0.0)
+    return max(off, default=None)
+
+
+def guarded(runs: dict[str, Any]) -> list[str]:
+    """What the guards of runs {NAME: {SEED: result}} say, a sentence for each run that left the road."""
+    left = {f"{n} seed {seed}": (run or {}).get("guard") for n, of in runs.items() for seed, run in of.items()}
+    return [f"{name}: {guard['said']}" for name, guard in left.items() if guard]
 
 
 def by_rule(results: dict[str, Any], headline: Headline) -> dict[str, dict[str, Any]]:
@@ -91,7 +134,12 @@ def by_rule(results: dict[str, Any], headline: Headline) -> dict[str, dict[str, 
 def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarray, np.ndarray]:
     """The headline's values summed over the counted keypoints of each block of frames, and how many these are:
     (blocks,) each, in the blocks' order. Those of missed people count where a miss has a value, as in PCK."""
-    labelled, values = predictions.annotated.numpy(), headline.values(predictions)
+    return blocked(predictions, headline.values(predictions))
+
+
+def blocked(predictions: Predictions, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of `values` (N, K), those that are not finite left out."""
+    labelled = predictions.annotated.numpy()
     counted = labelled & np.isfinite(values)
     _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
     totals = np.bincount(block, np.where(counted, values, 0).sum(1))

@@ -1,27 +1,29 @@
-"""Whether `keyshift adapt` ships its best checkpoint: a pure function of label-free scores, one sentence an outcome."""
+"""Whether `keyshift adapt` ships its best checkpoint, or a network on the way to it: by the rule, which predicts its
+gain without a label, or by labels where that was asked for. Pure functions, one sentence an outcome."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ...adapt.mixture import mixed
+from ...adapt.scoring.evidence import Evidence
+from ...adapt.scoring.label_free import SCORES, measured
+from ...adapt.scoring.rule import Prediction, Rule
+from ...adapt.scoring.rule import load as load_rule
+from ...adapt.scoring.selection import Headline
+from ...models.pose_model import PoseModel
 
 CHANCE = 0.1
-"""Label-free score under which predictions hardly follow the picture, so that no rise says anything."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Label-free scores, 0 to 1, of the given model and of the best checkpoint on the same pictures."""
-
-    pictures: int
-    """How many the scores are read from."""
-    before: float
-    after: float = math.nan
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of the share that `before` is, each picture counted once."""
-        return math.sqrt(max(self.before * (1 - self.before), 1e-4) / self.pictures)
+"""Agreement under which predictions hardly follow the picture, so that no change of a score says anything."""
+FEWEST = 30
+"""Pictures of which scores say enough to predict by."""
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of the way from the given weights to the adapted ones, of which the best is taken."""
+SURE = 0.975
+"""The one-sided level at which labels decide: that of a 95 % interval's lower end."""
 
 
 @dataclass(frozen=True)
@@ -29,60 +31,155 @@ class Decision:
     outcome: str
     """adapted, or in two or three words why not."""
     why: str
-    """A clause that says which test was passed, which failed, with both numbers."""
+    """A clause that says which test was passed, which failed, with the numbers."""
 
     @property
     def adapted(self) -> bool:
         return self.outcome == "adapted"
 
 
-def beforehand(score: float, held: int) -> Decision | None:
-    """What is decided before any training, by the given model's `score` on the pictures to adapt to and the number of
-    pictures `held` out; None: nothing yet."""
-    if not score >= CHANCE:
-        measured = "no keypoint could be compared" if math.isnan(score) else f"{score:.3f}, under {CHANCE}"
+@dataclass(frozen=True)
+class Mixture:
+    """A network that is `share` of the way from the given one to the adapted one, and what is predicted of it."""
+
+    share: float
+    model: PoseModel
+    prediction: Prediction | None
+    told: dict[str, Any]
+
+
+class Forecaster:
+    """The rule, with what it reads of the given network on one set of pictures."""
+
+    def __init__(self, rule: Rule, given: Evidence) -> None:
+        self.rule, self.given = rule, given
+        self.before = measured(given, rule.scores)
+
+    def after(self, model: PoseModel) -> dict[str, float]:
+        """What it reads of a candidate."""
+        return measured(Evidence(model, self.given.looks, self.given), self.rule.scores)
+
+    def gain(self, candidate: Evidence) -> float:
+        """As a label-free score of a candidate: the predicted gain, NaN where nothing that is read can be measured."""
+        prediction = self.rule.predict(self.before, measured(candidate, self.rule.scores))
+        return math.nan if prediction is None else prediction.gain
+
+    def predict(self, model: PoseModel) -> tuple[Prediction | None, dict[str, Any]]:
+        """Of a candidate, and for adapt.json with what it rests on."""
+        after = self.after(model)
+        prediction = self.rule.predict(self.before, after)
+        scores = {name: [self.before[name], after[name]] for name in self.rule.scores}
+        told = {} if prediction is None else asdict(prediction)
+        return prediction, told | {"pictures": len(self.given.looks.target), "scores": scores}
+
+    def best(self, adapted: PoseModel, shares: Sequence[float]) -> Mixture:
+        """Of the given network's mixtures with `adapted` the one of which the highest gain is predicted; the last of
+        `shares` where nothing is. What it is told with holds the gain predicted at each share, by its name."""
+        mixtures = []
+        for share in shares:
+            model = adapted if share == 1 else mixed(self.given.model, adapted, share)
+            mixtures.append(Mixture(share, model, *self.predict(model)))
+        best = max(mixtures, key=lambda one: (one.told.get("gain", -math.inf), one.share))
+        return replace(best, told=best.told | {"shares": {f"{one.share:g}": one.told.get("gain") for one in mixtures}})
+
+
+def known_rule() -> Rule:
+    """That of keyshift. Raises ValueError where there is none, or one that reads scores which are not there."""
+    rule = load_rule()
+    unknown = [name for name in rule.scores if name not in SCORES]
+    if unknown:
+        raise ValueError(
+            f"the rule reads {', '.join(unknown)}, and the label-free scores are {', '.join(SCORES)}: fit it again by "
+            "`keyshift lab FILE --fit`"
+        )
+    return rule
+
+
+def reading(kind: type[PoseModel]) -> str:
+    """What a system reads and finds: the rule is good for what it was fitted on."""
+    return f"{' and '.join(kind.reads)}, {'one person' if kind.single else 'several people'}"
+
+
+def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str, Any]) -> Decision | None:
+    """What is decided before any training, by the given network's `agreement` on the `pictures` to adapt to, what its
+    `system` reads, and the rule's `basis`; None: nothing yet."""
+    if pictures < FEWEST:
+        return Decision(
+            "too few pictures",
+            f"nothing can be predicted from {counted(pictures)}: the rule asks for {FEWEST} or more to adapt to; give "
+            "more, or labels that decide (--decide-by-check)",
+        )
+    if not agreement >= CHANCE:
+        number = "no keypoint could be compared" if math.isnan(agreement) else f"{agreement:.3f}, under {CHANCE}"
         return Decision(
             "hardly above chance",
-            f"its label-free score on the pictures to adapt to is hardly above chance ({measured}), where no rise says "
-            "anything; train it longer, or on a source that is nearer to these pictures",
+            f"its agreement with itself on the pictures to adapt to is hardly above chance ({number}), where no score "
+            "says anything; train it longer, or on a source that is nearer to these pictures",
         )
-    if not held:
+    known = basis.get("systems", [system])
+    if system not in known:
         return Decision(
-            "nothing held out",
-            "nothing is held out that could show whether adapting to one picture alone helps; give more pictures",
+            "not known to the rule",
+            f"the rule was not fitted on models of {system}, but of {'; '.join(known)}, so it predicts nothing here; "
+            "labels can decide (--decide-by-check)",
         )
     return None
 
 
-def decide(step: int | None, trained: Scores, held: Scores) -> Decision:
-    """Whether the checkpoint of `step`, the best on the pictures trained on, is shipped.
+def decide(
+    step: int, prediction: Prediction | None, held: Prediction | None, pictures: int = 0, share: float = 1.0
+) -> Decision:
+    """Whether the checkpoint of `step`, or what is `share` of the way to it, is shipped, by its `prediction` on the
+    pictures adapted to, and the one on the `pictures` held out, None where these are too few. Step 0: training kept no
+    checkpoint."""
+    if not step:
+        return Decision("no checkpoint", "training kept no checkpoint")
+    if prediction is None:
+        return Decision("nothing to predict by", f"no score that the rule reads could be measured of update {step}")
+    words = f"the predicted gain of {called(step, share)}, the best of those evaluated, is {points(prediction.gain)}"
+    words = f"{words} ({interval(prediction)})"
+    if prediction.gain <= 0:
+        return Decision("no gain predicted", words)
+    least = f"{points(prediction.least)}, from which on the rule ships"
+    if not prediction.ships:
+        return Decision("too small a gain", f"{words}, under the {least}")
+    if held is not None and held.gain <= 0:
+        return Decision("worse on held-out", f"{words}, but on {counted(pictures)} held out it is {points(held.gain)}")
+    return Decision("adapted", f"{words}, above the {least}")
 
-    `trained` are scores on pictures that are trained on, `held` on those held out. `step` None: no checkpoint was
-    scored.
-    """
-    if known := beforehand(trained.before, held.pictures):
-        return known
-    where = "the label-free score on the pictures trained on"
-    if step is None:
-        return Decision("no better checkpoint", f"no checkpoint has {where}")
-    there = f"from {trained.before:.3f} to {trained.after:.3f} at update {step}"
-    if not trained.after > trained.before:
-        ends = f"it was {trained.before:.3f}, and at best {trained.after:.3f}, at update {step}"
-        return Decision("no better checkpoint", f"{where} did not rise: {ends}")
-    if trained.after <= trained.before + trained.noise:
+
+def by_labels(step: int, check: Mapping[str, Any], share: float = 1.0) -> Decision:
+    """Whether it is shipped by labels: what `judge` of runs/check.py says of the checkpoint of `step`, or of what is
+    `share` of the way to it."""
+    headline, gain = Headline.named(check["metric"]), check["gain"]
+    words = f"the labels of {counted(check['pictures'])} decide (--decide-by-check): by them {called(step, share)}"
+    low, high = gain["interval"]
+    if low is None:
         return Decision(
-            "within noise",
-            f"{where} rose {there}, which is within its noise of {trained.noise:.3f} ({counted(trained.pictures)}; "
-            "more pictures, or more updates by steps=, can rise above it)",
+            "labels of one block",
+            f"{words} has a gain without an interval, for all of these pictures are of one recording or block; label "
+            "some of another",
         )
-    rose = f"{where} rose {there}, by more than its noise of {trained.noise:.3f}"
-    beside = f"on {counted(held.pictures)} held out"
-    ends = f"from {held.before:.3f} to {held.after:.3f}"
-    if math.isnan(held.after) or math.isnan(held.before):
-        return Decision("worse on held-out", f"{rose}, but {beside} no keypoint could be compared")
-    if held.after < held.before:
-        return Decision("worse on held-out", f"{rose}, but {beside} it fell {ends}")
-    return Decision("adapted", f"{rose}, and {beside} it {'rose' if held.after > held.before else 'went'} {ends}")
+    ends = f"[{headline.bare(low, sign=True)}, {headline.bare(high, sign=True)}]"
+    words = f"{words} gains {headline.bare(gain['mean'], sign=True)} {ends} of {headline.heading}"
+    sure = f"at the one-sided level of {100 * SURE:g} %"
+    if not low > 0:
+        return Decision("no gain by labels", f"{words}, whose lower end is not above 0 {sure}")
+    return Decision("adapted", f"{words}, whose lower end is above 0 {sure}")
+
+
+def called(step: int, share: float) -> str:
+    way = "" if share == 1 else f" ({share:g} of the way from the given weights to the adapted ones)"
+    return f"update {step}{way}"
+
+
+def points(gain: float) -> str:
+    return f"{round(gain, 1) + 0.0:+.1f} points"
+
+
+def interval(prediction: Prediction) -> str:
+    low, high = (f"{round(end, 1) + 0.0:+.1f}" for end in (prediction.low, prediction.high))
+    return f"{100 * prediction.level:g} % interval {low} to {high}"
 
 
 def counted(pictures: int) -> str:

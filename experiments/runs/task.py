@@ -172,10 +172,11 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     The keypoints are those of the network that the run starts from; else the ones that both sides have.
     """
     any_keypoints = MODELS[config.model.name].any_keypoints
-    model = build_model(config.model, 1, weights=False) if any_keypoints else None  # sizes, before data is read
+    model = build_model(config.model, [""], weights=False) if any_keypoints else None  # sizes, before data is read
     choose_device(config.device)
     check_target(config, strategies)
     check_required(config, strategies)
+    check_adapters(config)
     if training:
         check_sensor(config, strategies)
     processes = world_size()
@@ -191,7 +192,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     if training:
         check_mirroring(config, skeleton)
     if model is None or (training and config.model.options.weights is not None and config.start is None):
-        model = build_model(config.model, len(skeleton), weights=training)
+        model = build_model(config.model, skeleton.keypoints, weights=training)
     for name, dataset in opened.items():
         if len(dataset) < processes:
             raise ValueError(
@@ -250,6 +251,16 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
             )
 
 
+def check_adapters(config: Config) -> None:
+    """Raises ValueError where adapters would learn a change of weights that are random."""
+    options = config.model.options
+    if options.adapters and config.start is None and options.weights is None:
+        raise ValueError(
+            f"model.adapters={options.adapters} freezes the backbone, whose weights are random: say model.weights or "
+            "start, or leave adapters at 0"
+        )
+
+
 def sees_both(strategy: str) -> bool:
     """Whether a strategy trains on the labelled source and on the target's pictures."""
     return STRATEGIES[strategy].needs >= {"source", "target"}
@@ -272,7 +283,7 @@ def check_files(config: Config, strategies: Sequence[str], model: PoseModel, ske
         kind, options = STRATEGIES[name], config.method(name)
         looks = kind.see_source is not Strategy.see_source
         if looks or files(name, options):
-            trial = kind(deepcopy(model), skeleton, config.optimization, config.batch_norm, options)
+            trial = kind(deepcopy(model), skeleton, config.optimization, options=options)
             if looks and not source:
                 trial.see_source(None)
 
@@ -285,10 +296,11 @@ def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, s
     return {FILES: sums} if sums else {}
 
 
-def build_model(chosen: Chosen, keypoints: int, weights: bool = True) -> PoseModel:
-    """A fresh network; with the weights that its options name, or random."""
+def build_model(chosen: Chosen, keypoints: Sequence[str], weights: bool = True) -> PoseModel:
+    """A fresh network for the keypoints of these names; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
-    return MODELS[chosen.name](keypoints, options)
+    model = MODELS[chosen.name](len(keypoints), options).know(keypoints)
+    return model.with_adapters(options.adapters)
 
 
 def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str, PoseDataset]:

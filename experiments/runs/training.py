@@ -14,11 +14,13 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
+from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import everyone, predict, scores
-from ...adapt.scoring.label_free import SCORES
+from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
+from ...adapt.scoring.label_free import SCORES, Score
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target
-from ...adapt.trainer import Callback, Loop, Trainer
+from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
 from ...datasets.loading import TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
@@ -28,6 +30,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
+from .before_training import WATCHED, Say, Settled, guard_of, settled
 from .conclusion import conclude
 from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
@@ -54,7 +57,13 @@ class Phase:
     batch_norm: str
 
 
-def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage) -> dict[str, Any]:
+def silent(_: str) -> None:
+    pass
+
+
+def train(
+    task: Task, name: str, seed: int, folder: Path, cache: Path, stage: Stage, say: Say = silent
+) -> dict[str, Any]:
     """Pretrain (or take it from the folder `cache`), then train strategy `name` in `folder` and write its results.
 
     A finished folder is returned as it is; an unfinished one is continued.
@@ -70,19 +79,34 @@ def train(task: Task, name: str, seed: int, folder: Path, cache: Path, stage: St
         if task.source_train is not None:
             keep(folder, subjects_of(task.source_train))
     fabric.barrier()
-    start = task.start
-    if start is None and config.pretrain_steps > 0:
-        start = pretrained(task, seed, cache, fabric, stage)
+    start = started(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
-        phase = Phase(name, config.steps, config.optimization, start, config.batch_norm)
-        fit(task, phase, seed, folder, fabric, callback)
+        left = fit(task, adaptation(config, name, start), seed, folder, fabric, callback, say=say)
+    if left is not None:
+        say(f"{name} seed {seed}: {left}")
     if fabric.is_global_zero:
         write_json(result, conclude(task, folder, fabric.device))
     fabric.barrier()
     return dict(json.loads(result.read_text()))
 
 
-def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage) -> Path:
+def adaptation(config: Config, strategy: str, start: Path | None) -> Phase:
+    """The phase in which a strategy goes on from the weights `start`."""
+    return Phase(strategy, config.steps, config.optimization, start, config.policy(strategy, start is not None))
+
+
+def started(
+    task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage, evaluate: Evaluate | None = None
+) -> Path | None:
+    """The weights that every strategy of `seed` starts from: those given, or those pretrained; None for fresh ones."""
+    if task.start is None and task.config.pretrain_steps > 0:
+        return pretrained(task, seed, cache, fabric, stage, evaluate)
+    return task.start
+
+
+def pretrained(
+    task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage, evaluate: Evaluate | None = None
+) -> Path:
     """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept in `cache`."""
     config = task.config
     assert task.source_train is not None
@@ -94,53 +118,77 @@ def pretrained(task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage)
             if fabric.is_global_zero:
                 describe(folder, about, task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
-            fit(task, phase, seed, folder, fabric, callback)
+            fit(task, phase, seed, folder, fabric, callback, evaluate=evaluate)
         if fabric.is_global_zero:
             write_text(folder / "done", "")
         fabric.barrier()
     return folder / f"weights-{config.pretrain_steps:06d}.pt"
 
 
-def fit(task: Task, phase: Phase, seed: int, folder: Path, fabric: Fabric, callback: Callback) -> None:
-    """Train one phase in `folder`, from its checkpoint if there is one."""
+def fit(
+    task: Task,
+    phase: Phase,
+    seed: int,
+    folder: Path,
+    fabric: Fabric,
+    callback: Callback,
+    evaluate: Evaluate | None = None,
+    keep_all: bool = False,
+    say: Say = silent,
+) -> str | None:
+    """Train one phase in `folder`, from its checkpoint if there is one; evaluated as `evaluator` does unless another
+    way is given, the weights of all evaluations kept with `keep_all`. Gives what its guard says, where that says
+    anything; what is to be known before the first update is said by `say`."""
     config, sensor = task.config, task.sensor_of(phase.strategy)
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
-    strategy = build_strategy(task, phase, seed)
+    if evaluate is None:
+        evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
+    target = task.target_train
+    warped, few = (None if target is None else warped_batches(task, target, most) for most in (SCORED, WATCHED))
+    norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, warped, say, fabric)
+    strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
         strategy.to(fabric.device).see_source(source)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
+    guard = guard_of(task, phase.strategy, phase.start, few, fabric.device)
     Trainer(
         fabric,
         strategy,
         training_batches(task, strategy, seed, fabric, sensor),
         folder,
-        _loop(config, phase.steps),
+        _loop(config, phase.steps, keep_all),
         seed,
-        evaluator(task, fabric.device),
+        evaluate,
         lambda model: target_of(task, model, fabric.device),
         [callback],
+        guard,
     ).fit()
+    return None if guard is None or guard.left is None else sentence(guard.left, phase.steps)
 
 
-def _loop(config: Config, steps: int) -> Loop:
+def _loop(config: Config, steps: int, keep_all: bool) -> Loop:
     every = config.log_every, config.evaluate_every, config.checkpoint_every
-    return Loop(steps, *every, config.workers, config.channels_last, config.selection)
+    return Loop(steps, *every, config.workers, config.channels_last, config.selection, keep_all)
 
 
-def build_strategy(task: Task, phase: Phase, seed: int) -> Strategy:
-    """The strategy around a model from the phase's weights, or a fresh one."""
-    config = task.config
+def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
+    """The model of the phase's weights, or a fresh one."""
     torch.manual_seed(seed)
-    if phase.start is None:
-        model = build_model(config.model, len(task.skeleton))
-    else:
-        model = load_model(phase.start)[0]
+    if phase.start is not None:
+        return load_model(phase.start)[0].with_adapters(task.config.model.options.adapters)
+    return build_model(task.config.model, task.skeleton.keypoints)
+
+
+def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = None) -> Strategy:
+    """The strategy around the starting model, or the one with batch norm as it was settled."""
+    norm, adapters = norm or Settled(phase.batch_norm), task.config.model.options.adapters
+    model = starting_model(task, phase, seed) if norm.start is None else norm.start.with_adapters(adapters)
     torch.manual_seed(seed + 1)
-    kind, options = STRATEGIES[phase.strategy], config.method(phase.strategy)
-    return kind(model, task.skeleton, phase.rates, phase.batch_norm, options)
+    kind, options = STRATEGIES[phase.strategy], task.config.method(phase.strategy)
+    return kind(model, task.skeleton, phase.rates, norm.policy, options)
 
 
 def make_fabric(config: Config) -> Fabric:
@@ -185,15 +233,22 @@ def plain_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unl
     return lambda: loader(batches, range(len(batches)), task.config.workers)
 
 
-def warped_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unlabeled]]:
-    """Reads up to SCORED samples without their labels, in two known warps."""
+def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Callable[[], Iterator[Unlabeled]]:
+    """Reads `most` samples or fewer without their labels, in two known warps."""
     size, augmentation = task.size, task.config.augmentation
     unlabeled = WithoutLabels(dataset)
     batches = TrainingBatches(
         unlabeled, "score", 0, AT_ONCE, size, augmentation, labels=False, views=2, mode=task.config.crop
     )
-    steps = range(-(-min(SCORED, len(unlabeled)) // AT_ONCE))
+    steps = range(-(-min(most, len(unlabeled)) // AT_ONCE))
     return lambda: (batches[step] for step in steps)
+
+
+def looks_of(task: Task, device: torch.device, pictures: int = PICTURES, kind: type[Looks] = Looks) -> Looks:
+    """On what label-free scores look: up to `pictures` of the target's training set, and of the held-out source."""
+    config = task.config
+    cut = task.size, config.augmentation, config.threshold, device, config.crop
+    return kind(task.target[0], task.source_test, task.skeleton, *cut, pictures)
 
 
 def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
@@ -202,23 +257,24 @@ def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
     return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
-def evaluator(task: Task, device: torch.device) -> Callable[[PoseModel], dict[str, float]]:
-    """The headline on held-out source and target, and the label-free score of the unlabelled target training images;
-    without a target neither of its."""
+def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score | None = None) -> Evaluate:
+    """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
+    `score` or the configuration's, beside that of the `given` network; without a target neither of its."""
     config = task.config
     batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
-    warped = None if task.target_train is None else warped_batches(task, task.target_train)
+    looks = None if task.target_train is None else looks_of(task, device)
+    start = None if looks is None else Evidence(given.to(device), looks)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for side, own in batches.items():
             predictions = predict(model, (own[i] for i in range(len(own))), device)
             key = predictions.headline(config.threshold).key
-            score = scores(predictions, task.skeleton, config.threshold)
-            metrics |= {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]}
-            metrics |= {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
-        if warped is not None:
-            metrics["target/score"] = SCORES[config.score](model, warped(), task.skeleton.flip, device)
+            result = scores(predictions, task.skeleton, config.threshold)
+            metrics |= {f"{side}/{key}": result[key], f"{side}/epe": result["epe"]}
+            metrics |= {f"{side}/{key}/{name}": value for name, value in result["groups"].items()}
+        if looks is not None:
+            metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, looks, start))
         return metrics
 
     return evaluate

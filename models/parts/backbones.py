@@ -1,42 +1,22 @@
-"""Convolutional backbones: torchvision's ResNets, and a small one for CPUs."""
+"""Backbones by name: torchvision's, timm's, and a small one for CPUs."""
 
 from __future__ import annotations
 
-import urllib.error
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_weight
+from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
-from ...datasets.reading.files import from_home
-from ...datasets.reading.weights import fitting, read_content
+from .timm_backbone import TimmBackbone
+from .torchvision_backbone import TorchvisionBackbone, halves, measured
 
+ABOUT = "small, a network of torchvision's (resnet101, convnext_tiny), timm:NAME, or timm:NAME@STRIDE"
+TIMM = "timm:"
 DILATED = ("small", "resnet50", "resnet101", "resnet152")
-"""Those whose last level can be dilated."""
-RESNETS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048, "resnet101": 2048, "resnet152": 2048}
-
-
-class ResNet(nn.Module):
-    """torchvision's ResNet up to layer4: (B, 3, H, W) to (B, channels, H/32, W/32), under torchvision's key names."""
-
-    stride = 32
-
-    def __init__(self, name: str, weights: str | None = None) -> None:
-        super().__init__()
-        self.channels = RESNETS[name]
-        network = get_model(name, weights=None)
-        if weights is not None:
-            network.load_state_dict(read_weights(name, weights), strict=False)  # fc is not used
-        for part, module in network.named_children():
-            if part not in ("avgpool", "fc"):
-                self.add_module(part, module)
-
-    def forward(self, image: Tensor) -> Tensor:
-        for module in self.children():
-            image = module(image)
-        return image
+"""Those whose last level is dilated where two are looked at."""
 
 
 class SmallResNet(nn.Module):
@@ -64,70 +44,58 @@ def _block(inner: int, outer: int, stride: int) -> BasicBlock:
 class TwoLevels(nn.Module):
     """A backbone's last two levels at one resolution, channels of the earlier first: what A2J's heads look at.
 
-    A ResNet's layer4 is dilated instead of strided, its first block not yet (torchvision's
-    replace_stride_with_dilation): (B, 3, H, W) to (B, 1024 + 2048, H/16, W/16). `small`: (B, 96 + 96, H/8, W/8).
+    A ResNet's layer4 is dilated instead of strided: (B, 3, H, W) to (B, 1024 + 2048, H/16, W/16). `small`: (B, 96 + 96,
+    H/8, W/8). Of another the last level is enlarged to the one before it.
     """
 
     def __init__(self, name: str, weights: str | None = None) -> None:
         super().__init__()
         if name == "small":
             small = build_backbone(name, weights)
-            assert isinstance(small, SmallResNet)
             self.stride, self.channels = small.stride, (small.channels, small.channels)
             self.early = nn.Sequential(small.stem, *small.levels[:-1])
             self.late: nn.Module = small.levels[-1]
-        elif name in DILATED:
-            network = get_model(name, weights=None, replace_stride_with_dilation=[False, False, True])
-            if weights is not None:
-                network.load_state_dict(read_weights(name, weights), strict=False)  # fc is not used
-            self.stride, self.channels = 16, (1024, 2048)
-            parts = dict(network.named_children())
-            names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-            self.early = nn.Sequential(OrderedDict((part, parts[part]) for part in names))
-            self.late = parts["layer4"]
+            return
+        network = TorchvisionBackbone(name, weights, dilated=name in DILATED)
+        if name in DILATED:
+            parts = OrderedDict(network.named_children())
+            self.stride, self.late = 16, parts.pop("layer4")
+            self.early = nn.Sequential(parts)
         else:
-            raise ValueError(f"model.backbone={name!r} cannot be dilated for A2J; choose one of {', '.join(DILATED)}")
+            self.stride = network.stride // 2
+            self.early, self.late = halves(network, name)
+        self.channels = (measured([self.early])[0][0], network.channels)
 
     def forward(self, image: Tensor) -> Tensor:
         early = self.early(image)
-        return torch.cat([early, self.late(early)], 1)
+        return joined(early, self.late(early))
 
 
-def build_backbone(name: str, weights: str | None = None) -> ResNet | SmallResNet:
-    """A backbone by name: `small` or resnet18, 34, 50, 101, 152.
+def joined(early: Tensor, late: Tensor) -> Tensor:
+    """Two levels (B, C, H, W), the later enlarged where it is smaller."""
+    if late.shape[-2:] != early.shape[-2:]:
+        late = functional.interpolate(late, early.shape[-2:], mode="bilinear")
+    return torch.cat([early, late], 1)
 
-    `weights` is None (random), a torchvision name such as IMAGENET1K_V1 (downloaded), or the path of a local
-    state_dict. Raises ValueError for unknown names, impossible downloads and foreign files.
+
+def build_backbone(name: str, weights: str | None = None, size: tuple[int, int] = (256, 256)) -> Any:
+    """A backbone by name: `small`, a network of torchvision's, or timm:NAME, timm:NAME@STRIDE for an earlier level.
+
+    It maps (B, 3, H, W) to (B, `channels`, H/`stride`, W/`stride`); `size` is the input's width and height. `weights`
+    is None (random), a published name (downloaded), or the path of a local state_dict. Raises ValueError for unknown
+    names, impossible downloads and foreign files.
     """
-    if name == "small":
-        if weights is not None:
-            raise ValueError(f"model.weights={weights!r}: the backbone 'small' has no published weights; use null")
-        return SmallResNet()
-    if name not in RESNETS:
-        raise ValueError(f"model.backbone={name!r} is not known; choose one of small, {', '.join(RESNETS)}")
-    return ResNet(name, weights)
+    if name.startswith(TIMM):
+        return TimmBackbone(name.removeprefix(TIMM), weights, size)
+    if name != "small":
+        return TorchvisionBackbone(name, weights)
+    if weights is not None:
+        raise ValueError(f"model.weights={weights!r}: the backbone 'small' has no published weights; use null")
+    return SmallResNet()
 
 
-def read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    path = from_home(weights)
-    if path.is_file():
-        network = get_model(name, weights=None).state_dict()
-        wanted = {key: value for key, value in network.items() if not key.startswith("fc.")}
-        try:
-            return fitting(read_content(path), wanted, weights, more="fc.")
-        except ValueError as error:
-            raise ValueError(f"model.weights={weights}: not weights of torchvision's {name}: {error}") from error
-    if path.suffix or "/" in weights:
-        raise ValueError(f"model.weights={weights}: no such file. Give a state_dict's path, a torchvision name or null")
-    family = {"resnet18": "ResNet18", "resnet34": "ResNet34"}.get(name, name.replace("resnet", "ResNet")) + "_Weights"
-    try:
-        entry = get_weight(f"{family}.{weights}")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"model.weights={weights!r}: torchvision's {name} has no weights of that name") from error
-    try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"model.weights={weights}: cannot download {entry.url} ({error}). Download it elsewhere and give its "
-            "path as model.weights, or start from random weights with model.weights=null"
-        ) from error
+def build_levels(name: str, weights: str | None = None, size: tuple[int, int] = (256, 256)) -> Any:
+    """The same of the last two levels together, `channels` being those of each."""
+    if name.startswith(TIMM):
+        return TimmBackbone(name.removeprefix(TIMM), weights, size, levels=2)
+    return TwoLevels(name, weights)

@@ -21,7 +21,7 @@ from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
-from ..parts.backbones import DILATED, TwoLevels
+from ..parts.backbones import ABOUT, build_levels
 from ..pose_model import DepthModel, reach_of
 
 SPACING = 4
@@ -48,7 +48,7 @@ class A2J(DepthModel):
 
     @dataclass(frozen=True)
     class Options(DepthModel.Options):
-        backbone: str = option("resnet50", "the network below the heads, dilated", choices=DILATED)
+        backbone: str = option("resnet50", f"the network below the heads, its last two levels: {ABOUT}")
         input_size: list[int] = option([176, 176], "width, height", low=1, high=8192, size=2)
         channels: int = option(256, "channels of the heads' layers", low=1)
         head_layers: int = option(4, "hidden layers of each head", low=1)
@@ -66,7 +66,7 @@ class A2J(DepthModel):
         self.channels, self.depth = options.channels, options.depth
         self.spatial, self.regression, self.smooth_depth = options.spatial, options.regression, options.smooth_depth
         self.mean, self.std = options.mean, options.std
-        self.backbone = TwoLevels(options.backbone, options.weights)
+        self.backbone = build_levels(options.backbone, options.weights, self.input_size)
         if any(side % self.backbone.stride or side < 2 * self.backbone.stride for side in self.input_size):
             raise ValueError(
                 f"model.input_size {self.input_size[0]}x{self.input_size[1]} must be a multiple of the backbone's "

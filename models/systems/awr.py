@@ -26,11 +26,12 @@ from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
-from ..parts.backbones import ResNet, SmallResNet
+from ..parts.backbones import ABOUT, build_backbone
 from ..parts.hourglass import Hourglasses, hourglass_state
+from ..parts.torchvision_backbone import TorchvisionBackbone
 from ..pose_model import DepthModel, reach_of
 
-BACKBONES = ("small", "resnet18", "resnet50", "resnet101", "resnet152")
+BACKBONES = ("resnet18", "resnet50", "resnet101", "resnet152")
 FORMS = {"offset": 4, "heatmap": 1, "pose": 3, "regress": 3}
 """What a head answers, and with how many channels for each joint."""
 LOSSES = {"dense": ("dense",), "joint": ("joint",), "dense_then_joint": ("dense", "joint")}
@@ -54,7 +55,9 @@ class AWR(DepthModel):
 
     @dataclass(frozen=True)
     class Options(DepthModel.Options):
-        backbone: str = option("resnet18", f"{', '.join(BACKBONES)} with a stem for depth images, or hourglass_N")
+        backbone: str = option(
+            "resnet18", f"{', '.join(BACKBONES)} with a stem for depth images, hourglass_N, or {ABOUT}"
+        )
         input_size: list[int] = option([128, 128], "width, height", low=1, high=8192, size=2)
         channels: int = option(256, "channels of the layers before the head", low=1)
         downsample: int = option(2, "pixels of the input in a cell of the maps", low=1)
@@ -100,16 +103,17 @@ class AWR(DepthModel):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.head = self.new_head()
 
-    def _backbone(self, name: str) -> DepthResNet | SmallResNet | Hourglasses:
-        if name == "small":
-            return SmallResNet()
-        if name in BACKBONES[1:]:
+    def _backbone(self, name: str) -> Any:
+        if name in BACKBONES:
             return DepthResNet(name)
         if re.fullmatch(r"hourglass_[1-9]\d*", name) and self.form != "regress":
             outputs = FORMS[self.form] * self.keypoints
             return Hourglasses(self.channels, [nn.Conv2d(self.channels, outputs, 1) for _ in range(1, int(name[10:]))])
-        known = ", ".join(BACKBONES) + ("" if self.form == "regress" else ", hourglass_N")
-        raise ValueError(f"model.backbone={name!r} is not known to AWR's form {self.form!r}; choose one of {known}")
+        if name.startswith("hourglass"):
+            raise ValueError(
+                f"model.backbone={name!r} is not known to AWR's form {self.form!r}; choose another backbone"
+            )
+        return build_backbone(name, self.options.weights, self.input_size)
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         """Hidden 3x3 convolutions with batch norm, then a 1x1 one (of `regress`: pooling and a linear layer)."""
@@ -134,7 +138,7 @@ class AWR(DepthModel):
 
     def encode(self, image: Tensor) -> Tensor:
         """Features of a normalised image (B, 1, H, W): (B, C, H/s, W/s), of hourglasses all stacks' (B, N * C, ...)."""
-        if isinstance(self.backbone, SmallResNet):
+        if not isinstance(self.backbone, DepthResNet | Hourglasses):
             image = image.expand(-1, 3, -1, -1)
         return self.upsampling(self.backbone(image))
 
@@ -257,13 +261,14 @@ def dense_target(joints: Tensor, image: Tensor, kernel: float, size: Sequence[in
     return torch.cat([toward.flatten(2), closeness * near], -1).transpose(1, 2).unflatten(2, tuple(size))
 
 
-class DepthResNet(ResNet):
+class DepthResNet(TorchvisionBackbone):
     """A ResNet that takes depth at full resolution: 5x5 stem of stride 1, (B, 1, H, W) to (B, C, H/16, W/16)."""
 
     stride = 16
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self.stride = DepthResNet.stride  # not that of the stem which is replaced
         self.conv1 = nn.Conv2d(1, 64, 5, padding=2, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
@@ -279,8 +284,10 @@ def _upsampling(inputs: int, channels: int, doublings: int) -> nn.Sequential:
 
 def _check(options: AWR.Options) -> None:
     form, losses, dense_steps = options.form, options.losses, options.dense_steps
-    if options.weights is not None:
-        raise ValueError(f"model.weights={options.weights!r}: AWR's backbones start from random weights; use null")
+    if options.weights is not None and (options.backbone in BACKBONES or options.backbone.startswith("hourglass")):
+        raise ValueError(
+            f"model.weights={options.weights!r}: AWR's {options.backbone} starts from random weights; use null"
+        )
     if form == "regress" and losses == "dense":
         raise ValueError("model.form='regress' has no maps to learn from with model.losses='dense'; choose 'joint'")
     if dense_steps and (form == "regress" or losses != "dense_then_joint"):

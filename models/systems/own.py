@@ -203,7 +203,7 @@ class OwnModel(PoseModel):
         return self.read((self.head if head is None else head)(features))
 
     def plain(self) -> PoseModel:
-        return Whole(self)  # type: ignore[return-value]
+        return Whole(self.merged())  # type: ignore[return-value]
 
     def read(self, answer: Any) -> Votes:
         """The votes that an answer of the module stands for."""

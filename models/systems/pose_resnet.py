@@ -1,4 +1,4 @@
-"""PoseResNet: a ResNet, transposed convolutions, and a head of heatmaps read by a spatial softmax.
+"""PoseResNet: a ResNet or another backbone, transposed convolutions, and a head of heatmaps read by a spatial softmax.
 
 Xiao et al., "Simple Baselines for Human Pose Estimation", ECCV 2018, in the form of RegDA (Jiang et al., CVPR 2021):
 thuml/Transfer-Learning-Library @ c4aa59e, tllib/vision/models/keypoint_detection/pose_resnet.py and
@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
-from ..output import Grid, Poses, Votes, spatial_kl
-from ..parts.backbones import RESNETS, build_backbone
-from ..pose_model import PoseModel, normalize
+from ..heatmaps import HeatmapModel, hidden_layers, small
+from ..output import Grid
+from ..parts.backbones import ABOUT, build_backbone
+from ..pose_model import normalize
 
 
-class PoseResNet(PoseModel):
+class PoseResNet(HeatmapModel):
     """Heatmap logits for K keypoints.
 
     The input's and the heatmap's sizes are (width, height); their ratio is a power of two, and the input a multiple of
@@ -30,11 +31,10 @@ class PoseResNet(PoseModel):
     """
 
     @dataclass(frozen=True)
-    class Options(PoseModel.Options):
-        backbone: str = option("resnet101", "the network below the head", choices=("small", *RESNETS))
+    class Options(HeatmapModel.Options):
+        backbone: str = option("resnet101", f"the network below the head: {ABOUT}")
         heatmap_size: list[int] = option([64, 64], "width, height", low=1, high=8192, size=2)
         channels: int = option(256, "channels of the layers before the head", low=1)
-        sigma: float = option(2.0, "of the Gaussians that heatmaps learn, cells", low=0.1, high=100)
         reference: bool = option(
             False,
             "TLLib's labels and grid, for comparison: the label's centre rounded to a cell, the Gaussian cut to 13 x "
@@ -47,9 +47,9 @@ class PoseResNet(PoseModel):
         super().__init__(keypoints, options)
         channels, heatmap_size = options.channels, options.heatmap_size
         self.channels = channels
-        self.backbone = build_backbone(options.backbone, options.weights)
+        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
         stride = _stride(options.input_size, heatmap_size, self.backbone.stride)
-        origin = 0.0 if options.reference else stride / 2
+        origin, self.cut = (0.0, 3 * options.sigma) if options.reference else (stride / 2, None)
         self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
         layers: list[nn.Module] = []
         for i in range(int(math.log2(self.backbone.stride / stride))):
@@ -64,19 +64,8 @@ class PoseResNet(PoseModel):
     def new_head(self, layers: int | None = None) -> nn.Module:
         """A head of `layers` convolutions: hidden 3x3 ones with batch norm, then 1x1 to K maps. Weights std 0.001."""
         final = nn.Conv2d(self.channels, self.keypoints, 1)
-        hidden = [
-            module
-            for _ in range((layers or self.options.head_layers) - 1)
-            for module in (
-                nn.Conv2d(self.channels, self.channels, 3, 1, 1),
-                nn.BatchNorm2d(self.channels),
-                nn.ReLU(inplace=True),
-            )
-        ]
-        for module in (*hidden, final):
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.001)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        hidden = hidden_layers(self.channels, (layers or self.options.head_layers) - 1)
+        small(final)
         return nn.Sequential(*hidden, final) if hidden else final
 
     def features(self, sample: Unlabeled) -> Tensor:
@@ -84,25 +73,9 @@ class PoseResNet(PoseModel):
         self.check_size(image)
         return self.upsampling(self.backbone(image))
 
-    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        return Votes.from_maps(self.grid, (self.head if head is None else head)(features))
-
-    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
-        return Poses.of_crops(votes.peak(), votes.confidence())
-
     def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
-        """Where the labels are drawn (P, K, 2) px, and which of them count (P, K) bool: known and on the grid."""
         points = self.reference_points(sample.keypoints) if self.options.reference else sample.keypoints
         return points, sample.annotated & self.grid.contains(points)
-
-    def counted(self, sample: Labeled) -> Tensor:
-        return self.labels(sample)[1]
-
-    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        points, counted = self.labels(sample)
-        sigma = self.options.sigma
-        target = self.grid.target(points, sigma, cut=3 * sigma if self.options.reference else None)
-        return {"heatmap": spatial_kl(votes.log_density()[sample.image_index], target, counted)}
 
     def reference_points(self, points: Tensor) -> Tensor:
         """The label's cell as TLLib rounds it, int(x / stride + 0.5) with truncation toward zero, in pixels."""

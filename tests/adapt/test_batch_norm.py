@@ -1,14 +1,22 @@
-"""batch_norm=frozen: what pretraining left stays to the bit and normalises in training too; what is new learns."""
+"""batch_norm=frozen: what pretraining left stays to the bit and normalises in training too; what is new learns. Then
+mixtures with the target's statistics, and the choice among them."""
 
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from keyshift.adapt.scoring.evaluation import everyone
+from keyshift.adapt.batch_norm import Evidence, chosen, compared, mix, norms_of, seen_on
+from keyshift.adapt.scoring.evaluation import agreement, everyone, predict, scores
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
-from keyshift.datasets.loading import TrainingBatches
+from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.datasets.sample import Labeled
+from keyshift.datasets.views import WithoutLabels
 
 NAMES = (*STRATEGIES, "surer", "relabel")
 SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
@@ -105,3 +113,85 @@ def test_fresh_layers_learn_from_the_source_alone(toys, augmentation, iterate, p
     iterate(strategy, source, target, strategy.optimizers())
     torch.testing.assert_close(norm.running_mean, wanted, atol=1e-6, rtol=1e-4)
     assert norm.running_mean.abs().max() > 0
+
+
+def moments(model, seen):
+    return [
+        (getattr(a, n), getattr(b, n)) for a, b in zip(norms_of(model), norms_of(seen), strict=True) for n in MOMENTS
+    ]
+
+
+MOMENTS = ("running_mean", "running_var")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_statistics_of_the_target_are_the_means_of_its_batches(toys, augmentation, pretrained, system):
+    """Of the first layer by hand, over two batches of four, and one of one sample, which says nothing."""
+    model = pretrained(system)
+    before = deepcopy(model.state_dict())
+    first, second = (batches(toys, system, "target", augmentation, labels=False)[step] for step in (0, 1))
+    alone = TrainingBatches(sets(toys, system)["target"], "target", 0, 1, (32, 32), augmentation, labels=False)[0]
+    seen = seen_on(model, [first, second, alone], CPU)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not seen.training
+    reached = []
+    hook = model.backbone[1].register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
+    with torch.no_grad():
+        for batch in (first, second):
+            model.eval()(batch)
+    hook.remove()
+    dims = [0, *range(2, reached[0].dim())]
+    for moment, reduce in (("running_mean", torch.mean), ("running_var", torch.var)):
+        wanted = torch.stack([reduce(values, dims) for values in reached]).mean(0)
+        torch.testing.assert_close(getattr(seen.backbone[1], moment), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_a_mixture_lies_between(pretrained, toys, augmentation):
+    model = pretrained("bottom_up")
+    seen = seen_on(model, [batches(toys, "bottom_up", "target", augmentation, labels=False)[0]], CPU)
+    mixed = mix(model, seen, 0.25)
+    for (given, target), (own, _) in zip(moments(model, seen), moments(mixed, seen), strict=True):
+        torch.testing.assert_close(own, 0.75 * given + 0.25 * target)
+    weights = [dict(one.named_parameters()) for one in (model, mixed)]
+    assert all(torch.equal(weights[1][name], p) for name, p in weights[0].items())
+    made = frozen(toys, "mean_teacher", mixed)
+    assert all(not norm.training for norm in norms(made.model).values())
+
+
+def test_the_choice_needs_more_than_smoother_predictions():
+    """Agreement that rises by what the source loses, or within its noise, chooses nothing."""
+    given = {0.0: Evidence(0.7, 1.0)}
+    assert chosen(given | {1.0: Evidence(0.85, 0.84)}, 256) == 0
+    assert chosen(given | {0.5: Evidence(0.75, 1.0)}, 256) == 0
+    assert chosen(given | {0.5: Evidence(0.77, 1.2)}, 256) == 0.5
+    assert chosen(given | {0.5: Evidence(0.8, 1.0), 1.0: Evidence(0.9, 0.95)}, 256) == 1
+    assert chosen({0.0: Evidence(0.7), 0.25: Evidence(0.8), 1.0: Evidence(0.8)}, 256) == 0.25
+    assert chosen({0.0: Evidence(float("nan")), 1.0: Evidence(0.9)}, 256) == 0
+
+
+@pytest.mark.parametrize(("style", "policy"), [("plain", 0.0), ("dark", 1.0)])
+def test_the_choice_is_right_on_a_toy(dots, toy_shift, style, policy):
+    """Where the target is the source, the given statistics stay; dark pictures, on which the given ones fail, take the
+    target's: truth, which the choice does not see, says the same."""
+
+    class Dark(dots):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return replace(item, image=(0.15 * item.image).astype(np.uint8))
+
+    kind = Dark if style == "dark" else dots
+    train, flip, size = WithoutLabels(kind(64)), dots.skeleton.flip, (32, 32)
+    views = TrainingBatches(train, "score", 0, 64, size, Augmentation(rotation=20), labels=False, views=2)[0]
+    held, test = (EvaluationBatches(one, 64, size)[0] for one in (dots(64, first=500), kind(64, first=900)))
+
+    def pck(model, batch):
+        return scores(predict(model, [batch], CPU), dots.skeleton, 0.1)["pck"]
+
+    given = toy_shift.start
+    seen = seen_on(given, [EvaluationBatches(train, 64, size)[0]], CPU)
+    evidence = compared(given, seen, lambda m: agreement(m, [views], flip, CPU), lambda m: pck(m, held))
+    assert chosen(evidence, 64) == policy
+    truth = {share: pck(mix(given, seen, share), test) for share in evidence}
+    assert truth[policy] >= max(truth.values()) - 0.03
+    if policy:
+        assert truth[policy] > truth[0.0] + 0.3  # or this would test nothing

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from keyshift.adapt.methods.keyshift import Keyshift
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.methods.uniframe import UniFrame
@@ -209,6 +210,7 @@ HELPS = {
     "regda": RegDA.Options(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0),
     "mean_teacher": MeanTeacher.Options(decay=0.9, sigma=1.0),
     "uniframe": UniFrame.Options(decay=0.9, sigma=1.0),
+    "keyshift": Keyshift.Options(decay=0.9),
 }
 
 

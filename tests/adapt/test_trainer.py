@@ -213,6 +213,15 @@ def test_options_train_to_nearly_the_same(dots, tmp_path, options):
         assert (value.float() - second[key].float()).abs().max() < 0.05, key
 
 
+def test_the_weights_of_all_evaluations_may_be_kept(dots, tmp_path):
+    for keep_all, kept in ((False, [4]), (True, [2, 4])):
+        folder = tmp_path / str(keep_all)
+        made = trainer({"source": dots(12), "target": dots(12)}, folder, "source_only", steps=4, keep_all=keep_all)
+        made.loop.evaluate_every, made.evaluate = 2, lambda model: {}
+        made.fit()
+        assert sorted(path.name for path in folder.glob("weights-*")) == [f"weights-{step:06d}.pt" for step in kept]
+
+
 def test_selected_weights_build_the_network_again(dots, tmp_path):
     made = trainer({"source": dots(12), "target": dots(12)}, tmp_path / "run", steps=2)
     made.evaluate = lambda model: {"source/pck": 0.5, "target/score": 0.5, "target/pck": 0.1}

@@ -13,6 +13,7 @@ from keyshift.adapt.methods.ccssl import CCSSL
 from keyshift.adapt.methods.cdan import CDAN
 from keyshift.adapt.methods.dann import DANN
 from keyshift.adapt.methods.hamipose import HamiPose
+from keyshift.adapt.methods.keyshift import Keyshift
 from keyshift.adapt.methods.mcd import MCD
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.post import Post
@@ -35,6 +36,7 @@ OPTIONS = {
     "mean_teacher": MeanTeacher.Options(decay=0.5, sigma=1.0),
     "hamipose": HamiPose.Options(decay=0.5, sigma=1.0, warmup=2),
     "view_filter": ViewFilter.Options(decay=0.5, sigma=1.0, teacher_views=2, opening=2),
+    "keyshift": Keyshift.Options(decay=0.5),
     "relabel": toys.Relabel.Options(length=2),
     "dann": DANN.Options(width=16, warmup=2),
     "cdan": CDAN.Options(width=16, warmup=2, entropy=True),

@@ -22,6 +22,7 @@ from keyshift.experiments.runs.progress import Reporter
 
 RENDERED = {"train": 2000, "test": 500, "size": 128, "scenes": 0}
 DEPTH = {"centers": None, "joints": "all"}
+DIALS = dict.fromkeys(("camera", "sensor", "occlusion", "anatomy", "poses"), 0.0)
 PUBLIC = {"root": None, **DEPTH, "cube": None}
 PICTURES = {"root": None, "boxes": None, "keypoints": None, "rename": None}
 LABELS = PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "white": None}
@@ -30,6 +31,11 @@ WANTED = {
     "hands.photo": RENDERED | {"root": None},
     **dict.fromkeys(
         (name for name in DATASETS if name.startswith("depth_") and "." in name), RENDERED | DEPTH | {"cube": None}
+    ),
+    "hands.shifted": RENDERED | DIALS | dict.fromkeys(("light", "skin", "clutter", "framing"), 0.0),
+    **dict.fromkeys(
+        ("depth_hands.shifted", "depth_bodies.shifted"),
+        RENDERED | DEPTH | {"cube": None} | DIALS | {"toward": "time_of_flight"},
     ),
     "hand_snap": {"root": None, "block": 20},
     **dict.fromkeys(("rhd", "interhand", "onehand10k", "panoptic_hands", "mpii", "coco"), PICTURES),
@@ -115,6 +121,9 @@ def test_what_the_entries_declare():
         ("hands.studio", {"train": 0}, "target.train=0 must be at least 1"),
         ("hands.studio", {"size": 8}, "target.size=8 must be at least 16, at most 4096"),
         ("depth_hands.ideal", {"scenes": -1}, "target.scenes=-1 must be at least 0"),
+        ("hands.shifted", {"light": 1.5}, "target.light=1.5 must be at least 0, at most 1"),
+        ("depth_hands.shifted", {"light": 0.5}, "target.light=0.5 is no option of depth_hands.shifted"),
+        ("depth_bodies.shifted", {"toward": "ideal"}, "choose one of structured_light, time_of_flight"),
         ("hand_snab", {}, "no dataset 'hand_snab'; known: "),
     ],
 )

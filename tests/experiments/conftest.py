@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from keyshift.adapt.scoring import rule as rules
 from keyshift.datasets.options import option
 from keyshift.datasets.sample import Item
 from keyshift.datasets.skeleton import HAND, Skeleton
@@ -26,6 +27,23 @@ NOISE = {"source_only": 0.16, "bn_control": 0.13, "regda": 0.08, "mean_teacher":
 WORST = 0.2
 """Noise of the given model, beside the levels of those that are trained."""
 RULES = ("last", "source", "target_score", "oracle")
+
+
+@pytest.fixture(autouse=True)
+def toy_rule(tmp_path_factory: Any, monkeypatch: Any) -> rules.Rule:
+    """A rule that reads agreement alone: 0.1 more is a gain of 6.4 points, and 0.02 more the least that ships."""
+    counts = {"all": 40, "shipped": 20, "worse": 10, "harm": 0, "better": 20, "missed": 4}
+    found = {"pairs": ["a", "b", "c"], "count": 120, "points": counts, "runs": counts | {"lost": 0.5}}
+    systems = ["image, one person", "image, several people", "image and reach, one person", "keypoints2d, one person"]
+    lab = {
+        f"pair{i}": {"kind": "light", "scores": {"agreement": i / 4}, "gains": {"mean_teacher": i}} for i in range(4)
+    }
+    basis = {"found": found, "shown": found | {"pairs": ["d", "e"]}, "dry": 1.5, "systems": systems}
+    made = rules.Rule(["agreement"], [0.1], [[1.0]], [1.5], 3.0, -0.5, 0.5, 0.8, 0.3, basis, lab)
+    file = tmp_path_factory.mktemp("rule") / "rule.json"
+    made.save(file)
+    monkeypatch.setattr(rules, "RULE", file)
+    return made
 
 
 class FakeHands:

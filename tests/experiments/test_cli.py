@@ -265,8 +265,8 @@ def test_pretraining_that_was_interrupted_goes_on(home, monkeypatch):
     assert main([*whole, "output=whole/run"]) == 0
     fit = training.fit
 
-    def stop(*arguments):
-        fit(*arguments)
+    def stop(*arguments, **options):
+        fit(*arguments, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

@@ -148,13 +148,15 @@ def test_what_is_wrong_is_named(content, message):
 def test_a_saved_run_of_0_1_0_reads_as_today():
     saved = {
         **{"name": "old", "source": SAVED_DATA, "target": {**SAVED_DATA, "name": "hands.webcam"}},
-        **{"model": SAVED_MODEL, "strategy": "regda", "seed": 3, "batch": 4, "steps": 6},
+        **{"model": SAVED_MODEL, "strategy": "regda", "seed": 3, "batch": 4, "steps": 6, "batch_norm": "target"},
         "regda": {"margin": 1.0, "head_layers": 2, "fresh_head": False},
         "mean_teacher": {"decay": 0.99, "weight": 1.0, "masked": 0.5, "sigma": 1.0},
     }
     config = build(saved)
     assert config.source.plain() == {"name": "hands.studio", "train": 24, "test": 16, "size": 64, "scenes": 0}
     assert config.model.options.head_layers == 1
+    assert (config.batch_norm, config.policy("regda", True)) == ("own", "target")
+    assert build({"batch_norm": "target"}).policy("keyshift", True) == "target", "what is said now is meant"
     assert "mean_teacher" not in of_run(config, config.strategy, config.seed)
     depth = build({**saved, "model": {**SAVED_MODEL, "name": "a2j", "head_layers": 2}})
     assert depth.model.options == A2J.Options(

@@ -225,7 +225,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(home, registered, monkeypatch,
 
 
 def test_a_run_is_adapted_to_own_pictures(home, registered, monkeypatch, capsys):
-    monkeypatch.setattr(shipping, "CHANCE", 0.0)  # a toy of four updates is trained on all the same
+    monkeypatch.setattr(shipping, "CHANCE", 0.0)  # a toy of four updates and few pictures is trained on all the same
+    monkeypatch.setattr(shipping, "FEWEST", 1)
     write_pictures(registered, "wild")
     assert main(["train", "toys.yaml", "strategy=source_only", "output=runs/given"]) == 0
     adapt = ["adapt", "runs/given", "--target", "wild", "target.block=5"]

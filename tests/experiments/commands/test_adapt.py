@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.adapt.scoring.distance import Distance, separability
+from keyshift.adapt.scoring import rule as rules
+from keyshift.adapt.scoring.distance import separability
+from keyshift.adapt.scoring.label_free import SCORES
+from keyshift.adapt.scoring.rule import Prediction
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands import adapt as job
 from keyshift.experiments.runs import shipping
@@ -41,23 +45,41 @@ def write_dots(dots, folder, style, count, first):
     (folder / "labels.json").write_text(json.dumps(labels))
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch, dots):
-    monkeypatch.chdir(tmp_path)
-    for module in ("runs.conclusion", "commands.adapt"):  # writing ONNX takes seconds, and is tested by itself
-        monkeypatch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
-    write_dots(dots, tmp_path / "lab", "plain", 80, 0)
-    write_dots(dots, tmp_path / "wild", "shifted", 64, 1000)
-    source = ["source.name=coco_json", "source.labels=lab/labels.json", "source.root=lab/pictures", "source.block=8"]
-    target = ["target.name=pictures", "target.root=wild/pictures", "target.block=8"]
-    (tmp_path / "mine.yaml").write_text("name: mine\nstrategy: source_only\n")
-    data = [*source, *target]
+def without_onnx(patch):
+    """Writing ONNX takes seconds, and is tested by itself."""
+    for module in ("runs.conclusion", "commands.adapt"):
+        patch.setattr(f"keyshift.experiments.{module}.export", lambda *_: None)
 
-    def train(steps):
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory, dots):
+    """user(steps): a folder with own labels, pictures of another style, and a run `given` of so many steps."""
+
+    @cache
+    def made(steps):
+        folder = tmp_path_factory.mktemp("user")
+        write_dots(dots, folder / "lab", "plain", 80, 0)
+        write_dots(dots, folder / "wild", "shifted", 64, 1000)
+        (folder / "mine.yaml").write_text("name: mine\nstrategy: source_only\n")
+        source = ["source.name=coco_json", "source.labels=lab/labels.json", "source.root=lab/pictures"]
+        target = ["target.name=pictures", "target.root=wild/pictures", "target.block=8"]
         often = [f"steps={steps}", f"evaluate_every={steps}", f"checkpoint_every={steps}"]
-        assert main(["train", "mine.yaml", *NET, *data, *often, "output=runs/given"]) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            without_onnx(patch)
+            words = ["train", "mine.yaml", *NET, *source, "source.block=8", *target, *often]
+            assert main([*words, "output=runs/given"]) == 0
+        return folder
 
-    return train
+    return made
+
+
+@pytest.fixture
+def trained(user, tmp_path, monkeypatch):
+    """trained(steps): a copy of that folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    without_onnx(monkeypatch)
+    return lambda steps: shutil.copytree(user(steps), tmp_path, dirs_exist_ok=True)
 
 
 def adapt(*words, target="wild/pictures"):
@@ -65,11 +87,13 @@ def adapt(*words, target="wild/pictures"):
 
 
 def test_from_own_labels_to_the_own_camera(trained, capsys):
-    trained(120)
-    assert adapt("--check", "wild/labels.json", "steps=120", "evaluate_every=40", "checkpoint_every=40") == 0
+    trained(80)
+    assert adapt("--check", "wild/labels.json", "steps=80", "evaluate_every=40", "checkpoint_every=40") == 0
     outcome = json.loads(Path("runs/adapt-pictures/adapt.json").read_text())
     assert outcome["adapted"]
-    assert outcome["after"]["consistency"] > outcome["before"]["consistency"]
+    before, after = outcome["prediction"]["scores"]["agreement"]
+    assert after > before + 0.02
+    assert 0 < outcome["prediction"]["low"] < outcome["prediction"]["gain"] < outcome["prediction"]["high"]
     assert outcome["check"]["pictures"] == 64
     low, _ = outcome["check"]["gain"]["interval"]
     assert outcome["check"]["gain"]["mean"] > 0.05
@@ -83,7 +107,7 @@ def test_from_own_labels_to_the_own_camera(trained, capsys):
 
 
 def few(*words):
-    return adapt("steps=2", "evaluate_every=2", "checkpoint_every=2", *words)
+    return adapt("steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off", *words)
 
 
 def weights(folder):
@@ -99,19 +123,48 @@ def test_check_labels_reach_nothing_but_the_report(trained):
     assert "No labelled target pictures" in Path("runs/b/report.html").read_text()
 
 
-def test_stops_where_the_score_falls_and_ships_what_was_given(trained, monkeypatch, capsys):
+def scripted(monkeypatch, gains, last=(0.0, 0.0)):
+    """Predicted gains of the evaluations, one after another, and that (gain, low) of the checkpoint which is judged; on
+    held-out pictures too, if there are two."""
+    evaluated, judged = iter(gains), iter(last if isinstance(last, list) else [last])
+
+    def predict(_, __):
+        gain, low = next(judged)
+        told = {
+            "gain": gain,
+            "low": low,
+            "high": gain + 3,
+            "level": 0.8,
+            "least": 1.0,
+            "pictures": 56,
+            "scores": {"agreement": [0.5, 0.6]},
+        }
+        return Prediction(gain, low, gain + 3, 0.8, 1.0), told
+
+    monkeypatch.setattr(job.Forecaster, "gain", lambda *_: next(evaluated))
+    monkeypatch.setattr(job.Forecaster, "predict", predict)
+    monkeypatch.setattr(shipping, "CHANCE", 0.0)
+    monkeypatch.setattr(job, "SHARES", (1.0,))
+
+
+def test_stops_where_a_loss_is_predicted_and_ships_what_was_given(trained, monkeypatch, capsys):
     trained(4)
-    falling = iter([0.9, 0.5, 0.4, 0.3, 0.2])
-    monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": next(falling)})
-    monkeypatch.setattr(
-        "keyshift.experiments.runs.training.evaluator", lambda *_: lambda _: {"target/score": next(falling)}
-    )
+    scripted(monkeypatch, [-4.0, -5.0], (-4.0, -6.0))
     assert adapt("steps=40", "evaluate_every=2", "checkpoint_every=2") == 0
     out = capsys.readouterr().out
-    assert "stopped at update 4 of 40: the label-free score fell from 0.900 to 0.400" in out
-    assert "not adapted" in out
+    assert "stopped at update 4 of 40: the predicted gain fell to -5.0 points" in out
+    assert "not adapted: the given model is shipped unchanged" in out
     given, shipped = load_model(job.locate(Path("runs/given"))[0])[0].state_dict(), weights("runs/adapt-pictures")
     assert all(torch.equal(given[name], shipped[name]) for name in given)
+
+
+def test_candidates_are_evaluated_four_times_unless_said_otherwise(trained):
+    """Whatever the model's own run did, which evaluated at its end."""
+    model, target = Path("runs/given"), Path("wild/pictures")
+    trained(4)
+    for said, often in (([], 1), (["steps=40"], 4), (["steps=40", "evaluate_every=7"], 7), (["steps=2"], 1)):
+        config, _ = job.settings(model, target, None, "keyshift", said)
+        assert config.evaluate_every == often
 
 
 def copied(name, count):
@@ -123,34 +176,34 @@ def copied(name, count):
 
 
 def adapted_to(name, *words):
-    often = ["steps=2", "evaluate_every=2", "checkpoint_every=2"]
+    often = ["steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off"]
     assert main(["adapt", "runs/given", "--target", name, "--output", f"runs/to-{name}", *often, *words]) == 0
     folder = Path("runs") / f"to-{name}"
     return json.loads((folder / "adapt.json").read_text()), (folder / "report.html").read_text()
 
 
-def test_of_few_pictures_some_are_held_out_and_of_one_none(trained, capsys, monkeypatch):
+def test_nothing_is_claimed_of_few_pictures(trained, capsys):
     trained(1)
-    monkeypatch.setattr(shipping, "CHANCE", 0.0)
     outcome, page = adapted_to(copied("eight", 8))
-    assert (outcome["pictures"], outcome["held_out"]) == (6, 2)
-    assert "6 pictures to adapt to, 2 held out to judge by" in capsys.readouterr().out
-    assert "6 pictures to adapt to, 2 held out to judge by" in page
-    assert page.count("data:image/jpeg") == (4 if outcome["adapted"] else 2)
+    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (6, 2, "too few pictures")
+    assert (outcome["ended"], outcome["prediction"]) == ("nothing was trained", None)
+    out = capsys.readouterr().out
+    for text in (out, page):
+        assert "6 pictures to adapt to, 2 held out to judge by" in text
+        assert "unchanged, because nothing can be predicted from 6 pictures: the rule asks for 30 or more" in text
+    assert page.count("data:image/jpeg") == 2
     identity = json.loads(Path("runs/to-eight/identity.json").read_text())
     assert (identity["target_train"]["count"], identity["target_test"]["count"]) == (6, 2)
     outcome, page = adapted_to(copied("one", 1))
-    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (1, 0, "nothing held out")
+    assert (outcome["pictures"], outcome["held_out"], outcome["outcome"]) == (1, 0, "too few pictures")
     out = capsys.readouterr().out
-    for text in (out, page):
-        assert "1 picture to adapt to, none held out to judge by" in text
-        assert "not adapted: the given model is shipped unchanged, because nothing is held out" in text
+    assert "1 picture to adapt to, none held out to judge by" in out
     assert "held-out" not in page.split("<main>")[1].lower()
 
 
 def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
     trained(1)
-    monkeypatch.setattr(job, "evaluator", lambda *_: lambda _: {"target/score": 0.04})
+    monkeypatch.setitem(SCORES, "agreement", lambda _: 0.04)
     outcome, page = adapted_to("wild")
     assert (outcome["adapted"], outcome["updates"]) == (False, 0)
     assert (outcome["outcome"], outcome["ended"]) == ("hardly above chance", "nothing was trained")
@@ -162,29 +215,151 @@ def test_a_model_at_chance_is_not_trained_on(trained, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("scores", "held", "outcome", "said"),
+    ("gains", "last", "updates", "outcome", "said"),
     [
-        ([0.5, 0.52], (0.5, 0.9), "within noise", "rose from 0.500 to 0.520 at update 2, which is within its noise"),
-        ([0.5, 0.9], (0.6, 0.492), "worse on held-out", "held out it fell from 0.600 to 0.492"),
-        ([0.5, 0.4], (0.6, 0.7), "no better checkpoint", "it was 0.500, and at best 0.400, at update 2"),
-        ([0.5, 0.9], (0.6, 0.7), "adapted", "held out it rose from 0.600 to 0.700"),
+        ([1.0, 3.0], [(4.0, 0.5)], 2, "adapted", "+4.0 points (80 % interval +0.5 to +7.0), above the +1.0"),
+        ([5.0, 3.0], [(4.0, 0.5), (1.0, -1.0)], 1, "adapted", "of update 1, the best of those evaluated, is +4.0"),
+        (
+            [1.0, 3.0],
+            [(4.0, 0.5), (-1.0, -3.0)],
+            0,
+            "worse on held-out",
+            "but on 8 pictures held out it is -1.0 points",
+        ),
+        ([-1.0, -2.0], [(-1.0, -4.0)], 0, "no gain predicted", "of update 1, the best of those evaluated, is -1.0"),
+        (
+            [0.5, 0.0],
+            [(0.5, -1.0)],
+            0,
+            "too small a gain",
+            "under the +1.0 points, from which on the rule ships",
+        ),
+        ([float("nan")] * 2, [(4.0, 0.5)], 2, "adapted", "of update 2"),
     ],
 )
-def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, scores, held, outcome, said):
+def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, gains, last, updates, outcome, said):
     trained(1)
-    scored, measured = iter(scores), iter(held)
-    scorer = lambda *_: lambda _: {"target/score": next(scored)}  # noqa: E731
-    monkeypatch.setattr(job, "evaluator", scorer)
-    monkeypatch.setattr("keyshift.experiments.runs.training.evaluator", scorer)
-    monkeypatch.setattr(job, "measure", lambda *_: Distance(None, 0.5, next(measured)))
-    result, page = adapted_to("wild")
+    scripted(monkeypatch, gains, last)
+    monkeypatch.setattr(job, "FEWEST", 8 if len(last) == 2 else 30)
+    result, page = adapted_to("wild", "evaluate_every=1")
     out = capsys.readouterr().out
-    assert result["outcome"] == outcome
+    assert (result["outcome"], result["updates"]) == (outcome, updates)
     assert result["adapted"] == (outcome == "adapted") == ("adapted by mean_teacher" in out)
-    for text in (out, page, result["why"]):
+    for text in (out, page.replace("&#39;", "'").replace("&gt;", ">"), result["why"]):
         assert said in text
     assert "all 2 updates were made" in out
-    assert ("no checkpoint" in out) is False
+    assert ("not measured: only labels can say what was gained" in out) == result["adapted"]
+    assert "scores of 56 pictures, given -> candidate: agreement 0.500 -> 0.600" in out
+    assert (
+        "fitted on 120 models of 3 domain pairs; tried on the 40 runs of 2 other pairs, it shipped 0 of the 10" in out
+    )
+    assert "The rule was fitted on 120 models" in page
+
+
+@pytest.mark.parametrize(("strategy", "share"), [("mean_teacher", 0.5), ("regda", 1.0)])
+def test_the_mixture_with_the_highest_predicted_gain_is_shipped(trained, capsys, monkeypatch, strategy, share):
+    """Of a head that restarts none is asked for."""
+    trained(1)
+    judged = [(1.0, 0.1), (5.0, 2.0), (3.0, -1.0), (2.0, 0.5)]
+    scripted(monkeypatch, [1.0], judged if strategy == "mean_teacher" else judged[-1])
+    monkeypatch.setattr(job, "SHARES", shipping.SHARES)
+    result, page = adapted_to("wild", "--strategy", strategy)
+    out = capsys.readouterr().out
+    assert (result["updates"], result["share"], result["adapted"]) == (2, share, True)
+    places = job.locate(Path("runs/given"))[0], Path("runs/to-wild/weights-000002.pt"), Path("runs/to-wild/model.pt")
+    given, last, own = (load_model(place)[0].state_dict() for place in places)
+    for name, value in own.items():
+        if share == 1:
+            assert torch.equal(value, last[name])
+        elif value.is_floating_point():
+            torch.testing.assert_close(value, (given[name] + last[name]) / 2)
+    for text in (out, page):
+        assert ("update 2 (0.5 of the way from the given weights to the adapted ones) is shipped" in text) == (
+            share < 1
+        )
+        assert ("at 0.25, +5.0 points at 0.5, +3.0 points at 0.75, +2.0 points at 1" in text) == (share < 1)
+    assert result["prediction"]["shares"] == ({"0.25": 1, "0.5": 5, "0.75": 3, "1": 2} if share < 1 else {"1": 2})
+
+
+def test_without_a_rule_nothing_is_adapted(trained, capsys, monkeypatch, tmp_path):
+    trained(1)
+    monkeypatch.setattr(rules, "RULE", tmp_path / "rule.json")
+    assert few() == 2
+    assert (
+        "rule.json, by which adapt decides what is shipped: fit one by `keyshift lab FILE --fit`"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "outcome", "said"),
+    [
+        (
+            [0.1, [0.02, 0.2]],
+            "adapted",
+            "gains +0.100 [+0.020, +0.200] of PCK@0.1, whose lower end is above 0 at the one",
+        ),
+        ([0.1, [-0.02, 0.2]], "no gain by labels", "whose lower end is not above 0 at the one-sided level of 97.5 %"),
+    ],
+)
+def test_labels_decide_where_that_is_asked_for(trained, capsys, monkeypatch, gain, outcome, said):
+    """And 64 of them do what 29 may not."""
+    trained(1)
+    scripted(monkeypatch, [1.0], (-4.0, -6.0))
+    real = job.judge
+
+    def judged(*words, **named):
+        return real(*words, **named) | {"gain": dict(zip(("mean", "interval"), gain, strict=True))}
+
+    monkeypatch.setattr(job, "judge", judged)
+    decide = ["--check", "wild/labels.json", "--decide-by-check"]
+    assert few(*decide) == 0
+    result, out = json.loads(Path("runs/adapt-pictures/adapt.json").read_text()), capsys.readouterr().out
+    assert (result["outcome"], result["decided_by"]) == (outcome, "labels")
+    assert "the labels of 64 pictures decide (--decide-by-check): by them update 2" in out
+    assert said in out
+    assert "these labels decided what is shipped, so they are no independent measurement" in out
+    assert "the rule, not asked, would predict -4.0 points without labels" in out
+    assert few(*decide) == 0, "finished"
+    assert few() == 0
+
+
+def test_too_few_labels_decide_nothing(trained, capsys):
+    trained(1)
+    assert few("--decide-by-check") == 2
+    assert "give them with --check" in capsys.readouterr().err
+
+    def fewer(labels):
+        del labels["annotations"][29:]
+
+    with pytest.warns(UserWarning, match="29 pictures"):
+        assert few("--check", relabelled(fewer), "--decide-by-check") == 2
+    assert "asks for 30 labelled pictures or more, and --check check.json gives 29" in capsys.readouterr().err
+    assert not Path("runs/adapt-pictures").exists()
+    assert few() == 0
+    assert few("--check", "wild/labels.json", "--decide-by-check") == 2
+    assert "is finished, and no labels decided" in capsys.readouterr().err
+
+
+def test_a_dry_run_trains_nothing_and_says_what_to_expect(trained, capsys, monkeypatch):
+    trained(80)
+    assert few("--dry", "--output", "dry.json") == 0
+    out, seen = capsys.readouterr().out, json.loads(Path("dry.json").read_text())
+    assert not Path("runs/adapt-pictures").exists()
+    assert 0 <= seen["seen"]["agreement on the target"] < seen["seen"]["agreement on the source"]
+    assert seen["seen"]["domain classifier (0.5: not to be told apart)"] > 0.6
+    assert seen["seen"]["PCK@0.1 on the held-out source"] > 0.1
+    nearest = sorted(range(4), key=lambda i: abs(i / 4 - seen["scores"]["agreement"]))[:3]
+    assert [row["name"] for row in seen["nearest"]] == [f"pair{i}" for i in nearest]
+    assert seen["expected"]["gain"] == pytest.approx(sum(nearest) / 3)
+    assert "batch norm's statistics of the target alone: " in out
+    assert "expected, not measured: " in out
+    assert "such an expectation missed by 1.5 points on average" in out
+    assert few("--dry", "--output", "dry.json") == 2
+    assert "dry.json is there already" in capsys.readouterr().err
+    monkeypatch.setattr(shipping, "CHANCE", 1.1)
+    assert few("--dry") == 0
+    assert "hardly above chance" in capsys.readouterr().out
 
 
 def test_a_folder_that_was_begun_on_other_pictures_does_not_go_on(trained, capsys):
@@ -196,7 +371,8 @@ def test_a_folder_that_was_begun_on_other_pictures_does_not_go_on(trained, capsy
     assert "runs/to-eight is finished; --overwrite starts anew. Its pictures have changed since" in out
     assert "6 pictures to adapt to, 2 held out" in out
     Path("runs/to-eight/adapt.json").unlink()
-    words = ["--target", "eight", "--output", "runs/to-eight", "steps=2", "evaluate_every=2", "checkpoint_every=2"]
+    words = ["--target", "eight", "--output", "runs/to-eight"]
+    words += ["steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off"]
     assert main(["adapt", "runs/given", *words]) == 2
     error = capsys.readouterr().err
     assert "runs/to-eight was begun on other pictures" in error
@@ -354,6 +530,7 @@ class Net(nn.Module):
 
 def test_a_trained_network_of_ones_own(trained):
     """Its file, its weights and an experiment that names both: no run of keyshift before."""
+    shutil.rmtree(trained(1) / "runs")
     Path("net.py").write_text(OWN)
     space: dict = {}
     exec(OWN, space)

@@ -122,12 +122,15 @@ def test_from_a_depth_camera_to_an_adapted_model_and_its_joints(home, capsys, mo
     (frames / "0007.png").write_bytes((frames / "0008.png").read_bytes())
     assert main(["evaluate", "runs/adapt-frames"]) == 0
     assert "no labels" not in capsys.readouterr().out
+    assert main(["evaluate", "runs/adapt-frames", "selection=last"]) == 2
+    assert "runs/adapt-frames was not trained" in capsys.readouterr().err
 
 
 def test_what_was_shipped_is_what_is_evaluated(home, capsys):
     """The checkpoint with the best score of its own is another network than the one that the job ships."""
-    write_frames(home / "frames")
-    assert main(["adapt", "given", "--target", "frames", *FEW]) == 0
+    write_frames(home / "frames", 32)
+    words = ["adapt", "given", "--target", "frames", *FEW]
+    assert main([*words, "--check", "frames/labels.csv", "--decide-by-check"]) == 0
     folder = home / "runs/adapt-frames"
     shipped, skeleton = load_model(folder / "model.pt")
 

@@ -11,8 +11,9 @@ from keyshift.adapt.scoring.selection import MM, PCK, RULES, Headline, Selection
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Strategy
 from keyshift.datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM
+from keyshift.experiments.cli import main
 from keyshift.experiments.runs.progress import Reporter
-from keyshift.experiments.runs.results import block_totals, collect, print_table, summarize
+from keyshift.experiments.runs.results import against, behind, block_totals, collect, print_table, summarize
 
 
 def test_gain_and_gap_by_hand():
@@ -256,8 +257,8 @@ def write_run(folder, level, seed):
     )
     predictions.save(folder / "predictions.npz")
     error = float(np.mean([math.dist(moved[i, k], space[i, k]) for i, k in np.argwhere(annotated)]))
-    rules = {"last": 0.0, "source": 1.0, "target_score": 2.0, "oracle": -1.0}
-    selected = {rule: {"step": 3, "target": {"mm": error + more}} for rule, more in rules.items()}
+    rules = {"last": (3, 0.0), "source": (1, 1.0), "target_score": (2, 2.0), "oracle": (4, -1.0)}
+    selected = {rule: {"step": step, "target": {"mm": error + more}} for rule, (step, more) in rules.items()}
     (folder / "result.json").write_text(json.dumps({"target": {"mm": error}, "selected": selected}))
     return error
 
@@ -285,6 +286,33 @@ def test_a_comparison_in_mm_against_naive_numbers(tmp_path):
     assert chosen == {
         k: pytest.approx(v) for k, v in (("target", mean["regda"] + 1), ("gain", fallen), ("gap_closed", share))
     }
+
+
+def test_one_strategy_against_the_others(tmp_path, capsys):
+    """As its own gains have it, where they are over the same; its worst last checkpoint is behind its best one."""
+    for name, level in LEVELS.items():
+        for seed in (0, 1):
+            write_run(tmp_path / f"{name}-seed{seed}", level, seed)
+    results = collect(tmp_path, list(LEVELS), [0, 1], 0.1)
+    gains = against(tmp_path, results, "regda")
+    assert list(gains) == ["source_only", "bn_control", "oracle"]
+    for other, key in (("source_only", "gain"), ("bn_control", "gain_over_bn_control")):
+        assert gains[other]["mean"] == pytest.approx(results["summary"]["regda"][key]["mean"])
+        assert gains[other]["interval"] == pytest.approx(results["summary"]["regda"][key]["interval"])
+    assert gains["oracle"]["mean"] < gains["oracle"]["interval"][1] < 0
+    assert behind(results, "regda") == pytest.approx(1)
+    results["strategies"]["regda"]["0"]["selected"].pop("oracle")
+    results["strategies"]["regda"]["1"]["selected"]["oracle"] = results["strategies"]["regda"]["1"]["selected"]["last"]
+    assert behind(results, "regda") == 0
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert main(["table", str(tmp_path), "--against", "regda"]) == 0
+    rows = [row.strip("| ").split(" | ") for row in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["RegDA over", tmp_path.name]
+    low, high = gains["oracle"]["interval"]
+    assert ["Oracle", f"{gains['oracle']['mean']:+.2f} [{low:+.2f}, {high:+.2f}]"] in rows
+    assert rows[-1] == ["its last behind its best", "0.00"]
+    assert main(["table", str(tmp_path), "--against", "dan"]) == 2
+    assert "has no such strategy: --against='dan' is not known; choose one of source_only" in capsys.readouterr().err
 
 
 def test_a_worse_strategy_loses_under_either_metric():

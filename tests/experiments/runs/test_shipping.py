@@ -1,66 +1,142 @@
 """What is shipped: each outcome, and the sentence that says it."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from keyshift.experiments.runs.shipping import CHANCE, Scores, beforehand, decide
+from keyshift.adapt.scoring.label_free import SCORES
+from keyshift.adapt.scoring.rule import Prediction
+from keyshift.experiments.runs import shipping
+from keyshift.experiments.runs.shipping import (
+    CHANCE,
+    FEWEST,
+    Forecaster,
+    beforehand,
+    by_labels,
+    decide,
+    known_rule,
+    reading,
+)
+from keyshift.models.saved import MODELS
 
-NAN = math.nan
+SURE = Prediction(4.21, -0.04, 8.0, 0.8, 1.26)
+DOUBTFUL = Prediction(1.21, -3.0, 5.0, 0.8, 1.26)
+LOSS = Prediction(-1.24, -5.0, 2.0, 0.8, 1.26)
 
 
 @pytest.mark.parametrize(
-    ("step", "trained", "held", "outcome", "said"),
+    ("step", "prediction", "held", "outcome", "said"),
     [
-        (300, (100, 0.5, 0.7), (25, 0.5, 0.6), "adapted", ["from 0.500 to 0.700 at update 300", "noise of 0.050"]),
-        (300, (100, 0.5, 0.7), (25, 0.5, 0.6), "adapted", ["on 25 pictures held out it rose from 0.500 to 0.600"]),
-        (300, (100, 0.5, 0.7), (1, 0.5, 0.5), "adapted", ["on 1 picture held out it went from 0.500 to 0.500"]),
         (
             300,
-            (100, 0.5, 0.7),
-            (25, 0.6, 0.492),
-            "worse on held-out",
-            ["it fell from 0.600 to 0.492", "rose from 0.500"],
+            SURE,
+            None,
+            "adapted",
+            "of update 300, the best of those evaluated, is +4.2 points (80 %",
         ),
-        (300, (100, 0.5, 0.7), (25, NAN, NAN), "worse on held-out", ["no keypoint could be compared"]),
-        (300, (100, 0.5, 0.55), (25, 0.5, 0.9), "within noise", ["from 0.500 to 0.550", "0.050 (100 pictures; more"]),
-        (20, (36, 0.104, 0.12), (25, 0.1, 0.2), "within noise", ["within its noise of 0.051"]),
-        (20, (6, 0.5, 0.7), (2, 0.5, 0.9), "within noise", ["(6 pictures; more"]),
-        (
-            300,
-            (100, 0.5, 0.5),
-            (25, 0.5, 0.6),
-            "no better checkpoint",
-            ["did not rise: it was 0.500, and at best 0.500"],
-        ),
-        (
-            300,
-            (100, 0.5, 0.4),
-            (25, 0.5, 0.6),
-            "no better checkpoint",
-            ["it was 0.500, and at best 0.400, at update 300"],
-        ),
-        (None, (100, 0.5, NAN), (25, 0.5, 0.5), "no better checkpoint", ["no checkpoint has"]),
-        (300, (100, 0.084, 0.9), (25, 0.1, 0.9), "hardly above chance", ["0.084, under 0.1"]),
-        (300, (100, NAN, 0.9), (25, 0.1, 0.9), "hardly above chance", ["no keypoint could be compared"]),
-        (300, (1, 0.5, 0.9), (0, 0.5, 0.9), "nothing held out", ["nothing is held out"]),
+        (300, SURE, SURE, "adapted", "to +8.0), above the +1.3 points, from which on the rule ships"),
+        (300, SURE, LOSS, "worse on held-out", "but on 40 pictures held out it is -1.2 points"),
+        (300, DOUBTFUL, SURE, "too small a gain", "(80 % interval -3.0 to +5.0), under the +1.3 points, from which on"),
+        (300, LOSS, SURE, "no gain predicted", "is -1.2 points (80 % interval -5.0 to +2.0)"),
+        (300, None, None, "nothing to predict by", "no score that the rule reads could be measured of update 300"),
+        (0, SURE, SURE, "no checkpoint", "training kept no checkpoint"),
     ],
 )
-def test_every_outcome_says_which_test_failed(step, trained, held, outcome, said):
-    decision = decide(step, Scores(*trained), Scores(*held))
+def test_every_outcome_says_which_test_failed(step, prediction, held, outcome, said):
+    decision = decide(step, prediction, held, 40)
     assert decision.outcome == outcome
     assert decision.adapted == (outcome == "adapted")
-    for part in said:
-        assert part in decision.why
+    assert said in decision.why
     assert not decision.why.endswith(".")
+    assert ("predicted gain" in decision.why) == (step > 0 and prediction is not None)
+
+
+def test_what_is_on_the_way_is_called_so():
+    way = r"update 7 (0.75 of the way from the given weights to the adapted ones)"
+    assert f"of {way}, the best of those evaluated, is +4.2 points" in decide(7, SURE, None, share=0.75).why
+    check = {"metric": "pck@0.1", "pictures": 31, "gain": {"mean": 0.1, "interval": [0.02, 0.2]}}
+    assert f"by them {way} gains +0.100" in by_labels(7, check, 0.75).why
+
+
+@pytest.mark.parametrize(
+    ("gains", "share"), [([1, 4, 2, 3], 0.5), ([1, 4, 2, 5], 1.0), ([2, 2, 2, 2], 1.0), ([None] * 4, 1.0)]
+)
+def test_the_mixture_with_the_highest_predicted_gain_is_the_best(toy_rule, monkeypatch, gains, share):
+    """A network is a number here: 0 the given one, 8 the adapted one."""
+    monkeypatch.setattr(shipping, "mixed", lambda given, adapted, share: given + share * (adapted - given))
+    monkeypatch.setattr(shipping, "measured", lambda *_: {})
+    asked = dict(zip((2, 4, 6, 8), gains, strict=True))
+
+    def predict(_, model):
+        return (None, {}) if asked[model] is None else (Prediction(asked[model], 0, 9, 0.8, 0), {"gain": asked[model]})
+
+    monkeypatch.setattr(Forecaster, "predict", predict)
+    best = Forecaster(toy_rule, shipping.Evidence(0, None)).best(8, shipping.SHARES)
+    assert (best.share, best.model) == (share, 8 * share)
+    assert (None if best.prediction is None else best.prediction.gain) == asked[best.model]
+    assert best.told["shares"] == dict(zip(("0.25", "0.5", "0.75", "1"), gains, strict=True))
+    assert list(asked) == [2, 4, 6, 8]
 
 
 def test_what_is_known_before_training():
-    assert beforehand(CHANCE, 1) is None
-    assert beforehand(0.099, 1).outcome == beforehand(0.0, 0).outcome == "hardly above chance"
-    assert beforehand(0.5, 0).outcome == "nothing held out"
+    basis = {"systems": ["image, one person", "image and reach, one person"]}
+    assert beforehand(CHANCE, FEWEST, "image, one person", basis) is None
+    assert beforehand(CHANCE, FEWEST, "anything", {}) is None, "a rule that does not say"
+    assert beforehand(0.099, FEWEST, "image, one person", basis).outcome == "hardly above chance"
+    assert "no keypoint could be compared" in beforehand(math.nan, FEWEST, "image, one person", basis).why
+    assert beforehand(0.9, FEWEST - 1, "image, one person", basis).outcome == "too few pictures"
+    unknown = beforehand(0.9, FEWEST, "keypoints2d, one person", basis)
+    assert unknown.outcome == "not known to the rule"
+    assert "not fitted on models of keypoints2d, one person, but of image, one person; image and reach" in unknown.why
 
 
-def test_noise_is_that_of_a_share_of_pictures():
-    assert Scores(256, 0.5).noise == pytest.approx(0.5 / 16)
-    assert Scores(100, 0.0).noise == Scores(100, 1.0).noise == pytest.approx(0.001)
+def test_systems_are_told_by_what_they_read_and_find():
+    assert reading(MODELS["pose_resnet"]) == reading(MODELS["own"]) == "image, one person"
+    assert reading(MODELS["a2j"]) == reading(MODELS["awr"]) == "image and reach, one person"
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "interval", "outcome", "said"),
+    [
+        (
+            "pck@0.1",
+            0.1,
+            [0.02, 0.2],
+            "adapted",
+            "update 7 gains +0.100 [+0.020, +0.200] of PCK@0.1, whose lower end is",
+        ),
+        ("pck@0.1", 0.1, [0.0, 0.2], "no gain by labels", "not above 0 at the one-sided level of 97.5 %"),
+        ("mm", 3.0, [1.0, 5.0], "adapted", "gains +3.00 [+1.00, +5.00] of mean error in mm"),
+        ("mm", 3.0, [None, None], "labels of one block", "label some of another"),
+    ],
+)
+def test_labels_decide_by_the_lower_end_of_their_interval(metric, mean, interval, outcome, said):
+    decision = by_labels(7, {"metric": metric, "pictures": 31, "gain": {"mean": mean, "interval": interval}})
+    assert decision.outcome == outcome
+    assert said in decision.why
+    assert "the labels of 31 pictures decide (--decide-by-check)" in decision.why
+
+
+def test_a_forecast_reads_the_rules_scores_of_both_networks_on_one_set_of_pictures(toy_rule, monkeypatch):
+    asked = []
+
+    def agreement(evidence):
+        asked.append((evidence.model, evidence.given.model))
+        return {"given": 0.5, "candidate": 0.6}[evidence.model]
+
+    monkeypatch.setitem(SCORES, "agreement", agreement)
+    looks = SimpleNamespace(target=range(40))
+    forecaster = Forecaster(toy_rule, shipping.Evidence("given", looks))
+    prediction, told = forecaster.predict("candidate")
+    assert asked == [("given", "given"), ("candidate", "given")]
+    assert prediction == toy_rule.predict({"agreement": 0.5}, {"agreement": 0.6})
+    assert (told["pictures"], told["scores"]) == (40, {"agreement": [0.5, 0.6]})
+    assert told["gain"] == prediction.gain == forecaster.gain(shipping.Evidence("candidate", looks, forecaster.given))
+
+
+def test_a_rule_that_reads_what_is_not_there_is_refused(toy_rule, monkeypatch):
+    assert known_rule() == toy_rule
+    monkeypatch.delitem(SCORES, "agreement")
+    with pytest.raises(ValueError, match=r"the rule reads agreement, and the label-free scores are .*: fit it again"):
+        known_rule()

@@ -150,8 +150,8 @@ def test_released_checkpoints_of_other_joint_counts(joints, depth):
 def test_errors(batch):
     with pytest.raises(ValueError, match="multiple of the backbone's stride 8"):
         small(input_size=[30, 32])
-    with pytest.raises(ValueError, match="choose one of small, resnet50, resnet101, resnet152"):
-        small(backbone="resnet18")
+    with pytest.raises(ValueError, match="Did you mean resnet18"):
+        small(backbone="resnet17")
     with pytest.raises(ValueError, match="inputs of 64x64"):
         small(input_size=[64, 64]).features(batch)
     with pytest.raises(ValueError, match="A2J reads image and reach; photos gives image"):

@@ -353,11 +353,12 @@ def test_input_is_half_cubes_and_background_exactly_one():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "resnet34"}, "resnet18, resnet50, resnet101, resnet152, hourglass_N"),
+        ({"backbone": "resnet35"}, "Did you mean resnet50"),
         ({"backbone": "hourglass_0"}, "hourglass_0"),
         ({"backbone": "hourglass_1", "form": "regress"}, "form 'regress'"),
         ({"backbone": "hourglass_1", "downsample": 4}, r"downsample=4 .* choose one of \[2\]"),
-        ({"weights": "IMAGENET1K_V1"}, "start from random weights"),
+        ({"weights": "IMAGENET1K_V1"}, "no published weights"),
+        ({"backbone": "resnet18", "weights": "IMAGENET1K_V1"}, "starts from random weights"),
         ({"form": "anchor"}, "offset, heatmap, pose, regress"),
         ({"losses": "both"}, "dense, joint, dense_then_joint"),
         ({"form": "regress", "losses": "dense"}, "choose 'joint'"),

@@ -1,0 +1,288 @@
+"""What is seen of a network without a target label: its answers for target pictures, plain and in known warps, and for
+held-out source pictures, whose labels may be looked at. Label-free scores read it; each part is computed once, when the
+first score asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...datasets.augment import Augmentation
+from ...datasets.loading import EvaluationBatches
+from ...datasets.sample import PIXELS_AND_MM, Labeled, PoseDataset, Unlabeled, inside
+from ...datasets.skeleton import Skeleton
+from ...datasets.views import WithoutLabels, spread
+from ...models.output import Poses, Votes
+from ...models.pose_model import PoseModel
+from ..consistency import carried
+from ..views import by_view
+from .corruption import changed, ladder
+from .evaluation import Predictions, hits, predict
+from .matching import span
+
+PICTURES = 256
+"""Of each domain, at most."""
+WARPS = 4
+"""Known warps of each target picture, beside the plain one."""
+TRIED = 64
+"""Of the held-out source, at most, that are made harder in known ways."""
+AT_ONCE = 32
+
+
+class Looks:
+    """On what networks are looked at: up to PICTURES of the target, its labels gone, and of the held-out source, if
+    there is one, and how they are cut."""
+
+    def __init__(
+        self,
+        target: PoseDataset,
+        source: PoseDataset | None,
+        skeleton: Skeleton,
+        size: tuple[int, int],
+        augmentation: Augmentation,
+        threshold: float,
+        device: torch.device,
+        mode: str = "exact",
+        pictures: int = PICTURES,
+    ) -> None:
+        self.target: PoseDataset = WithoutLabels(spread(target, pictures))
+        self.source = None if source is None else spread(source, pictures)
+        self.skeleton, self.threshold, self.device = skeleton, threshold, device
+        self.size, self.augmentation, self.mode = size, augmentation, mode
+
+    def batches(self, dataset: PoseDataset, warp: int = 0) -> Iterator[Labeled]:
+        """All of a dataset in its order: plain, or in the known warp of that number, the same at each call."""
+        batches = EvaluationBatches(dataset, AT_ONCE, self.size, self.mode, (self.augmentation, warp) if warp else None)
+        return (batches[i].to(self.device) for i in range(len(batches)))
+
+    @cached_property
+    def labels(self) -> tuple[Tensor, Tensor] | None:
+        """Of the held-out source: points (P, K, D) in shares of the crop, and annotated (P, K); None without one."""
+        if self.source is None:
+            return None
+        return self.labels_of(self.batches(self.source))
+
+    @staticmethod
+    def labels_of(batches: Iterable[Labeled]) -> tuple[Tensor, Tensor]:
+        """The same of some batches."""
+        parts = [(shares(b.keypoints, b, b.image_index).cpu(), b.annotated.cpu()) for b in batches]
+        points, annotated = (torch.cat(values) for values in zip(*parts, strict=True))
+        return points, annotated
+
+    @cached_property
+    def shown(self) -> dict[str, Tensor]:
+        """The inputs of few target samples, by name, on the CPU."""
+        batches = list(self.batches(spread(self.target, TRIED)))
+        return {name: torch.cat([batch.inputs[name].cpu() for batch in batches]) for name in batches[0].inputs}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of a network for N plain pictures, P people in them; on the CPU."""
+
+    points: Tensor
+    """(P, K, D) in shares of the crop: 1 is its side, of z the cube's edge."""
+    confidence: Tensor
+    """(P, K)"""
+    image_index: Tensor
+    """(P,)"""
+    log_density: Tensor
+    """(N, K, cells) float32, of the grid in the plane; of a picture all its people's."""
+    spread: Tensor
+    """(N, K) standard deviation of that density, in shares of the crop."""
+    features: Tensor
+    """(N, C), averaged over the picture."""
+    frame: Tensor
+    """(N,)"""
+    sequence: tuple[str, ...]
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether confidence says anything; that of a head with one candidate is always 1."""
+        return bool((self.confidence != 1).any())
+
+
+@dataclass(frozen=True)
+class Views:
+    """Of a network for the same pictures in V known views, the plain one first; on the CPU."""
+
+    points: Tensor
+    """(V, P, K, D) in the plain view, in shares of the crop; P are the people of the plain view."""
+    shown: Tensor
+    """(V, P, K) bool: the view has the person, and shows the place where the plain view has the keypoint."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Of a network that answers with one person, for P source samples changed in one way; on the CPU."""
+
+    answers: Answers
+    views: Views
+    """The plain one and one warp."""
+    errors: Tensor
+    """(P, K) distances from the labels, in shares of the crop."""
+    annotated: Tensor
+    """(P, K) bool"""
+
+
+class Evidence:
+    """Of one network; `given` is that of the network before adaptation, None for itself."""
+
+    def __init__(self, model: PoseModel, looks: Looks, given: Evidence | None = None) -> None:
+        self.model, self.looks = model, looks
+        self.given = self if given is None else given
+
+    @cached_property
+    def target(self) -> Answers:
+        return answers(self.model, self.looks.batches(self.looks.target))
+
+    @cached_property
+    def source(self) -> Answers | None:
+        source = self.looks.source
+        return None if source is None else answers(self.model, self.looks.batches(source))
+
+    @cached_property
+    def judged(self) -> Predictions | None:
+        """On the held-out source, beside its labels."""
+        return self.judge()
+
+    def judge(self, change: Callable[[Labeled], Labeled] | None = None) -> Predictions | None:
+        """The same of the source as `change` alters each batch of it; None without a source."""
+        source = self.looks.source
+        if source is None:
+            return None
+        batches = self.looks.batches(source)
+        return predict(self.model, batches if change is None else map(change, batches), self.looks.device)
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """(N, K) 1 for keypoints of `judged` within the threshold of their labels, in one unit for all heads."""
+        assert self.judged is not None
+        assert self.looks.source is not None
+        batches = list(self.looks.batches(self.looks.source)) if self.judged.dims == 3 else []
+        return hits(self.judged, batches, self.looks.threshold)
+
+    @cached_property
+    def views(self) -> Views:
+        """Of the target."""
+        looks = self.looks
+        return viewed(self.model, [looks.batches(looks.target, warp) for warp in range(WARPS + 1)], looks.skeleton.flip)
+
+    @cached_property
+    def tried(self) -> dict[str, Trial]:
+        """On few held-out source samples, as they are and changed as corruption.py says, by the name of the change;
+        nothing without a source, and of a network that finds several people."""
+        looks = self.looks
+        if looks.source is None or not self.model.single:
+            return {}
+        few = spread(looks.source, TRIED)
+        plain, warped = (list(looks.batches(few, warp)) for warp in (0, 1))
+        points, annotated = looks.labels_of(plain)
+        made = {}
+        for name, change in ladder(plain[0]).items():
+            own, other = ([changed(b, looks.shown, change) for b in batches] for batches in (plain, warped))
+            answered = answers(self.model, iter(own))
+            views = viewed(self.model, [iter(own), iter(other)], looks.skeleton.flip)
+            errors = (answered.points - points[..., : answered.points.shape[-1]]).norm(dim=-1)
+            made[name] = Trial(answered, views, errors, annotated)
+        return made
+
+    def beside(self, others: Sequence[PoseModel]) -> Views:
+        """Of the target's plain pictures, and what `others` answer for them in place of views."""
+        looks = self.looks
+        batches = [looks.batches(looks.target) for _ in range(len(others) + 1)]
+        return viewed(self.model, batches, looks.skeleton.flip, others)
+
+    def changed(self, change: Callable[[PoseModel], None]) -> Evidence:
+        """Of a copy of the network that `change` has altered in place."""
+        model = deepcopy(self.model)
+        change(model)
+        return Evidence(model, self.looks)
+
+
+@torch.no_grad()
+def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
+    """Of `model` in evaluation mode; its mode is restored."""
+    mode, images = model.training, 0
+    parts: list[dict[str, Tensor]] = []
+    sequences: list[str] = []
+    model.eval()
+    for labelled in batches:
+        sample = labelled.without_labels()
+        features = model.features(sample)
+        votes = model.votes(features, sample)
+        poses = model.decode(votes, sample)
+        plane = votes.marginals()[0]
+        density = plane.log_density()
+        part = {
+            "points": shares(poses.points, sample, poses.image_index),
+            "confidence": poses.confidence.float(),
+            "image_index": poses.image_index + images,
+            "log_density": density.float().flatten(2),
+            "spread": spread_of(plane, density) / span(sample),
+            "features": (features.flatten(2).mean(-1) if features.dim() > 2 else features).float(),
+            "frame": sample.frame,
+        }
+        images += len(sample)
+        parts.append({name: value.cpu() for name, value in part.items()})
+        sequences += sample.sequence
+    model.train(mode)
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return Answers(**whole, sequence=tuple(sequences))
+
+
+@torch.no_grad()
+def viewed(
+    model: PoseModel, views: list[Iterator[Labeled]], flip: list[int], others: Sequence[PoseModel] = ()
+) -> Views:
+    """Of `model`, for batches of the same pictures in several views; where there are `others`, each answers one of the
+    views after the first. In evaluation mode; their modes are restored."""
+    models = [model, *(others or [model] * (len(views) - 1))]
+    modes, parts = [one.training for one in models], []
+    for one in models:
+        one.eval()
+    for batch in zip(*views, strict=True):
+        samples = [labelled.without_labels() for labelled in batch]
+        plain = samples[0]
+        poses = [one.decode(one(sample), sample) for one, sample in zip(models, samples, strict=True)]
+        there = [carried(own, sample, plain, flip) for own, sample in zip(poses, samples, strict=True)]
+        people, points, has = by_view(joined(there, len(plain)), len(samples), plain, model.single)
+        shown = [inside(carried(people, plain, sample, flip).points, sample, people.image_index) for sample in samples]
+        scaled = torch.stack([shares(own, plain, people.image_index) for own in points])
+        parts.append((scaled.cpu(), (torch.stack(shown) & has[..., None]).cpu()))
+    for one, mode in zip(models, modes, strict=True):
+        one.train(mode)
+    return Views(*(torch.cat(values, 1) for values in zip(*parts, strict=True)))
+
+
+def joined(poses: list[Poses], images: int) -> Poses:
+    """Poses of several views of as many `images` as those of one batch, view after view."""
+    moved = [replace(own, image_index=own.image_index + view * images) for view, own in enumerate(poses)]
+    return Poses(*(torch.cat([getattr(own, field.name) for own in moved]) for field in fields(Poses)))
+
+
+def shares(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
+    """Points (P, K, D) of the model's input in shares of the crop's side, z in shares of the cube's edge."""
+    if sample.space == PIXELS_AND_MM and points.shape[-1] == 3:
+        edge = 2 * sample.inputs["reach"][image_index].view(-1, 1, 1)
+        return torch.cat([points[..., :2] / span(sample), points[..., 2:] / edge], -1).float()
+    return points.float() / span(sample)
+
+
+def spread_of(votes: Votes, log_density: Tensor) -> Tensor:
+    """The standard deviation (B, K), in the grid's unit, of densities (B, K, *shape)."""
+    density = log_density.exp()
+    last, total = density.dim() - 1, density.flatten(2).sum(-1)
+    variance = torch.zeros_like(total)
+    for dim in range(len(votes.grid.shape)):
+        line = density.sum([d for d in range(2, density.dim()) if d != last - dim]) / total[..., None]
+        axis = votes.grid.axis(dim, line)
+        mean = (line * axis).sum(-1, keepdim=True)
+        variance = variance + (line * (axis - mean).square()).sum(-1)
+    return variance.clamp_min(0).sqrt()

@@ -1,0 +1,159 @@
+"""What is measured of the given model before a run trains it: what its guard compares with, and with which share of the
+target's batch statistics it does best. No label of the target is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from ...adapt import guard as guarding
+from ...adapt.batch_norm import SETTLED, chosen, compared, mix, norms_of, seen_on
+from ...adapt.guard import Guard
+from ...adapt.scoring.evaluation import agreement
+from ...adapt.scoring.selection import Headline
+from ...adapt.strategies import STRATEGIES
+from ...datasets.loading import loader
+from ...datasets.reading.files import write_json
+from ...datasets.sample import PoseDataset, Unlabeled
+from ...datasets.views import WithoutLabels, spread
+from ...models.pose_model import PoseModel
+from ...models.saved import load_model
+from .task import Task
+
+WATCHED = 64
+"""Samples of held-out source, and of the target, that a guard looks at."""
+LABELLED = 256
+"""Source samples whose labels say what is plausible, and how accurate a network is."""
+SEEN = 1024
+"""Target samples that batch statistics are read from."""
+Views = Callable[[], Iterator[Unlabeled]]
+Say = Callable[[str], None]
+CHOICE = "batch_norm.json"
+"""In a run folder: the policy that was settled, with the evidence for it."""
+
+
+def batches_of(task: Task, dataset: PoseDataset, most: int) -> Callable[[], Iterator[Any]]:
+    """Reads at most `most` samples, spread over the dataset, in their order and not augmented."""
+    batches = task.batches(spread(dataset, most))
+    return lambda: loader(batches, range(len(batches)))
+
+
+def guard_of(task: Task, strategy: str, start: Path | None, views: Views | None, device: torch.device) -> Guard | None:
+    """The guard of a run that starts from the weights `start`, with `views` of target samples to look at; None where it
+    is off, where there are no weights, or where the target's labels are trained on. A strategy without a source is
+    watched on the target alone."""
+    config, kind = task.config, STRATEGIES[strategy]
+    if config.guard == "off" or start is None or kind.labelled_target:
+        return None
+    given = load_model(start)[0].to(device)
+    return Guard(
+        config.guard == "stop", config.bounds, given, measure_of(task, "source" in kind.needs, given, views, device)
+    )
+
+
+def measure_of(
+    task: Task, source: bool, given: PoseModel, views: Views | None, device: torch.device
+) -> guarding.Measure:
+    """What a guard measures of a network, on held-out source too where `source` says so and there is one."""
+    skeleton, threshold, target, held = task.skeleton, task.config.threshold, None, None
+    if task.target_train is not None:
+        target = batches_of(task, WithoutLabels(task.target_train), WATCHED)
+    if source and task.source_test is not None:
+        held = batches_of(task, task.source_test, WATCHED)
+    if source and task.source_train is not None:
+        poses = guarding.labelled_traits(batches_of(task, task.source_train, LABELLED)(), skeleton)
+    elif target is not None:
+        poses = guarding.looked_at(given, target(), skeleton, device)[1]
+    limits = guarding.ranges(poses)
+
+    def measure(model: PoseModel) -> dict[str, float]:
+        values: dict[str, float] = {}
+        if target is not None:
+            sharpness, poses = guarding.looked_at(model, target(), skeleton, device)
+            values = {"sharpness": sharpness, "anatomy": guarding.plausible(poses, limits)}
+        if views is not None:
+            values |= {"agreement": agreement(model, views(), skeleton.flip, device)}
+        if held is not None:
+            values |= guarding.source_accuracy(model, held(), skeleton, threshold, device)
+        return values
+
+    return measure
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Batch norm, as training follows it."""
+
+    policy: str
+    start: PoseModel | None = None
+    """The network that training starts from, where it is not the given one as that is."""
+
+
+def settled(
+    task: Task,
+    strategy: str,
+    policy: str,
+    start: Path | None,
+    place: Path,
+    views: Views | None,
+    say: Say,
+    fabric: Fabric,
+) -> Settled:
+    """The `policy` of a run in folder `place` that starts from the weights `start`. What `auto` chooses, by agreement
+    between the `views` of target samples, is said and kept there, so that a run that goes on goes on with it.
+
+    Raises ValueError where statistics are to be mixed and none are given.
+    """
+    if policy not in SETTLED:
+        return Settled(policy)
+    if start is None:
+        raise ValueError(
+            f"batch_norm={policy} is of the statistics of pretrained or given weights, and there are none: choose "
+            "another policy, or raise pretrain_steps"
+        )
+    model = load_model(start)[0].to(fabric.device)
+    blind = "target" not in STRATEGIES[strategy].needs or not norms_of(model)
+    if task.target_train is None or views is None or len(task.target_train) < 2 or blind:
+        return Settled("target")
+    seen = seen_on(model, batches_of(task, WithoutLabels(task.target_train), SEEN)(), fabric.device)
+    share = task.config.batch_norm_share
+    if policy == "auto":
+        if fabric.is_global_zero and not (place / CHOICE).exists():
+            made = choice(task, model, seen, views, fabric.device)
+            write_json(place / CHOICE, made)
+            say(f"batch norm: {made['why']}")
+        fabric.barrier()
+        made = json.loads((place / CHOICE).read_text("utf-8"))
+        policy, share = made["batch_norm"], made["batch_norm_share"]
+    return Settled("frozen", mix(model, seen, share)) if policy == "mixed" else Settled(policy)
+
+
+def choice(task: Task, model: PoseModel, seen: PoseModel, views: Views, device: torch.device) -> dict[str, Any]:
+    """What `auto` chooses for the given model, in the configuration's words, with the evidence and a line that says
+    both."""
+
+    def agreeing(one: PoseModel) -> float:
+        return agreement(one, views(), task.skeleton.flip, device)
+
+    def accurate(one: PoseModel) -> float:
+        assert task.source_test is not None
+        held = batches_of(task, task.source_test, LABELLED)()
+        values = guarding.source_accuracy(one, held, task.skeleton, task.config.threshold, device)
+        ((key, value),) = values.items()
+        return value ** Headline.named(key).sign
+
+    evidence = compared(model, seen, agreeing, None if task.source_test is None else accurate)
+    share = chosen(evidence, sum(len(batch) for batch in views()))
+    policy = {0.0: "frozen", 1.0: "target"}.get(share, "mixed")
+    shown = ", ".join(f"{share:.0%} {one}" for share, one in evidence.items())
+    beside = " + accuracy on held-out source over the given model's" if evidence[0.0].source else ""
+    why = f"batch_norm={policy}" + (f" batch_norm_share={share:g}" if policy == "mixed" else "")
+    why += f" is chosen by agreement on the target{beside}, with so much of the target's statistics: {shown}"
+    measured = {f"{share:g}": asdict(one) for share, one in evidence.items()}
+    return {"batch_norm": policy, "batch_norm_share": share, "evidence": measured, "why": why}

@@ -1,0 +1,91 @@
+"""What keyshift puts together: each part does what it claims and can be turned off."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from keyshift.adapt.consistency import carried
+from keyshift.adapt.methods.keyshift import Keyshift
+from keyshift.adapt.methods.mean_teacher import MeanTeacher
+from keyshift.adapt.strategy import Optimization
+from keyshift.datasets.sample import transform
+from keyshift.models.systems.a2j import A2J
+from keyshift.models.systems.pose_resnet import PoseResNet
+
+ADAM = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
+OFF = {"looks": 1, "restyled": 0.0, "occluded": 0.0}
+
+
+def build(skeleton, kind=Keyshift, **options):
+    torch.manual_seed(0)
+    sizes = {"input_size": [32, 32], "heatmap_size": [8, 8]}
+    model = PoseResNet(3, PoseResNet.Options(backbone="small", channels=16, sigma=1.0, **sizes))
+    return kind(model, skeleton, ADAM, options=kind.Options(**options)).train()
+
+
+@pytest.fixture
+def sides(dots, batches):
+    def of(strategy):
+        return batches(dots, strategy, "plain", "source")[0], batches(dots, strategy, "shifted", "target")[0]
+
+    return of
+
+
+def test_without_its_parts_a_mean_teacher_is_left(dots, sides):
+    plain, own = build(dots.skeleton, MeanTeacher, decay=0.99, sigma=1.0), build(dots.skeleton, **OFF)
+    (losses, _), (wanted, _) = (next(one.step(*sides(one))) for one in (own, plain))
+    assert losses.keys() == wanted.keys()
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, wanted[name])
+
+
+def test_each_picture_is_restyled_by_itself_and_labels_stay(dots, sides):
+    strategy = build(dots.skeleton)
+    source, target = sides(strategy)
+    torch.manual_seed(0)
+    half, every = strategy.restyle(source, target).image, build(dots.skeleton, restyled=1.0).restyle(source, target)
+    never = build(dots.skeleton, restyled=1e-9).restyle(source, target).image
+    changed = (half != never).flatten(1).any(1)
+    assert 0 < changed.sum() < len(source)
+    torch.testing.assert_close(half[changed], every.image[changed])
+    assert torch.equal(every.keypoints, source.keypoints)
+
+
+def test_the_teacher_answers_with_the_mean_of_its_views(dots, sides):
+    """In the first, by a loop over views in the file's frame; where views are far apart they are trusted less."""
+    strategy = build(dots.skeleton, looks=3, floor=0.5)
+    strategy.teacher.eval()
+    _, target = sides(strategy)
+    views, in_file, cells = [target, *target.views[:-1]], [], []
+    for view in views:
+        poses = strategy.teacher.decode(strategy.teacher(view), view)
+        in_file.append(transform(view.to_file, poses.points))
+        there = carried(poses, view, target, dots.skeleton.flip).points
+        cells.append(strategy.model.grid.to_cells(there))
+    mean = torch.stack(cells).mean(0)
+    variance = torch.stack([(one - mean).square().sum(-1) for one in cells]).mean(0)
+    answer, own = strategy.taught(target), strategy.teacher.decode(strategy.teacher(target), target)
+    torch.testing.assert_close(
+        transform(target.to_file, answer.points), torch.stack(in_file).mean(0), atol=1e-2, rtol=1e-3
+    )
+    torch.testing.assert_close(answer.confidence, own.confidence * 0.5 / (variance + 0.5), atol=1e-4, rtol=1e-3)
+
+
+def test_votes_keep_the_systems_width_and_depth_its_millimetres(dots, balls, batches):
+    """Gaussians are those of the system's own targets, unless a width is asked for."""
+    model = A2J(3, A2J.Options(backbone="small", input_size=[32, 32], channels=16))
+    depth = Keyshift(model, balls.skeleton, ADAM, options=Keyshift.Options(restyled=1.0))
+    assert [build(dots.skeleton, sigma=s).options.sigma for s in (0.0, 2.5)] == [1.0, 2.5]
+    assert depth.options.sigma == 1.0
+    source, target = batches(balls, depth, "plain", "source")[0], batches(balls, depth, "shifted", "target")[0]
+    assert depth.restyle(source, target) is source
+
+
+def test_a_square_is_covered_unless_that_is_off(dots, sides):
+    for rate in (1.0, 0.0):
+        strategy = build(dots.skeleton, occluded=rate)
+        _, target = sides(strategy)
+        poses = strategy.taught(target)
+        shown = strategy.shown(target, replace(poses, points=torch.full_like(poses.points, 16.0)))
+        assert torch.equal(shown.image, target.image) == (rate == 0)
