@@ -10,16 +10,14 @@ those of a fresh head or an adversary, learn theirs from the source.
 
 Two more are settled before the first update, and training knows them no longer. `mixed`: the statistics become
 (1 - share) * given + share * target once, in one pass over the target, and are `frozen` then. `auto`: that with the
-share which `chosen` gives, where 0 is `frozen` and 1 `target`.
+share of which the rule of `adapt` (scoring/rule.py) predicts the highest gain, where 0 is `frozen` and 1 `target`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -94,47 +92,8 @@ def mix(model: PoseModel, other: PoseModel, share: float) -> PoseModel:
     return copy
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What is known of a network without a label of the target."""
-
-    agreement: float
-    """On the target under known warps, 0 to 1; the highest is best."""
-    source: float | None = None
-    """Accuracy on held-out source, as a multiple of the given model's; None without a source."""
-
-    @property
-    def total(self) -> float:
-        """Accuracy that rises above the given model's counts for no more."""
-        return self.agreement + (0.0 if self.source is None else min(self.source, 1.0))
-
-    def __str__(self) -> str:
-        return f"{self.agreement:.3f}" + ("" if self.source is None else f" + {self.source:.3f}")
-
-
-def compared(
-    model: PoseModel,
-    seen: PoseModel,
-    agreeing: Callable[[PoseModel], float],
-    accurate: Callable[[PoseModel], float] | None,
-) -> dict[float, Evidence]:
-    """The evidence for each of CANDIDATES, shares of the statistics of `seen` in those of `model`: what `agreeing` and
-    `accurate` (of errors: their inverse) measure."""
-    given = accurate(model) if accurate else 0.0
-
-    def measured(one: PoseModel) -> Evidence:
-        return Evidence(agreeing(one), accurate(one) / given if accurate and given > 0 else None)
-
-    return {share: measured(mix(model, seen, share)) for share in CANDIDATES}
-
-
-def chosen(evidence: dict[float, Evidence], pictures: int) -> float:
-    """The share with the highest total, where that is above the given statistics' (share 0) by more than twice the
-    standard deviation of an agreement on so many pictures; else 0. Agreement alone would not do: predictions that grow
-    smoother agree more, and no more of them need be right."""
-    given = evidence[0.0]
-    if math.isnan(given.agreement):
-        return 0.0
-    noise = math.sqrt(max(given.agreement * (1 - given.agreement), 1e-4) / pictures)
-    best = max(evidence, key=lambda share: (evidence[share].total, -share))
-    return best if evidence[best].total > given.total + 2 * noise else 0.0
+def chosen(gains: Mapping[float, float]) -> float:
+    """The share of CANDIDATES of which the highest gain over the given statistics (share 0) is predicted, the least of
+    equal ones; 0 where none is above 0. NaN predicts nothing."""
+    better = {share: gain for share, gain in gains.items() if gain > 0}
+    return max(better, key=lambda share: (better[share], -share), default=0.0)

@@ -79,7 +79,7 @@ class Settings(Options):
     batch_norm: str = option(
         OWN,
         "which passes move the running statistics; mixed: none, they become a mixture before training; auto: frozen, "
-        "mixed or target, by what the given model does with each, without target labels; own: what the strategy "
+        "mixed or target, by the gain that the rule of adapt predicts of each; own: what the strategy "
         "prefers, target where it does not say (docs/strategies.md)",
         choices=(OWN, *POLICIES),
     )

@@ -36,6 +36,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_checkpoint, load_model, save_model
 from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
+from ..runs.before_training import looks_of
 from ..runs.check import check_deciding, judge, open_check, open_labels, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
@@ -44,7 +45,7 @@ from ..runs.progress import Reporter
 from ..runs.shipping import FEWEST, SHARES, Forecaster, beforehand, by_labels, decide, known_rule, reading
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
-from ..runs.training import SCORED, adaptation, evaluator, fit, looks_of, make_fabric, warped_batches
+from ..runs.training import SCORED, adaptation, evaluator, fit, make_fabric, warped_batches
 from .adapt_dry import dry_run
 from .predict_depth import check_cube
 

@@ -19,11 +19,11 @@ from ...adapt.scoring.rule import Rule
 from ...datasets.reading.files import write_json
 from ...models.pose_model import PoseModel
 from ..report.adapt import number
+from ..runs.before_training import looks_of
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
 from ..runs.shipping import Forecaster, beforehand, points, reading
 from ..runs.task import Task
-from ..runs.training import looks_of
 
 WORTH = 2.0
 """Points of expected gain from which on adaptation is recommended where it was a loss on none of the nearest pairs."""

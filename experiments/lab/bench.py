@@ -10,9 +10,9 @@ from ...adapt.mixture import mixed
 from ...adapt.scoring.evidence import Evidence, Looks
 from ...datasets.sample import Labeled, PoseDataset
 from ...models.saved import load_model
+from ..runs.before_training import looks_of
 from ..runs.device import choose_device
 from ..runs.task import check_labels, prepare
-from ..runs.training import looks_of
 from .plan import Plan
 
 PICTURES = 128

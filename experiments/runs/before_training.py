@@ -4,8 +4,9 @@ target's batch statistics it does best. No label of the target is read."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import torch
 from lightning_fabric import Fabric
 
 from ...adapt import guard as guarding
-from ...adapt.batch_norm import SETTLED, chosen, compared, mix, norms_of, seen_on
+from ...adapt.batch_norm import CANDIDATES, SETTLED, chosen, mix, norms_of, seen_on
 from ...adapt.guard import Guard
 from ...adapt.scoring.evaluation import agreement
-from ...adapt.scoring.selection import Headline
+from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
 from ...adapt.strategies import STRATEGIES
 from ...datasets.loading import loader
 from ...datasets.reading.files import write_json
@@ -24,12 +25,15 @@ from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.views import WithoutLabels, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
+from .shipping import Forecaster, known_rule, points, reading
 from .task import Task
 
 WATCHED = 64
 """Samples of held-out source, and of the target, that a guard looks at."""
 LABELLED = 256
 """Source samples whose labels say what is plausible, and how accurate a network is."""
+JUDGED = 128
+"""Of each domain, that mixtures of batch statistics are judged on."""
 SEEN = 1024
 """Target samples that batch statistics are read from."""
 Views = Callable[[], Iterator[Unlabeled]]
@@ -101,12 +105,11 @@ def settled(
     policy: str,
     start: Path | None,
     place: Path,
-    views: Views | None,
     say: Say,
     fabric: Fabric,
 ) -> Settled:
-    """The `policy` of a run in folder `place` that starts from the weights `start`. What `auto` chooses, by agreement
-    between the `views` of target samples, is said and kept there, so that a run that goes on goes on with it.
+    """The `policy` of a run in folder `place` that starts from the weights `start`. What `auto` chooses, by the rule of
+    `adapt`, is said and kept there, so that a run that goes on goes on with it.
 
     Raises ValueError where statistics are to be mixed and none are given.
     """
@@ -119,13 +122,13 @@ def settled(
         )
     model = load_model(start)[0].to(fabric.device)
     blind = "target" not in STRATEGIES[strategy].needs or not norms_of(model)
-    if task.target_train is None or views is None or len(task.target_train) < 2 or blind:
+    if task.target_train is None or len(task.target_train) < 2 or blind:
         return Settled("target")
     seen = seen_on(model, batches_of(task, WithoutLabels(task.target_train), SEEN)(), fabric.device)
     share = task.config.batch_norm_share
     if policy == "auto":
         if fabric.is_global_zero and not (place / CHOICE).exists():
-            made = choice(task, model, seen, views, fabric.device)
+            made = choice(task, model, seen, fabric.device)
             write_json(place / CHOICE, made)
             say(f"batch norm: {made['why']}")
         fabric.barrier()
@@ -134,26 +137,31 @@ def settled(
     return Settled("frozen", mix(model, seen, share)) if policy == "mixed" else Settled(policy)
 
 
-def choice(task: Task, model: PoseModel, seen: PoseModel, views: Views, device: torch.device) -> dict[str, Any]:
+def choice(task: Task, model: PoseModel, seen: PoseModel, device: torch.device) -> dict[str, Any]:
     """What `auto` chooses for the given model, in the configuration's words, with the evidence and a line that says
     both."""
-
-    def agreeing(one: PoseModel) -> float:
-        return agreement(one, views(), task.skeleton.flip, device)
-
-    def accurate(one: PoseModel) -> float:
-        assert task.source_test is not None
-        held = batches_of(task, task.source_test, LABELLED)()
-        values = guarding.source_accuracy(one, held, task.skeleton, task.config.threshold, device)
-        ((key, value),) = values.items()
-        return value ** Headline.named(key).sign
-
-    evidence = compared(model, seen, agreeing, None if task.source_test is None else accurate)
-    share = chosen(evidence, sum(len(batch) for batch in views()))
-    policy = {0.0: "frozen", 1.0: "target"}.get(share, "mixed")
-    shown = ", ".join(f"{share:.0%} {one}" for share, one in evidence.items())
-    beside = " + accuracy on held-out source over the given model's" if evidence[0.0].source else ""
+    rule, given = known_rule(), Evidence(model, looks_of(task, device, JUDGED))
+    system = reading(type(model))
+    policy, share, gains = "frozen", 0.0, dict[float, float]()
+    if system in rule.basis.get("systems", [system]):
+        forecaster = Forecaster(rule, given)
+        mixtures = {share: mix(model, seen, share) for share in CANDIDATES if share}
+        gains = {share: forecaster.gain(Evidence(one, given.looks, given)) for share, one in mixtures.items()}
+        share = chosen(gains)
+        policy = {0.0: "frozen", 1.0: "target"}.get(share, "mixed")
     why = f"batch_norm={policy}" + (f" batch_norm_share={share:g}" if policy == "mixed" else "")
-    why += f" is chosen by agreement on the target{beside}, with so much of the target's statistics: {shown}"
-    measured = {f"{share:g}": asdict(one) for share, one in evidence.items()}
+    shown = ", ".join(f"{points(gain)} with {share:.0%}" for share, gain in gains.items())
+    why += (
+        f" is chosen by the gain that is predicted with so much of the target's statistics: {shown}"
+        if gains
+        else f" is kept, for the rule that would predict a gain was not fitted on models of {system}"
+    )
+    measured = {f"{share:g}": None if math.isnan(gain) else gain for share, gain in gains.items()}
     return {"batch_norm": policy, "batch_norm_share": share, "evidence": measured, "why": why}
+
+
+def looks_of(task: Task, device: torch.device, pictures: int = PICTURES, kind: type[Looks] = Looks) -> Looks:
+    """On what label-free scores look: up to `pictures` of the target's training set, and of the held-out source."""
+    config = task.config
+    cut = task.size, config.augmentation, config.threshold, device, config.crop
+    return kind(task.target[0], task.source_test, task.skeleton, *cut, pictures)

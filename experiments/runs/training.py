@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import everyone, predict, scores
-from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
+from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.label_free import SCORES, Score
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target
@@ -30,7 +30,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
-from .before_training import WATCHED, Say, Settled, guard_of, settled
+from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude
 from .device import choose_device
 from .folder import check_folder, describe, locked, open_folder, world_size
@@ -145,8 +145,8 @@ def fit(
     if evaluate is None:
         evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
     target = task.target_train
-    warped, few = (None if target is None else warped_batches(task, target, most) for most in (SCORED, WATCHED))
-    norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, warped, say, fabric)
+    few = None if target is None else warped_batches(task, target, WATCHED)
+    norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, say, fabric)
     strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
@@ -242,13 +242,6 @@ def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Call
     )
     steps = range(-(-min(most, len(unlabeled)) // AT_ONCE))
     return lambda: (batches[step] for step in steps)
-
-
-def looks_of(task: Task, device: torch.device, pictures: int = PICTURES, kind: type[Looks] = Looks) -> Looks:
-    """On what label-free scores look: up to `pictures` of the target's training set, and of the held-out source."""
-    config = task.config
-    cut = task.size, config.augmentation, config.threshold, device, config.crop
-    return kind(task.target[0], task.source_test, task.skeleton, *cut, pictures)
 
 
 def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
