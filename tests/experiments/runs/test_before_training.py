@@ -72,7 +72,7 @@ def test_auto_is_settled_once_and_kept(home, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     kept = json.loads((home / "run" / CHOICE).read_text())
     assert f"batch norm: {kept['why']}" in printed
-    assert list(kept["evidence"]) == ["0", "0.25", "0.5", "0.75", "1"]
+    assert list(kept["evidence"]) == ["0.25", "0.5", "0.75", "1"]
     result = json.loads((home / "run/result.json").read_text())
     assert result["batch_norm"] == kept
     (home / "run/result.json").unlink()
