@@ -36,6 +36,8 @@ MOVED: dict[str, dict[str, int]] = {
     "frozen": {"source": 1, "target": 0},
 }
 """How often a pass of each domain moves the statistics."""
+WORTH = 0.5
+"""Points of predicted gain from which on `auto` gives up the given statistics."""
 CANDIDATES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the target's statistics that `auto` compares: frozen, three mixtures, and target."""
 
@@ -94,6 +96,6 @@ def mix(model: PoseModel, other: PoseModel, share: float) -> PoseModel:
 
 def chosen(gains: Mapping[float, float]) -> float:
     """The share of CANDIDATES of which the highest gain over the given statistics (share 0) is predicted, the least of
-    equal ones; 0 where none is above 0. NaN predicts nothing."""
-    better = {share: gain for share, gain in gains.items() if gain > 0}
+    equal ones; 0 where none is above WORTH. NaN predicts nothing."""
+    better = {share: gain for share, gain in gains.items() if gain > WORTH}
     return max(better, key=lambda share: (better[share], -share), default=0.0)

@@ -164,7 +164,7 @@ def test_a_mixture_lies_between(pretrained, toys, augmentation):
 def test_the_share_of_the_highest_gain_is_chosen():
     assert chosen({0.25: 0.4, 0.5: 1.2, 1.0: 0.9}) == 0.5
     assert chosen({0.25: 1.2, 0.5: 1.2}) == 0.25
-    assert chosen({0.25: -0.1, 0.5: float("nan"), 1.0: 0.0}) == chosen({}) == 0
+    assert chosen({0.25: -0.1, 0.5: float("nan"), 1.0: 0.4}) == chosen({}) == 0, "too little to give them up for"
 
 
 @pytest.mark.parametrize("style", ["plain", "dark"])
