@@ -2,8 +2,8 @@
 
 Nothing here has a target label to look at. Of the evaluated checkpoint of which the rule predicts the highest gain, and
 of its mixtures with the given weights, the best by predicted gain is shipped where runs/shipping.py finds it enough;
-else the given model is shipped again, and the report says why. Labels given with --check are for the
-report alone, unless --decide-by-check lets them decide what is shipped.
+else the given model is shipped again, and the report says why. Labels given with --check are for the report alone,
+unless --decide-by-check lets them decide what is shipped.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def work(
         adapted = load_model(weights_of(folder, step))[0].to(fabric.device) if step else start
         whole = not step or STRATEGIES[strategy].restarts(task.config.method(strategy))
         best = forecaster.best(adapted, (1.0,) if whole else SHARES)
-        forecast = best.told
+        forecast = best.record
         if by_check:
             decision = by_labels(step, by_check(best.model), best.share)
         else:

@@ -124,14 +124,14 @@ def recommend(near: list[Neighbour], strategy: str, error: float | None) -> str:
 
 def lines(outcome: dict[str, Any]) -> list[str]:
     """For a terminal."""
-    told = [f"dry run: nothing is trained; {outcome['pictures']} target pictures, no label of them is read"]
-    told += [f"  {name}: {number(value)}" for name, value in outcome["seen"].items()]
+    said = [f"dry run: nothing is trained; {outcome['pictures']} target pictures, no label of them is read"]
+    said += [f"  {name}: {number(value)}" for name, value in outcome["seen"].items()]
     alone = outcome["batch_norm_alone"]
     if alone is not None and "gain" in alone:
-        told.append(f"batch norm's statistics of the target alone: {points(alone['gain'])}, predicted without labels")
+        said.append(f"batch norm's statistics of the target alone: {points(alone['gain'])}, predicted without labels")
     for row in outcome["nearest"]:
-        told.append(
+        said.append(
             f"like {row['name']} ({row['kind']}; {row['distance']:.1f} standard deviations away): there "
             f"{points(row['gain'])}"
         )
-    return [*told, f"expected, not measured: {outcome['recommendation']}"]
+    return [*said, f"expected, not measured: {outcome['recommendation']}"]

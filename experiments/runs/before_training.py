@@ -25,13 +25,13 @@ from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.views import WithoutLabels, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
-from .shipping import Forecaster, known_rule, points, reading
+from .shipping import Forecaster, fitted_on, known_rule, points, reading
 from .task import Task
 
 WATCHED = 64
 """Samples of held-out source, and of the target, that a guard looks at."""
 LABELLED = 256
-"""Source samples whose labels say what is plausible, and how accurate a network is."""
+"""Source samples whose labels say what is plausible."""
 JUDGED = 128
 """Of each domain, that mixtures of batch statistics are judged on."""
 SEEN = 1024
@@ -143,7 +143,7 @@ def choice(task: Task, model: PoseModel, seen: PoseModel, device: torch.device) 
     rule, given = known_rule(), Evidence(model, looks_of(task, device, JUDGED))
     system = reading(type(model))
     policy, share, gains = "frozen", 0.0, dict[float, float]()
-    if system in rule.basis.get("systems", [system]):
+    if fitted_on(rule.basis, system):
         forecaster = Forecaster(rule, given)
         mixtures = {share: mix(model, seen, share) for share in CANDIDATES if share}
         gains = {share: forecaster.gain(Evidence(one, given.looks, given)) for share, one in mixtures.items()}

@@ -95,14 +95,12 @@ def against(folder: Path, results: Mapping[str, Any], name: str) -> dict[str, di
 
 def behind(results: Mapping[str, Any], name: str) -> float | None:
     """By how much the last checkpoint of a strategy's worst run is behind the best that it had, by target labels; None
-    where there was one evaluation."""
+    where no run says both."""
     headline, off = Headline.named(results["metric"]), []
     for run in results["strategies"][name].values():
         last, best = (run["selected"].get(rule) for rule in ("last", "oracle"))
-        if last and best and best["step"] != last["step"]:
-            off.append(headline.improvement(best["target"][headline.key], last["target"][headline.key]))
-        elif last and best:
-            off.append(0.0)
+        if last and best:
+            off.append(headline.improvement(best["target"][headline.key], last["target"][headline.key]) + 0.0)  # no -0
     return max(off, default=None)
 
 

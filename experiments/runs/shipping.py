@@ -45,7 +45,7 @@ class Mixture:
     share: float
     model: PoseModel
     prediction: Prediction | None
-    told: dict[str, Any]
+    record: dict[str, Any]
 
 
 class Forecaster:
@@ -69,18 +69,20 @@ class Forecaster:
         after = self.after(model)
         prediction = self.rule.predict(self.before, after)
         scores = {name: [self.before[name], after[name]] for name in self.rule.scores}
-        told = {} if prediction is None else asdict(prediction)
-        return prediction, told | {"pictures": len(self.given.looks.target), "scores": scores}
+        record = {} if prediction is None else asdict(prediction)
+        return prediction, record | {"pictures": len(self.given.looks.target), "scores": scores}
 
     def best(self, adapted: PoseModel, shares: Sequence[float]) -> Mixture:
         """Of the given network's mixtures with `adapted` the one of which the highest gain is predicted; the last of
-        `shares` where nothing is. What it is told with holds the gain predicted at each share, by its name."""
+        `shares` where nothing is. Its record holds the gain predicted at each share, by its name."""
         mixtures = []
         for share in shares:
             model = adapted if share == 1 else mixed(self.given.model, adapted, share)
             mixtures.append(Mixture(share, model, *self.predict(model)))
-        best = max(mixtures, key=lambda one: (one.told.get("gain", -math.inf), one.share))
-        return replace(best, told=best.told | {"shares": {f"{one.share:g}": one.told.get("gain") for one in mixtures}})
+        best = max(mixtures, key=lambda one: (one.record.get("gain", -math.inf), one.share))
+        return replace(
+            best, record=best.record | {"shares": {f"{one.share:g}": one.record.get("gain") for one in mixtures}}
+        )
 
 
 def known_rule() -> Rule:
@@ -100,6 +102,11 @@ def reading(kind: type[PoseModel]) -> str:
     return f"{' and '.join(kind.reads)}, {'one person' if kind.single else 'several people'}"
 
 
+def fitted_on(basis: Mapping[str, Any], system: str) -> bool:
+    """Whether a rule of that `basis` is for models that read and find what `reading` says; one that does not say is."""
+    return system in basis.get("systems", [system])
+
+
 def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str, Any]) -> Decision | None:
     """What is decided before any training, by the given network's `agreement` on the `pictures` to adapt to, what its
     `system` reads, and the rule's `basis`; None: nothing yet."""
@@ -116,12 +123,11 @@ def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str,
             f"its agreement with itself on the pictures to adapt to is hardly above chance ({number}), where no score "
             "says anything; train it longer, or on a source that is nearer to these pictures",
         )
-    known = basis.get("systems", [system])
-    if system not in known:
+    if not fitted_on(basis, system):
         return Decision(
             "not known to the rule",
-            f"the rule was not fitted on models of {system}, but of {'; '.join(known)}, so it predicts nothing here; "
-            "labels can decide (--decide-by-check)",
+            f"the rule was not fitted on models of {system}, but of {'; '.join(basis['systems'])}, so it predicts "
+            "nothing here; labels can decide (--decide-by-check)",
         )
     return None
 

@@ -75,7 +75,7 @@ def test_the_mixture_with_the_highest_predicted_gain_is_the_best(toy_rule, monke
     best = Forecaster(toy_rule, shipping.Evidence(0, None)).best(8, shipping.SHARES)
     assert (best.share, best.model) == (share, 8 * share)
     assert (None if best.prediction is None else best.prediction.gain) == asked[best.model]
-    assert best.told["shares"] == dict(zip(("0.25", "0.5", "0.75", "1"), gains, strict=True))
+    assert best.record["shares"] == dict(zip(("0.25", "0.5", "0.75", "1"), gains, strict=True))
     assert list(asked) == [2, 4, 6, 8]
 
 
