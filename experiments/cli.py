@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -364,8 +365,12 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--jobs", metavar="N", type=int, default=1, help="processes that share the work (default: 1)")
     made.add_argument("--output", metavar="FOLDER", type=path, default=Path("runs/lab"), help="default: runs/lab")
     made.add_argument("--rescore", metavar="SCORE,...", help="compute these scores anew", **listed)
+    made.add_argument("--unscored", action="store_true", help="judge by truth alone; a later call computes the scores")
     made.add_argument("--collect", action="store_true", help="train nothing: write points.csv of what there is")
     made.add_argument("--table", action="store_true", help="train nothing: print what the points say, as Markdown")
+    made.add_argument(
+        "--against", metavar="CANDIDATE", help="train nothing: by how much it is better than each other, as Markdown"
+    )
     made.add_argument(
         "--fit", action="store_true", help="train nothing: fit the rule of adapt to the points, and print its rates"
     )
@@ -579,7 +584,7 @@ def _table(arguments: argparse.Namespace) -> None:
 
 
 def _lab(arguments: argparse.Namespace) -> None:
-    from .commands.lab import fit, lab, print_table, write
+    from .commands.lab import fit, lab, print_duel, print_table, write
     from .lab.plan import read_plan
     from .lab.records import forget
     from .runs.progress import Reporter
@@ -589,11 +594,13 @@ def _lab(arguments: argparse.Namespace) -> None:
     plan = read_plan(files, [*typed, *a.overrides]).chosen(a.pairs, a.candidates, a.seeds)
     if a.fit:
         return fit(plan, a.output, Reporter())
+    if a.against:
+        return print_duel(plan, a.output, a.against)
     if a.collect or a.table:
         print_table(a.output) if a.table else write(a.output, Reporter())
         return
     forget(a.output, a.rescore)
-    if not lab(plan, a.output, a.jobs, Reporter()):
+    if not lab(replace(plan, scored=not a.unscored), a.output, a.jobs, Reporter()):
         raise Problems
 
 

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ...adapt.scoring import rule
+from ..lab.duel import duel
 from ..lab.fit import fit_rule, rule_table
 from ..lab.grid import FAILED, Run, runs_of, work
 from ..lab.plan import Plan
@@ -41,6 +42,10 @@ def write(output: Path, reporter: Reporter) -> None:
 
 def print_table(output: Path) -> None:
     print(table(collect(output)))
+
+
+def print_duel(plan: Plan, output: Path, candidate: str) -> None:
+    print(duel(output, candidate, list(plan.pairs), list(plan.candidates)))
 
 
 def fit(plan: Plan, output: Path, reporter: Reporter) -> None:

@@ -83,8 +83,8 @@ class Run:
         record = Record.load(self.folder / RUN)
         if not (self.folder / DONE).exists() or record.about != self.about():
             return False
-        given = Record.load(self.group / GIVEN).has([Checkpoint(0)], SCORES)
-        return given and record.has(self.checkpoints(), SCORES)
+        given = Record.load(self.group / GIVEN).has([Checkpoint(0)], self.plan.scores)
+        return given and record.has(self.checkpoints(), self.plan.scores)
 
 
 def runs_of(plan: Plan, output: Path) -> list[list[Run]]:
@@ -219,7 +219,7 @@ class Group:
 
     def fill(self, record: Record, entry: dict[str, Any], evidence_of: Callable[[], Evidence]) -> list[Exception]:
         """Compute what an entry of `record` lacks, and write it; gives what scores raised."""
-        missing, errors = [name for name in SCORES if name not in entry["scores"]], list[Exception]()
+        missing, errors = [name for name in self.plan.scores if name not in entry["scores"]], list[Exception]()
         if missing or "truth" not in entry:
             evidence = evidence_of()
             if "truth" not in entry:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...adapt.scoring.label_free import SCORES
 from ...adapt.strategies import STRATEGIES
 from ...datasets.options import BadOption, Options, choose, make, option, unknown
 from ...datasets.words import command_words
@@ -62,6 +63,8 @@ class Plan:
     """Keys of the command line, laid over those of all runs."""
     shares: Sequence[float] = ()
     """Those of Mixtures, which are scored and not trained: what is done of a plan stays valid when they change."""
+    scored: bool = True
+    """False: checkpoints are judged by truth alone."""
 
     def config(self, pair: str, candidate: str | None = None) -> Config:
         """Of a run; without a candidate what all runs of the pair have. Raises ValueError that names both."""
@@ -74,6 +77,11 @@ class Plan:
         """What stands for all that is said of a run, without building its configuration."""
         parts = self.base, self.pairs[pair].keys, self.candidates[candidate].keys, self.typed
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def scores(self) -> Collection[str]:
+        """What has to be known of each checkpoint beside the truth."""
+        return SCORES if self.scored else ()
 
     def shares_of(self, pair: str, candidate: str) -> list[float]:
         """Of a run: none where its head restarts, so that nothing is between."""

@@ -73,7 +73,15 @@ def test_each_part_is_done_once(plan_file, calls, monkeypatch, capsys):
     assert lab(*small, "--rescore", "agreement") == 0
     assert calls == {"trained": [], "scored": 1 + 3 * 2}
 
-    rows = read_points(OUT / "points.csv")
+    calls |= {"trained": [], "scored": 0}
+    assert lab("--pairs", "clips", "--seeds", "1", "--candidates", "surer", "--unscored") == 0
+    assert calls == {"trained": ["clips/seed1/surer"], "scored": 0}
+    record = json.loads((OUT / "clips/seed1/surer/scores.json").read_text())
+    assert [(entry["scores"], "hits" in entry["truth"]) for entry in record["checkpoints"].values()] == [({}, True)] * 2
+    assert lab("--pairs", "clips", "--seeds", "1", "--candidates", "surer") == 0
+    assert calls == {"trained": ["clips/seed1/surer"], "scored": 1 + 2}
+
+    rows = [row for row in read_points(OUT / "points.csv") if row["seed"] == 0]
     assert [(r["candidate"], r["step"], r["last"]) for r in rows][:3] == [
         ("bn_control", 2, 0), ("bn_control", 4, 1), ("surer", 2, 0)]  # fmt: skip
     assert all(np.isfinite(row["after.sharp"]) and row["before.agreement"] == 0 for row in rows)
