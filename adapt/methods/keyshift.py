@@ -2,16 +2,16 @@
 Put together from what the comparisons of docs/field.md show to work.
 
 With x_s, y_s of the source, x_1 ... x_V and x_b known views of a target image, f the student, g its slow copy, L the
-system's supervised loss, G(y) the Gaussians at points y, and T(c, s) the picture c, drawn for each picture with
+system's supervised loss, and T(c, s) the picture c, drawn for each picture with
 probability `restyled`, with the amplitudes of s at low frequencies (style.py):
 
-    loss = L(f(T(x_s, x_1)), y_s) + weight * mean over keypoints of KL(G(y_k) || f(C(T(x_b, x_s)))_k)
+    loss = L(f(T(x_s, x_1)), y_s) + weight * L(f(C(T(x_b, x_s))), y)
     y    = mean over v of g(T(x_v, x_s)), carried into view b
     C    : with probability `occluded` a square around a keypoint of which g is sure shows another place of the picture
 
 Left out is the share `masked` of keypoints of which the teacher's confidence times the agreement of its views
-(views.py) is least. The Gaussians are as wide as those that the system itself learns, so that the student's votes stay
-as sharp as the source made them; of a system that learns none, one cell.
+(views.py) is least. The student learns from the teacher by the loss that made the votes what they are: they stay as
+sharp, and of the shape, that the source gave them. Gaussians for all heads, as mean teacher draws them, unlearn AWR.
 
 Style both ways and occlusion are UniFrame's, the best of the field; the mean of several views is data distillation's.
 What is new against UniFrame: each picture is restyled by itself, so that every batch shows both styles, and so is the
@@ -28,26 +28,27 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from ...datasets.options import option
 from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled
-from ...models.output import Poses
+from ...models.output import Poses, Votes
+from ..consistency import labelled
 from ..processes import uniform
 from ..strategy import Update
 from ..style import coloured, intensities, normalized, transferred
-from .mean_teacher import MeanTeacher
+from .mean_teacher import Teacher
 from .uniframe import occlude, surely, with_image
 
 Batch = TypeVar("Batch", bound=Unlabeled)
 
 
-class Keyshift(MeanTeacher):
+class Keyshift(Teacher):
     """The teacher is evaluated and shipped. Each part has a value that turns it off."""
 
     @dataclass(frozen=True)
-    class Options(MeanTeacher.Options):
+    class Options(Teacher.Options):
         decay: float = option(0.99, "of the teacher's weights at each update", low=0, high=1)
-        sigma: float = option(0.0, "of the Gaussians, cells; 0: those that the system itself learns", low=0, high=100)
         looks: int = option(2, "views of each picture that the teacher sees; 1: no mean", low=1, high=64)
         floor: float = option(0.25, "below the variance of a keypoint over these views, cells^2", low=1e-6)
         restyled: float = option(
@@ -66,8 +67,6 @@ class Keyshift(MeanTeacher):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.views = {"source": 1, "target": self.options.looks + 1}  # type: ignore[misc]
-        own = getattr(self.model.options, "sigma", 1.0)
-        self.options = replace(self.options, sigma=self.options.sigma or own)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         first, *views = (self.restyle(view, source) for view in (target, *target.views))
@@ -90,6 +89,10 @@ class Keyshift(MeanTeacher):
         teacher's there times how much the views agree."""
         poses, agreement = self.over_views(target, self.options.floor)
         return replace(poses, confidence=poses.confidence * agreement)
+
+    def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
+        losses = self.model.loss(votes, labelled(view, poses, self.trusted(poses, votes), self.model.single))
+        return {f"target_{name}": self.options.weight * loss for name, loss in losses.items()}
 
     def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
         if self.options.occluded == 0 or "image" not in view.inputs or view.space == CAMERA_MM:

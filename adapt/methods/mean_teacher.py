@@ -14,6 +14,7 @@ points travel to the student's view by the two affines, and the Gaussians are dr
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -31,25 +32,16 @@ from ..strategy import Strategy, Update
 from ..views import agreed, by_view, stacked
 
 
-class MeanTeacher(Strategy):
-    """The teacher is evaluated and shipped. It stays in training mode: its batch statistics are its own."""
+class Teacher(Strategy):
+    """A student and its slow copy, which is evaluated and shipped. The teacher stays in training mode: its batch
+    statistics are its own."""
 
     @dataclass(frozen=True)
     class Options(Strategy.Options):
         decay: float = option(0.999, "of the teacher's weights at each update", low=0, high=1)
         weight: float = option(1.0, "of the consistency loss", low=0)
         masked: float = option(0.5, "share of the least confident keypoints that is left out", low=0, high=1)
-        sigma: float = option(2.0, "of the Gaussians at the teacher's keypoints, cells", low=0.1, high=100)
-        averaging: str = option(
-            "paper",
-            "copied: what version 0.1.0 did, for runs that it began: the first update copies the student, and every "
-            "update its batch statistics",
-            choices=("paper", "copied"),
-        )
 
-    title = "Mean teacher"
-    about = "consistency with a moving average of the model's own weights"
-    cost = 2.2
     kind = "teachers"
     views: ClassVar = {"source": 1, "target": 2}
     averaged: Tensor
@@ -77,10 +69,9 @@ class MeanTeacher(Strategy):
             votes = self.model(self.shown(view, poses))
         return self.followed(votes, poses, view)
 
+    @abstractmethod
     def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
         """The loss that draws the student's votes to the teacher's poses, both in the student's view."""
-        consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
-        return {"consistency": self.options.weight * consistency}
 
     def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
         """The student's view as the student sees it, given the teacher's poses in it."""
@@ -112,15 +103,8 @@ class MeanTeacher(Strategy):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        copied = self.options.averaging == "copied"
-        if copied and self.averaged == 0:
-            self.teacher.load_state_dict(self.model.state_dict())
-        else:
-            teacher, student = (tuple(model.parameters()) for model in (self.teacher, self.model))
-            torch._foreach_lerp_(teacher, student, 1 - self.options.decay)
-        if copied:
-            for own, other in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
-                own.copy_(other)
+        teacher, student = (tuple(model.parameters()) for model in (self.teacher, self.model))
+        torch._foreach_lerp_(teacher, student, 1 - self.options.decay)
         self.averaged += 1
 
     @property
@@ -128,7 +112,39 @@ class MeanTeacher(Strategy):
         return self.teacher
 
 
-def _rename(module: MeanTeacher, state: dict[str, Any], prefix: str, *_: Any) -> None:
+class MeanTeacher(Teacher):
+    @dataclass(frozen=True)
+    class Options(Teacher.Options):
+        sigma: float = option(2.0, "of the Gaussians at the teacher's keypoints, cells", low=0.1, high=100)
+        averaging: str = option(
+            "paper",
+            "copied: what version 0.1.0 did, for runs that it began: the first update copies the student, and every "
+            "update its batch statistics",
+            choices=("paper", "copied"),
+        )
+
+    title = "Mean teacher"
+    about = "consistency with a moving average of the model's own weights"
+    cost = 2.2
+
+    def followed(self, votes: Votes, poses: Poses, view: Unlabeled) -> dict[str, Tensor]:
+        consistency = drawn_to(votes, poses.points, self.trusted(poses, votes), poses.image_index, self.options.sigma)
+        return {"consistency": self.options.weight * consistency}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        if self.options.averaging == "paper":
+            return super().after_step()
+        if self.averaged == 0:
+            self.teacher.load_state_dict(self.model.state_dict())
+            self.averaged += 1
+        else:
+            super().after_step()
+        for own, other in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
+            own.copy_(other)
+
+
+def _rename(module: Teacher, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """A checkpoint of version 0.1.0 holds the teacher inside an AveragedModel."""
     old = f"{prefix}teacher.module."
     for key in [key for key in state if key.startswith(old)]:

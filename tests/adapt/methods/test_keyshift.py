@@ -10,7 +10,7 @@ from keyshift.adapt.methods.keyshift import Keyshift
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.sample import transform
-from keyshift.models.systems.a2j import A2J
+from keyshift.models.systems.awr import AWR, normalized
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 ADAM = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
@@ -33,11 +33,12 @@ def sides(dots, batches):
 
 
 def test_without_its_parts_a_mean_teacher_is_left(dots, sides):
+    """Whose Gaussians are those that heatmaps learn from."""
     plain, own = build(dots.skeleton, MeanTeacher, decay=0.99, sigma=1.0), build(dots.skeleton, **OFF)
     (losses, _), (wanted, _) = (next(one.step(*sides(one))) for one in (own, plain))
-    assert losses.keys() == wanted.keys()
-    for name, loss in losses.items():
-        torch.testing.assert_close(loss, wanted[name])
+    assert losses.keys() == {"heatmap", "target_heatmap"}
+    torch.testing.assert_close(losses["heatmap"], wanted["heatmap"])
+    torch.testing.assert_close(losses["target_heatmap"], wanted["consistency"])
 
 
 def test_each_picture_is_restyled_by_itself_and_labels_stay(dots, sides):
@@ -72,14 +73,24 @@ def test_the_teacher_answers_with_the_mean_of_its_views(dots, sides):
     torch.testing.assert_close(answer.confidence, own.confidence * 0.5 / (variance + 0.5), atol=1e-4, rtol=1e-3)
 
 
-def test_votes_keep_the_systems_width_and_depth_its_millimetres(dots, balls, batches):
-    """Gaussians are those of the system's own targets, unless a width is asked for."""
-    model = A2J(3, A2J.Options(backbone="small", input_size=[32, 32], channels=16))
-    depth = Keyshift(model, balls.skeleton, ADAM, options=Keyshift.Options(restyled=1.0))
-    assert [build(dots.skeleton, sigma=s).options.sigma for s in (0.0, 2.5)] == [1.0, 2.5]
-    assert depth.options.sigma == 1.0
-    source, target = batches(balls, depth, "plain", "source")[0], batches(balls, depth, "shifted", "target")[0]
-    assert depth.restyle(source, target) is source
+def test_offsets_learn_from_the_teacher_as_from_labels_and_keep_their_millimetres(balls, batches):
+    """AWR's maps at the teacher's keypoints, those that are trusted; depth has no style."""
+    torch.manual_seed(0)
+    model = AWR(3, AWR.Options(backbone="small", input_size=[32, 32], channels=16))
+    strategy = Keyshift(model, balls.skeleton, ADAM, options=Keyshift.Options(restyled=1.0, masked=0.3)).train()
+    source, target = batches(balls, strategy, "plain", "source")[0], batches(balls, strategy, "shifted", "target")[0]
+    assert strategy.restyle(source, target) is source
+    losses, _ = next(strategy.step(source, target))
+    view = target.views[-1]
+    poses = carried(strategy.taught(target), target, view, balls.skeleton.flip)
+    votes = model(view)
+    keep = strategy.trusted(poses, votes)
+    assert 0 < keep.sum() < keep.numel()
+    wanted = AWR.target(
+        model, (poses.points - model.cube(view)[1][:, None]) / model.cube(view)[0][:, None], normalized(view)
+    )
+    dense = model.dense_loss(votes.extra["raws"][-1], wanted, keep)
+    torch.testing.assert_close(losses["target_dense"], dense)
 
 
 def test_a_square_is_covered_unless_that_is_off(dots, sides):
