@@ -38,8 +38,8 @@ MOVED: dict[str, dict[str, int]] = {
 """How often a pass of each domain moves the statistics."""
 WORTH = 0.5
 """Points of predicted gain from which on `auto` gives up the given statistics."""
-CANDIDATES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Shares of the target's statistics that `auto` compares: frozen, three mixtures, and target."""
+CANDIDATES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the target's statistics that `auto` compares with none: three mixtures, and target."""
 
 
 @contextmanager

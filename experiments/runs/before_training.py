@@ -145,7 +145,7 @@ def choice(task: Task, model: PoseModel, seen: PoseModel, device: torch.device) 
     policy, share, gains = "frozen", 0.0, dict[float, float]()
     if fitted_on(rule.basis, system):
         forecaster = Forecaster(rule, given)
-        mixtures = {share: mix(model, seen, share) for share in CANDIDATES if share}
+        mixtures = {share: mix(model, seen, share) for share in CANDIDATES}
         gains = {share: forecaster.gain(Evidence(one, given.looks, given)) for share, one in mixtures.items()}
         share = chosen(gains)
         policy = {0.0: "frozen", 1.0: "target"}.get(share, "mixed")

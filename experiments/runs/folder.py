@@ -74,7 +74,7 @@ def check_folder(folder: Path, config: dict[str, Any], identity: dict[str, Any])
         key, (was, now) = min(differences.items())
         raise ValueError(
             f"{folder} holds another run: {key} was {was!r}, now {now!r}. Choose another folder with "
-            "output=FOLDER, or pass --overwrite to delete it first"
+            "output=FOLDER (of adapt: --output), or pass --overwrite to delete it first"
         )
 
 
@@ -118,7 +118,9 @@ def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterato
         return
     check_place(folder)
     if folder.exists() and not (folder / "config.yaml").exists() and any(folder.glob("[!.]*")):
-        raise ValueError(f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER")
+        raise ValueError(
+            f"{folder} exists and is no run of keyshift; choose another folder with output=FOLDER (of adapt: --output)"
+        )
     with only_one(folder, wait, "wait for it or choose another folder"):
         if overwrite:
             for path in folder.iterdir():

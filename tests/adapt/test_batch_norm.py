@@ -182,7 +182,7 @@ def test_the_rule_chooses_right_on_a_toy(dots, toy_shift, style):
     looks = Looks(train, dots(64, first=500), dots.skeleton, size, Augmentation(rotation=20), 0.1, CPU)
     given = Evidence(toy_shift.start, looks)
     seen = seen_on(given.model, [EvaluationBatches(WithoutLabels(train), 64, size)[0]], CPU)
-    mixtures = {share: mix(given.model, seen, share) for share in CANDIDATES}
+    mixtures = {share: mix(given.model, seen, share) for share in (0.0, *CANDIDATES)}
     before = measured(given, rule.scores)
     gains = {
         share: rule.predict(before, measured(Evidence(one, looks, given), rule.scores)).gain
