@@ -49,6 +49,7 @@ class Keyshift(Teacher):
     @dataclass(frozen=True)
     class Options(Teacher.Options):
         decay: float = option(0.99, "of the teacher's weights at each update", low=0, high=1)
+        weight: float = option(3.0, "of the target's losses", low=0)
         looks: int = option(2, "views of each picture that the teacher sees; 1: no mean", low=1, high=64)
         floor: float = option(0.25, "below the variance of a keypoint over these views, cells^2", low=1e-6)
         restyled: float = option(
