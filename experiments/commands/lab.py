@@ -27,9 +27,8 @@ def lab(plan: Plan, output: Path, jobs: int, reporter: Reporter) -> bool:
     with beside(plan, output, jobs - 1):
         work(plan, output, progress(plan, output, reporter.say))
     write(output, reporter)
-    failed = [
-        run for group in runs_of(plan, output) for run in group if (run.folder / FAILED).exists() and not run.complete()
-    ]
+    every = [run for group in runs_of(plan, output) for run in group]
+    failed = [run for run in every if (run.folder / FAILED).exists() and not run.complete()]
     for run in failed:
         reporter.say(f"failed: {run.title}: {(run.folder / FAILED).read_text().splitlines()[-1]}")
     return not failed
