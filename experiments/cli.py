@@ -217,7 +217,7 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         "--target", metavar="PATH", type=path, required=True, help="a folder of pictures or depth frames, or a video"
     )
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
-    made.add_argument("--strategy", metavar="NAME", help="default: mean_teacher, with --online tent")
+    made.add_argument("--strategy", metavar="NAME", help="default: keyshift, with --online tent")
     made.add_argument(
         "--online", action="store_true", help="one pass in the target's order, answering each batch before learning"
     )
@@ -430,11 +430,11 @@ def _style(arguments: argparse.Namespace) -> None:
 
 
 def _adapt(arguments: argparse.Namespace) -> None:
-    from .commands.adapt import adapt
+    from .commands.adapt import adapt, usual_strategy
     from .runs.progress import Reporter
 
     a = arguments
-    strategy = a.strategy or ("tent" if a.online else "mean_teacher")
+    strategy = a.strategy or ("tent" if a.online else usual_strategy(a.target, a.output, a.overwrite))
     if a.soft_reset is not None:
         a.overrides.append(f"{strategy}.soft_reset={a.soft_reset}")
     words = a.overrides, a.output, a.overwrite, Reporter()

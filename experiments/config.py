@@ -54,9 +54,9 @@ class Settings(Options):
     """What a run has besides its data, its system and its strategies."""
 
     name: str = option("experiment", "of the folder below runs/, and in reports")
-    strategy: str = option("regda", "of `train`")
+    strategy: str = option("keyshift", "of `train`")
     strategies: list[str] = option(
-        ["source_only", "bn_control", "regda", "oracle"],
+        ["source_only", "bn_control", "regda", "keyshift", "oracle"],
         f"of `compare`: names, kinds ({', '.join(KINDS)}) or all",
         tags=(FREE,),
     )

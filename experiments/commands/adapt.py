@@ -49,6 +49,8 @@ from ..runs.training import SCORED, adaptation, evaluator, fit, make_fabric, war
 from .adapt_dry import dry_run
 from .predict_depth import check_cube
 
+USUAL = "keyshift"
+"""The strategy of a job that names none."""
 PATIENCE = 2
 """Evaluations in a row that are worse than the start, before training stops."""
 EVALUATIONS = 4
@@ -248,6 +250,12 @@ def check_target(model: str, config: Config) -> None:
     if isinstance(options, depth_folder.Options):
         network = build_model(config.model, [""], weights=False)
         check_cube(network, depth_folder.setup_of(options).cube, str(options.root), "target.cube")
+
+
+def usual_strategy(target: Path, folder: Path | None, overwrite: bool) -> str:
+    """Of a job that names none: the one that its folder was begun with, for the default may have changed since."""
+    config = (folder or Path("runs") / name_of(target)) / "config.yaml"
+    return load_folder(config.parent).strategy if config.is_file() and not overwrite else USUAL
 
 
 def as_begun(config: Config, strategy: str, folder: Path) -> Config:

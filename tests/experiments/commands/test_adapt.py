@@ -24,6 +24,7 @@ NET = [
     *("model.sigma=1", "batch=16", "pretrain_steps=0", "tracking=off", "augmentation.rotation=20", "threshold=0.1"),
     *("optimization.name=adam", "optimization.rate=0.004", "optimization.weight_decay=0", "optimization.gamma=0"),
     *("optimization.factors.backbone=1", "optimization.factors.upsampling=1", "mean_teacher.decay=0.95"),
+    *("keyshift.decay=0.95", "batch_norm=target"),
 ]
 
 
@@ -244,7 +245,7 @@ def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, ga
     result, page = adapted_to("wild", "evaluate_every=1")
     out = capsys.readouterr().out
     assert (result["outcome"], result["updates"]) == (outcome, updates)
-    assert result["adapted"] == (outcome == "adapted") == ("adapted by mean_teacher" in out)
+    assert result["adapted"] == (outcome == "adapted") == ("adapted by keyshift" in out)
     for text in (out, page.replace("&#39;", "'").replace("&gt;", ">"), result["why"]):
         assert said in text
     assert "all 2 updates were made" in out
@@ -256,12 +257,12 @@ def test_what_is_shipped_and_what_is_said_of_it(trained, capsys, monkeypatch, ga
     assert "The rule was fitted on 120 models" in page
 
 
-@pytest.mark.parametrize(("strategy", "share"), [("mean_teacher", 0.5), ("regda", 1.0)])
+@pytest.mark.parametrize(("strategy", "share"), [("keyshift", 0.5), ("regda", 1.0)])
 def test_the_mixture_with_the_highest_predicted_gain_is_shipped(trained, capsys, monkeypatch, strategy, share):
     """Of a head that restarts none is asked for."""
     trained(1)
     judged = [(1.0, 0.1), (5.0, 2.0), (3.0, -1.0), (2.0, 0.5)]
-    scripted(monkeypatch, [1.0], judged if strategy == "mean_teacher" else judged[-1])
+    scripted(monkeypatch, [1.0], judged if strategy == "keyshift" else judged[-1])
     monkeypatch.setattr(job, "SHARES", shipping.SHARES)
     result, page = adapted_to("wild", "--strategy", strategy)
     out = capsys.readouterr().out
@@ -582,3 +583,10 @@ def test_a_folder_gives_its_whole_name_and_a_video_its_stem(tmp_path, made, name
     (tmp_path / made).parent.mkdir(exist_ok=True)
     (tmp_path / made).touch()
     assert job.name_of(tmp_path / Path(made).parts[0]) == f"adapt-{name}"
+
+
+def test_a_job_that_names_no_strategy_goes_on_with_that_of_its_folder(trained):
+    trained(1)
+    given, target = Path("runs/given"), Path("pictures")
+    assert job.usual_strategy(target, given, False) == "source_only"
+    assert job.usual_strategy(target, given, True) == job.usual_strategy(target, None, False) == "keyshift"
