@@ -8,6 +8,7 @@ from typing import Any
 
 from ...adapt.scoring.rule import TRAINED, Rule
 from ...adapt.scoring.rule_fit import BETTER, WORSE, fit, points_of
+from ...adapt.strategies import STRATEGIES
 from ...models.saved import MODELS
 from ..runs.shipping import reading
 from .plan import Plan
@@ -15,10 +16,16 @@ from .points import Row
 
 
 def fit_rule(plan: Plan, rows: Sequence[Row]) -> Rule:
-    """Raises ValueError for too few points."""
-    pairs = {str(row["pair"]) for row in rows} & set(plan.pairs)
-    systems = {reading(MODELS[plan.config(pair).model.name]) for pair in pairs}
+    """Of the runs of the plan that are scored, without those that learn from target labels. Raises ValueError for too
+    few points."""
+    rows = [row for row in rows if usable(plan, row)]
+    systems = {reading(MODELS[plan.config(pair).model.name]) for pair in {str(row["pair"]) for row in rows}}
     return fit(points_of(rows), sorted(systems))
+
+
+def usable(plan: Plan, row: Row) -> bool:
+    asked = row["pair"] in plan.pairs and row["candidate"] in plan.candidates and row["seed"] in plan.seeds
+    return asked and not STRATEGIES[row["strategy"]].labelled_target and any(n.startswith("after.") for n in row)
 
 
 def rule_table(rule: Rule) -> str:

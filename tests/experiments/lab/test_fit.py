@@ -26,7 +26,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pairs = {f"p{i}": {"half": "ab"[i % 2], "kind": "light"} for i in range(8)}
     pairs["p0"]["model"] = {"name": "a2j"}
-    candidates = {"c0": {"strategy": "regda"}}
+    candidates = {f"c{i}": {"strategy": "regda"} for i in range(8)} | {"oracle": {"strategy": "oracle"}}
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"base": {}, "pairs": pairs, "candidates": candidates}))
 
 
@@ -44,6 +44,21 @@ def test_the_command_fits_and_writes_the_rule_of_adapt(plan, monkeypatch, capsys
     rows = [line.split("|")[1:-1] for line in out.splitlines() if line.startswith("| not used, 4 |")]
     assert [row[1].strip() for row in rows] == ["each checkpoint", "the chosen one of each run"]
     assert rows[0][3].strip().startswith(f"{shown['harm']} of {shown['worse']} (")
+
+
+def test_only_scored_runs_of_the_plan_without_target_labels_are_fitted_to(plan, monkeypatch):
+    """Not other candidates, pairs and seeds of the folder, not the oracle, not what is judged by truth alone."""
+    asked = list(points())
+    wrong = [row | {"gain": -row["gain"]} for row in asked]
+    others = {"candidate": "other"}, {"pair": "other"}, {"seed": 5}, {"candidate": "oracle", "strategy": "oracle"}
+    rows = [row | other for other in others for row in wrong]
+    rows += [{name: value for name, value in row.items() if not name.startswith("after.")} for row in wrong]
+    fitted = []
+    for some in (asked, asked + rows):
+        monkeypatch.setattr(lab, "collect", lambda _, some=some: some)
+        assert main(["lab", "plan.yaml", "--fit", "--seeds", "0"]) == 0
+        fitted.append(rules.RULE.read_text())
+    assert fitted[0] == fitted[1]
 
 
 def test_too_few_points_are_said(plan, monkeypatch, capsys):
