@@ -182,7 +182,7 @@ def test_a_comparison_end_to_end(home, capsys):
 
 
 def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch):
-    folder = Path("runs/demo-regda-seed0")
+    folder = Path("runs/demo-keyshift-seed0")
     whole = ["train", "demo", *SMALL, "log_every=1"]
     assert main([*whole, "output=whole/run"]) == 0
 
@@ -277,7 +277,7 @@ def test_pretraining_that_was_interrupted_goes_on(home, monkeypatch):
     assert main(whole) == 0
     first, second = (
         torch.load(f / "checkpoint.pt", weights_only=True)["strategy"]
-        for f in (Path("whole/run"), Path("runs/demo-regda-seed0"))
+        for f in (Path("whole/run"), Path("runs/demo-keyshift-seed0"))
     )
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 

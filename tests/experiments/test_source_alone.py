@@ -72,7 +72,7 @@ def test_source_only_opens_no_target_and_is_scored_on_the_source(lab, monkeypatc
         (["train", "mine.yaml", "strategy=regda"], "regda cannot do without"),
         (["train", "mine.yaml", "strategy=oracle"], "oracle cannot do without"),
         (["train", "mine.yaml", "strategy=source_only", "selection=target_score"], "selection=target_score cannot"),
-        (["compare", "mine.yaml"], "bn_control, regda, oracle cannot do without"),
+        (["compare", "mine.yaml"], "bn_control, regda, keyshift, oracle cannot do without"),
         (["compare", "mine.yaml", "strategies=[source_only,mean_teacher]"], "mean_teacher cannot do without"),
         (["compare", "mine.yaml", "strategies=[source_only]"], "a comparison cannot do without"),
     ],

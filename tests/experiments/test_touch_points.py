@@ -232,7 +232,7 @@ def test_a_run_is_adapted_to_own_pictures(home, registered, monkeypatch, capsys)
     adapt = ["adapt", "runs/given", "--target", "wild", "target.block=5"]
     assert main([*adapt, "--output", "runs/adapted"]) == 0
     outcome = json.loads(Path("runs/adapted/adapt.json").read_text())
-    assert outcome["strategy"] == "mean_teacher"
+    assert outcome["strategy"] == "keyshift"
     assert 0 <= outcome["after"]["consistency"] <= 1
     model, skeleton = load_model(Path("runs/adapted/model.pt"))
     assert type(model) is registered.BottomUp
