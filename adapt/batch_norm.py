@@ -9,12 +9,13 @@ statistics that pretraining left stay and normalise in training too (PoseModel.f
 those of a fresh head or an adversary, learn theirs from the source.
 
 Two more are settled before the first update, and training knows them no longer. `mixed`: the statistics become
-(1 - share) * given + share * target once, in one pass over the target, and are `frozen` then. `auto`: that with the
-share of which the rule of `adapt` (scoring/rule.py) predicts the highest gain, where 0 is `frozen` and 1 `target`.
+(1 - share) * given + share * target once, in one pass over the target, and are `frozen` then. `auto`: `target`, unless
+the rule of `adapt` (scoring/rule.py) predicts a loss of that; then the mixture of which it predicts most, or `frozen`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -36,8 +37,8 @@ MOVED: dict[str, dict[str, int]] = {
     "frozen": {"source": 1, "target": 0},
 }
 """How often a pass of each domain moves the statistics."""
-WORTH = 0.5
-"""Points of predicted gain from which on `auto` gives up the given statistics."""
+NOTICED = 0.5
+"""Points of predicted loss from which on `auto` leaves the target's statistics, and of gain from which on it mixes."""
 CANDIDATES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the target's statistics that `auto` compares with none: three mixtures, and target."""
 
@@ -95,7 +96,11 @@ def mix(model: PoseModel, other: PoseModel, share: float) -> PoseModel:
 
 
 def chosen(gains: Mapping[float, float]) -> float:
-    """The share of CANDIDATES of which the highest gain over the given statistics (share 0) is predicted, the least of
-    equal ones; 0 where none is above WORTH. NaN predicts nothing."""
-    better = {share: gain for share, gain in gains.items() if gain > WORTH}
+    """The share of CANDIDATES that `auto` takes, by their predicted gains over the given statistics (share 0), those of
+    the given network as it is: 1 unless that loses more than NOTICED, for training fits the weights to the target's
+    statistics, and its batches vary. Else that of the highest gain, the least of equal ones; 0 where none is above
+    NOTICED, or nothing is predicted (NaN)."""
+    if gains.get(1.0, math.nan) >= -NOTICED:
+        return 1.0
+    better = {share: gain for share, gain in gains.items() if gain > NOTICED}
     return max(better, key=lambda share: (better[share], -share), default=0.0)

@@ -161,10 +161,12 @@ def test_a_mixture_lies_between(pretrained, toys, augmentation):
     assert all(not norm.training for norm in norms(made.model).values())
 
 
-def test_the_share_of_the_highest_gain_is_chosen():
-    assert chosen({0.25: 0.4, 0.5: 1.2, 1.0: 0.9}) == 0.5
-    assert chosen({0.25: 1.2, 0.5: 1.2}) == 0.25
-    assert chosen({0.25: -0.1, 0.5: float("nan"), 1.0: 0.4}) == chosen({}) == 0, "too little to give them up for"
+def test_the_targets_statistics_are_taken_unless_they_lose():
+    assert chosen({0.25: 0.4, 0.5: 1.2, 1.0: 0.9}) == chosen({0.25: 0.4, 1.0: -0.4}) == 1
+    assert chosen({0.25: 0.4, 0.5: 1.2, 1.0: -0.9}) == 0.5
+    assert chosen({0.25: 1.2, 0.5: 1.2, 1.0: -2.0}) == 0.25
+    assert chosen({0.25: 0.4, 0.5: float("nan"), 1.0: -0.6}) == 0, "too little to mix for"
+    assert chosen({1.0: float("nan")}) == chosen({}) == 0
 
 
 @pytest.mark.parametrize("style", ["plain", "dark"])
