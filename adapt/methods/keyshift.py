@@ -17,8 +17,8 @@ Style both ways and occlusion are UniFrame's, the best of the field; the mean of
 What is new against UniFrame: each picture is restyled by itself, so that every batch shows both styles, and so is the
 student's. Depth and points keep their units: there nothing is restyled, and points are not covered.
 
-Batch norm is settled from the data before training (`auto`): on small shifts the given statistics are the better ones,
-and a target of one place or one person harms by its statistics alone.
+Batch norm is settled from the data before training (`auto`): a target of one place or one person harms by its
+statistics alone, and there the given ones stay.
 """
 
 from __future__ import annotations
