@@ -78,9 +78,9 @@ class Settings(Options):
     optimization: Optimization = option(Optimization(), "rates of the strategies")
     batch_norm: str = option(
         OWN,
-        "which passes move the running statistics; mixed: none, they become a mixture before training; auto: frozen, "
-        "mixed or target, by the gain that the rule of adapt predicts of each; own: what the strategy "
-        "prefers, target where it does not say (docs/strategies.md)",
+        "which passes move the running statistics; mixed: none, they become a mixture before training; auto: target, "
+        "or mixed or frozen where the rule of adapt predicts a loss of that; own: what the strategy prefers, target "
+        "where it does not say (docs/strategies.md)",
         choices=(OWN, *POLICIES),
     )
     batch_norm_share: float = option(0.5, "of mixed: the target's share in the statistics", low=0, high=1)

@@ -2,8 +2,8 @@
 Put together from what the comparisons of docs/field.md show to work.
 
 With x_s, y_s of the source, x_1 ... x_V and x_b known views of a target image, f the student, g its slow copy, L the
-system's supervised loss, and T(c, s) the picture c, drawn for each picture with
-probability `restyled`, with the amplitudes of s at low frequencies (style.py):
+system's supervised loss, and T(c, s) the picture c, drawn for each picture with probability `restyled`, with the
+amplitudes of s at low frequencies (style.py):
 
     loss = L(f(T(x_s, x_1)), y_s) + weight * L(f(C(T(x_b, x_s))), y)
     y    = mean over v of g(T(x_v, x_s)), carried into view b
