@@ -46,7 +46,7 @@ def print_table(output: Path) -> None:
 
 
 def print_duel(plan: Plan, output: Path, candidate: str) -> None:
-    print(duel(output, candidate, list(plan.pairs), list(plan.candidates)))
+    print(duel(output, candidate, list(plan.pairs), list(plan.candidates), plan.seeds))
 
 
 def fit(plan: Plan, output: Path, reporter: Reporter) -> None:

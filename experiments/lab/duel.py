@@ -3,7 +3,7 @@ intervals over blocks of target frames and seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ Truths = Mapping[int, Sequence[Truth]]
 """By seed, those of a run's checkpoints, the last one last."""
 
 
-def duel(output: Path, name: str, pairs: Sequence[str], candidates: Sequence[str]) -> str:
+def duel(output: Path, name: str, pairs: Sequence[str], candidates: Sequence[str], seeds: Collection[int]) -> str:
     """By how much candidate `name` is better than the given model and each other of `candidates`, the share of the
-    oracle's gain that it reaches, and how far the last checkpoint of its worst run is behind the best one. The seeds
-    are those that both have. Raises ValueError where no pair has a run of it."""
-    known = {pair: truths_of(output / pair) for pair in pairs}
+    oracle's gain that it reaches, and how far the last checkpoint of its worst run is behind the best one. Of `seeds`
+    those that both have. Raises ValueError where no pair has a run of it."""
+    known = {pair: truths_of(output / pair, seeds) for pair in pairs}
     known = {pair: truths for pair, truths in known.items() if name in truths}
     if not known:
         raise ValueError(f"{output} has no run of candidate {name!r} on these pairs; keyshift lab trains it")
@@ -46,14 +46,14 @@ def duel(output: Path, name: str, pairs: Sequence[str], candidates: Sequence[str
     return markdown(heads, lines)
 
 
-def truths_of(folder: Path) -> dict[str, dict[int, list[Truth]]]:
+def truths_of(folder: Path, seeds: Collection[int]) -> dict[str, dict[int, list[Truth]]]:
     """By candidate and seed the truths of the checkpoints of a pair's runs; of the given model too."""
     truths: dict[str, dict[int, list[Truth]]] = {}
     for path in sorted([*folder.glob(f"seed*/{GIVEN}"), *folder.glob(f"seed*/*/{RUN}")]):
         record = Record.load(path)
         known = [(one, entry["truth"]) for one, entry in sorted(record.checkpoints.items()) if "truth" in entry]
         own = [truth for one, truth in known if one == Checkpoint(one.step)]
-        if own:
+        if own and record.about["seed"] in seeds:
             name = "given" if path.name == GIVEN else path.parent.name
             truths.setdefault(name, {})[record.about["seed"]] = own
     return truths

@@ -45,7 +45,7 @@ def cells(text):
 
 def test_differences_of_last_checkpoints(output):
     """Means over the seeds that both have; the interval holds the difference; the worst run decides."""
-    rows = cells(duel(output, "ours", ["light", "camera", "not_tried"], ["ours", "short", "theirs", "unknown"]))
+    rows = cells(duel(output, "ours", ["light", "camera", "not_tried"], ["ours", "short", "theirs", "unknown"], [0, 1]))
     assert list(rows)[:2] == ["light (2)", "camera (2)"]
     light = rows["light (2)"]
     assert light["given"] == "52.0"
@@ -58,9 +58,14 @@ def test_differences_of_last_checkpoints(output):
     assert rows["camera (2)"]["over theirs"].startswith("+2.5")
 
 
+def test_only_the_seeds_that_are_asked_for(output):
+    light = cells(duel(output, "ours", ["light"], ["theirs"], [1]))["light (1)"]
+    assert (light["given"], light["over theirs"].split()[0]) == ("54.0", "+8.0")
+
+
 def test_mean_ranks(output):
     """Among those that have all its seeds, `short` left out, and never the oracle."""
-    ranks = cells(duel(output, "theirs", ["light", "camera"], list(PCK)))["mean rank, theirs: 2.0 (2)"]
+    ranks = cells(duel(output, "theirs", ["light", "camera"], list(PCK), [0, 1]))["mean rank, theirs: 2.0 (2)"]
     assert ranks["over ours"] == "1.0 (2)"
     assert ranks["over given"] == "3.0 (2)"
     assert ranks["over short"] == "–"
