@@ -61,7 +61,7 @@ class Keyshift(Teacher):
 
     title = "keyshift"
     about = "a mean teacher of several views, with style both ways and occlusion of what the student sees"
-    cost = 0.0  # not measured yet
+    cost = 3.5
     prefers = "auto"
     options: Options
 
