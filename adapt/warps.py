@@ -122,9 +122,13 @@ def patch_corner(centre: Tensor, size: tuple[int, int], half: int, share: Tensor
     return (share * (limit - extent + 1)).long()
 
 
-def chosen(sure: Tensor, image_index: Tensor, images: int, draws: Tensor) -> Tensor:
+def chosen(sure: Tensor, image_index: Tensor, draws: Tensor) -> Tensor:
     """One of the sure keypoints (P, K) bool of the people in images (P,), for each image that has one: (P, K) bool.
-    `draws` (P, K) in [0, 1): the one with the highest is taken, so that all are equally likely."""
-    draws = torch.where(sure, draws, -1.0)
-    best = draws.new_full((images,), -1.0).scatter_reduce(0, image_index, draws.amax(1), "amax")
-    return sure & (draws == best[image_index, None])
+    `draws` (images,) in [0, 1) say which: all are equally likely. They are an image's, and not a person's, because
+    processes that hold different numbers of people have to draw alike."""
+    order = image_index.argsort(stable=True)
+    own = sure[order].long()
+    many = own.new_zeros(len(draws)).index_add(0, image_index, sure.long().sum(1))
+    before = own.flatten().cumsum(0).view_as(own) - own - (many.cumsum(0) - many)[image_index[order], None]
+    taken = (draws * many).long().clamp_max(many - 1)[image_index[order], None]
+    return sure & torch.zeros_like(sure).index_copy(0, order, before == taken)

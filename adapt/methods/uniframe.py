@@ -121,7 +121,7 @@ def occlude(view: Unlabeled, poses: Poses, sure: Tensor, rate: float, half: int)
     image, images = view.image, len(view)
     width, height = image.shape[-1], image.shape[-2]
     seen = sure & inside(poses.points, view, poses.image_index)
-    own = chosen(seen, poses.image_index, images, uniform(*sure.shape, device=image.device))
+    own = chosen(seen, poses.image_index, uniform(images, device=image.device))
     parts = torch.cat([own.any(1, True).float(), (poses.points[..., :2] * own[..., None]).sum(1)], 1)
     is_there, centre = parts.new_zeros(images, 3).index_add(0, poses.image_index, parts).split([1, 2], 1)
     where = (is_there.squeeze(1) > 0) & (uniform(images, device=image.device) < rate)

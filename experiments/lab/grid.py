@@ -184,13 +184,13 @@ class Group:
         """Train and score; gives what is known of its checkpoints. Raises what went wrong, once all that could be done
         is done."""
         assert self.before  # scored before any checkpoint is
-        errors = list(self.errors)
+        errors, record = list(self.errors), Record.load(run.folder / RUN)
         try:
             self.train(run)
+            record.about = run.about()
         except Exception as error:
             errors.append(error)
-        record = Record.load(run.folder / RUN)
-        record.about = run.about()
+            record.about = record.about or run.about()  # a run that is refused stays what it was
         weights = run.weights()
         record.checkpoints = {one: entry for one, entry in record.checkpoints.items() if one.step in weights}
         for checkpoint, path in run.checkpoints().items():

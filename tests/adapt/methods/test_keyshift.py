@@ -14,7 +14,7 @@ from keyshift.models.systems.awr import AWR, normalized
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 ADAM = Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
-OFF = {"looks": 1, "restyled": 0.0, "occluded": 0.0}
+OFF = {"weight": 1.0, "looks": 1, "restyled": 0.0, "occluded": 0.0}
 
 
 def build(skeleton, kind=Keyshift, **options):
@@ -90,7 +90,7 @@ def test_offsets_learn_from_the_teacher_as_from_labels_and_keep_their_millimetre
         model, (poses.points - model.cube(view)[1][:, None]) / model.cube(view)[0][:, None], normalized(view)
     )
     dense = model.dense_loss(votes.extra["raws"][-1], wanted, keep)
-    torch.testing.assert_close(losses["target_dense"], dense)
+    torch.testing.assert_close(losses["target_dense"], 3.0 * dense)
 
 
 def test_a_square_is_covered_unless_that_is_off(dots, sides):

@@ -210,8 +210,10 @@ def test_an_error_of_one_run_does_not_stop_the_others(plan_file, calls, monkeypa
 def test_a_candidate_that_has_changed_is_refused(plan_file, calls, capsys):
     words = "--pairs", "clips", "--seeds", "0", "--candidates", "surer"
     assert lab(*words) == 0
-    assert lab(*words, "surer.weight=3") == 1
-    assert "holds another run: surer.weight was 1.0, now 3.0" in capsys.readouterr().out
+    for _ in range(2):
+        assert lab(*words, "surer.weight=3") == 1
+        assert "holds another run: surer.weight was 1.0, now 3.0" in capsys.readouterr().out
+    assert lab(*words) == 0
 
 
 def test_processes_share_the_groups(plan, calls, monkeypatch):
