@@ -12,6 +12,8 @@ class Skeleton:
     `edges` and `flip_pairs` hold indices; `groups` maps a name to the indices that are averaged under it;
     `sigmas` are the OKS fall-offs per keypoint (COCO's k_i / 2), empty where none are published. `unpaired` are the
     indices of those that are of one side and have no partner here: in a mirrored picture their names are wrong.
+    `root` is the index of the keypoint that relative 3D poses are counted from, None where there is none; `extent` the
+    edge in mm of the square that holds a whole one (RootNet's real area is its square), 0 where nobody has said it.
     """
 
     name: str
@@ -21,12 +23,15 @@ class Skeleton:
     groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sigmas: tuple[float, ...] = ()
     unpaired: tuple[int, ...] = ()
+    root: int | None = None
+    extent: float = 0.0
 
     def __post_init__(self) -> None:
         if len(set(self.keypoints)) != len(self.keypoints):
             raise ValueError(f"skeleton {self.name!r} names a keypoint twice: {self.keypoints}")
         used = [k for pair in (*self.edges, *self.flip_pairs) for k in pair]
         used += [k for members in (*self.groups.values(), self.unpaired) for k in members]
+        used += [] if self.root is None else [self.root]
         if any(not 0 <= k < len(self.keypoints) for k in used):
             raise ValueError(
                 f"skeleton {self.name!r} has {len(self.keypoints)} keypoints but refers to index {max(used)}"
@@ -60,6 +65,8 @@ class Skeleton:
             {name: members for name, members in groups.items() if members},
             tuple(self.sigmas[self.keypoints.index(name)] for name in names) if self.sigmas else (),
             tuple(sorted(place[k] for k in (*self.unpaired, *left) if k in place)),
+            None if self.root is None else place.get(self.root),
+            self.extent,
         )
 
 
@@ -92,6 +99,8 @@ HAND = Skeleton(
         "fingertip": (4, 8, 12, 16, 20),
         "all": tuple(range(21)),
     },
+    root=0,
+    extent=300.0,
 )
 """Wrist, then thumb to little finger from base to tip (the order of FreiHAND, RHD and H3D after reordering).
 Anatomists call the thumb's joints CMC, MCP and IP; they stand under the same names as the other fingers'

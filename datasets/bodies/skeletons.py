@@ -28,6 +28,8 @@ _BONES = (
     *(("left_wrist", "left_hand"), ("right_wrist", "right_hand")),
 )
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+BODY = 2000.0
+"""mm, the edge of the square that holds a person (RootNet)."""
 
 
 def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Skeleton:
@@ -43,7 +45,10 @@ def body(name: str, names: Sequence[str], sigmas: tuple[float, ...] = ()) -> Ske
     edges = tuple((place[a], place[b]) for a, b in _BONES if a in place and b in place)
     groups |= {"all": limbs or tuple(place.values())}
     by_name = sides(names)
-    return Skeleton(name, tuple(names), edges, by_name.pairs, groups, sigmas, by_name.single)
+    extent = BODY if limbs else 0.0
+    return Skeleton(
+        name, tuple(names), edges, by_name.pairs, groups, sigmas, by_name.single, place.get("pelvis"), extent
+    )
 
 
 def _sides(*joints: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..bodies.skeletons import COCO17, H36M17, LSP14, MPI3DHP17, MPII16, SMPL24, body
-from ..reading.annotations import BadAnnotation, entries, mapping, need_file, read_yaml
+from ..reading.annotations import BadAnnotation, entries, mapping, need_file, numbers, read_yaml
 from ..reading.files import from_home
 from ..reading.people import People
 from ..sides import lettered, sides, unnamed
@@ -42,7 +42,7 @@ _JOINTS = {"1": "mcp", "2": "pip", "3": "dip", "4": "tip"}
 _ANATOMY = {"thumb_cmc": "thumb_mcp", "thumb_mcp": "thumb_pip", "thumb_ip": "thumb_dip"}
 SHORTER = 0.8
 """Edges that are clearly the right ones are so much shorter, on average."""
-_FIELDS = ("name", "keypoints", "edges", "flip_pairs")
+_FIELDS = ("name", "keypoints", "edges", "flip_pairs", "root", "extent")
 
 
 def canonical(names: Sequence[str]) -> tuple[str, ...]:
@@ -185,6 +185,8 @@ def skeleton_of(source: str) -> Skeleton:
         keypoints: [nose, left_paw, right_paw]        in the order of the labels
         edges: [[nose, left_paw], [nose, right_paw]]  by name; without them they follow from the names
         flip_pairs: [[left_paw, right_paw]]           by name, all of them; without them, those that the names tell
+        root: nose                                    what 3D poses are counted from; without it, the pelvis or wrist
+        extent: 800                                   mm, edge of the square that holds a whole one, for RootNet
 
     Raises ValueError naming what is wrong.
     """
@@ -212,6 +214,15 @@ def _from_yaml(path: Path) -> Skeleton:
     mirrored = [k for ends in pairs.get("flip_pairs", ()) for k in ends]
     if len(set(mirrored)) < len(mirrored):
         raise BadAnnotation(path, "", "flip_pairs", content["flip_pairs"], "every keypoint in one pair at most")
+    if "root" in content:
+        root = place.get(str(content["root"]))
+        if root is None:
+            raise BadAnnotation(path, "", "root", content["root"], f"one of {', '.join(place)}")
+        pairs["root"] = root
+    if "extent" in content:
+        pairs["extent"] = float(numbers(content["extent"], (), path, "", "extent"))
+        if pairs["extent"] <= 0:
+            raise BadAnnotation(path, "", "extent", content["extent"], "mm above 0")
     return replace(made, **pairs, unpaired=() if "flip_pairs" in pairs else made.unpaired)
 
 

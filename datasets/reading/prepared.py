@@ -231,6 +231,8 @@ def _skeleton(content: Any, path: Path) -> Skeleton:
             {str(name): tuple(int(k) for k in members) for name, members in content["groups"].items()},
             tuple(float(sigma) for sigma in content["sigmas"]),
             paired[1],
+            content.get("root"),
+            float(content.get("extent", 0.0)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadAnnotation(path, "", "skeleton", str(error), "names, edges, flip_pairs, groups and sigmas") from error
