@@ -93,7 +93,8 @@ class Votes:
     """N candidates vote for each of K keypoints.
 
     `logits` (B, N, K); `where` (B, N, K or 1, D) holds the candidates' positions in pixels, None when the candidates
-    are the grid's cells themselves (row-major).
+    are the grid's cells themselves (row-major). Of a grid with a depth, (B, 1, K or 1, 1) is one depth that all of the
+    cells share.
     """
 
     grid: Grid
@@ -111,8 +112,16 @@ class Votes:
         """The same votes as each of the grid's `marginals()` sees them: (x, y), and z by itself where it is voted."""
         if self.grid.depth is None or self.where is None:
             return (self,)
+        if self.flat:
+            plane, depth = self.grid.marginals()
+            return Votes(plane, self.logits), Votes(depth, self.logits[:, :1].detach() * 0, self.where)
         parts = self.grid.split(self.where)
         return tuple(Votes(g, self.logits, part) for g, part in zip(self.grid.marginals(), parts, strict=True))
+
+    @property
+    def flat(self) -> bool:
+        """The candidates are the cells, at one depth."""
+        return self.grid.depth is not None and self.where is not None and self.where.shape[-1] == 1
 
     def log_densities(self) -> tuple[Tensor, ...]:
         """`log_density` of each of `marginals()`."""
@@ -127,6 +136,8 @@ class Votes:
 
     def mean(self) -> Tensor:
         """The expected position (B, K, D) px under the softmax of the votes."""
+        if self.flat:
+            return torch.cat([votes.mean() for votes in self.marginals()], -1)
         # Along contiguous memory a softmax over thousands of candidates sums to 1 ten times nearer, and is faster.
         weight = self.logits.float().transpose(1, 2).contiguous().softmax(-1)
         if self.where is not None:
@@ -141,6 +152,8 @@ class Votes:
 
     def peak(self) -> Tensor:
         """The position (B, K, D) px of the strongest candidate, the first of them on a tie. Carries no gradient."""
+        if self.flat:
+            return torch.cat([votes.peak() for votes in self.marginals()], -1)
         best = self.logits.detach().argmax(1)
         if self.where is not None:
             where = self.where.detach().expand(-1, -1, self.logits.shape[2], -1)

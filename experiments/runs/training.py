@@ -179,7 +179,7 @@ def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
     torch.manual_seed(seed)
     if phase.start is not None:
         return load_model(phase.start)[0].with_adapters(task.config.model.options.adapters)
-    return build_model(task.config.model, task.skeleton.keypoints)
+    return build_model(task.config.model, task.skeleton)
 
 
 def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = None) -> Strategy:

@@ -99,3 +99,16 @@ def build_levels(name: str, weights: str | None = None, size: tuple[int, int] = 
     if name.startswith(TIMM):
         return TimmBackbone(name.removeprefix(TIMM), weights, size, levels=2)
     return TwoLevels(name, weights)
+
+
+def resnet_of(state: Mapping[str, Tensor]) -> str:
+    """The name of the ResNet whose tensors stand under `backbone.`. Raises ValueError for another network."""
+    blocks = tuple(
+        len({key.split(".")[2] for key in state if key.startswith(f"backbone.layer{level}.")}) for level in range(1, 5)
+    )
+    depth = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}.get(blocks)
+    if depth == 34 and "backbone.layer1.0.conv3.weight" in state:
+        depth = 50
+    if depth is None:
+        raise ValueError(f"not a ResNet: its layers have {blocks} blocks")
+    return f"resnet{depth}"
