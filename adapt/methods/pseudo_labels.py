@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...models.output import Poses, Votes, per_image
+from ...datasets.sample import Unlabeled
+from ...models.output import Grid, Poses, Votes, per_image
 
 VARIANTS = ("fast", "lookup")
+NOBODY = 0.5
+"""Peak of a map below which nobody stands on it: his Gaussian reaches in from outside."""
 
 
 def ground_truth(votes: Votes, poses: Poses, sigma: float = 2.0, variant: str = "fast") -> tuple[Tensor, ...]:
@@ -35,3 +38,28 @@ def ground_false(truth: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     An adversary drawn here imitates the mistake that keypoint models make: a confident peak on a wrong joint.
     """
     return tuple((maps.sum(1, keepdim=True) - maps).clamp(0, 1) for maps in truth)
+
+
+def ground_false_alone(truth: tuple[Tensor, ...], others: Tensor | None = None) -> tuple[Tensor, ...]:
+    """The same for a network of a single keypoint, RootNet, which has no other joint to mistake it for.
+
+    What it mistakes a root for is another person's: in the picture's plane ground false is `others` (B, *shape), where
+    other people's roots are. Where nobody else is, and on a depth's axis, where nothing tells how far away others are,
+    nothing is known but that the truth is not false: 1 - truth.
+    """
+    plane, *rest = (1 - maps.clamp(0, 1) for maps in truth)
+    if others is not None:
+        anyone = (others.flatten(1).amax(1) > NOBODY).view(-1, *(1,) * (plane.dim() - 1))
+        plane = torch.where(anyone, others.unsqueeze(1), plane)
+    return plane, *rest
+
+
+def others_of(sample: Unlabeled, grid: Grid, sigma: float) -> Tensor | None:
+    """Gaussians of peak 1 on a grid of the picture's plane where a sample says that other people are, summed and
+    clipped: (B, *shape). Its input `others` (B, M, 3) holds the middles of their boxes, x and y in px of the input and
+    1, or 0 where there is nobody; None where it has none. Boxes are input data of the target too."""
+    if "others" not in sample.inputs:
+        return None
+    others = sample.inputs["others"].float()
+    there = others[..., 2] > 0
+    return (grid.target(others[..., :2], sigma) * there.view(*there.shape, 1, 1)).sum(1).clamp_max(1)

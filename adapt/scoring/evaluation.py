@@ -185,8 +185,9 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         parts["space"].append(sample.space)
         parts["invented"].append(invented(poses, place, sample))
     model.train(mode)
-    space, invention = parts.pop("space")[0], sum(parts.pop("invented"))
-    whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in parts.items() if v}
+    space, invention = parts["space"][0], sum(parts["invented"])
+    listed = {n: v for n, v in parts.items() if n not in ("space", "invented", "root") and (v or n != "depth")}
+    whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
     root = model.root if space == ROOT_MM else -1
     return Predictions(**whole, space=space, invented=invention, root=root)
 
