@@ -99,7 +99,8 @@ def parents_of(bones: Bones) -> list[int]:
 
 def in_file(points: Tensor, sample: Unlabeled, image_index: Tensor, flip: list[int]) -> Tensor:
     """Points (P, K, D) of a view as they are in the file, where up is up and left is left: px, or in 3D mm in the
-    camera's frame, relative to a root of unknown depth in mm of a person who fills the crop. Differentiable. Keypoints of mirrored views change places back by the permutation `flip`."""
+    camera's frame, relative to a root of unknown depth in mm of a person who fills the crop. Differentiable. Keypoints
+    of mirrored views change places back by the permutation `flip`."""
     there = renamed(transform(sample.to_file[image_index], points), flip, swaps(sample)[image_index])
     if points.shape[-1] == 2 or sample.space not in (PIXELS_AND_MM, ROOT_MM):
         return there

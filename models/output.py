@@ -108,6 +108,11 @@ class Votes:
         """Votes of a heatmap or volume (B, K, *grid.shape) of logits, with what the head says besides."""
         return Votes(grid, maps.flatten(2).transpose(1, 2), extra=extra)
 
+    @staticmethod
+    def at_depth(grid: Grid, maps: Tensor, depth: Tensor) -> Votes:
+        """Votes of the cells of a map (B, K, H, W) of logits, all of a keypoint at one depth (B, K) mm."""
+        return Votes(grid, maps.flatten(2).transpose(1, 2), depth.float()[:, None, :, None])
+
     def marginals(self) -> tuple[Votes, ...]:
         """The same votes as each of the grid's `marginals()` sees them: (x, y), and z by itself where it is voted."""
         if self.grid.depth is None or self.where is None:

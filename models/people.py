@@ -13,11 +13,13 @@ from ..datasets.options import option
 from ..datasets.reading.weights import unwrapped
 from ..datasets.sample import Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
+from .output import Grid
 from .parts.backbones import ABOUT, build_backbone
 from .pose_model import PoseModel, normalize
 
 DOUBLINGS = 3
 """Transposed convolutions between the backbone's features and the maps."""
+DEPTH_CELLS = 64
 CORNER = 0.5
 """Where the reference's cell 0 stands: its pixels are counted from the middle of the first one."""
 System = TypeVar("System", bound="PersonModel")
@@ -85,9 +87,25 @@ class PersonModel(PoseModel):
         extent = float(sample.inputs["extent"].max())
         if abs(extent - self.extent) > 1e-3 * self.extent:
             raise ValueError(
-                f"{type(self).__name__} is built for an extent of {self.extent:g} mm; {giver} has {extent:g} mm. Choose "
-                f"model.extent={extent:g}, or data that fits"
+                f"{type(self).__name__} is built for an extent of {self.extent:g} mm; {giver} has {extent:g} mm. "
+                f"Choose model.extent={extent:g}, or data that fits"
             )
+
+
+def depth_axis(extent: float) -> Grid:
+    """The grid of distances from the camera, on which densities of one depth are read: DEPTH_CELLS cells of an eighth
+    of the extent, to 16 m for people."""
+    cell = extent / 8
+    return Grid((DEPTH_CELLS,), (cell,), (cell / 2,))
+
+
+def need_camera(system: str, sample: Unlabeled, giver: str) -> None:
+    """Raises ValueError where a sample's camera is not known."""
+    if not bool((sample.inputs["k"] > 0).all()):
+        raise ValueError(
+            f"{system} reads image and camera, fx and fy above 0; {giver} gives no camera. Say what the focal length "
+            "is, or choose data that has cameras"
+        )
 
 
 def known_depth(sample: Labeled) -> Tensor:
@@ -120,9 +138,7 @@ def loaded(model: System, state: Mapping[str, Tensor]) -> System:
         model.load_state_dict(dict(state))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"not a {type(model).__name__} checkpoint of {model.options.backbone}: {reason}"
-        ) from error
+        raise ValueError(f"not a {type(model).__name__} checkpoint of {model.options.backbone}: {reason}") from error
     return model.eval()
 
 

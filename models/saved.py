@@ -27,6 +27,7 @@ from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
 from .systems.root_net import RootNet
+from .systems.root_pose_net import RootPoseNet
 from .systems.vitpose import ViTPose
 
 MODELS: dict[str, type[PoseModel]] = {
@@ -36,6 +37,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "awr": AWR,
     "root_net": RootNet,
     "pose_net": PoseNet,
+    "root_pose_net": RootPoseNet,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)

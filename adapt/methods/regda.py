@@ -146,7 +146,9 @@ class RegDA(Strategy):
         if len(self.skeleton) > 1:
             return ground_false(truth)
         plane = grid.marginals()[0]
-        return ground_false_alone(truth, others_of(sample, plane, self.options.sigma) if len(plane.shape) == 2 else None)
+        return ground_false_alone(
+            truth, others_of(sample, plane, self.options.sigma) if len(plane.shape) == 2 else None
+        )
 
     def disparity(self, adversary: Votes, goal: tuple[Tensor, ...]) -> Tensor:
         """trade_off * KL from the adversary's density on the target to `goal`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,8 @@ class Predictions:
     """(N,) mm: where z is counted from, the true root's distance; None where z is counted from the camera."""
     root: int = -1
     """The keypoint that z is counted from."""
+    own_depth: Tensor | None = None
+    """(N,) mm: the same root's distance as a model says it that answers both."""
 
     def save(self, path: Path) -> None:
         present = [f.name for f in fields(self) if getattr(self, f.name) is not None]
@@ -151,14 +153,20 @@ WORDS = ("sequence", "id")
 
 
 @torch.no_grad()
-def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) -> Predictions:
-    """Evaluate `model` in evaluation mode; its mode is restored."""
+def predict(
+    model: PoseModel, batches: Iterable[Labeled], device: torch.device, mirror: Sequence[int] | None = None
+) -> Predictions:
+    """Evaluate `model` in evaluation mode; its mode is restored. With the permutation `mirror` of keypoints that
+    mirroring asks for, answers are the means over a sample and its mirror image."""
     mode = model.training
     model.eval()
     parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
     for batch in batches:
         sample = batch.to(device)
-        poses = model.decode(model(sample), sample)
+        votes = model(sample)
+        poses = model.decode(votes, sample)
+        if mirror is not None:
+            poses = with_mirror(poses, model, sample, mirror)
         truth = sample.keypoints[..., : poses.points.shape[-1]]
         people = sample.image_index
         counted = sample.annotated & countable(truth, sample, people)
@@ -178,6 +186,8 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         }
         if sample.space == ROOT_MM:
             values["depth"] = root_depth(sample, model.root)
+        if "root" in votes.extra:
+            values["own_depth"] = votes.extra["root"].mean()[people, 0, 2]
         for name, value in values.items():
             parts[name].append(value.cpu())
         for name in WORDS:
@@ -186,10 +196,29 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         parts["invented"].append(invented(poses, place, sample))
     model.train(mode)
     space, invention = parts["space"][0], sum(parts["invented"])
-    listed = {n: v for n, v in parts.items() if n not in ("space", "invented", "root") and (v or n != "depth")}
+    listed = {n: v for n, v in parts.items() if n not in ("space", "invented", "root") and (v or "depth" not in n)}
     whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
     root = model.root if space == ROOT_MM else -1
     return Predictions(**whole, space=space, invented=invention, root=root)
+
+
+def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
+    """The means of a model's `poses` for the pictures of a sample and its answers for their mirror images, in which
+    keypoints change places by the permutation `flip`. Raises ValueError for a system that finds several people, and for
+    one that does not answer in pixels of pictures."""
+    if not model.single or "image" not in model.reads or sample.space == CAMERA_MM:
+        raise ValueError(f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels")
+    image = sample.image
+    mirrored = replace(sample, inputs={**sample.inputs, "image": image.flip(-1)})
+    there = model.decode(model(mirrored), mirrored)
+    points, order = there.points[:, list(flip)], list(flip)
+    points = torch.cat([image.shape[-1] - points[..., :1], points[..., 1:]], -1)
+    return replace(
+        poses,
+        points=(poses.points + points) / 2,
+        confidence=(poses.confidence + there.confidence[:, order]) / 2,
+        score=(poses.score + there.score) / 2,
+    )
 
 
 def root_depth(sample: Labeled, root: int) -> Tensor:

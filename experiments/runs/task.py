@@ -20,6 +20,7 @@ from ...datasets.depth.files import sha256
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.mixed import Mixed
 from ...datasets.options import Options
 from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.skeleton_file import side_doubts
@@ -70,6 +71,11 @@ class Task:
     def start(self) -> Path | None:
         """The weights that the run starts from, where they are given."""
         return None if self.config.start is None else locate(Path(self.config.start))[0]
+
+    @property
+    def mirror(self) -> list[int] | None:
+        """The permutation of keypoints in mirror images, where answers are to be the mean over those too."""
+        return self.skeleton.flip if self.config.flip_test else None
 
     def batches(self, dataset: PoseDataset) -> EvaluationBatches:
         """A dataset in its order, as the network sees it."""
@@ -204,6 +210,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
                 f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
             )
         opened[name] = seen_by(type(model), dataset, skeleton.keypoints)
+    check_deep(model, opened.get("source_train"))
     for part, dataset in opened.items():
         check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
@@ -330,6 +337,9 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
         try:
             for part in ("train", "test"):
                 opened[f"{side}_{part}"] = open_centered(chosen.name, chosen.options, part, own, config.device)
+            if side == "source" and config.beside is not None:
+                second = open_centered(config.beside.name, config.beside.options, "train", None, config.device)
+                opened["source_train"] = Mixed(opened["source_train"], second)
         except MissingData as error:
             missing.append(error)
         except ValueError:
@@ -370,6 +380,18 @@ def check_fits(config: Config, model: PoseModel, dataset: PoseDataset, side: str
         raise ValueError(
             f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
             "Choose a system that finds them, or data that is cut to one"
+        )
+
+
+def check_deep(model: PoseModel, source: PoseDataset | None) -> None:
+    """Raises ValueError where a system of people in space would learn from a source without 3D points."""
+    if source is None or not isinstance(source, InSpace):
+        return
+    items = [source[row] for row in spread(source, 20).rows]
+    if not any(item.deep is not None and item.deep.any() for item in items):
+        raise ValueError(
+            f"{type(model).__name__} learns distances in mm; {source.name} has 2D keypoints alone. Choose a source "
+            "with 3D points in the camera's frame, and say the 2D set beside it: beside.name=NAME"
         )
 
 

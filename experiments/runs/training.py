@@ -261,7 +261,7 @@ def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score |
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for side, own in batches.items():
-            predictions = predict(model, (own[i] for i in range(len(own))), device)
+            predictions = predict(model, (own[i] for i in range(len(own))), device, task.mirror)
             key = predictions.headline(config.threshold).key
             result = scores(predictions, task.skeleton, config.threshold)
             metrics |= {f"{side}/{key}": result[key], f"{side}/epe": result["epe"]}

@@ -63,10 +63,8 @@ class PoseNet(PersonModel):
         self.grid = Grid(shape, (wide, high, cell), (x, y, nearest))
 
     def new_head(self, layers: int | None = None) -> nn.Module:
-        channels = self.options.channels
-        last = nn.Conv2d(channels, self.keypoints * self.options.depth_cells, 1)
-        small(last)
-        return nn.Sequential(*hidden_layers(channels, (layers or self.options.head_layers) - 1), last)
+        outputs = self.keypoints * self.options.depth_cells
+        return nn.Sequential(*pose_layers(self.options.channels, outputs, layers or self.options.head_layers))
 
     def features(self, sample: Unlabeled) -> Tensor:
         return self.upsampling(self.pictured(sample))
@@ -86,6 +84,13 @@ class PoseNet(PersonModel):
         off = (self.grid.to_cells(votes.mean()[sample.image_index]) - self.grid.to_cells(sample.keypoints)).abs()
         each = off[..., :2].sum(-1) + off[..., 2] * known_depth(sample)
         return {"pose": (each * self.counted(sample)).mean() / 3}
+
+
+def pose_layers(channels: int, outputs: int, layers: int) -> list[nn.Module]:
+    """Hidden 3x3 convolutions, then 1x1 to the volumes' slices."""
+    last = nn.Conv2d(channels, outputs, 1)
+    small(last)
+    return [*hidden_layers(channels, layers - 1), last]
 
 
 KEYS = {"head.deconv_layers.": "upsampling.", "head.final_layer.": "head.0."}

@@ -22,10 +22,16 @@ from ...datasets.skeleton import Skeleton
 from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
-from ..people import DOUBLINGS, PersonModel, known_depth, loaded, point_layer, read_reference
-
-DEPTH_CELLS = 64
-"""On which densities of depth are read, each an eighth of the extent: to 16 m for people."""
+from ..people import (
+    DOUBLINGS,
+    PersonModel,
+    depth_axis,
+    known_depth,
+    loaded,
+    need_camera,
+    point_layer,
+    read_reference,
+)
 
 
 class RootNet(PersonModel):
@@ -45,14 +51,13 @@ class RootNet(PersonModel):
         """The root alone. Raises ValueError for a skeleton without one."""
         if skeleton.root is None:
             raise ValueError(
-                f"RootNet learns where the root is; skeleton {skeleton.name!r} has none: {', '.join(skeleton.keypoints)}. "
+                f"RootNet learns where the root is; {skeleton.name!r} has none: {', '.join(skeleton.keypoints)}. "
                 "Both sides need the same root, a pelvis or wrist, or root= in a skeleton's YAML"
             )
         return skeleton.select((skeleton.keypoints[skeleton.root],))
 
     def measure(self) -> None:
-        cell = self.extent / 8
-        self.grid = Grid(*self.plane, Grid((DEPTH_CELLS,), (cell,), (cell / 2,)))
+        self.grid = Grid(*self.plane, depth_axis(self.extent))
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         count = layers or self.options.head_layers
@@ -63,8 +68,7 @@ class RootNet(PersonModel):
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         plane, gamma = (self.head if head is None else head)(features)
-        depth = gamma.float() * sample.inputs["k"].view(-1, 1)
-        return Votes(self.grid, plane.flatten(2).transpose(1, 2), depth[:, None, :, None])
+        return Votes.at_depth(self.grid, plane, gamma * sample.inputs["k"].view(-1, 1))
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         return Poses.of_crops(votes.mean(), votes.confidence())
@@ -73,25 +77,29 @@ class RootNet(PersonModel):
         return sample.annotated & self.grid.marginals()[0].contains(sample.keypoints[..., :2])
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        """L1 of x and y in cells and of z in mm, unweighted as in the reference; z where it is known."""
-        points, truth, plane = votes.mean()[sample.image_index], sample.keypoints, self.grid.marginals()[0]
-        flat = (plane.to_cells(points[..., :2]) - plane.to_cells(truth[..., :2])).abs().sum(-1)
-        z = (points[..., 2] - truth[..., 2]).abs() * known_depth(sample)
-        counted = self.counted(sample)
-        return {"plane": (flat * counted).mean() / 3, "depth": (z * counted).mean() / 3}
+        return root_loss(votes, sample.keypoints, self.counted(sample), known_depth(sample), sample.image_index)
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         super().check(sample, giver)
-        if not bool((sample.inputs["k"] > 0).all()):
-            raise ValueError(
-                f"RootNet reads image and camera, fx and fy above 0; {giver} gives no camera. Say what the focal length "
-                "is, or choose data that has cameras"
-            )
+        need_camera(type(self).__name__, sample, giver)
 
     def example(self, name: str, batch: int) -> Tensor:
-        if name == "k":
-            return torch.linspace(3000.0, 9000.0, batch)
-        return super().example(name, batch)
+        return example_k(batch) if name == "k" else super().example(name, batch)
+
+
+def root_loss(votes: Votes, truth: Tensor, counted: Tensor, deep: Tensor, image_index: Tensor) -> dict[str, Tensor]:
+    """L1 of x and y in cells and of z in mm from roots (P, 1, 3) that count (P, 1), z where it is `deep` (P, 1):
+    unweighted, as in the reference. A root outside the map does not count."""
+    points, plane = votes.mean()[image_index], votes.grid.marginals()[0]
+    counted = counted & plane.contains(truth[..., :2])
+    flat = (plane.to_cells(points[..., :2]) - plane.to_cells(truth[..., :2])).abs().sum(-1)
+    z = (points[..., 2] - truth[..., 2]).abs() * deep
+    return {"plane": (flat * counted).mean() / 3, "depth": (z * counted).mean() / 3}
+
+
+def example_k(batch: int) -> Tensor:
+    """Distances k (B,) mm of people, to try an exported network on."""
+    return torch.linspace(3000.0, 9000.0, batch)
 
 
 class RootHead(nn.Module):

@@ -91,5 +91,5 @@ def test_pose_net(golden):
 
 @pytest.mark.parametrize("system", [root_net, pose_net])
 def test_other_checkpoints_are_refused(system):
-    with pytest.raises(ValueError, match="checkpoint: found 1 entries such as .'foreign'.; expected"):
+    with pytest.raises(ValueError, match="checkpoint: found 1 entries such as"):
         system.load_reference({"foreign": torch.zeros(1)})
