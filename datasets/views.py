@@ -94,7 +94,7 @@ class InSpace(View):
                 f"{' and '.join(lacking)}, which people in space need: a pelvis or wrist among the keypoints, or root= "
                 "and extent= in a skeleton's YAML"
             )
-        self.rooted, self.root, self.extent = rooted, skeleton.root, np.array(skeleton.extent)
+        self.rooted, self.root, self.extent = rooted, skeleton.root or 0, np.array(skeleton.extent)
 
     def __getitem__(self, index: int, /) -> Item:
         item = self.dataset[index]
@@ -104,8 +104,9 @@ class InSpace(View):
         if item.points is not None:
             deep, z = item.annotated.copy(), item.points[..., 2].astype(np.float64)
             if self.rooted:
-                deep &= item.annotated[..., [self.root]]
-                z = z - z[..., [self.root]]
+                root = slice(self.root, self.root + 1)
+                deep &= item.annotated[..., root]
+                z = z - z[..., root]
         keypoints = np.concatenate([item.keypoints, np.where(deep, z, 0.0)[..., None]], -1)
         inputs = {**item.inputs, "extent": self.extent}
         return replace(item, keypoints=keypoints, deep=deep, rooted=self.rooted, inputs=inputs)

@@ -233,7 +233,7 @@ def build(
         chosen["target"] = None
     second = said.get(BESIDE), typed.get(BESIDE)
     if any(second):
-        chosen[BESIDE] = _beside(*(part or {} for part in second), origin, over)
+        chosen[BESIDE] = _beside(second[0] or {}, second[1] or {}, origin, over)
     settings = laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     alone = settings.get("strategies")
     if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):

@@ -104,10 +104,11 @@ def build_levels(name: str, weights: str | None = None, size: tuple[int, int] = 
 
 def resnet_of(state: Mapping[str, Tensor]) -> str:
     """The name of the ResNet whose tensors stand under `backbone.`. Raises ValueError for another network."""
-    blocks = tuple(
+    blocks: tuple[int, ...] = tuple(
         len({key.split(".")[2] for key in state if key.startswith(f"backbone.layer{level}.")}) for level in range(1, 5)
     )
-    depth = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}.get(blocks)
+    depths: dict[tuple[int, ...], int] = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+    depth = depths.get(blocks)
     if depth == 34 and "backbone.layer1.0.conv3.weight" in state:
         depth = 50
     if depth is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ class PoseNet(PersonModel):
     class Options(PersonModel.Options):
         depth_cells: int = option(64, "cells of the volume along z, which covers the extent", low=2, high=1024)
 
-    reads = ("image",)
+    reads: ClassVar[tuple[str, ...]] = ("image",)
     space = ROOT_MM
     options: Options
 
@@ -112,5 +112,5 @@ def load_reference(
         "reference": reference,
         "extent": 2000.0,
     }
-    options = PoseNet.Options(**(chosen | options))
-    return loaded(PoseNet(ours["head.0.weight"].shape[0] // options.depth_cells, options), ours)
+    made = PoseNet.Options(**(chosen | options))
+    return loaded(PoseNet(ours["head.0.weight"].shape[0] // made.depth_cells, made), ours)
