@@ -77,9 +77,7 @@ def match_within(
     return place
 
 
-def choose(
-    liking: Callable[[Tensor, Tensor], Tensor], choosers: Tensor, candidates: Tensor, least: float
-) -> Tensor:
+def choose(liking: Callable[[Tensor, Tensor], Tensor], choosers: Tensor, candidates: Tensor, least: float) -> Tensor:
     """Each of the choosers in images (A,), in their order, takes of the candidates in images (B,) the one of its image
     that it likes best of those that are left, the first of equals: places (A,), -1 where it likes none by `least`.
 
