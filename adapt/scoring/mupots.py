@@ -11,7 +11,7 @@ which are scaled to one person's height, also for the absolute form. The publish
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from .alignment import root_aligned
 from .matching import choose
 from .metrics import distances, group_means
 from .people import LabelledPeople, PredictedPeople
+from .people_metrics import THRESHOLD, numbered
 
 PELVIS = 14
 PARENTS = (1, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, 14, 14, 1)
@@ -34,7 +35,6 @@ REACH = 40.0
 """px, along x and along y, within which two joints are one."""
 MISSED = 1e5
 """mm: where each joint of a missed person is taken to be, on every axis."""
-THRESHOLD = 150.0
 STEPS = torch.arange(0, 151, 5, dtype=torch.float64)
 """mm, the 31 thresholds whose mean is the area."""
 GROUPS = {
@@ -100,7 +100,7 @@ def errors(predicted: PredictedPeople, truth: LabelledPeople, relative: bool) ->
 class Shares:
     """Shares of S sequences, joint by joint; NaN of a sequence of which nobody counts, which no mean is made of."""
 
-    sequences: tuple[str, ...]
+    sequences: tuple[Hashable, ...]
     values: Tensor
     """(S, 17)"""
 
@@ -112,7 +112,7 @@ class Shares:
         """Of each group of joints the mean over sequences."""
         return group_means(self.values.nanmean(0), GROUPS)
 
-    def by_sequence(self) -> dict[str, float]:
+    def by_sequence(self) -> dict[Hashable, float]:
         """Of each sequence the mean over the 14 joints that count."""
         return dict(zip(self.sequences, self._each().tolist(), strict=True))
 
@@ -125,28 +125,23 @@ class Shares:
 
 
 def shares(
-    errors: Tensor, valid: Tensor, found: Tensor, sequence: Sequence[str], only_found: bool = False
+    errors: Tensor, valid: Tensor, found: Tensor, sequence: Sequence[Hashable], only_found: bool = False
 ) -> tuple[Shares, Shares]:
-    """3DPCK and its area from `errors` of P people in sequences (P names): of all valid people, or `only_found` ones.
+    """3DPCK and its area from `errors` of P people in `sequence` (P,): of all valid people, or `only_found` ones.
 
     3DPCK is the share of joints nearer than 150 mm, where the limit itself is too far; the area is the mean of the same
-    at 0, 5, ... 150 mm. Raises ValueError where there is not one name a person.
+    at 0, 5, ... 150 mm. Raises ValueError where there is not one sequence a person.
     """
-    if len(sequence) != len(errors):
-        raise ValueError(f"{len(sequence)} sequences for {len(errors)} people: each person needs the name of its own")
-    place = {name: i for i, name in enumerate(dict.fromkeys(sequence))}
-    index = torch.tensor([place[name] for name in sequence], dtype=torch.int64, device=errors.device)
+    names, index = numbered(sequence, errors)
     counted = valid & found if only_found else valid
+    index, kept = index[counted], errors[counted].double().contiguous()
     # A distance is below all steps but those up to it.
-    reached = torch.searchsorted(STEPS.to(errors.device), errors.double().contiguous(), right=True)
-    count = torch.bincount(index[counted], minlength=len(place)).unsqueeze(1)
-    pck, auc = (
-        Shares(
-            tuple(place), each.new_zeros(len(place), each.shape[1]).index_add(0, index[counted], each[counted]) / count
-        )
-        for each in ((errors < THRESHOLD).double(), 1 - reached / len(STEPS))
-    )
-    return pck, auc
+    below = len(STEPS) - torch.searchsorted(STEPS.to(errors.device), kept, right=True)
+    count = torch.bincount(index, minlength=len(names)).unsqueeze(1)
+    zeros = kept.new_zeros(len(names), kept.shape[1])
+    pck = zeros.index_add(0, index, (kept < THRESHOLD).double()) / count
+    auc = zeros.index_add(0, index, below.double() / len(STEPS)) / count
+    return Shares(tuple(names), pck), Shares(tuple(names), auc)
 
 
 def _check(predicted: PredictedPeople, truth: LabelledPeople) -> None:

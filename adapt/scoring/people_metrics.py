@@ -4,7 +4,7 @@ Points are (N, K, 3) mm in the camera's frame, predictions row by row beside the
 (N, K) bool. Functions that end in `errors` give each joint's distance (N, K) in mm, for `metrics.mean_per_joint`,
 `by_group`, and 3DPCK with its area: `metrics.pck(errors, mask, 150)` and `metrics.auc(errors, mask, 150)`. Where poses
 are counted from a `root`, a person counts only if the root does (`rooted`); `root=None` leaves points where they are.
-The root's own error, always 0, counts as in the references; who does not want it masks it. A metric of nothing is NaN.
+The root's own error, always 0, counts as in the references, unless `count_root` is off. A metric of nothing is NaN.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ THRESHOLD = 150.0
 """mm, that of 3DPCK: Mehta et al., 3DV 2017."""
 
 
-def rooted(mask: Tensor, root: int | None) -> Tensor:
-    """The mask (N, K) less the people whose root is not in it."""
-    return mask if root is None else mask & mask[:, root : root + 1]
+def rooted(mask: Tensor, root: int | None, count_root: bool = True) -> Tensor:
+    """The mask (N, K) less the people whose root is not in it and, without `count_root`, less the root itself."""
+    if root is None:
+        return mask
+    own = torch.arange(mask.shape[1], device=mask.device) == root
+    return mask & mask[:, root : root + 1] & (count_root | ~own)
 
 
 def root_errors(predicted: Tensor, truth: Tensor, root: int | None) -> Tensor:
@@ -33,9 +36,9 @@ def root_errors(predicted: Tensor, truth: Tensor, root: int | None) -> Tensor:
     return metrics.distances(root_aligned(predicted, root), root_aligned(truth, root))
 
 
-def mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, root: int | None) -> Tensor:
+def mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, root: int | None, count_root: bool = True) -> Tensor:
     """Mean error of the joints, mm, counted from the root; of `root=None` the absolute one."""
-    return metrics.mean(root_errors(predicted, truth, root), rooted(mask, root))
+    return metrics.mean(root_errors(predicted, truth, root), rooted(mask, root, count_root))
 
 
 def pa_errors(predicted: Tensor, truth: Tensor, mask: Tensor, scale: bool = True) -> Tensor:
@@ -55,9 +58,9 @@ def n_errors(predicted: Tensor, truth: Tensor, mask: Tensor, root: int) -> Tenso
     return metrics.distances(scaled(root_aligned(predicted, root), truth, rooted(mask, root)), truth)
 
 
-def n_mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, root: int) -> Tensor:
+def n_mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, root: int, count_root: bool = True) -> Tensor:
     """Mean of `n_errors`, mm (Rhodin, Salzmann, Fua, ECCV 2018)."""
-    return metrics.mean(n_errors(predicted, truth, mask, root), rooted(mask, root))
+    return metrics.mean(n_errors(predicted, truth, mask, root), rooted(mask, root, count_root))
 
 
 def mpjve(
@@ -105,12 +108,18 @@ def by_group(values: Tensor, mask: Tensor, labels: Sequence[Hashable] | Tensor) 
     Groups come in the order in which the labels do; one of which nothing counts is NaN. Raises ValueError where there
     is not one label a row.
     """
+    names, index = numbered(labels, values)
+    sums = values.double().masked_fill(~mask, 0).sum(1)
+    zeros = sums.new_zeros(len(names))
+    means = zeros.index_add(0, index, sums) / zeros.index_add(0, index, mask.sum(1).double())
+    return dict(zip(names, means.tolist(), strict=True))
+
+
+def numbered(labels: Sequence[Hashable] | Tensor, values: Tensor) -> tuple[list[Hashable], Tensor]:
+    """The labels that there are, in the order in which they come, and which of them each row of values (N, ...) has:
+    (N,). Raises ValueError where there is not one label a row."""
     if len(labels) != len(values):
         raise ValueError(f"{len(labels)} labels for {len(values)} people: means by group need one a person")
-    labels = labels.tolist() if isinstance(labels, Tensor) else labels
-    place = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    index = torch.tensor([place[label] for label in labels], dtype=torch.int64, device=values.device)
-    sums = values.double().masked_fill(~mask, 0).sum(1)
-    zeros = sums.new_zeros(len(place))
-    means = zeros.index_add(0, index, sums) / zeros.index_add(0, index, mask.sum(1).double())
-    return dict(zip(place, means.tolist(), strict=True))
+    words = labels.tolist() if isinstance(labels, Tensor) else labels
+    place = {label: i for i, label in enumerate(dict.fromkeys(words))}
+    return list(place), torch.tensor([place[word] for word in words], dtype=torch.int64, device=values.device)
