@@ -53,8 +53,10 @@ def test_similarity_against_scipy(poses):
     assert N > compared > N // 2
 
 
-def test_similarity_leaves_least_squares(poses):
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_similarity_leaves_least_squares(poses, side):
     predicted, truth, mask = poses
+    predicted = predicted * torch.tensor([side, 1.0, 1.0])
     aligned = similarity_aligned(predicted, truth, mask)
 
     def left(points):

@@ -276,10 +276,12 @@ def test_shares_by_hand():
     errors[1, 0] = 150.0
     errors[2] = 0
     errors[2, 14:] = 999  # pelvis, spine and head do not count
-    valid, found = torch.tensor([True, True, True, False]), torch.tensor([True, True, True, False])
+    valid, found = torch.tensor([True, True, True, False]), torch.tensor([True, False, True, True])
     pck, auc = mupots.shares(errors, valid, found, ["TS1", "TS1", "TS2", "TS20"])
     assert pck.sequences == ("TS1", "TS2", "TS20")
     assert pck.by_sequence() == pytest.approx({"TS1": 0.5 / 14, "TS2": 1, "TS20": np.nan}, nan_ok=True)
+    of_found, _ = mupots.shares(errors, valid, found, ["TS1", "TS1", "TS2", "TS20"], only_found=True)
+    assert of_found.by_sequence() == pytest.approx({"TS1": 1 / 14, "TS2": 1, "TS20": np.nan}, nan_ok=True)
     assert pck.total() == pytest.approx((0.5 / 14 + 1) / 2)  # each sequence weighs the same
     assert pck.groups()["head"] == 0.75
     assert pck.joints()["pelvis"] == 0
