@@ -168,7 +168,7 @@ def _of_file(path: Path, shown: Mapping[str, Size]) -> Intrinsics:
     lacking = [name for name in shown if stated._pinhole(name) is None]
     if lacking:
         near = difflib.get_close_matches(lacking[0], calibration.pictures, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
             f"{path}: no camera for {len(lacking)} of {len(shown)} pictures, the first {lacking[0]}{hint}. Add them by "
             "their paths below the root, or give one camera for all"
@@ -236,6 +236,6 @@ def _problem(camera: Pinhole | None, size: Size, shift: float) -> str:
     if camera is None:
         return ""
     try:
-        return impossible(camera.at(*size), size, shift)
+        return impossible(camera.at(*size), size, shift, stated=camera.size is not None)
     except ValueError as error:
         return str(error)

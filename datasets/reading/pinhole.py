@@ -61,10 +61,11 @@ def _other_shape(calibrated: Size, size: Size) -> str:
     return f"{words}, which is of another shape: was it cut? {resized(calibrated, size)}"
 
 
-def impossible(camera: np.ndarray, size: Size, shift: float = 0.5) -> str:
+def impossible(camera: np.ndarray, size: Size, shift: float = 0.5, stated: bool = False) -> str:
     """What no camera (fx, fy, cx, cy) of pictures of `size` can be, in words; "" where it is fine.
 
-    `shift` is what was added to the principal point that the user wrote.
+    `shift` is what was added to the principal point that the user wrote. `stated`: the camera is said to be one of
+    pictures of a size, and a principal point outside, that of pictures cut out of larger ones, is believed.
     """
     fx, fy, cx, cy = (float(value) for value in camera)
     width, height = size
@@ -88,10 +89,11 @@ def impossible(camera: np.ndarray, size: Size, shift: float = 0.5) -> str:
         )
     if max(fx / fy, fy / fx) > 2:
         return f"fx={fx:g} and fy={fy:g} differ by more than a factor of two: both are in px of these pictures"
-    if not (-width <= cx <= 2 * width and -height <= cy <= 2 * height):
+    if not stated and not (-width <= cx <= 2 * width and -height <= cy <= 2 * height):
         return (
             f"{written} is far outside a picture of {width} x {height}: px of these pictures are expected, from their "
-            "top left corner; is it that of a larger picture?"
+            "top left corner. Of a larger picture, or where these were cut out of larger ones, give camera=FILE with "
+            "the width and height of the pictures that it is for"
         )
     return ""
 
