@@ -8,8 +8,8 @@ A file is a CSV,
 whose columns may be left,top,width,height too, or a JSON: {"day1/0007.jpg": [[left, top, right, bottom], ...], ...},
 or a list as COCO's detectors give it, [{"file_name": "day1/0007.jpg", "bbox": [left, top, width, height], "score":
 0.93}, ...], where `image_id` may stand for `file_name` if it holds names; or a COCO label file, or what `keyshift
-predict` wrote (coco_results.py beside; detections.py keeps scores and roots). Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12
-of a video.
+predict` wrote (coco_results.py beside). Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12
+of a video. detections.py reads the same files with their scores, and roots where they have some.
 Coordinates are continuous pixels of the picture as it is shown, turned by its EXIF tag: the top left corner is (0, 0).
 Boxes that are given a score below `SCORE` are left out, from files and detectors alike.
 """
@@ -48,10 +48,17 @@ def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) 
     """{picture: (n, 4) left, top, right, bottom} of those `pictures` that the file has boxes for, in the file's order.
 
     `others` are pictures, and videos for all their frames, that the file may name too; their boxes are passed over.
-    Boxes below SCORE, and pictures without a box, are counted in a warning. Raises BadAnnotation, a ValueError, naming
-    file, line or entry, and field.
+    Boxes below SCORE, and pictures without a box, are counted in a warning; another is of boxes that RootNet extended,
+    around which crops are too large. Raises BadAnnotation, a ValueError, naming file, line or entry, and field.
     """
-    return read_detections(path, pictures, others, least=SCORE).boxes
+    detected = read_detections(path, pictures, others, least=SCORE)
+    if detected.extended:
+        warnings.warn(
+            f"{path}: these boxes are extended already, for PoseNet behind RootNet; crops around them are larger than "
+            "around a detector's. Give the file without roots",
+            stacklevel=2,
+        )
+    return detected.boxes
 
 
 def touching(boxes: Boxes, root: Path, source: str) -> Boxes:

@@ -138,6 +138,12 @@ def test_other_forms_keep_their_scores(tmp_path):
     assert boxes["a.jpg"].tolist() == [[1.5, 2, 31.5, 42.25], [-3, 4, 2, 10]]
 
 
+def test_boxes_alone_of_a_file_of_extended_ones_are_doubted(tmp_path):
+    path = write(tmp_path, [entry | {"score": 0.9} for entry in ROOTED])
+    with pytest.warns(UserWarning, match="these boxes are extended already, for PoseNet behind RootNet"):
+        assert len(read_boxes(path, PICTURES)["a.jpg"]) == 2
+
+
 def test_what_is_written_is_read_the_same(tmp_path):
     rng = np.random.default_rng(0)
     people = {}
