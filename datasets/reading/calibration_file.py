@@ -70,7 +70,8 @@ def read_calibration(path: Path) -> Calibration:
     common = _camera(content, path, "", shift)
     if common is not None:
         return Calibration(common, shift=shift)
-    named = {name: value for name, value in content.items() if isinstance(value, dict | list)}
+    about = (*SIZE_LISTS, *LENSES)
+    named = {name: value for name, value in content.items() if isinstance(value, dict | list) and name not in about}
     if rig := [name for name in named if re.fullmatch(r"cam\d+", name)]:
         if len(rig) > 1:
             wanted = "one camera: leave that of these pictures in the file alone"

@@ -142,6 +142,7 @@ BAD = {
     "three.json": ({"a.jpg": [1, 2, 3]}, r"a\.jpg: intrinsics is of shape \(3,\)"),
     "out.json": ({"../a.jpg": [600, 600, 300, 200]}, "a path below the root"),
     "images.json": ({"images": [{"id": 1}]}, "image 0: file_name is missing"),
+    "several.yaml": ("size: [640, 480]\ncameras:\n  back: {fx_fy_cx_cy: [6, 6, 3, 2]}\n", "without a camera"),
     "cameraless.json": ({"images": [{"id": 1, "file_name": "a.jpg"}]}, "without a camera"),
 }
 
