@@ -66,7 +66,7 @@ class CameraOptions(Options):
 
 
 def parse_focal(text: str) -> list[float]:
-    """ "1450" or "1450,1450,959.5,539.5" of a command line. Raises ValueError."""
+    """The option `focal` of a command line, "1450" or "1450,1450,959.5,539.5". Raises ValueError."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
