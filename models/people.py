@@ -3,6 +3,7 @@ what is looked at."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
@@ -17,8 +18,8 @@ from .output import Grid
 from .parts.backbones import ABOUT, build_backbone
 from .pose_model import PoseModel, normalize
 
-DOUBLINGS = 3
-"""Transposed convolutions between the backbone's features and the maps."""
+CELL = 4
+"""Pixels between the cells of the maps."""
 DEPTH_CELLS = 64
 CORNER = 0.5
 """Where the reference's cell 0 stands: its pixels are counted from the middle of the first one."""
@@ -50,17 +51,15 @@ class PersonModel(PoseModel):
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
         self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
-        stride = self.backbone.stride
-        if stride < 2**DOUBLINGS or any(side % stride for side in self.input_size):
-            width, height = self.input_size
+        stride, (width, height) = self.backbone.stride, self.input_size
+        if stride < CELL or width % stride or height % stride:
             raise ValueError(
                 f"model.input_size {width}x{height} must be a multiple of the backbone's stride {stride}, and that at "
-                f"least {2**DOUBLINGS}"
+                f"least {CELL}"
             )
-        cell = stride / 2**DOUBLINGS
-        origin = CORNER if options.reference else cell / 2
-        width, height = self.input_size
-        self.plane = (int(height / cell), int(width / cell)), (cell, cell), (origin, origin)
+        self.doublings = int(math.log2(stride / CELL))
+        origin = CORNER if options.reference else CELL / 2
+        self.plane = (height // CELL, width // CELL), (float(CELL), float(CELL)), (origin, origin)
 
     @property
     def extent(self) -> float:

@@ -20,7 +20,7 @@ from ...datasets.skeleton import Skeleton
 from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
-from ..people import DOUBLINGS, PersonModel, known_depth, loaded, read_reference
+from ..people import PersonModel, known_depth, loaded, read_reference
 
 
 class PoseNet(PersonModel):
@@ -36,7 +36,7 @@ class PoseNet(PersonModel):
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
-        self.upsampling = upsampling(self.backbone.channels, options.channels, DOUBLINGS)
+        self.upsampling = upsampling(self.backbone.channels, options.channels, self.doublings)
         self.measure()
         self.head = self.new_head()
 

@@ -23,7 +23,6 @@ from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
 from ..people import (
-    DOUBLINGS,
     PersonModel,
     depth_axis,
     known_depth,
@@ -61,7 +60,7 @@ class RootNet(PersonModel):
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         count = layers or self.options.head_layers
-        return RootHead(self.backbone.channels, self.options.channels, self.keypoints, count)
+        return RootHead(self.backbone.channels, self.options.channels, self.keypoints, count, self.doublings)
 
     def features(self, sample: Unlabeled) -> Tensor:
         return self.pictured(sample)
@@ -103,11 +102,11 @@ def example_k(batch: int) -> Tensor:
 
 
 class RootHead(nn.Module):
-    """Features (B, C, h, w) to a map of logits (B, K, 8h, 8w) and gamma (B, K)."""
+    """Features (B, C, h, w) to a map of logits (B, K, H, W) and gamma (B, K)."""
 
-    def __init__(self, inputs: int, channels: int, keypoints: int, layers: int) -> None:
+    def __init__(self, inputs: int, channels: int, keypoints: int, layers: int, doublings: int) -> None:
         super().__init__()
-        self.upsampling = upsampling(inputs, channels, DOUBLINGS)
+        self.upsampling = upsampling(inputs, channels, doublings)
         last = nn.Conv2d(channels, keypoints, 1)
         small(last)
         self.plane = nn.Sequential(*hidden_layers(channels, layers - 1), last)

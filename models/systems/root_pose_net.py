@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...datasets.sample import Labeled, Unlabeled
 from ..heatmaps import upsampling
 from ..output import Grid, Votes
-from ..people import DOUBLINGS, depth_axis, need_camera
+from ..people import depth_axis, need_camera
 from .pose_net import PoseNet, pose_layers
 from .root_net import RootHead, example_k, root_loss
 
@@ -35,9 +35,11 @@ class RootPoseNet(PoseNet):
         count, channels = layers or self.options.head_layers, self.options.channels
         outputs = self.keypoints * self.options.depth_cells
         pose = nn.Sequential(
-            upsampling(self.backbone.channels, channels, DOUBLINGS), *pose_layers(channels, outputs, count)
+            upsampling(self.backbone.channels, channels, self.doublings), *pose_layers(channels, outputs, count)
         )
-        return nn.ModuleDict({"pose": pose, "root": RootHead(self.backbone.channels, channels, 1, count)})
+        return nn.ModuleDict(
+            {"pose": pose, "root": RootHead(self.backbone.channels, channels, 1, count, self.doublings)}
+        )
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         branches: nn.Module = self.head if head is None else head
