@@ -48,6 +48,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes, divergence
+from ...models.parts.lazy_maps import Maps
 from ...models.pose_model import counted_per_image
 from ..epic import map_entropy, map_mmd
 from ..gradients import WarmStartGradient
@@ -134,12 +135,12 @@ class RegDA(Strategy):
             losses["spread"] = options.spread * spread(votes, options.sure)
         yield losses, ("features",)
 
-    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
+    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Maps, ...]:
         """Ground truth at the keypoints that the model reads from `votes`, of all people in an image together."""
         poses = self.model.decode(votes, sample).each(torch.Tensor.detach)
         return ground_truth(votes, poses, self.options.sigma, self.options.pseudo_labels)
 
-    def disparity(self, adversary: Votes, goal: tuple[Tensor, ...]) -> Tensor:
+    def disparity(self, adversary: Votes, goal: tuple[Maps, ...]) -> Tensor:
         """trade_off * KL from the adversary's density on the target to `goal`."""
         return self.options.trade_off * divergence(adversary, goal, epsilon=1e-7)
 

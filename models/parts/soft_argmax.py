@@ -36,6 +36,22 @@ def direct_soft_argmax(maps: Tensor) -> Tensor:
     return torch.stack([(line * _index(line)).sum(-1) for line in marginal_sums(weight)], -1)
 
 
+def entropies(maps: Tensor) -> Tensor:
+    """The entropy (B, K) of the softmax of each map of logits (B, K, *shape), in nats, without gradient."""
+    maps = maps.detach()
+    each = maps.new_empty(maps.shape[:2], dtype=working(maps))
+    for images, parts in blocks(maps):
+        for some in parts:
+            each[images, some] = _entropy(maps[images, some])
+    return each
+
+
+def _entropy(maps: Tensor) -> Tensor:
+    values = peaked(maps)[0].flatten(2)
+    total = values.sum(-1)
+    return total.log() - torch.special.xlogy(values, values).sum(-1) / total
+
+
 def marginal_sums(maps: Tensor) -> list[Tensor]:
     """Sums of maps (B, K, *shape) over all axes but one: (B, K, cells along it) of each axis, x first."""
     lines = []
