@@ -153,8 +153,8 @@ class Votes:
         return self.grid.to_points(cells.float())
 
     def confidence(self) -> Tensor:
-        """1 - entropy / log N of the votes, (B, K) in [0, 1]; 1 where a head has a single candidate. Of a volume without a
-        copy of the votes, and without gradient."""
+        """1 - entropy / log N of the votes, (B, K) in [0, 1]; 1 where a head has a single candidate. Of a volume
+        without a copy of the votes, and without gradient."""
         if self.logits.shape[1] == 1:
             return self.logits.new_ones(self.logits.shape[0], self.logits.shape[2])
         if self.where is None and self.grid.volume and not torch.compiler.is_compiling():

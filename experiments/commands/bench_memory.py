@@ -1,4 +1,4 @@
-"""Time and peak memory of two ways to do one thing: what `keyshift bench` says of volumes."""
+"""`keyshift bench volumes`: time and peak memory of two ways to do one thing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from ...adapt.methods.pseudo_labels import ground_false, ground_truth
+from ...models.output import Grid, Poses, Votes, divergence, spatial_kl
+from ...models.parts.lazy_maps import whole
+from ...models.parts.soft_argmax import direct_soft_argmax, soft_argmax
+
+JOINTS, SIDE = 18, 64
+"""Of PoseNet's volumes."""
 Step = Callable[[], object]
 
 
@@ -40,8 +48,8 @@ class Compared(NamedTuple):
 def compared(
     first: Step, second: Step, device: str, alternate: Callable[..., dict[str, float]], rounds: int = 5
 ) -> Compared:
-    """Both ways in turn. What a run leaves behind for the next (gradients, an optimizer's state) stands from a first
-    run that is not counted; a step that wants gradients counted frees them itself before it starts."""
+    """Both ways in turn: functions that leave nothing behind, or training steps. What a step leaves for the next
+    (parameters' gradients, an optimizer's state) stands from runs before, and is not counted."""
     seconds = alternate({"first": first, "second": second}, rounds)
     return Compared((seconds["first"], seconds["second"]), (peak_bytes(first, device), peak_bytes(second, device)))
 
@@ -72,3 +80,38 @@ def peak_bytes(run: Step, device: str) -> int:
         held += change.nbytes()
         highest = max(highest, held)
     return highest
+
+
+def rows(batch: int, device: str, alternate: Callable[..., dict[str, float]]) -> list[tuple[str, str, str]]:
+    """A volume's mean, and RegDA's divergence from ground false, both with their gradients: lean against direct. On the
+    CPU by one thread, because many short calls wait for each other's threads where a machine is busy."""
+    torch.manual_seed(0)
+    maps = torch.randn(batch, JOINTS, SIDE, SIDE, SIDE, device=device).requires_grad_()
+    incoming = torch.randn(batch, JOINTS, 3, device=device)
+    votes = Votes.from_maps(Grid((SIDE,) * 3, (4.0, 4.0, 31.25), (2.0, 2.0, -984.375)), maps)
+    poses = Poses.of_crops(torch.rand(batch, JOINTS, 3, device=device) * 200, torch.ones(batch, JOINTS, device=device))
+
+    def mean(form: Callable[[Tensor], Tensor]) -> Step:
+        return lambda: torch.autograd.grad((form(maps) * incoming).sum(), maps)
+
+    def lean() -> object:
+        return torch.autograd.grad(divergence(votes, ground_false(ground_truth(votes, poses)), epsilon=1e-7), maps)
+
+    def dense() -> object:
+        (goal,) = ground_false(tuple(whole(part) for part in ground_truth(votes, poses)))
+        return torch.autograd.grad(spatial_kl(votes.log_density(), whole(goal), epsilon=1e-7), maps)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    means = compared(mean(soft_argmax), mean(direct_soft_argmax), device, alternate)
+    divergences = compared(lean, dense, device, alternate)
+    torch.set_num_threads(threads)
+    logits = maps.numel() * maps.element_size()
+    beyond = [" / ".join(f"{count / logits - 1:.1%}" for count in each.bytes) for each in (means, divergences)]
+    of = f"of {JOINTS} joints, {SIDE}^3, batch {batch}"
+    return [
+        *means.rows(f"3D soft-argmax {of}", ("lean", "direct"), "at most 0.4"),
+        ("the same beyond logits and their gradient, share of the logits", beyond[0], "lean: under 5 %"),
+        *divergences.rows(f"divergence from ground false {of}", ("lean", "dense")),
+        ("the same beyond logits and their gradient, share of the logits", beyond[1], ""),
+    ]
