@@ -26,7 +26,8 @@ with a wanted distribution over candidates would leave the offsets as they are, 
 candidates point to one place, and is void where there is one candidate.) A depth that is voted beside x and y is
 compared by its marginal on an axis of its own, as if independent: KL adds over the marginals, and a volume of
 H * W * Z cells is never built. Ground truth stands at the model's own decoded keypoint, ground false at those of the
-other joints.
+other joints. Of a head that gives a volume both are made an image at a time, for the divergence and again for its
+gradient, so that the adversary costs its own logits and their gradient.
 
 EPIC (FG 2025; davidpengucf/EPIC @ 13e0db5) adds to step B the discrepancy of both heads' maps (`adversary_mmd`, 0.2
 there), and to step C the same (`mmd`, 0.7; it divides by the number of keypoints once more, which makes them 0.2 / K

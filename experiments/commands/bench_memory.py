@@ -48,15 +48,16 @@ class Compared(NamedTuple):
 def compared(
     first: Step, second: Step, device: str, alternate: Callable[..., dict[str, float]], rounds: int = 5
 ) -> Compared:
-    """Both ways in turn: functions that leave nothing behind, or training steps. What a step leaves for the next
-    (parameters' gradients, an optimizer's state) stands from runs before, and is not counted."""
+    """Both ways in turn: functions that leave nothing behind, or training steps, whose optimizers' states stand from
+    runs before and are not counted."""
     seconds = alternate({"first": first, "second": second}, rounds)
     return Compared((seconds["first"], seconds["second"]), (peak_bytes(first, device), peak_bytes(second, device)))
 
 
 def peak_bytes(run: Step, device: str) -> int:
     """The most that torch's allocator holds during a run beyond what it held before: on a GPU as its allocator counts,
-    on the CPU summed up from the profiler's record of what was taken and given back.
+    on the CPU summed up from the profiler's record of what was taken and given back. There what was taken before the
+    record began is not seen to be given back: gradients that a training step makes anew count.
 
     Raises ValueError on other devices, whose allocators do not tell.
     """
