@@ -26,7 +26,8 @@ with a wanted distribution over candidates would leave the offsets as they are, 
 candidates point to one place, and is void where there is one candidate.) A depth that is voted beside x and y is
 compared by its marginal on an axis of its own, as if independent: KL adds over the marginals, and a volume of
 H * W * Z cells is never built. Ground truth stands at the model's own decoded keypoint, ground false at those of the
-other joints.
+other joints. Of a head that gives a volume both are made an image at a time, for the divergence and again for its
+gradient, so that the adversary costs its own logits and their gradient.
 
 For a single keypoint. RootNet sees one keypoint of each person, and the sum over the other joints is empty. The paper's
 reason for it is that a keypoint model which errs is sure of a wrong joint; what a model of roots is sure of when it
@@ -54,6 +55,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Grid, Votes, divergence
+from ...models.parts.lazy_maps import Maps
 from ...models.pose_model import counted_per_image
 from ..epic import map_entropy, map_mmd
 from ..gradients import WarmStartGradient
@@ -136,12 +138,12 @@ class RegDA(Strategy):
             losses["spread"] = options.spread * spread(votes, options.sure)
         yield losses, ("features",)
 
-    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
+    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Maps, ...]:
         """Ground truth at the keypoints that the model reads from `votes`, of all people in an image together."""
         poses = self.model.decode(votes, sample).each(torch.Tensor.detach)
         return ground_truth(votes, poses, self.options.sigma, self.options.pseudo_labels)
 
-    def false(self, truth: tuple[Tensor, ...], grid: Grid, sample: Unlabeled) -> tuple[Tensor, ...]:
+    def false(self, truth: tuple[Maps, ...], grid: Grid, sample: Unlabeled) -> tuple[Maps, ...]:
         """Ground false: where the other keypoints are, of a network of a single one where other people are."""
         if len(self.skeleton) > 1:
             return ground_false(truth)
@@ -150,7 +152,7 @@ class RegDA(Strategy):
             truth, others_of(sample, plane, self.options.sigma) if len(plane.shape) == 2 else None
         )
 
-    def disparity(self, adversary: Votes, goal: tuple[Tensor, ...]) -> Tensor:
+    def disparity(self, adversary: Votes, goal: tuple[Maps, ...]) -> Tensor:
         """trade_off * KL from the adversary's density on the target to `goal`."""
         return self.options.trade_off * divergence(adversary, goal, epsilon=1e-7)
 
