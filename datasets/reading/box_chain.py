@@ -16,8 +16,8 @@ AROUND = 1.25
 def process_boxes(
     boxes: np.ndarray, sizes: np.ndarray, aspect: float = 1.0, around: float = AROUND
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (..., 4) in pictures of sizes (..., 2), width and height: the crops (..., 4), indices of pixels, of `aspect`
-    width to height, and whether each can be made (..., bool).
+    """Boxes (..., 4) in pictures of sizes (..., 2), width and height: the crops (..., 4), in indices of pixels and of
+    `aspect` width to height, and whether each can be made (..., bool).
 
     A crop reaches beyond the picture where the box is near its border. Rejected, as in the reference, are boxes without
     an area and those outside the picture. So are those of which a single pixel is left, and those of a negative width

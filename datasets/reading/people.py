@@ -219,8 +219,8 @@ class PictureSet:
         )
 
     def box(self, index: int, width: int, height: int) -> np.ndarray:
-        """The square crop (4,) of a row in a picture of that size. Raises UnreadableImage for a picture, of another size
-        than the labels tell, in which a box of the chain does not lie."""
+        """The square crop (4,) of a row in a picture of that size. Raises UnreadableImage where the box of a chain is
+        outside of it: the picture is of another size than the labels tell."""
         if self.cut == "file":
             assert self.people.boxes is not None
             own = self.people.boxes[index]

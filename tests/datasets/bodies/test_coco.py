@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keyshift.datasets.bodies.coco import coco
+from keyshift.datasets.bodies.coco import CocoOptions, coco
 from keyshift.datasets.bodies.skeletons import COCO17
-from keyshift.datasets.reading.people import PictureOptions
 
 _spec = importlib.util.spec_from_file_location("raw_coco", Path(__file__).parents[1] / "raw_coco.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -19,8 +18,8 @@ _spec.loader.exec_module(raw)
 BASE, annotation, content, joints, write = raw.BASE, raw.annotation, raw.content, raw.joints, raw.write
 
 
-def opened(root, part):
-    return coco(PictureOptions(root=str(root)), part)
+def opened(root, part, **options):
+    return coco(CocoOptions(root=str(root), **options), part)
 
 
 def test_coco(tmp_path) -> None:

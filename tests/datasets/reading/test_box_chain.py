@@ -51,7 +51,9 @@ def test_as_the_reference_for_many_boxes_at_once(aspect):
 
 
 def test_at_the_border_and_outside():
-    inner = process_box(np.array([-50.0, -20, 150, 80]), 100, 100)  # 150 from the clipped corner on, as in the reference
+    inner = process_box(
+        np.array([-50.0, -20, 150, 80]), 100, 100
+    )  # 150 from the clipped corner on, as in the reference
     np.testing.assert_allclose(inner, [49.5 - 61.875, 39.5 - 61.875, 123.75, 123.75])
     rejected = [(100, 0, 10, 10), (0, 100, 10, 10), (500, 500, 10, 10), (5, 5, 0, 10), (5, 5, 10, 0), (5, 5, -10, 10)]
     rejected += [(5, 5, 1, 1), (5, 5, -10, -10), (99, 99, 40, 40)]  # one pixel, or none: no area
