@@ -20,7 +20,7 @@ warning that counts them.
 
 Parts: there is no part for training. The parts train and test are the same pictures, all of them: a target's train part
 has no labels, so an adaptation sees the pictures that it is tested on, and never what is true of them; a source that
-trains here has seen the test. `apart=true` keeps them apart: TS5, TS10, TS15 and TS20 test, the others train. A
+trains here has seen the test. `split=recordings` keeps them apart: TS5, TS10, TS15 and TS20 test, the others train. A
 `sequence` is a recording, mupots/TS1 to mupots/TS20: metrics by recording read it there (`recording`).
 """
 
@@ -36,7 +36,7 @@ from ..reading.annotations import BadAnnotation, need_file
 from ..reading.mppe_file import Records, camera_of, check_projection, croppable, read_records, sizes_by_name
 from ..reading.origin import Origin
 from ..reading.people import JOINTS, People, PictureOptions, PictureSet, digest
-from ..reading.splits import by_group, check_part
+from ..reading.splits import SAME, by_group, check_part
 from .skeletons import MPI3DHP17
 
 ORIGIN = Origin(
@@ -54,7 +54,11 @@ class Options(PictureOptions):
     """The options of MuPoTS-3D."""
 
     valid: bool = option(True, "people whose labels the publisher trusts (is_valid = 1) alone")
-    apart: bool = option(False, "TS5, TS10, TS15 and TS20 test, the others train; false: both parts are all 20")
+    split: str | None = option(
+        None,
+        "recordings: TS5, TS10, TS15 and TS20 test, the others train; null: both parts are all 20",
+        choices=("recordings",),
+    )
 
 
 def mupots(options: Options, part: str) -> PictureSet:
@@ -70,11 +74,11 @@ def mupots(options: Options, part: str) -> PictureSet:
         records = records.select(records.truths("is_valid"))
     records = records.select(croppable(records, records.column("keypoints_cam", (K, 3))))
     shots = [_shot(records, row) for row in range(len(records))]
-    if options.apart and len(records):
+    if options.split and len(records):
         rows = by_group([f"{number:02d}" for number, _ in shots], part)
         records, shots = records.select(rows), [shots[i] for i in rows]
     people = _people(records, shots)
-    about = {"part": part, "valid": options.valid, "parts": "apart" if options.apart else "the same pictures"}
+    about = {"part": part, "valid": options.valid, "split": options.split or SAME}
     about["sha256"] = digest(file)
     sizes = sizes_by_name(people.pictures, records.sizes())
     return PictureSet(

@@ -21,7 +21,7 @@ Boxes are the annotations', made of labels (`boxes=joints`, which leaks where th
 by the chain of box_chain.py; people whose box is outside the picture, or a joint of whom is behind the camera, are left
 out with a warning that counts them.
 
-Parts: the publisher's train and test; `held=validation` puts validation in the place of test. A `sequence` is a
+Parts: the publisher's train and test; `split=validation` puts validation in the place of test. A `sequence` is a
 recording with all people in it.
 """
 
@@ -59,7 +59,9 @@ LENGTH = (350.0, 750.0)
 class Options(PictureOptions):
     """The options of 3DPW."""
 
-    held: str = option("test", "which of the publisher's parts is the part test", choices=("test", "validation"))
+    split: str | None = option(
+        None, "validation: the publisher's validation is the part test; null: its test is", choices=("validation",)
+    )
 
 
 def threedpw(options: Options, part: str) -> PictureSet:
@@ -68,7 +70,7 @@ def threedpw(options: Options, part: str) -> PictureSet:
     Raises ValueError for a missing file, and malformed ones.
     """
     check_part(part)
-    name = f"3DPW_{'train' if part == 'train' else options.held}.json"
+    name = f"3DPW_{'train' if part == 'train' else options.split or 'test'}.json"
     home = options.folder / "data" if (options.folder / "data" / name).is_file() else options.folder
     file = need_file(home / name, f"3DPW needs {ORIGIN.layout}")
     records = read_records(file)
@@ -76,7 +78,7 @@ def threedpw(options: Options, part: str) -> PictureSet:
     taken = croppable(records, points)
     records, points = records.select(taken), points[taken]
     people = _people(records, points)
-    about = {"part": part, "held": options.held, "points": unit, "sha256": digest(file)}
+    about = {"part": part, "split": options.split or "test", "points": unit, "sha256": digest(file)}
     sizes = sizes_by_name(people.pictures, records.sizes())
     return PictureSet(
         f"threedpw.{part}", home, people, about, ORIGIN, options.boxes, declared=sizes, chain=True, own=JOINTS

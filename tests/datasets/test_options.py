@@ -46,8 +46,8 @@ WANTED = {
     "human36m": PICTURES
     | {"protocol": 2, "stride": None, "split": None, "counts": "entries", "thorax": False, "chain": False},
     "muco": PICTURES | {"apart": 500.0, "depth_range": None, "held": 20},
-    "mupots": PICTURES | {"valid": True, "apart": False},
-    "threedpw": PICTURES | {"held": "test"},
+    "mupots": PICTURES | {"valid": True, "split": None},
+    "threedpw": PICTURES | {"split": None},
     "mpi_inf_3dhp": PICTURES | {"stride": None},
     "lsp": PICTURES | {"split": None},
     "lspet": PICTURES | {"block": 20, "split": None},

@@ -13,6 +13,7 @@ from PIL import Image
 from keyshift.datasets.bodies.muco import Options, apart, muco
 from keyshift.datasets.bodies.skeletons import MPI3DHP17, MUCO21
 from keyshift.datasets.reading.images import UnreadableImage
+from keyshift.datasets.reading.people import LEAKS
 
 _spec = importlib.util.spec_from_file_location("raw_bodies", Path(__file__).parents[1] / "raw_bodies.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -89,6 +90,7 @@ def test_crops_are_the_chains_and_called_a_leak(tmp_path):
     people, lens = write(tmp_path)
     data = opened(tmp_path)
     assert data.identity["boxes"] == "joints"
+    assert "joints" in LEAKS
     flat = raw.seen(people[0][0], lens)
     np.testing.assert_allclose(data[0].box, raw.mppe_crop(raw.mppe_box(flat)), atol=1e-9)
     assert opened(tmp_path, boxes="whole").identity["boxes"] == "whole"

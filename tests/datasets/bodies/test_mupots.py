@@ -11,6 +11,7 @@ from PIL import Image
 
 from keyshift.datasets.bodies.mupots import Options, mupots, recording
 from keyshift.datasets.bodies.skeletons import MPI3DHP17
+from keyshift.datasets.reading.splits import SAME
 
 _spec = importlib.util.spec_from_file_location("raw_bodies", Path(__file__).parents[1] / "raw_bodies.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -79,8 +80,8 @@ def test_both_parts_are_the_same_pictures_unless_they_are_kept_apart(tmp_path):
     write(tmp_path)
     train, test = (opened(tmp_path, part) for part in ("train", "test"))
     assert train.people.ids == test.people.ids
-    assert train.identity["parts"] == "the same pictures"
-    train, test = (opened(tmp_path, part, apart=True) for part in ("train", "test"))
+    assert train.identity["split"] == SAME
+    train, test = (opened(tmp_path, part, split="recordings") for part in ("train", "test"))
     assert {recording(name) for name in test.people.sequences} == {"TS5", "TS10", "TS15", "TS20"}
     assert len(train) == 32
     assert not set(train.people.sequences) & set(test.people.sequences)

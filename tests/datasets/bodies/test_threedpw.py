@@ -101,11 +101,11 @@ def test_parts(tmp_path):
         write(tmp_path, part, lambda made, part=part: made["annotations"].pop() if part != "train" else None)
     assert len(opened(tmp_path, "train")) == 6
     (tmp_path / "3DPW_test.json").unlink()
-    assert len(opened(tmp_path, held="validation")) == 5
+    assert len(opened(tmp_path, split="validation")) == 5
     with pytest.raises(ValueError, match=r"no file .*3DPW_test.json.*imageFiles"):
         opened(tmp_path)
-    with pytest.raises(ValueError, match="held='val' is not known"):
-        opened(tmp_path, held="val")
+    with pytest.raises(ValueError, match="split='val' is not known"):
+        opened(tmp_path, split="val")
 
 
 def test_people_without_a_crop_are_left_out_and_counted(tmp_path):
