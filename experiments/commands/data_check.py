@@ -21,10 +21,9 @@ from ...datasets.reading.doubts import FAR_OUT, some
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.levels import dark
 from ...datasets.reading.people import LEAKS, PictureSet
-from ...datasets.reading.splits import SAME
 from ...datasets.reading.prepared import is_prepared
 from ...datasets.reading.preparing import in_order, workers
-from ...datasets.reading.splits import PARTS
+from ...datasets.reading.splits import PARTS, SAME
 from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
 from ...datasets.skeleton import HAND
