@@ -28,7 +28,7 @@ from .options import RenderedOptions
 from .people_scene import PARTS, draw_scene
 from .people_shading import paint_room, people_surface
 from .people_stage import people_in
-from .people_styles import MOST, STYLES, PeopleStyle
+from .people_styles import BLOCK, MOST, STYLES, PeopleStyle
 from .person_anatomy import PERSON
 from .person_flesh import OWNS
 from .raycast import Cones, cast_rays, raycast
@@ -271,7 +271,9 @@ class RenderedPeople(CachedSet):
             image=np.array(arrays["image"][scene]),
             box=square(boxes[slot].astype(np.float64), AROUND_BOXES).astype(np.float32),
             id=f"{picture}/{slot}",
-            sequence=picture,
+            sequence=f"{self.name}/{self.options.scenes}/subjects{number // BLOCK:06d}"
+            if self.style.fixed
+            else picture,
             frame=number,
             camera=np.array(arrays["camera"][scene]),
             keypoints=np.array(arrays["keypoints"][scene, slot, :k]),

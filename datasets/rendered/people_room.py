@@ -59,9 +59,7 @@ def _way(angle: float) -> tuple[float, float]:
     return np.cos(angle), np.sin(angle)
 
 
-def draw_room(
-    rng: np.random.Generator, look: PeopleStyle, view: View, people: list[Standing], size: int
-) -> dict[str, Array]:
+def draw_room(rng: np.random.Generator, look: PeopleStyle, people: list[Standing]) -> dict[str, Array]:
     """Bounds of the room (2, 3) mm, colours and patterns of floor and walls, and clutter before the walls."""
     far = 1500 + max(abs(one.place[i]) for one in people for i in (0, 2))
     if look.fixed:

@@ -37,49 +37,43 @@ def draw_scene(
     things, colours = draw_things(generator(name, seed, 4, index), look, view, people)
     for key, value in zip(("a", "b", "radii"), things, strict=True):
         cones[key] = np.concatenate([cones[key], value])
-    rest = THINGS
-    palette = np.zeros((MOST + 1, len(people[0].outfit.colours), 3))
-    seconds, patterns, periods = palette.copy(), np.zeros(palette.shape[:2]), np.ones(palette.shape[:2])
-    for slot, one in enumerate(people):
-        palette[slot], seconds[slot] = one.outfit.colours, one.outfit.seconds
-        patterns[slot], periods[slot] = one.outfit.patterns, one.outfit.periods
-    palette[MOST, :6] = colours
-    light = draw_lamp(generator(name, seed, 5, index), look, view)
-    room = draw_room(
-        generator(name, seed, 3 if look.fixed else 6, 99 if look.fixed else index), look, view, people, size
-    )
+    # The lab is one room.
+    room = draw_room(generator(name, seed, 6, 0 if look.fixed else index), look, people)
     if pictures:
         crop = random_crop(generator(name, seed, 7, index), pictures, size)
         room["photo"] = np.ascontiguousarray(crop.transpose(2, 0, 1))
-    rng = generator(name, seed, 8, index)
-    things_rows = np.arange(rest)
-    filler: dict[str, Array] = {
-        "origin": np.zeros((rest, 3)),
-        "along": np.zeros((rest, 3)),
-        "aside": np.zeros((rest, 3)),
-    }
-    filler |= {"low": things_rows % 6, "high": things_rows % 6, "owner": np.full(rest, MOST)}
+    noise = generator(name, seed, 8, index)
     focal_px = view.focal * zoom * size
     return {
         **cones,
-        **{key: np.concatenate([worn[key], value]) for key, value in filler.items()},
+        **worn,
+        **_materials(people, colours),
         "points": np.stack([view.points(one.world(one.stance.pose.joints)) for one in people]),
         "camera": np.array([focal_px, focal_px, size / 2, size / 2]),
         "view_turn": view.turn,
         "view_place": view.place,
-        "palette": palette,
-        "seconds": seconds,
-        "patterns": patterns,
-        "periods": periods,
         "casters": casters_of(people),
-        **light,
+        **draw_lamp(generator(name, seed, 5, index), look, view),
         **room,
-        **draw_camera(lambda stage: rng, look, size),
+        **draw_camera(lambda stage: noise, look, size),
     }
 
 
+def _materials(people: list[Standing], colours: Array) -> dict[str, Array]:
+    """Colours and patterns by owner, MOST people and then the things, and material."""
+    outfits = [one.outfit for one in people]
+    palette = np.zeros((MOST + 1, *outfits[0].colours.shape))
+    made = {"palette": palette, "seconds": palette.copy(), "patterns": palette[..., 0].copy()}
+    made["periods"] = np.ones(palette.shape[:2])
+    for slot, outfit in enumerate(outfits):
+        made["palette"][slot], made["seconds"][slot] = outfit.colours, outfit.seconds
+        made["patterns"][slot], made["periods"][slot] = outfit.patterns, outfit.periods
+    palette[MOST, : len(colours)] = colours
+    return made
+
+
 def _gathered(view: View, people: list[Standing]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The cones of all people and what they wear, in the camera's frame."""
+    """The cones of all people, and what they and things are clad in, in the camera's frame."""
     cones: dict[str, list[Array]] = {"a": [], "b": [], "radii": []}
     worn: dict[str, list[Array]] = {key: [] for key in ("low", "high", "origin", "along", "aside", "owner")}
     for slot, one in enumerate(people):
@@ -93,5 +87,9 @@ def _gathered(view: View, people: list[Standing]) -> tuple[dict[str, Array], dic
         for key in ("low", "high"):
             worn[key].append(one.worn[key])
         worn["owner"].append(np.full(len(a), slot))
+    filler = {key: np.zeros((THINGS, 3)) for key in ("origin", "along", "aside")}
+    filler |= {"low": np.arange(THINGS) % 6, "high": np.arange(THINGS) % 6, "owner": np.full(THINGS, MOST)}
+    for key, value in filler.items():
+        worn[key].append(value)
     joined = ({key: np.concatenate(value) for key, value in group.items()} for group in (cones, worn))
     return next(joined), next(joined)

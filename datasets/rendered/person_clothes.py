@@ -146,8 +146,8 @@ def _trunk(person: Person, pose: PersonPose, outfit: Outfit, wear: Any, wider: A
     torso, neck = pose.joints[PLACE["spine"]], pose.joints[PLACE["neck"]]
     low = ("pelvis", "loin_right", "loin_left", "belly")
     wear(low, BOTTOM, TOP, hem, np.array([0, 1.0, 0]), np.array([1.0, 0, 0]))
-    high = ("ribs_right", "ribs_left", "breast", "shoulder_blades")
-    high += tuple(f"{part}_{side}" for part in ("collar", "armpit") for side in SIDES)
+    sides = tuple(f"{part}_{side}" for part in ("ribs", "collar", "armpit") for side in SIDES)
+    high = ("breast", "shoulder_blades", *sides)
     wear(high, BOTTOM, TOP, torso + chest @ (hem - torso), chest[:, 1], chest[:, 0])
     top = neck + chest[:, 1] * k * (8 + 70 * outfit.collar)
     wear(("neck",), TOP, SKIN, top, chest[:, 1], chest[:, 0])
