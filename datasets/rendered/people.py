@@ -22,6 +22,7 @@ from ..options import BadOption, option
 from ..reading.people import AROUND_BOXES, square
 from ..sample import Item
 from ..skeleton import Skeleton
+from . import motion
 from .backgrounds import digest, list_pictures
 from .cache import CachedSet
 from .options import RenderedOptions
@@ -74,6 +75,7 @@ class Options(RenderedOptions):
         choices=tuple(BOXES),
     )
     joints: str = option("h36m17", "Human3.6M's 17 joints, or all 29", choices=tuple(JOINTS))
+    motion: str | None = option(None, "folder of BVH clips whose poses people take; null: the style's own poses")
     photos: str | None = option(None, "folder of pictures that stand behind the people; null: drawn rooms")
 
     def __post_init__(self) -> None:
@@ -122,7 +124,8 @@ def render_scene(style: str | PeopleStyle, options: Options, index: int) -> Scen
     look = style_of(style)
     focal = look.focal if options.focal is None else (options.focal[0], options.focal[1])
     pictures = list_pictures(options.photos) if options.photos is not None else ()
-    drawn = draw_scene(look, options.scenes, index, options.size, focal, options.zoom, pictures)
+    clips = motion.motions(options.motion) if options.motion is not None else ()
+    drawn = draw_scene(look, options.scenes, index, options.size, focal, options.zoom, pictures, clips)
     return _render(drawn, options.size)
 
 
@@ -224,6 +227,8 @@ class RenderedPeople(CachedSet):
             identity["focal"] = list(options.focal)
         if options.zoom != 1:
             identity["zoom"] = options.zoom
+        if options.motion is not None:
+            identity["motion"] = motion.digest(options.motion)
         if pictures:
             identity["photos"] = digest(pictures)
         super().__init__(identity, count, cache)
@@ -256,6 +261,10 @@ class RenderedPeople(CachedSet):
     def _scene(self, index: int) -> Scene:
         return render_scene(self.style, self.options, index)
 
+    def _block(self, number: int) -> str:
+        """The scenes of the same subjects."""
+        return f"{self.name}/{self.options.scenes}/subjects{number // BLOCK:06d}"
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -271,9 +280,7 @@ class RenderedPeople(CachedSet):
             image=np.array(arrays["image"][scene]),
             box=square(boxes[slot].astype(np.float64), AROUND_BOXES).astype(np.float32),
             id=f"{picture}/{slot}",
-            sequence=f"{self.name}/{self.options.scenes}/subjects{number // BLOCK:06d}"
-            if self.style.fixed
-            else picture,
+            sequence=self._block(number) if self.style.fixed else picture,
             frame=number,
             camera=np.array(arrays["camera"][scene]),
             keypoints=np.array(arrays["keypoints"][scene, slot, :k]),

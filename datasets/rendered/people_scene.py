@@ -8,6 +8,7 @@ import numpy as np
 
 from .backgrounds import random_crop
 from .hand_scene import draw_camera, generator
+from .motion import Motion
 from .people_room import THINGS, casters_of, draw_lamp, draw_room, draw_things
 from .people_stage import Standing, View, draw_people
 from .people_styles import MOST, PeopleStyle
@@ -26,13 +27,14 @@ def draw_scene(
     focal: tuple[float, float],
     zoom: float = 1.0,
     pictures: tuple[str, ...] = (),
+    clips: tuple[Motion, ...] = (),
 ) -> dict[str, Any]:
     """All that one picture is made from, as small arrays, by name; people in slots, cones of people and then of things.
 
     `zoom` multiplies the camera's focal length and changes nothing else.
     """
     name = f"people.{look.name}"
-    view, people = draw_people(look, seed, index, focal)
+    view, people = draw_people(look, seed, index, focal, clips)
     cones, worn = _gathered(view, people)
     things, colours = draw_things(generator(name, seed, 4, index), look, view, people)
     for key, value in zip(("a", "b", "radii"), things, strict=True):
@@ -87,7 +89,7 @@ def _gathered(view: View, people: list[Standing]) -> tuple[dict[str, Array], dic
         for key in ("low", "high"):
             worn[key].append(one.worn[key])
         worn["owner"].append(np.full(len(a), slot))
-    filler = {key: np.zeros((THINGS, 3)) for key in ("origin", "along", "aside")}
+    filler: dict[str, Array] = {key: np.zeros((THINGS, 3)) for key in ("origin", "along", "aside")}
     filler |= {"low": np.arange(THINGS) % 6, "high": np.arange(THINGS) % 6, "owner": np.full(THINGS, MOST)}
     for key, value in filler.items():
         worn[key].append(value)

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from .hand_scene import generator
+from .motion import Motion, sample_motion
 from .people_styles import BLOCK, CAMERAS, STYLES, PeopleStyle
 from .person_anatomy import Person, sample_person
 from .person_clothes import Outfit, dress, sample_outfit
@@ -94,8 +95,10 @@ def stand(person: Person, outfit: Outfit, stance: Stance, yaw: float, spot: Arra
     return Standing(person, stance, outfit, turn, place, (a, b, radii), worn)
 
 
-def draw_people(look: PeopleStyle, seed: int, index: int, focal: tuple[float, float]) -> tuple[View, list[Standing]]:
-    """The camera and the people of a scene, nearest first."""
+def draw_people(
+    look: PeopleStyle, seed: int, index: int, focal: tuple[float, float], clips: tuple[Motion, ...] = ()
+) -> tuple[View, list[Standing]]:
+    """The camera and the people of a scene, in the poses of `clips` where there are any."""
     name, count = f"people.{look.name}", people_in(look, seed, index)
     drawn = []
     for slot in range(count):
@@ -104,7 +107,8 @@ def draw_people(look: PeopleStyle, seed: int, index: int, focal: tuple[float, fl
             person, outfit = _subject(look.name, seed, index // BLOCK, slot)
         else:
             person, outfit = sample_person(rng, look.children), sample_outfit(rng, look.tone, look.varied)
-        drawn.append((person, outfit, sample_stance(rng, person, look.poses)))
+        stance = sample_motion(rng, person, clips) if clips else sample_stance(rng, person, look.poses)
+        drawn.append((person, outfit, stance))
     rng = generator(name, seed, 2, index)
     if look.fixed:
         view = _lab_camera(look, seed, int(rng.integers(CAMERAS)), focal)
@@ -113,7 +117,7 @@ def draw_people(look: PeopleStyle, seed: int, index: int, focal: tuple[float, fl
         height = rng.uniform(*look.height)
         share = np.exp(rng.uniform(*np.log(focal)))
         spots = _before_camera(rng, look, share, [stance for *_, stance in drawn])
-        middle = np.mean([_middle(person, stance) for person, _, stance in drawn])
+        middle = np.mean([_middle(stance) for *_, stance in drawn])
         pitch = np.arctan2(height - middle, np.mean(spots[:, 1])) + np.deg2rad(look.aim * rng.standard_normal())
         roll = np.deg2rad(look.roll * rng.standard_normal())
         view = looking(np.array([0, height, 0]), 0.0, float(pitch), float(roll), float(share))
@@ -123,9 +127,15 @@ def draw_people(look: PeopleStyle, seed: int, index: int, focal: tuple[float, fl
     return view, people
 
 
-def _middle(person: Person, stance: Stance) -> float:
-    """mm, about how high the middle of a person is."""
-    return 250.0 if stance.family in ("lie", "floor") else 0.5 * person.body.stature
+def _middle(stance: Stance) -> float:
+    """mm, how high the middle of a person's joints is."""
+    heights = stance.pose.joints @ stance.root[1]
+    return float(heights.mean() - heights.min() + stance.lift)
+
+
+def _breadth(stance: Stance) -> float:
+    """mm from the pelvis to the farthest joint, along the floor."""
+    return float(np.linalg.norm((stance.pose.joints @ stance.root.T)[:, [0, 2]], axis=1).max())
 
 
 def _lab_camera(look: PeopleStyle, seed: int, number: int, focal: tuple[float, float]) -> View:
@@ -155,7 +165,7 @@ def _before_camera(rng: np.random.Generator, look: PeopleStyle, focal: float, st
     depths = np.clip(np.array([1550.0, 6200.0]) * focal, *look.distance)
     for stance in stances:
         best, room = np.zeros(2), -np.inf
-        wide = 800.0 if stance.family == "lie" else 450.0
+        wide = 100 + _breadth(stance)
         for _ in range(40):
             z = np.exp(rng.uniform(*np.log(depths)))
             # The nearer, the more of the picture a person takes: it stays nearer to the middle.
