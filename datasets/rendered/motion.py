@@ -8,6 +8,7 @@ which heads stand highest over ankles in a clip.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,9 +37,7 @@ def _sided(left: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 _LIMBS = {
     "hip": _sided(("leftupleg", "leftupperleg", "leftthigh", "upperlegl", "thighl", "lefthip", "lhip", "lthigh")),
-    "knee": _sided(
-        ("leftleg", "leftlowerleg", "leftshin", "lowerlegl", "calfl", "shinl", "leftknee", "lknee", "lshin")
-    ),
+    "knee": _sided(("leftleg", "leftlowerleg", "leftshin", "lowerlegl", "calfl", "shinl", "leftknee", "lknee")),
     "ankle": _sided(("leftankle", "leftfoot", "footl", "lankle", "lfoot")),
     "toe": _sided(("lefttoebase", "lefttoe", "toesl", "toel", "ltoe", "leftball", "balll")),
     "shoulder": _sided(("leftarm", "leftupperarm", "upperarml", "leftuparm", "lshldr", "leftshoulder", "lshoulder")),
@@ -125,10 +124,7 @@ def read_motion(path: str | Path) -> Motion:
     turned = _deviation(turns[:, middle], turns[:, joints["head"]])
     inward = pelvis.transpose(0, 2, 1)
     legs, arms = _legs(pair, joints, pelvis), [pair("elbow") - shoulders, pair("wrist") - pair("elbow")]
-    leg = (
-        np.linalg.norm(pair("knee") - hips, axis=-1).mean()
-        + np.linalg.norm(pair("ankle") - pair("knee"), axis=-1).mean()
-    )
+    leg = sum(np.linalg.norm(bone, axis=-1).mean() for bone in (pair("knee") - hips, pair("ankle") - pair("knee")))
     floor = np.stack([at(name)[:, 1] for name in joints if joints[name] >= 0]).min(0)
     return Motion(
         str(path),
@@ -190,7 +186,7 @@ def _deviation(body: Array, head: Array) -> Array:
     return body @ relative @ mean.T @ body.transpose(0, 2, 1)
 
 
-def _legs(pair, joints: dict[str, int], pelvis: Array) -> Array:  # type: ignore[no-untyped-def]
+def _legs(pair: Callable[[str], Array], joints: dict[str, int], pelvis: Array) -> Array:
     """(F, 2, 4, 3) directions in the world; a rig without toes has feet square to the shanks."""
     hip, knee, ankle = pair("hip"), pair("knee"), pair("ankle")
     thigh, shank = unit(knee - hip), unit(ankle - knee)
@@ -259,7 +255,7 @@ def motion_stance(person: Person, clip: Motion, frame: int) -> Stance:
     hips = np.array([[-size["hip"], 0, 0], [size["hip"], 0, 0]])
     joints = np.stack([neck + skull @ [0, size["head"], 0], neck, *shoulders, *elbows, *hands, torso, *hips])
     axes = np.stack([np.eye(3), chest, skull])
-    upper_body = BodyPose(joints, *(np.stack(v) for v in (wrists, tips, thumbs)), hips, axes)
+    upper_body = BodyPose(joints, np.stack(wrists), np.stack(tips), np.stack(thumbs), hips, axes)
     pose = assemble(person, upper_body, clip.legs[frame])
     leg = size["thigh"] + size["shank"]
     high = float(clip.lift[frame]) * leg

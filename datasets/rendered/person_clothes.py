@@ -174,6 +174,8 @@ def _limbs(person: Person, pose: PersonPose, outfit: Outfit, side: int, wear: An
                 wider[rows] = loose
             elif end > reached:
                 wider[rows] = 1 + 0.5 * (loose - 1)
+            if not reached:  # at shoulder and hip cloth lies close
+                wider[rows[0], 0] = min(loose, 1.03)
             reached += length
     shoes = tuple(f"{part}_{name}" for part in ("heel", "instep", "foot_out", "foot_in"))
     wear(shoes, SHOE, SHOE, pose.ankles[side], np.array([0, 1.0, 0]), pose.across[side])
