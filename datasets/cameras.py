@@ -22,7 +22,7 @@ import numpy as np
 
 from .depth.crop import cube_box
 from .options import BadOption, Options, option
-from .sample import Item
+from .sample import MOVED, Item, there
 
 Array = np.ndarray
 TABLE = 1 << 14
@@ -101,7 +101,7 @@ def another(item: Item, options: Cameras, rng: np.random.Generator) -> Item:
         keypoints=item.keypoints if item.in_camera else moved(item.keypoints, change),
         center=center,
         to_file=to_file,
-        inputs={n: moved(v, change) if n == "keypoints2d" else v for n, v in item.inputs.items()},
+        inputs={n: there(n, moved(v, change)) if n in MOVED else v for n, v in item.inputs.items()},
     )
 
 

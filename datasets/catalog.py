@@ -25,6 +25,7 @@ from .reading.people import PictureOptions
 from .reading.prepared import given, is_prepared, open_prepared
 from .rendered import depth as rendered_depth
 from .rendered import hands as rendered_hands
+from .rendered import people as rendered_people
 from .rendered import shifted
 from .rendered.options import RenderedOptions
 from .rendered.sensors import SENSORS
@@ -59,12 +60,17 @@ def _depth(what: str, sensor: str) -> Data:
     return Data(partial(rendered_depth.rendered_depth, what=what, sensor=sensor), rendered_depth.Options)
 
 
+def _people(style: str) -> Data:
+    return Data(partial(rendered_people.rendered_people, style=style), rendered_people.Options)
+
+
 def _shifted(what: str) -> Data:
     return Data(partial(shifted.shifted_depth, what=what), shifted.DepthOptions)
 
 
 DATASETS: dict[str, Data] = {
     **{f"hands.{style}": _hands(style) for style in rendered_hands.STYLES},
+    **{f"people.{style}": _people(style) for style in rendered_people.STYLES},
     "hands.shifted": Data(shifted.shifted_hands, shifted.HandOptions),
     **{f"depth_{what}.{sensor}": _depth(what, sensor) for what in rendered_depth.SUBJECTS for sensor in SENSORS},
     **{f"depth_{what}.shifted": _shifted(what) for what in rendered_depth.SUBJECTS},

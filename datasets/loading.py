@@ -23,7 +23,7 @@ from .cameras import Cameras, another
 from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
 from .reading.images import UnreadableImage
-from .sample import Item, Labeled, PoseDataset, Unlabeled, distance_measure
+from .sample import MOVED, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
 from .sensor import Sensor
 from .views import WithoutLabels
 
@@ -131,10 +131,10 @@ def _picture(
             warped = [recolor(frame, options, draw) for frame, draw in zip(warped, draws[::-1], strict=True)]
         image = np.stack(warped) if item.image.ndim == 4 else warped[0]
         inputs["image"] = np.moveaxis(image, -1, -3)
-    if "keypoints2d" in inputs:
-        moved = inputs["keypoints2d"].astype(np.float64)
+    for name in MOVED & inputs.keys():
+        moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
-        inputs["keypoints2d"] = moved.astype(np.float32)
+        inputs[name] = there(name, moved).astype(np.float32)
     if "extent" in inputs:
         shown = size[0] * size[1] / abs(np.linalg.det(matrix[:2, :2]))
         inputs["k"] = np.array(distance_measure(item.camera.astype(np.float64), shown, inputs["extent"]))

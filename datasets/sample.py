@@ -29,6 +29,10 @@ ROOT_MM = "pixels and mm from the root"
 camera); mm in the camera's frame; (x px, y px, z mm from the skeleton's root)."""
 
 
+MOVED = {"keypoints2d", "others"}
+"""Of what a dataset gives besides, by name, what is places in the picture and moves with it."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One crop, picture or clip as a dataset reads it from its files, in file pixels."""
@@ -64,7 +68,8 @@ class Item:
     """The network sees the crop mirrored: a right hand that is to look like a left one."""
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What else a system may read, by name. `keypoints2d` (T, K, 3), x and y in file pixels and a confidence, is moved
-    as the picture is; the others go on as they are."""
+    as the picture is, and so is `others` (O, 3): x and y of the middles of other people's boxes in file pixels and 1,
+    zeros where there is nobody. The rest goes on as it is."""
     in_camera: bool = False
     """Keypoints are mm in the camera's frame, not pixels."""
     rooted: bool = False
@@ -87,6 +92,11 @@ class Item:
         return self.cube is not None
 
 
+def there(name: str, moved: np.ndarray) -> np.ndarray:
+    """Places of the input `name` after they were moved: of `others`, what is nobody stays zeros."""
+    return moved * (moved[..., 2:] > 0) if name == "others" else moved
+
+
 class PoseDataset(Protocol):
     """A picklable map-style dataset. `identity` is plain data that names exactly what it holds."""
 
@@ -106,9 +116,10 @@ class Unlabeled:
     inputs: dict[str, Tensor]
     """What systems read, by name: `image` (B[, T], 3, H, W) uint8 or float, of depth (B, 1, H, W) float32 mm from the
     crop's centre, `reach` in the void; `reach` (B,) of depth, half the cube's edge along z in mm of the input;
-    `keypoints2d` (B, T, K, 3) px of the input and a confidence; of pictures with a z `extent` (B,) mm, the edge of the
-    square that holds a whole person or hand, and `k` (B,) mm (see `distance_measure`), 0 where the camera is unknown;
-    and whatever a dataset gives besides."""
+    `keypoints2d` (B, T, K, 3) px of the input and a confidence; `others` (B, O, 3), where other people are, px of the
+    input and 1, zeros for nobody; of pictures with a z `extent` (B,) mm, the edge of the square that holds a whole
+    person or hand, and `k` (B,) mm (see `distance_measure`), 0 where the camera is unknown; and whatever a dataset
+    gives besides."""
     id: tuple[str, ...]
     sequence: tuple[str, ...]
     frame: Tensor

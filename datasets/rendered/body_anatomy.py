@@ -181,8 +181,7 @@ def _arm(size: dict[str, float], angles: Array) -> Array:
     """(6, 3) in the chest's axes from the neck, left side: shoulder, elbow, wrist, hand, fingertips, and the thumb's
     direction."""
     (sp, se, sr, sb, so), (cp, ce, cr, cb, co) = np.sin(angles), np.cos(angles)
-    # The collarbone lifts the shoulder with the arm (the scapulohumeral rhythm), past 30 degrees.
-    lift = np.deg2rad(25) * np.clip((angles[1] - np.pi / 6) / (5 * np.pi / 6), 0, 1)
+    lift = collar_lift(angles[1])
     out, drop = size["shoulder"], size["shoulder_drop"]
     shoulder = np.array([out * np.cos(lift) + drop * np.sin(lift), out * np.sin(lift) - drop * np.cos(lift), 0])
     upper = np.array([se * cp, -ce, se * sp])
@@ -195,6 +194,12 @@ def _arm(size: dict[str, float], angles: Array) -> Array:
     elbow = shoulder + size["upper_arm"] * upper
     wrist = elbow + size["forearm"] * fore
     return np.stack([shoulder, elbow, wrist, wrist + size["hand"] / 2 * fore, wrist + size["hand"] * fore, thumb])
+
+
+def collar_lift(elevation: float) -> float:
+    """By how much (radians) the collarbone lifts the shoulder with the arm (the scapulohumeral rhythm): past 30 degrees
+    of an elevation in radians."""
+    return float(np.deg2rad(25) * np.clip((elevation - np.pi / 6) / (5 * np.pi / 6), 0, 1))
 
 
 def _leg(angles: Array) -> Array:

@@ -86,10 +86,11 @@ ARM_POSES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 def body_cones(body: Body, angles: Array) -> tuple[Array, Array, Array]:
     """The flesh of a body in a pose of (21,) radians: round cones a (N, 3), b (N, 3) and radii (N, 2), mm, in the
     body's frame, in the order of `BODY_PARTS`. The legs end at the knees. Raises ValueError on another shape."""
-    return _flesh(body, place_body(body, angles))
+    return flesh_cones(body, place_body(body, angles))
 
 
-def _flesh(body: Body, pose: BodyPose) -> tuple[Array, Array, Array]:
+def flesh_cones(body: Body, pose: BodyPose) -> tuple[Array, Array, Array]:
+    """As `body_cones`, of a pose that is placed."""
     k, g = body.stature / 1700, body.girth * body.stature / 1700
     head, neck, torso = pose.joints[[0, 1, 8]]
     origins = np.stack([np.zeros(3), torso, head])
@@ -162,7 +163,7 @@ def _places(pose: BodyPose, side: int) -> Array:
 def arm_clearance(body: Body, pose: BodyPose, side: int) -> tuple[Array, Array]:
     """How far seven places along the forearm and hand of a side (0 right, 1 left) lie from all flesh but their own
     arm's: distances (7,) in mm of the arm's surface and what flesh gives way, and unit vectors (7, 3) away from it."""
-    a, b, radii = _flesh(body, pose)
+    a, b, radii = flesh_cones(body, pose)
     own = FIRST_ARM + side * ARM_CONES
     others = np.r_[:own, own + ARM_CONES : len(a)]
     distance, normal = touch(_places(pose, side), a[others], b[others], radii[others])
@@ -194,13 +195,13 @@ def draw_body_angles(rng: np.random.Generator, family: str) -> Array:
     # One in six is caught on the way to another pose.
     between = rng.uniform(0.2, 0.8) if rng.random() < 1 / 6 else 0.0
     for arm, kind in zip(ARMS, kinds, strict=True):
-        first, second = _draw_arm(rng, kind), _draw_arm(rng, "any")
+        first, second = draw_arm(rng, kind), draw_arm(rng, "any")
         angles[arm] = first + between * (second - first)
     return within_body_limits(angles)
 
 
-def _draw_arm(rng: np.random.Generator, kind: str) -> Array:
-    """(5,) radians of one arm."""
+def draw_arm(rng: np.random.Generator, kind: str) -> Array:
+    """(5,) radians of one arm in a pose of `ARM_POSES`, `rest`, `any` or `free`; limits are not yet kept."""
     if kind == "rest":
         kind = "down" if rng.random() < 0.7 else "hips"
     if kind == "any":
@@ -216,13 +217,14 @@ def _draw_arm(rng: np.random.Generator, kind: str) -> Array:
     return np.array([plane, elevation, low + uniform[2] * (high - low), elbow, pronation])
 
 
-def keep_clear(body: Body, angles: Array) -> Array | None:
+def keep_clear(body: Body, angles: Array, place: Callable[[Body, Array], BodyPose] = place_body) -> Array | None:
     """Push forearms and hands out of the flesh along its normal, by damped Gauss-Newton steps of the arm's angles.
 
-    Returns None when an arm is more than `DEEP` inside or does not come free in 10 steps.
+    `place` puts the body, with its knees, into a pose of the angles. Returns None when an arm is more than `DEEP`
+    inside or does not come free in 10 steps.
     """
     for step in range(10):
-        pose = place_body(body, angles)
+        pose = place(body, angles)
         stuck = False
         moved = angles.copy()
         for side, arm in enumerate(ARMS):

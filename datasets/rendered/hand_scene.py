@@ -174,10 +174,10 @@ def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[st
     b = short_of_camera(a, b)
     before = draw_occluders(draws("occluders"), look.occlusion, joints)
     a, b, radii = (np.concatenate(pair) for pair in zip((a, b, body.radii), before, strict=True))
-    light = _light(draws("light"), look)
+    light = draw_light(draws("light"), look)
     cluttered = look.cluttered == 1 or bool(draws("clutter").random() < look.cluttered)
     wall = _wall(draws("wall"), look, cluttered, size, pictures)
-    colours = _colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
+    colours = draw_colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
     palm = turn[:, 2] * -1.0
     return {
         "gesture": gesture,
@@ -196,7 +196,7 @@ def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[st
         **skin,
         **light,
         **wall,
-        **_camera(draws, look, size),
+        **draw_camera(draws, look, size),
     }
 
 
@@ -218,6 +218,25 @@ def turned(vectors: Array, turn: Array) -> Array:
     """(N, 3) vectors turned by (3, 3), term by term."""
     x, y, z = vectors[:, :1], vectors[:, 1:2], vectors[:, 2:]
     return x * turn[:, 0] + y * turn[:, 1] + z * turn[:, 2]
+
+
+class Shot(Protocol):
+    """Under which light and by what kind of camera something is taken; see `Style`."""
+
+    @property
+    def tint(self) -> float: ...
+    @property
+    def hard(self) -> tuple[float, float]: ...
+    @property
+    def exposure(self) -> tuple[float, float]: ...
+    @property
+    def blur(self) -> tuple[float, float]: ...
+    @property
+    def noise(self) -> tuple[float, float]: ...
+    @property
+    def vignette(self) -> float: ...
+    @property
+    def veil(self) -> float: ...
 
 
 class Look(Protocol):
@@ -279,7 +298,7 @@ def _skin(rng: np.random.Generator, look: Style) -> dict[str, Array]:
     return {"skin": skin, "palm_skin": palm, "nail": nail, "gloss": gloss, "mottle": mottle}
 
 
-def _light(rng: np.random.Generator, look: Style) -> dict[str, Array]:
+def draw_light(rng: np.random.Generator, look: Shot) -> dict[str, Array]:
     """A key lamp, a fill lamp and the light from all around, and the sleeve's cloth."""
     hard = rng.uniform(*look.hard)
     spread = np.array([[0.9, 0.5, 0.3], [1.0, 0.6, 0.3]])
@@ -314,7 +333,7 @@ def _wall(
         kind = (rng.random(look.clutter) < 0.5).astype(float)
         stripes = np.where(rng.random(look.clutter) < 0.3, rng.uniform(2, 7, look.clutter), 0.0)
         shapes = np.stack([*centre.T, np.cos(angle), np.sin(angle), 1 / half[:, 0], 1 / half[:, 1], kind, stripes], 1)
-        colours = _colours(rng, look.clutter)
+        colours = draw_colours(rng, look.clutter)
     else:
         wall = rng.uniform(0.2, 0.85) + rng.uniform(-0.08, 0.08, (3, 1, 1)) + rng.uniform(-0.08, 0.08, (1, 2, 2))
         if look.clutter:  # in the arrays' sizes of cluttered walls
@@ -322,14 +341,14 @@ def _wall(
     return {"wall": wall, "grain": grain, "shapes": shapes, "shape_colours": colours}
 
 
-def _colours(rng: np.random.Generator, count: int) -> Array:
+def draw_colours(rng: np.random.Generator, count: int) -> Array:
     """(count, 3) colours of things; some are of a skin's colour: arms, faces, wood."""
     colours = rng.uniform(0.03, 0.95, (count, 1)) + rng.uniform(-0.25, 0.25, (count, 3))
     tone = TONES[rng.integers(0, len(TONES), count)] * rng.uniform(0.6, 1.05, (count, 1))
     return np.where(rng.random((count, 1)) < 0.35, tone, colours)
 
 
-def _camera(draws: Draws, look: Style, size: int) -> dict[str, Array]:
+def draw_camera(draws: Draws, look: Shot, size: int) -> dict[str, Array]:
     """Exposure, white balance, blur and noise."""
     passes = _blur(draws("blur"), look, size)
     rng, noise = draws("exposure"), draws("noise")
@@ -343,7 +362,7 @@ def _camera(draws: Draws, look: Style, size: int) -> dict[str, Array]:
     }
 
 
-def _blur(rng: np.random.Generator, look: Style, size: int) -> Array:
+def _blur(rng: np.random.Generator, look: Shot, size: int) -> Array:
     """The weights of the blur's passes."""
     blur = rng.uniform(*look.blur) * size / 128
     # One pass has variance 2w; even a sharp camera has some, which also smooths the outline.

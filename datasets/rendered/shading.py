@@ -6,6 +6,7 @@ roots and integer hashes, so that a picture's bits do not depend on the batch th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -76,9 +77,14 @@ def _enlarge(grid: Tensor, axis: Tensor) -> Tensor:
     return rows[..., first] * (1 - share) + rows[..., first + 1] * share
 
 
-def shade(image: Tensor, hits: Hits, scene: Scene) -> Tensor:
-    """Paint the hit pixels over the background."""
-    closed = occlusion(hits.depth)
+Surface = Callable[[Tensor, Tensor, Tensor, Tensor, Scene], tuple[Tensor, Tensor]]
+"""Colour (M, 3) and gloss (M,) of surface points by point (M, 3) mm, normal (M, 3), cone (M,), scene's index (M,)."""
+
+
+def shade(image: Tensor, hits: Hits, scene: Scene, surface: Surface | None = None, scale: float = 1.0) -> Tensor:
+    """Paint the hit pixels over the background; `surface` says what is to be seen there, by default a hand's. `scale`
+    is a hand's size against that of what is shown: how far shadows reach."""
+    closed = occlusion(hits.depth * scale)
     index, row, column = (hits.cone >= 0).nonzero(as_tuple=True)
     camera = scene["camera"][index]
     z, cone = hits.depth[index, row, column], hits.cone[index, row, column]
@@ -87,7 +93,7 @@ def shade(image: Tensor, hits: Hits, scene: Scene) -> Tensor:
     y = ((row + 0.5) - camera[:, 3]) / camera[:, 1] * z
     point = torch.stack([x, y, z], 1)
 
-    albedo, gloss = _surface(point, normal, cone, index, scene)
+    albedo, gloss = (surface or _surface)(point, normal, cone, index, scene)
     light = scene["ambient"][index] * (1 - closed * 0.75)[:, None] * (0.8 - 0.2 * normal[:, 1:2])
     view = -point / _length(point)
     for lamp in range(2):
@@ -96,7 +102,8 @@ def shade(image: Tensor, hits: Hits, scene: Scene) -> Tensor:
         facing = ((_dot(normal, direction) + wrap) / (1 + wrap)).clamp(min=0)
         lit = facing
         if lamp == 0:
-            lit = facing * (1 - scene["shadow"][index] * _shadow(point, direction, index, camera, hits.depth))
+            shadow = _shadow(point * scale, direction, index, camera, hits.depth * scale)
+            lit = facing * (1 - scene["shadow"][index] * shadow)
         half = direction + view
         shine = (_dot(normal, half) / _length(half)[:, 0]).clamp(min=0)
         shine = _power16(shine) * gloss * lit

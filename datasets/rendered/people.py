@@ -1,0 +1,304 @@
+"""Rendered people: scenes of one to four articulated persons before one camera, with exact 2D and 3D joints.
+
+Everything is a function of (style, seed, index), bit for bit on one kind of processor, whatever else is rendered beside
+it. One item is one person; the picture is the whole scene's, and its box is around what the camera sees of the person.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..options import BadOption, option
+from ..reading.people import AROUND_BOXES, square
+from ..sample import Item
+from ..skeleton import Skeleton
+from . import motion
+from .backgrounds import digest, list_pictures
+from .cache import CachedSet
+from .options import RenderedOptions
+from .people_scene import PARTS, draw_scene
+from .people_shading import paint_room, people_surface
+from .people_stage import people_in
+from .people_styles import BLOCK, MOST, STYLES, PeopleStyle
+from .person_anatomy import PERSON
+from .person_flesh import OWNS
+from .raycast import Cones, cast_rays, raycast
+from .shading import develop, shade
+
+VERSION = 1
+"""Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
+OTHERS = 8
+"""Places of other people in `Item.inputs["others"]`."""
+LEAST = 24
+"""Pixels of a person that a box is drawn around; of fewer, the box is the whole body's."""
+LARGER = 6.0
+"""A person against a hand, as the shading knows it."""
+BLEND = 16.0
+"""mm within which surfaces flow into each other."""
+BOXES = {"seen": "seen", "truth": "body"}
+"""What a `Scene` calls the boxes of an option."""
+JOINTS = {"h36m17": PERSON.keypoints[:17], "all": PERSON.keypoints}
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Options(RenderedOptions):
+    """The options of rendered people."""
+
+    train: int = option(1000, "pictures of the part that trains; each person in them is a sample", low=1)
+    test: int = option(250, "pictures of the part that tests", low=1)
+    size: int = option(320, "side of a whole picture in pixels", low=64, high=4096)
+    focal: list[float] | None = option(
+        None,
+        "focal lengths, lowest and highest, as shares of the picture's width; null: the style's own",
+        low=0.2,
+        high=10,
+        size=2,
+    )
+    zoom: float = option(
+        1.0, "factor of every focal length; of the same scenes nothing else changes", low=0.05, high=20
+    )
+    boxes: str = option(
+        "seen",
+        "what crops are made from: seen, around the visible pixels of the person, as a detector would; truth, around "
+        "all of the body, hidden or beyond the border too (leaks on a target)",
+        choices=tuple(BOXES),
+    )
+    joints: str = option("h36m17", "Human3.6M's 17 joints, or all 29", choices=tuple(JOINTS))
+    motion: str | None = option(None, "folder of BVH clips whose poses people take; null: the style's own poses")
+    photos: str | None = option(None, "folder of pictures that stand behind the people; null: drawn rooms")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.focal is not None and self.focal[0] > self.focal[1]:
+            raise BadOption(f"focal={self.focal} must be [lowest, highest]")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A rendered scene of P people, nothing about it hidden."""
+
+    image: Array
+    """(S, S, 3) uint8 RGB."""
+    depth: Array
+    """(S, S) float32 mm along the optical axis, 0 where no person or thing is."""
+    owner: Array
+    """(S, S) int8: whose surface each pixel shows: 0 to P - 1, MOST things, -1 the room."""
+    camera: Array
+    """(4,) float32 fx, fy, cx, cy."""
+    points: Array
+    """(P, 29, 3) float32 mm in the camera's frame, in the order of `PERSON`."""
+    keypoints: Array
+    """(P, 29, 2) float32 pixels: the exact projection of `points`."""
+    visible: Array
+    """(P, 29) bool: in the frame, and the first surface on the joint's own ray is the joint's own surroundings."""
+    seen: Array
+    """(P, 4) float32 left, top, right, bottom of the person's visible pixels; the body's box where there are few."""
+    body: Array
+    """(P, 4) float32 around all of the body, hidden or beyond the border too."""
+    pixels: Array
+    """(P,) int64 how many pixels of the person are seen."""
+
+
+def style_of(name: str | PeopleStyle) -> PeopleStyle:
+    """Raises ValueError for a style that is not known."""
+    if isinstance(name, PeopleStyle):
+        return name
+    if name not in STYLES:
+        raise ValueError(f"there is no style of rendered people named {name!r}; choose one of {', '.join(STYLES)}")
+    return STYLES[name]
+
+
+def render_scene(style: str | PeopleStyle, options: Options, index: int) -> Scene:
+    """Scene `index` of a style with the seed, size, camera and background of `options`."""
+    look = style_of(style)
+    focal = look.focal if options.focal is None else (options.focal[0], options.focal[1])
+    pictures = list_pictures(options.photos) if options.photos is not None else ()
+    clips = motion.motions(options.motion) if options.motion is not None else ()
+    drawn = draw_scene(look, options.scenes, index, options.size, focal, options.zoom, pictures, clips)
+    return _render(drawn, options.size)
+
+
+def _render(drawn: dict[str, Any], size: int) -> Scene:
+    scene = {name: _tensor(value)[None] for name, value in drawn.items()}
+    cones = Cones(scene["a"], scene["b"], *(scene["radii"][..., i].contiguous() for i in (0, 1)))
+    hits = raycast(cones, scene["camera"], size, blend=BLEND)
+    image = develop(shade(paint_room(scene, size), hits, scene, people_surface, 1 / LARGER), scene)
+    cone = hits.cone[0].numpy()
+    owner = np.where(cone >= 0, drawn["owner"][cone.clip(min=0)], -1).astype(np.int8)
+    points = drawn["points"]
+    keypoints = points[..., :2] / points[..., 2:] * drawn["camera"][:2] + drawn["camera"][2:]
+    body = body_boxes(drawn, len(points))
+    seen, pixels = seen_boxes(owner, body)
+    return Scene(
+        image[0].numpy(),
+        hits.depth[0].numpy(),
+        owner,
+        drawn["camera"].astype(np.float32),
+        points.astype(np.float32),
+        keypoints.astype(np.float32),
+        visible(cones, points) & ((keypoints >= 0) & (keypoints < size)).all(-1),
+        seen,
+        body,
+        pixels,
+    )
+
+
+def _tensor(value: Array) -> Tensor:
+    return torch.from_numpy(value.astype(np.float32) if value.dtype == np.float64 else value)
+
+
+def visible(cones: Cones, points: Array) -> Array:
+    """(P, 29) whether the first surface on the ray of each joint of `points` (P, 29, 3) belongs to it (see `OWNS`)."""
+    rays = torch.from_numpy((points[..., :2] / points[..., 2:]).astype(np.float32)).view(1, -1, 2)
+    _, cone, share = (values[0].numpy() for values in cast_rays(cones, rays[..., 0], rays[..., 1]))
+    people, joints = len(points), points.shape[1]
+    person, part = np.divmod(cone, PARTS)
+    own = (cone >= 0) & (person == np.repeat(np.arange(people), joints))
+    belongs = OWNS[(share >= 0.5).astype(int), part, np.tile(np.arange(joints), people)]
+    return (own & belongs).reshape(people, joints)
+
+
+def body_boxes(drawn: dict[str, Any], people: int) -> Array:
+    """(P, 4) px around all cones of each person, by the square around each end's outline."""
+    rows = slice(0, people * PARTS)
+    ends = np.stack([drawn["a"][rows], drawn["b"][rows]], 1)
+    radii = drawn["radii"][rows]
+    z = np.maximum(ends[..., 2], 100.0)
+    middle = ends[..., :2] / z[..., None] * drawn["camera"][:2] + drawn["camera"][2:]
+    reach = np.where(radii > 0, radii / z * drawn["camera"][0], -np.inf)[..., None]
+    low = (middle - reach).reshape(people, -1, 2).min(1)
+    high = (middle + reach).reshape(people, -1, 2).max(1)
+    return np.concatenate([low, high], -1).astype(np.float32)
+
+
+def seen_boxes(owner: Array, body: Array) -> tuple[Array, Array]:
+    """(P, 4) px around the pixels that each person owns, and how many they are, (P,)."""
+    boxes, counts = body.copy(), np.zeros(len(body), np.int64)
+    for slot in range(len(body)):
+        mask = owner == slot
+        counts[slot] = mask.sum()
+        if counts[slot] >= LEAST:
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            boxes[slot] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes, counts
+
+
+def rendered_people(options: Options, part: str, style: str | PeopleStyle) -> RenderedPeople:
+    """The part of a style, in the cache that the environment names."""
+    return RenderedPeople(style, options, part)
+
+
+class RenderedPeople(CachedSet):
+    """A `PoseDataset` of the people in the scenes of a part.
+
+    Scenes are rendered once, on the CPU, when the first item is asked for, into memory maps under `cache` (see
+    `cache.cache_root`). Every joint is annotated, hidden ones and those beyond the border too. `inputs["others"]`
+    (8, 3) tells where the other people of the picture are: x and y of the middle of their boxes, and 1.
+
+    Raises ValueError for an unknown style or part, and for photos without a folder of readable pictures.
+    """
+
+    skeleton: Skeleton
+
+    def __init__(
+        self, style: str | PeopleStyle, options: Options, part: str = "train", cache: str | Path | None = None
+    ) -> None:
+        self.style, self.options = style_of(style), options
+        count, self.first = options.scenes_of(part)
+        self.skeleton = PERSON.select(JOINTS[options.joints])
+        pictures = list_pictures(options.photos) if options.photos is not None else ()
+        seed = options.scenes
+        identity = {
+            **{"name": f"people.{self.style.name}", "seed": seed, "first": self.first, "count": count},
+            **{"size": options.size, "version": VERSION},
+        }
+        if options.focal is not None:
+            identity["focal"] = list(options.focal)
+        if options.zoom != 1:
+            identity["zoom"] = options.zoom
+        if options.motion is not None:
+            identity["motion"] = motion.digest(options.motion)
+        if pictures:
+            identity["photos"] = digest(pictures)
+        super().__init__(identity, count, cache)
+        self.identity = self.identity | {"boxes": options.boxes, "joints": options.joints}
+        counts = [people_in(self.style, seed, self.first + scene) for scene in range(count)]
+        self.rows = np.array([(scene, slot) for scene, people in enumerate(counts) for slot in range(people)])
+
+    def chunks(self) -> Iterator[dict[str, Array]]:
+        for made in self._scenes():
+            people = {name: getattr(made, name) for name in ("points", "keypoints", "visible", "seen", "body")}
+            arrays = {"image": made.image, "camera": made.camera, "pixels": _padded(made.pixels)}
+            arrays |= {name: _padded(value) for name, value in people.items()}
+            yield {name: value[None] for name, value in arrays.items()}
+
+    def _scenes(self) -> Iterator[Scene]:
+        """All scenes in their order, rendered by one thread for each core; within one, operations are too small to be
+        shared among cores."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                wanted = iter(range(self.first, self.first + self.count))
+                ahead = [pool.submit(self._scene, index) for index in islice(wanted, 4 * (os.cpu_count() or 1))]
+                while ahead:
+                    yield ahead.pop(0).result()
+                    ahead += [pool.submit(self._scene, index) for index in islice(wanted, 1)]
+        finally:
+            torch.set_num_threads(threads)
+
+    def _scene(self, index: int) -> Scene:
+        return render_scene(self.style, self.options, index)
+
+    def _block(self, number: int) -> str:
+        """The scenes of the same subjects."""
+        return f"{self.name}/{self.options.scenes}/subjects{number // BLOCK:06d}"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> Item:
+        if not 0 <= index < len(self.rows):
+            raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
+        scene, slot = self.rows[index]
+        arrays, number, k = self.arrays(), self.first + int(scene), len(self.skeleton)
+        boxes = arrays[BOXES[self.options.boxes]][scene]
+        picture = f"{self.name}/{self.options.scenes}/{number:07d}"
+        people = int((self.rows[:, 0] == scene).sum())
+        return Item(
+            image=np.array(arrays["image"][scene]),
+            box=square(boxes[slot].astype(np.float64), AROUND_BOXES).astype(np.float32),
+            id=f"{picture}/{slot}",
+            sequence=self._block(number) if self.style.fixed else picture,
+            frame=number,
+            camera=np.array(arrays["camera"][scene]),
+            keypoints=np.array(arrays["keypoints"][scene, slot, :k]),
+            visible=np.array(arrays["visible"][scene, slot, :k]),
+            annotated=np.ones(k, bool),
+            points=np.array(arrays["points"][scene, slot, :k]),
+            inputs={"others": others(boxes[:people], int(slot))},
+        )
+
+
+def _padded(values: Array) -> Array:
+    """(P, ...) with zeros to MOST people."""
+    return np.concatenate([values, np.zeros((MOST - len(values), *values.shape[1:]), values.dtype)])
+
+
+def others(boxes: Array, slot: int) -> Array:
+    """(8, 3) float32: x and y of the middle of each other person's box (P, 4), and 1; zeros where there is nobody."""
+    made = np.zeros((OTHERS, 3), np.float32)
+    rest = np.delete(boxes, slot, 0)[:OTHERS]
+    made[: len(rest), :2], made[: len(rest), 2] = (rest[:, :2] + rest[:, 2:]) / 2, 1
+    return made
