@@ -57,7 +57,7 @@ class Options(RenderedOptions):
 
     train: int = option(1000, "pictures of the part that trains; each person in them is a sample", low=1)
     test: int = option(250, "pictures of the part that tests", low=1)
-    size: int = option(320, "side of a whole picture in pixels", low=64, high=4096)
+    size: int = option(384, "side of a whole picture in pixels", low=64, high=4096)
     focal: list[float] | None = option(
         None,
         "focal lengths, lowest and highest, as shares of the picture's width; null: the style's own",

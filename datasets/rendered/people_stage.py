@@ -162,7 +162,7 @@ def _before_camera(rng: np.random.Generator, look: PeopleStyle, focal: float, st
     for each person the first that is so, else the one that is nearest to it."""
     spots: list[Array] = []
     # Nobody is taller than the picture by much, nor too small to be told apart.
-    depths = np.clip(np.array([1550.0, 6200.0]) * focal, *look.distance)
+    depths = np.clip(np.array([1700.0, 5200.0]) * focal, *look.distance)
     for stance in stances:
         best, room = np.zeros(2), -np.inf
         wide = 100 + _breadth(stance)

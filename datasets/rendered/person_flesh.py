@@ -53,6 +53,7 @@ def person_cones(person: Person, pose: PersonPose, hair: float = 0.0, skirt: flo
     a, b, radii = flesh_cones(body, pose.upper)
     limbs = [PART[name] for name in BODY_PARTS if name.startswith(("thigh", "upper_arm", "forearm"))]
     radii[limbs] *= person.muscle
+    radii[[PART[f"deltoid_{side}"] for side in SIDES], 0] *= 0.9
     rows: list[tuple[Array, Array, float, float]] = []
     for side in (0, 1):
         rows += _leg(person, pose, side, k, g * person.muscle)
