@@ -95,7 +95,7 @@ def test_visibility_against_a_naive_ray_test(scenes: dict[str, list[Scene]]) -> 
 
 
 def test_a_person_behind_another_is_hidden(scenes: dict[str, list[Scene]]) -> None:
-    """Where a joint's pixel shows what stands before it, the joint is not seen, but for outlines that cross the pixel."""
+    """Where a joint's pixel shows what stands before it, the joint is hidden, but for outlines that cross the pixel."""
     covered, wrong = 0, 0
     for scene in (*scenes["lab"], *scenes["wild"]):
         for slot in range(len(scene.points)):
@@ -105,7 +105,7 @@ def test_a_person_behind_another_is_hidden(scenes: dict[str, list[Scene]]) -> No
             before = (shown >= 0) & (shown != slot) & (scene.depth[y, x] < scene.points[slot][inside, 2] - 250)
             covered += before.sum()
             wrong += (scene.visible[slot][inside] & before).sum()
-    assert covered > 100
+    assert covered > 80
     assert wrong < 0.03 * covered
 
 
