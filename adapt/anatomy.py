@@ -13,7 +13,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..datasets.sample import PIXELS_AND_MM, Unlabeled, renamed, swaps, to_space, transform
+from ..datasets.sample import PIXELS_AND_MM, ROOT_MM, Unlabeled, renamed, swaps, to_space, transform
 from ..models.output import Grid, Poses, Votes
 
 Bones = Sequence[tuple[int, int]]
@@ -99,10 +99,15 @@ def parents_of(bones: Bones) -> list[int]:
 
 def in_file(points: Tensor, sample: Unlabeled, image_index: Tensor, flip: list[int]) -> Tensor:
     """Points (P, K, D) of a view as they are in the file, where up is up and left is left: px, or in 3D mm in the
-    camera's frame. Differentiable. Keypoints of mirrored views change places back by the permutation `flip`."""
+    camera's frame, relative to a root of unknown depth in mm of a person who fills the crop. Differentiable. Keypoints
+    of mirrored views change places back by the permutation `flip`."""
     there = renamed(transform(sample.to_file[image_index], points), flip, swaps(sample)[image_index])
-    deep = sample.space == PIXELS_AND_MM and points.shape[-1] == 3
-    return to_space(there, sample.camera[image_index]) if deep else there
+    if points.shape[-1] == 2 or sample.space not in (PIXELS_AND_MM, ROOT_MM):
+        return there
+    if sample.space == PIXELS_AND_MM:
+        return to_space(there, sample.camera[image_index])
+    scale = (sample.inputs["extent"] / sample.side)[image_index].view(-1, 1, 1)  # as if the crop held just the extent
+    return torch.cat([there[..., :2] * scale, there[..., 2:]], -1)
 
 
 def located(votes: Votes, poses: Poses, single: bool, sigma: float) -> Tensor:

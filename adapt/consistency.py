@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
-from ..models.output import Grid, Poses, Votes, divergence, per_image
+from ..models.output import Grid, Poses, Votes, divergence, on_images, per_image
+from ..models.parts.lazy_maps import Maps
 from .processes import gather
 
 
@@ -32,11 +33,17 @@ def confident(poses: Poses, masked: float | Tensor, ragged: bool = False) -> Ten
 
 def drawn(
     grid: Grid, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float, images: int
-) -> tuple[tuple[Tensor, ...], Tensor]:
+) -> tuple[tuple[Maps, ...], Tensor]:
     """Gaussians at the points (P, K, D) of people in images (P,), of the keypoints (P, K) to keep: on each of the
-    grid's marginals (images, K, *shape), and which keypoints any of an image's people has, (images, K) float."""
-    people = (maps * keep.view(*keep.shape, *(1,) * (maps.dim() - 2)) for maps in grid.targets(points, sigma))
-    return tuple(per_image(maps, image_index, images) for maps in people), per_image(keep.float(), image_index, images)
+    grid's marginals (images, K, *shape), of volumes lazy, and which keypoints any of an image's people has, (images, K)
+    float."""
+
+    def maps(one: Grid, places: Tensor) -> Maps:
+        kept = keep.view(*keep.shape, *(1,) * len(one.shape))
+        return on_images(one, lambda some: one.target(places[some], sigma) * kept[some], image_index, images)
+
+    pairs = zip(grid.marginals(), grid.split(points), strict=True)
+    return tuple(maps(*pair) for pair in pairs), per_image(keep.float(), image_index, images)
 
 
 def drawn_to(votes: Votes, points: Tensor, keep: Tensor, image_index: Tensor, sigma: float) -> Tensor:

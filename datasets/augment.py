@@ -39,8 +39,20 @@ class Augmentation(Options):
     noise: float = option(
         0.0, "highest standard deviation of added noise, share of the range (of depth: of half the cube)", low=0, high=1
     )
-    erase: float = option(0.0, "of depth: probability of a rectangle of noise", low=0, high=1)
+    gain: float = option(0.0, "of pictures: factor of each colour channel, each way", low=0, high=1)
+    erase: float = option(
+        0.0,
+        "probability of a rectangle of noise, of pictures of up to 70 % of them (PoseNet's occlusion)",
+        low=0,
+        high=1,
+    )
     mirror: float = option(0.0, "probability that a sample is mirrored", low=0, high=1)
+    draws: str = option(
+        "uniform",
+        "how rotation and area are drawn; normal, as RootNet and PoseNet do: rotation N(0, 1/2) of the highest, cut at "
+        "that, of 6 samples in 10; the side N around the middle of its range, cut at its ends; no shift",
+        choices=("uniform", "normal"),
+    )
     mirror_unpaired: bool = option(
         False, "mirror although names of keypoints tell a side and have no partner; these names stay"
     )
@@ -62,14 +74,27 @@ def crop_matrix(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def random_matrix(size: tuple[int, int], options: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """3x3 from the input to the augmented input: rotation about the centre, then a random crop resized to `size`."""
-    angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation))
-    share = np.sqrt(rng.uniform(options.area[0], options.area[1]))
-    offset = rng.uniform(-0.5, 0.5, 2) * abs(1 - share) * np.array(size)
+    angle, share, offset = (_normal if options.draws == "normal" else _uniform)(size, options, rng)
     mirror = -1.0 if rng.random() < options.mirror else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     zoom = np.diag([mirror / share, 1 / share, 1.0])
     center = np.array(size) / 2
     return shift(*center) @ zoom @ shift(*-offset) @ turn @ shift(*-center)
+
+
+def _uniform(size: tuple[int, int], options: Augmentation, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
+    """Angle in radians, side of the crop over the input's, and its shift in px."""
+    angle = np.deg2rad(rng.uniform(-options.rotation, options.rotation))
+    share = np.sqrt(rng.uniform(options.area[0], options.area[1]))
+    return angle, share, rng.uniform(-0.5, 0.5, 2) * abs(1 - share) * np.array(size)
+
+
+def _normal(size: tuple[int, int], options: Augmentation, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
+    """The same as 3DMPPE_POSENET_RELEASE @ dd025c5 draws them (get_aug_config in data/dataset.py)."""
+    low, high = np.sqrt(options.area)
+    share = (low + high) / 2 + np.clip(rng.standard_normal(), -1, 1) * (high - low) / 2
+    turned = np.clip(rng.standard_normal(), -2, 2) * options.rotation / 2
+    return np.deg2rad(turned if rng.random() <= 0.6 else 0.0), share, np.zeros(2)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -91,6 +116,11 @@ def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) 
     """What is in the way, colour, resolution, blur, noise and compression of one uint8 image, from `rng` alone."""
     if options.occlude > 0 and rng.random() < options.occlude:
         image = occluded(image, rng)
+    if options.erase > 0 and rng.random() < options.erase:
+        image = erased(image, rng)
+    if options.gain > 0:
+        gains = rng.uniform(1 - options.gain, 1 + options.gain, 3)
+        image = np.clip(image * gains, 0, 255).astype(np.uint8)
     pipeline = _pipeline(*(getattr(options, name) for name in PICTURES))
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
     return pipeline(image=image)["image"]
@@ -101,6 +131,14 @@ def occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     (y, x, height, width), image = rectangle(image.shape, (0.02, 0.2), rng), image.copy()
     top, left = (rng.integers(whole - part + 1) for whole, part in zip(image.shape, (height, width), strict=False))
     image[y : y + height, x : x + width] = image[top : top + height, left : left + width]
+    return image
+
+
+def erased(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`image` (H, W, 3) with a rectangle of up to 70 % of it that is uniform noise: what occludes people in
+    3DMPPE_POSENET_RELEASE @ dd025c5, data/dataset.py."""
+    (y, x, height, width), image = rectangle(image.shape, (0.0, 0.7), rng), image.copy()
+    image[y : y + height, x : x + width] = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
     return image
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from .bodies import coco, human36m, lsp, mpi_inf_3dhp, mpii, surreal
+from .bodies import coco, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, surreal, threedpw
 from .depth import icvl, msra
 from .depth.center_task import CenterTask
 from .depth.files import PublicOptions
@@ -84,10 +84,13 @@ DATASETS: dict[str, Data] = {
     "surreal": Data(surreal.surreal, surreal.Options, surreal.ORIGIN),
     "human36m": Data(human36m.human36m, human36m.Options, human36m.ORIGIN),
     "mpi_inf_3dhp": Data(mpi_inf_3dhp.mpi_inf_3dhp, mpi_inf_3dhp.Options, mpi_inf_3dhp.ORIGIN),
+    "muco": Data(muco.muco, muco.Options, muco.ORIGIN),
+    "mupots": Data(mupots.mupots, mupots.Options, mupots.ORIGIN),
+    "threedpw": Data(threedpw.threedpw, threedpw.Options, threedpw.ORIGIN),
     "lsp": Data(lsp.lsp, lsp.LspOptions, lsp.ORIGIN),
     "lspet": Data(lsp.lspet, lsp.LspetOptions, lsp.EXTENDED),
     "mpii": Data(mpii.mpii, PictureOptions, mpii.ORIGIN),
-    "coco": Data(coco.coco, PictureOptions, coco.ORIGIN),
+    "coco": Data(coco.coco, coco.CocoOptions, coco.ORIGIN),
     "coco_json": Data(labels.coco_json, labels.Options, labels.ORIGIN),
     "deeplabcut": Data(deeplabcut.deeplabcut, deeplabcut.Options, deeplabcut.ORIGIN),
     "yolo_pose": Data(yolo_pose.yolo_pose, yolo_pose.Options, yolo_pose.ORIGIN),

@@ -23,7 +23,7 @@ from .cameras import Cameras, another
 from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
 from .reading.images import UnreadableImage
-from .sample import MOVED, Item, Labeled, PoseDataset, Unlabeled, there
+from .sample import MOVED, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
 from .sensor import Sensor
 from .views import WithoutLabels
 
@@ -54,6 +54,7 @@ class Crop:
     points: np.ndarray | None
     row: int = 0
     """The item's place in its dataset."""
+    deep: np.ndarray | None = None
 
 
 def crop(
@@ -80,6 +81,8 @@ def crop(
         inputs["keypoints2d"] = inputs["keypoints2d"][..., order, :]
     if item.in_camera:
         back = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0, 1.0])[:3]
+    elif item.keypoints.shape[-1] == len(back) + 1:  # z stays what it is
+        back = np.insert(np.insert(back, 2, 0.0, 1), 2, [0.0, 0.0, 1.0, 0.0], 0)
     there = np.linalg.inv(np.vstack([back, np.eye(len(back) + 1)[-1]]))
     keypoints = item.keypoints[..., order, :] @ there[:-1, :-1].T + there[:-1, -1]
     side = max(item.box[2] - item.box[0], item.box[3] - item.box[1])
@@ -93,6 +96,7 @@ def crop(
         side=float(side),
         points=None if item.points is None else item.points[..., order, :].reshape(-1, len(order), 3),
         row=row,
+        deep=None if item.deep is None else item.deep[..., order].reshape(-1, len(order)),
     )
 
 
@@ -131,6 +135,9 @@ def _picture(
         moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
         inputs[name] = there(name, moved).astype(np.float32)
+    if "extent" in inputs:
+        shown = size[0] * size[1] / abs(np.linalg.det(matrix[:2, :2]))
+        inputs["k"] = np.array(distance_measure(item.camera.astype(np.float64), shown, inputs["extent"]))
     return inputs, np.linalg.inv(matrix)[:2]
 
 
@@ -167,6 +174,7 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
         annotated=people("annotated", np.bool_),
         image_index=torch.arange(len(crops)).repeat_interleave(torch.tensor([len(c.keypoints) for c in crops])),
         points=None if any(c.points is None for c in crops) else people("points"),
+        deep=None if any(c.deep is None for c in crops) else people("deep", np.bool_),
     )
 
 
@@ -366,6 +374,9 @@ def empty_like(name: str, item: Item) -> Item:
         empty = replace(item, id=name, sequence=UNUSABLE, annotated=np.zeros_like(item.annotated))
     if item.image.ndim == 4:
         empty = replace(empty, image=np.zeros((len(item.image), 16, 16, 3), np.uint8))
+    if item.deep is not None:
+        flat = np.concatenate([empty.keypoints, np.zeros((keypoints, 1))], 1)
+        empty = replace(empty, keypoints=flat, rooted=item.rooted, deep=np.zeros(keypoints, bool))
     if item.in_camera:
         empty = replace(empty, in_camera=True, keypoints=np.tile([0.0, 0.0, 1000.0], (keypoints, 1)))
     points = None if item.points is None else np.zeros((keypoints, 3))

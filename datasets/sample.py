@@ -5,7 +5,9 @@ the image is (0, 0), the middle of the first pixel (0.5, 0.5). z and 3D points a
 x right, y down, z forward. A camera is (fx, fy, cx, cy) in file pixels under the same convention.
 
 A depth sample's keypoints are (x px, y px, z mm). In the file z is the distance along the optical axis; in the model's
-input it is counted from the crop's centre, and grows and shrinks with the crop as x and y do.
+input it is counted from the crop's centre, and grows and shrinks with the crop as x and y do. A picture's may have a z
+too, for systems that see people in the camera's space: along the optical axis, counted from the camera or from the
+skeleton's root, and the same in the file and in the input.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from .skeleton import Skeleton
 
 Batch = TypeVar("Batch", bound="Unlabeled")
 PIXELS, PIXELS_AND_MM, CAMERA_MM = "pixels", "pixels and mm", "camera mm"
-"""What coordinates are: (x, y) px of the input; (x px, y px, z mm from the crop's centre); mm in the camera's frame."""
+ROOT_MM = "pixels and mm from the root"
+"""What coordinates are: (x, y) px of the input; (x px, y px, z mm from the crop's centre, or of pictures from the
+camera); mm in the camera's frame; (x px, y px, z mm from the skeleton's root)."""
 
 
 MOVED = {"keypoints2d", "others"}
@@ -68,11 +72,19 @@ class Item:
     zeros where there is nobody. The rest goes on as it is."""
     in_camera: bool = False
     """Keypoints are mm in the camera's frame, not pixels."""
+    rooted: bool = False
+    """The z of a picture's keypoints is counted from the skeleton's root."""
+    deep: np.ndarray | None = None
+    """(K,) or (P, K) bool, of a picture's keypoints with a z: it is known. None: wherever they are annotated."""
 
     @property
     def space(self) -> str:
         """What the coordinates of `keypoints` are in the model's input."""
-        return CAMERA_MM if self.in_camera else PIXELS_AND_MM if self.depth else PIXELS
+        if self.in_camera:
+            return CAMERA_MM
+        if self.depth or self.keypoints.shape[-1] == 3:
+            return ROOT_MM if self.rooted else PIXELS_AND_MM
+        return PIXELS
 
     @property
     def depth(self) -> bool:
@@ -105,7 +117,9 @@ class Unlabeled:
     """What systems read, by name: `image` (B[, T], 3, H, W) uint8 or float, of depth (B, 1, H, W) float32 mm from the
     crop's centre, `reach` in the void; `reach` (B,) of depth, half the cube's edge along z in mm of the input;
     `keypoints2d` (B, T, K, 3) px of the input and a confidence; `others` (B, O, 3), where other people are, px of the
-    input and 1, zeros for nobody; and whatever a dataset gives besides."""
+    input and 1, zeros for nobody; of pictures with a z `extent` (B,) mm, the edge of the square that holds a whole
+    person or hand, and `k` (B,) mm (see `distance_measure`), 0 where the camera is unknown; and whatever a dataset
+    gives besides."""
     id: tuple[str, ...]
     sequence: tuple[str, ...]
     frame: Tensor
@@ -119,7 +133,7 @@ class Unlabeled:
     row: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     """(B,) int64, the sample's place in its dataset: where a bank of pseudo labels keeps it."""
     space: str = PIXELS
-    """What the coordinates of points in the model's input are: PIXELS, PIXELS_AND_MM or CAMERA_MM."""
+    """What the coordinates of points in the model's input are: PIXELS, PIXELS_AND_MM, CAMERA_MM or ROOT_MM."""
     views: tuple[Unlabeled, ...] = ()
     """The same samples under other known warps."""
 
@@ -173,6 +187,8 @@ class Labeled(Unlabeled):
     points: Tensor | None = None
     """(P, K, 3) mm in the frame of the file's camera, where the set has them; crop and augmentation do not move them,
     but in a mirrored view keypoints change places here as they do in `keypoints`."""
+    deep: Tensor | None = None
+    """(P, K) bool, of keypoints with a z: it is known. None: wherever they are annotated."""
 
     def without_labels(self) -> Unlabeled:
         return Unlabeled(**{f.name: getattr(self, f.name) for f in fields(Unlabeled)})
@@ -195,17 +211,31 @@ def inside(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
         return torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
     size = points.new_tensor(sample.image.shape[:-3:-1])
     seen = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)
-    if sample.space == PIXELS or points.shape[-1] == 2:
+    if "reach" not in sample.inputs or points.shape[-1] == 2:
         return seen
     return seen & (points[..., 2].abs() <= sample.inputs["reach"][image_index, None])
 
 
 def countable(truth: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
     """Whether true keypoints (P, K, D) count in metrics: (P, K) bool. A picture's crop says what can be seen; a depth
-    frame's cube only where to look, so that a joint beyond it is missed."""
+    frame's cube, and a box of people in space, only where to look, so that a joint beyond it is missed."""
     if sample.space == PIXELS:
         return inside(truth, sample, image_index)
     return torch.ones(truth.shape[:2], dtype=torch.bool, device=truth.device)
+
+
+def z_edge(sample: Unlabeled) -> Tensor:
+    """(B,) mm: the edge along z that answers are compared by, of depth the cube's, of pictures the `extent`."""
+    return sample.inputs["extent"] if "extent" in sample.inputs else 2 * sample.inputs["reach"]
+
+
+def distance_measure(camera: Any, area: Any, extent: Any) -> Any:
+    """k in mm: how far away a square of edge `extent` mm is whose picture has `area` square pixels, where the camera
+    (..., 4) looks straight at it: extent * sqrt(fx fy / area). Arrays of numpy, or tensors.
+
+    Moon, Chang and Lee, ICCV 2019, equation 2; mks0601/3DMPPE_ROOTNET_RELEASE @ 735ce21, data/dataset.py.
+    """
+    return extent * (camera[..., 0] * camera[..., 1] / area) ** 0.5
 
 
 def carry(points: Tensor, start: Unlabeled, goal: Unlabeled, flip: list[int], image_index: Tensor) -> Tensor:

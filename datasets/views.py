@@ -49,7 +49,8 @@ class WithoutLabels(View):
             keypoints, none = item.keypoints[:0], item.visible[:0]
         else:
             keypoints, none = np.zeros_like(item.keypoints), np.zeros_like(item.visible)
-        return replace(item, keypoints=keypoints, visible=none, annotated=none, points=None)
+        deep = None if item.deep is None else none
+        return replace(item, keypoints=keypoints, visible=none, annotated=none, points=None, deep=deep)
 
 
 class Selected(View):
@@ -72,6 +73,43 @@ class Selected(View):
             annotated=item.annotated[..., self.order],
             points=None if item.points is None else item.points[..., self.order, :],
         )
+
+
+class InSpace(View):
+    """A dataset of pictures whose keypoints get a z, mm along the optical axis from the camera, or where it is `rooted`
+    from the skeleton's root: for systems that see people in space. Where the dataset knows no 3D points, or of the
+    person no root, z is 0 and not `deep`. A sample says the skeleton's extent besides.
+
+    Raises ValueError where the skeleton has no extent, or no root that z could be counted from.
+    """
+
+    def __init__(self, dataset: PoseDataset, rooted: bool) -> None:
+        super().__init__(dataset)
+        skeleton = dataset.skeleton
+        lacking = ["no extent in mm"] if skeleton.extent <= 0 else []
+        lacking += ["no root"] if rooted and skeleton.root is None else []
+        if lacking:
+            raise ValueError(
+                f"{dataset.name}: its skeleton {skeleton.name!r} ({', '.join(skeleton.keypoints)}) says "
+                f"{' and '.join(lacking)}, which people in space need: a pelvis or wrist among the keypoints, or root= "
+                "and extent= in a skeleton's YAML"
+            )
+        self.rooted, self.root, self.extent = rooted, skeleton.root or 0, np.array(skeleton.extent)
+
+    def __getitem__(self, index: int, /) -> Item:
+        item = self.dataset[index]
+        if item.keypoints.shape[-1] != 2 or item.depth:
+            raise ValueError(f"{self.name}: people in space are read from pictures with 2D keypoints and points in mm")
+        deep, z = np.zeros_like(item.annotated), np.zeros(item.annotated.shape)
+        if item.points is not None:
+            deep, z = item.annotated.copy(), item.points[..., 2].astype(np.float64)
+            if self.rooted:
+                root = slice(self.root, self.root + 1)
+                deep &= item.annotated[..., root]
+                z = z - z[..., root]
+        keypoints = np.concatenate([item.keypoints, np.where(deep, z, 0.0)[..., None]], -1)
+        inputs = {**item.inputs, "extent": self.extent}
+        return replace(item, keypoints=keypoints, deep=deep, rooted=self.rooted, inputs=inputs)
 
 
 class Extended(View):

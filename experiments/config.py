@@ -105,6 +105,9 @@ class Settings(Options):
     workers: int = option(0, "processes that load data", low=0, tags=(FREE,))
     device: str = option("auto", f"where to train: {DEVICES}", tags=(FREE,))
     precision: str = option("32-true", "of numbers", choices=("32-true", "bf16-mixed"), tags=(PRETRAINING,))
+    flip_test: bool = option(
+        False, "in evaluation, answers are the mean of those for a sample and for its mirror image"
+    )
     channels_last: bool = option(False, "memory order of pictures, for speed", tags=(PRETRAINING,))
     tracking: str | None = option(None, "an MLflow URI; null: mlflow.db beside the runs; off: none", tags=(FREE,))
     report: Report = option(Report(), "what reports show", tags=(FREE,))
@@ -141,6 +144,8 @@ class Config(Settings):
     target: Chosen | None = _default("target")
     """None where none is said beside a source that the default's does not go with: source_only needs none."""
     model: Chosen = _default("model")
+    beside: Chosen | None = None
+    """A second labelled set, half of the source's training samples: 2D labels beside 3D ones."""
     methods: dict[str, Any] = field(default_factory=dict)
     """Options of strategies by name: of those that it names, and of those that its YAML gives options for."""
 
@@ -157,6 +162,8 @@ class Config(Settings):
 
 NAMED = {"source": "hands.studio", "target": "hands.webcam", "model": "pose_resnet"}
 """What is chosen by name, and by default."""
+BESIDE = "beside"
+"""A second labelled set, chosen by name; by default there is none."""
 
 
 def shipped() -> dict[str, Path]:
@@ -214,7 +221,7 @@ def build(
     typed = {key: value if key in names else opened(value) for key, value in nested.items()}
     typed = today(typed, **_system(said.get("model")))
     for part, source in ((said, origin), (typed, over)):
-        known = [*names, *NAMED, *STRATEGIES]
+        known = [*names, *NAMED, BESIDE, *STRATEGIES]
         for key in part:
             if key not in known:
                 if places := _places(str(key)):
@@ -224,6 +231,9 @@ def build(
     chosen: dict[str, Any] = {side: _choose(side, *parts, origin, over) for side, parts in sides.items()}
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
+    second = said.get(BESIDE), typed.get(BESIDE)
+    if any(second):
+        chosen[BESIDE] = _beside(second[0] or {}, second[1] or {}, origin, over)
     settings = laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     alone = settings.get("strategies")
     if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):
@@ -251,6 +261,13 @@ def _without_target(said: Mapping[str, Any], source: str) -> bool:
     return said.get("target", {}) is None or ("target" not in said and source.partition(".")[0] != family)
 
 
+def _beside(said: Any, typed: Any, origin: str, over: str) -> Chosen:
+    """The set beside the source. Raises ValueError where its name is not said."""
+    if not any(isinstance(part, Mapping) and "name" in part for part in (said, typed)):
+        raise ValueError(f"{origin}: {BESIDE} is a second labelled set beside the source; say {BESIDE}.name=NAME")
+    return _choose(BESIDE, said, typed, origin, over)
+
+
 def _places(key: str) -> list[str]:
     """Where an option that stands without its owner may belong."""
     data: list[type[Options]] = [entry.Options for entry in DATASETS.values()]
@@ -270,7 +287,7 @@ def _choose(side: str, said: Any, typed: Any, origin: str, over: str = "") -> Ch
         if not isinstance(part, Mapping):
             hint = f"; did you mean {side}.name={part}?" if isinstance(part, str) else ""
             raise ValueError(f"{source}: {side} must be a mapping, found {str(part)!r}{hint}")
-    before = said.get("name", NAMED[side])
+    before = said.get("name", NAMED.get(side, typed.get("name")))
     name = typed.get("name", before)
     said, typed = ({key: value for key, value in part.items() if key != "name"} for part in (said, typed))
     if name != before:
@@ -306,6 +323,7 @@ def plain(config: Config) -> dict[str, Any]:
     settings = {f.name: getattr(config, f.name) for f in fields(Settings)}
     data = {key: asdict(value) if isinstance(value, Options) else value for key, value in settings.items()}
     data |= {side: None if (chosen := getattr(config, side)) is None else chosen.plain() for side in NAMED}
+    data |= {} if config.beside is None else {BESIDE: config.beside.plain()}
     return data | {name: plain_options(options) for name, options in config.methods.items() if plain_options(options)}
 
 
@@ -324,7 +342,8 @@ def of_comparison(config: Config) -> dict[str, Any]:
 
 def of_pretraining(config: Config) -> dict[str, Any]:
     """What pretrained weights depend on: of the configuration, and what stands behind the system's options."""
-    data = {key: plain(config)[key] for key in (*tagged(Settings, PRETRAINING), "source")}
+    whole = plain(config)
+    data = {key: whole[key] for key in (*tagged(Settings, PRETRAINING), "source", BESIDE) if key in whole}
     return data | {"model": {"name": config.model.name, **MODELS[config.model.name].identity(config.model.options)}}
 
 

@@ -53,6 +53,16 @@ def hidden_layers(channels: int, count: int) -> list[nn.Module]:
     return layers
 
 
+def upsampling(inputs: int, channels: int, doublings: int) -> nn.Sequential:
+    """Transposed convolutions with batch norm that double height and width each, weights of std 0.001."""
+    layers: list[nn.Module] = []
+    for i in range(doublings):
+        wider = nn.ConvTranspose2d(channels if i else inputs, channels, 4, 2, 1, bias=False)
+        nn.init.normal_(wider.weight, std=0.001)
+        layers += [wider, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
 def small(layer: nn.Conv2d) -> None:
     """Weights of standard deviation 0.001, no bias."""
     nn.init.normal_(layer.weight, std=0.001)

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .parts.lazy_maps import LazyMaps, Maps, whole
+from .parts.map_kl import keypoint_kl, lean_kl
+from .parts.soft_argmax import entropies, soft_argmax
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -37,6 +41,11 @@ class Grid:
     @property
     def cells(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def volume(self) -> bool:
+        """Whether maps on it have three axes: too large to stand in memory several times over."""
+        return len(self.shape) > 2
 
     def axis(self, dim: int, like: Tensor) -> Tensor:
         """Coordinates (cells along it,) of the axis `dim`, counted x, y, z."""
@@ -93,7 +102,8 @@ class Votes:
     """N candidates vote for each of K keypoints.
 
     `logits` (B, N, K); `where` (B, N, K or 1, D) holds the candidates' positions in pixels, None when the candidates
-    are the grid's cells themselves (row-major).
+    are the grid's cells themselves (row-major). Of a grid with a depth, (B, 1, K or 1, 1) is one depth that all of the
+    cells share.
     """
 
     grid: Grid
@@ -107,12 +117,25 @@ class Votes:
         """Votes of a heatmap or volume (B, K, *grid.shape) of logits, with what the head says besides."""
         return Votes(grid, maps.flatten(2).transpose(1, 2), extra=extra)
 
+    @staticmethod
+    def at_depth(grid: Grid, maps: Tensor, depth: Tensor) -> Votes:
+        """Votes of the cells of a map (B, K, H, W) of logits, all of a keypoint at one depth (B, K) mm."""
+        return Votes(grid, maps.flatten(2).transpose(1, 2), depth.float()[:, None, :, None])
+
     def marginals(self) -> tuple[Votes, ...]:
         """The same votes as each of the grid's `marginals()` sees them: (x, y), and z by itself where it is voted."""
         if self.grid.depth is None or self.where is None:
             return (self,)
+        if self.flat:
+            plane, depth = self.grid.marginals()
+            return Votes(plane, self.logits), Votes(depth, self.logits[:, :1].detach() * 0, self.where)
         parts = self.grid.split(self.where)
         return tuple(Votes(g, self.logits, part) for g, part in zip(self.grid.marginals(), parts, strict=True))
+
+    @property
+    def flat(self) -> bool:
+        """The candidates are the cells, at one depth."""
+        return self.grid.depth is not None and self.where is not None and self.where.shape[-1] == 1
 
     def log_densities(self) -> tuple[Tensor, ...]:
         """`log_density` of each of `marginals()`."""
@@ -126,21 +149,20 @@ class Votes:
         return self.logits.transpose(1, 2).unflatten(2, self.grid.shape)
 
     def mean(self) -> Tensor:
-        """The expected position (B, K, D) px under the softmax of the votes."""
+        """The expected position (B, K, D) px under the softmax of the votes, float32. On a pure grid by `soft_argmax`:
+        without a copy of the votes, and with a gradient that has none of its own."""
+        if self.where is None:
+            return self.grid.to_points(soft_argmax(self.maps).float())
+        if self.flat:
+            return torch.cat([votes.mean() for votes in self.marginals()], -1)
         # Along contiguous memory a softmax over thousands of candidates sums to 1 ten times nearer, and is faster.
         weight = self.logits.float().transpose(1, 2).contiguous().softmax(-1)
-        if self.where is not None:
-            return (weight.unsqueeze(2) * self.where.float().permute(0, 2, 3, 1)).sum(-1)
-        maps = weight.unflatten(2, self.grid.shape)
-        last = maps.dim() - 1
-        parts = []
-        for dim in range(len(self.grid.shape)):
-            others = [d for d in range(2, maps.dim()) if d != last - dim]
-            parts.append((maps.sum(others) * self.grid.axis(dim, maps)).sum(-1))
-        return torch.stack(parts, -1)
+        return (weight.unsqueeze(2) * self.where.float().permute(0, 2, 3, 1)).sum(-1)
 
     def peak(self) -> Tensor:
         """The position (B, K, D) px of the strongest candidate, the first of them on a tie. Carries no gradient."""
+        if self.flat:
+            return torch.cat([votes.peak() for votes in self.marginals()], -1)
         best = self.logits.detach().argmax(1)
         if self.where is not None:
             where = self.where.detach().expand(-1, -1, self.logits.shape[2], -1)
@@ -149,9 +171,12 @@ class Votes:
         return self.grid.to_points(cells.float())
 
     def confidence(self) -> Tensor:
-        """1 - entropy / log N of the votes, (B, K) in [0, 1]; 1 where a head has a single candidate."""
+        """1 - entropy / log N of the votes, (B, K) in [0, 1]; 1 where a head has a single candidate. Of a volume
+        without a copy of the votes, and without gradient."""
         if self.logits.shape[1] == 1:
             return self.logits.new_ones(self.logits.shape[0], self.logits.shape[2])
+        if self.where is None and self.grid.volume and not torch.compiler.is_compiling():
+            return 1 - entropies(self.maps).float() / math.log(self.logits.shape[1])
         log_weight = self.logits.float().log_softmax(1)
         entropy = -(log_weight.exp() * log_weight).sum(1)
         return 1 - entropy / math.log(self.logits.shape[1])
@@ -217,28 +242,32 @@ def spatial_kl(log_density: Tensor, target: Tensor, weight: Tensor | None = None
     it is; weight (B, K) or None. A keypoint whose target is empty (it left the frame) counts as weight 0; the
     reference returns NaN there. TLLib, vision/models/keypoint_detection/loss.py JointsKLLoss @ c4aa59e.
     """
-    each = keypoint_kl(log_density, target, epsilon)
+    return _averaged(keypoint_kl(log_density, target, epsilon), weight)
+
+
+def _averaged(each: Tensor, weight: Tensor | None) -> Tensor:
     return each.mean() if weight is None else (each * weight).mean()
 
 
-def keypoint_kl(log_density: Tensor, target: Tensor, epsilon: float = 0.0) -> Tensor:
-    """What `spatial_kl` averages, of each keypoint: (B, K)."""
-    mass = (target + epsilon).flatten(2)
-    total = mass.sum(-1, keepdim=True)
-    goal = mass / total.clamp_min(1e-30)
-    return (torch.special.xlogy(goal, goal) - goal * log_density.flatten(2)).sum(-1)
-
-
-def divergence(votes: Votes, targets: tuple[Tensor, ...], weight: Tensor | None = None, epsilon: float = 0.0) -> Tensor:
+def divergence(votes: Votes, targets: tuple[Maps, ...], weight: Tensor | None = None, epsilon: float = 0.0) -> Tensor:
     """`spatial_kl` of the votes from `targets` (B, K, *shape) with weight (B, K), summed over the grid's marginals."""
-    pairs = zip(votes.log_densities(), targets, strict=True)
-    return torch.stack([spatial_kl(density, target, weight, epsilon) for density, target in pairs]).sum()
+    return torch.stack([_averaged(each, weight) for each in _divergences(votes, targets, epsilon)]).sum()
 
 
-def keypoint_divergence(votes: Votes, targets: tuple[Tensor, ...], epsilon: float = 0.0) -> Tensor:
+def keypoint_divergence(votes: Votes, targets: tuple[Maps, ...], epsilon: float = 0.0) -> Tensor:
     """What `divergence` averages, of each keypoint: (B, K)."""
-    pairs = zip(votes.log_densities(), targets, strict=True)
-    return torch.stack([keypoint_kl(density, target, epsilon) for density, target in pairs]).sum(0)
+    return torch.stack(_divergences(votes, targets, epsilon)).sum(0)
+
+
+def _divergences(votes: Votes, targets: tuple[Maps, ...], epsilon: float) -> list[Tensor]:
+    """`keypoint_kl` (B, K) on each of the grid's marginals; of volumes in blocks, in which lazy targets are made."""
+    each = []
+    for one, target in zip(votes.marginals(), targets, strict=True):
+        if one.where is None and one.grid.volume:
+            each.append(lean_kl(one.maps, target, epsilon))
+        else:
+            each.append(keypoint_kl(one.log_density(), whole(target), epsilon))
+    return each
 
 
 @dataclass(frozen=True)
@@ -279,5 +308,21 @@ def per_image(values: Tensor, image_index: Tensor, images: int) -> Tensor:
     """
     total = values.new_zeros(images, *values.shape[1:])
     if values.is_cuda:
-        return total.index_put((image_index,), values, accumulate=True).clamp_max(1)
-    return total.index_add(0, image_index, values).clamp_max(1)
+        return total.index_put_((image_index,), values, accumulate=True).clamp_max_(1)
+    return total.index_add_(0, image_index, values).clamp_max_(1)
+
+
+def on_images(grid: Grid, people: Callable[[slice], Tensor], image_index: Tensor, images: int) -> Maps:
+    """Maps of people in images (P,), ascending, by image as `per_image` sums them: (images, K, *grid.shape).
+
+    `people` draws those of a slice: (their number, K, *grid.shape). Of volumes the maps are lazy.
+    """
+    if not grid.volume:
+        return per_image(people(slice(None)), image_index, images)
+    ends = torch.bincount(image_index, minlength=images).cumsum(0).tolist()
+
+    def make(first: int, stop: int) -> Tensor:
+        some = slice(ends[first - 1] if first else 0, ends[stop - 1] if stop else 0)
+        return per_image(people(some), image_index[some] - first, stop - first)
+
+    return LazyMaps(images, make)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..datasets import options as owned
 from ..datasets.options import option, plain_options
 from ..datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, check_reads
+from ..datasets.skeleton import Skeleton
 from .output import Grid, Poses, Votes, per_image
 from .parts.adapters import adapted, add_adapters, merge_adapters
 
@@ -50,6 +51,8 @@ class PoseModel(nn.Module, ABC):
     """It can be built for any number of keypoints; false where a file of the user's says how many."""
     single: ClassVar[bool] = True
     """It answers each image with one person, that of the crop."""
+    root: int = -1
+    """The keypoint that z is counted from, of answers relative to it."""
     head: nn.Module
     options: Options
     frozen: frozenset[str] = frozenset()
@@ -79,8 +82,14 @@ class PoseModel(nn.Module, ABC):
         """The network of a checkpoint, before its weights are loaded."""
         return cls(keypoints, options)
 
-    def know(self, names: Sequence[str]) -> Self:
-        """This network, with what its published weights know of keypoints by their names, in the order of its own."""
+    @classmethod
+    def learns(cls, skeleton: Skeleton) -> Skeleton:
+        """Which of the keypoints it is trained on. Raises ValueError where it cannot be."""
+        return skeleton
+
+    def know(self, skeleton: Skeleton) -> Self:
+        """This network, with what it takes from its skeleton: what published weights know of keypoints by their names,
+        an extent in mm."""
         return self
 
     @abstractmethod
@@ -261,10 +270,10 @@ def counted_per_image(mask: Tensor, sample: Labeled) -> Tensor:
     return per_image(mask.float(), sample.image_index, len(sample))
 
 
-def normalize(image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """uint8 images (B, 3, H, W) to ImageNet's normalised range; float images pass unchanged."""
+def normalize(image: Tensor, dtype: torch.dtype = torch.float32, white: float = 255.0) -> Tensor:
+    """uint8 images (B, 3, H, W) to ImageNet's normalised range, `white` being 1; float images pass unchanged."""
     if image.dtype != torch.uint8:
         return image
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * 255
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * white
+    std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * white
     return (image.to(dtype) - mean) / std

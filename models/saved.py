@@ -24,7 +24,10 @@ from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
 from .systems.own import OwnModel
+from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
+from .systems.root_net import RootNet
+from .systems.root_pose_net import RootPoseNet
 from .systems.vitpose import ViTPose
 
 MODELS: dict[str, type[PoseModel]] = {
@@ -32,6 +35,9 @@ MODELS: dict[str, type[PoseModel]] = {
     "vitpose": ViTPose,
     "a2j": A2J,
     "awr": AWR,
+    "root_net": RootNet,
+    "pose_net": PoseNet,
+    "root_pose_net": RootPoseNet,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
@@ -76,7 +82,7 @@ def load_model(path: Path) -> tuple[PoseModel, Skeleton]:
         choose(f"{path} holds a system that this keyshift does not know: name", state["name"], list(MODELS))
         kind = MODELS[state["name"]]
         options = make(kind.Options, _options(state), str(path), "model.")
-        model = kind.rebuild(len(skeleton), options).with_adapters(options.adapters)
+        model = kind.rebuild(len(skeleton), options).know(skeleton).with_adapters(options.adapters)
     except ValueError as error:
         raise ValueError(f"{path} cannot be built: {error}") from error
     try:

@@ -26,7 +26,14 @@ with a wanted distribution over candidates would leave the offsets as they are, 
 candidates point to one place, and is void where there is one candidate.) A depth that is voted beside x and y is
 compared by its marginal on an axis of its own, as if independent: KL adds over the marginals, and a volume of
 H * W * Z cells is never built. Ground truth stands at the model's own decoded keypoint, ground false at those of the
-other joints.
+other joints. Of a head that gives a volume both are made an image at a time, for the divergence and again for its
+gradient, so that the adversary costs its own logits and their gradient.
+
+For a single keypoint. RootNet sees one keypoint of each person, and the sum over the other joints is empty. The paper's
+reason for it is that a keypoint model which errs is sure of a wrong joint; what a model of roots is sure of when it
+errs is the root of somebody else in the crop. So the sum runs over the other people, whose boxes are input data: their
+middles stand for their roots. In a crop with nobody else, and on the axis of depth, no mistake is likelier than
+another: ground false is 1 - GT, which as a density leaves all places but the truth alike.
 
 EPIC (FG 2025; davidpengucf/EPIC @ 13e0db5) adds to step B the discrepancy of both heads' maps (`adversary_mmd`, 0.2
 there), and to step C the same (`mmd`, 0.7; it divides by the number of keypoints once more, which makes them 0.2 / K
@@ -47,12 +54,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
-from ...models.output import Votes, divergence
+from ...models.output import Grid, Votes, divergence
+from ...models.parts.lazy_maps import Maps
 from ...models.pose_model import counted_per_image
 from ..epic import map_entropy, map_mmd
 from ..gradients import WarmStartGradient
 from ..strategy import Strategy, Update
-from .pseudo_labels import VARIANTS, ground_false, ground_truth
+from .pseudo_labels import VARIANTS, ground_false, ground_false_alone, ground_truth, others_of
 
 
 class RegDA(Strategy):
@@ -80,10 +88,6 @@ class RegDA(Strategy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if len(self.skeleton) < 2:
-            raise ValueError(
-                f"RegDA needs 2 keypoints or more, found {len(self.skeleton)}: ground false is where the others are"
-            )
         if self.options.fresh_head:
             self.model.restart_head(self.options.head_layers)
         self.adversary = self.model.new_head(self.options.head_layers)
@@ -119,7 +123,7 @@ class RegDA(Strategy):
                 votes = model.votes(features, target)
         truth = self.truth(votes, target)
         adversary = model.votes(features.detach(), target, self.adversary)
-        losses = {"false": self.disparity(adversary, ground_false(truth))}
+        losses = {"false": self.disparity(adversary, self.false(truth, votes.grid, target))}
         if options.adversary_mmd > 0:
             kept = tuple(logs.detach() for logs in votes.log_densities())
             losses["adversary mmd"] = options.adversary_mmd * apart(kept, adversary.log_densities())
@@ -134,12 +138,21 @@ class RegDA(Strategy):
             losses["spread"] = options.spread * spread(votes, options.sure)
         yield losses, ("features",)
 
-    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Tensor, ...]:
+    def truth(self, votes: Votes, sample: Unlabeled) -> tuple[Maps, ...]:
         """Ground truth at the keypoints that the model reads from `votes`, of all people in an image together."""
         poses = self.model.decode(votes, sample).each(torch.Tensor.detach)
         return ground_truth(votes, poses, self.options.sigma, self.options.pseudo_labels)
 
-    def disparity(self, adversary: Votes, goal: tuple[Tensor, ...]) -> Tensor:
+    def false(self, truth: tuple[Maps, ...], grid: Grid, sample: Unlabeled) -> tuple[Maps, ...]:
+        """Ground false: where the other keypoints are, of a network of a single one where other people are."""
+        if len(self.skeleton) > 1:
+            return ground_false(truth)
+        plane = grid.marginals()[0]
+        return ground_false_alone(
+            truth, others_of(sample, plane, self.options.sigma) if len(plane.shape) == 2 else None
+        )
+
+    def disparity(self, adversary: Votes, goal: tuple[Maps, ...]) -> Tensor:
         """trade_off * KL from the adversary's density on the target to `goal`."""
         return self.options.trade_off * divergence(adversary, goal, epsilon=1e-7)
 

@@ -48,6 +48,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ...datasets.options import option
 from ...datasets.sample import Batch, Labeled, Unlabeled
 from ...models.output import Poses, Votes, divergence, keypoint_divergence
+from ...models.parts.lazy_maps import whole
 from ...models.pose_model import PoseModel
 from ..alignment import domain_loss
 from ..bank import Bank
@@ -73,6 +74,12 @@ class Goal(NamedTuple):
 
     maps: tuple[Tensor, ...]
     counted: Tensor
+
+    @staticmethod
+    def drawn(*given: Any) -> Goal:
+        """As `drawn` of consistency.py, of volumes too in memory whole, because goals are chosen from and mixed."""
+        maps, counted = drawn(*given)
+        return Goal(tuple(map(whole, maps)), counted)
 
     def at(self, place: Tensor) -> Goal:
         return Goal(tuple(maps[place] for maps in self.maps), self.counted[place])
@@ -184,7 +191,7 @@ class UDAAnimal(Strategy):
         """Gaussians at the keypoints of `poses`, of those on the grid and of any confidence, or to `keep`."""
         keep = poses.confidence > 0 if keep is None else keep
         keep = keep & votes.grid.contains(poses.points)
-        return Goal(*drawn(votes.grid, poses.points, keep, poses.image_index, self.options.sigma, len(votes.logits)))
+        return Goal.drawn(votes.grid, poses.points, keep, poses.image_index, self.options.sigma, len(votes.logits))
 
     @torch.no_grad()
     def taught(self, target: Unlabeled, view: Unlabeled, votes: Votes) -> Goal:
@@ -204,7 +211,7 @@ class UDAAnimal(Strategy):
         grid = ours.coarse.grid
         points = source.keypoints[..., : sum(len(one.shape) for one in grid.marginals())]
         keep = self.model.counted(source) & grid.contains(points)
-        known = Goal(*drawn(grid, points, keep, source.image_index, self.options.sigma, len(source)))
+        known = Goal.drawn(grid, points, keep, source.image_index, self.options.sigma, len(source))
         others = divergence(ours.coarse, *labels) + divergence(ours.first, *labels)
         own = {name: mix.share * loss for name, loss in supervised.items()}
         return own | {"mixed": (1 - mix.share) * others}, mix.goal(labels, known)

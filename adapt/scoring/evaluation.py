@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ...datasets.sample import (
     CAMERA_MM,
     PIXELS,
     PIXELS_AND_MM,
+    ROOT_MM,
     Labeled,
     PoseDataset,
     Unlabeled,
@@ -30,6 +31,7 @@ from ...datasets.sample import (
     to_pixels,
     to_space,
     transform,
+    z_edge,
 )
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels
@@ -43,8 +45,8 @@ from .selection import Headline
 
 @dataclass
 class Predictions:
-    """Predictions and truth for the N labelled people of a dataset in its order, of crops one each; in file pixels, of
-    depth z in mm beside them, or mm in the camera's frame, as `space` says."""
+    """Predictions and truth for the N labelled people of a dataset in its order, of crops one each; in file pixels, z
+    in mm beside them, or mm in the camera's frame, as `space` says."""
 
     points: Tensor
     """(N, K, 2 or 3); zeros of people that were missed."""
@@ -69,9 +71,16 @@ class Predictions:
     space: str = PIXELS
     invented: int = 0
     """People that the model has found and nobody labelled."""
+    depth: Tensor | None = None
+    """(N,) mm: where z is counted from, the true root's distance; None where z is counted from the camera."""
+    root: int = -1
+    """The keypoint that z is counted from."""
+    own_depth: Tensor | None = None
+    """(N,) mm: the same root's distance as a model says it that answers both."""
 
     def save(self, path: Path) -> None:
-        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+        present = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        arrays = {name: np.asarray(getattr(self, name)) for name in present}
         buffer = BytesIO()  # a zip archive whose writing fails complains once more when it is thrown away
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         write_whole(path, lambda file: file.write(buffer.getbuffer()))
@@ -102,20 +111,30 @@ class Predictions:
         return Headline.of(self.dims, threshold)
 
     def errors(self) -> Tensor:
-        """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame; infinite for
-        people that were missed. Raises ValueError for 3D points without a camera."""
+        """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame, relative to
+        the root where z is; infinite for people that were missed. Raises ValueError for 3D points without a camera."""
         if self.dims == 2:
             return self.of_matched(metrics.relative_errors(self.points, self.truth, self.side))
         if self.space == CAMERA_MM:
             return self.of_matched(metrics.distances(self.points, self.truth))
-        blind = (self.camera[:, :2] == 0).any(1)
+        blind = (self.camera[:, :2] == 0).any(1) & self.annotated.any(1)
         if blind.any():
             raise ValueError(
                 f"{int(blind.sum())} of {len(blind)} samples have no camera, {self.id[int(blind.int().argmax())]!r} "
                 "first: errors in mm need fx and fy in file pixels; let the dataset give them"
             )
-        distances = metrics.distances(to_space(self.points, self.camera), to_space(self.truth, self.camera))
-        return self.of_matched(distances)
+        return self.of_matched(metrics.distances(*(self.in_space(points) for points in (self.points, self.truth))))
+
+    def in_space(self, points: Tensor) -> Tensor:
+        """Points (N, K, 3) in file pixels and mm as mm in the camera's frame; of a pose relative to its root, which is
+        taken to stand at its true distance, mm from the root."""
+        seen = (self.camera[:, :2] > 0).all(1, keepdim=True)
+        camera = torch.where(seen, self.camera, 1.0)  # of samples without labels it may be unknown
+        if self.depth is None:
+            return to_space(points, camera)
+        from_camera = torch.cat([points[..., :2], points[..., 2:] + self.depth[:, None, None]], -1)
+        placed = to_space(from_camera, camera)
+        return placed - placed[:, self.root, None]
 
     def pixels(self) -> Tensor:
         """Distances in the picture, file px, of points in space through the camera: (N, K)."""
@@ -134,17 +153,24 @@ WORDS = ("sequence", "id")
 
 
 @torch.no_grad()
-def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) -> Predictions:
-    """Evaluate `model` in evaluation mode; its mode is restored."""
+def predict(
+    model: PoseModel, batches: Iterable[Labeled], device: torch.device, mirror: Sequence[int] | None = None
+) -> Predictions:
+    """Evaluate `model` in evaluation mode; its mode is restored. With the permutation `mirror` of keypoints that
+    mirroring asks for, answers are the means over a sample and its mirror image."""
     mode = model.training
     model.eval()
     parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
     for batch in batches:
         sample = batch.to(device)
-        poses = model.decode(model(sample), sample)
+        votes = model(sample)
+        poses = model.decode(votes, sample)
+        if mirror is not None:
+            poses = with_mirror(poses, model, sample, mirror)
         truth = sample.keypoints[..., : poses.points.shape[-1]]
         people = sample.image_index
         counted = sample.annotated & countable(truth, sample, people)
+        counted = counted if sample.deep is None else counted & sample.deep
         place = arrange(poses, truth, counted, sample, model.single)
         matched, taken = place >= 0, place.clamp_min(0)
         values = {
@@ -158,6 +184,10 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
             "row": sample.row[people],
             "matched": matched,
         }
+        if sample.space == ROOT_MM:
+            values["depth"] = root_depth(sample, model.root)
+        if "root" in votes.extra:
+            values["own_depth"] = votes.extra["root"].mean()[people, 0, 2]
         for name, value in values.items():
             parts[name].append(value.cpu())
         for name in WORDS:
@@ -165,9 +195,39 @@ def predict(model: PoseModel, batches: Iterable[Labeled], device: torch.device) 
         parts["space"].append(sample.space)
         parts["invented"].append(invented(poses, place, sample))
     model.train(mode)
-    whole: dict[str, Any] = {name: value for name, value in parts.items() if name not in ("space", "invented")}
-    whole = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in whole.items()}
-    return Predictions(**whole, space=parts["space"][0], invented=sum(parts["invented"]))
+    space, invention = parts["space"][0], sum(parts["invented"])
+    listed = {n: v for n, v in parts.items() if n not in ("space", "invented", "root") and (v or "depth" not in n)}
+    whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
+    root = model.root if space == ROOT_MM else -1
+    return Predictions(**whole, space=space, invented=invention, root=root)
+
+
+def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
+    """The means of a model's `poses` for the pictures of a sample and its answers for their mirror images, in which
+    keypoints change places by the permutation `flip`. Raises ValueError for a system that finds several people, and for
+    one that does not answer in pixels of pictures."""
+    if not model.single or "image" not in model.reads or sample.space == CAMERA_MM:
+        raise ValueError(f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels")
+    image = sample.image
+    mirrored = replace(sample, inputs={**sample.inputs, "image": image.flip(-1)})
+    there = model.decode(model(mirrored), mirrored)
+    points, order = there.points[:, list(flip)], list(flip)
+    points = torch.cat([image.shape[-1] - points[..., :1], points[..., 1:]], -1)
+    return replace(
+        poses,
+        points=(poses.points + points) / 2,
+        confidence=(poses.confidence + there.confidence[:, order]) / 2,
+        score=(poses.score + there.score) / 2,
+    )
+
+
+def root_depth(sample: Labeled, root: int) -> Tensor:
+    """(P,) mm: the distance of each person's true root along the optical axis, 1 m where it is not known: nothing of
+    such a person counts."""
+    if sample.points is None:
+        return torch.full((len(sample.keypoints),), 1000.0, device=sample.keypoints.device)
+    z = sample.points[:, root, 2]
+    return torch.where(z > 0, z, 1000.0)
 
 
 def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, single: bool) -> Tensor:
@@ -271,9 +331,8 @@ def hits(predictions: Predictions, batches: Sequence[Labeled], threshold: float)
 
 
 def edge(batch: Labeled) -> Tensor:
-    """(B,) mm of the cube's edge; of a person in the camera's frame a person's length."""
-    reach = batch.inputs.get("reach")
-    return torch.full((len(batch),), SPAN_MM) if reach is None else 2 * reach.cpu().float()
+    """(B,) mm of the cube's edge, of a picture the extent; of a person in the camera's frame a person's length."""
+    return torch.full((len(batch),), SPAN_MM) if batch.space == CAMERA_MM else z_edge(batch).cpu().float()
 
 
 def curve(headline: Headline, errors: Tensor, mask: Tensor, thresholds: Tensor) -> Tensor:
@@ -327,6 +386,6 @@ def near(here: Tensor, there: Tensor, sample: Unlabeled, image_index: Tensor, th
     if sample.space == CAMERA_MM:
         return metrics.distances(here, there) <= threshold * span(sample)
     close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * span(sample)
-    if sample.space == PIXELS_AND_MM and here.shape[-1] == 3:
-        close &= (here - there)[..., 2].abs() <= threshold * 2 * sample.inputs["reach"][image_index, None]
+    if sample.space in (PIXELS_AND_MM, ROOT_MM) and here.shape[-1] == 3:
+        close &= (here - there)[..., 2].abs() <= threshold * z_edge(sample)[image_index, None]
     return close

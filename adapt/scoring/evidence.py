@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ...datasets.augment import Augmentation
 from ...datasets.loading import EvaluationBatches
-from ...datasets.sample import PIXELS_AND_MM, Labeled, PoseDataset, Unlabeled, inside
+from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, Labeled, PoseDataset, Unlabeled, inside, z_edge
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels, spread
-from ...models.output import Poses, Votes
+from ...models.output import Grid, Poses, Votes
 from ...models.pose_model import PoseModel
 from ..consistency import carried
 from ..views import by_view
@@ -218,8 +218,7 @@ def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
         features = model.features(sample)
         votes = model.votes(features, sample)
         poses = model.decode(votes, sample)
-        plane = votes.marginals()[0]
-        density = plane.log_density()
+        plane, density = in_plane(votes)
         part = {
             "points": shares(poses.points, sample, poses.image_index),
             "confidence": poses.confidence.float(),
@@ -269,20 +268,30 @@ def joined(poses: list[Poses], images: int) -> Poses:
 
 def shares(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
     """Points (P, K, D) of the model's input in shares of the crop's side, z in shares of the cube's edge."""
-    if sample.space == PIXELS_AND_MM and points.shape[-1] == 3:
-        edge = 2 * sample.inputs["reach"][image_index].view(-1, 1, 1)
+    if sample.space in (PIXELS_AND_MM, ROOT_MM) and points.shape[-1] == 3:
+        edge = z_edge(sample)[image_index].view(-1, 1, 1)
         return torch.cat([points[..., :2] / span(sample), points[..., 2:] / edge], -1).float()
     return points.float() / span(sample)
 
 
-def spread_of(votes: Votes, log_density: Tensor) -> Tensor:
+def in_plane(votes: Votes) -> tuple[Grid, Tensor]:
+    """The first of the grid's marginals and the log density on it (B, K, *shape); of a volume what remains of it in
+    the picture's plane."""
+    first = votes.marginals()[0]
+    grid, density = first.grid, first.log_density()
+    if len(grid.shape) < 3:
+        return grid, density
+    return Grid(grid.shape[1:], grid.stride[:2], grid.origin[:2]), density.logsumexp(2)
+
+
+def spread_of(grid: Grid, log_density: Tensor) -> Tensor:
     """The standard deviation (B, K), in the grid's unit, of densities (B, K, *shape)."""
     density = log_density.exp()
     last, total = density.dim() - 1, density.flatten(2).sum(-1)
     variance = torch.zeros_like(total)
-    for dim in range(len(votes.grid.shape)):
+    for dim in range(len(grid.shape)):
         line = density.sum([d for d in range(2, density.dim()) if d != last - dim]) / total[..., None]
-        axis = votes.grid.axis(dim, line)
+        axis = grid.axis(dim, line)
         mean = (line * axis).sum(-1, keepdim=True)
         variance = variance + (line * (axis - mean).square()).sum(-1)
     return variance.clamp_min(0).sqrt()

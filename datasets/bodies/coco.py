@@ -2,18 +2,25 @@
 
 The publisher's layout and its parts: val2017 is the test; what is resampled together is a picture with all its people.
 datasets/reading/coco_file.py says how the JSON is read.
+
+`middles=true` adds the two joints that 3DMPPE (mks0601/3DMPPE_POSENET_RELEASE @ dd025c5, MSCOCO.py) makes: the thorax
+between the shoulders and the pelvis between the hips, in the picture. They are annotated where both ends are, and
+visible where both are. So the set can train beside one with 3D (half of each batch), whose root is the pelvis.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
+from ..options import option
 from ..reading.annotations import need_file
 from ..reading.coco_file import declared_sizes, read_coco
 from ..reading.origin import Download, Origin
 from ..reading.people import PictureOptions, PictureSet, digest
 from ..reading.splits import check_part
-from .skeletons import COCO17
+from .middles import HIPS, SHOULDERS, with_middles
+from .skeletons import COCO17, COCO19
 
 _SITE = "http://images.cocodataset.org"
 ORIGIN = Origin(
@@ -29,7 +36,14 @@ ORIGIN = Origin(
 )
 
 
-def coco(options: PictureOptions, part: str) -> PictureSet:
+@dataclass(frozen=True)
+class CocoOptions(PictureOptions):
+    """The options of COCO."""
+
+    middles: bool = option(False, "with a thorax between the shoulders and a pelvis between the hips")
+
+
+def coco(options: CocoOptions, part: str) -> PictureSet:
     """The people of `part`. Raises ValueError for a missing file, BadAnnotation for a malformed one."""
     check_part(part)
     half = "train2017" if part == "train" else "val2017"
@@ -37,5 +51,8 @@ def coco(options: PictureOptions, part: str) -> PictureSet:
     file = need_file(folder / f"annotations/person_keypoints_{half}.json", f"COCO's layout is {ORIGIN.layout}")
     people, about = read_coco(file, COCO17, None, half)
     about = {"part": part, **about, "sha256": digest(file)}
+    if options.middles:
+        people = with_middles(people, COCO19, {"thorax": SHOULDERS, "pelvis": HIPS})
+        about["middles"] = "thorax, pelvis"
     sizes = partial(declared_sizes, file, half)
     return PictureSet(f"coco.{part}", folder, people, about, ORIGIN, options.boxes, fallback="truth", declared=sizes)

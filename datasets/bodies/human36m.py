@@ -10,24 +10,28 @@ bends, which these files leave out: up to 3.4 px on published samples. Nothing s
 is `annotated`, all.
 
 Pixel origin: not stated by the publisher, whose camera is a MATLAB function; nothing is shifted, so half a pixel may be
-wrong. The joints Torso, Neck and Head of the files are spine, neck and head_top here. The reference puts the mean of
-the shoulders at MPII's thorax; here sets are paired by name, and no joint is made up.
+wrong. The joints Torso, Neck and Head of the files are spine, neck and head_top here. `thorax=true` adds the 18th joint
+of 3DMPPE, which is paired with MPII's thorax: the middle of the shoulders in the world. Without it no joint is made up.
 
 Boxes: the true joints' (`boxes=truth`, a leak on a target). Those of the data files are no others: they are the joints'
-with a margin of a tenth; here they hold the cameras to account, and nothing else.
+with a margin of a tenth; they hold the cameras to account, and with `chain=true` they are what crops are made from, by
+the chain of box_chain.py, as in 3DMPPE (`boxes=joints`, the same leak).
 
 Parts: protocol 2 trains on the subjects 1, 5, 6, 7, 8 and tests on 9, 11; protocol 1 trains on 9 too and tests on 11.
 By default every 5th entry of a data file, as in the reference (thuml/Transfer-Learning-Library @ c11a06f, human36m.py);
-the literature tests on the frames whose number is a multiple of 64, as many as `stride=64` takes. `split=frames` is the
-reference's test: 3200 draws with replacement (seed 42), so a picture can come more than once; no subject is on both
-sides.
+3DMPPE and the literature train on the frames whose number is a multiple of 5 and test on those of 64: `counts=frames`
+with `stride=5` and `stride=64`. `split=frames` is the reference's test: 3200 draws with replacement (seed 42), so a
+picture can come more than once; no subject is on both sides. s_11_act_02_subact_02_ca_01, which 3DMPPE's converter
+skips, is left out where a file has it. A `sequence` is a subject's camera in an action and subaction; `action` reads
+the action's name in it.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,7 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import (
     BadAnnotation,
+    Words,
     entries,
     mapping,
     need_all,
@@ -45,11 +50,14 @@ from ..reading.annotations import (
     unique,
     whole,
 )
+from ..reading.box_chain import process_boxes
 from ..reading.cameras import in_front
+from ..reading.notes import Notes
 from ..reading.origin import Origin
-from ..reading.people import People, PictureOptions, PictureSet, digest, project
+from ..reading.people import JOINTS, People, PictureOptions, PictureSet, digest, project
 from ..reading.splits import check_part
-from .skeletons import H36M17
+from .middles import SHOULDERS, with_middles
+from .skeletons import H36M17, H36M18
 
 ORIGIN = Origin(
     "Human3.6M of Ionescu, Papava, Olaru and Sminchisescu, PAMI 2014, with annotations in the form of 3DMPPE",
@@ -60,6 +68,13 @@ ORIGIN = Origin(
 SUBJECTS = {(1, "train"): (1, 5, 6, 7, 8, 9), (1, "test"): (11,), (2, "train"): (1, 5, 6, 7, 8), (2, "test"): (9, 11)}
 """By protocol and part."""
 KINDS = ("camera", "data", "joint_3d")
+ACTIONS = (
+    *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Posing", "Purchases", "Sitting", "SittingDown"),
+    *("Smoking", "Photo", "Waiting", "Walking", "WalkDog", "WalkTogether"),
+)
+"""By action_idx, from 2."""
+SKIPPED = (11, 2, 2, 1)
+"""Subject, action, subaction and camera of the recording that 3DMPPE's converter skips (tool/Human36M/h36m2coco.py)."""
 STRIDE = 5
 DRAWN = 3200
 """Pictures in the reference's test."""
@@ -71,6 +86,15 @@ class Options(PictureOptions):
 
     protocol: int = option(2, "which subjects train and which test", choices=(1, 2))
     stride: int | None = option(None, f"every how many-th entry; null: the {STRIDE}th", low=1, high=1e6)
+    counts: str = option(
+        "entries",
+        "what stride counts: entries of a data file, as TLLib; frames by their numbers, as 3DMPPE",
+        choices=("entries", "frames"),
+    )
+    thorax: bool = option(False, "with an 18th joint, thorax, in the middle of the shoulders, as in 3DMPPE")
+    chain: bool = option(
+        False, "crops by the data files' boxes, clipped to the picture, as in 3DMPPE; they are the true joints' too"
+    )
     split: str | None = option(
         None, f"frames: {DRAWN} draws with replacement test, as in TLLib; null: all entries", choices=("frames",)
     )
@@ -82,20 +106,40 @@ def human36m(options: Options, part: str) -> PictureSet:
     Raises ValueError for missing files (all of them named) and malformed ones.
     """
     check_part(part)
-    home, protocol, split, step = options.folder, options.protocol, options.split, options.stride or STRIDE
+    home, protocol, split = options.folder, options.protocol, options.split
     subjects = SUBJECTS[protocol, part]
     files = {s: [home / f"annotations/Human36M_subject{s}_{kind}.json" for kind in KINDS] for s in subjects}
     listed = [path for three in files.values() for path in three]
     need_all(listed, f"protocol {protocol}, part {part} of {ORIGIN.layout}")
-    people = _people([row for s in subjects for row in _rows(s, step, *files[s])], home / "annotations")
+    rows = [row for s in subjects for row in _rows(s, options, *files[s])]
+    people = _people(rows, home / "annotations")
+    about = {"part": part, "protocol": protocol, "stride": options.stride or STRIDE, "split": split or "subjects"}
+    if options.counts == "frames":
+        about["counts"] = "frames"
+    if options.chain:
+        people = _boxed(people, rows)
+    if options.thorax:
+        people = with_middles(people, H36M18, {"thorax": SHOULDERS})
     if split and part == "test":
         people = _drawn(people)
-    about = {"part": part, "protocol": protocol, "stride": step, "split": split or "subjects"}
     about["sha256"] = digest(*listed)
-    return PictureSet(f"human36m.{part}", home, people, about, ORIGIN, options.boxes, fallback="truth")
+    name, chain = f"human36m.{part}", options.chain
+    return PictureSet(name, home, people, about, ORIGIN, options.boxes, fallback="truth", chain=chain, own=JOINTS)
 
 
-def _rows(subject: int, step: int, camera: Path, data: Path, joints: Path) -> Iterator[dict[str, Any]]:
+def action(sequence: str) -> str:
+    """The name of the action (`ACTIONS`) that a sample's `sequence` is of, for metrics by action. Raises ValueError for
+    another set's, and for the calibration recordings before the first action."""
+    match = re.fullmatch(r"human36m/S\d+/(\d\d)_\d\d/\d+", sequence)
+    number = int(match[1]) - 2 if match else -1
+    if not 0 <= number < len(ACTIONS):
+        raise ValueError(f"{sequence!r} is of no action of Human3.6M; expected human36m/S9/02_01/1, action 2 to 16")
+    return ACTIONS[number]
+
+
+def _rows(subject: int, options: Options, camera: Path, data: Path, joints: Path) -> Iterator[dict[str, Any]]:
+    every = options.stride or STRIDE
+    step, multiple = (1, every) if options.counts == "frames" else (every, 1)
     cameras = {key: _camera(value, camera, key) for key, value in _object(camera).items()}
     world, content = _object(joints), _object(data)
     boxes = _boxes(content["annotations"], data) if "annotations" in content else {}
@@ -107,6 +151,8 @@ def _rows(subject: int, step: int, camera: Path, data: Path, joints: Path) -> It
             raise BadAnnotation(data, place, "subject", image["subject"], str(subject))
         keys = [whole(image.get(key), data, place, key) for key in _INDICES]
         action, subaction, frame, view = keys
+        if frame % multiple or (subject, action, subaction, view) == SKIPPED:
+            continue
         if str(view) not in cameras:
             raise BadAnnotation(data, place, "cam_idx", view, f"one of {', '.join(cameras)} as in {camera.name}")
         box = boxes.get(number)
@@ -118,10 +164,16 @@ def _rows(subject: int, step: int, camera: Path, data: Path, joints: Path) -> It
             "world": _joints(world, keys[:3], joints),
             "camera": cameras[str(view)],
             "box": None if box is None else numbers(box, (4,), data, place, "bbox"),
+            "size": _size(image, data, place) if options.chain else None,
         }
 
 
 _INDICES = ("action_idx", "subaction_idx", "frame_idx", "cam_idx")
+
+
+def _size(image: dict[str, Any], file: Path, place: str) -> list[int]:
+    """Width and height."""
+    return [whole(image.get(side), file, place, side) for side in ("width", "height")]
 
 
 def _object(file: Path) -> dict[str, Any]:
@@ -189,6 +241,22 @@ def _people(rows: list[dict[str, Any]], file: Path) -> People:
         camera=camera,
         points=points,
     )
+
+
+def _boxed(people: People, rows: list[dict[str, Any]]) -> People:
+    """`people` with the boxes of their `rows`; without those whose box the chain rejects, which a warning counts."""
+    lacking = next((row["id"] for row in rows if row["box"] is None), None)
+    if lacking is not None:
+        raise BadAnnotation(people.file, lacking, "bbox", Words("missing"), "a box for each image, with chain=true")
+    boxes = np.array([row["box"] for row in rows]).reshape(-1, 4)
+    sizes = np.array([row["size"] for row in rows], np.float64).reshape(-1, 2)
+    accepted, notes = process_boxes(boxes, sizes)[1], Notes(Path(people.file))
+    if not accepted.all():
+        outside = "have a box outside their picture, or without an area, and are left out"
+        notes.add(outside, people.ids[int(np.argmin(accepted))], int((~accepted).sum()))
+    notes.warn(len(rows), "people")
+    edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+    return replace(people.select(accepted), boxes=edges[accepted])
 
 
 def _check_boxes(rows: list[dict[str, Any]], keypoints: np.ndarray, file: Path) -> None:

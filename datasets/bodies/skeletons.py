@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..sides import sides
 from ..skeleton import Skeleton
@@ -78,6 +79,8 @@ COCO17 = body(
         0.089,
     ),
 )
+COCO19 = body("coco19", (*COCO17.keypoints, "thorax", "pelvis"), (*COCO17.sigmas, 0.079, 0.107))
+"""With the joints that 3DMPPE makes of COCO's; their sigmas are the shoulders' and the hips', as none are published."""
 MPII16 = body(
     "mpii16",
     (
@@ -101,6 +104,7 @@ H36M17 = body(
         "right_wrist",
     ),
 )
+H36M18 = body("h36m18", (*H36M17.keypoints, "thorax"))
 SMPL24 = body(
     "smpl24",
     (
@@ -117,3 +121,6 @@ MPI3DHP17 = body(
         *("spine", "head"),
     ),
 )
+_MUCO21 = body("muco21", (*MPI3DHP17.keypoints, "right_hand", "left_hand", "right_toe", "left_toe"))
+MUCO21 = replace(_MUCO21, edges=(*_MUCO21.edges, (10, 19), (13, 20)))
+"""MuCo-3DHP's; the first 17 are MPI-INF-3DHP's and MuPoTS-3D's. It has no foot between ankle and toe."""

@@ -106,7 +106,7 @@ def read_json(path: Path) -> Any:
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file, every scalar of it a text. Raises BadAnnotation."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig").replace("%YAML:", "%YAML ", 1)  # OpenCV's spelling of the first line
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise ValueError("aliases are not allowed")  # a few of them can stand for gigabytes
         return yaml.load(text, yaml.BaseLoader)  # else a joint that is called `on` or `1` would be none

@@ -9,30 +9,29 @@ whose columns may be left,top,width,height too, or a JSON: {"day1/0007.jpg": [[l
 or a list as COCO's detectors give it, [{"file_name": "day1/0007.jpg", "bbox": [left, top, width, height], "score":
 0.93}, ...], where `image_id` may stand for `file_name` if it holds names; or a COCO label file, or what `keyshift
 predict` wrote (coco_results.py beside). Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12
-of a video.
+of a video. detections.py reads the same files with their scores, and roots where they have some.
 Coordinates are continuous pixels of the picture as it is shown, turned by its EXIF tag: the top left corner is (0, 0).
 Boxes that are given a score below `SCORE` are left out, from files and detectors alike.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..rendered.cache import cache_root
-from .annotations import BadAnnotation, entries, mapping, need_file, numbers, picture_name, read_json
-from .coco_results import boxes_of
-from .files import from_home, write_text
+from .annotations import read_json
+from .box_rows import result_rows
+from .detections import PERSON, Detections, checked, gathered, read_detections, write_results
+from .files import from_home
 from .fit import FEW, beside, leaves, misread
 from .headers import read_headers
 from .images import UnreadableImage
@@ -41,45 +40,25 @@ from .weights import fitting, read_content
 
 SCORE = 0.7
 """A box of a lower score is left out."""
-PERSON = 1
-"""COCO's class of people in all of torchvision's detectors."""
 FILES = (".csv", ".json")
-SIDES = ("left", "top", "right", "bottom")
-EXTENTS = ("left", "top", "width", "height")
 Boxes = dict[str, np.ndarray]
-Row = tuple[str, Any, Any, Any]
-"""Where it stands as errors name it, picture, box, score."""
 
 
 def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) -> Boxes:
     """{picture: (n, 4) left, top, right, bottom} of those `pictures` that the file has boxes for, in the file's order.
 
     `others` are pictures, and videos for all their frames, that the file may name too; their boxes are passed over.
-    Pictures without a box are counted in a warning. Raises BadAnnotation, a ValueError, naming file, line or entry, and
-    field.
+    Boxes below SCORE, and pictures without a box, are counted in a warning; another is of boxes that RootNet extended,
+    around which crops are too large. Raises BadAnnotation, a ValueError, naming file, line or entry, and field.
     """
-    need_file(path, "boxes= takes a .csv or .json file with a box a line")
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
-    known, more = set(pictures), set(others)
-    listed: dict[str, list[np.ndarray]] = {}
-    low = 0
-    for where, named, value, score in rows:
-        name = picture_name(named, path, where, "file")
-        if name not in known and not {name, file_of(name)} & more:
-            near = difflib.get_close_matches(name, [*pictures, *others], 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise BadAnnotation(path, where, "file", name, f"a picture below the root{hint}")
-        box = numbers(value, (4,), path, where, "the box")
-        if not (box[2:] > box[:2]).all():
-            wanted = "right > left and bottom > top (a CSV of widths says so in its header: left,top,width,height)"
-            raise BadAnnotation(path, where, "the box", box.tolist(), wanted)
-        if score is not None and numbers(score, (), path, where, "score") < SCORE:
-            low += 1
-        elif name in known:
-            listed.setdefault(name, []).append(box)
-    if low:
-        warnings.warn(f"{path}: {low} boxes of a score below {SCORE} are left out", stacklevel=2)
-    return _checked({name: np.stack(boxes) for name, boxes in listed.items()}, pictures, str(path))
+    detected = read_detections(path, pictures, others, least=SCORE)
+    if detected.extended:
+        warnings.warn(
+            f"{path}: these boxes are extended already, for PoseNet behind RootNet; crops around them are larger than "
+            "around a detector's. Give the file without roots",
+            stacklevel=2,
+        )
+    return detected.boxes
 
 
 def touching(boxes: Boxes, root: Path, source: str) -> Boxes:
@@ -122,72 +101,6 @@ def _doubt(boxes: np.ndarray, size: np.ndarray, source: str) -> None:
         warnings.warn(f"{source}: {far} of {len(boxes)} boxes {words}", stacklevel=4)
 
 
-def _checked(boxes: Boxes, pictures: Sequence[str], source: str) -> Boxes:
-    """`boxes`, after a warning of the pictures that have none."""
-    missing = [name for name in pictures if name not in boxes]
-    if missing:
-        warnings.warn(
-            f"{source}: no box for {len(missing)} of {len(pictures)} pictures, the first {missing[0]}; "
-            "they are left out",
-            stacklevel=3,
-        )
-    return boxes
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [cell.strip() for cell in next(reader, [])]
-            if header[5:] not in ([], ["score"]) or header[:5] not in (["file", *SIDES], ["file", *EXTENTS]):
-                wanted = f"file,{','.join(SIDES)}[,score], or file,{','.join(EXTENTS)}[,score]"
-                raise BadAnnotation(path, "line 1", "the header", ",".join(header), wanted)
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    yield _csv_row(path, f"line {reader.line_num}", header, cells)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadAnnotation(path, "", "the content", str(error), "a UTF-8 CSV file") from error
-
-
-def _csv_row(path: Path, where: str, header: list[str], cells: list[str]) -> Row:
-    if len(cells) != len(header):
-        raise BadAnnotation(path, where, "the line", ",".join(cells), f"{len(header)} cells: {','.join(header)}")
-    values = []
-    for column, cell in zip(header[1:], cells[1:], strict=True):
-        if column == "score" and not cell.strip():
-            break
-        try:
-            values.append(float(cell))
-        except ValueError as error:
-            raise BadAnnotation(path, where, column, cell, "a number") from error
-    box = values[:4]
-    if tuple(header[1:5]) == EXTENTS:
-        box = [*box[:2], box[0] + box[2], box[1] + box[3]]
-    return where, cells[0].strip(), box, values[4] if len(values) == 5 else None
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    content = read_json(path)
-    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
-        yield from boxes_of(content, path)
-        return
-    if isinstance(content, dict):
-        for name, boxes in content.items():
-            for k, box in enumerate(entries(boxes, path, name, "the boxes")):
-                yield f"{name}, box {k}", name, box, None
-        return
-    classes = set()
-    for k, entry in enumerate(entries(content, path, "", "the content")):
-        where = f"entry {k}"
-        row = mapping(entry, path, where, "the detection", ("bbox",))
-        box = numbers(row["bbox"], (4,), path, where, "bbox")
-        classes.add(str(row.get("category_id", "")))
-        if len(classes) > 1:
-            raise BadAnnotation(path, where, "category_id", row.get("category_id"), "one class in all entries")
-        name = row.get("file_name", row.get("image_id"))
-        yield where, name, np.concatenate([box[:2], box[:2] + box[2:]]), row.get("score")
-
-
 def detector_names() -> list[str]:
     """The detectors of torchvision, all trained on COCO."""
     from torchvision.models import detection, list_models  # a second to import, and few need it
@@ -203,21 +116,36 @@ def detect(
     cache: str | Path | None = None,
     white: int | None = None,
 ) -> Boxes:
-    """{picture: (n, 4)} of the people that a torchvision detector sees in `pictures` below `root`, surest first.
+    """{picture: (n, 4)}: the boxes that `detect_people` gives."""
+    people = detect_people(name, root, pictures, progress, cache, white)
+    return {picture: one.boxes for picture, one in people.items()}
+
+
+def detect_people(
+    name: str,
+    root: Path,
+    pictures: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+    cache: str | Path | None = None,
+    white: int | None = None,
+) -> dict[str, Detections]:
+    """The people that a torchvision detector sees in `pictures` below `root`, by picture, surest first.
 
     `name` is a model's, with the weights that torchvision downloads, or NAME:PATH with a state_dict of your own.
-    Boxes are kept in the cache, and not looked for again while pictures and weights stay the same. `progress` is called
-    with the pictures done and their count; `white` is as in `read_image`. Pictures without a person, and unreadable
-    ones, are counted in a warning. Raises ValueError for unknown names, impossible downloads and foreign files.
+    They are kept in the cache as COCO results, and not looked for again while pictures and weights stay the same.
+    `progress` is called with the pictures done and their count; `white` is as in `read_image`. Pictures without a
+    person, and unreadable ones, are counted in a warning. Raises ValueError for unknown names, impossible downloads and
+    foreign files.
     """
     check_detector(name)
-    file = cache_root(cache) / f"boxes-{_key(name, root, pictures, white)}.json"
-    boxes = _cached(file, pictures)
-    if boxes is None:
-        boxes = _detected(_load(name), root, pictures, progress, white)
-        _keep(file, boxes)
-    some = {picture: rows for picture, rows in boxes.items() if len(rows)}
-    return _checked(some, pictures, f"boxes={name}")
+    file = cache_root(cache) / f"people-{_key(name, root, pictures, white)}.json"
+    people = _cached(file, pictures)
+    if people is None:
+        people = _detected(_load(name), root, pictures, progress, white)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_results(file, people)
+    some = {picture: one for picture, one in people.items() if len(one.boxes)}
+    return checked(some, pictures, f"boxes={name}")
 
 
 def check_detector(name: str) -> None:
@@ -274,10 +202,10 @@ def _detected(
     pictures: Sequence[str],
     progress: Callable[[int, int], None] | None,
     white: int | None,
-) -> Boxes:
+) -> dict[str, Detections]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = 8 if device.type == "cuda" else 1
-    boxes: Boxes = {}
+    people: dict[str, Detections] = {}
     broken: list[str] = []
     network = network.to(device)
     for start in range(0, len(pictures), batch):
@@ -287,26 +215,27 @@ def _detected(
                 image = read_named(root, name, white)
             except UnreadableImage as error:
                 broken.append(str(error))
-                boxes[name] = np.zeros((0, 4))
                 continue
             names.append(name)
             images.append(torch.from_numpy(image).to(device).permute(2, 0, 1) / 255)
         with torch.inference_mode():
             detections = network(images) if images else []
-        boxes |= {name: _people(one) for name, one in zip(names, detections, strict=True)}
+        people |= {name: _people(one) for name, one in zip(names, detections, strict=True)}
         if progress:
             progress(min(start + batch, len(pictures)), len(pictures))
     if broken:
         warnings.warn(f"{len(broken)} pictures cannot be searched for people, the first: {broken[0]}", stacklevel=3)
-    return boxes
+    return people
 
 
-def _people(detected: dict[str, torch.Tensor]) -> np.ndarray:
-    """(n, 4) of what torchvision's detectors answer for one picture: `boxes`, `labels`, `scores`."""
+def _people(detected: dict[str, torch.Tensor]) -> Detections:
+    """What torchvision's detectors answer for one picture: `boxes`, `labels`, `scores`."""
     boxes = detected["boxes"]
     kept = (detected["labels"] == PERSON) & (detected["scores"] >= SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
     order = detected["scores"][kept].argsort(descending=True, stable=True)
-    return boxes[kept][order].double().cpu().numpy()
+    edges = boxes[kept][order].double().cpu().numpy()
+    edges[:, 2:] = edges[:, :2] + (edges[:, 2:] - edges[:, :2])  # as they are read back, to the last bit
+    return Detections(edges, detected["scores"][kept][order].double().cpu().numpy())
 
 
 def _key(name: str, root: Path, pictures: Sequence[str], white: int | None) -> str:
@@ -325,17 +254,9 @@ def _key(name: str, root: Path, pictures: Sequence[str], white: int | None) -> s
     return total.hexdigest()[:16]
 
 
-def _cached(file: Path, pictures: Sequence[str]) -> Boxes | None:
+def _cached(file: Path, pictures: Sequence[str]) -> dict[str, Detections] | None:
     """What was kept; None where nothing is, or it is broken: then it is made anew."""
     try:
-        content = mapping(read_json(file), file, "", "the content", pictures)
-        return {
-            name: numbers(content[name] or np.zeros((0, 4)), (None, 4), file, name, "the boxes") for name in pictures
-        }
+        return gathered(result_rows(read_json(file), file), file, pictures).people
     except (OSError, ValueError):
         return None
-
-
-def _keep(file: Path, boxes: Boxes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps({name: rows.tolist() for name, rows in boxes.items()}))

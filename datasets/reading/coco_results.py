@@ -59,10 +59,10 @@ def _flags(keypoints: Any) -> Any:
     return [2 * (v > 0) if k % 3 == 2 and plain[k // 3] and v == v else v for k, v in enumerate(keypoints)]
 
 
-def boxes_of(content: dict[str, Any], file: Path) -> Iterator[tuple[str, Any, Any, Any]]:
-    """(where, picture, left, top, right, bottom, score) of the people of a COCO file, crowds and people without a box
-    left out: those of the category with keypoints, or of the only one. What `keyshift predict` wrote holds crops, and
-    no boxes: they are made of its keypoints. Raises BadAnnotation."""
+def boxes_of(content: dict[str, Any], file: Path) -> Iterator[tuple[str, Any, Any, Any, Any, Any]]:
+    """(where, picture, left, top, right, bottom, score, root_cam, extended) of the people of a COCO file, crowds and
+    people without a box left out: those of the category with keypoints, or of the only one. What `keyshift predict`
+    wrote holds crops, and no boxes: they are made of its keypoints. Raises BadAnnotation."""
     names = {}
     for number, value in enumerate(entries(content["images"], file, "", "images")):
         image = mapping(value, file, f"image {number}", "the image", ("id", "file_name"))
@@ -88,7 +88,8 @@ def boxes_of(content: dict[str, Any], file: Path) -> Iterator[tuple[str, Any, An
                 raise BadAnnotation(file, where, "keypoints", Words(f"{len(joints)} numbers"), "x, y, v of each")
             box = joints_box(joints.reshape(-1, 3)[:, :2] + 0.5, np.ones(len(joints) // 3, bool))
         if width > 0 and height > 0:
-            yield where, names[str(row["image_id"])], box, row.get("score")
+            name = names[str(row["image_id"])]
+            yield where, name, box, row.get("score"), row.get("root_cam"), row.get("extended")
 
 
 def _with_keypoints(categories: Any, file: Path) -> set[str]:

@@ -19,6 +19,8 @@ from ..options import option
 from ..sample import Item
 from ..skeleton import Skeleton
 from .annotations import LARGEST, BadAnnotation, Words
+from .box_chain import chained
+from .images import UnreadableImage
 from .origin import FolderOptions, Origin
 from .video import file_of, read_named
 
@@ -27,7 +29,9 @@ AROUND_JOINTS = 1.5
 AROUND_BOXES = 1.25
 """The same over a box of the whole person or hand, from a file or a detector."""
 BOXES = ("truth", "tllib", "whole")
-LEAKS = ("truth", "tllib")
+JOINTS = "joints"
+"""What a set's own boxes are called that its publisher made of the true joints."""
+LEAKS = ("truth", "tllib", JOINTS)
 """Those that look at labels: a target cut so is no honest target."""
 
 
@@ -148,6 +152,10 @@ class PictureSet:
     """The level of pictures of 16 bit that is white; None: 65535."""
     whole: People | None = None
     """The table with all keypoints, which crops by the true joints are cut from; None: `people` has all."""
+    chain: bool = False
+    """Crops by the set's own boxes are those of RootNet and PoseNet (box_chain.py): clipped to the picture first."""
+    own: str = "file"
+    """What the set's own boxes are called in `identity`: file, or joints, which leak where the set is a target."""
     skeleton: Skeleton = field(init=False)
     identity: dict[str, Any] = field(init=False)
 
@@ -170,7 +178,8 @@ class PictureSet:
         self.skeleton = self.people.skeleton
         own = "file" if self.people.boxes is not None else self.fallback
         self.cut = self.boxes or own
-        self.identity = {"name": self.name, **self.about, "count": len(self), "boxes": self.cut}
+        boxes = self.own if self.cut == "file" else self.cut
+        self.identity = {"name": self.name, **self.about, "count": len(self), "boxes": boxes}
         if self.white is not None:
             self.identity["white"] = self.white
         if self.origin is not None:
@@ -210,10 +219,16 @@ class PictureSet:
         )
 
     def box(self, index: int, width: int, height: int) -> np.ndarray:
-        """The square crop (4,) of a row in a picture of that size."""
+        """The square crop (4,) of a row in a picture of that size. Raises UnreadableImage where the box of a chain is
+        outside of it: the picture is of another size than the labels tell."""
         if self.cut == "file":
             assert self.people.boxes is not None
-            return square(self.people.boxes[index], self.around)
+            own = self.people.boxes[index]
+            crop = chained(own, width, height, self.around) if self.chain else square(own, self.around)
+            if crop is None:
+                where = f"the box {own.tolist()} of {self.people.ids[index]}"
+                raise UnreadableImage(f"{self.path(index)}: {width}x{height}, so that {where} is outside of it")
+            return crop
         people = self.whole or self.people
         known = people.annotated[index]
         if self.cut == "whole" or not known.any():

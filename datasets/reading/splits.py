@@ -13,6 +13,8 @@ from ..options import Options, option
 PARTS = ("train", "test")
 EVERY = 5
 """One of five groups tests."""
+SAME = "none: both parts are the same pictures"
+"""What `identity` says of the split of a test set that is a target's unlabelled train part too."""
 
 
 @dataclass(frozen=True)

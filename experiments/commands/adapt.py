@@ -44,7 +44,7 @@ from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
 from ..runs.shipping import FEWEST, SHARES, Forecaster, beforehand, by_labels, decide, known_rule, reading
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
-from ..runs.task import Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
+from ..runs.task import UNKNOWN, Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
 from ..runs.training import SCORED, adaptation, evaluator, fit, make_fabric, warped_batches
 from .adapt_dry import dry_run
 from .predict_depth import check_cube
@@ -115,7 +115,7 @@ def adapt(
     task, unreadable = without_unreadable(task, reporter)
     for line in task.sensed():
         reporter.say(line)
-    start = build_model(config.model, task.skeleton.keypoints) if given is None else load_model(given)[0]
+    start = build_model(config.model, task.skeleton) if given is None else load_model(given)[0]
     if given is not None:
         check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
     for remark in STRATEGIES[strategy].remarks(config.method(strategy)):
@@ -248,7 +248,7 @@ def check_target(model: str, config: Config) -> None:
     if config.target.name in ("pictures", "depth_folder"):
         check_kind(model, "reach" in MODELS[config.model.name].reads, options.folder)
     if isinstance(options, depth_folder.Options):
-        network = build_model(config.model, [""], weights=False)
+        network = build_model(config.model, UNKNOWN, weights=False)
         check_cube(network, depth_folder.setup_of(options).cube, str(options.root), "target.cube")
 
 

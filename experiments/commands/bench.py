@@ -31,6 +31,7 @@ from ...models.systems.awr import AWR
 from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
+from .bench_memory import rows as volume_rows
 from .bench_strategies import rows as strategy_rows
 
 Timed = Callable[[], object]
@@ -121,6 +122,11 @@ def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
 def bench_strategies(batch: int = 8) -> list[tuple[str, str, str]]:
     """A step of each strategy, as a multiple of a supervised one; loading and rounds of relabelling apart."""
     return strategy_rows(batch, _device(), iteration, alternate)
+
+
+def bench_volumes(batch: int = 2) -> list[tuple[str, str, str]]:
+    """What is read from volumes and what draws them, against the same in plain operations, in time and memory."""
+    return volume_rows(batch, _device(), alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -288,6 +294,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "strategies": bench_strategies,
     "labels": bench_labels,
     "votes": bench_votes,
+    "volumes": bench_volumes,
     "render": bench_render,
     "loading": bench_loading,
 }

@@ -23,7 +23,7 @@ from ...datasets.reading.levels import dark
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.reading.prepared import is_prepared
 from ...datasets.reading.preparing import in_order, workers
-from ...datasets.reading.splits import PARTS
+from ...datasets.reading.splits import PARTS, SAME
 from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
 from ...datasets.skeleton import HAND
@@ -236,6 +236,8 @@ def _leaks(dataset: PoseDataset) -> list[str]:
         notes.append("centers=truth: crops are centred on the true joints, a leak where this set is a target")
     if dataset.identity.get("split") == "frames":
         notes.append("split=frames: neighbours in time are parted at random, a leak between train and test")
+    if dataset.identity.get("split") == SAME:
+        notes.append("train and test are the same pictures: a leak where this set is a source, or is seen with labels")
     return notes
 
 
@@ -270,6 +272,8 @@ def _shared(train: Tally, test: Tally) -> list[str]:
     """What stands in both parts, so that a test is no test; without labels there is none. Two label files number their
     entries each for itself, so that of them pictures and recordings with names alone are compared."""
     if not train.annotated.any() and not test.annotated.any():
+        return []
+    if test.dataset.identity.get("split") == SAME:  # which a note says
         return []
     files = test.dataset.identity.get("split") == "files"
     sequences = train.sequences & test.sequences if files or len(train.sequences | test.sequences) > 1 else set()

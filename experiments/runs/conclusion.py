@@ -66,7 +66,7 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
     """The model's predictions for a dataset in its order."""
     batches = task.batches(dataset)
-    return predict(model, loader(batches, range(len(batches))), device)
+    return predict(model, loader(batches, range(len(batches))), device, task.mirror)
 
 
 def export(model: PoseModel, task: Task, folder: Path) -> None:

@@ -20,16 +20,17 @@ from ...datasets.depth.files import sha256
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.mixed import Mixed
 from ...datasets.options import Options
 from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.skeleton_file import side_doubts
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, PictureSet
-from ...datasets.sample import PoseDataset
+from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
-from ...datasets.views import Selected, WithoutLabels, innermost, spread
+from ...datasets.views import InSpace, Selected, WithoutLabels, innermost, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
@@ -37,6 +38,8 @@ from .centers import open_centered
 from .device import choose_device
 from .folder import FILES, locate, world_size
 
+UNKNOWN = Skeleton("unknown", ("",))
+"""Of a network that is built before the data says its keypoints."""
 AT_ONCE = 64
 """Samples of a batch in evaluation."""
 SENSED = 128
@@ -68,6 +71,11 @@ class Task:
     def start(self) -> Path | None:
         """The weights that the run starts from, where they are given."""
         return None if self.config.start is None else locate(Path(self.config.start))[0]
+
+    @property
+    def mirror(self) -> list[int] | None:
+        """The permutation of keypoints in mirror images, where answers are to be the mean over those too."""
+        return self.skeleton.flip if self.config.flip_test else None
 
     def batches(self, dataset: PoseDataset) -> EvaluationBatches:
         """A dataset in its order, as the network sees it."""
@@ -172,7 +180,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     The keypoints are those of the network that the run starts from; else the ones that both sides have.
     """
     any_keypoints = MODELS[config.model.name].any_keypoints
-    model = build_model(config.model, [""], weights=False) if any_keypoints else None  # sizes, before data is read
+    model = build_model(config.model, UNKNOWN, weights=False) if any_keypoints else None  # sizes, before data is read
     choose_device(config.device)
     check_target(config, strategies)
     check_required(config, strategies)
@@ -189,17 +197,20 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
         notes += [remark for name in strategies for remark in STRATEGIES[name].remarks(config.method(name))]
     say_settings(config, opened)
     skeleton, left_out = paired(opened, None if given is None else given.keypoints)
+    skeleton = MODELS[config.model.name].learns(skeleton)
     if training:
         check_mirroring(config, skeleton)
     if model is None or (training and config.model.options.weights is not None and config.start is None):
-        model = build_model(config.model, skeleton.keypoints, weights=training)
+        model = build_model(config.model, skeleton, weights=training)
+    else:
+        model.know(skeleton)
     for name, dataset in opened.items():
         if len(dataset) < processes:
             raise ValueError(
                 f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
             )
-        if dataset.skeleton.keypoints != skeleton.keypoints:
-            opened[name] = Selected(dataset, skeleton.keypoints)
+        opened[name] = seen_by(type(model), dataset, skeleton.keypoints)
+    check_deep(model, opened.get("source_train"))
     for part, dataset in opened.items():
         check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
@@ -296,10 +307,18 @@ def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, s
     return {FILES: sums} if sums else {}
 
 
-def build_model(chosen: Chosen, keypoints: Sequence[str], weights: bool = True) -> PoseModel:
-    """A fresh network for the keypoints of these names; with the weights that its options name, or random."""
+def seen_by(kind: type[PoseModel], dataset: PoseDataset, keypoints: tuple[str, ...]) -> PoseDataset:
+    """A dataset with these keypoints, in the coordinates in which a system sees people."""
+    if dataset.skeleton.keypoints != keypoints:
+        dataset = Selected(dataset, keypoints)
+    in_space = kind.space in (PIXELS_AND_MM, ROOT_MM) and "reach" not in kind.reads
+    return InSpace(dataset, kind.space == ROOT_MM) if in_space else dataset
+
+
+def build_model(chosen: Chosen, skeleton: Skeleton, weights: bool = True) -> PoseModel:
+    """A fresh network for the keypoints of a skeleton; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
-    model = MODELS[chosen.name](len(keypoints), options).know(keypoints)
+    model = MODELS[chosen.name](len(skeleton), options).know(skeleton)
     return model.with_adapters(options.adapters)
 
 
@@ -318,6 +337,9 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
         try:
             for part in ("train", "test"):
                 opened[f"{side}_{part}"] = open_centered(chosen.name, chosen.options, part, own, config.device)
+            if side == "source" and config.beside is not None:
+                second = open_centered(config.beside.name, config.beside.options, "train", None, config.device)
+                opened["source_train"] = Mixed(opened["source_train"], second)
         except MissingData as error:
             missing.append(error)
         except ValueError:
@@ -358,6 +380,18 @@ def check_fits(config: Config, model: PoseModel, dataset: PoseDataset, side: str
         raise ValueError(
             f"{type(model).__name__} answers each picture with one person; {dataset.name} gives pictures of several. "
             "Choose a system that finds them, or data that is cut to one"
+        )
+
+
+def check_deep(model: PoseModel, source: PoseDataset | None) -> None:
+    """Raises ValueError where a system of people in space would learn from a source without 3D points."""
+    if source is None or not isinstance(source, InSpace):
+        return
+    items = [source[row] for row in spread(source, 20).rows]
+    if not any(item.deep is not None and item.deep.any() for item in items):
+        raise ValueError(
+            f"{type(model).__name__} learns distances in mm; {source.name} has 2D keypoints alone. Choose a source "
+            "with 3D points in the camera's frame, and say the 2D set beside it: beside.name=NAME"
         )
 
 

@@ -179,7 +179,7 @@ def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
     torch.manual_seed(seed)
     if phase.start is not None:
         return load_model(phase.start)[0].with_adapters(task.config.model.options.adapters)
-    return build_model(task.config.model, task.skeleton.keypoints)
+    return build_model(task.config.model, task.skeleton)
 
 
 def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = None) -> Strategy:
@@ -261,7 +261,7 @@ def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score |
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for side, own in batches.items():
-            predictions = predict(model, (own[i] for i in range(len(own))), device)
+            predictions = predict(model, (own[i] for i in range(len(own))), device, task.mirror)
             key = predictions.headline(config.threshold).key
             result = scores(predictions, task.skeleton, config.threshold)
             metrics |= {f"{side}/{key}": result[key], f"{side}/epe": result["epe"]}

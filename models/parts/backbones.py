@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -99,3 +100,17 @@ def build_levels(name: str, weights: str | None = None, size: tuple[int, int] = 
     if name.startswith(TIMM):
         return TimmBackbone(name.removeprefix(TIMM), weights, size, levels=2)
     return TwoLevels(name, weights)
+
+
+def resnet_of(state: Mapping[str, Tensor]) -> str:
+    """The name of the ResNet whose tensors stand under `backbone.`. Raises ValueError for another network."""
+    blocks: tuple[int, ...] = tuple(
+        len({key.split(".")[2] for key in state if key.startswith(f"backbone.layer{level}.")}) for level in range(1, 5)
+    )
+    depths: dict[tuple[int, ...], int] = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+    depth = depths.get(blocks)
+    if depth == 34 and "backbone.layer1.0.conv3.weight" in state:
+        depth = 50
+    if depth is None:
+        raise ValueError(f"not a ResNet: its layers have {blocks} blocks")
+    return f"resnet{depth}"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
-from ..heatmaps import HeatmapModel, hidden_layers, small
+from ..heatmaps import HeatmapModel, hidden_layers, small, upsampling
 from ..output import Grid
 from ..parts.backbones import ABOUT, build_backbone
 from ..pose_model import normalize
@@ -51,13 +51,9 @@ class PoseResNet(HeatmapModel):
         stride = _stride(options.input_size, heatmap_size, self.backbone.stride)
         origin, self.cut = (0.0, 3 * options.sigma) if options.reference else (stride / 2, None)
         self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
-        layers: list[nn.Module] = []
-        for i in range(int(math.log2(self.backbone.stride / stride))):
-            wider = nn.ConvTranspose2d(channels if i else self.backbone.channels, channels, 4, 2, 1, bias=False)
-            nn.init.normal_(wider.weight, std=0.001)
-            layers += [wider, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-        self.upsampling = nn.Sequential(*layers)
-        if not layers:
+        doublings = int(math.log2(self.backbone.stride / stride))
+        self.upsampling = upsampling(self.backbone.channels, channels, doublings)
+        if not doublings:
             self.channels = self.backbone.channels
         self.head = self.new_head()
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -26,6 +25,7 @@ from ...datasets.options import option
 from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content
 from ...datasets.sample import Unlabeled
+from ...datasets.skeleton import Skeleton
 from ..heatmaps import HeatmapModel, hidden_layers, small
 from ..output import Grid, Votes
 from ..parts.hub import hub_file, library
@@ -99,8 +99,9 @@ class ViTPose(HeatmapModel):
         hidden = hidden_layers(self.options.width, (layers or self.options.head_layers) - 1)
         return nn.Sequential(*hidden, decoder) if hidden else decoder
 
-    def know(self, names: Sequence[str]) -> Self:
-        """Take the published head's maps of keypoints by these names; others start from random weights."""
+    def know(self, skeleton: Skeleton) -> Self:
+        """Take the published head's maps of keypoints by their names; others start from random weights."""
+        names = skeleton.keypoints
         if self.published is not None:
             known, weight, bias = self.published
             self.published = None

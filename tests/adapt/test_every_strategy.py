@@ -142,8 +142,6 @@ def innermost(tensor):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_one_keypoint_and_two_mirrored_channels_last_in_half_precision(toys, dots, name, count):
     """Losses are finite, and the state that they leave, float32."""
-    if (name, count) == ("regda", 1):
-        pytest.skip("RegDA needs 2 keypoints or more")
     sets = {d: Few(dots(8, style), count) for d, style in (("source", "plain"), ("target", "shifted"))}
     torch.manual_seed(0)
     model = toys.TopDown(count, toys.TopDown.Options(channels=8))

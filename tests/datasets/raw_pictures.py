@@ -206,6 +206,21 @@ def mpi_inf_3dhp_test(root):
     return RawSet({"name": "mpi_inf_3dhp"}, {"mpi_inf_3dhp_test_set/TS4/annot_data.mat": "hdf5"})
 
 
+def muco(root):
+    beside("test_muco").write(root, 3)
+    return RawSet({"name": "muco", "held": None}, {"MuCo-3DHP.json": "json"}, "train")
+
+
+def mupots(root):
+    beside("test_mupots").write(root, count=3)
+    return RawSet({"name": "mupots"}, {"MuPoTS-3D.json": "json"})
+
+
+def threedpw(root):
+    beside("test_threedpw").write(root)
+    return RawSet({"name": "threedpw"}, {"3DPW_test.json": "json"})
+
+
 def lsp(root):
     joints = np.random.default_rng(0).uniform(1, 30, (3, 14, 2000))
     joints[2] = joints[2] > 20
@@ -427,6 +442,7 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
     writer.__name__: writer
     for writer in (
         *(rhd, h3d, freihand, interhand, onehand10k, panoptic_hands, surreal_lists, surreal_clips, human36m),
+        *(muco, mupots, threedpw),
         *(mpi_inf_3dhp_train, mpi_inf_3dhp_test, lsp, lspet, mpii_lists, mpii_published, coco, coco_json, coco_npz),
         *(skeleton, boxes_csv, boxes_json, boxes_list, boxes_coco, coco_results, coco_results_numbered, coco_nested),
         *(deeplabcut, deeplabcut_animals, yolo_pose),

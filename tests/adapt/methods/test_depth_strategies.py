@@ -164,13 +164,6 @@ def test_a_joint_out_of_the_cube_counts_in_millimetres(balls):
     assert predict(MODELS["a2j"](), [moved], torch.device("cpu")).annotated.all()
 
 
-def test_regda_needs_other_keypoints(balls):
-    from keyshift.datasets.depth.center_task import CENTER
-
-    with pytest.raises(ValueError, match="RegDA needs 2 keypoints or more, found 1"):
-        build("regda", "a2j", CENTER)
-
-
 def test_adaptation_helps_on_a_toy_sensor(balls, iterate, augmentation):
     """Trained on exact depth, AWR fails on a coarse sensor; RegDA and mean teacher do better there."""
     from keyshift.adapt.scoring.evaluation import predict, scores

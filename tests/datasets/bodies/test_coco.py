@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keyshift.datasets.bodies.coco import coco
-from keyshift.datasets.bodies.skeletons import COCO17
-from keyshift.datasets.reading.people import PictureOptions
+from keyshift.datasets.bodies.coco import CocoOptions, coco
+from keyshift.datasets.bodies.skeletons import COCO17, COCO19, H36M18, MPII16
 
 _spec = importlib.util.spec_from_file_location("raw_coco", Path(__file__).parents[1] / "raw_coco.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -19,8 +18,8 @@ _spec.loader.exec_module(raw)
 BASE, annotation, content, joints, write = raw.BASE, raw.annotation, raw.content, raw.joints, raw.write
 
 
-def opened(root, part):
-    return coco(PictureOptions(root=str(root)), part)
+def opened(root, part, **options):
+    return coco(CocoOptions(root=str(root), **options), part)
 
 
 def test_coco(tmp_path) -> None:
@@ -48,3 +47,29 @@ def test_coco(tmp_path) -> None:
     assert train.identity["licence"].startswith("annotations CC BY 4.0")
     with pytest.raises(ValueError, match=r"no file .*person_keypoints_val2017.json"):
         opened(tmp_path / "train2017", "test")
+
+
+def test_thorax_and_pelvis_are_the_middles(tmp_path) -> None:
+    flags = [joints(), joints(left_shoulder=1), joints(left_shoulder=0, right_hip=1)]
+    made = content(*(annotation(1 + n, n, keypoints=listed) for n, listed in enumerate(flags)))
+    write(tmp_path / "val2017", made)
+    (tmp_path / "annotations").mkdir()
+    shutil.move(tmp_path / "val2017/labels.json", tmp_path / "annotations/person_keypoints_val2017.json")
+    plain, more = opened(tmp_path, "test"), opened(tmp_path, "test", middles=True)
+    assert more.skeleton == COCO19
+    assert COCO19.keypoints == (*COCO17.keypoints, "thorax", "pelvis")
+    assert (COCO19.flip_pairs, COCO19.root) == (COCO17.flip_pairs, 18)
+    for one in (MPII16, H36M18):
+        assert {"thorax", "pelvis"} <= set(one.keypoints)
+    ends = [[COCO19.keypoints.index(f"{side}_{joint}") for side in ("left", "right")] for joint in ("shoulder", "hip")]
+    for i in range(3):
+        item = more[i]
+        np.testing.assert_array_equal(item.keypoints[:17], plain[i].keypoints)
+        np.testing.assert_array_equal(item.box, plain[i].box)
+        for k, pair in zip((17, 18), ends, strict=True):
+            if item.annotated[k]:
+                np.testing.assert_allclose(item.keypoints[k], item.keypoints[pair].mean(0))
+    assert [more[i].annotated[17:].tolist() for i in range(3)] == [[True, True], [True, True], [False, True]]
+    assert [more[i].visible[17:].tolist() for i in range(3)] == [[True, True], [False, True], [False, False]]
+    assert "middles" not in plain.identity
+    assert more.identity["middles"] == "thorax, pelvis"

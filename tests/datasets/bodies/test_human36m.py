@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keyshift.datasets.bodies.human36m import Options, human36m
-from keyshift.datasets.bodies.skeletons import H36M17
+from keyshift.datasets.bodies.human36m import ACTIONS, Options, action, human36m
+from keyshift.datasets.bodies.skeletons import H36M17, MPII16
 from keyshift.datasets.reading.annotations import read_arrays, read_json, read_pickle
+from keyshift.datasets.skeleton import pair
 
 _spec = importlib.util.spec_from_file_location("raw_bodies", Path(__file__).parents[1] / "raw_bodies.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -39,12 +40,12 @@ def rotation(seed):
     return q * np.sign(np.linalg.det(q))
 
 
-def write(home, subject, frames=10, views=(1, 2)):
+def write(home, subject, frames=10, views=(1, 2), size=(8, 8), subaction=1):
     """Raw files of one subject, and {picture: points (17, 3) mm in the camera's frame}."""
     turned = {view: (rotation(view), np.array([100.0 * view, -50, 4000])) for view in views}
     data, joints, truth = {"images": [], "annotations": []}, {}, {}
     for view, (turn, shift) in turned.items():
-        folder = f"s_{subject:02d}_act_02_subact_01_ca_{view:02d}"
+        folder = f"s_{subject:02d}_act_02_subact_{subaction:02d}_ca_{view:02d}"
         (home / "images" / folder).mkdir(parents=True)
         for frame in range(frames):
             world = (raw.figure(NAMES, (10 * frame, 0, 4000), 0.1 * frame) - turned[1][1]) @ turned[1][0]
@@ -52,17 +53,17 @@ def write(home, subject, frames=10, views=(1, 2)):
             joints[str(frame)] = world.tolist()
             name, number = f"{folder}/{folder}_{frame + 1:06d}.jpg", len(data["images"])
             truth[f"images/{name}"] = points
-            Image.new("RGB", (8, 8), (frame, view, 0)).save(home / "images" / name)
+            Image.new("RGB", size, (frame, view, 0)).save(home / "images" / name)
             low, high = (raw.seen(points, CAMERA).min(0) - 20, raw.seen(points, CAMERA).max(0) + 20)
             image = {"id": number, "file_name": name, "width": 1000, "height": 1002, "subject": subject}
-            indices = {"action_idx": 2, "subaction_idx": 1, "cam_idx": view, "frame_idx": frame}
+            indices = {"action_idx": 2, "subaction_idx": subaction, "cam_idx": view, "frame_idx": frame}
             data["images"].append(image | indices)
             data["annotations"].append({"id": number, "image_id": number, "bbox": [*low, *(high - low)]})
     cameras = {
         str(view): {"R": turn.tolist(), "t": shift.tolist(), "f": CAMERA[:2].tolist(), "c": CAMERA[2:].tolist()}
         for view, (turn, shift) in turned.items()
     }
-    save(home, subject, camera=cameras, data=data, joint_3d={"2": {"1": joints}})
+    save(home, subject, camera=cameras, data=data, joint_3d={"2": {str(subaction): joints}})
     return truth
 
 
@@ -120,6 +121,68 @@ def test_subjects_strides_and_protocols(home):
     assert len(set(test.people.sequences)) == 4, "a subject's camera in an action"
     assert test.identity["protocol"] == 2
     assert test.identity["stride"] == 5
+
+
+def test_frames_by_their_number_as_in_3dmppe(tmp_path):
+    """The reference takes the frames of each recording whose number is a multiple; not every so many-th entry."""
+    truth = {}
+    for subject in (9, 11):
+        truth |= write(tmp_path, subject, frames=70, size=(1, 1))
+    counted = opened(tmp_path, "test", counts="frames", stride=64)
+    assert counted.people.frames.tolist() == [0, 64] * 4
+    for i in range(8):
+        raw.check_item(counted[i], truth[counted.people.pictures[i]], CAMERA)
+    assert opened(tmp_path, "test", stride=64).people.frames.tolist() == [0, 64, 58] * 2, "every 64th entry of a file"
+    assert counted.identity != opened(tmp_path, "test", stride=64).identity
+    assert set(opened(tmp_path, "test", counts="frames").people.frames) == set(range(0, 70, 5))
+
+
+def test_the_recording_that_the_reference_skips(tmp_path):
+    for subject in (9, 11):
+        write(tmp_path, subject, subaction=2)
+    assert {name.removeprefix("human36m/") for name in opened(tmp_path, "test", stride=1).people.sequences} == {
+        *("S9/02_02/1", "S9/02_02/2", "S11/02_02/2")
+    }
+
+
+def test_actions_are_read_in_sequences(home):
+    assert {action(name) for name in opened(home, "test").people.sequences} == {"Directions"}
+    assert [action(f"human36m/S9/{number:02d}_02/4") for number in range(2, 17)] == list(ACTIONS)
+    assert ACTIONS[10:] == ("Photo", "Waiting", "Walking", "WalkDog", "WalkTogether")
+    for wrong in ("human36m/S9/01_01/1", "human36m/S9/17_01/1", "mupots/TS1", ""):
+        with pytest.raises(ValueError, match="no action"):
+            action(wrong)
+
+
+def test_the_thorax_is_between_the_shoulders_in_the_world(home):
+    plain, more = opened(home, "test"), opened(home, "test", thorax=True)
+    assert more.skeleton.keypoints == (*NAMES, "thorax")
+    assert more.skeleton.flip_pairs == plain.skeleton.flip_pairs
+    assert "thorax" in pair(more.skeleton, MPII16)[0].keypoints
+    assert "thorax" not in pair(plain.skeleton, MPII16)[0].keypoints
+    ends = [NAMES.index(f"{side}_shoulder") for side in ("left", "right")]
+    for i in range(len(plain)):
+        item, other = more[i], plain[i]
+        raw.check_item(item, np.concatenate([other.points, other.points[ends].mean(0)[None]]), CAMERA)
+        np.testing.assert_array_equal(item.keypoints[:17], other.keypoints)
+        np.testing.assert_array_equal(item.box, other.box)
+    off = [np.abs(more[i].keypoints[17] - plain[i].keypoints[ends].mean(0)).max() for i in range(len(plain))]
+    assert max(off) > 1, "the middle in the picture is another one"
+
+
+def test_crops_by_the_files_boxes_are_the_reference_chains(tmp_path):
+    """A picture must have the size that its crop is clipped to."""
+    for subject in (9, 11):
+        truth = write(tmp_path, subject, frames=2, size=(1000, 1002))
+    data = opened(tmp_path, "test", stride=1, chain=True)
+    assert data.identity["boxes"] == "joints"
+    flat = raw.seen(truth[data.people.pictures[-1]], CAMERA)
+    low, high = np.maximum(flat.min(0) - 20, 0), flat.max(0) + 19
+    middle, half = (low + high) / 2 + 0.5, (high - low).max() * 1.25 / 2
+    np.testing.assert_allclose(data[len(data) - 1].box, [*(middle - half), *(middle + half)], atol=1e-6)
+    broken(tmp_path, 11, "data", lambda content: content["annotations"].pop())
+    with pytest.raises(ValueError, match="bbox is missing"):
+        opened(tmp_path, "test", stride=1, chain=True)
 
 
 def test_the_reference_draws_its_test(home):

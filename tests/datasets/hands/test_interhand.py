@@ -183,6 +183,40 @@ def test_missing_and_truncated_files(tmp_path):
         opened(tmp_path, "test")
 
 
+def test_the_real_samples_points_in_its_own_cameras(shared, tmp_path):
+    """World joints to each camera and into its picture joint by joint, as the publisher's text says it."""
+    folder = published(shared, tmp_path)
+    data, cameras, joints = (
+        json.loads((folder / f"InterHand2.6M_test_{what}.json").read_text()) for what in ("data", "camera", "joint_3d")
+    )
+    shots = {
+        one["id"]: image for one in data["annotations"] for image in data["images"] if one["image_id"] == image["id"]
+    }
+    people = opened(tmp_path, "test").people
+    for row, name in enumerate(people.ids):
+        image, side = shots[int(name.split("/")[2])], name.rpartition("/")[2]
+        lens = {field: np.array(values[image["camera"]]) for field, values in cameras[str(image["capture"])].items()}
+        world = np.array(joints[str(image["capture"])][str(image["frame_idx"])]["world_coord"])
+        for k, joint in enumerate(HAND.keypoints):
+            x, y, z = lens["camrot"] @ (world[JOINTS.index(joint) + 21 * (side == "left")] - lens["campos"])
+            np.testing.assert_allclose(people.points[row, k], [x, y, z], atol=1e-6)
+            index = np.array([x, y]) / z * lens["focal"] + lens["princpt"]  # pixels, from the middle of the first
+            np.testing.assert_allclose(people.keypoints[row, k], index + 0.5, atol=1e-6)
+        np.testing.assert_allclose(people.camera[row], [*lens["focal"], *(lens["princpt"] + 0.5)])
+
+
+def published(shared, root):
+    """The published sample in the raw layout below `root`; the folder of its annotations."""
+    sample, folder = shared / "data/mmpose_samples/interhand2.6m", root / "annotations/test"
+    (root / "images/test").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    for picture in sample.glob("*.jpg"):
+        shutil.copy(picture, root / "images/test")
+    for what in ("data", "camera", "joint_3d"):
+        shutil.copy(sample / f"test_interhand2.6m_{what}.json", folder / f"InterHand2.6M_test_{what}.json")
+    return folder
+
+
 def curl(points):
     """Which side of the palm the fingers bend to: the sign differs between left and right hands."""
     normal = np.cross(points[..., 5, :] - points[..., 0, :], points[..., 17, :] - points[..., 0, :])
@@ -191,20 +225,13 @@ def curl(points):
 
 
 def test_the_real_sample(shared, tmp_path):
-    sample = shared / "data/mmpose_samples/interhand2.6m"
-    (tmp_path / "images/test").mkdir(parents=True)
-    (tmp_path / "annotations/test").mkdir(parents=True)
-    for picture in sample.glob("*.jpg"):
-        shutil.copy(picture, tmp_path / "images/test")
-    for what in ("data", "camera", "joint_3d"):
-        name = f"test_interhand2.6m_{what}.json"
-        shutil.copy(sample / name, tmp_path / f"annotations/test/InterHand2.6M_test_{what}.json")
+    folder = published(shared, tmp_path)
     data = opened(tmp_path, "test")
     people = data.people
     sides = [name.rpartition("/")[2] for name in people.ids]
     assert sides == ["right", "left", "right", "left", "left", "right"]
     assert people.annotated.all()
-    content = json.loads((sample / "test_interhand2.6m_data.json").read_text())
+    content = json.loads((folder / "InterHand2.6M_test_data.json").read_text())
     boxes = {a["id"]: a["bbox"] for a in content["annotations"]}
     for number, (x, y, width, height) in boxes.items():
         rows = [r for r, name in enumerate(people.ids) if name.split("/")[2] == str(number)]

@@ -216,7 +216,9 @@ def test_the_cache_knows_pictures_detector_and_its_own_state(folder, bright, tmp
     (file,) = [
         path for path in cache.iterdir() if path.stat().st_mtime == max(p.stat().st_mtime for p in cache.iterdir())
     ]
-    for content in ("{", "[]", '{"a.png": [[1, 2]]}', '{"a.png": null}', "{}"):
+    box = '"category_id": 1, "bbox": [1, 2, 3, 4]'
+    broken = ("{", "{}", '{"a.png": [[1, 2, 3, 4]]}', f'[{{"file_name": "z.png", {box}}}]', '[{"file_name": "a.png"}]')
+    for content in broken:
         file.write_text(content)
         assert looked()
         assert not looked()

@@ -21,7 +21,7 @@ from keyshift.datasets.reading.images import read_image
 from keyshift.datasets.reading.origin import Download, Origin
 from keyshift.datasets.reading.people import PictureOptions, PictureSet, digest, table
 from keyshift.datasets.reading.prepared import Prepared
-from keyshift.datasets.reading.splits import SplitOptions
+from keyshift.datasets.reading.splits import SAME, SplitOptions
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.commands.data_check import check
 from keyshift.experiments.commands.data_prepare import prepare
@@ -137,6 +137,19 @@ def test_problems_are_named(root, rows, capsys, what, words):
     text = printed(capsys)
     for word in words:
         assert word in text, (word, text)
+
+
+def test_a_test_set_that_says_its_parts_are_the_same_has_no_problem(root, monkeypatch, capsys):
+    def both(options, part):
+        made = toy(options, "train")
+        made.identity["split"] = SAME
+        return made
+
+    monkeypatch.setitem(catalog.DATASETS, "toy", Data(both, ToyOptions, ORIGIN))
+    assert check("toy", [f"root={root}"], Reporter())
+    text = printed(capsys)
+    assert "note: train and test are the same pictures: a leak where this set is a source" in text
+    assert "stand in train and in test" not in text
 
 
 def test_leaks_that_were_asked_for_and_bare_samples_are_noted(root, rows, capsys):

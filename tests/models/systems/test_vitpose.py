@@ -7,6 +7,7 @@ import torch
 
 from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.sample import Unlabeled
+from keyshift.datasets.skeleton import Skeleton
 from keyshift.models.export import to_program
 from keyshift.models.pose_model import normalize
 from keyshift.models.saved import load_model, save_model
@@ -51,7 +52,7 @@ def test_it_agrees_with_transformers(tmp_path, simple, experts):
     assert [plain_name(label) for label in LABELS] == list(COCO17.keypoints)
     wanted_names = ("left_wrist", "nose", "right_ankle")
     options = ViTPose.Options(input_size=[48, 64], weights=str(tmp_path))
-    model = ViTPose(3, options).know(wanted_names).eval()
+    model = ViTPose(3, options).know(COCO17.select(wanted_names)).eval()
     index = torch.zeros(2, dtype=torch.long) if experts > 1 else None
     with torch.no_grad():
         heatmaps = reference(normalize(sample().image), dataset_index=index).heatmaps
@@ -72,7 +73,7 @@ def test_keypoints_that_it_does_not_know(tmp_path):
     published(tmp_path)
     model = ViTPose(2, ViTPose.Options(input_size=[48, 64], weights=str(tmp_path)))
     with pytest.warns(UserWarning, match="does not know thumb; they start from random weights"):
-        model.know(("thumb", "left_eye"))
+        model.know(Skeleton("two", ("thumb", "left_eye")))
     assert model.head.conv.weight[0].abs().max() < 0.01 < model.head.conv.weight[1].abs().max()
 
 

@@ -1,0 +1,57 @@
+"""Two labelled sets as one, half and half: a set with 3D points beside a 2D set that shows more places and people.
+
+3DMPPE_ROOTNET_RELEASE @ 735ce21, data/multiple_datasets.py: as many samples of each as the larger one has; the smaller
+one is repeated a whole number of times, and what is left is drawn at random, here by the place alone, so that the same
+place is the same sample in every epoch and process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .loading import first_item
+from .sample import Item, PoseDataset
+from .views import Extended
+
+
+class Mixed:
+    """`first` and, under its keypoints, `second`; keypoints that the second does not label are not annotated there.
+
+    Samples of both have the same inputs: one that only one set gives is 0 in the other. Raises ValueError where they
+    share no keypoint.
+    """
+
+    def __init__(self, first: PoseDataset, second: PoseDataset) -> None:
+        shared = [name for name in first.skeleton.keypoints if name in second.skeleton.keypoints]
+        if not shared:
+            raise ValueError(
+                f"{first.name} and {second.name} share no keypoint name: {', '.join(first.skeleton.keypoints)}; "
+                f"{', '.join(second.skeleton.keypoints)}"
+            )
+        self.first, self.second = first, Extended(second, first.skeleton)
+        self.name, self.skeleton = f"{first.name}+{second.name}", first.skeleton
+        self.identity: dict[str, Any] = first.identity | {"beside": second.identity}
+        self.half = max(len(first), len(second))
+        empty = [{name: np.zeros_like(value) for name, value in first_item(d).inputs.items()} for d in (first, second)]
+        self.empty: dict[str, np.ndarray] = empty[0] | empty[1]
+
+    def __len__(self) -> int:
+        return 2 * self.half
+
+    def __getitem__(self, index: int, /) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name} has items 0 to {len(self) - 1}, not {index}")
+        beside, place = divmod(index, self.half)
+        dataset = self.second if beside else self.first
+        item = dataset[drawn(place, len(dataset), self.half)]
+        return replace(item, inputs={**self.empty, **item.inputs})
+
+
+def drawn(place: int, count: int, total: int) -> int:
+    """Which of `count` samples stands at a place of `total`."""
+    if place < total // count * count:
+        return place % count
+    return int(np.random.default_rng([total, place]).integers(count))

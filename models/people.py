@@ -1,0 +1,154 @@
+"""What the systems of people in the camera's space share: a backbone below transposed convolutions, and the extent of
+what is looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
+
+from torch import Tensor, nn
+
+from ..datasets.options import option
+from ..datasets.reading.weights import unwrapped
+from ..datasets.sample import Labeled, Unlabeled
+from ..datasets.skeleton import Skeleton
+from .output import Grid
+from .parts.backbones import ABOUT, build_backbone
+from .pose_model import PoseModel, normalize
+
+CELL = 4
+"""Pixels between the cells of the maps."""
+DEPTH_CELLS = 64
+CORNER = 0.5
+"""Where the reference's cell 0 stands: its pixels are counted from the middle of the first one."""
+System = TypeVar("System", bound="PersonModel")
+
+
+class PersonModel(PoseModel):
+    """Reads a picture cut around one person, and answers in pixels and mm.
+
+    `extent` is the edge of the square that holds a whole person or hand, that of the skeleton where the options leave
+    it open. Raises ValueError for an input that is no multiple of the backbone's stride.
+    """
+
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        backbone: str = option("resnet50", f"the network below the head: {ABOUT}")
+        channels: int = option(256, "channels of the transposed convolutions", low=1)
+        extent: float | None = option(
+            None, "mm, edge of the square that holds a whole person or hand; null: the skeleton's (2000, 300)", low=1
+        )
+        reference: bool = option(
+            False,
+            "the released networks' input and grid, for their weights: pixels 0 to 255 less the mean of 0 to 1, cell j "
+            "at pixel 4j + 0.5; ours is normalised as ImageNet's weights ask for, and cell j is centred at 4j + 2",
+        )
+
+    options: Options
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
+        stride, (width, height) = self.backbone.stride, self.input_size
+        if stride < CELL or width % stride or height % stride:
+            raise ValueError(
+                f"model.input_size {width}x{height} must be a multiple of the backbone's stride {stride}, and that at "
+                f"least {CELL}"
+            )
+        self.doublings = int(math.log2(stride / CELL))
+        origin = CORNER if options.reference else CELL / 2
+        self.plane = (height // CELL, width // CELL), (float(CELL), float(CELL)), (origin, origin)
+
+    @property
+    def extent(self) -> float:
+        """mm; that of a body until the skeleton is known."""
+        return self.options.extent or 2000.0
+
+    def know(self, skeleton: Skeleton) -> Self:
+        if self.options.extent is None and skeleton.extent > 0:
+            self.options = replace(self.options, extent=skeleton.extent)
+            self.measure()
+        return self
+
+    def measure(self) -> None:
+        """Lay the grid out for the extent."""
+
+    def pictured(self, sample: Unlabeled) -> Tensor:
+        """The backbone's features of the picture."""
+        image = normalize(sample.image, white=1.0 if self.options.reference else 255.0)
+        self.check_size(image)
+        return self.backbone(image)
+
+    def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
+        super().check(sample, giver)
+        extent = float(sample.inputs["extent"].max())
+        if abs(extent - self.extent) > 1e-3 * self.extent:
+            raise ValueError(
+                f"{type(self).__name__} is built for an extent of {self.extent:g} mm; {giver} has {extent:g} mm. "
+                f"Choose model.extent={extent:g}, or data that fits"
+            )
+
+
+def depth_axis(extent: float) -> Grid:
+    """The grid of distances from the camera, on which densities of one depth are read: DEPTH_CELLS cells of an eighth
+    of the extent, to 16 m for people."""
+    cell = extent / 8
+    return Grid((DEPTH_CELLS,), (cell,), (cell / 2,))
+
+
+def need_camera(system: str, sample: Unlabeled, giver: str) -> None:
+    """Raises ValueError where a sample's camera is not known."""
+    if not bool((sample.inputs["k"] > 0).all()):
+        raise ValueError(
+            f"{system} reads image and camera, fx and fy above 0; {giver} gives no camera. Say what the focal length "
+            "is, or choose data that has cameras"
+        )
+
+
+def known_depth(sample: Labeled) -> Tensor:
+    """Where z is known, (P, K) bool."""
+    return sample.annotated if sample.deep is None else sample.deep
+
+
+def read_reference(
+    state: Mapping[str, Tensor], kind: type[System], wanted: tuple[str, ...], keys: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """A released checkpoint's tensors under our names: `keys` maps the beginnings of its keys to ours. Raises
+    ValueError where none of its keys is one of `wanted`."""
+    plain = unwrapped(state, wanted[0])
+    if any(key not in plain for key in wanted):
+        raise ValueError(
+            f"not a {kind.__name__} checkpoint: found {len(plain)} entries such as {sorted(plain)[:3]}; expected "
+            f"{', '.join(wanted)}"
+        )
+    renamed = {}
+    for key, value in plain.items():
+        if not key.startswith("backbone.fc."):
+            begin = next((begin for begin in keys if key.startswith(begin)), "")
+            renamed[keys.get(begin, "") + key.removeprefix(begin)] = value
+    return renamed
+
+
+def loaded(model: System, state: Mapping[str, Tensor]) -> System:
+    """The network with a released checkpoint's weights, in evaluation mode. Raises ValueError where they do not fit."""
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"not a {type(model).__name__} checkpoint of {model.options.backbone}: {reason}") from error
+    return model.eval()
+
+
+def point_layer(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
+    """`layers` 1x1 convolutions, weights of std 0.001, batch norm and ReLU between them."""
+    made: list[nn.Module] = []
+    for layer in range(layers - 1):
+        made += [nn.Conv2d(hidden if layer else inputs, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)]
+    made.append(nn.Conv2d(hidden if layers > 1 else inputs, outputs, 1))
+    for layer_made in made:
+        if isinstance(layer_made, nn.Conv2d):
+            nn.init.normal_(layer_made.weight, std=0.001)
+            nn.init.zeros_(layer_made.bias)  # type: ignore[arg-type]
+    return nn.Sequential(*made)

@@ -1,0 +1,46 @@
+"""Peak memory as `keyshift bench volumes` counts it, against what is known to be held."""
+
+import pytest
+import torch
+
+from keyshift.experiments.commands import bench_memory
+from keyshift.experiments.commands.bench import alternate
+from keyshift.experiments.commands.bench_memory import compared, peak_bytes
+
+MEGA = 2**20
+
+
+def held(*sizes):
+    """A run that holds megabytes one after another, each let go before the next but the last."""
+
+    def run():
+        for size in sizes:
+            part = torch.empty(size * MEGA, dtype=torch.uint8)
+        return part.numel()
+
+    return run
+
+
+def test_the_peak_is_what_is_held_at_once():
+    assert peak_bytes(held(3), "cpu") == 3 * MEGA
+    assert peak_bytes(held(3, 2), "cpu") == 5 * MEGA  # the second is made before the first is let go
+    kept = []
+    assert peak_bytes(lambda: kept.append(torch.empty(MEGA, dtype=torch.uint8)), "cpu") == MEGA
+    assert peak_bytes(lambda: None, "cpu") == 0
+    with pytest.raises(ValueError, match="cpu and cuda, not on mps"):
+        peak_bytes(lambda: None, "mps")
+
+
+def test_two_ways_are_compared():
+    result = compared(held(8), held(2), "cpu", alternate, rounds=1)
+    assert result.memory == 4
+    assert result.time > 0
+    rows = result.rows("bytes", ("much", "little"), "none")
+    assert rows[1] == ("bytes: peak memory, much / little", "4.00 (8 / 2 MB)", "none")
+
+
+def test_the_table_of_volumes(monkeypatch):
+    monkeypatch.setattr(bench_memory, "SIDE", 8)
+    rows = bench_memory.rows(2, "cpu", lambda sides, rounds: alternate(sides, 1))
+    assert [len(row) for row in rows] == [3] * 6
+    assert "beyond" in rows[2][0]
