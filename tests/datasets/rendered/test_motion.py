@@ -1,5 +1,6 @@
 """Motion carried over from BVH rigs to rendered persons."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
