@@ -47,7 +47,7 @@ LARGER = 6.0
 BLEND = 16.0
 """mm within which surfaces flow into each other."""
 BOXES = {"seen": "seen", "truth": "body"}
-"""What a `Scene` calls the boxes of an option."""
+"""What a `Scene` calls the boxes of the option `crops`."""
 JOINTS = {"h36m17": PERSON.keypoints[:17], "all": PERSON.keypoints}
 Array = np.ndarray
 
@@ -69,7 +69,7 @@ class Options(RenderedOptions):
     zoom: float = option(
         1.0, "factor of every focal length; of the same scenes nothing else changes", low=0.05, high=20
     )
-    boxes: str = option(
+    crops: str = option(
         "seen",
         "what crops are made from: seen, around the visible pixels of the person, as a detector would; truth, around "
         "all of the body, hidden or beyond the border too (leaks on a target)",
@@ -249,7 +249,7 @@ class RenderedPeople(CachedSet):
         if pictures:
             identity["photos"] = digest(pictures)
         super().__init__(identity, count, cache)
-        self.identity = self.identity | {"boxes": options.boxes, "joints": options.joints}
+        self.identity = self.identity | {"boxes": options.crops, "joints": options.joints}
         counts = [people_in(self.style, seed, self.first + scene) for scene in range(count)]
         self.rows = np.array([(scene, slot) for scene, people in enumerate(counts) for slot in range(people)])
 
@@ -272,7 +272,7 @@ class RenderedPeople(CachedSet):
             raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
         scene, slot = self.rows[index]
         arrays, number, k = self.arrays(), self.first + int(scene), len(self.skeleton)
-        boxes = arrays[BOXES[self.options.boxes]][scene]
+        boxes = arrays[BOXES[self.options.crops]][scene]
         picture = f"{self.name}/{self.options.scenes}/{number:07d}"
         people = int((self.rows[:, 0] == scene).sum())
         return Item(

@@ -5,7 +5,7 @@
              recording i % 20 + 1, and is_valid is 0 of people of whom fewer than LEAST pixels are seen
 
 Both as mks0601/3DMPPE_POSENET_RELEASE @ dd025c5 has them (see bodies/muco.py and bodies/mupots.py). Boxes are those of
-the option `boxes`, x, y, width and height; PNG keeps the pictures' bits.
+the option `crops`, x, y, width and height; PNG keeps the pictures' bits.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def write_scenes(
         content["images"].append(_image(scene, index, picture))
         for slot in range(len(scene.points)):
             number = len(content["annotations"])
-            content["annotations"].append(_person(scene, slot, index, number, order, BOXES[options.boxes]))
+            content["annotations"].append(_person(scene, slot, index, number, order, BOXES[options.crops]))
         told(index + 1)
     write_whole(file, lambda output: output.write(json.dumps(content).encode()))
     return file

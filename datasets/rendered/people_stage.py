@@ -188,5 +188,5 @@ def _before_camera(rng: np.random.Generator, look: PeopleStyle, focal: float, st
 def _gap(spot: Array, other: Array, wide: float) -> float:
     """1 or more where two people neither touch nor hide one another."""
     near = min(spot[1], other[1])
-    seen = abs(spot[0] / spot[1] - other[0] / other[1]) * near / 180
+    seen = abs(spot[0] / spot[1] - other[0] / other[1]) * near / 150
     return float(min(np.linalg.norm(spot - other) / (wide + 350), seen))

@@ -147,7 +147,7 @@ def dress(person: Person, pose: PersonPose, outfit: Outfit) -> dict[str, Array]:
 
 def _trunk(person: Person, pose: PersonPose, outfit: Outfit, wear: Any, wider: Array) -> None:
     k, upper = person.body.stature / 1700, pose.upper
-    hem, chest = np.array([0, outfit.hem * k, 0]), upper.frames[1]
+    hem, chest = np.array([0, (-200 if outfit.tunic else outfit.hem) * k, 0]), upper.frames[1]
     torso, neck = pose.joints[PLACE["spine"]], pose.joints[PLACE["neck"]]
     low = ("pelvis", "loin_right", "loin_left", "belly")
     wear(low, BOTTOM, TOP, hem, np.array([0, 1.0, 0]), np.array([1.0, 0, 0]))
@@ -180,11 +180,13 @@ def _limbs(person: Person, pose: PersonPose, outfit: Outfit, side: int, wear: An
             elif end > reached:
                 wider[rows] = 1 + 0.5 * (loose - 1)
             if not reached:  # at shoulder and hip cloth lies close
-                wider[rows[0], 0] = min(loose, 1.03)
+                wider[rows[:2], 0] = min(loose, 1.03)
             reached += length
     shoes = tuple(f"{part}_{name}" for part in ("heel", "instep", "foot_out", "foot_in"))
     wear(shoes, SHOE, SHOE, pose.ankles[side], np.array([0, 1.0, 0]), pose.across[side])
     over = TOP if outfit.tunic else BOTTOM
+    if outfit.tunic:
+        wear((f"buttock_{name}",), TOP, TOP, np.zeros(3), np.array([0, 1.0, 0]), np.array([1.0, 0, 0]))
     wear((f"skirt_{name}",), over, over, np.zeros(3), np.array([0, -1.0, 0]), np.array([1.0, 0, 0]))
 
 

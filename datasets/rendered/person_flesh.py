@@ -116,9 +116,9 @@ def _skirt(pose: PersonPose, k: float, g: float, skirt: float) -> list[Row]:
     for side in (0, 1):
         hip, knee = pose.joints[PLACE[f"{SIDES[side]}_hip"]], pose.upper.knees[side]
         hem = hip + skirt * (knee - hip)
-        rows.append(
-            (hip * 0.8 + np.array([0, 20 * k, 0]), hem, 104 * g * (skirt > 0), (94 + 24 * skirt) * g * (skirt > 0))
-        )
+        waist = hip * 0.8 + np.array([0, 20 * k, 0])
+        there = g * (skirt > 0)
+        rows.append((waist, hem, 110 * there, (104 + 14 * skirt) * there))
     return rows
 
 

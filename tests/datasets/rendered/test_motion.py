@@ -1,5 +1,6 @@
 """Motion carried over from BVH rigs to rendered persons."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from keyshift.datasets.reading.annotations import BadAnnotation
 from keyshift.datasets.reading.bvh import read_bvh
 from keyshift.datasets.rendered.motion import mapping, motion_files, motion_stance, motions, read_motion
+from keyshift.datasets.rendered.people import Options, RenderedPeople, render_scene
 from keyshift.datasets.rendered.person_anatomy import PLACE, SIDES, sample_person
 
 RIG = {
@@ -113,6 +115,22 @@ def test_names_are_read_with_prefixes_and_in_any_case(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bvh", {}, names=lambda name: f"mixamorig:{name.upper()}")
     clip = read_bvh(path)
     assert {clip.names[joint] for joint in mapping(clip).values()} >= {"mixamorig:LEFTARM", "mixamorig:RIGHTTOEBASE"}
+
+
+def test_people_take_the_poses_of_clips(tmp_path: Path) -> None:
+    write(tmp_path / "a.bvh", {"LeftArm": (0.0, 0.0, 70.0)})
+    options = Options(size=64, motion=str(tmp_path), train=1)
+    thigh = []
+    for index in range(4):
+        points = render_scene("lab", options, index).points[0].astype(np.float64)
+        arm = points[PLACE["right_wrist"]] - points[PLACE["right_shoulder"]]
+        leg = points[PLACE["right_ankle"]] - points[PLACE["right_hip"]]
+        thigh.append(arm @ leg / np.linalg.norm(arm) / np.linalg.norm(leg))
+    np.testing.assert_allclose(thigh, 0, atol=1e-4)  # the T pose: the right arm is square to the straight leg
+    plain, moved = (RenderedPeople("lab", o, cache=tmp_path) for o in (replace(options, motion=None), options))
+    assert moved.identity["motion"] not in plain.identity.values()
+    with pytest.raises(ValueError, match="is not a folder"):
+        RenderedPeople("lab", replace(options, motion=str(tmp_path / "gone")))
 
 
 def test_folders_without_clips_are_refused(tmp_path: Path) -> None:

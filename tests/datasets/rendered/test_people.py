@@ -231,7 +231,7 @@ def test_the_dataset_is_what_single_scenes_are(wild: RenderedPeople, scenes: dic
 
 def test_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path))
-    options = options_of("people.lab", {"train": 2, "test": 1, "size": 64, "boxes": "truth"}, "test")
+    options = options_of("people.lab", {"train": 2, "test": 1, "size": 64, "crops": "truth"}, "test")
     for part in ("train", "test"):
         dataset = open_dataset("people.lab", options, part)
         assert dataset.skeleton.keypoints == PERSON.keypoints[:17]

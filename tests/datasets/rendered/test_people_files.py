@@ -12,7 +12,7 @@ from keyshift.datasets.rendered.people_files import write_scenes
 from keyshift.datasets.rendered.person_anatomy import PERSON, PLACE
 from keyshift.experiments.cli import main
 
-FEW = Options(size=96, scenes=5, train=5, test=5, joints="all", boxes="truth")
+FEW = Options(size=96, scenes=5, train=5, test=5, joints="all", crops="truth")
 
 
 @pytest.mark.parametrize(("layout", "name"), [("muco", "muco"), ("mupots", "mupots")])
