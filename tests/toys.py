@@ -164,7 +164,7 @@ class Persons(Scenes):
         for k in np.argsort(-points[:, 2]):
             x, y = keypoints[k]
             colour = (1 - away[k]) * np.eye(3)[k] + away[k] * np.eye(3)[(k + 1) % 3] if k else np.eye(3)[0]
-            spot = np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / (2 * (120 * focal / points[k, 2]) ** 2))[..., None]
+            spot = np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / (2 * (180 * focal / points[k, 2]) ** 2))[..., None]
             image = image * (1 - spot) + spot * colour * (150 if shifted else 255)
         return image.clip(0, 255).astype(np.uint8)
 
@@ -303,6 +303,22 @@ class TopDown(BottomUp):
     def loss(self, votes, sample):
         target = self.grid.target(sample.keypoints, self.options.sigma)
         return {"heat": spatial_kl(votes.log_density()[sample.image_index], target, self.counted(sample))}
+
+
+class Tiny(nn.Module):
+    """A backbone that takes milliseconds."""
+
+    stride, channels = 4, 24
+
+    def __init__(self):
+        super().__init__()
+        layers = []
+        for inputs, side, stride in ((3, 5, 2), (24, 5, 2), (24, 3, 1)):
+            layers += [nn.Conv2d(inputs, 24, side, stride, side // 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image):
+        return self.layers(image)
 
 
 class ClipNet(TopDown):

@@ -60,7 +60,7 @@ class RootNet(PersonModel):
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         count = layers or self.options.head_layers
-        return RootHead(self.backbone.channels, self.options.channels, self.keypoints, count, self.doublings)
+        return RootHead(self.backbone.channels, self.width, self.keypoints, count, self.doublings)
 
     def features(self, sample: Unlabeled) -> Tensor:
         return self.pictured(sample)
