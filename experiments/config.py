@@ -231,9 +231,9 @@ def build(
     chosen: dict[str, Any] = {side: _choose(side, *parts, origin, over) for side, parts in sides.items()}
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
-    second = [said.get(BESIDE) or {}, typed.get(BESIDE, {})]
-    if any(second) and not _nothing(second[1]):
-        chosen[BESIDE] = _beside(*second, origin, over)
+    second, over_it = said.get(BESIDE) or {}, typed.get(BESIDE, {})
+    if (second or over_it) and not _nothing(over_it):
+        chosen[BESIDE] = _beside(second, over_it, origin, over)
     settings = laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     alone = settings.get("strategies")
     if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):
