@@ -35,9 +35,10 @@ class Survey:
 
     spans: np.ndarray
     """(N, 2 or 3) float32: the lengths in which points of a sample are judged: the crop's side in file pixels along x
-    and y, the cube's edge along z; in the camera's frame a person's length, mm."""
+    and y, along z the cube's edge, of people in space the extent; in the camera's frame a person's length, mm."""
     pictures: list[int]
-    """Rows that have a picture to follow: depth and keypoints alone have none."""
+    """Rows that have a picture in which flow tells all of where a point goes: depth, keypoints alone and pictures with
+    distances have none."""
     pairs: list[tuple[int, int]]
     """Rows of pictures that follow each other in one video, (frame before, frame), in the order of time."""
 
@@ -62,7 +63,9 @@ def span(item: Item) -> np.ndarray:
     if item.in_camera:
         return np.full(3, SPAN_MM, np.float32)
     side = max(item.box[2] - item.box[0], item.box[3] - item.box[1])
-    return np.array([side, side] if item.cube is None else [side, side, item.cube[2]], np.float32)
+    if item.cube is None and item.space == PIXELS:
+        return np.array([side, side], np.float32)
+    return np.array([side, side, item.inputs["extent"] if item.cube is None else item.cube[2]], np.float32)
 
 
 def neighbours(sequences: Sequence[str], frames: Sequence[int]) -> Iterator[tuple[int, int]]:

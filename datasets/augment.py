@@ -120,7 +120,7 @@ def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) 
         image = erased(image, rng)
     if options.gain > 0:
         gains = rng.uniform(1 - options.gain, 1 + options.gain, 3)
-        image = np.clip(image * gains, 0, 255).astype(np.uint8)
+        image = np.clip(np.rint(image * gains), 0, 255).astype(np.uint8)
     pipeline = _pipeline(*(getattr(options, name) for name in PICTURES))
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
     return pipeline(image=image)["image"]
@@ -136,10 +136,17 @@ def occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def erased(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """`image` (H, W, 3) with a rectangle of up to 70 % of it that is uniform noise: what occludes people in
-    3DMPPE_POSENET_RELEASE @ dd025c5, data/dataset.py."""
-    (y, x, height, width), image = rectangle(image.shape, (0.0, 0.7), rng), image.copy()
-    image[y : y + height, x : x + width] = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
-    return image
+    3DMPPE_POSENET_RELEASE @ dd025c5, data/dataset.py. Height over width is uniform between 0.3 and 1 / 0.3, and what
+    does not lie wholly inside is drawn again. The noise is of the input's pixels; there it is of the file's."""
+    (height, width), image = image.shape[:2], image.copy()
+    while True:
+        area, aspect = rng.uniform(0.0, 0.7) * height * width, rng.uniform(0.3, 1 / 0.3)
+        h, w = np.sqrt(area * aspect), np.sqrt(area / aspect)
+        y, x = rng.random() * (height - h - 1), rng.random() * (width - w - 1)
+        if x >= 0 and y >= 0 and x + w < width and y + h < height:
+            y, x, h, w = int(y), int(x), int(h), int(w)
+            image[y : y + h, x : x + w] = rng.integers(256, size=(h, w, 3), dtype=np.uint8)
+            return image
 
 
 def rectangle(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from .mixed import Mixed
 from .own.depth_problems import camera_problems
 from .own.skeleton_file import order_doubts
 from .reading.doubts import Doubt, of_pictures
@@ -35,8 +36,11 @@ SOME = 300
 
 
 def doubts(dataset: PoseDataset, most: int = SOME) -> list[Doubt]:
-    """All that the CHECKS say about a dataset."""
-    return [doubt for check in CHECKS for doubt in check(innermost(dataset), most)]
+    """All that the CHECKS say about a dataset, of a mixed one about both of its sets."""
+    inner = innermost(dataset)
+    if isinstance(inner, Mixed):
+        return list(dict.fromkeys([*doubts(inner.first, most), *doubts(inner.second, most)]))
+    return [doubt for check in CHECKS for doubt in check(inner, most)]
 
 
 def gathered(sets: Iterable[tuple[str, PoseDataset]], most: int = SOME) -> dict[Doubt, str]:

@@ -381,6 +381,7 @@ def empty_like(name: str, item: Item) -> Item:
         empty = replace(empty, in_camera=True, keypoints=np.tile([0.0, 0.0, 1000.0], (keypoints, 1)))
     points = None if item.points is None else np.zeros((keypoints, 3))
     inputs = {name: np.zeros_like(value) for name, value in item.inputs.items()}
+    inputs |= {name: value for name, value in item.inputs.items() if name == "extent"}  # of the set, not of the sample
     return replace(empty, inputs=inputs, points=points)
 
 

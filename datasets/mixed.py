@@ -20,8 +20,8 @@ from .views import Extended
 class Mixed:
     """`first` and, under its keypoints, `second`; keypoints that the second does not label are not annotated there.
 
-    Samples of both have the same inputs: one that only one set gives is 0 in the other. Raises ValueError where they
-    share no keypoint.
+    Samples of both have the same inputs: one that only one set gives is 0 in the other, and so are points in mm. Raises
+    ValueError where they share no keypoint, or are no sets of one kind.
     """
 
     def __init__(self, first: PoseDataset, second: PoseDataset) -> None:
@@ -35,8 +35,29 @@ class Mixed:
         self.name, self.skeleton = f"{first.name}+{second.name}", first.skeleton
         self.identity: dict[str, Any] = first.identity | {"beside": second.identity}
         self.half = max(len(first), len(second))
-        empty = [{name: np.zeros_like(value) for name, value in first_item(d).inputs.items()} for d in (first, second)]
+        items = [first_item(dataset) for dataset in (first, second)]
+        self.check(first, second, *items)
+        empty = [{name: np.zeros_like(value) for name, value in item.inputs.items()} for item in items]
         self.empty: dict[str, np.ndarray] = empty[0] | empty[1]
+        self.deep = any(item.points is not None for item in items)
+
+    @staticmethod
+    def check(first: PoseDataset, second: PoseDataset, one: Item, other: Item) -> None:
+        """Raises ValueError where the sets, of which `one` and `other` are items, do not go into one batch."""
+        kinds, apart = [kind(item) for item in (one, other)], ""
+        extents = [dataset.skeleton.extent for dataset in (first, second)]
+        if kinds[0] != kinds[1]:
+            apart = " and ".join(f"{d.name} gives {k}" for d, k in zip((first, second), kinds, strict=True))
+        elif 0 < min(extents) < max(extents):
+            apart = " and ".join(f"{d.name} shows {d.skeleton.extent:g} mm" for d in (first, second))
+        unequal = [n for n in one.inputs.keys() & other.inputs.keys() if one.inputs[n].shape != other.inputs[n].shape]
+        if not apart and unequal and unequal != ["keypoints2d"]:
+            apart = " and ".join(
+                f"{unequal[0]} of {d.name} is {i.inputs[unequal[0]].shape}"
+                for d, i in zip((first, second), (one, other), strict=True)
+            )
+        if apart:
+            raise ValueError(f"{apart}: sets of two kinds are no one source; choose another set beside the source")
 
     def __len__(self) -> int:
         return 2 * self.half
@@ -47,7 +68,18 @@ class Mixed:
         beside, place = divmod(index, self.half)
         dataset = self.second if beside else self.first
         item = dataset[drawn(place, len(dataset), self.half)]
-        return replace(item, inputs={**self.empty, **item.inputs})
+        unknown = np.zeros((*item.annotated.shape, 3)) if self.deep else None
+        points = unknown if item.points is None else item.points
+        return replace(item, inputs={**self.empty, **item.inputs}, points=points)
+
+
+def kind(item: Item) -> str:
+    """What an item is, in words."""
+    if item.depth:
+        return "depth frames"
+    looks = {0: "keypoints alone", 4: "clips"}.get(item.image.ndim if item.image.size else 0, "pictures")
+    people = " of several people" if item.keypoints.ndim == 3 else ""
+    return f"{looks}{people} in {item.space}"
 
 
 def drawn(place: int, count: int, total: int) -> int:

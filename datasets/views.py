@@ -72,13 +72,14 @@ class Selected(View):
             visible=item.visible[..., self.order],
             annotated=item.annotated[..., self.order],
             points=None if item.points is None else item.points[..., self.order, :],
+            deep=None if item.deep is None else item.deep[..., self.order],
         )
 
 
 class InSpace(View):
     """A dataset of pictures whose keypoints get a z, mm along the optical axis from the camera, or where it is `rooted`
-    from the skeleton's root: for systems that see people in space. Where the dataset knows no 3D points, or of the
-    person no root, z is 0 and not `deep`. A sample says the skeleton's extent besides.
+    from the skeleton's root: for systems that see people in space. Where the dataset knows no 3D point, one in front of
+    the camera, or of the person no root, z is 0 and not `deep`. A sample says the skeleton's extent besides.
 
     Raises ValueError where the skeleton has no extent, or no root that z could be counted from.
     """
@@ -102,41 +103,46 @@ class InSpace(View):
             raise ValueError(f"{self.name}: people in space are read from pictures with 2D keypoints and points in mm")
         deep, z = np.zeros_like(item.annotated), np.zeros(item.annotated.shape)
         if item.points is not None:
-            deep, z = item.annotated.copy(), item.points[..., 2].astype(np.float64)
+            z = item.points[..., 2].astype(np.float64)
+            deep = item.annotated & (z > 0)
             if self.rooted:
                 root = slice(self.root, self.root + 1)
-                deep &= item.annotated[..., root]
-                z = z - z[..., root]
+                deep, z = deep & deep[..., root], z - z[..., root]
         keypoints = np.concatenate([item.keypoints, np.where(deep, z, 0.0)[..., None]], -1)
         inputs = {**item.inputs, "extent": self.extent}
         return replace(item, keypoints=keypoints, deep=deep, rooted=self.rooted, inputs=inputs)
 
 
 class Extended(View):
-    """A dataset of pictures seen with the keypoints of `skeleton`: those that it does not label are never annotated."""
+    """A dataset of pictures seen with the keypoints of `skeleton`: those that it does not label are never annotated.
+    Points that it does not know are zeros."""
 
     def __init__(self, dataset: PoseDataset, skeleton: Skeleton) -> None:
         super().__init__(dataset, skeleton=skeleton)
-        self.order = [
-            dataset.skeleton.keypoints.index(name) for name in skeleton.keypoints if name in dataset.skeleton.keypoints
-        ]
-        self.there = np.array([name in dataset.skeleton.keypoints for name in skeleton.keypoints])
+        names = dataset.skeleton.keypoints
+        self.order = [names.index(name) for name in skeleton.keypoints if name in names]
+        self.there = np.array([name in names for name in skeleton.keypoints])
 
     def __getitem__(self, index: int, /) -> Item:
-        item = self.dataset[index]
-
-        def spread_out(values: np.ndarray) -> np.ndarray:
-            made = np.zeros((len(self.there), *values.shape[1:]), values.dtype)
-            made[self.there] = values[self.order]
-            return made
-
+        item, inputs = self.dataset[index], {}
+        if "keypoints2d" in item.inputs:
+            inputs["keypoints2d"] = self.spread_out(item.inputs["keypoints2d"], -2)
         return replace(
             item,
-            keypoints=spread_out(item.keypoints),
-            visible=spread_out(item.visible),
-            annotated=spread_out(item.annotated),
-            points=None,
+            inputs={**item.inputs, **inputs},
+            keypoints=self.spread_out(item.keypoints, -2),
+            visible=self.spread_out(item.visible, -1),
+            annotated=self.spread_out(item.annotated, -1),
+            points=None if item.points is None else self.spread_out(item.points, -2),
+            deep=None if item.deep is None else self.spread_out(item.deep, -1),
         )
+
+    def spread_out(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """Values of the dataset's keypoints along `axis` as the skeleton orders them, zeros between them."""
+        moved = np.moveaxis(values, axis, 0)
+        made = np.zeros((len(self.there), *moved.shape[1:]), values.dtype)
+        made[self.there] = moved[self.order]
+        return np.moveaxis(made, 0, axis)
 
 
 class Rows(View):

@@ -231,9 +231,9 @@ def build(
     chosen: dict[str, Any] = {side: _choose(side, *parts, origin, over) for side, parts in sides.items()}
     if "target" not in typed and _without_target(said, chosen["source"].name):
         chosen["target"] = None
-    second = said.get(BESIDE), typed.get(BESIDE)
-    if any(second):
-        chosen[BESIDE] = _beside(second[0] or {}, second[1] or {}, origin, over)
+    second, over_it = said.get(BESIDE) or {}, typed.get(BESIDE, {})
+    if (second or over_it) and not _nothing(over_it):
+        chosen[BESIDE] = _beside(second, over_it, origin, over)
     settings = laid({k: v for k, v in said.items() if k in names}, {k: v for k, v in typed.items() if k in names})
     alone = settings.get("strategies")
     if isinstance(alone, str) and alone not in NOTHING and not alone.startswith("["):
@@ -259,6 +259,11 @@ def _without_target(said: Mapping[str, Any], source: str) -> bool:
     """The default's target is rendered hands: it goes with a source of rendered hands alone."""
     family = NAMED["source"].partition(".")[0]
     return said.get("target", {}) is None or ("target" not in said and source.partition(".")[0] != family)
+
+
+def _nothing(typed: Any) -> bool:
+    """Whether what a file says is taken back: beside=null."""
+    return typed is None or (isinstance(typed, str) and typed in NOTHING)
 
 
 def _beside(said: Any, typed: Any, origin: str, over: str) -> Chosen:

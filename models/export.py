@@ -287,6 +287,7 @@ def metadata(
         notes["keypoints2d"] = (
             f"(B, T, K, 3): x, y in pixels of an input of {width}x{height}, its top left corner 0, 0, and a confidence"
         )
+    notes |= model.notes()
     notes["decode"] = decode or "the model's own"
     if skeleton is not None:
         notes |= {

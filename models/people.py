@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from torch import Tensor, nn
 
 from ..datasets.options import option
 from ..datasets.reading.weights import unwrapped
-from ..datasets.sample import Labeled, Unlabeled
+from ..datasets.sample import ROOT_MM, Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Grid
 from .parts.backbones import ABOUT, build_backbone
@@ -58,6 +58,7 @@ class PersonModel(PoseModel):
                 f"least {CELL}"
             )
         self.doublings = int(math.log2(stride / CELL))
+        self.width = options.channels if self.doublings else self.backbone.channels  # of what the last layers read
         origin = CORNER if options.reference else CELL / 2
         self.plane = (height // CELL, width // CELL), (float(CELL), float(CELL)), (origin, origin)
 
@@ -74,6 +75,18 @@ class PersonModel(PoseModel):
 
     def measure(self) -> None:
         """Lay the grid out for the extent."""
+
+    def notes(self) -> dict[str, Any]:
+        origin = "the skeleton's root" if self.space == ROOT_MM else "the camera"
+        notes: dict[str, Any] = {"z": f"mm along the optical axis, counted from {origin}", "extent": self.extent}
+        if self.root >= 0:
+            notes["root"] = self.root
+        if "k" in self.reads:
+            notes["k"] = (
+                "(B,) mm: extent * sqrt(fx * fy / area), fx and fy in pixels of the file, area that of the whole input "
+                "in square pixels of the file"
+            )
+        return notes
 
     def pictured(self, sample: Unlabeled) -> Tensor:
         """The backbone's features of the picture."""

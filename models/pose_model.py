@@ -153,6 +153,10 @@ class PoseModel(nn.Module, ABC):
         """An input `name` for a batch, to try an exported network on; of systems that read more than images."""
         raise ValueError(f"{type(self).__name__} gives no example of its input {name!r}, so that it cannot be exported")
 
+    def notes(self) -> dict[str, Any]:
+        """What a reader of its answers must know besides, as plain data, for files that are exported."""
+        return {}
+
     def empty(self) -> Unlabeled:
         """A batch of one empty sample of what it reads, on the CPU."""
         width, height = self.input_size

@@ -215,6 +215,19 @@ def toys():
     return module
 
 
+@pytest.fixture(scope="session")
+def persons(toys):
+    """Persons(count, style, first) before a camera, as the toys have them."""
+
+    class Counted(toys.Persons):
+        def __init__(self, count=64, style="plain", first=0):
+            super().__init__(toys.Persons.Options(train=count), "train", style)
+            self.first, self.name = first, f"persons.{style}.train"
+            self.identity |= {"name": self.name, "first": first}
+
+    return Counted
+
+
 @pytest.fixture
 def registered(toys, monkeypatch):
     """The same, with a line for each in its registry."""

@@ -4,7 +4,7 @@ sequences, and clips; a system for each; a strategy without a source, and one th
 Loaded by path, and registered by `register(put)`, put(registry, name, entry) being monkeypatch.setitem.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -116,6 +116,69 @@ class Sequences(Scenes):
         return self.item(
             self.first + index, nothing, points, known, camera=camera, points=points, inputs=inputs, in_camera=True
         )
+
+
+PERSONS = Skeleton(
+    "persons",
+    ("pelvis", "left_hand", "right_hand"),
+    edges=((0, 1), (0, 2)),
+    flip_pairs=((1, 2),),
+    groups={"all": (0, 1, 2)},
+    root=0,
+    extent=2000.0,
+)
+
+
+class Persons(Scenes):
+    """Three balls before cameras of several focal lengths: a pelvis 3 to 5 m away and two hands. Balls are the smaller
+    the farther they are, and of hands the colour tells how far they reach. The crop's side is that of 2 m at the
+    pelvis, more or less."""
+
+    skeleton = PERSONS
+
+    @dataclass(frozen=True)
+    class Options(Scenes.Options):
+        size: int = option(48, "side of a picture, px", low=8)
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        number, size = self.first + index, self.options.size
+        rng = np.random.default_rng([number, 13])
+        focal, root = rng.uniform(0.8, 1.25) * size, np.array([*rng.uniform(-600, 600, 2), rng.uniform(3000, 5000)])
+        camera = np.array([focal, focal, *(size * rng.uniform(0.45, 0.55, 2))])
+        points = root + np.concatenate([np.zeros((1, 3)), rng.uniform(-700, 700, (2, 3))])
+        keypoints = points[:, :2] / points[:, 2:] * camera[:2] + camera[2:]
+        half = 1000 * focal / root[2] * rng.uniform(0.8, 1.25)
+        image = self.shown(keypoints, points, focal, rng)
+        box = np.array([*(keypoints[0] - half), *(keypoints[0] + half)])
+        known = np.ones(3, bool)
+        return replace(self.item(number, image, keypoints, known, camera=camera, points=points), box=box)
+
+    def shown(self, keypoints, points, focal, rng):
+        """(H, W, 3) of balls at points in the camera's frame."""
+        size, shifted = self.options.size, self.style == "shifted"
+        image = rng.uniform(0, 60, (size, size, 3)) + (np.array([90, 60, 30]) * rng.random() if shifted else 0)
+        yy, xx = np.mgrid[:size, :size] + 0.5
+        away = (points[:, 2] - points[0, 2]) / 1400 + 0.5
+        for k in np.argsort(-points[:, 2]):
+            x, y = keypoints[k]
+            colour = (1 - away[k]) * np.eye(3)[k] + away[k] * np.eye(3)[(k + 1) % 3] if k else np.eye(3)[0]
+            spot = np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / (2 * (180 * focal / points[k, 2]) ** 2))[..., None]
+            image = image * (1 - spot) + spot * colour * (150 if shifted else 255)
+        return image.clip(0, 255).astype(np.uint8)
+
+
+class Sketches(Persons):
+    """The same without camera and without distances, under other names: one hand, the pelvis, and a head that nobody
+    sees."""
+
+    skeleton = Skeleton("sketches", ("right_hand", "pelvis", "head"), groups={"all": (0, 1, 2)}, root=1, extent=2000.0)
+
+    def __getitem__(self, index):
+        item, known = super().__getitem__(index), np.array([True, True, False])
+        keypoints = item.keypoints[[2, 0, 0]] * known[:, None]
+        return replace(item, camera=np.zeros(4), points=None, keypoints=keypoints, visible=known, annotated=known)
 
 
 class BottomUp(PoseModel):
@@ -242,6 +305,22 @@ class TopDown(BottomUp):
         return {"heat": spatial_kl(votes.log_density()[sample.image_index], target, self.counted(sample))}
 
 
+class Tiny(nn.Module):
+    """A backbone that takes milliseconds."""
+
+    stride, channels = 4, 24
+
+    def __init__(self):
+        super().__init__()
+        layers = []
+        for inputs, side, stride in ((3, 5, 2), (24, 5, 2), (24, 3, 1)):
+            layers += [nn.Conv2d(inputs, 24, side, stride, side // 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, image):
+        return self.layers(image)
+
+
 class ClipNet(TopDown):
     """The same of the middle frame, from all frames of a clip."""
 
@@ -310,7 +389,7 @@ class Relabel(Strategy):
 
 SETS = {
     f"{kind.__name__.lower()}.{style}": Data(partial(kind, style=style), kind.Options)
-    for kind in (Scenes, Sequences, Clips)
+    for kind in (Scenes, Sequences, Clips, Persons, Sketches)
     for style in ("plain", "shifted")
 }
 """Lines of the registries."""

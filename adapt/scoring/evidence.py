@@ -278,10 +278,12 @@ def in_plane(votes: Votes) -> tuple[Grid, Tensor]:
     """The first of the grid's marginals and the log density on it (B, K, *shape); of a volume what remains of it in
     the picture's plane."""
     first = votes.marginals()[0]
-    grid, density = first.grid, first.log_density()
-    if len(grid.shape) < 3:
-        return grid, density
-    return Grid(grid.shape[1:], grid.stride[:2], grid.origin[:2]), density.logsumexp(2)
+    grid = first.grid
+    if not grid.volume:
+        return grid, first.log_density()
+    plane = torch.stack([image.float().logsumexp(1) for image in first.maps])  # a whole batch's volumes are large
+    density = plane.flatten(2).log_softmax(-1).view_as(plane)
+    return Grid(grid.shape[1:], grid.stride[:2], grid.origin[:2]), density
 
 
 def spread_of(grid: Grid, log_density: Tensor) -> Tensor:

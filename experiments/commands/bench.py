@@ -31,6 +31,7 @@ from ...models.systems.awr import AWR
 from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
+from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_strategies import rows as strategy_rows
 
@@ -125,8 +126,10 @@ def bench_strategies(batch: int = 8) -> list[tuple[str, str, str]]:
 
 
 def bench_volumes(batch: int = 2) -> list[tuple[str, str, str]]:
-    """What is read from volumes and what draws them, against the same in plain operations, in time and memory."""
-    return volume_rows(batch, _device(), alternate)
+    """What is read from volumes and what draws them, against the same in plain operations, in time and memory; and a
+    whole RegDA iteration on PoseNet against a supervised one."""
+    rows = volume_rows(batch, _device(), alternate)
+    return rows + adversary_rows(batch, _device(), iteration, alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:

@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from ...adapt.methods.baselines import SourceOnly
 from ...adapt.methods.pseudo_labels import ground_false, ground_truth
+from ...adapt.methods.regda import RegDA
+from ...adapt.strategy import Optimization, Strategy
+from ...datasets.sample import ROOT_MM, Labeled, Unlabeled
+from ...datasets.skeleton import Skeleton
 from ...models.output import Grid, Poses, Votes, divergence, spatial_kl
 from ...models.parts.lazy_maps import whole
 from ...models.parts.soft_argmax import direct_soft_argmax, soft_argmax
+from ...models.people import CELL
+from ...models.systems.pose_net import PoseNet
 
 JOINTS, SIDE = 18, 64
 """Of PoseNet's volumes."""
@@ -116,3 +123,53 @@ def rows(batch: int, device: str, alternate: Callable[..., dict[str, float]]) ->
         *divergences.rows(f"divergence from ground false {of}", ("lean", "dense")),
         ("the same beyond logits and their gradient, share of the logits", beyond[1], ""),
     ]
+
+
+def adversary_rows(
+    batch: int,
+    device: str,
+    iteration: Callable[[Strategy, Labeled, Unlabeled, bool], Step],
+    alternate: Callable[..., dict[str, float]],
+    backbone: str = "resnet18",
+    size: int = 256,
+    rounds: int = 3,
+) -> list[tuple[str, str, str]]:
+    """A whole RegDA iteration on PoseNet, optimisers and all, against a supervised one on as many source samples."""
+    torch.manual_seed(0)
+    source = in_space(batch, size).to(device)
+    skeleton = Skeleton("bench", tuple(f"joint {i}" for i in range(JOINTS)), root=0, extent=2000.0)
+
+    def step(kind: type[Strategy]) -> Step:
+        options = PoseNet.Options(input_size=[size, size], backbone=backbone, depth_cells=size // CELL)
+        model = PoseNet(JOINTS, options).know(skeleton)
+        strategy = kind(model, skeleton, Optimization(rate=1e-3), options=kind.Options()).to(device).train()
+        run = iteration(strategy, source, source.without_labels(), False)
+        run()  # the optimiser's state is there from now on
+        return run
+
+    found = compared(step(RegDA), step(SourceOnly), device, alternate, rounds)
+    of = f"RegDA on PoseNet ({backbone}, {JOINTS} joints, {size // CELL}^3), batch {batch} + {batch}"
+    return found.rows(of, ("iteration", "supervised"), "at most 2")
+
+
+def in_space(batch: int, size: int) -> Labeled:
+    """Noise with poses (batch, JOINTS, 3) relative to a root, all of them known."""
+    known, high = torch.ones(batch, JOINTS, dtype=torch.bool), torch.tensor([size, size, 1800.0])
+    return Labeled(
+        inputs={
+            "image": torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8),
+            "extent": torch.full((batch,), 2000.0),
+        },
+        id=("",) * batch,
+        sequence=("",) * batch,
+        frame=torch.arange(batch),
+        camera=torch.ones(batch, 4),
+        to_file=torch.eye(4)[:3].repeat(batch, 1, 1),
+        side=torch.full((batch,), float(size)),
+        space=ROOT_MM,
+        keypoints=torch.rand(batch, JOINTS, 3) * high - torch.tensor([0.0, 0.0, 900.0]),
+        visible=known,
+        annotated=known,
+        image_index=torch.arange(batch),
+        deep=known,
+    )

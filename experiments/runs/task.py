@@ -152,8 +152,12 @@ class Task:
                 if dataset.identity.get(key) in LEAKS:
                     leak = f"{key}={dataset.identity[key]}"
                     yield f"leak: {dataset.name} is cut around its true joints ({leak}), in training and test"
-        licensed = [d for d in (source, self.target_train) if d is not None and "licence" in d.identity]
-        yield from dict.fromkeys(f"licence of {d.name}: {d.identity['licence']}" for d in licensed)
+        sides = [(d.name, d.identity) for d in (source, self.target_train) if d is not None]
+        if config.beside is not None and source is not None:
+            yield f"beside the source, half of its samples: {config.beside.name}"
+            sides.insert(1, (config.beside.name, source.identity["beside"]))
+        licensed = [(name, identity["licence"]) for name, identity in sides if "licence" in identity]
+        yield from dict.fromkeys(f"licence of {name}: {licence}" for name, licence in licensed)
         if self.left_out:
             yield f"left out, because only one side has them: {', '.join(self.left_out)}"
         yield from (f"note: {note}" for note in self.notes)
@@ -209,7 +213,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
             raise ValueError(
                 f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
             )
-        opened[name] = seen_by(type(model), dataset, skeleton.keypoints)
+        opened[name] = seen_by(type(model), dataset, skeleton)
     check_deep(model, opened.get("source_train"))
     for part, dataset in opened.items():
         check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
@@ -307,12 +311,20 @@ def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, s
     return {FILES: sums} if sums else {}
 
 
-def seen_by(kind: type[PoseModel], dataset: PoseDataset, keypoints: tuple[str, ...]) -> PoseDataset:
-    """A dataset with these keypoints, in the coordinates in which a system sees people."""
-    if dataset.skeleton.keypoints != keypoints:
-        dataset = Selected(dataset, keypoints)
-    in_space = kind.space in (PIXELS_AND_MM, ROOT_MM) and "reach" not in kind.reads
-    return InSpace(dataset, kind.space == ROOT_MM) if in_space else dataset
+def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton) -> PoseDataset:
+    """A dataset with the keypoints of a skeleton, in the coordinates in which a system sees people. Raises ValueError
+    where such a system would count from another root than the dataset's."""
+    if dataset.skeleton.keypoints != skeleton.keypoints:
+        dataset = Selected(dataset, skeleton.keypoints)
+    if kind.space not in (PIXELS_AND_MM, ROOT_MM) or "reach" in kind.reads:
+        return dataset
+    own, wanted = dataset.skeleton.root, skeleton.root
+    if own is not None and wanted is not None and own != wanted:
+        raise ValueError(
+            f"{kind.__name__} counts from the root {skeleton.keypoints[wanted]!r}; that of {dataset.name} is "
+            f"{skeleton.keypoints[own]!r}. Both sides need the same root: say root= in a skeleton's YAML"
+        )
+    return InSpace(dataset, kind.space == ROOT_MM)
 
 
 def build_model(chosen: Chosen, skeleton: Skeleton, weights: bool = True) -> PoseModel:
@@ -387,8 +399,11 @@ def check_deep(model: PoseModel, source: PoseDataset | None) -> None:
     """Raises ValueError where a system of people in space would learn from a source without 3D points."""
     if source is None or not isinstance(source, InSpace):
         return
-    items = [source[row] for row in spread(source, 20).rows]
-    if not any(item.deep is not None and item.deep.any() for item in items):
+    items = []
+    for row in spread(source, 20).rows:
+        with suppress(UnreadableImage):
+            items.append(source[row])
+    if items and not any(item.deep is not None and item.deep.any() for item in items):
         raise ValueError(
             f"{type(model).__name__} learns distances in mm; {source.name} has 2D keypoints alone. Choose a source "
             "with 3D points in the camera's frame, and say the 2D set beside it: beside.name=NAME"
@@ -399,6 +414,8 @@ def check_mirroring(config: Config, skeleton: Skeleton) -> None:
     """Says which keypoints a mirrored picture would name wrongly, as far as names tell. Raises ValueError where
     pictures are to be mirrored all the same."""
     augmentation, doubts = config.augmentation, side_doubts(skeleton)
+    if skeleton.unpaired and config.flip_test and not augmentation.mirror_unpaired:
+        raise ValueError(f"flip_test looks at mirror images: {doubts[0]}. Or set flip_test=false")
     if skeleton.unpaired and augmentation.mirror > 0 and not augmentation.mirror_unpaired:
         raise ValueError(
             f"augmentation.mirror={augmentation.mirror:g}: {doubts[0]}. Or set augmentation.mirror=0, or, where a "

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from ...datasets.options import option
@@ -36,7 +37,7 @@ class PoseNet(PersonModel):
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
-        self.upsampling = upsampling(self.backbone.channels, options.channels, self.doublings)
+        self.upsampling = upsampling(self.backbone.channels, self.width, self.doublings)
         self.measure()
         self.head = self.new_head()
 
@@ -64,7 +65,7 @@ class PoseNet(PersonModel):
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         outputs = self.keypoints * self.options.depth_cells
-        return nn.Sequential(*pose_layers(self.options.channels, outputs, layers or self.options.head_layers))
+        return nn.Sequential(*pose_layers(self.width, outputs, layers or self.options.head_layers))
 
     def features(self, sample: Unlabeled) -> Tensor:
         return self.upsampling(self.pictured(sample))
@@ -91,6 +92,18 @@ def pose_layers(channels: int, outputs: int, layers: int) -> list[nn.Module]:
     last = nn.Conv2d(channels, outputs, 1)
     small(last)
     return [*hidden_layers(channels, layers - 1), last]
+
+
+def reference_flip(cells: Tensor, mirrored: Tensor, flip: Sequence[int], width: int = 64) -> Tensor:
+    """The reference's flip test, for comparison: the mean of cells (B, K, 3), x first, that a network answers for
+    pictures and for their mirror images, keypoints changed in place by `flip`, with x to `width` - x - 1.
+
+    A cell j of the reference's grid stands at pixel 4j + 0.5 and a mirror image has pixel p at 256 - p, so that x goes
+    to 63.75 - x: this mean is 3/8 of a cell, 1.5 px, too far left. `flip_test` mirrors pixels (with_mirror in
+    adapt/scoring/evaluation.py). 3DMPPE_POSENET_RELEASE @ dd025c5, main/test.py.
+    """
+    other = mirrored[:, list(flip)]
+    return (cells + torch.cat([width - other[..., :1] - 1, other[..., 1:]], -1)) / 2
 
 
 KEYS = {"head.deconv_layers.": "upsampling.", "head.final_layer.": "head.0."}

@@ -60,7 +60,7 @@ class RootNet(PersonModel):
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         count = layers or self.options.head_layers
-        return RootHead(self.backbone.channels, self.options.channels, self.keypoints, count, self.doublings)
+        return RootHead(self.backbone.channels, self.width, self.keypoints, count, self.doublings)
 
     def features(self, sample: Unlabeled) -> Tensor:
         return self.pictured(sample)
@@ -113,8 +113,12 @@ class RootHead(nn.Module):
         self.depth = point_layer(inputs, channels, keypoints, layers)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = features.mean((2, 3), keepdim=True)
-        return self.plane(self.upsampling(features)), self.depth(pooled).flatten(1)
+        plane = self.plane(self.upsampling(features))
+        pooled = features.float().mean((2, 3), keepdim=True)
+        if not torch.is_autocast_enabled(features.device.type):
+            return plane, self.depth(pooled).flatten(1)
+        with torch.autocast(features.device.type, enabled=False):  # in bf16 a step of gamma is 15 mm at 4 m
+            return plane, self.depth(pooled).flatten(1)
 
 
 KEYS = {

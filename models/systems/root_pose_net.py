@@ -2,10 +2,13 @@
 
 What Moon, Chang and Lee (ICCV 2019, the table of joint and disjoint training) compare the separate networks with: "the
 RootNet and PoseNet share the backbone". No code of it is published; the branches and the losses here are those of
-root_net.py and pose_net.py, the losses added up. Separate training is better in the paper, and the default here.
+root_net.py and pose_net.py, the losses added up. Separate training is better in the paper, and the default here. What
+`decode` answers, and an exported file, is relative to the root, as PoseNet's; the root's distance is in the votes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +35,7 @@ class RootPoseNet(PoseNet):
         self.root_grid = Grid(*self.plane, depth_axis(self.extent))
 
     def new_head(self, layers: int | None = None) -> nn.Module:
-        count, channels = layers or self.options.head_layers, self.options.channels
+        count, channels = layers or self.options.head_layers, self.width
         outputs = self.keypoints * self.options.depth_cells
         pose = nn.Sequential(
             upsampling(self.backbone.channels, channels, self.doublings), *pose_layers(channels, outputs, count)
@@ -61,6 +64,9 @@ class RootPoseNet(PoseNet):
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         super().check(sample, giver)
         need_camera(type(self).__name__, sample, giver)
+
+    def notes(self) -> dict[str, Any]:
+        return super().notes() | {"distance": "the root's distance from the camera is not among the answers"}
 
     def example(self, name: str, batch: int) -> Tensor:
         return example_k(batch) if name == "k" else super().example(name, batch)

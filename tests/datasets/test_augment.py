@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keyshift.datasets.augment import Augmentation, occluded, recolor, rectangle
+from keyshift.datasets.augment import Augmentation, erased, occluded, random_matrix, recolor, rectangle
 from keyshift.datasets.loading import TrainingBatches, loader
 from keyshift.datasets.options import BadOption
 
@@ -73,3 +73,105 @@ def test_a_batch_is_the_same_in_any_worker(dots):
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(BadOption, match=next(iter(wrong))):
         Augmentation(**wrong)
+
+
+NORMAL = Augmentation(rotation=60, area=[0.5625, 1.5625], mirror=0.5, draws="normal", color=0, blur=0)
+
+
+def reference_config(rng):
+    """get_aug_config of PoseNet: scale of the box, degrees, whether it is mirrored."""
+    scale = np.clip(rng.standard_normal(), -1.0, 1.0) * 0.25 + 1.0
+    turn = np.clip(rng.standard_normal(), -2.0, 2.0) * 30 if rng.random() <= 0.6 else 0
+    return scale, turn, rng.random() <= 0.5
+
+
+def test_normal_draws_are_distributed_as_the_references():
+    """Side over the box's, angle and mirror image, by their quantiles over 4,000 draws each; there is no shift."""
+    rng, drawn, wanted = np.random.default_rng(0), [], []
+    for _ in range(4000):
+        matrix = random_matrix((64, 64), NORMAL, rng)
+        linear = matrix[:2, :2]
+        mirror = np.linalg.det(linear) < 0
+        turned = np.diag([-1.0, 1.0]) @ linear if mirror else linear
+        angle = np.rad2deg(np.arctan2(turned[1, 0], turned[0, 0]))
+        drawn.append((1 / np.sqrt(abs(np.linalg.det(linear))), angle, mirror))
+        wanted.append(reference_config(rng))
+        np.testing.assert_allclose(matrix @ [32, 32, 1], [32, 32, 1], atol=1e-9)
+    (sides, turns, mirrors), (scales, angles, flips) = (np.array(part, float).T for part in (drawn, wanted))
+    shares = np.linspace(0, 1, 21)
+    np.testing.assert_allclose(np.quantile(sides, shares), np.quantile(scales, shares), atol=0.03)
+    np.testing.assert_allclose(np.quantile(turns, shares), np.quantile(angles, shares), atol=5)
+    assert np.mean(turns == 0) == pytest.approx(np.mean(angles == 0), abs=0.03)
+    assert np.mean(mirrors) == pytest.approx(np.mean(flips), abs=0.03)
+    for values, ends in ((sides, (0.75, 1.25)), (turns, (-60, 60))):
+        assert (values.min(), values.max()) == pytest.approx(ends)
+        assert np.isclose(values, ends[0]).mean() > 0.01  # cut at the ends, not drawn again
+
+
+def test_uniform_draws_are_what_they_were():
+    """Angle, area, shift in x and y, mirror image: five numbers in that order, as earlier versions drew them."""
+    options = Augmentation(rotation=40, area=[0.5, 1.5], mirror=0.5)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        angle, share = np.deg2rad(rng.uniform(-40, 40)), np.sqrt(rng.uniform(0.5, 1.5))
+        offset = rng.uniform(-0.5, 0.5, 2) * abs(1 - share) * np.array([64, 48])
+        mirror = -1.0 if rng.random() < 0.5 else 1.0
+        x, y = np.array([5.0, 7.0]) - [32, 24]
+        x, y = np.cos(angle) * x - np.sin(angle) * y - offset[0], np.sin(angle) * x + np.cos(angle) * y - offset[1]
+        wanted = [mirror * x / share + 32, y / share + 24]
+        same = np.random.default_rng(seed)
+        np.testing.assert_allclose((random_matrix((64, 48), options, same) @ [5, 7, 1])[:2], wanted, atol=1e-9)
+        assert same.random() == rng.random()
+
+
+def test_colour_channels_are_multiplied():
+    """Each by a factor of its own, without a shift to the dark."""
+    plain = np.full((8, 8, 3), 100, np.uint8)
+    gains = np.stack([recolor(plain, replace(OFF, gain=0.2), np.random.default_rng(s))[0, 0] / 100 for s in range(400)])
+    assert gains.min() >= 0.8
+    assert gains.max() <= 1.2
+    assert np.abs(gains.mean(0) - 1).max() < 0.02
+    assert np.abs(np.corrcoef(gains.T) - np.eye(3)).max() < 0.15
+    assert recolor(np.full((8, 8, 3), 250, np.uint8), replace(OFF, gain=0.2), np.random.default_rng(0)).max() <= 255
+    rng = np.random.default_rng(5)
+    wanted = np.clip(np.rint(100 * rng.uniform(0.8, 1.2, 3)), 0, 255)
+    assert recolor(plain, replace(OFF, gain=0.2), np.random.default_rng(5))[0, 0].tolist() == wanted.tolist()
+
+
+def reference_rectangle(width, height, rng):
+    """PoseNet's synthetic occlusion of a picture that is the box: top, left, height and width."""
+    while True:
+        area = (rng.random() * 0.7) * width * height
+        ratio = rng.random() * (1 / 0.3 - 0.3) + 0.3
+        h, w = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        x, y = rng.random() * (width - w - 1), rng.random() * (height - h - 1)
+        if x >= 0 and y >= 0 and x + w < width and y + h < height:
+            return int(y), int(x), int(h), int(w)
+
+
+def test_erased_rectangles_are_distributed_as_the_references():
+    rng, plain, drawn, wanted = np.random.default_rng(0), np.full((64, 64, 3), 7, np.uint8), [], []
+    for _ in range(1500):
+        image = erased(plain, rng)
+        covered = (image != 7).any(-1)
+        rows, columns = covered.any(1).nonzero()[0], covered.any(0).nonzero()[0]
+        drawn.append((rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1) if len(rows) else (0, 0, 0, 0))
+        wanted.append(reference_rectangle(64, 64, rng))
+    shares = np.linspace(0.05, 0.95, 19)
+    for ours, theirs in zip(np.array(drawn).T, np.array(wanted).T, strict=True):
+        np.testing.assert_allclose(np.quantile(ours, shares), np.quantile(theirs, shares), atol=4)
+    assert (plain == 7).all()
+    noise = np.concatenate([erased(plain, rng)[..., 0].flatten() for _ in range(50)])
+    noise = noise[noise != 7]
+    assert abs(noise.mean() - 127.5) < 2
+    assert np.histogram(noise, 8)[0].std() < 0.05 * len(noise) / 8
+
+
+def test_erasing_is_as_likely_as_asked_for():
+    shares = [(changed(seed, erase=0.5) != picture()).any() for seed in range(200)]
+    assert 0.4 < np.mean(shares) < 0.6
+
+
+def test_new_options_leave_the_draws_of_the_others_alone():
+    plain = changed(3, color=0.25, blur=0.8)
+    assert np.array_equal(plain, changed(3, color=0.25, blur=0.8, gain=0.0, erase=0.0, draws="uniform"))

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import PoseModel
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.awr import AWR
+from keyshift.models.systems.pose_net import PoseNet
 from keyshift.models.systems.pose_resnet import PoseResNet
+from keyshift.models.systems.root_net import RootNet
+from keyshift.models.systems.root_pose_net import RootPoseNet
 
 FACE = Skeleton("face", ("nose", "left_eye", "right_eye", "chin"), ((0, 1), (0, 2), (0, 3)), ((1, 2),))
 SMALL = {"backbone": "small", "channels": 16}
@@ -449,3 +453,46 @@ def test_an_opset_that_cannot_be_written_is_refused_in_one_line(tmp_path, opset)
         to_onnx(pose_resnet(), (64, 32), tmp_path / "model.onnx", opset=opset)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+IN_SPACE = {"root_net": RootNet, "pose_net": PoseNet, "root_pose_net": RootPoseNet}
+
+
+@pytest.mark.parametrize("name", IN_SPACE)
+def test_people_in_space_are_exported(tmp_path, toys, monkeypatch, name):
+    """RootNet reads the picture and k; what both in one answer is relative to the root, and the file says so."""
+    monkeypatch.setattr("keyshift.models.people.build_backbone", lambda *_: toys.Tiny())
+    kind, skeleton = IN_SPACE[name], replace(FACE, root=0, extent=300.0)
+    torch.manual_seed(0)
+    skeleton = kind.learns(skeleton)
+    cells = {} if name == "root_net" else {"depth_cells": 8}
+    model = kind(len(skeleton), kind.Options(input_size=[32, 32], **SMALL, **cells)).know(skeleton).eval()
+    if name != "pose_net":
+        branch = model.head if name == "root_net" else model.head["root"]
+        torch.nn.init.constant_(branch.depth[0].bias, 1.1)
+    to_onnx(model, (32, 32), tmp_path / "model.onnx", skeleton)
+    to_program(model, (32, 32), tmp_path / "model.pt2", skeleton)
+    session, extra = onnx_session(tmp_path / "model.onnx"), {EXTRA: ""}
+    program = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
+    assert [given.name for given in session.get_inputs()] == list(kind.reads)
+    for count in (1, 4):
+        inputs = {"image": torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)}
+        if "k" in kind.reads:
+            inputs["k"] = torch.linspace(500.0, 4000.0, count)
+        poses = answers(model, kind.space, **inputs)[1]
+        points, confidence = session.run(None, {key: value.numpy() for key, value in inputs.items()})
+        np.testing.assert_allclose(points, poses.points, atol=1e-3, rtol=1e-6)
+        np.testing.assert_allclose(confidence, poses.confidence, atol=1e-5)
+        with torch.no_grad():
+            torch.testing.assert_close(program(*inputs.values())[0], poses.points, atol=1e-3, rtol=1e-6)
+        if name == "root_net":
+            np.testing.assert_allclose(points[:, 0, 2], 1.1 * inputs["k"], rtol=0.02)
+    notes = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert json.loads(extra[EXTRA]) == notes
+    relative = name != "root_net"
+    assert notes["z"].endswith("counted from the skeleton's root" if relative else "counted from the camera")
+    assert notes["extent"] == 300
+    assert notes["keypoints"] == (list(FACE.keypoints) if relative else ["nose"])
+    assert notes.get("root") == (0 if relative else None)
+    assert ("k" in notes) == (name != "pose_net")
+    assert ("distance" in notes) == (name == "root_pose_net")

@@ -11,16 +11,24 @@ import torch
 
 from keyshift.adapt.scoring.distance import density_ratio
 from keyshift.adapt.scoring.evaluation import Predictions
-from keyshift.adapt.scoring.evidence import Answers, Evidence, Looks
+from keyshift.adapt.scoring.evidence import Answers, Evidence, Looks, in_plane
 from keyshift.adapt.scoring.label_free import SCORES
 from keyshift.adapt.scoring.scores import calibrated, flatness
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.views import View
+from keyshift.datasets.views import InSpace, Selected, View
+from keyshift.models.output import Grid, Votes
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.awr import AWR
+from keyshift.models.systems.pose_net import PoseNet
+from keyshift.models.systems.root_net import RootNet
+from keyshift.models.systems.root_pose_net import RootPoseNet
 
 CPU = torch.device("cpu")
-HEADS = ("heatmap", "anchors", "offsets", "people", "nobody", "lifter")
+HEADS = ("heatmap", "anchors", "offsets", "people", "nobody", "lifter", "root", "pose", "both")
+ONE = ("heatmap", "anchors", "offsets", "root", "pose", "both")
+"""Those that answer with one person, and vote by many candidates."""
+OF_POSES = ("anatomy", "pose_density")
+"""A root alone has neither bones nor a pose."""
 NEED_SOURCE = (
     *("calibrated", "corrupted_source", "feature_distance", "pose_density", "predicted", "source"),
     "weighted_source",
@@ -48,7 +56,19 @@ def head(name, toys, dots, balls):
     def crowd(threshold):
         return toys.BottomUp(3, toys.BottomUp.Options(channels=8, threshold=threshold)), set_of(toys.Scenes)
 
+    def in_space(kind, names, **options):
+        def data(style):
+            people = toys.Persons(toys.Persons.Options(test=12), "test", style)
+            return InSpace(Selected(people, names), kind is not RootNet)
+
+        model = kind(len(names), kind.Options(**small, **options)).know(toys.PERSONS.select(names))
+        return model, data
+
+    all_of = toys.PERSONS.keypoints
     return {
+        "root": lambda: in_space(RootNet, all_of[:1]),
+        "pose": lambda: in_space(PoseNet, all_of, depth_cells=16),
+        "both": lambda: in_space(RootPoseNet, all_of, depth_cells=16),
         "heatmap": lambda: (toys.TopDown(3, toys.TopDown.Options(channels=8)), lambda style: dots(12, style)),
         "anchors": lambda: (A2J(3, A2J.Options(**small)), lambda style: balls(12, style)),
         "offsets": lambda: (AWR(3, AWR.Options(**small, downsample=4)), lambda style: balls(12, style)),
@@ -93,9 +113,11 @@ def test_every_score_of_every_head(toys, dots, balls, name):
     for score, value in first.items():
         if score in NEED_SOURCE:
             assert math.isnan(alone[score])
-        elif name in ("heatmap", "anchors", "offsets"):
+        elif name in ONE and not (name == "root" and score in OF_POSES):
             assert math.isfinite(alone[score]), score
-        if name in ("heatmap", "anchors", "offsets"):
+        if name == "root" and score in OF_POSES:
+            assert math.isnan(value), score
+        elif name in ONE:
             assert math.isfinite(value), score
     assert 0 <= first["source"] <= 1, "pixels or millimetres"
     assert math.isnan(first["calibrated"]) or 0 <= first["calibrated"] <= 1
@@ -220,3 +242,11 @@ def test_noise_of_weights(toys):
         if weight.dim() > 1:
             assert not torch.equal(one[name], other[name])
             assert (one[name] - weight).std() / weight.std() == pytest.approx(flatness.NOISE, rel=0.2)
+
+
+def test_a_volume_is_seen_in_the_picture_as_its_sum_along_z():
+    """The same whether the density of the whole volume is made, and with little memory."""
+    votes = Votes.from_maps(Grid((5, 3, 4), (4.0, 4.0, 400.0), (2.0, 2.0, -800.0)), 3 * torch.randn(2, 3, 5, 3, 4))
+    grid, density = in_plane(votes)
+    assert (grid.shape, grid.stride, grid.origin) == ((3, 4), (4.0, 4.0), (2.0, 2.0))
+    torch.testing.assert_close(density.exp(), votes.maps.flatten(2).softmax(-1).view_as(votes.maps).sum(2))
