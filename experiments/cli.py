@@ -194,6 +194,9 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     )
     made.add_argument("folder", metavar="RUN", type=path, nargs="?", help="a run folder")
     made.add_argument(
+        "--by", choices=("sequence", "action"), help="a row for each sequence, or action of Human3.6M, too"
+    )
+    made.add_argument(
         "--predictions", metavar="FILE", type=path, help="instead of RUN: one frame a line, u v d a joint"
     )
     made.add_argument("--truth", metavar="FILE", type=path, help="the labels of the same frames, in the same form")
@@ -467,7 +470,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.folder is not None and len(missing) == len(files):
         from .commands.evaluate import evaluate
 
-        evaluate(arguments.folder, arguments.overrides, Reporter())
+        evaluate(arguments.folder, arguments.overrides, Reporter(), arguments.by)
     elif arguments.folder is None and not missing and not arguments.overrides:
         from .commands.evaluate_files import evaluate_files
 
