@@ -149,8 +149,8 @@ class Predictions:
         """Those of the people at `rows`, indices or a mask; who was invented is nobody's."""
         index = torch.arange(len(self.points))[rows]
         whole = {f.name: getattr(self, f.name) for f in fields(self)}
-        tensors = {name: value[index] for name, value in whole.items() if isinstance(value, Tensor)}
-        listed = {name: tuple(whole[name][i] for i in index.tolist()) for name in WORDS}
+        tensors: dict[str, Any] = {name: value[index] for name, value in whole.items() if isinstance(value, Tensor)}
+        listed: dict[str, Any] = {name: tuple(whole[name][i] for i in index.tolist()) for name in WORDS}
         return replace(self, **tensors, **listed, invented=0)
 
     def of_matched(self, distances: Tensor) -> Tensor:
