@@ -486,6 +486,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     chain = a.root is not None
     if a.boxes is not None and not chain:
         raise ValueError("--boxes is of a chain: say --root RUN, of root_net, beside the run of pose_net")
+    if a.by is not None and (chain or a.folder is None):
+        raise ValueError(
+            "--by is of a run's test sets, or of people that predict wrote; not of --root or --predictions"
+        )
     if a.folder is not None and len(missing) == len(files):
         if chain:
             from .commands.evaluate_chain import evaluate_chain

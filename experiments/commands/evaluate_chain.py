@@ -48,6 +48,10 @@ class Part:
     def load(cls, run: Path, words: list[str], space: str, wanted: str) -> Part:
         """Raises ValueError for a run of another kind of system."""
         config = load_folder(run, words)
+        if not any((run / name).is_file() for name in ("checkpoint.pt", "model.pt")):
+            raise ValueError(
+                f"{run} holds no trained run: a chain is made of single runs, STRATEGY-seedN of a comparison"
+            )
         model, skeleton = load_model(weights_of(run, config, ships(run, words)))
         if model.space != space or "reach" in model.reads or skeleton.root is None:
             raise ValueError(f"{run} holds a {type(model).__name__}: the chain needs {wanted}")
