@@ -76,7 +76,8 @@ def evaluate_people(path: Path, words: list[str], reporter: Reporter, by: str | 
     result |= {"labelled": int(valid.sum()), "missed": int((valid & (place < 0)).sum()), "invented": int(alone.sum())}
     reporter.say(
         f"{path} on {dataset.name}: {result['labelled']} people in {len(labels.pictures)} pictures, "
-        f"{result['missed']} missed, {result['invented']} invented (second ones of a person among them), {len(skeleton)} keypoints"
+        f"{result['missed']} missed, {result['invented']} invented (second ones of a person among them), "
+        f"{len(skeleton)} keypoints"
     )
     if file.roots is None:
         reporter.say(f"{path} has no root_mm: MRPE and AP are of the keypoint {skeleton.keypoints[skeleton.root or 0]}")
