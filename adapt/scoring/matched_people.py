@@ -110,7 +110,7 @@ def mupots_shares(
         annotated=truth.annotated[:, order],
         keypoints=truth.keypoints[:, order],
     )
-    made = {}
+    made: dict[str, mupots.Shares] = {}
     for relative in (True, False):
         errors = mupots.errors(here, there, relative)
         for only_found in (False, True):

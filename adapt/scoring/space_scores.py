@@ -70,8 +70,8 @@ def space_scores(predictions: Predictions, skeleton: Skeleton) -> dict[str, floa
         points, truth = (predictions.in_space(p) for p in (predictions.points, predictions.truth))
         return _poses(points, truth, seen, predictions.root, skeleton) | _absolute(predictions, seen)
     if predictions.space == PIXELS_AND_MM and len(skeleton) == 1 and skeleton.root == 0:
-        roots = (predictions.in_space(p)[:, 0] for p in (predictions.points, predictions.truth))
-        return _axes(*roots, seen[:, 0])
+        roots, true = (predictions.in_space(p)[:, 0] for p in (predictions.points, predictions.truth))
+        return _axes(roots, true, seen[:, 0])
     return {}
 
 
