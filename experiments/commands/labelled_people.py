@@ -39,11 +39,7 @@ def labels_of(dataset: PoseDataset) -> Labels:
         names, sequences, points = list(table.pictures), list(table.sequences), table.points
         annotated, keypoints = table.annotated, table.keypoints
     else:
-        items = [dataset[row] for row in range(len(dataset))]
-        names, sequences = [picture_of(item.id) for item in items], [item.sequence for item in items]
-        known = [item.points for item in items if item.points is not None]
-        points = np.stack(known) if len(known) == len(items) else None
-        annotated, keypoints = (np.stack([getattr(i, name) for i in items]) for name in ("annotated", "keypoints"))
+        names, sequences, points, annotated, keypoints = _columns(dataset)
     if points is None:
         raise ValueError(f"{dataset.name} has no points in mm in the camera's frame: people in space need them")
     pictures = list(dict.fromkeys(names))
@@ -56,6 +52,21 @@ def labels_of(dataset: PoseDataset) -> Labels:
         keypoints=torch.from_numpy(keypoints[..., :2]).double(),
     )
     return Labels(people, pictures, sequences)
+
+
+def _columns(dataset: PoseDataset) -> tuple[list[str], list[str], np.ndarray | None, np.ndarray, np.ndarray]:
+    """Pictures, sequences, points, annotated and keypoints of a set without a table, read item by item: what is shown
+    is not kept."""
+    names, sequences, points, annotated, keypoints = [], [], [], [], []
+    for row in range(len(dataset)):
+        item = dataset[row]
+        names.append(picture_of(item.id))
+        sequences.append(item.sequence)
+        points += [] if item.points is None else [item.points]
+        annotated.append(item.annotated)
+        keypoints.append(item.keypoints)
+    known = np.stack(points) if len(points) == len(names) else None
+    return names, sequences, known, np.stack(annotated), np.stack(keypoints)
 
 
 def picture_of(sample: str) -> str:
@@ -93,8 +104,11 @@ def boxed(dataset: PoseDataset, names: Sequence[str], detected: Detected, source
     """
     place = {name: number for number, name in enumerate(dict.fromkeys(names))}
     crops, boxes, scores, images = [], [], [], []
-    items = [dataset[row] for row in range(len(dataset))]
-    sizes = {name: item.image.shape[1::-1] for name, item in zip(names, items, strict=True)}
+    sizes, shares = dict[str, tuple[int, int]](), []
+    for row, name in enumerate(names):
+        item = dataset[row]
+        sizes[name] = item.image.shape[1], item.image.shape[0]
+        shares.append(shown(item))
     chain = isinstance(dataset, PictureSet) and dataset.chain
     for name, one in detected.people.items():
         for box, score in zip(one.boxes, one.scores, strict=True):
@@ -104,7 +118,7 @@ def boxed(dataset: PoseDataset, names: Sequence[str], detected: Detected, source
                 boxes.append(box)
                 scores.append(float(score))
                 images.append(place[name])
-    joints = torch.tensor(np.stack([shown(item) for item in items]))
+    joints = torch.tensor(np.stack(shares))
     given, order = torch.tensor(np.array(boxes).reshape(-1, 4)), torch.tensor(scores).argsort(descending=True)
     chosen = choose(
         lambda here, there: overlaps(given[order[here]], joints[there]),
