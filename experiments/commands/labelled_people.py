@@ -14,6 +14,8 @@ from ...adapt.scoring.people import LabelledPeople
 from ...datasets.reading.box_chain import chained
 from ...datasets.reading.detections import Detected
 from ...datasets.reading.people import AROUND_BOXES, PictureSet, square
+from ...datasets.reading.prepared import Prepared
+from ...datasets.rendered.people import RenderedPeople
 from ...datasets.sample import Item, PoseDataset
 from ...datasets.views import View
 
@@ -60,7 +62,7 @@ def _columns(dataset: PoseDataset) -> tuple[list[str], list[str], np.ndarray | N
     names, sequences, points, annotated, keypoints = [], [], [], [], []
     for row in range(len(dataset)):
         item = dataset[row]
-        names.append(picture_of(item.id))
+        names.append(picture_of(dataset, item.id))
         sequences.append(item.sequence)
         points += [] if item.points is None else [item.points]
         annotated.append(item.annotated)
@@ -69,16 +71,21 @@ def _columns(dataset: PoseDataset) -> tuple[list[str], list[str], np.ndarray | N
     return names, sequences, known, np.stack(annotated), np.stack(keypoints)
 
 
-def picture_of(sample: str) -> str:
-    """The picture in the id of a rendered person, picture/person."""
-    return sample.rpartition("/")[0]
+def picture_of(dataset: PoseDataset, sample: str) -> str:
+    """The picture that a sample shows, of rendered people a whole scene. Raises ValueError for a set that does not
+    know."""
+    if isinstance(dataset, Prepared):
+        raise ValueError(
+            f"{dataset.name}: prepared arrays do not name the pictures; open the set that they were made of"
+        )
+    return sample.rpartition("/")[0] if isinstance(dataset, RenderedPeople) else sample
 
 
 def names_of(dataset: PoseDataset) -> list[str]:
     """The picture of each sample."""
     if isinstance(dataset, PictureSet):
         return list(dataset.people.pictures)
-    return [picture_of(dataset[row].id) for row in range(len(dataset))]
+    return [picture_of(dataset, dataset[row].id) for row in range(len(dataset))]
 
 
 class Boxed(View):

@@ -11,11 +11,13 @@ import yaml
 from keyshift.adapt.scoring.evaluation import Predictions
 from keyshift.datasets.bodies.skeletons import H36M17
 from keyshift.datasets.reading.detections import Detected, Detections
+from keyshift.datasets.rendered.hands import rendered_hands
+from keyshift.datasets.rendered.options import RenderedOptions
 from keyshift.datasets.rendered.people import Options, RenderedPeople
 from keyshift.datasets.sample import PIXELS_AND_MM, ROOT_MM
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.evaluate_chain import COLUMNS, losses
-from keyshift.experiments.commands.labelled_people import boxed, labels_of, names_of, overlaps, shown
+from keyshift.experiments.commands.labelled_people import boxed, labels_of, names_of, overlaps, picture_of, shown
 from keyshift.experiments.config import load, of_run
 from keyshift.experiments.runs.task import build_model
 from keyshift.models.saved import MODELS, save_model
@@ -146,6 +148,12 @@ def test_labels_of_rendered_people(people):
     assert len(labels.pictures) == SCENES
     assert [labels.pictures[i] for i in labels.people.image_index] == names_of(people)
     np.testing.assert_allclose(labels.people.points[1].numpy(), people[1].points, rtol=1e-6)
+
+
+def test_pictures_of_other_sets(people):
+    assert picture_of(people, "people.wild/0/0000001/2") == "people.wild/0/0000001"
+    hands = rendered_hands(RenderedOptions(train=1, test=1), "test", style="studio")
+    assert picture_of(hands, "hands.studio/0/00001") == "hands.studio/0/00001"  # one hand a picture
 
 
 @pytest.fixture(scope="module")
