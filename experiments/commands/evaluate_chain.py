@@ -32,6 +32,8 @@ from ..runs.task import AT_ONCE, check_fits, seen_by
 from .evaluate import ships, weights_of
 from .labelled_people import boxed, names_of
 
+BOXES = ("boxes", "crops")
+"""What sets call the option that says what crops are made from."""
 COLUMNS = ("MRPE", "MPJPE from the root", "absolute MPJPE")
 
 
@@ -97,17 +99,24 @@ def evaluate_chain(
     return table
 
 
-def opened(chosen: Chosen, boxes: str | None) -> PoseDataset:
-    """The test part of a set with other boxes. Raises ValueError for a set that has no such option."""
-    if not any(one.name == "boxes" for one in fields(chosen.options)):
-        raise ValueError(f"{chosen.name} has no option boxes, and the chain is told apart by them: choose another set")
-    return open_dataset(chosen.name, replace(chosen.options, boxes=boxes), "test")
+def opened(chosen: Chosen, boxes: str | None = None) -> PoseDataset:
+    """The test part of a set, with other boxes where they are named. Raises ValueError for a set without such an
+    option."""
+    if boxes is None:
+        return open_dataset(chosen.name, chosen.options, "test")
+    name = next((one.name for one in fields(chosen.options) if one.name in BOXES), None)
+    if name is None:
+        raise ValueError(
+            f"{chosen.name} has no option {' or '.join(BOXES)}, and the chain is told apart by its boxes: choose "
+            "another set"
+        )
+    return open_dataset(chosen.name, replace(chosen.options, **{name: boxes}), "test")
 
 
 def given_boxes(chosen: Chosen, true: PoseDataset, boxes: str | None) -> tuple[PoseDataset | None, list[str]]:
     """The set with the boxes that a chain would use, and what is said of them, their name first; None where there are
     no others than the true ones."""
-    own = opened(chosen, chosen.options.boxes)
+    own = opened(chosen)
     if boxes is None:
         kind = own.identity.get("boxes")
         return (None, []) if kind == true.identity.get("boxes") else (own, [f"boxes={kind}"])

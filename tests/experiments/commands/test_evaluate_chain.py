@@ -187,7 +187,7 @@ def test_on_rendered_people(runs, people, capsys):
 
 
 def test_with_true_boxes_alone(runs, capsys):
-    assert main(["evaluate", str(runs / "pose_net"), "target.boxes=truth", "--root", str(runs / "root_net")]) == 0
+    assert main(["evaluate", str(runs / "pose_net"), "target.crops=truth", "--root", str(runs / "root_net")]) == 0
     said = capsys.readouterr().out
     assert "true boxes, RootNet" in said
     assert "seen" not in said
@@ -214,7 +214,7 @@ def test_what_is_refused(runs, tmp_path, capsys):
     for words, text in {
         (root, "--root", root): "holds a RootNet: the chain needs a run of pose_net",
         (pose, "--root", pose): "holds a PoseNet: the chain needs a run of root_net",
-        (pose, "--root", root, "target.name=hands.studio"): "has no option boxes",
+        (pose, "--root", root, "target.name=hands.studio"): "has no option boxes or crops",
         (pose, "--root", root, "--boxes", "fasterrcnn_resnet50_fpn"): "no picture files for a detector",
         (pose, "--root", str(tmp_path)): "is no run folder",
         (pose, "--root", root, "--by", "action"): "--by is of a run's test sets",
