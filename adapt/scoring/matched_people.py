@@ -15,6 +15,10 @@ from .people import LabelledPeople, PredictedPeople
 from .root_ap import root_ap, rootnet_ap
 from .space_scores import pose_errors, root_errors
 
+ALIKE = 0.3
+"""Similarity below which two people are not the same. Sets leave people out (MuPoTS-3D's invalid ones): with less, a
+prediction of one of those takes a labelled person who stands before or behind."""
+
 
 @dataclass(frozen=True)
 class MatchedPeople:
@@ -50,6 +54,7 @@ def matched(predicted: PredictedPeople, truth: LabelledPeople, smallest: float) 
         counted,
         truth.image_index,
         smallest,
+        ALIKE,
     )
     alone = torch.ones(len(predicted), dtype=torch.bool)
     alone[place[place >= 0]] = False

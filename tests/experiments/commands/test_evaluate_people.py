@@ -184,6 +184,15 @@ def test_a_depth_that_is_far_off_is_an_error_and_no_miss(tmp_path, labelled):
     assert result["pa_mm"] == pytest.approx(0, abs=1e-6)
 
 
+def test_somebody_whom_the_set_leaves_out_takes_nobodys_place(tmp_path, labelled):
+    truth = {"a/0.jpg": [at(0, 0)]}
+    labelled(truth)
+    behind = np.concatenate([BODIES[1][:1], 0.5 * BODIES[1][1:]]) + np.array([250, 0, 7000])
+    result = scored(write(tmp_path / "p.json", {"a/0.jpg": [(behind, 0.99), (truth["a/0.jpg"][0], 0.5)]}))
+    assert (result["missed"], result["invented"]) == (0, 1)
+    assert result["mrpe"] == pytest.approx(0, abs=1e-9)
+
+
 def test_without_roots_the_keypoint_stands_for_it(tmp_path, labelled, capsys):
     labelled()
     result = scored(write(tmp_path / "p.json", sure(TRUTH), roots=False))
