@@ -61,6 +61,12 @@ class Part:
 
     def answers(self, dataset: PoseDataset, side: str) -> Predictions:
         """Raises ValueError where data does not fit."""
+        lacking = [name for name in self.skeleton.keypoints if name not in dataset.skeleton.keypoints]
+        if lacking:
+            raise ValueError(
+                f"{self.run} answers with {', '.join(lacking)}, which {dataset.name} does not label: choose a set that "
+                "has them"
+            )
         seen = seen_by(type(self.model), dataset, self.skeleton.keypoints)
         check_fits(self.config, self.model, seen, side)
         batches = EvaluationBatches(seen, AT_ONCE, self.model.input_size, self.config.crop)

@@ -15,8 +15,9 @@ from keyshift.datasets.rendered.hands import rendered_hands
 from keyshift.datasets.rendered.options import RenderedOptions
 from keyshift.datasets.rendered.people import Options, RenderedPeople
 from keyshift.datasets.sample import PIXELS_AND_MM, ROOT_MM
+from keyshift.datasets.views import Selected
 from keyshift.experiments.cli import main
-from keyshift.experiments.commands.evaluate_chain import COLUMNS, losses
+from keyshift.experiments.commands.evaluate_chain import COLUMNS, Part, losses
 from keyshift.experiments.commands.labelled_people import boxed, labels_of, names_of, overlaps, picture_of, shown
 from keyshift.experiments.config import load, of_run
 from keyshift.experiments.runs.task import build_model
@@ -222,6 +223,14 @@ def test_what_is_refused(runs, tmp_path, capsys):
     }.items():
         assert main(["evaluate", *words]) == 2
         assert text in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_set_that_lacks_keypoints(runs, people):
+    part = Part.load(runs / "pose_net", [], ROOT_MM, "a run of pose_net")
+    with pytest.raises(ValueError, match="answers with nose, left_shoulder"):
+        part.answers(
+            Selected(people, tuple(n for n in H36M17.keypoints if n not in ("nose", "left_shoulder"))), "target"
+        )
 
 
 def test_a_run_by_itself_shows_people_in_space(runs, capsys):
