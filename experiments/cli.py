@@ -192,7 +192,25 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made = command(
         "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
     )
-    made.add_argument("folder", metavar="RUN", type=path, nargs="?", help="a run folder")
+    made.add_argument(
+        "folder",
+        metavar="RUN",
+        type=path,
+        nargs="?",
+        help="a run folder; or FILE.json NAME: people in space as predict writes them, and a labelled set",
+    )
+    made.add_argument(
+        "--root", metavar="RUN", type=path, help="beside a run of pose_net one of root_net: which part loses what"
+    )
+    made.add_argument(
+        "--boxes",
+        metavar="FILE",
+        type=word,
+        help="with --root: a file of boxes, or a detector (default: the set's own)",
+    )
+    made.add_argument(
+        "--by", choices=("sequence", "action"), help="a row for each sequence, or action of Human3.6M, too"
+    )
     made.add_argument(
         "--predictions", metavar="FILE", type=path, help="instead of RUN: one frame a line, u v d a joint"
     )
@@ -464,22 +482,38 @@ def _prior(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
-    files = {"--predictions": arguments.predictions, "--truth": arguments.truth, "--dataset": arguments.dataset}
+    a = arguments
+    files = {"--predictions": a.predictions, "--truth": a.truth, "--dataset": a.dataset}
     missing = [name for name, value in files.items() if value is None]
-    if arguments.folder is not None and len(missing) == len(files):
-        from .commands.evaluate import evaluate
+    chain = a.root is not None
+    if a.boxes is not None and not chain:
+        raise ValueError("--boxes is of a chain: say --root RUN, of root_net, beside the run of pose_net")
+    if a.by is not None and (chain or a.folder is None):
+        raise ValueError(
+            "--by is of a run's test sets, or of people that predict wrote; not of --root or --predictions"
+        )
+    if a.folder is not None and len(missing) == len(files):
+        if chain:
+            from .commands.evaluate_chain import evaluate_chain
 
-        evaluate(arguments.folder, arguments.overrides, Reporter())
-    elif arguments.folder is None and not missing and not arguments.overrides:
+            evaluate_chain(a.folder, a.root, a.overrides, Reporter(), a.boxes)
+        elif a.folder.suffix.lower() == ".json":
+            from .commands.evaluate_people import evaluate_people
+
+            evaluate_people(a.folder, a.overrides, Reporter(), a.by)
+        else:
+            from .commands.evaluate import evaluate
+
+            evaluate(a.folder, a.overrides, Reporter(), a.by)
+    elif a.folder is None and not missing and not a.overrides:
         from .commands.evaluate_files import evaluate_files
 
-        a = arguments
         forms = (a.space, a.unit, a.truth_space, a.truth_unit, a.camera)
         evaluate_files(a.predictions, a.truth, a.dataset, Reporter(), *forms)
     else:
         raise ValueError(
-            "evaluate takes RUN, or --predictions FILE --truth FILE --dataset NAME together; "
-            f"missing: {', '.join(missing) or 'nothing, but RUN stands beside them'}"
+            "evaluate takes RUN, or a JSON of `keyshift predict` and a DATASET, or --predictions FILE --truth FILE "
+            f"--dataset NAME together; missing: {', '.join(missing) or 'nothing, but RUN stands beside them'}"
         )
 
 

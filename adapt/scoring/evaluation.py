@@ -41,6 +41,7 @@ from ..strategy import Target
 from . import depth_metrics, metrics
 from .matching import SPAN_MM, match, span
 from .selection import Headline
+from .space_scores import space_scores
 
 
 @dataclass
@@ -143,6 +144,14 @@ class Predictions:
             seen = (self.camera[:, :2] > 0).all(1)[:, None, None]  # without a camera there is no picture to measure in
             points, truth = (torch.where(seen, to_pixels(p, self.camera), torch.nan) for p in (points, truth))
         return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
+
+    def select(self, rows: Tensor) -> Predictions:
+        """Those of the people at `rows`, indices or a mask; who was invented is nobody's."""
+        index = torch.arange(len(self.points))[rows]
+        whole = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors: dict[str, Any] = {name: value[index] for name, value in whole.items() if isinstance(value, Tensor)}
+        listed: dict[str, Any] = {name: tuple(whole[name][i] for i in index.tolist()) for name in WORDS}
+        return replace(self, **tensors, **listed, invented=0)
 
     def of_matched(self, distances: Tensor) -> Tensor:
         return torch.where(self.matched[:, None], distances, torch.inf)
@@ -298,7 +307,8 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
     """The headline over all annotated, the seen, groups and joints; EPE in file px; the area under the curve.
 
     Of 2D points PCK at `threshold` of the crop's side, `auc` below its curve to 0.2. Of 3D points `mm`, the mean error;
-    `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share within 100 mm, ITOP's mAP.
+    `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share within 100 mm, ITOP's mAP;
+    of people in space what `space_scores` gives.
     """
     headline = predictions.headline(threshold)
     errors, mask = predictions.errors(), predictions.annotated
@@ -315,6 +325,7 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
         "epe": float(metrics.mean(pixels, mask & torch.isfinite(pixels))),
         "auc": area(headline, errors, mask),
         **near,
+        **space_scores(predictions, skeleton),
         **people,
         "groups": metrics.group_means(joints, skeleton.groups),
         "joints": dict(zip(skeleton.keypoints, joints.tolist(), strict=True)),

@@ -63,15 +63,17 @@ def match_within(
     counted: Tensor,
     truth_index: Tensor,
     smallest: float,
+    least: float = LEAST,
 ) -> Tensor:
     """The same of any number of images, by their parts: predicted people (Q, K, D) in images (Q,) with scores (Q,),
-    labelled ones (P, K, D) in images (P,). `smallest` is what s is at least, in the points' unit."""
+    labelled ones (P, K, D) in images (P,). `smallest` is what s is at least, in the points' unit; people less similar
+    than `least` are not the same."""
 
     def alike(predicted: Tensor, labelled: Tensor) -> Tensor:
         return similarity(points[predicted], truth[labelled], counted[labelled], smallest)
 
     order = score.argsort(descending=True, stable=True)
-    chosen = choose(lambda rows, labelled: alike(order[rows], labelled), image_index[order], truth_index, LEAST)
+    chosen = choose(lambda rows, labelled: alike(order[rows], labelled), image_index[order], truth_index, least)
     place = torch.full((len(truth),), -1, dtype=torch.int64, device=truth.device)
     place[chosen[chosen >= 0]] = order[chosen >= 0]
     return place

@@ -7,21 +7,23 @@ from pathlib import Path
 
 from ...adapt.scoring.evaluation import scores
 from ...adapt.scoring.selection import PCK
+from ...adapt.scoring.space_scores import SHOWN
 from ...datasets.sample import PoseDataset
 from ...models.saved import MODELS, load_checkpoint, load_model
-from ..config import load_folder, read
+from ..config import Config, load_folder, read
 from ..runs.conclusion import predicted
 from ..runs.folder import selected_weights
 from ..runs.progress import Reporter
 from ..runs.task import Task, has_labels, prepare
 from ..runs.training import make_fabric
+from .evaluate_groups import NoGroups, print_groups
 
 PEOPLE = ("missed", "invented")
 """Of systems that find several people: how many labelled ones they did not, and how many nobody labelled."""
 
 
-def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
-    """Print the scores of a run, or of each run of a comparison. Writes nothing."""
+def evaluate(folder: Path, overrides: list[str], reporter: Reporter, by: str | None = None) -> None:
+    """Print the scores of a run, or of each run of a comparison, and `by` sequence or action too. Writes nothing."""
     runs = (
         [folder]
         if (folder / "checkpoint.pt").exists() or (folder / "model.pt").is_file()
@@ -33,18 +35,10 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
     single = "strategy" in read(folder / "config.yaml")
     task = prepare(config, [config.strategy] if single else config.strategies, training=False)
     fabric = make_fabric(config)
-    rows, headline, sides = [], PCK, labelled(task)
-    chosen = any(word.startswith("selection=") for word in overrides)
-    shipped = (folder / "model.pt").is_file() and not chosen
+    rows, in_space, headline, sides = [], [], PCK, labelled(task)
+    shipped, refused = ships(folder, overrides), dict[str, str]()
     for run in runs:
-        if shipped:
-            weights = run / "model.pt"
-        elif not (run / "checkpoint.pt").exists():
-            raise ValueError(f"{run} was not trained, so that there is nothing to select: leave out selection=RULE")
-        else:
-            selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
-            weights = selected_weights(run, config.selection, selection)
-        model, skeleton = load_model(weights)
+        model, skeleton = load_model(weights_of(run, config, shipped))
         if skeleton.keypoints != task.skeleton.keypoints:
             raise ValueError(
                 f"{run} predicts {', '.join(skeleton.keypoints)}; the data has {', '.join(task.skeleton.keypoints)}"
@@ -57,14 +51,49 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter) -> None:
             score = scores(predictions, task.skeleton, config.threshold)
             row += [headline.bare(score[headline.key], more=1), f"{score['auc']:.4f}", f"{score['epe']:.2f}"]
             row += [] if model.single else [str(score.get(what, 0)) for what in PEOPLE]
+            in_space.append((run.name, side, {key: score[key] for key in SHOWN if key in score}))
+            if by is not None and side not in refused:
+                title = f"{run.name}, {side}, by {by}"
+                try:
+                    print_groups(title, predictions, task.skeleton, config.threshold, by, reporter)
+                except NoGroups as error:
+                    refused[side] = f"{side}, by {by}: {error}"
+                    if len(refused) == len(sides):
+                        raise
         rows.append(row)
     each = ("AUC", "EPE px", *(() if MODELS[config.model.name].single else PEOPLE))
     columns = ["run", *(column for side in sorted(sides, reverse=True) for column in (side, *each))]
     which = "model.pt as shipped" if shipped else f"selection={config.selection}"
     reporter.table(f"{headline.heading}, {which}", columns, rows)
+    print_in_space(in_space, reporter)
+    for said in refused.values():
+        reporter.say(said)
     for side in task.test_sets():
         if side not in sides:
             reporter.say(f"{side}: {without_labels(task, side)}")
+
+
+def ships(folder: Path, overrides: list[str]) -> bool:
+    """Whether a folder's weights are those that it ships: of an adapted job, where no selection is asked for."""
+    return (folder / "model.pt").is_file() and not any(word.startswith("selection=") for word in overrides)
+
+
+def weights_of(run: Path, config: Config, shipped: bool) -> Path:
+    """The weights of a run that count. Raises ValueError where there is nothing to select among."""
+    if shipped:
+        return run / "model.pt"
+    if not (run / "checkpoint.pt").exists():
+        raise ValueError(f"{run} was not trained, so that there is nothing to select: leave out selection=RULE")
+    selection = load_checkpoint(run / "checkpoint.pt", ("selection",))["selection"]
+    return selected_weights(run, config.selection, selection)
+
+
+def print_in_space(scored: list[tuple[str, str, dict[str, float]]], reporter: Reporter) -> None:
+    """What the scores of runs, by run and side, say of people in space, where any does."""
+    extra = [key for key in SHOWN if any(key in values for _, _, values in scored)]
+    if extra:
+        rows = [[run, side, *(SHOWN[key].show(values.get(key)) for key in extra)] for run, side, values in scored]
+        reporter.table("people in space", ["run", "side", *(SHOWN[key].heading for key in extra)], rows)
 
 
 def labelled(task: Task) -> dict[str, PoseDataset]:

@@ -15,10 +15,12 @@ import torch
 
 from ...adapt.scoring import evaluation
 from ...adapt.scoring.selection import Headline
+from ...adapt.scoring.space_scores import SHOWN
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
 from ..runs.results import guarded
+from ..runs.results import in_space as space_means
 from ..tracking.addresses import masked
 from . import registry
 from . import words as words
@@ -58,6 +60,7 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         several=any(len(seeds) > 1 for seeds in comparison.runs.values()),
         rows=strategy_rows(comparison),
         columns=columns(comparison),
+        in_space=in_space(comparison),
         rules=rules(comparison),
         rule_rows=rule_rows(comparison),
         groups=score_table(comparison, "groups"),
@@ -147,6 +150,19 @@ def _people(comparison: Comparison, name: str, what: str) -> float:
     """Mean over the seeds; results name only what is not zero."""
     numbers = [dig(result, "target", what) or 0.0 for result in comparison.runs[name].values()]
     return sum(numbers) / max(1, len(numbers))
+
+
+def in_space(comparison: Comparison) -> dict[str, Any] | None:
+    """Columns, rows and what the columns mean, of the scores of people in space; None where there are none."""
+    results = {n: [(r or {}).get("target") or {} for r in seeds.values()] for n, seeds in comparison.runs.items()}
+    means = space_means(results)
+    if not means:
+        return None
+    return {
+        "columns": [(SHOWN[key].title, SHOWN[key].unit) for key in means],
+        "rows": {name: [SHOWN[key].show(own[name]) for key, own in means.items()] for name in comparison.runs},
+        "meanings": [(SHOWN[key].title, SHOWN[key].meaning) for key in means],
+    }
 
 
 def rule_rows(comparison: Comparison) -> list[dict[str, Any]]:

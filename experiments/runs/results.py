@@ -21,6 +21,10 @@ Of depth the metric is "mm": targets, groups and joints are mean errors in mm, w
 "map", the share within 100 mm averaged over the joints, and an "auc" of worst joints (see `scores`). A gain is positive
 where the strategy is better under either metric: what it adds to PCK, what it takes off the error.
 
+Of people in space "mm" is MPJPE counted from the root, of systems that answer with the root alone MRPE; beside it stand
+those of "pa_mm", "n_mm", "pck_150mm", "auc_150mm", "protocol1_mm", "protocol2_mm", "mrpe", "mrpe_x", "mrpe_y",
+"mrpe_z" and "absolute_mm" that the system's answers have (adapt/scoring/space_scores.py). Earlier files lack them.
+
 Of pictures with several people "missed" and "invented" count, where there are any, labelled people whom the model did
 not see and people whom nobody labelled. PCK takes the joints of missed people for misses; a mean error is that of the
 people who were seen.
@@ -37,6 +41,7 @@ import numpy as np
 
 from ...adapt.scoring.evaluation import Predictions
 from ...adapt.scoring.selection import PCK, RULES, Headline
+from ...adapt.scoring.space_scores import SHOWN
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from .progress import Reporter
@@ -256,6 +261,23 @@ def print_table(results: dict[str, Any], reporter: Reporter) -> None:
     count = len(next(iter(runs.values())))
     title = f"{headline.heading}, {count} seed{'s' if count > 1 else ''}"
     reporter.table(title, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
+    means = in_space({name: [run.get("target") or {} for run in own] for name, own in runs.items()})
+    if means:
+        rows = [[name, *(SHOWN[key].show(own[name]) for key, own in means.items())] for name in summary]
+        reporter.table("people in space, target", ["strategy", *(SHOWN[key].heading for key in means)], rows)
+
+
+def in_space(scored: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float | None]]:
+    """{score: {strategy: mean over its seeds}} of what scores say of people in space, in the order of `SHOWN`."""
+    values = {
+        key: {name: [one[key] for one in seeds if one.get(key) is not None] for name, seeds in scored.items()}
+        for key in SHOWN
+    }
+    return {
+        key: {name: sum(seeds) / len(seeds) if seeds else None for name, seeds in own.items()}
+        for key, own in values.items()
+        if any(own.values())
+    }
 
 
 def _target(target: dict[str, Any], headline: Headline) -> str:

@@ -102,6 +102,20 @@ def test_people_are_samples_and_those_who_were_missed_stand_apart(crowd: Any) ->
     assert "nan" not in text.split("<style>")[0]
 
 
+def test_people_in_space_have_a_table_of_their_own(make_comparison: Make) -> None:
+    folder, hands = make_comparison(("source_only", "regda"), seeds=(0, 1), count=4, depth=True)
+    assert "People in space" not in report.write(folder, hands).read_text("utf-8")
+    results = json.loads((folder / "results.json").read_text())
+    for seed, value in (("0", 61.0), ("1", 63.0)):
+        results["strategies"]["regda"][seed]["target"] |= {"pa_mm": value, "pck_150mm": 0.75}
+    (folder / "results.json").write_text(json.dumps(results))
+    text = report.write(folder, hands).read_text("utf-8")
+    table = text.partition("<h3>People in space</h3>")[2].partition("</table>")[0]
+    cells = [cell.strip() for cell in table.replace("</td>", "").split('<td class="n">')[1:]]
+    assert [cell.partition("<")[0].strip() for cell in cells] == ["–", "–", "62.0", "75.0"]
+    assert "<b>PA-MPJPE</b>: the mean error after" in text
+
+
 def pictures(folder: Path, dataset: Any) -> dict[str, np.ndarray]:
     """The last panel of each sample, by its caption."""
     drawn = report.gallery(report_data.read(folder), dataset)

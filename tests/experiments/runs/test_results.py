@@ -228,6 +228,21 @@ def test_the_table_counts_people_and_reads_older_results(capsys):
     assert "+0.100" in table
 
 
+def test_people_in_space_have_a_table_of_their_own(capsys):
+    rates = {"source_only": 0.4, "regda": 0.5}
+    assert "people in space" not in printed(compared(rates), capsys)
+    results = compared(rates, pa_mm=60.25, pck_150mm=0.8, mrpe_z=None)
+    results["strategies"]["regda"]["1"] = {"target": {"pa_mm": 58.25, "pck_150mm": 0.9}, "source": None}
+    del results["strategies"]["source_only"]["0"]["target"]["pck_150mm"]  # which both its seeds share: as of older runs
+    results["strategies"]["regda"]["0"] = {"target": {"pa_mm": 60.25, "pck_150mm": 0.8}, "source": None}
+    table = printed(results, capsys).partition("people in space, target")[2]
+    head, row = (next(line for line in table.splitlines() if word in line) for word in ("strategy", "regda"))
+    assert [cell.strip() for cell in head.strip("┃ ").split("┃")] == ["strategy", "PA-MPJPE, mm", "3DPCK, %"]
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["regda", "59.2", "85.0"]
+    row = next(line for line in table.splitlines() if "source_only" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["source_only", "60.2", "–"]
+
+
 LEVELS = {"source_only": 30.0, "bn_control": 26.0, "regda": 20.0, "oracle": 12.0}
 """mm of the noise in the fake runs, in each of x, y and z."""
 

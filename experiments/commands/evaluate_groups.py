@@ -1,0 +1,71 @@
+"""Scores by sequence or by action: `keyshift evaluate ... --by sequence|action`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ...adapt.scoring.evaluation import Predictions, scores
+from ...adapt.scoring.space_scores import SHOWN
+from ...datasets.bodies import human36m, mupots
+from ...datasets.options import choose
+from ...datasets.skeleton import Skeleton
+from ..runs.progress import Reporter
+
+BY = ("sequence", "action")
+
+
+class NoGroups(ValueError):
+    """The samples of a set are of no such groups."""
+
+
+def group_names(sequences: Sequence[str], by: str) -> list[str]:
+    """What each sample's sequence is called in tables by `by`: of MuPoTS-3D TS1 to TS20, of another set the sequence
+    itself; its action, which Human3.6M alone has. Raises NoGroups for another set's actions, ValueError for another
+    `by`."""
+    choose("--by", by, list(BY))
+    if by == "action":
+        try:
+            known = {name: human36m.action(name) for name in set(sequences)}
+        except ValueError as error:
+            raise NoGroups(str(error)) from error
+    else:
+        known = {name: mupots.recording(name) if name.startswith("mupots/") else name for name in set(sequences)}
+    return [known[name] for name in sequences]
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Each name once: actions in the order of their numbers, others sorted, TS2 before TS10."""
+    if set(names) <= set(human36m.ACTIONS):
+        return [name for name in human36m.ACTIONS if name in set(names)]
+
+    def key(name: str) -> tuple[str, int]:
+        stem = name.rstrip("0123456789")
+        return stem, int(name[len(stem) :] or 0)
+
+    return sorted(set(names), key=key)
+
+
+def print_groups(
+    title: str, predictions: Predictions, skeleton: Skeleton, threshold: float, by: str, reporter: Reporter
+) -> dict[str, dict[str, float]]:
+    """A row of scores for each group of the people that count, and one for all of them. Gives the scores by group."""
+    headline = predictions.headline(threshold)
+    names = np.array(group_names(predictions.sequence, by))
+    counted = predictions.annotated.any(1).numpy()
+    groups = {name: (names == name) & counted for name in in_order(names[counted].tolist())}
+    by_group = {name: predictions.select(torch.from_numpy(rows)) for name, rows in groups.items()}
+    by_name = {name: scores(own, skeleton, threshold) for name, own in by_group.items()}
+    shown = by_name | {"all": scores(predictions, skeleton, threshold)}
+    extra = [key for key in SHOWN if key in shown["all"]]
+    counts = [*(int(rows.sum()) for rows in groups.values()), int(counted.sum())]
+    lines = [
+        [name, str(count), headline.bare(values[headline.key], more=1), f"{values['epe']:.2f}"]
+        + [SHOWN[key].show(values[key]) for key in extra]
+        for (name, values), count in zip(shown.items(), counts, strict=True)
+    ]
+    columns = [by, "people", headline.heading, "EPE px", *(SHOWN[key].heading for key in extra)]
+    reporter.table(title, columns, lines)
+    return by_name
