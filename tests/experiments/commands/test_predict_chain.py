@@ -31,84 +31,119 @@ from keyshift.models.systems.root_pose_net import RootPoseNet
 SIZE = 96
 SMALL = {"backbone": "small", "input_size": [32, 32], "channels": 8}
 PELVIS = body("h36m17", ("pelvis",))
-TRUTH = {}
-"""(P, 17, 3) mm by picture."""
+TRUTH: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+"""By picture: (P, 17, 3) mm, and the camera (4,)."""
+
+
+def projected(sample, row):
+    """(P, 17, 3) what is true of a crop's picture, as its input has it: px, px and mm from the camera."""
+    points, camera = (torch.from_numpy(values) for values in TRUTH[sample.id[row]])
+    return transform(invert(sample.to_file[row, None].double()), to_pixels(points, camera[None])[None])[0]
 
 
 def nearest(sample):
-    """The true points (B, K, 3) mm of the person in each crop: the one whose root is nearest to its middle."""
-    chosen = []
-    for row, name in enumerate(sample.id):
-        people = torch.from_numpy(TRUTH[name])
-        there = transform(invert(sample.to_file.double())[row, None], to_pixels(people, sample.camera[row, None])[None])
-        middle = torch.tensor(sample.image.shape[:1:-1]) / 2
-        chosen.append(people[(there[0, :, :, :2].mean(1) - middle).norm(dim=-1).argmin()])
-    return torch.stack(chosen)
-
-
-def at(sample, points):
-    """Points (B, K, 3) mm in the camera's frame as the input has them: px, px and mm."""
-    return transform(invert(sample.to_file.double()), to_pixels(points, sample.camera.double())).float()
+    """(B, 17, 3) the same of the person in each crop, whose middle is nearest to its own."""
+    middle = torch.tensor(sample.image.shape[:1:-1]) / 2
+    people = [projected(sample, row) for row in range(len(sample))]
+    return torch.stack([one[(one[..., :2].mean(1) - middle).norm(dim=-1).argmin()] for one in people]).float()
 
 
 class TruePose(PoseNet):
     """A PoseNet that is never wrong."""
 
     def votes(self, features, sample, head=None):
-        points = at(sample, nearest(sample))
-        points[..., 2] -= points[:, self.root, None, 2]
+        points = nearest(sample)
+        points[..., 2] = points[..., 2] - points[:, self.root, None, 2]
         return Votes(self.grid, torch.zeros(len(points), 1, points.shape[1]), points[:, None])
 
 
+def true_root(sample):
+    """(B, 1, 3) the true root, at a depth that goes with the focal length that the sample says, as in RootNet."""
+    points = nearest(sample)[:, :1]
+    true = torch.tensor(np.array([TRUTH[name][1] for name in sample.id]))
+    points[..., 2] *= (sample.camera[:, :2].prod(1) / true[:, :2].prod(1)).sqrt().view(-1, 1)
+    return points
+
+
 class TrueRoot(RootNet):
-    """A RootNet that is never wrong, nor has seen another focal length than 1.5 widths: gamma is Z / k."""
-
     def votes(self, features, sample, head=None):
-        points = at(sample, nearest(sample)[:, :1])
-        ratio = sample.inputs["k"] / points[:, 0, 2]
-        points[:, 0, 2] = sample.inputs["k"] * self.gamma(sample, ratio)
-        return Votes(self.grid, torch.zeros(len(points), 1, 1), points[:, None])
-
-    def gamma(self, sample, ratio):
-        key = tuple(sample.id)
-        known = GAMMA.setdefault(key, 1 / ratio)
-        return known
+        return Votes(self.grid, torch.zeros(len(sample), 1, 1), true_root(sample)[:, None])
 
 
-GAMMA = {}
+class TrueBoth(RootPoseNet):
+    def votes(self, features, sample, head=None):
+        root = Votes(self.root_grid, torch.zeros(len(sample), 1, 1), true_root(sample)[:, None])
+        return Votes(
+            *(getattr(TruePose.votes(self, features, sample), name) for name in ("grid", "logits", "where")),
+            {"root": root},
+        )
 
 
 @pytest.fixture
 def scenes(tmp_path, monkeypatch):
     """Three rendered pictures, the truth, and boxes around the people in them."""
+    for name, kind in {"pose_net": TruePose, "root_net": TrueRoot, "root_pose_net": TrueBoth}.items():
+        monkeypatch.setitem(MODELS, name, kind)
     TRUTH.clear()
-    GAMMA.clear()
-    monkeypatch.setitem(MODELS, "pose_net", TruePose)
-    monkeypatch.setitem(MODELS, "root_net", TrueRoot)
     (tmp_path / "in").mkdir()
-    results, cameras = [], []
+    results, cameras = [], {}
     for number in range(3):
-        scene = render_scene("lab", Options(size=SIZE), number)
-        name = f"{number}.png"
+        scene, name = render_scene("lab", Options(size=SIZE), number), f"{number}.png"
         Image.fromarray(scene.image).save(tmp_path / "in" / name)
-        TRUTH[name] = scene.points[:, :17].astype(np.float64)
-        cameras.append(scene.camera)
-        for left, top, right, bottom in scene.body.tolist():
-            results.append({"file_name": name, "bbox": [left, top, right - left, bottom - top], "score": 0.9})
+        TRUTH[name] = scene.points[:, :17].astype(np.float64), scene.camera.astype(np.float64)
+        cameras[name] = [*scene.camera[:2].tolist(), *(scene.camera[2:] - 0.5).tolist()]
+        results += [result(name, box, 0.95 - 0.01 * k) for k, box in enumerate(scene.body)]
     (tmp_path / "boxes.json").write_text(json.dumps(results))
-    rows = {f"{n}.png": {"fx": float(c[0]), "fy": float(c[1]), "cx": float(c[2]) - 0.5, "cy": float(c[3]) - 0.5} for n, c in enumerate(cameras)}
-    (tmp_path / "cameras.json").write_text(json.dumps(rows))
+    (tmp_path / "cameras.json").write_text(json.dumps(cameras))
     torch.manual_seed(0)
     save_model(tmp_path / "pose.pt", TruePose(17, PoseNet.Options(**SMALL, depth_cells=8)).know(H36M17), H36M17, 1)
-    save_model(tmp_path / "root.pt", TrueRoot(1, RootNet.Options(**SMALL)).know(PELVIS), PELVIS, 1)
+    save_model(tmp_path / "both.pt", TrueBoth(17, PoseNet.Options(**SMALL, depth_cells=8)).know(H36M17), H36M17, 1)
+    save_model(tmp_path / "root.pt", TrueRoot(1, RootNet.Options(**SMALL)).know(H36M17), H36M17.select(("pelvis",)), 1)
     return tmp_path
 
 
-def ask(folder, output="out.json", model="pose.pt", root="root.pt", inputs=("in",), **options):
-    if root is not None:
-        options["root"] = folder / root
-    return predict_chain(folder / model, [folder / one for one in inputs], folder / output, Reporter(), **options)
+def result(name, box, score):
+    left, top, right, bottom = map(float, box)
+    return {"file_name": name, "category_id": 1, "bbox": [left, top, right - left, bottom - top], "score": score}
 
 
-def test_absolute_points_come_back_from_picture_to_json(scenes):
-    pass
+def ask(folder, *inputs, output="out.json", model="pose.pt", root="root.pt", boxes="boxes.json", **options):
+    options["root"] = None if root is None else folder / root
+    options["boxes"] = None if boxes is None else str(folder / boxes)
+    if not {"camera", "focal"} & options.keys():
+        options["camera"] = str(folder / "cameras.json")
+    paths = [folder / one for one in inputs or ("in",)]
+    return predict_chain(folder / model, paths, folder / output, Reporter(), **options)
+
+
+def read(path):
+    """The JSON, and its annotations by picture."""
+    content = json.loads(path.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    people = {name: [] for name in names.values()}
+    for entry in content["annotations"]:
+        people[names[entry["image_id"]]].append(entry)
+    return content, people
+
+
+def errors(people, key="keypoints_mm", joints=slice(None)):
+    """mm between everyone in the file and the truth, in the order of the boxes."""
+    made, true = [], []
+    for name, entries in people.items():
+        made += [np.reshape(entry[key], (-1, 3)) for entry in entries]
+        true += list(TRUTH[name][0][:, joints])
+    return np.linalg.norm(np.array(made) - np.array(true), axis=-1)
+
+
+def test_absolute_points_come_back_from_picture_to_json(scenes, capsys):
+    predicted = ask(scenes, batch=2)
+    content, people = read(scenes / "out.json")
+    assert errors(people).max() < 1.0
+    assert errors(people, "root_mm", slice(0, 1)).max() < 1.0
+    for name, entries in people.items():
+        points, camera = TRUTH[name]
+        for number, (entry, person) in enumerate(zip(entries, points, strict=True)):
+            there = person[:, :2] / person[:, 2:] * camera[:2] + camera[2:]
+            np.testing.assert_allclose(np.reshape(entry["keypoints"], (-1, 3))[:, :2] + 0.5, there, atol=0.02)
+            assert entry["score"] == pytest.approx(0.95 - 0.01 * number)
+    assert len(predicted) == len(content["annotations"]) == sum(len(points) for points, _ in TRUTH.values())
