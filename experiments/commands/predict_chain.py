@@ -124,7 +124,8 @@ def predict_chain(
         write(output, predicted, inputs, networks.skeleton, networks.pose.weights, networks.pose.model.input_size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} pictures")
     if draw is not None:
-        drawing = StageDrawing(inputs.names, predicted)
+        tracks = tracks_of(inputs.names, predicted.rows["place"], predicted.rows["root3d"])
+        drawing = StageDrawing(inputs.names, networks.skeleton, tracks)
         draw_all(draw, predicted, inputs, networks.skeleton, reporter, drawing)
     return predicted
 

@@ -23,7 +23,7 @@ PEOPLE: tuple[Colour, ...] = (
 )
 GRID: Colour = (222, 222, 218)
 INK: Colour = (90, 90, 90)
-LOWEST, HIGHEST = 480, 960
+LOWEST, HIGHEST = 600, 960
 """Pixels of a drawing's height; pictures beyond are drawn smaller or larger."""
 LEAST = 2500.0
 """mm of each axis that are shown at least."""
@@ -55,35 +55,27 @@ class Stage(NamedTuple):
 
 
 class StageDrawing:
-    """Draws the people of one picture after the other; the frames of a video share one stage, and a person's colour
-    stays where tracks are known."""
+    """Draws the people of one picture after the other. The frames of a video share one stage, and who is who in it
+    (`tracks` (N,), -1 in pictures) keeps a colour."""
 
-    def __init__(self, names: Sequence[str], predicted: Predicted, tracks: np.ndarray | None = None) -> None:
-        self.names, self.tracks = names, tracks
-        files = [file_of(name) for name in names]
-        self.span: dict[str, tuple[int, int]] = {}
-        for place, file in enumerate(files):
-            self.span[file] = (self.span.get(file, (place, 0))[0], place + 1)
+    def __init__(self, names: Sequence[str], skeleton: Skeleton, tracks: np.ndarray) -> None:
+        self.files, self.skeleton, self.tracks = [file_of(name) for name in names], skeleton, tracks
+        self.spans: dict[str, tuple[int, int]] = {}
+        for place, file in enumerate(self.files):
+            self.spans[file] = self.spans.get(file, (place, 0))[0], place + 1
         self.last: tuple[str, Stage] | None = None
 
-    def __call__(self, picture: np.ndarray, predicted: Predicted, rows: range, skeleton: Skeleton) -> np.ndarray:
-        points = predicted.points3d
+    def __call__(self, picture: np.ndarray, predicted: Predicted, place: int) -> np.ndarray:
+        points, rows = predicted.points3d, predicted.people(place)
         assert points is not None
-        place = int(predicted.rows["place"][rows.start]) if rows else -1
-        stage = Stage.around(points[:0]) if place < 0 else self.stage(self.names[place], predicted)
-        numbers = range(len(rows)) if self.tracks is None else self.tracks[rows.start : rows.stop].tolist()
-        colours = [PEOPLE[number % len(PEOPLE)] for number in numbers]
-        return draw_stage(
-            picture, predicted.points[rows.start : rows.stop], points[rows.start : rows.stop], stage, skeleton, colours
-        )
-
-    def stage(self, name: str, predicted: Predicted) -> Stage:
-        file = file_of(name)
+        chosen, file = slice(rows.start, rows.stop), self.files[place]
         if self.last is None or self.last[0] != file:
-            start, end = (int(predicted.first[place]) for place in self.span[file])
-            assert predicted.points3d is not None
-            self.last = file, Stage.around(predicted.points3d[start:end])
-        return self.last[1]
+            start, end = (int(predicted.first[end]) for end in self.spans[file])
+            self.last = file, Stage.around(points[start:end])
+        tracks = self.tracks[chosen]
+        numbers = np.where(tracks < 0, np.arange(len(rows)), tracks).tolist()
+        colours = [PEOPLE[number % len(PEOPLE)] for number in numbers]
+        return draw_stage(picture, predicted.points[chosen], points[chosen], self.last[1], self.skeleton, colours)
 
 
 def draw_stage(
@@ -104,14 +96,14 @@ def draw_stage(
     share = np.array(size) / picture.shape[1::-1]
     for person, colour in zip(points, colours, strict=True):
         reach = float(np.ptp(person, 0).max()) * scale
-        weight = np.clip(reach / 300, 0.35, 1.5) / max(height / 192, 0.5)
+        weight = np.clip(reach / 300, 0.6, 1.5) / max(height / 192, 0.5)
         shown = draw(shown, person * share, skeleton.edges, colour, halo=WHITE, weight=weight)
     return np.concatenate([shown, views(points3d, stage, skeleton, colours, height)], 1)
 
 
 def views(points: np.ndarray, stage: Stage, skeleton: Skeleton, colours: Sequence[Colour], height: int) -> np.ndarray:
     """People `points` (P, K, 3) mm from the side, above, and from above, below: (height, W, 3)."""
-    width = height * 7 // 10 // 2 * 2
+    width = height * 9 // 10 // 2 * 2
     half = height // 2
     extent = stage.high - stage.low
     room = np.array([width - 70, half - 62])
@@ -148,7 +140,7 @@ def _view(
     people = [place(person[:, [2, down]].astype(np.float64)) - frame[:2] for person in points]
     drawn = inner.copy()
     for person, colour in zip(people, colours, strict=True):
-        weight = np.clip(scale / FINE * 14, 0.4, 1.3) * FINE / max(inner.shape[0] / 192, 0.5)
+        weight = np.clip(scale / FINE * 12, 0.5, 1.2) * FINE / max(inner.shape[0] / 192, 0.5)
         drawn = draw(drawn, person, skeleton.edges, colour, halo=WHITE, weight=weight)
     inner[:] = drawn
     cv2.rectangle(canvas, frame[:2].tolist(), frame[2:].tolist(), INK, FINE, cv2.LINE_AA)
@@ -176,10 +168,11 @@ def _grid(canvas: np.ndarray, frame: np.ndarray, middle: np.ndarray, scale: floa
 
 
 def _camera(inner: np.ndarray, at: np.ndarray) -> None:
-    """A small camera that looks to the right, where it is in view."""
-    size = 9 * FINE
-    shape = np.array([[0, 0], [size, -size * 0.7], [size, size * 0.7]]) + at
-    cv2.fillPoly(inner, [shape.round().astype(np.int32)], INK, cv2.LINE_AA)
+    """Where the camera is in view, a dot and the two sides of what it sees, to the right."""
+    size = 26 * FINE
+    ends = np.array([[size, -size / 2], [0, 0], [size, size / 2]]) + at
+    cv2.polylines(inner, [ends.round().astype(np.int32)], False, INK, FINE, cv2.LINE_AA)
+    cv2.circle(inner, [int(value) for value in at.round()], 5 * FINE, INK, cv2.FILLED, cv2.LINE_AA)
 
 
 def _write(canvas: np.ndarray, text: str, at: tuple[int, int], colour: Colour, size: float) -> None:

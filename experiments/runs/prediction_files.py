@@ -40,8 +40,8 @@ IN_SPACE = (
     "fx, fy, cx, cy in the same pixels"
 )
 IN_JSON = {"points3d": "keypoints_mm", "center": "center", "cube": "cube", "root3d": "root_mm"}
-Drawing = Callable[[np.ndarray, "Predicted", range, Skeleton], np.ndarray]
-"""Makes of a picture and the rows of its people what is drawn."""
+Drawing = Callable[[np.ndarray, "Predicted", int], np.ndarray]
+"""Makes of a picture and its place what is drawn."""
 DRAWN = (".png", ".jpg", ".jpeg")
 DRAWN_VIDEOS = (".mp4",)
 """Types that are drawn as what they are; others become .png and .mp4."""
@@ -285,7 +285,6 @@ def draw_all(
 ) -> None:
     """Every picture that was read with all its people, in its own size unless `drawing` makes another; videos as videos
     of the frames predicted."""
-    made = drawing or draw_people
     places, started, done = np.flatnonzero(predicted.readable).tolist(), time.monotonic(), 0
     with reporter.stage("draw", len(places)) as show:
 
@@ -294,7 +293,10 @@ def draw_all(
             for place in chosen:
                 rows = predicted.people(place)
                 picture = inputs.picture(place, predicted.rows[rows.start : rows.stop])
-                yield made(picture, predicted, rows, skeleton)
+                if drawing is None:
+                    yield draw_people(picture, predicted, rows, skeleton)
+                else:
+                    yield drawing(picture, predicted, place)
                 done += 1
                 show(done, {"seconds/iteration": (time.monotonic() - started) / done})
 
@@ -315,7 +317,7 @@ def drawn_rate(inputs: Inputs, video: str) -> float:
     return min(max(frame_rate(inputs.root / video) * share, 1.0), 1000.0)
 
 
-def draw_people(image: np.ndarray, predicted: Predicted, rows: range, skeleton: Skeleton) -> np.ndarray:
+def draw_people(image: np.ndarray, predicted: Predicted, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
     """A picture with all its people, the lines as thick as their boxes ask for."""
     colours = joint_colours(len(skeleton))
     for row in rows:

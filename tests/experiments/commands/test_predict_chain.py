@@ -147,3 +147,229 @@ def test_absolute_points_come_back_from_picture_to_json(scenes, capsys):
             np.testing.assert_allclose(np.reshape(entry["keypoints"], (-1, 3))[:, :2] + 0.5, there, atol=0.02)
             assert entry["score"] == pytest.approx(0.95 - 0.01 * number)
     assert len(predicted) == len(content["annotations"]) == sum(len(points) for points, _ in TRUTH.values())
+
+
+def test_the_json_says_how_it_was_made(scenes, capsys):
+    ask(scenes, flip_test=False)
+    content, _ = read(scenes / "out.json")
+    info = content["info"]
+    assert info["chain"]["pose"]["network"] == "TruePose"
+    assert info["chain"]["root"] | {"sha256": ""} == {
+        **{"network": "TrueRoot", "file": "root.pt", "sha256": "", "input_size": [32, 32], "root": "pelvis"},
+        "extent_mm": 2000.0,
+    }
+    assert info["camera"]["from"] == "file"
+    assert "smoothing" not in info
+    assert "the detector's" in info["space"]
+    image = content["images"][1]
+    np.testing.assert_allclose(image["camera"], TRUTH["1.png"][1] - [0, 0, 0.5, 0.5], atol=1e-3)
+    assert (content["nobody"], content["rejected"]) == ([], [])
+    assert "the camera is that of" in capsys.readouterr().out
+
+
+def test_depths_go_with_the_focal_length(scenes, capsys):
+    made = {}
+    for focal in ("120", "240"):
+        ask(scenes, focal=focal, output=f"{focal}.json")
+        made[focal] = np.array([entry["root_mm"] for entry in read(scenes / f"{focal}.json")[0]["annotations"]])
+    np.testing.assert_allclose(made["240"], made["120"] * [1, 1, 2], rtol=1e-5, atol=1e-2)
+    assert "camera_assumed" not in (scenes / "240.json").read_text()
+    capsys.readouterr()
+    ask(scenes, camera=None, output="assumed.json")
+    content, people = read(scenes / "assumed.json")
+    assert "Z_true = Z * f_true / 1500" in capsys.readouterr().out
+    assert "Z_true = Z * f_true / 1500" in content["info"]["camera"]["note"]
+    assert content["images"][0]["focal_assumed"]
+    for name, entries in people.items():
+        points, camera = TRUTH[name]
+        for entry, person in zip(entries, points, strict=True):
+            assert entry["root_mm"][2] == pytest.approx(person[0, 2] * 1500 / camera[0], rel=1e-4)
+
+
+def test_a_photograph_tells_its_camera(scenes):
+    name = "0.png"
+    focal = TRUTH[name][1][0]
+    with Image.open(scenes / "in" / name) as picture:
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0xA405] = round(focal * 43.2666 / np.hypot(SIZE, SIZE))
+        picture.save(scenes / "photo.jpg", exif=exif)
+    TRUTH["photo.jpg"] = TRUTH.pop(name)
+    rows = [result("photo.jpg", box, 1.0) for box in boxes_of(name, scenes)]
+    (scenes / "boxes.json").write_text(json.dumps(rows))
+    ask(scenes, "photo.jpg", camera="exif")
+    content, people = read(scenes / "out.json")
+    assert content["info"]["camera"]["from"] == "exif"
+    entry = people["photo.jpg"][0]
+    told = content["images"][0]["camera"][0]
+    assert told == pytest.approx(focal, rel=0.02)
+    assert entry["root_mm"][2] == pytest.approx(TRUTH["photo.jpg"][0][0, 0, 2] * told / focal, rel=1e-4)
+
+
+def boxes_of(name, folder):
+    listed = [entry["bbox"] for entry in json.loads((folder / "boxes.json").read_text()) if entry["file_name"] == name]
+    return [[x, y, x + w, y + h] for x, y, w, h in listed]
+
+
+def test_a_root_net_writes_what_a_pose_net_reads(scenes, monkeypatch):
+    ask(scenes, model="root.pt", root=None, output="roots.json")
+    entries = json.loads((scenes / "roots.json").read_text())
+    true = np.concatenate([points[:, 0] for points, _ in TRUTH.values()])
+    np.testing.assert_allclose([entry["root_cam"] for entry in entries], true, atol=0.1)
+    given = [box for name in TRUTH for box in boxes_of(name, scenes)]
+    for entry, (left, top, right, bottom) in zip(entries, given, strict=True):
+        expected = process_box(np.array([left, top, right - left, bottom - top]), SIZE, SIZE)
+        np.testing.assert_allclose(entry["bbox"], expected + [0.5, 0.5, 0, 0], atol=1e-6)
+        assert entry["extended"] is True
+    ask(scenes, output="chain.json")
+    ask(scenes, root="roots.json", boxes=None, output="roots_chain.json")
+    content, people = read(scenes / "roots_chain.json")
+    assert errors(people).max() < 1.0
+    assert content["annotations"] == read(scenes / "chain.json")[0]["annotations"]  # nothing is extended twice
+    assert content["info"]["chain"]["root"]["file"].endswith("roots.json")
+
+
+def test_a_network_that_knows_both_needs_no_root(scenes):
+    ask(scenes, model="both.pt", root=None)
+    assert errors(read(scenes / "out.json")[1]).max() < 1.0
+
+
+def test_a_folder_is_a_chain(scenes):
+    calibrated = Chain(scenes / "pose.pt", scenes / "root.pt", str(scenes / "boxes.json"), str(scenes / "cameras.json"))
+    write_chain(scenes, calibrated)
+    assert sees_people(scenes)
+    assert main(["predict", str(scenes), str(scenes / "in"), "--output", str(scenes / "out.json")]) == 0
+    assert errors(read(scenes / "out.json")[1]).max() < 1.0
+    words = ["--focal", "240", "--output", str(scenes / "two.json")]
+    assert main(["predict", str(scenes), str(scenes / "in"), *words]) == 0
+    assert read(scenes / "two.json")[0]["info"]["camera"]["focal"] == [240.0, 240.0]
+
+
+def test_people_who_cannot_be_cut_out_are_counted_and_listed(scenes, capsys):
+    results = json.loads((scenes / "boxes.json").read_text())
+    results = [entry for entry in results if entry["file_name"] != "1.png"]
+    results.append(result("0.png", (SIZE + 5, 10, SIZE + 30, 40), 0.8))
+    results.append(result("0.png", (-30, 10, -2, 40), 0.8))
+    (scenes / "boxes.json").write_text(json.dumps(results))
+    with pytest.warns(UserWarning, match="no box for 1 of 3 pictures, the first 1.png"):
+        ask(scenes)
+    content, people = read(scenes / "out.json")
+    assert [entry["reason"] for entry in content["rejected"]] == ["outside its picture of 96x96"] * 2
+    assert content["rejected"][0] | {"bbox": 0} == {
+        **{"file_name": "0.png", "bbox": 0, "score": 0.8, "reason": "outside its picture of 96x96"},
+    }
+    assert content["nobody"] == ["1.png"]
+    assert people["1.png"] == []
+    said = capsys.readouterr().err
+    assert "2 boxes were left out; listed as rejected" in said
+    assert "1 of 3 pictures show nobody" in said
+
+
+def test_a_person_cut_by_the_border_is_answered(scenes):
+    (scenes / "boxes.json").write_text(json.dumps([result("0.png", (-20, 30, 40, SIZE + 50), 0.9)]))
+    with pytest.warns(UserWarning, match="no box for 2 of 3"):
+        ask(scenes)
+    assert len(read(scenes / "out.json")[0]["annotations"]) == 1
+
+
+def test_a_root_behind_the_camera_is_listed(scenes, monkeypatch):
+    monkeypatch.setitem(TRUTH, "2.png", (TRUTH["2.png"][0] * [1, 1, -1], TRUTH["2.png"][1]))
+    ask(scenes)
+    content, people = read(scenes / "out.json")
+    assert people["2.png"] == [] and len(content["annotations"]) > 0
+    assert all("behind the camera" in entry["reason"] for entry in content["rejected"])
+
+
+@pytest.fixture
+def video(scenes):
+    """A clip of two people who walk apart, whose depths jump now and then, and its boxes."""
+    points, camera = np.concatenate([TRUTH["0.png"][0], TRUTH["1.png"][0]])[:2], TRUTH["0.png"][1]
+    results, self_moved = [], []
+    for frame in range(9):
+        moved = points + [[[20.0 * frame, 0, 10.0 * frame]], [[-20.0 * frame, 0, 0]]]
+        if frame == 4:
+            moved[0] *= 1.1
+        name = f"clip.mp4#{frame}"
+        TRUTH[name] = moved, camera
+        there = moved[..., :2] / moved[..., 2:] * camera[:2] + camera[2:]
+        order = (0, 1) if frame % 2 else (1, 0)  # scores do not tell who is who
+        results += [result(name, (*there[k].min(0), *there[k].max(0)), 0.9) for k in order]
+        self_moved.append(moved[list(order), 0])
+    write_video(scenes / "clip.mp4", (np.full((SIZE, SIZE, 3), 90, np.uint8) for _ in range(9)), 10, overwrite=True)
+    (scenes / "boxes.json").write_text(json.dumps(results))
+    return np.array(self_moved)
+
+
+def test_roots_of_a_video_are_smoothed_where_asked(scenes, video):
+    ask(scenes, "clip.mp4", focal="144", output="plain.json")
+    ask(scenes, "clip.mp4", focal="144", output="smooth.json", smooth_root=3)
+    plain, smooth = (read(scenes / name)[0] for name in ("plain.json", "smooth.json"))
+    assert "smoothing" not in plain["info"] and "track_id" not in plain["annotations"][0]
+    assert smooth["info"]["smoothing"]["frames"] == 3
+    tracks = np.array([entry["track_id"] for entry in smooth["annotations"]]).reshape(9, 2)
+    np.testing.assert_array_equal(tracks, [(1, 0) if frame % 2 else (0, 1) for frame in range(9)])
+    walker = [np.array([entry["root_mm"][2] for entry in c["annotations"]]).reshape(9, 2) for c in (plain, smooth)]
+    before, after = (np.take_along_axis(z, np.argmax(tracks == 1, 1)[:, None], 1)[:, 0] for z in walker)
+    expected = [np.median(before[max(k - 1, 0) : k + 2]) for k in range(9)]
+    np.testing.assert_allclose(after, expected, rtol=1e-6)
+    assert abs(before[4] / before[3] - 1.1) < 0.02 and abs(after[4] / after[3] - 1) < 0.02
+    for one, other in zip(plain["annotations"], smooth["annotations"], strict=True):
+        assert one["keypoints"] == other["keypoints"]  # joints move along their rays
+        here, there = (np.reshape(entry["keypoints_mm"], (-1, 3)) for entry in (one, other))
+        np.testing.assert_allclose(here[:, :2] / here[:, 2:], there[:, :2] / there[:, 2:], atol=1e-5)
+        shift = other["root_mm"][2] - one["root_mm"][2]
+        np.testing.assert_allclose(there[:, 2] - here[:, 2], shift, atol=2e-3)
+
+
+def test_tracks_and_medians():
+    roots = np.array([[0, 0, 3000.0], [0, 0, 6000.0], [0, 0, 6100.0], [50, 0, 3050.0], [0, 0, 3100.0], [900, 0, 9000]])
+    frames = np.array([0, 0, 1, 1, 4, 30])
+    np.testing.assert_array_equal(track(roots, frames), [0, 1, 1, 0, 0, 2])
+    np.testing.assert_array_equal(track(roots[:0], frames[:0]), [])
+    line, seen = np.array([1.0, 9, 2, 3, 8]), np.array([0, 1, 2, 4, 5])
+    naive = [np.median([v for v, f in zip(line, seen, strict=True) if abs(f - at) <= 1]) for at in seen]
+    np.testing.assert_allclose(running_median(line, seen, 3), naive)
+    names = ["a.png", "c.mp4#0", "c.mp4#1", "c.mp4#2"]
+    depths = smoothed(np.arange(4), np.array([-1, 0, 0, 0]), np.array([5.0, 1, 7, 2]), names, 3)
+    np.testing.assert_allclose(depths, [5, 4, 2, 4.5])
+
+
+def reference_patch(image, box, size):
+    """A naive copy of the reference's crop: 3DMPPE_POSENET_RELEASE, data/dataset.py, gen_trans_from_patch_cv."""
+    bx, by, bw, bh = box
+    center = np.array([bx + bw / 2, by + bh / 2], np.float32)
+    source = np.stack([center, center + [0, bh / 2], center + [bw / 2, 0]]).astype(np.float32)
+    middle = np.array([size / 2, size / 2], np.float32)
+    goal = np.stack([middle, middle + [0, size / 2], middle + [size / 2, 0]]).astype(np.float32)
+    matrix = cv2.getAffineTransform(source, goal)
+    return cv2.warpAffine(image.astype(np.float32), matrix, (size, size), flags=cv2.INTER_LINEAR), matrix
+
+
+@pytest.mark.parametrize("box", [(20.0, 11.0, 60.0, 70.0), (-9.0, 3.0, 90.0, 61.5), (30.2, 40.7, 15.0, 12.0)])
+def test_released_networks_see_the_references_pixels(box):
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8), (0, 0), 3)
+    look = Look((64, 64), 2000.0, True, [0], True)
+    left, top, width, height = box
+    cut = look.box(np.array([left, top, left + width, top + height]), 128, 96, False)
+    made = look.crop(image, cut, "", np.array([100.0, 100, 64, 48]), 0, False)
+    processed = process_box(np.array(box), 128, 96)
+    patch, matrix = reference_patch(image, processed, 64)
+    np.testing.assert_allclose(made.inputs["image"].transpose(1, 2, 0), patch, atol=2)
+    rng = np.random.default_rng(1)
+    there = rng.uniform(0, 96, (20, 2))
+    ours = np.linalg.inv(np.vstack([made.to_file[:2, [0, 1, 3]], [0, 0, 1]])) @ np.vstack([there.T + 0.5, np.ones(20)])
+    theirs = matrix @ np.vstack([there.T, np.ones(20)]) + 0.5
+    np.testing.assert_allclose(ours[:2], theirs, atol=0.05)
+    cells = rng.uniform(0, 16, (20, 2))  # and the way back from the grid is x / 64 * bw + bx, in pixel indices
+    back = (cells * 4 + 0.5) @ made.to_file[:2, :2].T + made.to_file[:2, 3] - 0.5
+    np.testing.assert_allclose(back, cells / 16 * processed[2:] + processed[:2], atol=0.05)
+    assert made.inputs["k"] == pytest.approx(2000 * 100 / np.sqrt(processed[2] * processed[3]))
+
+
+def released(model, keys, path):
+    """The weights under the reference's keys, as its snapshots hold them."""
+    names = {ours: theirs for theirs, ours in keys.items()}
+    state = {}
+    for key, value in model.state_dict().items():
+        begin = next((begin for begin in names if key.startswith(begin)), "")
+        state[f"module.{names.get(begin, '')}{key.removeprefix(begin)}"] = value
+    torch.save({"epoch": 24, "network": state, "optimizer": {}}, path)
