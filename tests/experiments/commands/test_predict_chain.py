@@ -1,6 +1,8 @@
 """People in the camera's space through `keyshift predict`, from picture files to JSON."""
 
 import json
+from dataclasses import replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -10,12 +12,14 @@ from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import H36M17, H36M18, MUCO21, body
 from keyshift.datasets.reading.box_chain import process_box
+from keyshift.datasets.reading.video import frames as frames_in
 from keyshift.datasets.reading.video import write_video
 from keyshift.datasets.rendered.people import Options, render_scene
-from keyshift.datasets.sample import ROOT_MM, invert, to_pixels, transform
+from keyshift.datasets.sample import invert, to_pixels, transform
 from keyshift.datasets.skeleton import HAND
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.predict_chain import predict_chain
+from keyshift.experiments.report.people_views import Stage, views
 from keyshift.experiments.runs.chain import Chain, write_chain
 from keyshift.experiments.runs.chain_inputs import Look
 from keyshift.experiments.runs.chain_networks import sees_people
@@ -23,12 +27,14 @@ from keyshift.experiments.runs.chain_smoothing import running_median, smoothed, 
 from keyshift.experiments.runs.progress import Reporter
 from keyshift.models.output import Votes
 from keyshift.models.saved import MODELS, save_model
+from keyshift.models.systems import pose_net, root_net
 from keyshift.models.systems.pose_net import PoseNet
 from keyshift.models.systems.pose_resnet import PoseResNet
 from keyshift.models.systems.root_net import RootNet
 from keyshift.models.systems.root_pose_net import RootPoseNet
 
 SIZE = 96
+HALF = np.array([0.5, 0.5, 0, 0])
 SMALL = {"backbone": "small", "input_size": [32, 32], "channels": 8}
 PELVIS = body("h36m17", ("pelvis",))
 TRUTH: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -79,6 +85,11 @@ class TrueBoth(RootPoseNet):
         )
 
 
+@cache
+def rendered(number):
+    return render_scene("lab", Options(size=SIZE), number)
+
+
 @pytest.fixture
 def scenes(tmp_path, monkeypatch):
     """Three rendered pictures, the truth, and boxes around the people in them."""
@@ -88,7 +99,7 @@ def scenes(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     results, cameras = [], {}
     for number in range(3):
-        scene, name = render_scene("lab", Options(size=SIZE), number), f"{number}.png"
+        scene, name = rendered(number), f"{number}.png"
         Image.fromarray(scene.image).save(tmp_path / "in" / name)
         TRUTH[name] = scene.points[:, :17].astype(np.float64), scene.camera.astype(np.float64)
         cameras[name] = [*scene.camera[:2].tolist(), *(scene.camera[2:] - 0.5).tolist()]
@@ -109,7 +120,7 @@ def result(name, box, score):
 
 def ask(folder, *inputs, output="out.json", model="pose.pt", root="root.pt", boxes="boxes.json", **options):
     options["root"] = None if root is None else folder / root
-    options["boxes"] = None if boxes is None else str(folder / boxes)
+    options["boxes"] = str(folder / boxes) if boxes is not None and boxes.endswith(".json") else boxes
     if not {"camera", "focal"} & options.keys():
         options["camera"] = str(folder / "cameras.json")
     paths = [folder / one for one in inputs or ("in",)]
@@ -218,7 +229,7 @@ def test_a_root_net_writes_what_a_pose_net_reads(scenes, monkeypatch):
     given = [box for name in TRUTH for box in boxes_of(name, scenes)]
     for entry, (left, top, right, bottom) in zip(entries, given, strict=True):
         expected = process_box(np.array([left, top, right - left, bottom - top]), SIZE, SIZE)
-        np.testing.assert_allclose(entry["bbox"], expected + [0.5, 0.5, 0, 0], atol=1e-6)
+        np.testing.assert_allclose(entry["bbox"], expected + HALF, atol=1e-6)
         assert entry["extended"] is True
     ask(scenes, output="chain.json")
     ask(scenes, root="roots.json", boxes=None, output="roots_chain.json")
@@ -275,7 +286,8 @@ def test_a_root_behind_the_camera_is_listed(scenes, monkeypatch):
     monkeypatch.setitem(TRUTH, "2.png", (TRUTH["2.png"][0] * [1, 1, -1], TRUTH["2.png"][1]))
     ask(scenes)
     content, people = read(scenes / "out.json")
-    assert people["2.png"] == [] and len(content["annotations"]) > 0
+    assert people["2.png"] == []
+    assert len(content["annotations"]) > 0
     assert all("behind the camera" in entry["reason"] for entry in content["rejected"])
 
 
@@ -283,9 +295,9 @@ def test_a_root_behind_the_camera_is_listed(scenes, monkeypatch):
 def video(scenes):
     """A clip of two people who walk apart, whose depths jump now and then, and its boxes."""
     points, camera = np.concatenate([TRUTH["0.png"][0], TRUTH["1.png"][0]])[:2], TRUTH["0.png"][1]
-    results, self_moved = [], []
+    results = []
     for frame in range(9):
-        moved = points + [[[20.0 * frame, 0, 10.0 * frame]], [[-20.0 * frame, 0, 0]]]
+        moved = points + np.array([[[20.0, 0, 10.0]], [[-20.0, 0, 0]]]) * frame
         if frame == 4:
             moved[0] *= 1.1
         name = f"clip.mp4#{frame}"
@@ -293,17 +305,17 @@ def video(scenes):
         there = moved[..., :2] / moved[..., 2:] * camera[:2] + camera[2:]
         order = (0, 1) if frame % 2 else (1, 0)  # scores do not tell who is who
         results += [result(name, (*there[k].min(0), *there[k].max(0)), 0.9) for k in order]
-        self_moved.append(moved[list(order), 0])
     write_video(scenes / "clip.mp4", (np.full((SIZE, SIZE, 3), 90, np.uint8) for _ in range(9)), 10, overwrite=True)
     (scenes / "boxes.json").write_text(json.dumps(results))
-    return np.array(self_moved)
+    return scenes / "clip.mp4"
 
 
 def test_roots_of_a_video_are_smoothed_where_asked(scenes, video):
-    ask(scenes, "clip.mp4", focal="144", output="plain.json")
-    ask(scenes, "clip.mp4", focal="144", output="smooth.json", smooth_root=3)
+    ask(scenes, video.name, focal="144", output="plain.json")
+    ask(scenes, video.name, focal="144", output="smooth.json", smooth_root=3)
     plain, smooth = (read(scenes / name)[0] for name in ("plain.json", "smooth.json"))
-    assert "smoothing" not in plain["info"] and "track_id" not in plain["annotations"][0]
+    assert "smoothing" not in plain["info"]
+    assert "track_id" not in plain["annotations"][0]
     assert smooth["info"]["smoothing"]["frames"] == 3
     tracks = np.array([entry["track_id"] for entry in smooth["annotations"]]).reshape(9, 2)
     np.testing.assert_array_equal(tracks, [(1, 0) if frame % 2 else (0, 1) for frame in range(9)])
@@ -311,7 +323,8 @@ def test_roots_of_a_video_are_smoothed_where_asked(scenes, video):
     before, after = (np.take_along_axis(z, np.argmax(tracks == 1, 1)[:, None], 1)[:, 0] for z in walker)
     expected = [np.median(before[max(k - 1, 0) : k + 2]) for k in range(9)]
     np.testing.assert_allclose(after, expected, rtol=1e-6)
-    assert abs(before[4] / before[3] - 1.1) < 0.02 and abs(after[4] / after[3] - 1) < 0.02
+    assert before[4] / before[3] == pytest.approx(1.1, abs=0.02)
+    assert after[4] / after[3] == pytest.approx(1, abs=0.02)
     for one, other in zip(plain["annotations"], smooth["annotations"], strict=True):
         assert one["keypoints"] == other["keypoints"]  # joints move along their rays
         here, there = (np.reshape(entry["keypoints_mm"], (-1, 3)) for entry in (one, other))
@@ -336,10 +349,9 @@ def test_tracks_and_medians():
 def reference_patch(image, box, size):
     """A naive copy of the reference's crop: 3DMPPE_POSENET_RELEASE, data/dataset.py, gen_trans_from_patch_cv."""
     bx, by, bw, bh = box
-    center = np.array([bx + bw / 2, by + bh / 2], np.float32)
-    source = np.stack([center, center + [0, bh / 2], center + [bw / 2, 0]]).astype(np.float32)
-    middle = np.array([size / 2, size / 2], np.float32)
-    goal = np.stack([middle, middle + [0, size / 2], middle + [size / 2, 0]]).astype(np.float32)
+    x, y, half = bx + bw / 2, by + bh / 2, size / 2
+    source = np.array([[x, y], [x, y + bh / 2], [x + bw / 2, y]], np.float32)
+    goal = np.array([[half, half], [half, size], [size, half]], np.float32)
     matrix = cv2.getAffineTransform(source, goal)
     return cv2.warpAffine(image.astype(np.float32), matrix, (size, size), flags=cv2.INTER_LINEAR), matrix
 
@@ -373,3 +385,132 @@ def released(model, keys, path):
         begin = next((begin for begin in names if key.startswith(begin)), "")
         state[f"module.{names.get(begin, '')}{key.removeprefix(begin)}"] = value
     torch.save({"epoch": 24, "network": state, "optimizer": {}}, path)
+
+
+RESNET = {"backbone": "resnet18", "input_size": [64, 64], "channels": 8, "reference": True}
+
+
+@pytest.fixture
+def snapshots(scenes, monkeypatch):
+    """Released checkpoints of random weights, whose inputs would be too large for a test."""
+    monkeypatch.undo()  # the networks of other tests know the truth
+    torch.manual_seed(0)
+    for joints in (18, 21, 20):
+        released(PoseNet(joints, PoseNet.Options(**RESNET)), pose_net.KEYS, scenes / f"snapshot_{joints}.pth.tar")
+    root = RootNet(1, RootNet.Options(**RESNET))
+    torch.nn.init.zeros_(root.head.depth[0].weight)
+    torch.nn.init.constant_(root.head.depth[0].bias, 1.1)  # gamma
+    released(root, root_net.KEYS, scenes / "snapshot_19.pth.tar")
+    return scenes
+
+
+@pytest.mark.parametrize("skeleton", [H36M18, MUCO21])
+def test_released_checkpoints_are_known_by_their_keys(snapshots, skeleton):
+    (snapshots / "boxes.json").write_text(json.dumps([result("0.png", (20, 20, 60, 70), 0.9)]))
+    model = f"snapshot_{len(skeleton)}.pth.tar"
+    assert sees_people(snapshots / model)
+    ask(snapshots, "in/0.png", model=model, root="snapshot_19.pth.tar", flip_test=True)
+    content, people = read(snapshots / "out.json")
+    assert content["categories"][0]["keypoints"] == list(skeleton.keypoints)
+    assert content["info"]["chain"]["pose"]["input_size"] == [256, 256]
+    entry, camera = people["0.png"][0], np.array(content["images"][0]["camera"])
+    z = np.reshape(entry["keypoints_mm"], (-1, 3))[:, 2]
+    assert np.abs(z - entry["root_mm"][2]).max() < 1000.0  # within the volume, which is flat
+    there = np.reshape(entry["keypoints_mm"], (-1, 3))[:, :2] / z[:, None] * camera[:2] + camera[2:]
+    np.testing.assert_allclose(there, np.reshape(entry["keypoints"], (-1, 3))[:, :2], atol=0.01)
+    width = process_box(np.array([20.0, 20, 40, 50]), SIZE, SIZE)[2]
+    assert entry["root_mm"][2] == pytest.approx(1.1 * 2000 * camera[0] / width, rel=1e-4)
+
+
+def test_released_joints_that_are_not_known_are_named(snapshots):
+    (snapshots / "boxes.json").write_text(json.dumps([result("0.png", (20, 20, 60, 70), 0.9)]))
+    model = {"model": "snapshot_20.pth.tar", "root": "snapshot_19.pth.tar"}
+    with pytest.raises(ValueError, match=r"20 joints; known are 18 .h36m18. and 21 .muco21.*skeleton=FILE.yaml"):
+        ask(snapshots, "in/0.png", **model)
+    names = [*H36M17.keypoints, "thorax", "left_hand", "right_hand"]
+    (snapshots / "mine.yaml").write_text(json.dumps({"name": "mine", "keypoints": names}))
+    ask(snapshots, "in/0.png", **model, words=[f"skeleton={snapshots / 'mine.yaml'}"])
+    assert read(snapshots / "out.json")[0]["categories"][0]["keypoints"] == names
+    with pytest.raises(ValueError, match="h36m17 has 17"):
+        ask(snapshots, "in/0.png", **model, words=["skeleton=h36m17"], output="b.json")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"root": None},
+            r"TruePose answers relative to the pelvis, and nothing says where that is. Give --root",
+        ),
+        ({"root": "pose.pt"}, "expected a RootNet, and this is TruePose"),
+        ({"root": "boxes.json", "boxes": None}, "a file of boxes without roots; give it as --boxes"),
+        ({"model": "root.pt"}, "name a PoseNet as MODEL, and it as --root"),
+        ({"model": "root.pt", "root": None, "flip_test": True}, "--flip-test: a RootNet alone writes roots"),
+        ({"model": "other.pt"}, "root_net, pose_net or root_pose_net, and this is PoseResNet"),
+        ({"root": "wrist.pt"}, "relative to the pelvis, and .*wrist.pt tells where the wrist is"),
+        ({"boxes": None}, "say where people are: --boxes FILE"),
+        ({"boxes": "maskrcnn"}, "maskrcnn' is not known"),
+        ({"boxes": "empty.json"}, "nobody in any of 3 pictures, the first 0.png"),
+        ({"boxes": "outside.json"}, "nobody in 3 pictures: of 3 boxes none can be used"),
+        ({"focal": "0"}, "0 is no camera's"),
+        ({"focal": "35mm"}, "expected F, or FX,FY,CX,CY"),
+        ({"focal": "5"}, "not mm"),
+        ({"focal": "144", "camera": "exif"}, "both state the camera"),
+        ({"camera": "exif"}, "camera=exif: 3 of 3 pictures and videos tell no camera"),
+        ({"smooth_root": 4}, "expected an odd number of frames"),
+        ({"smooth_root": 5}, "no video among 3 pictures"),
+        ({"format": "uvd", "output": "out.txt"}, "one person in a picture"),
+        ({"words": ["skeleton=h36m17"]}, "says itself what its joints are"),
+        ({"words": ["skeletn=h36m17"]}, "Did you mean skeleton"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*no box for")
+def test_bad_input_is_refused_before_anything_is_written(scenes, asked, message):
+    save_model(scenes / "other.pt", PoseResNet(17, PoseResNet.Options(backbone="small")), H36M17, 1)
+    wrist = HAND.select(("wrist",))
+    save_model(scenes / "wrist.pt", TrueRoot(1, RootNet.Options(**SMALL)).know(wrist), wrist, 1)
+    (scenes / "empty.json").write_text("{}")
+    outside = [result(f"{k}.png", (SIZE + 5, 10, SIZE + 30, 40), 0.8) for k in range(3)]
+    (scenes / "outside.json").write_text(json.dumps(outside))
+    with pytest.raises(ValueError, match=message):
+        ask(scenes, **asked)
+    assert not (scenes / asked.get("output", "out.json")).exists()
+
+
+def test_other_models_take_nothing_of_chains(scenes, capsys):
+    save_model(scenes / "other.pt", PoseResNet(17, PoseResNet.Options(backbone="small")), H36M17, 1)
+    words = ["predict", str(scenes / "other.pt"), str(scenes / "in"), "--output", str(scenes / "out.json")]
+    assert main([*words, "--smooth-root", "5"]) == 2
+    assert "--smooth-root is of people in space, and" in capsys.readouterr().err
+    assert not sees_people(scenes / "other.pt")
+    assert not sees_people(scenes / "boxes.json")
+    assert not sees_people(scenes / "nothing")
+
+
+@pytest.mark.filterwarnings("ignore:.*no box for")
+def test_pictures_and_videos_are_drawn_with_two_views(scenes, video):
+    ask(scenes, "clip.mp4", focal="144", draw=scenes / "drawn")
+    frames = list(frames_in(scenes / "drawn" / "clip.mp4"))
+    assert len(frames) == 9
+    assert frames[0].shape == (600, 600 + 540, 3)
+    first, second = (frame[:, 600:].astype(int) for frame in frames[:2])
+    assert np.abs(first - second).max() > 60  # someone moves
+    (scenes / "boxes.json").write_text(json.dumps([result("0.png", (20, 20, 60, 70), 0.9)]))
+    ask(scenes, "in", draw=scenes / "pictures", output="b.json")
+    assert sorted(path.name for path in (scenes / "pictures").iterdir()) == ["0.png", "1.png", "2.png"]  # nobody, too
+
+
+def test_views_have_one_scale_and_lie_where_the_axes_say():
+    points = np.array([[[0.0, 0, 3000], [0, 1000, 3000], [1000, 0, 4000]]])
+    stage = Stage(np.array([-1500.0, -1500, 0]), np.array([1500.0, 1500, 6000]))
+    bare = body("three", ("nose", "neck", "pelvis"))
+    picture = views(points, stage, replace(bare, edges=()), [(255, 0, 0)], 600)
+    red = (picture[..., 0] > 200) & (picture[..., 1:] < 90).all(-1)
+    middles = []
+    for half in (red[:300], red[300:]):
+        _, _, _, centroids = cv2.connectedComponentsWithStats(half.astype(np.uint8))
+        middles.append(sorted(centroids[1:].tolist()))
+    side, above = map(np.array, middles)  # (z, y) and (z, x) of: 0 and 1 together in x, 0 and 2 in y
+    scale = (side[2, 0] - side[0, 0]) / 1000
+    np.testing.assert_allclose(abs(side[0, 1] - side[1, 1]), 1000 * scale, atol=1.5)
+    np.testing.assert_allclose(above[1] - above[0], [1000 * scale, 1000 * scale], atol=1.5)
