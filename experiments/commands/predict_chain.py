@@ -294,7 +294,7 @@ class Asked(NamedTuple):
         points = transform(sample.to_file.double(), poses.points.cpu().double())[..., :2].numpy()
         made = {
             "points": points,
-            "confidence": poses.confidence.float().cpu().numpy(),
+            "confidence": poses.confidence.float().clamp_min(0).cpu().numpy(),
             "points3d": in_space(sample, poses.points, roots[:, 2]),
         }
         mirrored = torch.linalg.det(sample.to_file[:, :2, :2]) < 0
