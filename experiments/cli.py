@@ -334,6 +334,8 @@ def _add_data(command: Callable[[str, Any, str], Command]) -> None:
     show = action("show", _show, "write a contact sheet with keypoints drawn")
     show.add_argument("--output", metavar="FILE", type=path, help="the picture to write (default NAME.png)")
     show.add_argument("--overwrite", action="store_true", help="write over the picture")
+    write = action("write", _write, "write rendered people as pictures and an annotation file")
+    write.add_argument("--output", metavar="FOLDER", type=path, required=True, help="the folder to write to")
     action("check", _check, "read every annotation and picture; count, and list what is wrong")
     prepare = action("prepare", _prepare, "download where it can be; keep the crops as fast arrays")
     prepare.add_argument(
@@ -513,6 +515,12 @@ def _show(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{path} exists; pass --overwrite or --output FILE")
     show(arguments.name, arguments.overrides, path)
     print(path)
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    from .commands.data_write import write
+
+    print(write(arguments.name, arguments.overrides, arguments.output))
 
 
 def _check(arguments: argparse.Namespace) -> None:

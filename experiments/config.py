@@ -33,8 +33,8 @@ from .runs.device import DEVICES
 from .tracking.addresses import refuse_secret, without_secret
 
 SHIPPED = Path(__file__).parent
-LAB = "lab_"
-"""What files of the laboratory begin with: they are no experiments."""
+LAB = {"lab_ablation", "lab_candidates", "lab_pairs", "lab_real"}
+"""Files of the laboratory: they are no experiments."""
 FREE, PRETRAINING = "free", "pretraining"
 """Tags: keys that may differ when a run folder is continued, for they do not change its numbers; keys that pretrained
 weights depend on."""
@@ -168,7 +168,7 @@ BESIDE = "beside"
 
 def shipped() -> dict[str, Path]:
     """The experiments that come with keyshift, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml")) if not path.stem.startswith(LAB)}
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml")) if path.stem not in LAB}
 
 
 def load(experiment: str, overrides: Sequence[str] = ()) -> Config:

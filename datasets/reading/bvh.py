@@ -128,8 +128,10 @@ def read_bvh(path: str | Path) -> Clip:
     """The clip of a file. Raises BadAnnotation, naming file and line, for what is no whole BVH."""
     lines, parsed = _Lines(Path(path)), _Parsed()
     lines.need("HIERARCHY")
-    name = lines.need("ROOT")
-    _joint(lines, parsed, " ".join(name), -1)
+    name = " ".join(lines.need("ROOT"))
+    if not name:
+        raise lines.bad("the line", Words("'ROOT'"), "ROOT and the joint's name")
+    _joint(lines, parsed, name)
     lines.need("MOTION")
     count = lines.numbers(lines.need("Frames:"), 1, "the number of frames")[0]
     if count < 1 or count != int(count):
@@ -159,14 +161,12 @@ def read_bvh(path: str | Path) -> Clip:
     )
 
 
-def _joint(lines: _Lines, parsed: _Parsed, name: str, parent: int) -> None:
-    """What stands between the braces of a joint, and its children."""
-    stack, pending = [parent], [name]
+def _joint(lines: _Lines, parsed: _Parsed, name: str) -> None:
+    """What stands between the braces of the root, and all below it."""
+    stack, pending = [-1], [name]
     while True:
         lines.need("{")
         own = len(parsed.names)
-        if not pending[-1] or pending[-1] in parsed.names:
-            raise lines.bad("the joint's name", pending[-1], "a name that no other joint has")
         parsed.names.append(pending.pop())
         parsed.parents.append(stack[-1])
         parsed.offsets.append(lines.numbers(lines.need("OFFSET"), 3, "OFFSET"))
@@ -181,6 +181,8 @@ def _joint(lines: _Lines, parsed: _Parsed, name: str, parent: int) -> None:
         kind = words[0].lower()
         if kind == "joint" and len(words) > 1:
             pending.append(" ".join(words[1:]))
+            if pending[-1] in parsed.names:
+                raise lines.bad("the joint's name", pending[-1], "a name that no other joint has")
         elif kind == "end":
             pending.append(parsed.names[stack[-1]] + END)
         else:

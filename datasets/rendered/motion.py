@@ -161,7 +161,7 @@ def upright_turn(places: Array, joints: dict[str, int], file: str) -> Array:
     up = np.zeros(3)
     up[axis] = np.sign(way[axis])
     x = np.zeros(3)
-    x[(axis + 2) % 3] = 1
+    x[0 if axis else 1] = 1
     return np.stack([x, up, np.cross(x, up)])
 
 

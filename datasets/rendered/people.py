@@ -7,7 +7,8 @@ it. One item is one person; the picture is the whole scene's, and its box is aro
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -46,7 +47,7 @@ LARGER = 6.0
 BLEND = 16.0
 """mm within which surfaces flow into each other."""
 BOXES = {"seen": "seen", "truth": "body"}
-"""What a `Scene` calls the boxes of an option."""
+"""What a `Scene` calls the boxes of the option `crops`."""
 JOINTS = {"h36m17": PERSON.keypoints[:17], "all": PERSON.keypoints}
 Array = np.ndarray
 
@@ -57,7 +58,7 @@ class Options(RenderedOptions):
 
     train: int = option(1000, "pictures of the part that trains; each person in them is a sample", low=1)
     test: int = option(250, "pictures of the part that tests", low=1)
-    size: int = option(320, "side of a whole picture in pixels", low=64, high=4096)
+    size: int = option(384, "side of a whole picture in pixels", low=64, high=4096)
     focal: list[float] | None = option(
         None,
         "focal lengths, lowest and highest, as shares of the picture's width; null: the style's own",
@@ -68,7 +69,7 @@ class Options(RenderedOptions):
     zoom: float = option(
         1.0, "factor of every focal length; of the same scenes nothing else changes", low=0.05, high=20
     )
-    boxes: str = option(
+    crops: str = option(
         "seen",
         "what crops are made from: seen, around the visible pixels of the person, as a detector would; truth, around "
         "all of the body, hidden or beyond the border too (leaks on a target)",
@@ -127,6 +128,22 @@ def render_scene(style: str | PeopleStyle, options: Options, index: int) -> Scen
     clips = motion.motions(options.motion) if options.motion is not None else ()
     drawn = draw_scene(look, options.scenes, index, options.size, focal, options.zoom, pictures, clips)
     return _render(drawn, options.size)
+
+
+def render_scenes(style: str | PeopleStyle, options: Options, indices: Iterable[int]) -> Iterator[Scene]:
+    """Scenes in the order of `indices`, rendered by one thread for each core, a few ahead; within one scene, operations
+    are too small to be shared among cores."""
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(cores) as pool:
+            wanted = iter(indices)
+            ahead = deque(pool.submit(render_scene, style, options, index) for index in islice(wanted, 4 * cores))
+            while ahead:
+                yield ahead.popleft().result()
+                ahead.extend(pool.submit(render_scene, style, options, index) for index in islice(wanted, 1))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _render(drawn: dict[str, Any], size: int) -> Scene:
@@ -232,34 +249,16 @@ class RenderedPeople(CachedSet):
         if pictures:
             identity["photos"] = digest(pictures)
         super().__init__(identity, count, cache)
-        self.identity = self.identity | {"boxes": options.boxes, "joints": options.joints}
+        self.identity = self.identity | {"boxes": options.crops, "joints": options.joints}
         counts = [people_in(self.style, seed, self.first + scene) for scene in range(count)]
         self.rows = np.array([(scene, slot) for scene, people in enumerate(counts) for slot in range(people)])
 
     def chunks(self) -> Iterator[dict[str, Array]]:
-        for made in self._scenes():
+        for made in render_scenes(self.style, self.options, range(self.first, self.first + self.count)):
             people = {name: getattr(made, name) for name in ("points", "keypoints", "visible", "seen", "body")}
             arrays = {"image": made.image, "camera": made.camera, "pixels": _padded(made.pixels)}
             arrays |= {name: _padded(value) for name, value in people.items()}
             yield {name: value[None] for name, value in arrays.items()}
-
-    def _scenes(self) -> Iterator[Scene]:
-        """All scenes in their order, rendered by one thread for each core; within one, operations are too small to be
-        shared among cores."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                wanted = iter(range(self.first, self.first + self.count))
-                ahead = [pool.submit(self._scene, index) for index in islice(wanted, 4 * (os.cpu_count() or 1))]
-                while ahead:
-                    yield ahead.pop(0).result()
-                    ahead += [pool.submit(self._scene, index) for index in islice(wanted, 1)]
-        finally:
-            torch.set_num_threads(threads)
-
-    def _scene(self, index: int) -> Scene:
-        return render_scene(self.style, self.options, index)
 
     def _block(self, number: int) -> str:
         """The scenes of the same subjects."""
@@ -273,7 +272,7 @@ class RenderedPeople(CachedSet):
             raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
         scene, slot = self.rows[index]
         arrays, number, k = self.arrays(), self.first + int(scene), len(self.skeleton)
-        boxes = arrays[BOXES[self.options.boxes]][scene]
+        boxes = arrays[BOXES[self.options.crops]][scene]
         picture = f"{self.name}/{self.options.scenes}/{number:07d}"
         people = int((self.rows[:, 0] == scene).sum())
         return Item(

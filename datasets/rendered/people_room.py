@@ -29,11 +29,11 @@ def draw_things(
     for n in range(MOST, MOST + look.things):
         z = np.exp(rng.uniform(np.log(1600), np.log(9000)))
         x = z * rng.uniform(-1, 1) * 0.6 / view.focal
-        kind, r = rng.integers(3), rng.uniform(40, 160)
+        kind, r = rng.choice(3, p=[0.4, 0.35, 0.25]), rng.uniform(40, 160)
         near = min(np.hypot(x - one.place[0], z - one.place[2]) for one in people)
         tall = (0.0, rng.uniform(300, 1100), rng.uniform(1200, 2600))[kind]
         r = (1.6 * r, r, 0.35 * r)[kind]
-        if near > 500 + r and rng.random() < 0.6 and (kind or z > 2500):
+        if near > 500 + r and rng.random() < 0.45 and z > 2300:
             a[n], b[n], radii[n] = [x, r, z], [x, r + tall, z], (r, r * rng.uniform(0.8, 1.1))
     there = (radii > 0).any(1)
     a[there], b[there] = view.points(a[there]), view.points(b[there])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .person_clothes import CHECKS, EYE, SHOE, SKIN, STRIPES, UPRIGHT
-from .shading import Scene, background, value_noise
+from .shading import Scene, background, neighbours, value_noise
 
 FOLDS = 0.013
 """Per mm: how fine folds of cloth are."""
@@ -38,7 +38,10 @@ def paint_room(scene: Scene, size: int) -> Tensor:
         return scene["photo"] * _twice(dark[None, None], size)
     image = _walls(scene, steps, step, half)
     image[0, :, floor] = _floor(scene, x, z)
-    return _twice(image * dark, size)
+    image = image * dark
+    for way in ((0, 1), (1, 0)):  # edges of floor and walls are not stairs
+        image = image + 0.25 * (neighbours(image, *way) - 2 * image)
+    return _twice(image, size)
 
 
 def _twice(image: Tensor, size: int) -> Tensor:

@@ -162,14 +162,19 @@ def _before_camera(rng: np.random.Generator, look: PeopleStyle, focal: float, st
     for each person the first that is so, else the one that is nearest to it."""
     spots: list[Array] = []
     # Nobody is taller than the picture by much, nor too small to be told apart.
-    depths = np.clip(np.array([1550.0, 6200.0]) * focal, *look.distance)
+    depths = np.clip(np.array([1700.0, 5200.0]) * focal, *look.distance)
     for stance in stances:
         best, room = np.zeros(2), -np.inf
         wide = 100 + _breadth(stance)
         for _ in range(40):
             z = np.exp(rng.uniform(*np.log(depths)))
             # The nearer, the more of the picture a person takes: it stays nearer to the middle.
-            x = z * rng.uniform(-1, 1) * max(0.5 / focal * look.reach - 150 / z, 0.05)
+            most, bearing = max(0.5 / focal * look.reach - 150 / z, 0.05), rng.uniform(-1, 1)
+            if spots and rng.random() < look.crowded:
+                beside = spots[int(rng.integers(len(spots)))]
+                x = np.clip(z * beside[0] / beside[1] + 500 * bearing, -most * z, most * z)
+            else:
+                x = most * z * bearing
             spot = np.array([x, z])
             gaps = [_gap(spot, other, wide) for other in spots]
             if min(gaps, default=1.0) > room:
@@ -183,5 +188,5 @@ def _before_camera(rng: np.random.Generator, look: PeopleStyle, focal: float, st
 def _gap(spot: Array, other: Array, wide: float) -> float:
     """1 or more where two people neither touch nor hide one another."""
     near = min(spot[1], other[1])
-    seen = abs(spot[0] / spot[1] - other[0] / other[1]) * near / 260
+    seen = abs(spot[0] / spot[1] - other[0] / other[1]) * near / 150
     return float(min(np.linalg.norm(spot - other) / (wide + 350), seen))

@@ -41,6 +41,8 @@ class PeopleStyle:
     varied: float
     """How much clothes differ, 0 to 1."""
     children: float
+    crowded: float
+    """Share of people who are drawn in line with another, so that one hides a part of the other."""
     things: int
     """Round things standing about."""
     clutter: int
@@ -65,10 +67,11 @@ STYLES = {
         height=(1300.0, 1900.0),
         roll=0.0,
         aim=0.0,
-        reach=900.0,
+        reach=800.0,
         tone=(0.1, 0.45),
         varied=0.35,
         children=0.0,
+        crowded=0.0,
         things=0,
         clutter=0,
         fixed=True,
@@ -86,12 +89,13 @@ STYLES = {
         tone=(0.0, 1.0),
         varied=1.0,
         children=0.14,
+        crowded=0.6,
         things=5,
         clutter=4,
         tint=0.22,
         hard=(0.15, 1.0),
         exposure=(0.6, 1.3),
-        blur=(0.05, 0.8),
+        blur=(0.05, 0.5),
         noise=(0.004, 0.03),
         vignette=0.15,
         veil=0.18,

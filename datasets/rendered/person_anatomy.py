@@ -109,6 +109,7 @@ def sample_person(rng: np.random.Generator, children: float = 0.0) -> Person:
     build = 0.06 * normal[20]  # broad shoulders go with narrow hips
     lengths["shoulder"] *= 1 + build
     lengths["hip"] *= 1 - 0.5 * build
+    lengths["shoulder_drop"] *= 1.35 + 0.25 * normal[23]
     skull = 1 + 0.03 * normal[21] + 0.25 * small + 0.06 * child
     return Person(Body(float(stature), float(girth), lengths), float(skull), float(1 + 0.06 * normal[22]))
 

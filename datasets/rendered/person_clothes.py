@@ -50,6 +50,9 @@ class Outfit:
     hair: float
     """As `person_cones`; below 0 bald."""
     skirt: float
+    """As `person_cones`; of a tunic too."""
+    tunic: bool
+    """The top hangs over the trousers."""
     beard: bool
     hat: bool
 
@@ -82,7 +85,8 @@ def sample_outfit(rng: np.random.Generator, tone: tuple[float, float], varied: f
     if uniform[9] < 0.12 * varied:
         sleeves = 0.02
     legs = 0.98 if uniform[10] > 0.3 * varied else 0.24 + 0.36 * uniform[11]
-    skirt = (0.35 + 0.75 * uniform[12]) * (dress and woman)
+    skirt = (0.35 + 0.6 * uniform[12]) * (dress and woman)
+    tunic = bool(not skirt and uniform[13] < 0.55)
     if skirt and uniform[13] < 0.6:
         colours[BOTTOM], seconds[BOTTOM] = colours[TOP], seconds[TOP]
         kinds[BOTTOM] = kinds[TOP]
@@ -97,11 +101,12 @@ def sample_outfit(rng: np.random.Generator, tone: tuple[float, float], varied: f
         30 + 130 * rng.random(len(MATERIALS)) ** 2,
         sleeves,
         legs,
-        -90 + 150 * uniform[16],
+        60 + 50 * uniform[16],
         0.1 + 0.75 * (uniform[17] < 0.15),
         (1 + 0.06 * uniform[18] * wide, 1.02 + 0.16 * uniform[19] * wide, 1.02 + 0.18 * uniform[20] * wide),
         hair,
-        skirt,
+        skirt or (0.06 + 0.28 * uniform[23]) * tunic,
+        tunic,
         bool(not woman and uniform[21] < 0.25),
         bool(uniform[22] < 0.12 * varied),
     )
@@ -142,7 +147,7 @@ def dress(person: Person, pose: PersonPose, outfit: Outfit) -> dict[str, Array]:
 
 def _trunk(person: Person, pose: PersonPose, outfit: Outfit, wear: Any, wider: Array) -> None:
     k, upper = person.body.stature / 1700, pose.upper
-    hem, chest = np.array([0, outfit.hem * k, 0]), upper.frames[1]
+    hem, chest = np.array([0, (-200 if outfit.tunic else outfit.hem) * k, 0]), upper.frames[1]
     torso, neck = pose.joints[PLACE["spine"]], pose.joints[PLACE["neck"]]
     low = ("pelvis", "loin_right", "loin_left", "belly")
     wear(low, BOTTOM, TOP, hem, np.array([0, 1.0, 0]), np.array([1.0, 0, 0]))
@@ -175,11 +180,14 @@ def _limbs(person: Person, pose: PersonPose, outfit: Outfit, side: int, wear: An
             elif end > reached:
                 wider[rows] = 1 + 0.5 * (loose - 1)
             if not reached:  # at shoulder and hip cloth lies close
-                wider[rows[0], 0] = min(loose, 1.03)
+                wider[rows[:2], 0] = min(loose, 1.03)
             reached += length
     shoes = tuple(f"{part}_{name}" for part in ("heel", "instep", "foot_out", "foot_in"))
     wear(shoes, SHOE, SHOE, pose.ankles[side], np.array([0, 1.0, 0]), pose.across[side])
-    wear((f"skirt_{name}",), BOTTOM, BOTTOM, np.zeros(3), np.array([0, -1.0, 0]), np.array([1.0, 0, 0]))
+    over = TOP if outfit.tunic else BOTTOM
+    if outfit.tunic:
+        wear((f"buttock_{name}",), TOP, TOP, np.zeros(3), np.array([0, 1.0, 0]), np.array([1.0, 0, 0]))
+    wear((f"skirt_{name}",), over, over, np.zeros(3), np.array([0, -1.0, 0]), np.array([1.0, 0, 0]))
 
 
 def _head(person: Person, pose: PersonPose, outfit: Outfit, wear: Any) -> None:

@@ -31,8 +31,8 @@ _FACE = (
     ("mouth", (-15, -56, 72), (15, -56, 72), 7, 7),
     ("eye_left", (30, 14, 76), (32, 14, 76), 12, 12),
     ("eye_right", (-30, 14, 76), (-32, 14, 76), 12, 12),
-    ("brow_left", (18, 35, 84), (44, 33, 70), 7, 6),
-    ("brow_right", (-18, 35, 84), (-44, 33, 70), 7, 6),
+    ("brow_left", (18, 36, 86), (44, 34, 73), 4, 4),
+    ("brow_right", (-18, 36, 86), (-44, 34, 73), 4, 4),
     ("ear_left", (76, 22, -6), (73, -10, 0), 13, 10),
     ("ear_right", (-76, 22, -6), (-73, -10, 0), 13, 10),
 )
@@ -46,13 +46,14 @@ def person_cones(person: Person, pose: PersonPose, hair: float = 0.0, skirt: flo
     of absent parts are 0.
 
     `hair` is its length: 0 short, 1 to the shoulders; above 1 a bun. `skirt` is how far down the legs it reaches, as a
-    share of the thigh; 0 for none.
+    share of the thigh, or the hem of what is worn over trousers; 0 for none.
     """
     body = person.body
     k, g = body.stature / 1700, body.girth * body.stature / 1700
     a, b, radii = flesh_cones(body, pose.upper)
     limbs = [PART[name] for name in BODY_PARTS if name.startswith(("thigh", "upper_arm", "forearm"))]
     radii[limbs] *= person.muscle
+    radii[[PART[f"deltoid_{side}"] for side in SIDES], 0] *= 0.9
     rows: list[tuple[Array, Array, float, float]] = []
     for side in (0, 1):
         rows += _leg(person, pose, side, k, g * person.muscle)
@@ -115,9 +116,9 @@ def _skirt(pose: PersonPose, k: float, g: float, skirt: float) -> list[Row]:
     for side in (0, 1):
         hip, knee = pose.joints[PLACE[f"{SIDES[side]}_hip"]], pose.upper.knees[side]
         hem = hip + skirt * (knee - hip)
-        rows.append(
-            (hip * 0.8 + np.array([0, 20 * k, 0]), hem, 104 * g * (skirt > 0), (92 + 42 * skirt) * g * (skirt > 0))
-        )
+        waist = hip * 0.8 + np.array([0, 20 * k, 0])
+        there = g * (skirt > 0)
+        rows.append((waist, hem, 110 * there, (104 + 14 * skirt) * there))
     return rows
 
 

@@ -220,7 +220,7 @@ def develop(image: Tensor, scene: Scene) -> Tensor:
     """The camera: blur, vignette, exposure and white balance, soft colour and noise; (B, S, S, 3) uint8 out."""
     size = image.shape[-1]
     for weight, (dy, dx) in zip(scene["blur"].unbind(1), BLUR, strict=False):
-        image = image + weight[:, None, None, None] * (_neighbours(image, dy, dx) - 2 * image)
+        image = image + weight[:, None, None, None] * (neighbours(image, dy, dx) - 2 * image)
     axis = (torch.arange(size, dtype=torch.float32, device=image.device) + 0.5) * (2 / size) - 1
     falloff = (axis * axis)[None, :, None] + (axis * axis)[None, None, :]
     image = image * (1 - scene["vignette"][:, None, None] * falloff)[:, None]
@@ -231,7 +231,7 @@ def develop(image: Tensor, scene: Scene) -> Tensor:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _neighbours(image: Tensor, dy: int, dx: int) -> Tensor:
+def neighbours(image: Tensor, dy: int, dx: int) -> Tensor:
     """The sum of the pixels on both sides of each, the picture's border repeated."""
     high, wide = image.shape[-2:]
     edge = torch.nn.functional.pad(image, (abs(dx), abs(dx), abs(dy), abs(dy)), mode="replicate")

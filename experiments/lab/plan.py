@@ -156,7 +156,7 @@ def read_plan(files: Sequence[str], overrides: Sequence[str] = ()) -> Plan:
 
 
 def shipped_plans() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(SHIPPED.glob(f"{LAB}*.yaml"))}
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml")) if path.stem in LAB}
 
 
 def _pair(name: str, keys: Mapping[str, Any]) -> Pair:

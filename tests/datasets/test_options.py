@@ -37,6 +37,11 @@ WANTED = {
         ("depth_hands.shifted", "depth_bodies.shifted"),
         RENDERED | DEPTH | {"cube": None} | DIALS | {"toward": "time_of_flight"},
     ),
+    **dict.fromkeys(
+        ("people.lab", "people.wild"),
+        {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": "seen"}
+        | {"joints": "h36m17", "motion": None, "photos": None},
+    ),
     "hand_snap": {"root": None, "block": 20},
     **dict.fromkeys(("rhd", "interhand", "onehand10k", "panoptic_hands", "mpii"), PICTURES),
     "coco": PICTURES | {"middles": False},

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from keyshift.datasets.bodies.muco import Options, apart, muco
-from keyshift.datasets.bodies.skeletons import MPI3DHP17, MUCO21
+from keyshift.datasets.bodies.skeletons import COCO19, MPI3DHP17, MUCO21
+from keyshift.datasets.catalog import open_dataset, options_of
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.reading.people import LEAKS
+from keyshift.datasets.skeleton import pair
 
 _spec = importlib.util.spec_from_file_location("raw_bodies", Path(__file__).parents[1] / "raw_bodies.py")
 raw = importlib.util.module_from_spec(_spec)
@@ -70,6 +72,8 @@ def test_points_camera_and_names_are_the_files(tmp_path):
     assert {frozenset(pair) for pair in MUCO21.flip_pairs} == {
         frozenset(pair) for pair in ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (17, 18), (19, 20))
     }
+    shared, left_out = pair(MUCO21, MPI3DHP17)
+    assert (shared.keypoints, shared.root, left_out) == (NAMES[:17], 14, list(NAMES[17:]))
     people, lens = write(tmp_path)
     data = opened(tmp_path)
     assert data.people.ids == ["muco/0", "muco/2", "muco/10", "muco/12"]
@@ -84,6 +88,16 @@ def test_points_camera_and_names_are_the_files(tmp_path):
         assert np.flatnonzero(~item.visible).tolist() == [k], "the file's own flag"
         assert item.keypoints[NAMES.index("left_toe"), 0] > item.keypoints[NAMES.index("right_toe"), 0]
         assert item.image.shape[:2] == raw.SIZE[::-1]
+
+
+def test_with_the_names_of_the_reference_it_is_paired_with_cocos_middles(tmp_path):
+    write(tmp_path)
+    content = {"root": str(tmp_path), "held": None, "rename": {"neck": "thorax"}}
+    skeleton = open_dataset("muco", options_of("muco", content, "here"), "train").skeleton
+    shared, _ = pair(skeleton, COCO19)
+    assert {"thorax", "pelvis", "left_wrist"} <= set(shared.keypoints)
+    assert len(shared) == 14
+    assert "thorax" not in pair(MUCO21, COCO19)[0].keypoints
 
 
 def test_crops_are_the_chains_and_called_a_leak(tmp_path):

@@ -1,0 +1,56 @@
+"""Rendered people on disk, read back by the loaders of the public sets whose layout they have."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keyshift.datasets.catalog import open_dataset, options_of
+from keyshift.datasets.rendered.people import Options, RenderedPeople
+from keyshift.datasets.rendered.people_files import write_scenes
+from keyshift.datasets.rendered.person_anatomy import PERSON, PLACE
+from keyshift.experiments.cli import main
+
+FEW = Options(size=96, scenes=5, train=5, test=5, joints="all", crops="truth")
+
+
+@pytest.mark.parametrize(("layout", "name"), [("muco", "muco"), ("mupots", "mupots")])
+def test_what_is_written_is_read_back(tmp_path: Path, layout: str, name: str) -> None:
+    done: list[int] = []
+    write_scenes(tmp_path / "raw", "wild", FEW, "train", layout, done.append)
+    assert done == [1, 2, 3, 4, 5]
+    words = {"root": str(tmp_path / "raw")} | ({"apart": None, "held": None} if layout == "muco" else {"valid": False})
+    read = open_dataset(name, options_of(name, words, "test"), "train")
+    own = RenderedPeople("wild", FEW, "train", tmp_path / "cache")
+    known = {tuple(np.round(own[i].keypoints[0], 2)): own[i] for i in range(len(own))}
+    assert len(read) >= len(own) - 2  # a person whose box is outside the picture cannot be cut
+    order = [PLACE[joint] for joint in read.skeleton.keypoints]
+    for row in range(len(read)):
+        item = read[row]
+        root = item.keypoints[read.skeleton.keypoints.index("pelvis")]
+        same = known[tuple(np.round(root, 2).astype(np.float32))]
+        np.testing.assert_array_equal(item.image, same.image)
+        np.testing.assert_allclose(item.keypoints, same.keypoints[order], atol=1e-3)
+        assert item.points is not None
+        assert same.points is not None
+        np.testing.assert_allclose(item.points, same.points[order], atol=1e-2)
+        np.testing.assert_array_equal(item.visible, same.visible[order])
+        np.testing.assert_allclose(item.camera, same.camera, rtol=1e-6)
+    assert set(read.skeleton.keypoints) <= set(PERSON.keypoints)
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    few = replace(FEW, train=1)
+    write_scenes(tmp_path, "lab", few, "train")
+    with pytest.raises(ValueError, match="is there already"):
+        write_scenes(tmp_path, "lab", few, "train")
+    with pytest.raises(ValueError, match="choose one of muco, mupots"):
+        write_scenes(tmp_path, "lab", few, "train", "coco")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["people.lab", "train=2", "size=64", "layout=mupots", "--output", str(tmp_path)]
+    assert main(["data", "write", *words]) in (0, None)
+    assert capsys.readouterr().out.strip().endswith("MuPoTS-3D.json")
+    assert len(list(tmp_path.rglob("*.png"))) == 2
