@@ -91,7 +91,7 @@ def predict_chain(
     videos `paths`; of a RootNet alone the file of boxes and roots that PoseNet reads. Returns what it holds.
 
     `model` is a chain's folder, or a PoseNet, a RootPoseNet or a RootNet: a run folder, a weights file or a released
-    checkpoint. `root` is a RootNet, or a file of roots. `boxes` is a detector of torchvision, a file, or whole. `focal`
+    checkpoint; of a RootNet alone people have no points but `rows["root3d"]`. `root` is a RootNet, or a file of roots. `boxes` is a detector of torchvision, a file, or whole. `focal`
     and `camera` are those of CameraOptions. `smooth_root` is an odd number of frames; the other options are those of
     `predict`. Boxes of which nothing can be cut, and pictures without anyone, are counted, and listed in the JSON.
     Raises ValueError for bad input, before anything is written, and where there is nobody at all.
@@ -115,7 +115,7 @@ def predict_chain(
     reporter.say(inputs.intrinsics.note)
     predicted = answer_all(networks, inputs, choose_device(device), reporter, looked)
     report_unreadable(predicted, format)
-    report_people(predicted, inputs, format)
+    report_people(predicted, inputs, format == "coco" and networks.pose is not None)
     if smooth_root is not None:
         predicted = smooth(predicted, inputs, smooth_root)
     if networks.pose is None:
@@ -340,9 +340,9 @@ def roots_of(predicted: Predicted, inputs: PeopleInputs) -> Mapping[str, Detecti
     return {name: Detections(rows["box"], rows["score"], rows["root3d"]) for name, rows in groups if len(rows)}
 
 
-def report_people(predicted: Predicted, inputs: PeopleInputs, format: str) -> None:
-    """The boxes of which nothing was made and the pictures without anyone, on stderr. Raises ValueError where no
-    picture can be read, and where nobody is left."""
+def report_people(predicted: Predicted, inputs: PeopleInputs, listed: bool) -> None:
+    """The boxes of which nothing was made and the pictures without anyone, on stderr, and whether the output lists all.
+    Raises ValueError where no picture can be read, and where nobody is left."""
     pictures, lost = len(inputs.names), predicted.unreadable
     if not predicted.readable.any():
         raise ValueError(f"none of the {len(lost)} pictures can be read; the first: {named(*lost[0])}")
@@ -351,9 +351,9 @@ def report_people(predicted: Predicted, inputs: PeopleInputs, format: str) -> No
         print(f"left out: the box {one.box.round(1).tolist()} of {name}: {one.reason}", file=sys.stderr)
     if not len(predicted):
         raise ValueError(f"nobody in {pictures} pictures: of {len(rejected)} boxes none can be used")
-    listed = "listed as rejected" if format == "coco" else "--format coco lists them"
     if rejected:
-        print(f"{len(rejected)} boxes were left out; {listed}", file=sys.stderr)
+        where = "; all are listed as rejected" if listed else ""
+        print(f"{len(rejected)} boxes were left out{where}", file=sys.stderr)
     places = np.flatnonzero(predicted.readable)
     nobody = int((np.diff(predicted.first)[places] == 0).sum())
     if nobody:

@@ -183,8 +183,9 @@ def open_people(
     if boxes is not None and boxes != WHOLE and not boxes.lower().endswith(FILES):
         check_detector(boxes)
     pictures = open_inputs(paths, None, stride, duplicates, white)
-    detected = _people(pictures, boxes, roots)
     source, names = str(roots or boxes), pictures.names
+    intrinsics = open_intrinsics(camera, pictures.root, names)  # a detector can take hours
+    detected = _people(pictures, boxes, roots)
     if detected is not None and names and not any(len(one.boxes) for one in detected.people.values()):
         raise ValueError(f"{source}: nobody in any of {len(names)} pictures, the first {names[0]}")
     return PeopleInputs(
@@ -196,7 +197,7 @@ def open_people(
         files=pictures.files,
         white=pictures.white,
         detected=detected,
-        intrinsics=open_intrinsics(camera, pictures.root, names),
+        intrinsics=intrinsics,
         looks=tuple(map(Look.of, networks.each)),
     )
 

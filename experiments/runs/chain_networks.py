@@ -40,7 +40,8 @@ class Network(NamedTuple):
     @property
     def root(self) -> str:
         """The name of the joint that its answers are of, or counted from."""
-        return self.skeleton.keypoints[self.skeleton.root or 0]
+        assert self.skeleton.root is not None
+        return self.skeleton.keypoints[self.skeleton.root]
 
     @property
     def kind(self) -> str:
@@ -90,6 +91,10 @@ def open_network(path: Path, named: str | None = None) -> Network:
             raise ValueError(
                 f"{path}: a chain is made of root_net, pose_net or root_pose_net, and this is {type(model).__name__}"
             )
+    if skeleton.root is None:
+        raise ValueError(
+            f"{path}: its skeleton {skeleton.name!r} has no root, which z is counted from: {', '.join(skeleton.keypoints)}"
+        )
     return Network(model, skeleton, weights)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import H36M17, H36M18, MUCO21, body
 from keyshift.datasets.reading.box_chain import process_box
+from keyshift.datasets.reading.detections import Detections
 from keyshift.datasets.reading.video import frames as frames_in
 from keyshift.datasets.reading.video import write_video
 from keyshift.datasets.rendered.people import Options, render_scene
@@ -20,6 +21,7 @@ from keyshift.datasets.skeleton import HAND
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.predict_chain import predict_chain
 from keyshift.experiments.report.people_views import Stage, views
+from keyshift.experiments.runs import chain_inputs
 from keyshift.experiments.runs.chain import Chain, write_chain
 from keyshift.experiments.runs.chain_inputs import Look
 from keyshift.experiments.runs.chain_networks import sees_people
@@ -271,7 +273,7 @@ def test_people_who_cannot_be_cut_out_are_counted_and_listed(scenes, capsys):
     assert content["nobody"] == ["1.png"]
     assert people["1.png"] == []
     said = capsys.readouterr().err
-    assert "2 boxes were left out; listed as rejected" in said
+    assert "2 boxes were left out; all are listed as rejected" in said
     assert "1 of 3 pictures show nobody" in said
 
 
@@ -280,6 +282,50 @@ def test_a_person_cut_by_the_border_is_answered(scenes):
     with pytest.warns(UserWarning, match="no box for 2 of 3"):
         ask(scenes)
     assert len(read(scenes / "out.json")[0]["annotations"]) == 1
+
+
+def test_files_that_cannot_be_read_are_listed(scenes, capsys):
+    (scenes / "in" / "3.png").write_bytes((scenes / "in" / "0.png").read_bytes()[:300])
+    results = json.loads((scenes / "boxes.json").read_text())
+    (scenes / "boxes.json").write_text(json.dumps([*results, result("3.png", (20, 20, 60, 70), 0.9)]))
+    ask(scenes, focal="144")
+    content, people = read(scenes / "out.json")
+    assert [entry["file_name"] for entry in content["unreadable"]] == ["3.png"]
+    assert list(people) == ["0.png", "1.png", "2.png"]
+    assert "unreadable" in capsys.readouterr().err
+
+
+def test_a_detector_says_where_people_are_and_how_sure(scenes, monkeypatch):
+    asked = []
+
+    def detect(name, root, pictures, progress, white):
+        asked.append((name, root, list(pictures)))
+        found = {name: np.array(boxes_of(name, scenes)) for name in pictures}
+        return {name: Detections(boxes, np.linspace(0.9, 0.8, len(boxes))) for name, boxes in found.items()}
+
+    monkeypatch.setattr(chain_inputs, "detect_people", detect)
+    ask(scenes, boxes="maskrcnn_resnet50_fpn")
+    content, people = read(scenes / "out.json")
+    assert asked == [("maskrcnn_resnet50_fpn", scenes / "in", ["0.png", "1.png", "2.png"])]
+    assert errors(people).max() < 1.0
+    assert people["0.png"][0]["score"] == 0.9
+    assert content["info"]["boxes"] == "maskrcnn_resnet50_fpn"
+
+
+def test_whole_pictures_are_one_persons(scenes):
+    ask(scenes, boxes="whole")
+    content, people = read(scenes / "out.json")
+    assert [entry["bbox"] for entry in content["annotations"]] == [[0, 0, SIZE, SIZE]] * 3
+    made = np.array([entry["root_mm"] for entry in content["annotations"]])
+    nearest_root = [np.abs(TRUTH[name][0][:, 0] - root).max(1).min() for name, root in zip(people, made, strict=True)]
+    assert max(nearest_root) < 0.1
+
+
+def test_mirrored_pictures_keep_names_and_places(scenes):
+    ask(scenes, mirror=True)
+    for name, (points, camera) in TRUTH.items():  # what the network calls left there is right
+        TRUTH[name] = points[:, H36M17.flip], camera
+    assert errors(read(scenes / "out.json")[1]).max() < 1.0
 
 
 def test_a_root_behind_the_camera_is_listed(scenes, monkeypatch):
@@ -333,6 +379,14 @@ def test_roots_of_a_video_are_smoothed_where_asked(scenes, video):
         np.testing.assert_allclose(there[:, 2] - here[:, 2], shift, atol=2e-3)
 
 
+def test_roots_alone_are_smoothed_too(scenes, video):
+    ask(scenes, video.name, model="root.pt", root=None, focal="144", output="roots.json", smooth_root=3)
+    ask(scenes, video.name, focal="144", output="smooth.json", smooth_root=3)
+    roots = [entry["root_cam"] for entry in json.loads((scenes / "roots.json").read_text())]
+    chain = [entry["root_mm"] for entry in read(scenes / "smooth.json")[0]["annotations"]]
+    np.testing.assert_allclose(roots, chain, atol=1e-3)
+
+
 def test_tracks_and_medians():
     roots = np.array([[0, 0, 3000.0], [0, 0, 6000.0], [0, 0, 6100.0], [50, 0, 3050.0], [0, 0, 3100.0], [900, 0, 9000]])
     frames = np.array([0, 0, 1, 1, 4, 30])
@@ -375,6 +429,15 @@ def test_released_networks_see_the_references_pixels(box):
     back = (cells * 4 + 0.5) @ made.to_file[:2, :2].T + made.to_file[:2, 3] - 0.5
     np.testing.assert_allclose(back, cells / 16 * processed[2:] + processed[:2], atol=0.05)
     assert made.inputs["k"] == pytest.approx(2000 * 100 / np.sqrt(processed[2] * processed[3]))
+
+
+def test_the_published_example_has_its_k():
+    """The picture, box and k of PoseNet's demo."""
+    look = Look((256, 256), 2000.0, True, [0], False)
+    box = look.box(np.array([139.41, 102.25, 139.41 + 222.39, 102.25 + 241.57]), 640, 392, False)
+    np.testing.assert_allclose(box - 0.5, [99.74875, 72.17875, 400.46125, 372.89125], atol=1e-4)
+    made = look.crop(np.zeros((392, 640, 3), np.uint8), box, "", np.array([1500.0, 1500, 320, 196]), 0, False)
+    assert made.inputs["k"] == pytest.approx(9976.306273, abs=1e-3)
 
 
 def released(model, keys, path):
@@ -448,6 +511,7 @@ def test_released_joints_that_are_not_known_are_named(snapshots):
         ({"model": "root.pt", "root": None, "flip_test": True}, "--flip-test: a RootNet alone writes roots"),
         ({"model": "other.pt"}, "root_net, pose_net or root_pose_net, and this is PoseResNet"),
         ({"root": "wrist.pt"}, "relative to the pelvis, and .*wrist.pt tells where the wrist is"),
+        ({"model": "rootless.pt"}, "its skeleton 'h36m17' has no root, which z is counted from"),
         ({"boxes": None}, "say where people are: --boxes FILE"),
         ({"boxes": "maskrcnn"}, "maskrcnn' is not known"),
         ({"boxes": "empty.json"}, "nobody in any of 3 pictures, the first 0.png"),
@@ -467,6 +531,8 @@ def test_released_joints_that_are_not_known_are_named(snapshots):
 @pytest.mark.filterwarnings("ignore:.*no box for")
 def test_bad_input_is_refused_before_anything_is_written(scenes, asked, message):
     save_model(scenes / "other.pt", PoseResNet(17, PoseResNet.Options(backbone="small")), H36M17, 1)
+    limbs = H36M17.select(H36M17.keypoints[1:])
+    save_model(scenes / "rootless.pt", TruePose(16, PoseNet.Options(**SMALL, depth_cells=8)).know(limbs), limbs, 1)
     wrist = HAND.select(("wrist",))
     save_model(scenes / "wrist.pt", TrueRoot(1, RootNet.Options(**SMALL)).know(wrist), wrist, 1)
     (scenes / "empty.json").write_text("{}")
