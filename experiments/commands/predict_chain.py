@@ -91,10 +91,11 @@ def predict_chain(
     videos `paths`; of a RootNet alone the file of boxes and roots that PoseNet reads. Returns what it holds.
 
     `model` is a chain's folder, or a PoseNet, a RootPoseNet or a RootNet: a run folder, a weights file or a released
-    checkpoint; of a RootNet alone people have no points but `rows["root3d"]`. `root` is a RootNet, or a file of roots. `boxes` is a detector of torchvision, a file, or whole. `focal`
-    and `camera` are those of CameraOptions. `smooth_root` is an odd number of frames; the other options are those of
-    `predict`. Boxes of which nothing can be cut, and pictures without anyone, are counted, and listed in the JSON.
-    Raises ValueError for bad input, before anything is written, and where there is nobody at all.
+    checkpoint; people of a RootNet alone have no points, but `rows["root3d"]`. `root` is a RootNet, or a file of roots.
+    `boxes` is a detector of torchvision, a file, or whole. `focal` and `camera` are those of CameraOptions.
+    `smooth_root` is an odd number of frames; the other options are those of `predict`. Boxes of which nothing can be
+    cut, and pictures without anyone, are counted, and listed in the JSON. Raises ValueError for bad input, before
+    anything is written, and where there is nobody at all.
     """
     write = writer(format, output)
     chain = settle(model, root, boxes, focal, camera)

@@ -93,7 +93,8 @@ def open_network(path: Path, named: str | None = None) -> Network:
             )
     if skeleton.root is None:
         raise ValueError(
-            f"{path}: its skeleton {skeleton.name!r} has no root, which z is counted from: {', '.join(skeleton.keypoints)}"
+            f"{path}: its skeleton {skeleton.name!r} has no root, which z is counted from: "
+            f"{', '.join(skeleton.keypoints)}"
         )
     return Network(model, skeleton, weights)
 
