@@ -272,7 +272,12 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
 def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     """What uses a trained model."""
     made = command("predict", _predict, "keypoints of pictures, videos and depth frames as one COCO file")
-    made.add_argument("model", metavar="MODEL", type=path, help="a run folder, or a weights file")
+    made.add_argument(
+        "model",
+        metavar="MODEL",
+        type=path,
+        help="a run folder, or a weights file; of people in space a chain's folder or a released checkpoint too",
+    )
     made.add_argument(
         "paths",
         metavar="PATH",
@@ -281,7 +286,10 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
         help="a picture, folder or video; depth frames for a model of depth",
     )
     made.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="of depth: centers, cube, camera, near, far, crop"
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="of depth: centers, cube, camera, near, far, crop; of a released PoseNet: skeleton",
     )
     made.add_argument("--output", metavar="FILE", type=path, help="default: predictions.json, .csv or .txt")
     made.add_argument(
@@ -290,6 +298,7 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
         help="coco (default), results (COCO's list), deeplabcut (a CSV), or of depth uvd (a text, u v d a joint)",
     )
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
+    _add_chain(made)
     made.add_argument("--draw", metavar="FOLDER", type=path, help="write drawn pictures and videos there")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
     made.add_argument("--duplicates", type=float, metavar="LEVELS", help="skip video frames that differ less than this")
@@ -312,6 +321,21 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--opset", type=int, metavar="N", help="of onnx (default: what torch chooses)")
     made.add_argument("--precision", default="fp32", help="of onnx: fp32 (default), or fp16 for half the size")
     made.add_argument("--overwrite", action="store_true", help="write over the file")
+
+
+def _add_chain(made: Command) -> None:
+    """What says how people are placed in the camera's space."""
+    of = made.add_argument_group("people in space (PoseNet, RootNet)")
+    of.add_argument("--root", metavar="ROOT", type=path, help="a RootNet as MODEL is named, or a file of roots (.json)")
+    of.add_argument("--focal", metavar="F", help="focal length in px, or FX,FY,CX,CY")
+    of.add_argument(
+        "--camera", metavar="FILE", help="a calibration file, or exif (default: EXIF where it tells, else 1500 px)"
+    )
+    of.add_argument("--flip-test", action="store_true", help="the mean with the answers for mirrored crops")
+    of.add_argument("--smooth-root", metavar="FRAMES", type=int, help="of videos: median of each root's distance")
+
+
+CHAIN = ("root", "focal", "camera", "flip_test", "smooth_root")
 
 
 def _add_data(command: Callable[[str, Any, str], Command]) -> None:
@@ -550,10 +574,13 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from .commands.predict import predict
+    from .commands.predict_chain import predict_chain
+    from .runs.chain_networks import sees_people
     from .runs.prediction_formats import ending
     from .runs.progress import Reporter
 
     options = dict(vars(arguments))
+    of_chain = {name: options.pop(name) for name in CHAIN}
     del options["run"]
     if options["white"] is not None and options["white"].isdigit():
         options["white"] = int(options["white"])
@@ -562,7 +589,14 @@ def _predict(arguments: argparse.Namespace) -> None:
     paths = [Path(word) for word in given if word not in words]
     options["words"] = words + options.pop("overrides")
     output = options.pop("output") or Path("predictions" + ending(arguments.format))
-    predict(options.pop("model"), paths, output, Reporter(), **options)
+    model = options.pop("model")
+    if sees_people(model):
+        predict_chain(model, paths, output, Reporter(), **options, **of_chain)
+        return
+    for name in (name for name, value in of_chain.items() if value not in (None, False)):
+        option = f"--{name.replace('_', '-')}"
+        raise ValueError(f"{option} is of people in space, and {model} is no PoseNet, RootNet or chain of them")
+    predict(model, paths, output, Reporter(), **options)
 
 
 def _export(arguments: argparse.Namespace) -> None:

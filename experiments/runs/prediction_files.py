@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -39,7 +39,9 @@ IN_SPACE = (
     "count as those of keypoints and z in mm, cube its edges in mm, and bbox what its face covers there; camera is "
     "fx, fy, cx, cy in the same pixels"
 )
-IN_JSON = {"points3d": "keypoints_mm", "center": "center", "cube": "cube"}
+IN_JSON = {"points3d": "keypoints_mm", "center": "center", "cube": "cube", "root3d": "root_mm"}
+Drawing = Callable[[np.ndarray, "Predicted", int], np.ndarray]
+"""Makes of a picture and its place what is drawn."""
 DRAWN = (".png", ".jpg", ".jpeg")
 DRAWN_VIDEOS = (".mp4",)
 """Types that are drawn as what they are; others become .png and .mp4."""
@@ -111,11 +113,13 @@ class Predicted:
 
 def row_type(keypoints: int, more: Iterable[str] = ()) -> np.dtype[np.void]:
     """What is known of one person; `place` is the picture's number. `more`: points3d (K, 3) mm in the camera's frame;
-    the center (3,) px, px, mm and the cube (3,) mm that a depth frame was cut by."""
+    the center (3,) px, px, mm and the cube (3,) mm that a depth frame was cut by; root3d (3,) mm in the camera's frame;
+    track, the number of the person in a video, -1 in pictures."""
     points = ("points", np.float32, (keypoints, 2)), ("confidence", np.float32, (keypoints,))
     known = ("place", np.int64), ("box", np.float64, (4,)), *points, ("score", np.float64)
     in_space = ("points3d", np.float32, (keypoints, 3)), ("center", np.float64, (3,)), ("cube", np.float64, (3,))
-    return np.dtype([*known, *(column for column in in_space if column[0] in more)])
+    of_people = ("root3d", np.float64, (3,)), ("track", np.int64)
+    return np.dtype([*known, *(column for column in (*in_space, *of_people) if column[0] in more)])
 
 
 class Gathering:
@@ -189,7 +193,7 @@ def write_coco(
         "pixels": PIXELS + (BOX_OF_CROPS if predicted.crops else BOX_OF_KEYPOINTS),
     }
     if predicted.points3d is not None:
-        info["space"] = IN_SPACE
+        info.setdefault("space", IN_SPACE)
     category = {
         "id": 1,
         "name": skeleton.name,
@@ -197,8 +201,9 @@ def write_coco(
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges],
     }
     places = np.flatnonzero(predicted.readable).tolist()
+    nobody = [inputs.names[place] for place in places if not predicted.people(place)]
     parts: dict[str, Iterable[Any]] = {
-        "images": (_image(place + 1, inputs.names[place], *predicted.sizes[place].tolist()) for place in places),
+        "images": (_image(place + 1, inputs, predicted.sizes[place].tolist(), inputs.names[place]) for place in places),
         "annotations": (
             annotation(row + 1, predicted.rows[row]) for place in places for row in predicted.people(place)
         ),
@@ -207,6 +212,8 @@ def write_coco(
     }
     if "center" in predicted.columns or predicted.unlocated:
         parts["without_center"] = ({"file_name": name, "reason": reason} for name, reason in predicted.unlocated)
+
+    parts |= inputs.lists(nobody)
 
     def write(file: BinaryIO) -> None:
         file.write(b'{\n"info": ' + json.dumps(info).encode())
@@ -226,11 +233,11 @@ def write_list(file: BinaryIO, entries: Iterable[Any]) -> None:
     file.write(b"\n]")
 
 
-def _image(number: int, name: str, width: int, height: int) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": number, "file_name": name, "width": width, "height": height}
+def _image(number: int, inputs: Inputs, size: list[int], name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": number, "file_name": name, "width": size[0], "height": size[1]}
     if is_frame(name):
         entry |= {"video": file_of(name), "frame": int(name.rpartition("#")[2])}
-    return entry
+    return entry | inputs.about_picture(name, size)
 
 
 def annotation(number: int, row: np.void) -> dict[str, Any]:
@@ -238,10 +245,12 @@ def annotation(number: int, row: np.void) -> dict[str, Any]:
     left, top, right, bottom = row["box"].round(3).tolist()
     points = (row["points"].astype(np.float64) - 0.5).round(3).tolist()
     more: dict[str, Any] = {}
-    for name in ("points3d", "center", "cube"):
+    for name in IN_JSON:
         if name in (row.dtype.names or ()):
             shift = (0.5, 0.5, 0.0) if name == "center" else 0.0
             more[IN_JSON[name]] = (row[name].astype(np.float64) - shift).round(3).tolist()
+    if "track" in (row.dtype.names or ()) and row["track"] >= 0:
+        more["track_id"] = int(row["track"])
     return {
         "id": number,
         "image_id": int(row["place"]) + 1,
@@ -266,8 +275,16 @@ def drawn_path(folder: Path, name: str) -> Path:
     return path.with_name(path.name + (".mp4" if video else ".png"))
 
 
-def draw_all(folder: Path, predicted: Predicted, inputs: Inputs, skeleton: Skeleton, reporter: Reporter) -> None:
-    """Every picture that was read with all its people, in its own size; videos as videos of the frames predicted."""
+def draw_all(
+    folder: Path,
+    predicted: Predicted,
+    inputs: Inputs,
+    skeleton: Skeleton,
+    reporter: Reporter,
+    drawing: Drawing | None = None,
+) -> None:
+    """Every picture that was read with all its people, in its own size unless `drawing` makes another; videos as videos
+    of the frames predicted."""
     places, started, done = np.flatnonzero(predicted.readable).tolist(), time.monotonic(), 0
     with reporter.stage("draw", len(places)) as show:
 
@@ -276,7 +293,10 @@ def draw_all(folder: Path, predicted: Predicted, inputs: Inputs, skeleton: Skele
             for place in chosen:
                 rows = predicted.people(place)
                 picture = inputs.picture(place, predicted.rows[rows.start : rows.stop])
-                yield draw_people(picture, predicted, rows, skeleton)
+                if drawing is None:
+                    yield draw_people(picture, predicted, rows, skeleton)
+                else:
+                    yield drawing(picture, predicted, place)
                 done += 1
                 show(done, {"seconds/iteration": (time.monotonic() - started) / done})
 

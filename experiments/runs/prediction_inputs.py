@@ -42,6 +42,8 @@ class Inputs:
     """Files that are known to be no pictures, and why."""
     folders: list[Path] = field(default_factory=list)
     """All that lies below them is read."""
+    files: list[str] = field(default_factory=list)
+    """Pictures and videos below the root that can be read, of which `names` are."""
     white: int | None = None
     """The level of pictures of 16 bit that is white; None: 65535."""
     views: tuple[Augmentation, int] = (Augmentation(), 0)
@@ -60,6 +62,14 @@ class Inputs:
     def about(self) -> dict[str, Any]:
         """What the JSON says of how crops were made."""
         return {"boxes": self.boxes_from, **self.said}
+
+    def about_picture(self, name: str, size: Sequence[int]) -> dict[str, Any]:
+        """What the JSON says of a picture of that width and height besides."""
+        return {}
+
+    def lists(self, nobody: Sequence[str]) -> dict[str, list[Any]]:
+        """Lists that the JSON has besides, where the pictures `nobody` were read and have no people."""
+        return {}
 
     def squares(self, name: str, width: int, height: int) -> list[np.ndarray]:
         """The square crops (4,) of a picture of that size."""
@@ -120,12 +130,12 @@ def open_inputs(
                 left_out[name] = "of a type that is not read" if reason == UNKNOWN else reason
     names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
     level, folders = white_of(white, root, list(listing.sizes)), [path for path in paths if path.is_dir()]
-    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), folders, level)
+    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), folders, list(listing.sizes), level)
     if boxes in (None, "whole") or not names:
         return inputs
     if boxes.lower().endswith(FILES):
         path = from_home(boxes)
-        return replace(inputs, boxes=touching(read_boxes(path, names, list(listing.sizes)), root, str(path)))
+        return replace(inputs, boxes=touching(read_boxes(path, names, inputs.files), root, str(path)))
     return replace(inputs, boxes=detect(boxes, root, names, teller(boxes), white=level))
 
 
