@@ -14,7 +14,7 @@ import numpy as np
 
 from .loading import first_item
 from .sample import Item, PoseDataset
-from .views import Extended
+from .views import Extended, for_space
 
 
 class Mixed:
@@ -37,6 +37,10 @@ class Mixed:
         self.half = max(len(first), len(second))
         empty = [{name: np.zeros_like(value) for name, value in first_item(d).inputs.items()} for d in (first, second)]
         self.empty: dict[str, np.ndarray] = empty[0] | empty[1]
+
+    def for_space(self) -> Mixed:
+        """Both as systems in space read them."""
+        return Mixed(for_space(self.first), for_space(self.second.dataset))
 
     def __len__(self) -> int:
         return 2 * self.half

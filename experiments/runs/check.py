@@ -315,11 +315,13 @@ def unusable(dataset: PictureSet | PoseDataset, row: int) -> str | None:
 
 
 def reads(table: PictureSet, row: int) -> bool:
-    """Whether a row's picture can be decoded; frames of videos were, when the video was opened."""
+    """Whether a row's picture can be decoded and its crop be cut; frames of videos were decoded, when the video was
+    opened."""
     if is_frame(table.people.pictures[row]):
         return True
     try:
-        read_image(table.path(row))
+        height, width = read_image(table.path(row)).shape[:2]
+        table.box(row, width, height)
     except UnreadableImage:
         return False
     return True
