@@ -126,6 +126,13 @@ class InSpace(View):
         return replace(item, keypoints=keypoints, deep=deep, rooted=self.rooted, inputs=inputs)
 
 
+class Flat(View):
+    """People in space whose labels tell x and y alone: these count wherever they are annotated, and z means nothing."""
+
+    def __getitem__(self, index: int, /) -> Item:
+        return replace(self.dataset[index], deep=None)
+
+
 class Extended(View):
     """A dataset of pictures seen with the keypoints of `skeleton`: those that it does not label are never annotated."""
 

@@ -144,6 +144,11 @@ class Predictions:
             points, truth = (torch.where(seen, to_pixels(p, self.camera), torch.nan) for p in (points, truth))
         return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
 
+    def in_plane(self) -> Predictions:
+        """Their x and y alone, in file pixels."""
+        flat = {"points": self.points[..., :2], "truth": self.truth[..., :2], "space": PIXELS}
+        return replace(self, **flat, depth=None, root=-1, own_depth=None)
+
     def of_matched(self, distances: Tensor) -> Tensor:
         return torch.where(self.matched[:, None], distances, torch.inf)
 

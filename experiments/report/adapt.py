@@ -21,7 +21,7 @@ from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
-from ..runs.shipping import called, counted, points
+from ..runs.shipping import Expected, called, counted, points
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -90,7 +90,23 @@ def basis(outcome: dict[str, Any]) -> list[str]:
         lines.append(f"predicted by share of the way from the given weights to the adapted ones: {gains}")
     if decided(outcome) and "gain" in prediction:
         lines.append(f"the rule, not asked, would predict {points(prediction['gain'])} without labels")
-    return lines + rule_words(outcome["rule"])
+    return lines + own_terms(outcome) + rule_words(outcome["rule"])
+
+
+def own_terms(outcome: dict[str, Any]) -> list[str]:
+    """Of a system in space: what is expected in mm, and that the rule was not fitted on the likes of it."""
+    if not outcome.get("borrowed"):
+        return []
+    expected = outcome.get("expected")
+    if not expected:
+        said = "in mm no gain is predicted, for there is no labelled source to learn errors in mm from"
+    else:
+        fall = expected["before"] - expected["after"]
+        said = (
+            f"in mm: {Expected(**expected).words}, {abs(fall):.1f} mm {'less' if fall >= 0 else 'more'}, as learned "
+            "from source pictures made harder in known ways; it is no measurement"
+        )
+    return [said, outcome["borrowed"]]
 
 
 def rule_words(rule: dict[str, Any]) -> list[str]:
@@ -120,7 +136,8 @@ def check_words(check: dict[str, Any], decided: bool = False) -> str:
     span += f" over {check['blocks']} blocks of pictures" if span and "blocks" in check else ""
     key = headline.key
     missing, adapted_to = check.get("missing"), check.get("adapted_to")
-    more = f"; the labels do not hold {', '.join(missing)}" if missing else ""
+    more = "; these labels tell x and y alone, no depth" if check.get("flat") else ""
+    more += f"; the labels do not hold {', '.join(missing)}" if missing else ""
     more += f"; {adapted_to} of these pictures were adapted to as well, without their labels" if adapted_to else ""
     more += f"; {DECIDED}" if decided else ""
     gain = f"{headline.bare(check['gain']['mean'], sign=True)}{span}"
