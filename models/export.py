@@ -271,9 +271,9 @@ def metadata(
     elif pictures and model.single and model.space not in (PIXELS, CAMERA_MM):
         notes["crop"] = {
             "padding": AROUND_BOXES,
-            "how": "the person's or hand's box, from the middle of its first pixel to that of its last, no farther than "
-            "the picture's; about its middle a square whose side is `padding` times its longer side; scaled so that it "
-            f"just fits into the input, {RESAMPLED}",
+            "how": "the person's or hand's box, from the middle of its first pixel to that of its last, within the "
+            "picture; about its middle a square whose side is `padding` times its longer side; scaled so that it just "
+            f"fits into the input, {RESAMPLED}",
         }
     elif pictures and model.single:
         notes["crop"] = {
@@ -290,8 +290,8 @@ def metadata(
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
     if "k" in model.reads:
         notes["k"] = (
-            f"(B,): {getattr(model, 'extent', 0.0):g} * sqrt(fx * fy / area) in mm, fx and fy the focal lengths in px of "
-            "the picture, area the crop's in square px of the picture"
+            f"(B,): {getattr(model, 'extent', 0.0):g} * sqrt(fx * fy / area) in mm, fx and fy the focal lengths in px "
+            "of the picture, area the crop's in square px of it"
         )
     if model.space == ROOT_MM:
         notes["pixels"] += "; z in mm from the skeleton's root, along the optical axis"

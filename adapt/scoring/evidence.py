@@ -63,7 +63,8 @@ class Looks:
 
     @cached_property
     def labels(self) -> tuple[Tensor, Tensor] | None:
-        """Of the held-out source: points (P, K, D) in shares of the crop, and which are known (P, K); None without one."""
+        """Of the held-out source: points (P, K, D) in shares of the crop, and which are known (P, K); None without
+        one."""
         if self.source is None:
             return None
         return self.labels_of(self.batches(self.source))

@@ -102,10 +102,10 @@ def adapt(
     dry: bool = False,
 ) -> dict[str, Any]:
     """Adapt the weights of `model` (a run folder or a weights file) to the pictures of `target`, a path or the name of
-    a dataset; returns what adapt.json holds. `source` is an experiment or run whose source data and schedule are used; None takes the model's
-    own run, and a strategy without a source needs none. `check` are labels of pictures of `check_root`, or of the
-    target, which decide what is shipped with `decide_by_check`. A `dry` run trains nothing, and `folder` is the JSON
-    file that it writes, if any. Raises ValueError for bad input, before anything is written.
+    a dataset; returns what adapt.json holds. `source` is an experiment or run whose source data and schedule are used;
+    None takes the model's own run, and a strategy without a source needs none. `check` are labels of pictures of
+    `check_root`, or of the target, which decide what is shipped with `decide_by_check`. A `dry` run trains nothing, and
+    `folder` is the JSON file that it writes, if any. Raises ValueError for bad input, before anything is written.
     """
     rule = known_rule()
     if decide_by_check and check is None:

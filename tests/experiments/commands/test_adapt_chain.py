@@ -16,12 +16,15 @@ from keyshift.experiments.commands import adapt_chain as chains
 from keyshift.experiments.runs import shipping
 from keyshift.experiments.runs.chain import read_chain
 from keyshift.models.saved import load_model
+from keyshift.models.systems.a2j import A2J
+from keyshift.models.systems.pose_resnet import PoseResNet
+from keyshift.models.systems.root_net import RootNet
 
 NET = [
     *("model.backbone=small", "model.input_size=[32,32]", "model.channels=8", "batch=4", "tracking=off"),
     *("optimization.name=adam", "optimization.rate=0.001", "optimization.gamma=0"),
 ]
-SHORT = ["steps=2", "evaluate_every=2", "checkpoint_every=2"]
+SHORT = ["steps=2", "evaluate_every=2", "checkpoint_every=2", "guard=off"]
 SOURCE = ["source.train=8", "source.test=4", "source.size=64", "source.name=people.lab"]
 
 
@@ -72,10 +75,29 @@ def predicted(monkeypatch, gain):
     monkeypatch.setattr(job, "expected_error", lambda evidence: 100.0 if evidence is evidence.given else 90.0)
 
 
-def adapt(*words, model="runs/pose", root="runs/root"):
+def adapt(*words, model="runs/pose", root="runs/root", focal=("--focal", "80")):
     chain = [] if root is None else ["--root", root]
-    target = ["--target", "wild", "--boxes", "boxes.json", "--focal", "80", "target.block=2"]
+    target = ["--target", "wild", "--boxes", "boxes.json", *focal, "target.block=2"]
     return main(["adapt", model, *chain, *target, *SHORT, *words])
+
+
+def outcome_of(folder):
+    return json.loads((Path(folder) / "adapt.json").read_text())
+
+
+@pytest.fixture
+def parts(place, monkeypatch):
+    """As if each part were adapted at once: what `adapt` was asked for, part by part."""
+    asked = []
+
+    def adapted(model, target, source, strategy, check, words, folder, overwrite, reporter, **more):
+        asked.append((str(model), str(folder), strategy, words, overwrite, more["dry"]))
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return {"adapted": False, "strategy": strategy, "outcome": "no gain predicted", "prediction": {"gain": -2.0}}
+
+    monkeypatch.setattr(chains, "adapt", adapted)
+    return asked
 
 
 def weights(folder):
@@ -84,137 +106,6 @@ def weights(folder):
 
 def same(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
-
-
-def test_both_are_adapted_each_by_its_own_rule_and_the_chain_names_them(place, monkeypatch, capsys):
-    predicted(monkeypatch, 4.0)
-    assert adapt("--output", "runs/out") == 0
-    out = capsys.readouterr().out
-    told = json.loads(Path("runs/out/chain.json").read_text())
-    assert told == {"pose": "pose", "root": "root", "boxes": str(place / "boxes.json"), "focal": [80.0]}
-    chain = read_chain(Path("runs/out"))
-    assert (len(load_model(job.locate(chain.root)[0])[1]), len(load_model(job.locate(chain.pose)[0])[1])) == (1, 17)
-    for part in ("root", "pose"):
-        outcome = json.loads((Path("runs/out") / part / "adapt.json").read_text())
-        assert outcome["adapted"]
-        assert outcome["pictures"] + outcome["held_out"] == 16
-        assert outcome["cameras"][0].startswith("the camera is the one given: focal length 80 px")
-        assert not same(weights(f"runs/{part}"), weights(f"runs/out/{part}"))
-        page = (Path("runs/out") / part / "report.html").read_text()
-        assert "is expected to go from 100.0 to 90.0 mm, 10.0 mm less" in page
-        assert "on none that sees people in space" in page
-        assert "The camera is the one given" in page
-    assert "root:   adapted by keyshift; predicted gain +4.0 points; in mm: the root's mean distance from its" in out
-    assert "pose:   adapted by keyshift; predicted gain +4.0 points; in mm: the mean error relative to the root" in out
-
-
-def test_what_was_finished_is_not_done_again(place, monkeypatch, capsys):
-    predicted(monkeypatch, 4.0)
-    real = chains.adapt
-
-    def killed(model, *words, **asked):
-        if "pose" in str(model):
-            raise KeyboardInterrupt
-        return real(model, *words, **asked)
-
-    monkeypatch.setattr(chains, "adapt", killed)
-    assert adapt("--output", "runs/out") == 130
-    assert not Path("runs/out/chain.json").exists()
-    before = Path("runs/out/root/model.pt").stat().st_mtime_ns
-    monkeypatch.setattr(chains, "adapt", real)
-    capsys.readouterr()
-    assert adapt("--output", "runs/out") == 0
-    assert "runs/out/root is finished" in capsys.readouterr().out
-    assert Path("runs/out/root/model.pt").stat().st_mtime_ns == before
-    assert Path("runs/out/chain.json").is_file()
-
-
-def test_a_part_without_a_gain_keeps_its_weights(place, monkeypatch, capsys):
-    predicted(monkeypatch, -2.0)
-    assert adapt() == 0
-    out = capsys.readouterr().out
-    for part in ("root", "pose"):
-        assert same(weights(f"runs/{part}"), weights(f"runs/adapt-wild/{part}"))
-    assert "root:   as given (no gain predicted); predicted gain -2.0 points" in out
-    assert Path("runs/adapt-wild/chain.json").is_file()
-
-
-def test_a_gain_in_points_is_not_shipped_where_the_error_in_mm_is_expected_to_rise(place, monkeypatch):
-    predicted(monkeypatch, 4.0)
-    monkeypatch.setattr(job, "expected_error", lambda evidence: 100.0 if evidence is evidence.given else 101.0)
-    assert adapt(root=None) == 0
-    outcome = json.loads(Path("runs/adapt-wild/adapt.json").read_text())
-    assert (outcome["outcome"], outcome["adapted"]) == ("no gain in mm", False)
-    assert "is expected to go from 100.0 to 101.0 mm" in outcome["why"]
-
-
-@pytest.mark.parametrize("model", ["runs/root", "runs/pose"])
-def test_without_a_source_nothing_is_said_in_mm(place, monkeypatch, model):
-    """All the way with the real rule, by a strategy without a source."""
-    monkeypatch.setattr(job, "SHARES", (1.0,))
-    assert adapt("--strategy", "mean_teacher_free", model=model, root=None) == 0
-    outcome = json.loads(Path("runs/adapt-wild/adapt.json").read_text())
-    assert outcome["ended"].startswith("all 2 updates")
-    assert outcome["expected"] is None
-    page = Path("runs/adapt-wild/report.html").read_text()
-    assert "no gain is predicted, for there is no labelled source to learn errors in mm from" in page
-    assert page.count("data:image/jpeg") >= 2
-
-
-def test_the_real_rule_and_the_expected_error_of_a_rendered_target(place, monkeypatch):
-    monkeypatch.setattr(job, "SHARES", (1.0,))
-    monkeypatch.setattr("keyshift.adapt.scoring.expected.FEWEST", 10)
-    target = ["--target", "people.wild", "target.train=8", "target.test=4", "target.size=64"]
-    assert main(["adapt", "runs/root", *target, *SHORT]) == 0
-    outcome = json.loads(Path("runs/adapt-people.wild/adapt.json").read_text())
-    assert outcome["ended"].startswith("all 2 updates")
-    assert outcome["expected"]["what"] == "the root's mean distance from its place"
-    assert 10 < outcome["expected"]["before"] < 20000
-    assert "Adapted to people.wild" in Path("runs/adapt-people.wild/report.html").read_text().replace("Not a", "A")
-
-
-def test_an_assumed_camera_is_a_note_and_not_silent(place, monkeypatch, capsys):
-    predicted(monkeypatch, -2.0)
-    words = ["--target", "wild", "--boxes", "boxes.json", "target.block=2", *SHORT]
-    assert main(["adapt", "runs/root", *words]) == 0
-    out, page = capsys.readouterr().out, Path("runs/adapt-wild/report.html").read_text()
-    assert "note: no camera is known (8 of 8 pictures and videos tell no camera" in out
-    assert "Z_true = Z * f_true / 1500" in out
-    assert "Z_true = Z * f_true / 1500" in page
-    assert main(["adapt", "runs/pose", *words, "--output", "runs/pose-wild"]) == 0
-    assert "camera" not in capsys.readouterr().out, "PoseNet reads none"
-
-
-def test_a_dry_run_trains_nothing_and_tells_of_both(place, monkeypatch, capsys):
-    assert adapt("--dry", "--output", "dry.json") == 0
-    told = json.loads(Path("dry.json").read_text())
-    assert set(told) == {"root", "pose"}
-    assert "on none that sees people in space as RootNet does" in told["root"]["borrowed"]
-    assert not Path("runs/adapt-wild").exists()
-    assert adapt("--dry", "--output", "dry.json") == 2
-    assert "dry.json is there already" in capsys.readouterr().err
-
-
-def test_a_chain_of_the_wrong_networks_is_refused(place, capsys):
-    assert adapt(model="runs/root", root="runs/pose") == 2
-    assert "the chain's pose network must be a PoseNet" in capsys.readouterr().err
-    assert adapt(model="runs/pose", root="runs/pose") == 2
-    assert "the chain's root network must be a RootNet" in capsys.readouterr().err
-    Path("runs/mine").mkdir()
-    Path("runs/mine/thesis.tex").write_text("x")
-    assert adapt("--output", "runs/mine") == 2
-    assert "runs/mine holds thesis.tex, and is no chain that was adapted" in capsys.readouterr().err
-    assert adapt("--online") == 2
-    assert "--online is not of a chain" in capsys.readouterr().err
-
-
-def test_overwriting_does_both_again(place, monkeypatch, capsys):
-    predicted(monkeypatch, 4.0)
-    assert adapt("--output", "runs/out") == 0
-    assert adapt("--output", "runs/out", "steps=1", "evaluate_every=1") == 2
-    assert adapt("--output", "runs/out", "steps=1", "evaluate_every=1", "--overwrite") == 0
-    for part in ("root", "pose"):
-        assert json.loads((Path("runs/out") / part / "adapt.json").read_text())["updates"] == 1
 
 
 def labels(place):
@@ -230,14 +121,139 @@ def labels(place):
     (place / "labels.json").write_text(json.dumps(made))
 
 
-def test_labels_in_the_picture_judge_x_and_y_alone(place, monkeypatch, capsys):
+def test_both_are_adapted_each_by_its_own_rule_and_the_chain_names_them(place, monkeypatch, capsys):
     predicted(monkeypatch, 4.0)
-    labels(place)
-    assert adapt("--check", "labels.json", "--output", "runs/out") == 0
+    real = chains.adapt
+
+    def killed(model, *words, **asked):
+        if "pose" in str(model):
+            raise KeyboardInterrupt
+        return real(model, *words, **asked)
+
+    monkeypatch.setattr(chains, "adapt", killed)
+    assert adapt("--output", "runs/out") == 130
+    assert not Path("runs/out/chain.json").exists()
+    before = Path("runs/out/root/model.pt").stat().st_mtime_ns
+    monkeypatch.setattr(chains, "adapt", real)
+    capsys.readouterr()
+    assert adapt("--output", "runs/out") == 0
+    out = capsys.readouterr().out
+    assert "runs/out/root is finished" in out
+    assert Path("runs/out/root/model.pt").stat().st_mtime_ns == before, "what was finished is not done again"
+    told = json.loads(Path("runs/out/chain.json").read_text())
+    assert told == {"pose": "pose", "root": "root", "boxes": str(place / "boxes.json"), "focal": [80.0]}
+    chain = read_chain(Path("runs/out"))
+    assert (len(load_model(job.locate(chain.root)[0])[1]), len(load_model(job.locate(chain.pose)[0])[1])) == (1, 17)
     for part in ("root", "pose"):
-        check = json.loads((Path("runs/out") / part / "adapt.json").read_text())["check"]
-        assert check["metric"].startswith("pck@")
-        assert check["flat"]
-    assert "these labels tell x and y alone, no depth" in capsys.readouterr().out
-    assert adapt("--check", "labels.json", "--decide-by-check", "--output", "runs/other") == 2
+        outcome = outcome_of(f"runs/out/{part}")
+        assert outcome["adapted"]
+        assert outcome["pictures"] + outcome["held_out"] == 16
+        assert outcome["cameras"][0].startswith("the camera is the one given: focal length 80 px")
+        assert not same(weights(f"runs/{part}"), weights(f"runs/out/{part}"))
+        page = (Path("runs/out") / part / "report.html").read_text()
+        assert "is expected to go from 100.0 to 90.0 mm, 10.0 mm less" in page
+        assert "on none that sees people in space" in page
+        assert "The camera is the one given" in page
+    assert " m away before, " in Path("runs/out/root/report.html").read_text()
+    assert "root:   adapted by keyshift; predicted gain +4.0 points; in mm: the root's mean distance from its" in out
+    assert "pose:   adapted by keyshift; predicted gain +4.0 points; in mm: the mean error relative to the root" in out
+
+
+def test_a_gain_in_points_is_not_shipped_where_the_error_in_mm_is_expected_to_rise():
+    prediction = Prediction(4.0, 2.0, 5.0, 0.8, 1.0)
+    for after, outcome in ((90.0, "adapted"), (101.0, "no gain in mm"), (100.0, "no gain in mm")):
+        decision = shipping.decide(2, prediction, None, expected=shipping.Expected(100.0, after, "the error"))
+        assert decision.outcome == outcome
+        assert f"the error is expected to go from 100.0 to {after:.1f} mm" in decision.why
+    assert shipping.decide(2, prediction, None).outcome == "adapted"
+
+
+def test_a_system_in_space_is_judged_by_the_rule_and_others_are_not_borrowed():
+    basis = {"systems": ["image, one person"]}
+    assert shipping.beforehand(0.5, 100, "image and k, one person", basis, space=True) is None
+    assert shipping.beforehand(0.5, 100, "image and k, one person", basis).outcome == "not known to the rule"
+    assert shipping.borrowed(PoseResNet, 0.1) is None
+    assert shipping.borrowed(A2J, 0.1) is None
+    assert "as RootNet does" in shipping.borrowed(RootNet, 0.1)
+
+
+@pytest.mark.parametrize("model", ["root", "pose"])
+def test_without_a_source_nothing_is_said_in_mm_and_labels_judge_x_and_y_alone(place, monkeypatch, capsys, model):
+    """All the way with the real rule; a camera that is assumed is said for the network that reads it."""
+    monkeypatch.setattr(job, "SHARES", (1.0,))
+    labels(place)
+    words = ["--strategy", "mean_teacher_free", "--check", "labels.json"]
+    assert adapt(*words, model=f"runs/{model}", root=None, focal=()) == 0
+    out, page = capsys.readouterr().out, Path("runs/adapt-wild/report.html").read_text()
+    outcome = outcome_of("runs/adapt-wild")
+    assert outcome["ended"].startswith("all 2 updates")
+    assert outcome["expected"] is None
+    assert outcome["check"]["flat"]
+    assert outcome["check"]["metric"].startswith("pck@")
+    for text in (out, page):
+        assert "no gain is predicted, for there is no labelled source to learn errors in mm from" in text
+        assert "these labels tell x and y alone, no depth" in text
+        assert ("no camera is known (8 of 8 pictures and videos tell no camera" in text.replace("No", "no")) == (
+            model == "root"
+        )
+        assert ("Z_true = Z * f_true / 1500" in text) == (model == "root")
+    assert page.count("data:image/jpeg") >= 2
+    assert adapt(*words, "--decide-by-check", "--output", "runs/b", model="runs/root", root=None) == 2
     assert "labels in the picture cannot decide" in capsys.readouterr().err
+
+
+def test_the_real_rule_and_the_expected_error_of_a_rendered_target(place, monkeypatch):
+    monkeypatch.setattr(job, "SHARES", (1.0,))
+    monkeypatch.setattr("keyshift.adapt.scoring.expected.FEWEST", 10)
+    target = ["--target", "people.wild", "target.train=8", "target.test=4", "target.size=64"]
+    assert main(["adapt", "runs/root", *target, *SHORT]) == 0
+    outcome = outcome_of("runs/adapt-people.wild")
+    assert outcome["ended"].startswith("all 2 updates")
+    assert outcome["expected"]["what"] == "the root's mean distance from its place"
+    assert 10 < outcome["expected"]["before"] < 20000
+    assert "dapted to people.wild" in Path("runs/adapt-people.wild/report.html").read_text()
+
+
+def test_what_each_part_is_asked_for(parts, place, capsys):
+    assert adapt("--strategy", "regda", focal=("--camera", "exif")) == 0
+    (root, pose), out = parts, capsys.readouterr().out
+    assert root[:3] == ("runs/root", "runs/adapt-wild/root", "regda")
+    assert pose[:3] == ("runs/pose", "runs/adapt-wild/pose", "regda")
+    assert root[3][0] == "name=adapt-wild-root"
+    assert {"target.boxes=boxes.json", "target.camera=exif", "steps=2"} <= set(pose[3])
+    told = json.loads(Path("runs/adapt-wild/chain.json").read_text())
+    assert told == {"pose": "pose", "root": "root", "boxes": str(place / "boxes.json"), "camera": "exif"}
+    assert "root:   as given (no gain predicted); predicted gain -2.0 points" in out
+    assert adapt("--overwrite", focal=()) == 0
+    assert [one[4] for one in parts[2:]] == [True, True]
+    assert "camera" not in json.loads(Path("runs/adapt-wild/chain.json").read_text())
+
+
+def test_a_dry_run_writes_one_file_and_no_folder(parts, capsys):
+    assert adapt("--dry", "--output", "dry.json") == 0
+    assert set(json.loads(Path("dry.json").read_text())) == {"root", "pose"}
+    assert [(one[1], one[5]) for one in parts] == [("None", True)] * 2
+    assert not Path("runs/adapt-wild").exists()
+    assert adapt("--dry", "--output", "dry.json") == 2
+    assert "dry.json is there already" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_that_the_rule_is_borrowed(place, capsys):
+    assert adapt("--dry", model="runs/root", root=None) == 0
+    assert "on none that sees people in space as RootNet does" in capsys.readouterr().out
+
+
+def test_what_is_no_chain_is_refused(parts, capsys):
+    for words, message in (
+        ({"model": "runs/root", "root": "runs/pose"}, "the chain's pose network must be a PoseNet"),
+        ({"root": "runs/pose"}, "the chain's root network must be a RootNet"),
+    ):
+        assert adapt(**words) == 2
+        assert message in capsys.readouterr().err
+    Path("runs/mine").mkdir()
+    Path("runs/mine/thesis.tex").write_text("x")
+    assert adapt("--output", "runs/mine") == 2
+    assert "runs/mine holds thesis.tex, and is no chain that was adapted" in capsys.readouterr().err
+    assert adapt("--online") == 2
+    assert "--online is not of a chain" in capsys.readouterr().err
+    assert not parts
