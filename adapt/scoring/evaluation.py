@@ -146,8 +146,8 @@ class Predictions:
 
     def in_plane(self) -> Predictions:
         """Their x and y alone, in file pixels."""
-        flat = {"points": self.points[..., :2], "truth": self.truth[..., :2], "space": PIXELS}
-        return replace(self, **flat, depth=None, root=-1, own_depth=None)
+        points, truth = self.points[..., :2], self.truth[..., :2]
+        return replace(self, points=points, truth=truth, space=PIXELS, depth=None, root=-1, own_depth=None)
 
     def of_matched(self, distances: Tensor) -> Tensor:
         return torch.where(self.matched[:, None], distances, torch.inf)

@@ -41,12 +41,12 @@ def expected_error(evidence: Evidence) -> float:
             parts.append((signs(evidence, ranges, trial.answers, trial.views)[known], errors[known]))
     if not parts or sum(len(errors) for _, errors in parts) < FEWEST:
         return math.nan
-    seen, errors = (torch.cat(list(values)).double().numpy() for values in zip(*parts, strict=True))
-    errors = errors.clip(LEAST)
+    seen, far = (torch.cat(list(values)).double().numpy() for values in zip(*parts, strict=True))
+    far = far.clip(LEAST)
     asked = signs(evidence, ranges, evidence.target, evidence.views).flatten(0, 1).double().numpy()
     learner = make_pipeline(StandardScaler(), GammaRegressor(alpha=1e-2, max_iter=1000))
-    learner.fit(seen, errors / errors.mean())
-    return float(np.mean((learner.predict(asked) * errors.mean()).clip(errors.min(), errors.max())))
+    learner.fit(seen, far / far.mean())
+    return float(np.mean((learner.predict(asked) * far.mean()).clip(far.min(), far.max())))
 
 
 def trial_errors(evidence: Evidence) -> dict[str, tuple[Tensor, Tensor]]:

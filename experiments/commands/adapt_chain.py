@@ -122,18 +122,19 @@ def named_words(overrides: Sequence[str], target: Path, part: str) -> list[str]:
 
 def chain_of(folder: Path, target: Path, overrides: Sequence[str]) -> Chain:
     """Both parts, with the boxes and the camera that the target was read with, where it is pictures."""
-    paths = {part: folder / part for part in PARTS}
+    pose, root = folder / "pose", folder / "root"
     if is_set(target):
-        return Chain(**paths)
+        return Chain(pose, root)
     words = [word for word in overrides if word.startswith("target.")]
     config = build({"target": {"name": "pictures", "root": str(target)}}, words, "the target")
     said = {} if config.target is None else plain_options(config.target.options)
     camera, focal = said.get("camera"), said.get("focal")
     return Chain(
+        pose,
+        root,
         boxes=said.get("boxes"),
         camera=None if camera == ASSUME else camera,
         focal=None if focal is None else tuple(focal),
-        **paths,
     )
 
 

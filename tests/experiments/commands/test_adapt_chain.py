@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from keyshift.adapt.scoring.distance import Distance
 from keyshift.adapt.scoring.rule import Prediction
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands import adapt as job
 from keyshift.experiments.commands import adapt_chain as chains
+from keyshift.experiments.runs import check as checks
 from keyshift.experiments.runs import shipping
 from keyshift.experiments.runs.chain import read_chain
 from keyshift.models.saved import load_model
@@ -72,6 +74,7 @@ def predicted(monkeypatch, gain):
     monkeypatch.setattr(job.Forecaster, "gain", lambda *_: gain)
     monkeypatch.setattr(job.Forecaster, "predict", lambda *_: told)
     monkeypatch.setattr(job, "SHARES", (1.0,))
+    monkeypatch.setattr(job, "measure", lambda *_: Distance(None, 0.5, 0.5))
     monkeypatch.setattr(job, "expected_error", lambda evidence: 100.0 if evidence is evidence.given else 90.0)
 
 
@@ -181,6 +184,7 @@ def test_a_system_in_space_is_judged_by_the_rule_and_others_are_not_borrowed():
 def test_without_a_source_nothing_is_said_in_mm_and_labels_judge_x_and_y_alone(place, monkeypatch, capsys, model):
     """All the way with the real rule; a camera that is assumed is said for the network that reads it."""
     monkeypatch.setattr(job, "SHARES", (1.0,))
+    monkeypatch.setattr(checks, "LABELLED", 4)
     labels(place)
     words = ["--strategy", "mean_teacher_free", "--check", "labels.json"]
     assert adapt(*words, model=f"runs/{model}", root=None, focal=()) == 0
@@ -245,7 +249,7 @@ def test_a_dry_run_says_that_the_rule_is_borrowed(place, capsys):
 
 def test_what_is_no_chain_is_refused(parts, capsys):
     for words, message in (
-        ({"model": "runs/root", "root": "runs/pose"}, "the chain's pose network must be a PoseNet"),
+        ({"model": "runs/root"}, "the chain's pose network must be a PoseNet"),
         ({"root": "runs/pose"}, "the chain's root network must be a RootNet"),
     ):
         assert adapt(**words) == 2
