@@ -28,7 +28,14 @@ def of_camera(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
     yield from map(Doubt, camera_problems(dataset))
 
 
-CHECKS: tuple[Callable[[PoseDataset, int], Iterable[Doubt]], ...] = (of_pictures, of_names, of_camera)
+def of_notes(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
+    """What a picture set says of itself, where its cameras are from say."""
+    if isinstance(dataset, PictureSet):
+        for note in dataset.said:
+            yield Doubt(note, problem=False)
+
+
+CHECKS: tuple[Callable[[PoseDataset, int], Iterable[Doubt]], ...] = (of_pictures, of_names, of_camera, of_notes)
 """Functions of the dataset beneath all views, and of how many of its files may be opened; they give nothing for a
 dataset that is not theirs to judge."""
 SOME = 300

@@ -14,7 +14,7 @@ import numpy as np
 
 from .loading import first_item
 from .sample import Item, PoseDataset
-from .views import Extended
+from .views import Extended, for_space
 
 
 class Mixed:
@@ -58,6 +58,10 @@ class Mixed:
             )
         if apart:
             raise ValueError(f"{apart}: sets of two kinds are no one source; choose another set beside the source")
+
+    def for_space(self) -> Mixed:
+        """Both as systems in space read them."""
+        return Mixed(for_space(self.first), for_space(self.second.dataset))
 
     def __len__(self) -> int:
         return 2 * self.half

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,6 +32,18 @@ class View:
 
     def __getitem__(self, index: int, /) -> Item:
         return self.dataset[index]
+
+    def for_space(self) -> Self:
+        """The same view of what is beneath it `for_space`."""
+        made = copy(self)
+        made.dataset = for_space(self.dataset)
+        return made
+
+
+def for_space(dataset: PoseDataset) -> PoseDataset:
+    """A dataset as systems in space read it, where it makes a difference: see PictureSet.for_space."""
+    change = getattr(dataset, "for_space", None)
+    return dataset if change is None else change()
 
 
 def innermost(dataset: PoseDataset) -> PoseDataset:
@@ -79,13 +92,15 @@ class Selected(View):
 class InSpace(View):
     """A dataset of pictures whose keypoints get a z, mm along the optical axis from the camera, or where it is `rooted`
     from the skeleton's root: for systems that see people in space. Where the dataset knows no 3D point, one in front of
-    the camera, or of the person no root, z is 0 and not `deep`. A sample says the skeleton's extent besides.
+    the camera, or of the person no root, z is 0 and not `deep`. A sample says the skeleton's extent besides. The
+    dataset itself is read `for_space`: crops are RootNet's, and where a picture has several people a sample may say
+    where the others are.
 
     Raises ValueError where the skeleton has no extent, or no root that z could be counted from.
     """
 
     def __init__(self, dataset: PoseDataset, rooted: bool) -> None:
-        super().__init__(dataset)
+        super().__init__(for_space(dataset))
         skeleton = dataset.skeleton
         lacking = ["no extent in mm"] if skeleton.extent <= 0 else []
         lacking += ["no root"] if rooted and skeleton.root is None else []
@@ -111,6 +126,13 @@ class InSpace(View):
         keypoints = np.concatenate([item.keypoints, np.where(deep, z, 0.0)[..., None]], -1)
         inputs = {**item.inputs, "extent": self.extent}
         return replace(item, keypoints=keypoints, deep=deep, rooted=self.rooted, inputs=inputs)
+
+
+class Flat(View):
+    """People in space whose labels tell x and y alone: these count wherever they are annotated, and z means nothing."""
+
+    def __getitem__(self, index: int, /) -> Item:
+        return replace(self.dataset[index], deep=None)
 
 
 class Extended(View):

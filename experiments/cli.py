@@ -232,8 +232,18 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         "model", metavar="MODEL", type=path, help="a run folder, a weights file, or a YAML with your own network"
     )
     made.add_argument(
-        "--target", metavar="PATH", type=path, required=True, help="a folder of pictures or depth frames, or a video"
+        "--target",
+        metavar="PATH",
+        type=path,
+        required=True,
+        help="a folder of pictures or depth frames, a video, or a dataset's name",
     )
+    made.add_argument("--root", metavar="MODEL", type=path, help="a RootNet: MODEL is a PoseNet, both are adapted")
+    made.add_argument(
+        "--boxes", metavar="BOXES", help="target.boxes: a .csv or .json, or a torchvision detector's name"
+    )
+    made.add_argument("--focal", metavar="F", help="target.focal: focal length in px, or FX,FY,CX,CY")
+    made.add_argument("--camera", metavar="FILE", help="target.camera: a calibration file, or exif")
     made.add_argument("--source", metavar="EXPERIMENT", help="whose source data to use (default: the model's own run)")
     made.add_argument("--strategy", metavar="NAME", help="default: keyshift, with --online tent")
     made.add_argument(
@@ -478,6 +488,9 @@ def _adapt(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
     a = arguments
+    a.overrides += _target_words(a)
+    if a.root is not None:
+        return _adapt_chain(a)
     strategy = a.strategy or ("tent" if a.online else usual_strategy(a.target, a.output, a.overwrite))
     if a.soft_reset is not None:
         a.overrides.append(f"{strategy}.soft_reset={a.soft_reset}")
@@ -493,6 +506,25 @@ def _adapt(arguments: argparse.Namespace) -> None:
     else:
         asked = {"check_root": a.check_root, "decide_by_check": a.decide_by_check, "dry": a.dry}
         adapt(a.model, a.target, a.source, strategy, a.check, *words, **asked)
+
+
+def _target_words(a: argparse.Namespace) -> list[str]:
+    """The target's options that have words of their own."""
+    said = {"boxes": a.boxes, "focal": None if a.focal is None else f"[{a.focal}]", "camera": a.camera}
+    return [f"target.{name}={value}" for name, value in said.items() if value is not None]
+
+
+def _adapt_chain(a: argparse.Namespace) -> None:
+    from .commands.adapt_chain import adapt_chain
+    from .runs.progress import Reporter
+
+    for name, value in {"--online": a.online, "--soft-reset": a.soft_reset}.items():
+        if value not in (None, False):
+            raise ValueError(f"{name} is not of a chain (--root): adapt its networks one by one")
+    asked = {"check_root": a.check_root, "decide_by_check": a.decide_by_check, "dry": a.dry}
+    models = {"root": a.root, "pose": a.model}
+    words = a.overrides, a.output, a.overwrite, Reporter()
+    adapt_chain(models, a.target, a.source, a.strategy, a.check, *words, **asked)
 
 
 def _prior(arguments: argparse.Namespace) -> None:

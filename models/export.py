@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..datasets.reading.files import naming
 from ..datasets.reading.people import AROUND_BOXES
-from ..datasets.sample import CAMERA_MM, Unlabeled
+from ..datasets.sample import CAMERA_MM, PIXELS, ROOT_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .half import halved
 from .output import Poses, Votes
@@ -36,7 +36,7 @@ PRECISIONS = ("fp32", "fp16")
 CLOSE = 1e-3
 """Pixels (z: mm) that an exported network may differ from PyTorch by."""
 CLOSE_IN_CAMERA = 1e-5
-"""Of points in the camera's frame this share of their distance more: at 4 m a float's steps are 2e-4 mm."""
+"""Of points told from the camera this share of their distance more: at 4 m a float's steps are 2e-4 mm."""
 TIE = 1e-4
 """Two strongest candidates nearer than this share of the largest logit: either of them is the peak."""
 SURE = 1e-4
@@ -268,6 +268,13 @@ def metadata(
             "pixels, scaled so that it just fits into the input, centred, nearest neighbour; mm less z, and reach "
             "where nothing returned or the cube ends; reach is half the cube's edge along z, mm"
         }
+    elif pictures and model.single and model.space not in (PIXELS, CAMERA_MM):
+        notes["crop"] = {
+            "padding": AROUND_BOXES,
+            "how": "the person's or hand's box, from the middle of its first pixel to that of its last, within the "
+            "picture; about its middle a square whose side is `padding` times its longer side; scaled so that it just "
+            f"fits into the input, {RESAMPLED}",
+        }
     elif pictures and model.single:
         notes["crop"] = {
             "padding": AROUND_BOXES,
@@ -281,6 +288,15 @@ def metadata(
         }
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
+    if "k" in model.reads:
+        notes["k"] = (
+            f"(B,): {getattr(model, 'extent', 0.0):g} * sqrt(fx * fy / area) in mm, fx and fy the focal lengths in px "
+            "of the picture, area the crop's in square px of it"
+        )
+    if model.space == ROOT_MM:
+        notes["pixels"] += "; z in mm from the skeleton's root, along the optical axis"
+    elif "k" in model.reads:
+        notes["pixels"] += "; z in mm from the camera, along the optical axis"
     if model.space == CAMERA_MM:
         notes["pixels"] = "keypoints are x, y, z in mm in the camera's frame"
     if "keypoints2d" in model.reads:
@@ -354,7 +370,7 @@ def check_exact(
 ) -> None:
     """Raises OtherAnswers where keypoints are `away` (P, K) from PyTorch's, save for ties, or other answers differ."""
     points = wanted[0]
-    share = CLOSE_IN_CAMERA if sample.space == CAMERA_MM else 0.0
+    share = CLOSE_IN_CAMERA if sample.space == CAMERA_MM or "k" in decoded.reads else 0.0
     wrong = ~(away <= CLOSE + share * points.abs().amax(-1))
     if decoded.single:
         wrong &= ~(_tied(votes.logits) & (points == votes.peak()).all(-1))

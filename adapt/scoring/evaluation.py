@@ -153,6 +153,11 @@ class Predictions:
         listed: dict[str, Any] = {name: tuple(whole[name][i] for i in index.tolist()) for name in WORDS}
         return replace(self, **tensors, **listed, invented=0)
 
+    def in_plane(self) -> Predictions:
+        """Their x and y alone, in file pixels."""
+        points, truth = self.points[..., :2], self.truth[..., :2]
+        return replace(self, points=points, truth=truth, space=PIXELS, depth=None, root=-1, own_depth=None)
+
     def of_matched(self, distances: Tensor) -> Tensor:
         return torch.where(self.matched[:, None], distances, torch.inf)
 

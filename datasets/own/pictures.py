@@ -14,6 +14,9 @@ Labels: none; all keypoints are zeros and not annotated. `skeleton` says what is
 Boxes: null or whole, the whole picture; a .csv or .json file, or a detector's name (datasets/reading/boxes.py): one row
 a box, pictures without one are left out.
 
+Cameras: none, unless `focal` or `camera` says which (datasets/reading/intrinsics.py); a run whose system reads a camera
+asks for camera=assumed where neither does, and says what follows from that.
+
 Split: pictures of one folder, and frames of one video, follow each other in time; they are cut into blocks of `block`,
 which are the sequences, and every fifth block tests. Of a single folder or video of fewer than five blocks the last
 fifth tests. A single picture is in both parts: nothing is held out then.
@@ -34,6 +37,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +45,9 @@ from ..options import option
 from ..reading.annotations import BadAnnotation, picture_name
 from ..reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching, weights_of
 from ..reading.files import from_home
+from ..reading.headers import read_headers
 from ..reading.images import PICTURES, UnreadableImage, pictures_in
+from ..reading.intrinsics import CameraOptions, open_intrinsics
 from ..reading.levels import LOOKED_AT, LevelOptions, white_of
 from ..reading.listing import by_path, evenly, walk
 from ..reading.origin import FolderOptions, Origin
@@ -75,7 +81,7 @@ SAY_EVERY = 10.0
 
 
 @dataclass(frozen=True)
-class Options(BlockOptions, LevelOptions, FolderOptions):
+class Options(CameraOptions, BlockOptions, LevelOptions, FolderOptions):
     """The options of your own pictures and videos; `root` is a folder of them, or one of them."""
 
     boxes: str | None = option(None, "null, whole: the whole picture; a .csv or .json file of boxes; a detector's name")
@@ -106,11 +112,12 @@ def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None 
     listing = _list(options.folder)
     frames = listed_frames(listing, options.block, options.stride, options.duplicates)
     rows = [frames[i] for i in _part(frames, part)]
-    about = {
+    about: dict[str, Any] = {
         **{"part": part, "block": options.block, "stride": options.stride, "duplicates": options.duplicates},
         **{"skeleton": skeleton.name, "keypoints": list(skeleton.keypoints), "sha256": _digest(listing.sizes)},
     }
-    boxes = None
+    boxes, cameras = None, None
+    said: tuple[str, ...] = ()
     white = white_of(options.white, listing.root, list(listing.sizes))
     if options.boxes not in (None, "whole"):
         boxes, about["boxes_from"] = _boxes(str(options.boxes), listing, rows, frames, white)
@@ -118,14 +125,18 @@ def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None 
             raise ValueError(
                 f"boxes={options.boxes}: not one box in the {len(rows)} pictures of {options.root}, {part}"
             )
+    if options.camera is not None or options.focal is not None:
+        cameras, said = _cameras(options, listing.root, frames)
+        about |= {"focal": options.focal, "camera": options.camera}
     return PictureSet(
         f"pictures.{part}",
         listing.root,
-        _people(str(options.root), rows, boxes, skeleton),
+        _people(str(options.root), rows, boxes, skeleton, cameras),
         about=about,
         origin=ORIGIN,
         boxes="whole" if boxes is None else None,
         white=white,
+        said=said,
     )
 
 
@@ -139,6 +150,15 @@ def _boxes(
         boxes = read_boxes(path, names, [*listing.sizes, *(frame.name for frame in frames)])
         return touching(boxes, listing.root, str(path)), digest(path)
     return detect(source, listing.root, names, teller(source), white=white), weights_of(source)
+
+
+def _cameras(options: Options, root: Path, frames: list[_Frame]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The cameras (4,) of all pictures that can be read, and where they are from, for people."""
+    headers = read_headers(root, (frame.name for frame in frames))
+    sizes = [(header.width, header.height) for header in headers.values()]
+    intrinsics = open_intrinsics(options, root, list(headers), sizes)
+    cameras = {name: intrinsics.of(name, *size) for name, size in zip(headers, sizes, strict=True)}
+    return cameras, (intrinsics.note,)
 
 
 def _check_boxes(boxes: str | None) -> None:
@@ -300,8 +320,15 @@ def _part(frames: list[_Frame], part: str) -> np.ndarray:
     return by_group([order[frame.sequence] for frame in frames], part)
 
 
-def _people(root: str, frames: list[_Frame], boxes: Boxes | None, skeleton: Skeleton) -> People:
-    """One row a box, or a picture where there are no boxes. A picture's only box has its name, several name/k."""
+def _people(
+    root: str,
+    frames: list[_Frame],
+    boxes: Boxes | None,
+    skeleton: Skeleton,
+    cameras: dict[str, np.ndarray] | None = None,
+) -> People:
+    """One row a box, or a picture where there are no boxes. A picture's only box has its name, several name/k. The
+    camera of a picture that cannot be read is zeros."""
     ids, rows = [], []
     for frame in frames:
         count = 1 if boxes is None else len(boxes.get(frame.name, ()))
@@ -319,6 +346,7 @@ def _people(root: str, frames: list[_Frame], boxes: Boxes | None, skeleton: Skel
         np.zeros((n, k), bool),
         np.zeros((n, k), bool),
         boxes=None if boxes is None else np.concatenate([boxes[frame.name] for frame in frames if frame.name in boxes]),
+        camera=None if cameras is None else np.stack([cameras.get(row.name, np.zeros(4)) for row in rows]),
     )
 
 

@@ -4,7 +4,7 @@
     focal: [1450, 1450, 959.5, 539.5]   fx, fy, cx, cy; the first pixel's centre at 0, as OpenCV and ROS write them
     camera: calibration.yaml            a file (calibration_file.py): scaled where pictures were made smaller or larger
     camera: exif                        each photograph's own (exif.py); pictures that do not tell it are refused
-    nothing                             EXIF where it tells a focal length; else FOCAL px, and the middle
+    camera: assumed, or nothing         EXIF where it tells a focal length; else FOCAL px, and the middle
 
 A depth from RootNet goes with the focal length: k = sqrt(fx fy area in mm / area in px). With an assumed one depths are
 right for that focal length, and Z_true = Z * f_true / FOCAL (the authors' answer to users without a camera:
@@ -36,6 +36,7 @@ from .video import file_of
 FOCAL = 1500.0
 """px: the focal length that is assumed where none is known."""
 EXIF = "exif"
+ASSUME = "assumed"
 CONSEQUENCE = (
     f"a focal length of {FOCAL:g} px is assumed, and the principal point is the middle; depths are right for that "
     f"focal length, and scale with the true one: Z_true = Z * f_true / {FOCAL:g}"
@@ -54,7 +55,8 @@ class CameraOptions(Options):
         None, "the camera in px: [F], the principal point in the middle; or [FX, FY, CX, CY], first pixel's centre at 0"
     )
     camera: str | None = option(
-        None, f"null: EXIF where it tells, else {FOCAL:g} px; exif: that alone; or a calibration file"
+        None,
+        f"null, assumed: EXIF where it tells, else {FOCAL:g} px; exif: that alone; or a calibration file",
     )
 
     def __post_init__(self) -> None:
@@ -144,7 +146,8 @@ def open_intrinsics(
         shown = dict(zip(names, sizes, strict=True))
     if options.focal is not None:
         return _stated(options.focal, shown)
-    if options.camera is not None and options.camera != EXIF:
+    if options.camera not in (None, ASSUME, EXIF):
+        assert options.camera is not None
         return _of_file(from_home(options.camera), shown)
     return _of_exif(root, shown, need_all=options.camera == EXIF)
 

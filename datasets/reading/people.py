@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .annotations import LARGEST, BadAnnotation, Words
 from .box_chain import chained
 from .images import UnreadableImage
 from .origin import FolderOptions, Origin
+from .others import by_picture, others
 from .video import file_of, read_named
 
 AROUND_JOINTS = 1.5
@@ -156,6 +158,10 @@ class PictureSet:
     """Crops by the set's own boxes are those of RootNet and PoseNet (box_chain.py): clipped to the picture first."""
     own: str = "file"
     """What the set's own boxes are called in `identity`: file, or joints, which leak where the set is a target."""
+    crowd: bool = False
+    """A sample says where the other people of its picture are, as its input `others`, where the set has boxes."""
+    said: tuple[str, ...] = ()
+    """What is to be known of the set before it is used, as notes."""
     skeleton: Skeleton = field(init=False)
     identity: dict[str, Any] = field(init=False)
 
@@ -196,6 +202,16 @@ class PictureSet:
         people = self.people.choose(skeleton, order).select(rows)
         return replace(self, people=people, about=about, whole=whole.select(rows))
 
+    def for_space(self) -> PictureSet:
+        """The same as systems in space read it: crops by the set's own boxes are those of RootNet and PoseNet, whatever
+        made the boxes, and a sample says where others are."""
+        return replace(self, chain=True, crowd=True)
+
+    @cached_property
+    def rows(self) -> dict[str, list[int]]:
+        """The rows of each picture."""
+        return by_picture(self.people.pictures)
+
     def path(self, index: int) -> Path:
         """The file that holds row `index`: a picture or a video."""
         name = self.people.pictures[index]
@@ -216,7 +232,16 @@ class PictureSet:
             annotated=people.annotated[index],
             points=None if people.points is None else people.points[index],
             mirrored=bool(people.mirrored[index]) if people.mirrored is not None else False,
+            inputs=self.beside(index),
         )
+
+    def beside(self, index: int) -> dict[str, np.ndarray]:
+        """What a row's sample says besides its picture."""
+        boxes = self.people.boxes
+        if not self.crowd or boxes is None:
+            return {}
+        together = self.rows[self.people.pictures[index]]
+        return {"others": others(boxes[together], together.index(index))}
 
     def box(self, index: int, width: int, height: int) -> np.ndarray:
         """The square crop (4,) of a row in a picture of that size. Raises UnreadableImage where the box of a chain is

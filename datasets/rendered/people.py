@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..options import BadOption, option
+from ..reading.others import others
 from ..reading.people import AROUND_BOXES, square
 from ..sample import Item
 from ..skeleton import Skeleton
@@ -38,8 +39,6 @@ from .shading import develop, shade
 
 VERSION = 1
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
-OTHERS = 8
-"""Places of other people in `Item.inputs["others"]`."""
 LEAST = 24
 """Pixels of a person that a box is drawn around; of fewer, the box is the whole body's."""
 LARGER = 6.0
@@ -293,11 +292,3 @@ class RenderedPeople(CachedSet):
 def _padded(values: Array) -> Array:
     """(P, ...) with zeros to MOST people."""
     return np.concatenate([values, np.zeros((MOST - len(values), *values.shape[1:]), values.dtype)])
-
-
-def others(boxes: Array, slot: int) -> Array:
-    """(8, 3) float32: x and y of the middle of each other person's box (P, 4), and 1; zeros where there is nobody."""
-    made = np.zeros((OTHERS, 3), np.float32)
-    rest = np.delete(boxes, slot, 0)[:OTHERS]
-    made[: len(rest), :2], made[: len(rest), 2] = (rest[:, :2] + rest[:, 2:]) / 2, 1
-    return made

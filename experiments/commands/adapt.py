@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,11 +21,12 @@ import torch
 
 from ...adapt.scoring.distance import Distance, distance
 from ...adapt.scoring.evidence import Evidence
+from ...adapt.scoring.expected import expected_error
 from ...adapt.scoring.label_free import SCORES
 from ...adapt.scoring.rule import Prediction, Rule
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
-from ...datasets.catalog import entry_of
+from ...datasets.catalog import DATASETS, entry_of
 from ...datasets.loading import first_item, loader
 from ...datasets.options import choose
 from ...datasets.own import depth_folder
@@ -37,12 +39,25 @@ from ...models.saved import MODELS, load_checkpoint, load_model, save_model
 from ..config import Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
 from ..runs.before_training import looks_of
-from ..runs.check import check_deciding, judge, open_check, open_labels, without_unreadable
+from ..runs.check import check_deciding, judge, open_check, open_labels, picture_set, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import identity_of, locate, locked, open_folder
 from ..runs.progress import Reporter
-from ..runs.shipping import FEWEST, SHARES, Forecaster, beforehand, by_labels, decide, known_rule, reading
+from ..runs.shipping import (
+    FEWEST,
+    SHARES,
+    Expected,
+    Forecaster,
+    beforehand,
+    borrowed,
+    by_labels,
+    decide,
+    error_of,
+    in_space,
+    known_rule,
+    reading,
+)
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
 from ..runs.task import UNKNOWN, Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
 from ..runs.training import SCORED, adaptation, evaluator, fit, make_fabric, warped_batches
@@ -86,11 +101,11 @@ def adapt(
     decide_by_check: bool = False,
     dry: bool = False,
 ) -> dict[str, Any]:
-    """Adapt the weights of `model` (a run folder or a weights file) to the pictures of `target`; returns what
-    adapt.json holds. `source` is an experiment or run whose source data and schedule are used; None takes the model's
-    own run, and a strategy without a source needs none. `check` are labels of pictures of `check_root`, or of the
-    target, which decide what is shipped with `decide_by_check`. A `dry` run trains nothing, and `folder` is the JSON
-    file that it writes, if any. Raises ValueError for bad input, before anything is written.
+    """Adapt the weights of `model` (a run folder or a weights file) to the pictures of `target`, a path or the name of
+    a dataset; returns what adapt.json holds. `source` is an experiment or run whose source data and schedule are used;
+    None takes the model's own run, and a strategy without a source needs none. `check` are labels of pictures of
+    `check_root`, or of the target, which decide what is shipped with `decide_by_check`. A `dry` run trains nothing, and
+    `folder` is the JSON file that it writes, if any. Raises ValueError for bad input, before anything is written.
     """
     rule = known_rule()
     if decide_by_check and check is None:
@@ -113,7 +128,7 @@ def adapt(
     if flat is not None and given is None:  # one's own network learns its joints' names from the source
         labels = open_labels(flat, check_root or target, task.skeleton)
     task, unreadable = without_unreadable(task, reporter)
-    for line in task.sensed():
+    for line in [*task.sensed(), *(f"note: {note}" for note in cameras(task))]:
         reporter.say(line)
     start = build_model(config.model, task.skeleton) if given is None else load_model(given)[0]
     if given is not None:
@@ -148,7 +163,7 @@ def adapt(
                 if decide_by_check and checked is not None:
                     by_check = partial(judge, start, dataset=checked, labels=labels, task=task, device=fabric.device)
                 outcome, shipped = work(engine, strategy, fabric, weights, start, rule, by_check)
-                outcome |= {"given": str(model), "unreadable": unreadable, "check": None}
+                outcome |= {"given": str(model), "unreadable": unreadable, "cameras": cameras(task), "check": None}
                 save_model(folder / "model.pt", shipped, task.skeleton, outcome["updates"])
                 export(shipped.cpu(), task, folder)
                 shipped.to(fabric.device)
@@ -170,8 +185,21 @@ def look_at_subjects(run: Path | None, start: PoseModel, task: Task, folder: Pat
     look_at_target(learned, start, task, next(start.parameters()).device, reporter)
 
 
+def cameras(task: Task) -> list[str]:
+    """Where the target's cameras are from, and what follows from that; nothing where none was asked for."""
+    table = picture_set(task.target[0])
+    return [] if table is None else list(table.said)
+
+
+def is_set(target: Path) -> bool:
+    """Whether a target is a dataset's name, and no path."""
+    return str(target) in DATASETS and not target.exists()
+
+
 def name_of(target: Path) -> str:
-    """Of the job on a target, and of its folder below runs/: a folder's whole name, dots in it too."""
+    """Of the job on a target, and of its folder below runs/: a folder's or dataset's whole name, dots in it too."""
+    if is_set(target):
+        return f"adapt-{target}"
     place = target.resolve()
     return f"adapt-{place.name if place.is_dir() else place.stem}"
 
@@ -198,8 +226,11 @@ def settings(
         key = override.partition("=")[0]
         if key in SAID_OTHERWISE:
             raise ValueError(f"{override}: {SAID_OTHERWISE[key]}")
-    if not target.exists():
-        raise ValueError(f"no target {target}: give a folder of pictures or depth frames, or a video")
+    if not target.exists() and not is_set(target):
+        raise ValueError(
+            f"no target {target}: give a folder of pictures or depth frames, a video, or a dataset's name (keyshift "
+            "options)"
+        )
     choose("strategy", strategy, list(STRATEGIES))
     kind = STRATEGIES[strategy]
     if kind.labelled_target or "target" not in kind.needs:
@@ -226,7 +257,7 @@ def settings(
     kind_of_target = "depth_folder" if "reach" in MODELS[chosen.name].reads else "pictures"
     content = plain(base) | {"name": name_of(target), "strategy": strategy, "strategies": [strategy]}
     content |= {
-        "target": {"name": kind_of_target, "root": str(target)},
+        "target": {"name": str(target)} if is_set(target) else {"name": kind_of_target, "root": str(target)},
         "selection": "target_score",
         "pretrain_steps": 0,
     }
@@ -299,7 +330,8 @@ def work(
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
     given, system = Evidence(start, looks_of(task, fabric.device)), reading(type(start))
-    decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis)
+    space, expected = in_space(type(start)), None
+    decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis, space)
     ended, step, share, shipped, after, forecast = "nothing was trained", 0, 0.0, start, before, None
     if decision is None:
         forecaster = Forecaster(rule, given)
@@ -309,18 +341,28 @@ def work(
         whole = not step or STRATEGIES[strategy].restarts(task.config.method(strategy))
         best = forecaster.best(adapted, (1.0,) if whole else SHARES)
         forecast = best.record
+        expected = in_mm(given, best.model) if space else None
         if by_check:
             decision = by_labels(step, by_check(best.model), best.share)
         else:
             beside = on_held_out(rule, start, best.model, task, fabric.device) if held >= FEWEST else None
-            decision = decide(step, best.prediction, beside, held, best.share)
+            decision = decide(step, best.prediction, beside, held, best.share, expected)
         if decision.adapted:
             share, shipped, after = best.share, best.model, measure(best.model, task, fabric.device)
     outcome = {"strategy": strategy, "updates": step if decision.adapted else 0, "share": share}
     outcome |= {"pictures": count, "held_out": held}
     outcome |= {"adapted": decision.adapted, "outcome": decision.outcome, "why": decision.why, "ended": ended}
     outcome |= {"decided_by": "labels" if by_check else "rule", "prediction": forecast, "rule": rule.basis}
+    outcome |= {"expected": expected and asdict(expected), "borrowed": borrowed(type(start), task.config.threshold)}
     return outcome | {"before": asdict(before), "after": asdict(after)}, shipped
+
+
+def in_mm(given: Evidence, candidate: PoseModel) -> Expected | None:
+    """What is expected of a candidate in its own unit; None where nothing is, without a source say."""
+    before = expected_error(given)
+    after = expected_error(Evidence(candidate, given.looks, given))
+    known = math.isfinite(before) and math.isfinite(after)
+    return Expected(before, after, error_of(type(candidate))) if known else None
 
 
 def on_held_out(

@@ -22,7 +22,7 @@ from ..report.adapt import number
 from ..runs.before_training import looks_of
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
-from ..runs.shipping import Forecaster, beforehand, points, reading
+from ..runs.shipping import Forecaster, beforehand, borrowed, in_space, points, reading
 from ..runs.task import Task
 
 WORTH = 2.0
@@ -42,7 +42,7 @@ def dry_run(
     of_given = measured(given, known)
     near = nearest(rule.pairs, of_given, strategy)
     agreement, count = SCORES["agreement"](given), len(task.target[0])
-    decision = beforehand(agreement, count, reading(type(start)), rule.basis)
+    decision = beforehand(agreement, count, reading(type(start)), rule.basis, in_space(type(start)))
     seen = shift(given) | {"agreement on the target": agreement, "agreement on the source": on_source(given, task)}
     outcome = {
         "strategy": strategy,
@@ -53,6 +53,7 @@ def dry_run(
         "nearest": [asdict(row) for row in near],
         "expected": expected(near),
         "error": rule.basis.get("dry"),
+        "borrowed": borrowed(type(start), task.config.threshold),
         "recommendation": recommend(near, strategy, rule.basis.get("dry")) if decision is None else decision.why,
     }
     for line in lines(outcome):
@@ -134,4 +135,5 @@ def lines(outcome: dict[str, Any]) -> list[str]:
             f"like {row['name']} ({row['kind']}; {row['distance']:.1f} standard deviations away): there "
             f"{points(row['gain'])}"
         )
+    said += [outcome["borrowed"]] if outcome["borrowed"] else []
     return [*said, f"expected, not measured: {outcome['recommendation']}"]

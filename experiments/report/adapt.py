@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,12 @@ from ...adapt.scoring.evaluation import predict_people
 from ...adapt.scoring.selection import Headline
 from ...datasets.loading import UNUSABLE, EvaluationBatches
 from ...datasets.reading.files import write_text
-from ...datasets.sample import Item
+from ...datasets.sample import PIXELS_AND_MM, Item
 from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
-from ..runs.shipping import called, counted, points
+from ..runs.shipping import Expected, called, counted, points
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -90,7 +91,23 @@ def basis(outcome: dict[str, Any]) -> list[str]:
         lines.append(f"predicted by share of the way from the given weights to the adapted ones: {gains}")
     if decided(outcome) and "gain" in prediction:
         lines.append(f"the rule, not asked, would predict {points(prediction['gain'])} without labels")
-    return lines + rule_words(outcome["rule"])
+    return lines + own_terms(outcome) + rule_words(outcome["rule"])
+
+
+def own_terms(outcome: dict[str, Any]) -> list[str]:
+    """Of a system in space: what is expected in mm, and that the rule was not fitted on the likes of it."""
+    if not outcome.get("borrowed"):
+        return []
+    expected = outcome.get("expected")
+    if not expected:
+        said = "in mm no gain is predicted, for there is no labelled source to learn errors in mm from"
+    else:
+        fall = expected["before"] - expected["after"]
+        said = (
+            f"in mm: {Expected(**expected).words}, {abs(fall):.1f} mm {'less' if fall >= 0 else 'more'}, as learned "
+            "from source pictures made harder in known ways; it is no measurement"
+        )
+    return [said, outcome["borrowed"]]
 
 
 def rule_words(rule: dict[str, Any]) -> list[str]:
@@ -120,7 +137,8 @@ def check_words(check: dict[str, Any], decided: bool = False) -> str:
     span += f" over {check['blocks']} blocks of pictures" if span and "blocks" in check else ""
     key = headline.key
     missing, adapted_to = check.get("missing"), check.get("adapted_to")
-    more = f"; the labels do not hold {', '.join(missing)}" if missing else ""
+    more = "; these labels tell x and y alone, no depth" if check.get("flat") else ""
+    more += f"; the labels do not hold {', '.join(missing)}" if missing else ""
     more += f"; {adapted_to} of these pictures were adapted to as well, without their labels" if adapted_to else ""
     more += f"; {DECIDED}" if decided else ""
     gain = f"{headline.bare(check['gain']['mean'], sign=True)}{span}"
@@ -170,5 +188,14 @@ def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> lis
                 picture = draw(picture, to_tile(person, item.box, TILE), edges, colours)
             return as_uri(picture)
 
-        shown.append((item.id, drawn(poses[0]), drawn(poses[1])))
+        shown.append((f"{item.id}{far(poses, row, before)}", drawn(poses[0]), drawn(poses[1])))
     return shown
+
+
+def far(poses: Sequence[Poses], row: int, model: PoseModel) -> str:
+    """How far from the camera the root stands in a sample by RootNet, before and after; nothing of other networks."""
+    if "k" not in model.reads or model.space != PIXELS_AND_MM:
+        return ""
+    metres = [float(own.points[own.image_index == row, 0, 2].mean()) / 1000 for own in poses]
+    same = metres[0] == metres[1]
+    return f": {metres[0]:.2f} m away" + ("" if same else f" before, {metres[1]:.2f} m after")

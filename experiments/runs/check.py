@@ -31,7 +31,7 @@ from ...datasets.reading.people import People, PictureSet
 from ...datasets.reading.video import file_of, is_frame
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
-from ...datasets.views import Extended, Rows, Selected, innermost
+from ...datasets.views import Extended, Flat, InSpace, Rows, Selected, innermost
 from ...models.pose_model import PoseModel
 from .centers import centered
 from .conclusion import predicted
@@ -141,7 +141,13 @@ def say_few(path: Path, count: int, root: Path) -> None:
 
 
 def check_deciding(path: Path, dataset: PoseDataset) -> None:
-    """Raises ValueError for fewer labelled pictures than may decide what is shipped."""
+    """Raises ValueError for fewer labelled pictures than may decide what is shipped, and for labels that cannot tell
+    what a network of the root alone answers, its distance."""
+    if isinstance(dataset, Flat) and len(dataset.skeleton) == 1:
+        raise ValueError(
+            f"--check {path} tells x and y of the root, and its distance is what is adapted: labels in the picture "
+            "cannot decide. Leave --decide-by-check out, and let the labels check alone"
+        )
     count = pictures_of(dataset)
     if count < LABELLED:
         raise ValueError(
@@ -158,7 +164,8 @@ def pictures_of(dataset: PoseDataset) -> int:
 
 def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
     """The labelled pictures cut as the target's are: whole, or by the target's own boxes; of depth frames, whose
-    labels are not opened before, by its centres. Raises ValueError where none can be read."""
+    labels are not opened before, by its centres. Labels of pictures judge x and y alone of a system that sees people in
+    space. Raises ValueError where none can be read."""
     if labels is None:
         return open_depth_check(path, task)
     target = picture_set(task.target[0])
@@ -177,7 +184,9 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
         table = replace(table, boxes=None, people=table.people.select(rows))
     else:
         raise ValueError(f"--check {path}: the target is cut by boxes, and these labels hold none for their pictures")
-    return Extended(table, task.skeleton)
+    flat = Extended(table, task.skeleton)
+    given = task.target[0]
+    return Flat(InSpace(flat, given.rooted)) if isinstance(given, InSpace) else flat
 
 
 def trained_on(labels: Labels, task: Task) -> list[str]:
@@ -244,10 +253,14 @@ def judge(
     """Scores of both models on labelled pictures, which `open_check` made of `labels`, and the gain with its interval
     over blocks of pictures."""
     given, adapted = (predicted(model, task, dataset, device) for model in (before, after))
+    flat = isinstance(dataset, Flat)
+    if flat:
+        given, adapted = given.in_plane(), adapted.in_plane()
     return {
         **compared(given, adapted, task.skeleton, task.config.threshold),
         "pictures": pictures_of(dataset),
         "boxes": dataset.identity.get("boxes"),
+        "flat": flat,
         **({} if labels is None else {"missing": labels.missing, "adapted_to": len(trained_on(labels, task))}),
     }
 
@@ -315,11 +328,13 @@ def unusable(dataset: PictureSet | PoseDataset, row: int) -> str | None:
 
 
 def reads(table: PictureSet, row: int) -> bool:
-    """Whether a row's picture can be decoded; frames of videos were, when the video was opened."""
+    """Whether a row's picture can be decoded and its crop be cut; frames of videos were decoded, when the video was
+    opened."""
     if is_frame(table.people.pictures[row]):
         return True
     try:
-        read_image(table.path(row))
+        height, width = read_image(table.path(row)).shape[:2]
+        table.box(row, width, height)
     except UnreadableImage:
         return False
     return True

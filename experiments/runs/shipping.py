@@ -14,6 +14,7 @@ from ...adapt.scoring.label_free import SCORES, measured
 from ...adapt.scoring.rule import Prediction, Rule
 from ...adapt.scoring.rule import load as load_rule
 from ...adapt.scoring.selection import Headline
+from ...datasets.sample import PIXELS_AND_MM, ROOT_MM
 from ...models.pose_model import PoseModel
 
 CHANCE = 0.1
@@ -36,6 +37,20 @@ class Decision:
     @property
     def adapted(self) -> bool:
         return self.outcome == "adapted"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The mean error in mm that is expected on the target of the given network and of a candidate, without a label."""
+
+    before: float
+    after: float
+    what: str
+    """The error's name."""
+
+    @property
+    def words(self) -> str:
+        return f"{self.what} is expected to go from {self.before:.1f} to {self.after:.1f} mm"
 
 
 @dataclass(frozen=True)
@@ -107,9 +122,33 @@ def fitted_on(basis: Mapping[str, Any], system: str) -> bool:
     return system in basis.get("systems", [system])
 
 
-def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str, Any]) -> Decision | None:
+def in_space(kind: type[PoseModel]) -> bool:
+    """Whether a system sees people in the camera's space, in mm, in pictures. The rule was not fitted on such; what it
+    reads, and its points, mean the same of them, and what it says of them is said to be borrowed."""
+    return kind.space in (PIXELS_AND_MM, ROOT_MM) and "reach" not in kind.reads
+
+
+def borrowed(kind: type[PoseModel], threshold: float) -> str | None:
+    """What is to be said of a rule that was not fitted on such systems; None where it was."""
+    if not in_space(kind):
+        return None
+    return (
+        "the rule was fitted on systems that answer in the picture's plane or in depth frames, on none that sees "
+        f"people in space as {kind.__name__} does: a point is 1 % of keypoints within {threshold:g} of the crop's side "
+        "and of the extent of what is looked at, and how often it is wrong here is not known"
+    )
+
+
+def error_of(kind: type[PoseModel]) -> str:
+    """What the error in mm of a system in space is."""
+    return "the mean error relative to the root" if kind.space == ROOT_MM else "the root's mean distance from its place"
+
+
+def beforehand(
+    agreement: float, pictures: int, system: str, basis: Mapping[str, Any], space: bool = False
+) -> Decision | None:
     """What is decided before any training, by the given network's `agreement` on the `pictures` to adapt to, what its
-    `system` reads, and the rule's `basis`; None: nothing yet."""
+    `system` reads, whether it sees people in `space`, and the rule's `basis`; None: nothing yet."""
     if pictures < FEWEST:
         return Decision(
             "too few pictures",
@@ -123,7 +162,7 @@ def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str,
             f"its agreement with itself on the pictures to adapt to is hardly above chance ({number}), where no score "
             "says anything; train it longer, or on a source that is nearer to these pictures",
         )
-    if not fitted_on(basis, system):
+    if not fitted_on(basis, system) and not space:
         return Decision(
             "not known to the rule",
             f"the rule was not fitted on models of {system}, but of {'; '.join(basis['systems'])}, so it predicts "
@@ -133,11 +172,16 @@ def beforehand(agreement: float, pictures: int, system: str, basis: Mapping[str,
 
 
 def decide(
-    step: int, prediction: Prediction | None, held: Prediction | None, pictures: int = 0, share: float = 1.0
+    step: int,
+    prediction: Prediction | None,
+    held: Prediction | None,
+    pictures: int = 0,
+    share: float = 1.0,
+    expected: Expected | None = None,
 ) -> Decision:
     """Whether the checkpoint of `step`, or what is `share` of the way to it, is shipped, by its `prediction` on the
-    pictures adapted to, and the one on the `pictures` held out, None where these are too few. Step 0: training kept no
-    checkpoint."""
+    pictures adapted to, the one on the `pictures` held out, None where these are too few, and of a system in space the
+    error in mm that is `expected`, where one is. Step 0: training kept no checkpoint."""
     if not step:
         return Decision("no checkpoint", "training kept no checkpoint")
     if prediction is None:
@@ -151,7 +195,10 @@ def decide(
         return Decision("too small a gain", f"{words}, under the {least}")
     if held is not None and held.gain <= 0:
         return Decision("worse on held-out", f"{words}, but on {counted(pictures)} held out it is {points(held.gain)}")
-    return Decision("adapted", f"{words}, above the {least}")
+    if expected is not None and not expected.after < expected.before:
+        return Decision("no gain in mm", f"{words}, but {expected.words}")
+    more = "" if expected is None else f"; {expected.words}"
+    return Decision("adapted", f"{words}, above the {least}{more}")
 
 
 def by_labels(step: int, check: Mapping[str, Any], share: float = 1.0) -> Decision:

@@ -23,8 +23,10 @@ from ...datasets.loading import EvaluationBatches, collate, crop, first_item
 from ...datasets.mixed import Mixed
 from ...datasets.options import Options
 from ...datasets.own.depth_folder import DepthFolder
+from ...datasets.own.pictures import Options as OwnPictures
 from ...datasets.own.skeleton_file import side_doubts
 from ...datasets.reading.images import UnreadableImage
+from ...datasets.reading.intrinsics import ASSUME
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, PoseDataset
@@ -327,6 +329,15 @@ def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton) -> 
     return InSpace(dataset, kind.space == ROOT_MM)
 
 
+def with_camera(options: Options, kind: type[PoseModel]) -> Options:
+    """The options of a dataset that a system is to read: your own pictures without a stated camera get the assumed one
+    where it reads a camera."""
+    if not isinstance(options, OwnPictures) or "k" not in kind.reads:
+        return options
+    stated = options.camera is not None or options.focal is not None
+    return options if stated else replace(options, camera=ASSUME)
+
+
 def build_model(chosen: Chosen, skeleton: Skeleton, weights: bool = True) -> PoseModel:
     """A fresh network for the keypoints of a skeleton; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
@@ -348,7 +359,8 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
         chosen: Chosen = getattr(config, side)
         try:
             for part in ("train", "test"):
-                opened[f"{side}_{part}"] = open_centered(chosen.name, chosen.options, part, own, config.device)
+                options = with_camera(chosen.options, MODELS[config.model.name])
+                opened[f"{side}_{part}"] = open_centered(chosen.name, options, part, own, config.device)
             if side == "source" and config.beside is not None:
                 second = open_centered(config.beside.name, config.beside.options, "train", None, config.device)
                 opened["source_train"] = Mixed(opened["source_train"], second)

@@ -60,7 +60,7 @@ WANTED = {
     "deeplabcut": LABELS,
     "yolo_pose": LABELS | {"category": None},
     "pictures": {"root": None, "boxes": None, "block": 20, "stride": None, "duplicates": None, "skeleton": None}
-    | {"white": None},
+    | {"white": None, "focal": None, "camera": None},
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},
     "msra": PUBLIC | {"subject": 0},

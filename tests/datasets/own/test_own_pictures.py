@@ -441,3 +441,58 @@ def test_the_white_of_a_set_is_that_of_both_parts(tmp_path):
         assert pictures.identity["white"] == 4095
         assert pictures[0].image.max() == round(pictures.people.frames[0] * 255 / 4095 + 500 * 255 / 4095)
     assert "white" not in opened(shot(tmp_path / "eight" / "a.png").parent).identity
+
+
+def with_exif(path, focal):
+    """A photograph that tells its focal length as of 35 mm film."""
+    tags = Image.Exif()
+    tags.get_ifd(0x8769)[0xA405] = focal
+    return shot(path, 60, size=(360, 240), exif=tags)
+
+
+def test_no_camera_unless_one_is_stated_and_none_is_said(root):
+    made = opened(root)
+    assert made.people.camera is None
+    assert not made[0].camera.any()
+    assert not made.said
+    assert "focal" not in made.identity
+
+
+def test_the_stated_camera_of_every_picture_and_frame(root):
+    made = opened(root, focal=[50.0])
+    for row in (0, len(made) - 1):
+        height, width = made[row].image.shape[:2]
+        assert np.allclose(made[row].camera, [50, 50, width / 2, height / 2])
+    assert made.said == ("the camera is the one given: focal length 50 px, principal point the picture's middle",)
+    assert made.identity["focal"] == [50.0]
+
+
+def test_a_camera_that_cannot_be_is_refused(root):
+    with pytest.raises(ValueError, match="focal=0"):
+        opened(root, focal=[0.0])
+    with pytest.raises(ValueError, match=r"focal=\[1.0\] and camera=exif both state the camera"):
+        opened(root, focal=[1.0], camera="exif")
+    with pytest.raises(ValueError, match="pictures and videos tell no camera"):
+        opened(root, camera="exif")
+
+
+def test_an_assumed_camera_says_what_follows(root):
+    for k in range(5):
+        with_exif(root / "phone" / f"{k}.jpg", 36)
+    made = opened(root, camera="assumed")
+    parts = (made, opened(root, "test", camera="assumed"))
+    assert parts[1].said == made.said
+    cameras = {name: row for part in parts for name, row in zip(part.people.pictures, part.people.camera, strict=True)}
+    assert cameras["phone/0.jpg"][0] == pytest.approx(360, rel=0.02)
+    assert cameras["day 2/IMG_1.png"].tolist() == [1500, 1500, 20.5, 15]
+    (note,) = made.said
+    assert "the focal length of 5 of 31 pictures is that of their EXIF" in note
+    assert "Z_true = Z * f_true / 1500" in note
+
+
+def test_an_unreadable_picture_has_no_camera_and_stops_nothing(root):
+    (root / "day 2" / "IMG_5.png").write_bytes(b"no picture")
+    parts = [opened(root, part, focal=[50.0]) for part in ("train", "test")]
+    made = next(part for part in parts if "day 2/IMG_5.png" in part.people.pictures)
+    row = made.people.pictures.index("day 2/IMG_5.png")
+    assert not made.people.camera[row].any()
