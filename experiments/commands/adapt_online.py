@@ -46,10 +46,11 @@ from ..runs.folder import STREAM, describe, locate, locked, world_size
 from ..runs.prediction_files import Gathering, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
+from ..runs.shipping import in_space
 from ..runs.subjects import keep, recall
 from ..runs.task import check_mirroring, files_of
 from ..runs.training import make_fabric
-from .adapt import check_target, name_of, settings
+from .adapt import check_target, is_set, name_of, settings
 from .predict import KINDS, check_model, doubt_whole, gather, open_model, report_unreadable, trained_white
 from .predict_depth import DepthInputs, open_depth
 
@@ -77,11 +78,17 @@ def adapt_online(
     """Pass once over the pictures of `target`; returns what online.json holds. `check` are labels of some of them, for
     that alone. Raises ValueError for bad input, before anything is written."""
     check_strategy(strategy)
+    if is_set(target):
+        raise ValueError(f"--online {target}: a dataset's name is no stream; give a folder of pictures, or a video")
     config, weights = settings(model, target, None, strategy, overrides)
     if weights is None:
         raise ValueError(f"--online: {model} does not name its joints; give a run folder or a weights file")
     check_target(str(model), config)
     given, skeleton = load_model(weights)
+    if in_space(type(given)):
+        raise ValueError(
+            f"--online does not adapt {type(given).__name__}, which sees people in space: leave --online out"
+        )
     fabric = make_fabric(config)
     torch.manual_seed(config.seed + 1)
     kind = STRATEGIES[strategy]

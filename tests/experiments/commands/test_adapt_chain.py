@@ -260,4 +260,6 @@ def test_what_is_no_chain_is_refused(parts, capsys):
     assert "runs/mine holds thesis.tex, and is no chain that was adapted" in capsys.readouterr().err
     assert adapt("--online") == 2
     assert "--online is not of a chain" in capsys.readouterr().err
+    assert adapt("--online", root=None) == 2
+    assert "--online does not adapt PoseNet" in capsys.readouterr().err
     assert not parts
