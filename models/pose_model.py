@@ -104,6 +104,10 @@ class PoseModel(nn.Module, ABC):
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         """The people of each image, in the coordinates that `sample.space` names."""
 
+    def root_distance(self, votes: Votes) -> Tensor | None:
+        """(B,) mm along the optical axis to the root that z is counted from, of a system that answers it too."""
+        return None
+
     @abstractmethod
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """Supervised losses by name, already weighted against each other."""

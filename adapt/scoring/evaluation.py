@@ -200,8 +200,9 @@ def predict(
         }
         if sample.space == ROOT_MM:
             values["depth"] = root_depth(sample, model.root)
-        if "root" in votes.extra:
-            values["own_depth"] = votes.extra["root"].mean()[people, 0, 2]
+        distance = model.root_distance(votes)
+        if distance is not None:
+            values["own_depth"] = distance[people]
         for name, value in values.items():
             parts[name].append(value.cpu())
         for name in WORDS:

@@ -52,6 +52,9 @@ class RootPoseNet(PoseNet):
         maps = branches["pose"](features).unflatten(1, (self.keypoints, self.options.depth_cells))
         return Votes.from_maps(self.grid, maps, root=root)
 
+    def root_distance(self, votes: Votes) -> Tensor:
+        return votes.extra["root"].mean()[:, 0, 2]
+
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """Both losses. The root's place is learned where it is annotated, its distance where the set knows it."""
         truth = sample.keypoints[:, self.root, None]

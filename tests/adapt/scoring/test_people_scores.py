@@ -98,6 +98,9 @@ class Seer(torch.nn.Module):
     def decode(self, votes, sample):
         return votes
 
+    def root_distance(self, votes):
+        return None
+
 
 def seen(toys, seeds):
     batches = [crowd(toys, seed) for seed in seeds]
