@@ -212,6 +212,11 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         "--by", choices=("sequence", "action"), help="a row for each sequence, or action of Human3.6M, too"
     )
     made.add_argument(
+        "--refocus",
+        metavar="F,F",
+        help="of a run of root_net: its test samples by cameras of so many times the focal length, 0.7,1,1.5",
+    )
+    made.add_argument(
         "--predictions", metavar="FILE", type=path, help="instead of RUN: one frame a line, u v d a joint"
     )
     made.add_argument("--truth", metavar="FILE", type=path, help="the labels of the same frames, in the same form")
@@ -535,6 +540,14 @@ def _prior(arguments: argparse.Namespace) -> None:
     train_prior(a.experiment, a.overrides, a.output, Reporter(), a.overwrite)
 
 
+def factors_of(text: str) -> list[float]:
+    """Numbers with commas between them. Raises ValueError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--refocus {text}: numbers with commas between them, such as 0.7,1,1.5") from None
+
+
 def _evaluate(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
@@ -553,6 +566,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             from .commands.evaluate_chain import evaluate_chain
 
             evaluate_chain(a.folder, a.root, a.overrides, Reporter(), a.boxes)
+        elif a.refocus is not None:
+            from .commands.evaluate_focal import evaluate_focal
+
+            evaluate_focal(a.folder, a.overrides, factors_of(a.refocus), Reporter())
         elif a.folder.suffix.lower() == ".json":
             from .commands.evaluate_people import evaluate_people
 

@@ -1,4 +1,4 @@
-"""`keyshift evaluate RUN --focal F,F`: what another focal length alone does to a root's distance, and what k makes of
+"""`keyshift evaluate RUN --refocus F,F`: what another focal length alone does to a root's distance, and what k makes of
 it.
 
 The run's own test samples are shown as a camera of F times the focal length would have taken them from the same place
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,8 +22,13 @@ from ...datasets.cameras import Cameras, another, known
 from ...datasets.sample import Item, PoseDataset
 from ...datasets.views import InSpace, View
 from ...models.pose_model import PoseModel
+from ...models.saved import load_model
+from ..config import load_folder
 from ..runs.conclusion import predicted
-from ..runs.task import Task
+from ..runs.device import choose_device
+from ..runs.progress import Reporter
+from ..runs.task import Task, prepare
+from .evaluate import labelled, ships, weights_of
 
 COLUMNS = ("focal length", "samples", "root off, k of the new camera", "of the old", "along z, new", "along z, old")
 
@@ -38,12 +44,25 @@ class Refocused(View):
     def __getitem__(self, index: int, /) -> Item:
         item = self.dataset[index]
         if not known(item):
-            raise ValueError(f"--focal: {item.id} of {self.name} has no camera whose focal length could change")
+            raise ValueError(f"--refocus: {item.id} of {self.name} has no camera whose focal length could change")
         shown = another(item, Cameras(focal=[self.factor, self.factor]), np.random.default_rng(0))
         camera = shown.camera.copy()
         if self.said:
             camera[:2] = item.camera[:2]
         return replace(shown, camera=camera)
+
+
+def evaluate_focal(run: Path, words: list[str], factors: Sequence[float], reporter: Reporter) -> None:
+    """Print a table for each side of a run that has labels. Raises ValueError for factors that are none, and as
+    `focal_rows` does."""
+    if not all(0.05 <= factor <= 20 for factor in factors):
+        raise ValueError(f"--refocus {','.join(f'{f:g}' for f in factors)}: factors of the focal length, 0.05 to 20")
+    config = load_folder(run, words)
+    task = prepare(config, [config.strategy], training=False)
+    model, device = load_model(weights_of(run, config, ships(run, words)))[0], choose_device(config.device)
+    for side, dataset in labelled(task).items():
+        rows = focal_rows(model.to(device), task, dataset, factors, device)
+        reporter.table(f"{run.name}, {side}, by cameras of other focal lengths", list(COLUMNS), rows)
 
 
 def focal_rows(
@@ -52,7 +71,9 @@ def focal_rows(
     """A row for each focal length, factors of the dataset's own, in the order of COLUMNS. Raises ValueError for a
     system that answers no distance, and for data without cameras."""
     if "k" not in model.reads or not isinstance(dataset, InSpace):
-        raise ValueError(f"--focal: {type(model).__name__} answers no distance from the camera; take a run of RootNet")
+        raise ValueError(
+            f"--refocus: {type(model).__name__} answers no distance from the camera; take a run of RootNet"
+        )
     rows = []
     for factor in factors:
         sets = [InSpace(Refocused(dataset.dataset, factor, said), dataset.rooted) for said in (False, True)]
