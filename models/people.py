@@ -112,12 +112,17 @@ def depth_axis(extent: float) -> Grid:
 
 
 def need_camera(system: str, sample: Unlabeled, giver: str) -> None:
-    """Raises ValueError where a sample's camera is not known."""
+    """Raises ValueError where a camera of the sample is not known."""
     if not bool((sample.inputs["k"] > 0).all()):
         raise ValueError(
             f"{system} reads image and camera, fx and fy above 0; {giver} gives no camera. Say what the focal length "
             "is, or choose data that has cameras"
         )
+
+
+def has_camera(sample: Labeled) -> Tensor:
+    """Of whom the camera is known, (P, 1) bool: a distance is gamma * k, and k is 0 elsewhere."""
+    return (sample.inputs["k"] > 0)[sample.image_index, None]
 
 
 def known_depth(sample: Labeled) -> Tensor:

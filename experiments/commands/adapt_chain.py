@@ -27,6 +27,8 @@ from .adapt import adapt, is_set, name_of, usual_strategy
 
 PARTS = ("root", "pose")
 """In the order in which they are adapted."""
+BESIDE = (*PARTS, CHAIN, "mlartifacts")
+"""What an adapted chain's folder holds, with the store that its parts are mirrored to (mlflow.db, its journal)."""
 
 
 def adapt_chain(
@@ -100,7 +102,8 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     """Raises ValueError where a folder holds something else than an adapted chain. What is there of one is deleted by
     its parts where it is to be overwritten; the file that says that the chain is whole goes first."""
     check_place(folder)
-    theirs = [path.name for path in sorted(folder.glob("[!.]*")) if path.name not in (*PARTS, CHAIN, "mlflow.db")]
+    names = [path.name for path in sorted(folder.glob("[!.]*"))]
+    theirs = [name for name in names if name not in BESIDE and not name.startswith("mlflow.db")]
     if theirs:
         raise ValueError(
             f"{folder} holds {', '.join(theirs[:3])}, and is no chain that was adapted; choose another --output"

@@ -81,7 +81,7 @@ def write_chain(folder: Path, chain: Chain) -> None:
     are written relative to it, others absolute."""
 
     def inside(path: str | Path) -> str:
-        whole = Path(path).absolute()
+        whole = from_home(path).absolute()
         return (
             whole.relative_to(folder.absolute()).as_posix() if whole.is_relative_to(folder.absolute()) else str(whole)
         )

@@ -25,6 +25,7 @@ from ..parts.backbones import resnet_of
 from ..people import (
     PersonModel,
     depth_axis,
+    has_camera,
     known_depth,
     loaded,
     need_camera,
@@ -76,7 +77,8 @@ class RootNet(PersonModel):
         return sample.annotated & self.grid.marginals()[0].contains(sample.keypoints[..., :2])
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        return root_loss(votes, sample.keypoints, self.counted(sample), known_depth(sample), sample.image_index)
+        deep = known_depth(sample) & has_camera(sample)
+        return root_loss(votes, sample.keypoints, self.counted(sample), deep, sample.image_index)
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         super().check(sample, giver)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...datasets.sample import Labeled, Unlabeled
 from ..heatmaps import upsampling
 from ..output import Grid, Votes
-from ..people import depth_axis, need_camera
+from ..people import depth_axis, has_camera, need_camera
 from .pose_net import PoseNet, pose_layers
 from .root_net import RootHead, example_k, root_loss
 
@@ -56,11 +56,12 @@ class RootPoseNet(PoseNet):
         return votes.extra["root"].mean()[:, 0, 2]
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        """Both losses. The root's place is learned where it is annotated, its distance where the set knows it."""
+        """Both losses. The root's place is learned where it is annotated, its distance where the set knows it and the
+        camera."""
         truth = sample.keypoints[:, self.root, None]
         z = truth[..., 2:] * 0 if sample.points is None else sample.points[:, self.root, None, 2:]
         known = sample.annotated[:, self.root, None]
-        deep = known & (z[..., 0] > 0)
+        deep = known & (z[..., 0] > 0) & has_camera(sample)
         root = root_loss(votes.extra["root"], torch.cat([truth[..., :2], z], -1), known, deep, sample.image_index)
         return super().loss(votes, sample) | root
 

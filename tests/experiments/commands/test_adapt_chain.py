@@ -247,6 +247,15 @@ def test_a_dry_run_says_that_the_rule_is_borrowed(place, capsys):
     assert "on none that sees people in space as RootNet does" in capsys.readouterr().out
 
 
+def test_what_was_mirrored_of_the_parts_that_are_done_is_part_of_the_folder(parts):
+    """MLflow's store lies beside the parts, after a kill its journal too: the same command goes on."""
+    (Path("runs/out") / "mlartifacts" / "1").mkdir(parents=True)
+    for name in ("mlflow.db", "mlflow.db-journal", ".mlflow.db.lock"):
+        (Path("runs/out") / name).write_text("")
+    assert adapt("--output", "runs/out") == 0
+    assert len(parts) == 2
+
+
 def test_what_is_no_chain_is_refused(parts, capsys):
     for words, message in (
         ({"model": "runs/root"}, "the chain's pose network must be a PoseNet"),

@@ -21,6 +21,14 @@ def test_a_chain_comes_back_as_it_was_written(tmp_path):
     assert not is_chain(tmp_path)
 
 
+def test_paths_below_the_home_folder_are_written_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_chain(tmp_path, Chain(tmp_path / "pose.pt", boxes="~/boxes.json", camera="~/lab/camera.yaml"))
+    chain = read_chain(tmp_path)
+    assert (chain.boxes, chain.camera) == tuple(str(tmp_path / "home" / x) for x in ("boxes.json", "lab/camera.yaml"))
+    assert "~" not in (tmp_path / "chain.json").read_text()
+
+
 def test_a_chain_moves_with_its_folder(tmp_path):
     (tmp_path / "a").mkdir()
     write_chain(tmp_path / "a", Chain(tmp_path / "a" / "pose.pt", tmp_path / "a" / "root.pt", "boxes.json"))
