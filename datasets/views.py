@@ -39,11 +39,22 @@ class View:
         made.dataset = for_space(self.dataset)
         return made
 
+    def cameras(self) -> np.ndarray | None:
+        """What `cameras_of` gives, of this view."""
+        return cameras_of(self.dataset)
+
 
 def for_space(dataset: PoseDataset) -> PoseDataset:
     """A dataset as systems in space read it, where it makes a difference: see PictureSet.for_space."""
     change = getattr(dataset, "for_space", None)
     return dataset if change is None else change()
+
+
+def cameras_of(dataset: PoseDataset) -> np.ndarray | None:
+    """The cameras (N, 4) of a dataset's samples, zeros where they are not known, without a look at its pictures; None
+    where no table says them."""
+    table = getattr(dataset, "cameras", None)
+    return None if table is None else table()
 
 
 def innermost(dataset: PoseDataset) -> PoseDataset:
@@ -179,6 +190,10 @@ class Rows(View):
 
     def __getitem__(self, index: int, /) -> Item:
         return self.dataset[self.rows[index]]
+
+    def cameras(self) -> np.ndarray | None:
+        own = cameras_of(self.dataset)
+        return None if own is None else own[self.rows]
 
 
 def spread(dataset: PoseDataset, most: int) -> Rows:

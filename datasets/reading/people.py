@@ -207,6 +207,10 @@ class PictureSet:
         made the boxes, and a sample says where others are."""
         return replace(self, chain=True, crowd=True)
 
+    def cameras(self) -> np.ndarray | None:
+        """(N, 4), zeros of rows whose camera is not known; None where the table has none."""
+        return self.people.camera
+
     @cached_property
     def rows(self) -> dict[str, list[int]]:
         """The rows of each picture."""

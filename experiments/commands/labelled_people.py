@@ -17,7 +17,7 @@ from ...datasets.reading.people import AROUND_BOXES, PictureSet, square
 from ...datasets.reading.prepared import Prepared
 from ...datasets.rendered.people import RenderedPeople
 from ...datasets.sample import Item, PoseDataset
-from ...datasets.views import View
+from ...datasets.views import Rows
 
 OVERLAP = 0.3
 """Least intersection over union of a given box with that of a person's joints, which is smaller than the person."""
@@ -88,18 +88,15 @@ def names_of(dataset: PoseDataset) -> list[str]:
     return [picture_of(dataset, dataset[row].id) for row in range(len(dataset))]
 
 
-class Boxed(View):
+class Boxed(Rows):
     """Some of a dataset's people, in crops by given boxes (N, 4), the sides of which are final."""
 
     def __init__(self, dataset: PoseDataset, rows: Sequence[int], boxes: np.ndarray, source: str) -> None:
-        super().__init__(dataset, count=len(rows), boxes=source)
-        self.rows, self.boxes = list(rows), boxes
-
-    def __len__(self) -> int:
-        return len(self.rows)
+        super().__init__(dataset, rows)
+        self.identity["boxes"], self.boxes = source, boxes
 
     def __getitem__(self, index: int, /) -> Item:
-        return replace(self.dataset[self.rows[index]], box=self.boxes[index].astype(np.float32))
+        return replace(super().__getitem__(index), box=self.boxes[index].astype(np.float32))
 
 
 def boxed(dataset: PoseDataset, names: Sequence[str], detected: Detected, source: str) -> tuple[Boxed, int]:

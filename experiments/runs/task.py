@@ -32,7 +32,7 @@ from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
-from ...datasets.views import InSpace, Selected, WithoutLabels, innermost, spread
+from ...datasets.views import InSpace, Selected, WithoutLabels, cameras_of, innermost, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
@@ -219,6 +219,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     check_deep(model, opened.get("source_train"))
     for part, dataset in opened.items():
         check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
+        if part != "source_train":  # labels without a camera teach no distance
+            check_cameras(model, dataset)
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
     if training:
@@ -420,6 +422,21 @@ def check_deep(model: PoseModel, source: PoseDataset | None) -> None:
             f"{type(model).__name__} learns distances in mm; {source.name} has 2D keypoints alone. Choose a source "
             "with 3D points in the camera's frame, and say the 2D set beside it: beside.name=NAME"
         )
+
+
+def check_cameras(model: PoseModel, dataset: PoseDataset) -> None:
+    """Raises ValueError where a system that reads cameras would be shown a sample without one: it would answer 0."""
+    cameras = cameras_of(dataset) if "k" in model.reads else None
+    if cameras is None:
+        return
+    blind = np.flatnonzero(~(cameras[:, :2] > 0).all(1))
+    for row in blind.tolist():
+        with suppress(UnreadableImage):  # own pictures that cannot be read have no camera, and are left out
+            raise ValueError(
+                f"{type(model).__name__} reads image and camera; {len(blind)} of {len(dataset)} samples of "
+                f"{dataset.name} have no camera, {dataset[row].id!r} first. Say what their focal length is, or leave "
+                "them out"
+            )
 
 
 def check_mirroring(config: Config, skeleton: Skeleton) -> None:

@@ -4,13 +4,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from keyshift.adapt.trainer import Trainer
 from keyshift.datasets.catalog import DATASETS, Data
-from keyshift.datasets.views import View
+from keyshift.datasets.reading.images import UnreadableImage
+from keyshift.datasets.views import InSpace, Rows, View, cameras_of
 from keyshift.experiments.cli import main
 from keyshift.experiments.config import build, load, load_folder, of_pretraining, plain
 from keyshift.experiments.runs.task import prepare
@@ -162,6 +164,38 @@ def test_what_does_not_fit_is_said_before_anything_is_written(home, capsys, word
     assert main(["compare", "space.yaml", "strategies=[source_only]", *words]) == 2
     assert message in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+class Blind(View):
+    """Of which samples 2, which cannot be read, and 4 have no camera."""
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise UnreadableImage("two.png is broken")
+        return self.dataset[index]
+
+    def cameras(self):
+        made = np.full((len(self), 4), 50.0)
+        made[[2, 4]] = 0
+        return made
+
+
+def test_later_samples_without_a_camera_are_said_too(home, capsys, monkeypatch):
+    """Of RootNet's target, before anything is written; PoseNet needs none."""
+    entry = DATASETS["persons.shifted"]
+    monkeypatch.setitem(
+        DATASETS, "persons.shifted", Data(lambda options, part: Blind(entry.open(options, part)), entry.Options)
+    )
+    words = ["train", "space.yaml", "strategy=source_only", "beside=null"]
+    assert main([*words, *ROOT]) == 2
+    assert "RootNet reads image and camera; 2 of 10 samples of persons.shifted.train have no camera, '" in (
+        capsys.readouterr().err
+    )
+    assert not Path("runs").exists()
+    data = Blind(entry.open(entry.Options(**FEW), "train"))
+    assert (cameras_of(Rows(InSpace(data, rooted=False), [4, 0]))[:, 0] == [0, 50]).all()
+    assert cameras_of(data.dataset) is None
+    prepare(load("space.yaml", ["beside=null"]), ["source_only"])
 
 
 @pytest.mark.parametrize("system", [[], ROOT])

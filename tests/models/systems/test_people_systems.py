@@ -245,6 +245,23 @@ def test_without_a_camera_there_is_no_distance(toys, persons):
     build("pose_net", persons.skeleton).check(EvaluationBatches(seen("pose_net", flat), 2, SIZE)[0], "sketches")
 
 
+@pytest.mark.parametrize("name", ["root_net", "root_pose_net"])
+def test_a_label_whose_camera_is_not_known_teaches_no_distance(persons, name):
+    """k is 0 there, and so is any answer: what the label says of z is no loss, x and y are."""
+    (sample,) = training(name, persons(8), 8, 1)
+    model = build(name, persons.skeleton).eval()
+    k = sample.inputs["k"].clone()
+    k[:4] = 0
+    blind = replace(sample, inputs={**sample.inputs, "k": k})
+    losses = model.loss(model(blind), blind)
+    rows = torch.arange(8)[:, None] < 4
+    nearer = changed(blind, torch.where(rows, -50.0, 0.0).expand_as(blind.deep))
+    seen_nearer = changed(blind, torch.where(rows, 0.0, -50.0).expand_as(blind.deep))
+    torch.testing.assert_close(model.loss(model(nearer), nearer)["depth"], losses["depth"])
+    assert not torch.isclose(model.loss(model(seen_nearer), seen_nearer)["depth"], losses["depth"])
+    assert losses["plane"] == model.loss(model(sample), sample)["plane"]
+
+
 @pytest.mark.parametrize("system", [RootNet, PoseNet])
 def test_without_a_root_there_is_nothing_to_learn(dots, system):
     with pytest.raises(ValueError, match=r"has none: red, green, blue\. Both sides need the same root, a pelvis or w"):
