@@ -36,7 +36,7 @@ PRECISIONS = ("fp32", "fp16")
 CLOSE = 1e-3
 """Pixels (z: mm) that an exported network may differ from PyTorch by."""
 CLOSE_IN_CAMERA = 1e-5
-"""Of points told from the camera this share of their distance more: at 4 m a float's steps are 2e-4 mm."""
+"""Of points whose z is counted from the camera this share of their distance more: a float's steps at 4 m are 2e-4."""
 TIE = 1e-4
 """Two strongest candidates nearer than this share of the largest logit: either of them is the peak."""
 SURE = 1e-4
@@ -288,11 +288,6 @@ def metadata(
         }
     pixels = "keypoints are x, y in pixels of the input; its top left corner is 0, 0 and pixel centres stand at +0.5"
     notes["pixels"] = pixels + ("; z in mm from the crop's centre" if depth else "")
-    if "k" in model.reads:
-        notes["k"] = (
-            f"(B,): {getattr(model, 'extent', 0.0):g} * sqrt(fx * fy / area) in mm, fx and fy the focal lengths in px "
-            "of the picture, area the crop's in square px of it"
-        )
     if model.space == ROOT_MM:
         notes["pixels"] += "; z in mm from the skeleton's root, along the optical axis"
     elif "k" in model.reads:

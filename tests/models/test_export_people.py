@@ -36,8 +36,9 @@ def test_root_net_is_exported_with_k_and_answers_as_pytorch(tmp_path):
     with torch.no_grad():
         ours = Decoded(model)(torch.from_numpy(image), torch.tensor([2500.0, 5000.0]))[0]
     assert np.allclose(ours.numpy(), near, rtol=1e-4)
-    notes = json.loads(session.get_modelmeta().custom_metadata_map["k"])
-    assert notes.startswith("(B,): 2000 * sqrt(fx * fy / area) in mm")
+    notes = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert notes["k"].startswith("(B,) mm: extent * sqrt(fx * fy / area)")
+    assert notes["extent"] == 2000
 
 
 def test_the_file_says_what_z_is_and_how_boxes_become_crops():
