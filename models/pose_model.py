@@ -87,6 +87,11 @@ class PoseModel(nn.Module, ABC):
         """Which of the keypoints it is trained on. Raises ValueError where it cannot be."""
         return skeleton
 
+    @classmethod
+    def vote_cells(cls, options: Options, keypoints: int) -> int:
+        """Numbers in the votes for one sample, of systems whose votes are large; else 0."""
+        return 0
+
     def know(self, skeleton: Skeleton) -> Self:
         """This network, with what it takes from its skeleton: what published weights know of keypoints by their names,
         an extent in mm."""

@@ -178,7 +178,8 @@ def predict(
     for batch in batches:
         sample = batch.to(device)
         votes = model(sample)
-        poses = model.decode(votes, sample)
+        poses, distance = model.decode(votes, sample), model.root_distance(votes)
+        del votes  # of volumes as large as all else together
         if mirror is not None:
             poses = with_mirror(poses, model, sample, mirror)
         truth = sample.keypoints[..., : poses.points.shape[-1]]
@@ -200,7 +201,6 @@ def predict(
         }
         if sample.space == ROOT_MM:
             values["depth"] = root_depth(sample, model.root)
-        distance = model.root_distance(votes)
         if distance is not None:
             values["own_depth"] = distance[people]
         for name, value in values.items():
@@ -226,7 +226,8 @@ def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequenc
     image = sample.image
     mirrored = replace(sample, inputs={**sample.inputs, "image": image.flip(-1)})
     there = model.decode(model(mirrored), mirrored)
-    points, order = there.points[:, list(flip)], list(flip)
+    order = list(flip)
+    points = there.points[:, order]
     points = torch.cat([image.shape[-1] - points[..., :1], points[..., 1:]], -1)
     return replace(
         poses,

@@ -28,7 +28,7 @@ from ...models.saved import load_model
 from ..config import Chosen, Config, load_folder
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
-from ..runs.task import AT_ONCE, check_fits, seen_by
+from ..runs.task import at_once, check_fits, seen_by
 from .evaluate import ships, weights_of
 from .labelled_people import boxed, names_of
 
@@ -69,7 +69,8 @@ class Part:
             )
         seen = seen_by(type(self.model), dataset, self.skeleton)
         check_fits(self.config, self.model, seen, side)
-        batches = EvaluationBatches(seen, AT_ONCE, self.model.input_size, self.config.crop)
+        count = at_once(type(self.model), self.model.options, len(self.skeleton))
+        batches = EvaluationBatches(seen, count, self.model.input_size, self.config.crop)
         mirror = self.skeleton.flip if self.config.flip_test else None
         return predict(self.model, loader(batches, range(len(batches))), choose_device(self.config.device), mirror)
 

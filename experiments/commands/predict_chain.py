@@ -288,10 +288,11 @@ class Asked(NamedTuple):
         model, flip, moved = network.model, network.skeleton.flip, sample.to(self.device)
         votes = model(moved)
         poses = model.decode(votes, moved)
-        if self.flip_test:
-            poses = with_mirror(poses, model, moved, flip)
         if not len(roots):
             roots = in_space(sample, votes.extra["root"].mean(), None)[:, 0]
+        del votes  # a second volume is as large
+        if self.flip_test:
+            poses = with_mirror(poses, model, moved, flip)
         points = transform(sample.to_file.double(), poses.points.cpu().double())[..., :2].numpy()
         made = {
             "points": points,

@@ -43,7 +43,9 @@ from .folder import FILES, locate, world_size
 UNKNOWN = Skeleton("unknown", ("",))
 """Of a network that is built before the data says its keypoints."""
 AT_ONCE = 64
-"""Samples of a batch in evaluation."""
+"""Samples of a batch in evaluation, at most."""
+MOST_CELLS = 2**27
+"""Numbers that the votes for a batch have in evaluation at most, where that leaves a sample: half a GB."""
 SENSED = 128
 """Crops of each domain that a sensor is estimated from."""
 
@@ -81,7 +83,9 @@ class Task:
 
     def batches(self, dataset: PoseDataset) -> EvaluationBatches:
         """A dataset in its order, as the network sees it."""
-        return EvaluationBatches(dataset, AT_ONCE, self.size, self.config.crop)
+        chosen = self.config.model
+        count = at_once(MODELS[chosen.name], chosen.options, len(self.skeleton))
+        return EvaluationBatches(dataset, count, self.size, self.config.crop)
 
     @cached_property
     def sensor(self) -> Sensor | None:
@@ -169,6 +173,11 @@ class Task:
         """What was estimated of both sensors, where the configuration asks for it."""
         if self.sensor is not None:
             yield from (f"sensor: {line}" for line in self.sensor.lines())
+
+
+def at_once(kind: type[PoseModel], options: Any, keypoints: int) -> int:
+    """Samples of a batch in evaluation: of networks whose answers are volumes fewer than of others."""
+    return max(1, min(AT_ONCE, MOST_CELLS // max(kind.vote_cells(options, keypoints), 1)))
 
 
 PARTS = ("source_train", "source_test", "target_train", "target_test")

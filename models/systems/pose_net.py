@@ -21,7 +21,8 @@ from ...datasets.skeleton import Skeleton
 from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
-from ..people import PersonModel, known_depth, loaded, read_reference
+from ..people import CELL, PersonModel, known_depth, loaded, read_reference
+from ..pose_model import PoseModel
 
 
 class PoseNet(PersonModel):
@@ -51,6 +52,12 @@ class PoseNet(PersonModel):
                 "skeleton's YAML"
             )
         return skeleton
+
+    @classmethod
+    def vote_cells(cls, options: PoseModel.Options, keypoints: int) -> int:
+        assert isinstance(options, PoseNet.Options)
+        width, height = options.input_size
+        return keypoints * options.depth_cells * (height // CELL) * (width // CELL)
 
     def know(self, skeleton: Skeleton) -> Self:
         self.root = -1 if skeleton.root is None else skeleton.root

@@ -9,7 +9,8 @@ from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.own.skeleton_file import from_names
 from keyshift.datasets.skeleton import HAND, pair
 from keyshift.experiments.config import build
-from keyshift.experiments.runs.task import check_mirroring
+from keyshift.experiments.runs.task import at_once, check_mirroring
+from keyshift.models.saved import MODELS
 
 LONE = from_names("dog", ("nose", "left_paw", "right_paw", "left_ear"))
 
@@ -54,3 +55,19 @@ def test_names_that_tell_nothing_are_said_where_pictures_are_mirrored(names, wor
     assert check(from_names("own", names)) == []
     (said,) = check(from_names("own", names), "augmentation.mirror=0.5")
     assert words in said
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "keypoints", "count"),
+    [
+        ("pose_net", {}, 18, 28),
+        ("root_pose_net", {"depth_cells": 16, "input_size": [64, 64]}, 17, 64),
+        ("pose_net", {"depth_cells": 1024, "input_size": [512, 512]}, 21, 1),
+        ("root_net", {}, 1, 64),
+        ("pose_resnet", {}, 21, 64),
+    ],
+)
+def test_volumes_are_evaluated_few_at_a_time(name, options, keypoints, count):
+    """18 volumes of 64^3 are 19 MB a person: 28 people have half a GB."""
+    kind = MODELS[name]
+    assert at_once(kind, kind.Options(**options), keypoints) == count
