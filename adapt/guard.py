@@ -184,7 +184,7 @@ def labelled_traits(batches: Iterable[Labeled], skeleton: Skeleton) -> Tensor:
     parts = []
     for batch in batches:
         points = in_file(batch.keypoints, batch, batch.image_index, skeleton.flip)
-        parts.append(traits(torch.where(batch.annotated[..., None], points, torch.nan), skeleton))
+        parts.append(traits(torch.where(batch.whole[..., None], points, torch.nan), skeleton))
     return torch.cat(parts)
 
 

@@ -374,9 +374,10 @@ def empty_like(name: str, item: Item) -> Item:
         empty = replace(item, id=name, sequence=UNUSABLE, annotated=np.zeros_like(item.annotated))
     if item.image.ndim == 4:
         empty = replace(empty, image=np.zeros((len(item.image), 16, 16, 3), np.uint8))
-    if item.deep is not None:
+    if item.image.size and item.keypoints.shape[-1] == 3 and not (item.depth or item.in_camera):
         flat = np.concatenate([empty.keypoints, np.zeros((keypoints, 1))], 1)
-        empty = replace(empty, keypoints=flat, rooted=item.rooted, deep=np.zeros(keypoints, bool))
+        deep = None if item.deep is None else np.zeros(keypoints, bool)
+        empty = replace(empty, keypoints=flat, rooted=item.rooted, deep=deep)
     if item.in_camera:
         empty = replace(empty, in_camera=True, keypoints=np.tile([0.0, 0.0, 1000.0], (keypoints, 1)))
     points = None if item.points is None else np.zeros((keypoints, 3))

@@ -190,6 +190,11 @@ class Labeled(Unlabeled):
     deep: Tensor | None = None
     """(P, K) bool, of keypoints with a z: it is known. None: wherever they are annotated."""
 
+    @property
+    def whole(self) -> Tensor:
+        """Which keypoints are known in all their coordinates: (P, K) bool."""
+        return self.annotated if self.deep is None else self.annotated & self.deep
+
     def without_labels(self) -> Unlabeled:
         return Unlabeled(**{f.name: getattr(self, f.name) for f in fields(Unlabeled)})
 

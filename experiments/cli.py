@@ -561,6 +561,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "--by is of a run's test sets, or of people that predict wrote; not of --root or --predictions"
         )
+    if a.refocus is not None and (chain or a.by is not None or a.folder is None):
+        raise ValueError("--refocus is of one run's test sets, without --root, --by and --predictions")
     if a.folder is not None and len(missing) == len(files):
         if chain:
             from .commands.evaluate_chain import evaluate_chain

@@ -55,7 +55,7 @@ class AnatomyTeacher(MeanTeacher):
 
     def of_source(self, source: Labeled) -> dict[str, Tensor]:
         points = in_file(source.keypoints, source, source.image_index, self.skeleton.flip)
-        known = renamed(source.annotated, self.skeleton.flip, swaps(source)[source.image_index])
+        known = renamed(source.whole, self.skeleton.flip, swaps(source)[source.image_index])
         self.ranges.learn(points, known, ragged=not self.model.single)
         return super().of_source(source)
 

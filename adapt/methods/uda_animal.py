@@ -210,7 +210,7 @@ class UDAAnimal(Strategy):
             return supervised, mix.goal(labels, labels.at(mix.partner))
         grid = ours.coarse.grid
         points = source.keypoints[..., : sum(len(one.shape) for one in grid.marginals())]
-        keep = self.model.counted(source) & grid.contains(points)
+        keep = self.model.counted(source) & source.whole & grid.contains(points)
         known = Goal.drawn(grid, points, keep, source.image_index, self.options.sigma, len(source))
         others = divergence(ours.coarse, *labels) + divergence(ours.first, *labels)
         own = {name: mix.share * loss for name, loss in supervised.items()}

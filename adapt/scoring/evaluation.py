@@ -184,8 +184,7 @@ def predict(
             poses = with_mirror(poses, model, sample, mirror)
         truth = sample.keypoints[..., : poses.points.shape[-1]]
         people = sample.image_index
-        counted = sample.annotated & countable(truth, sample, people)
-        counted = counted if sample.deep is None else counted & sample.deep
+        counted = sample.whole & countable(truth, sample, people)
         place = arrange(poses, truth, counted, sample, model.single)
         matched, taken = place >= 0, place.clamp_min(0)
         values = {

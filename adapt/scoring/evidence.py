@@ -72,7 +72,7 @@ class Looks:
     @staticmethod
     def labels_of(batches: Iterable[Labeled]) -> tuple[Tensor, Tensor]:
         """The same of some batches."""
-        parts = [(shares(b.keypoints, b, b.image_index).cpu(), whole(b).cpu()) for b in batches]
+        parts = [(shares(b.keypoints, b, b.image_index).cpu(), b.whole.cpu()) for b in batches]
         points, annotated = (torch.cat(values) for values in zip(*parts, strict=True))
         return points, annotated
 
@@ -273,11 +273,6 @@ def shares(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
         edge = z_edge(sample)[image_index].view(-1, 1, 1)
         return torch.cat([points[..., :2] / span(sample), points[..., 2:] / edge], -1).float()
     return points.float() / span(sample)
-
-
-def whole(sample: Labeled) -> Tensor:
-    """Which keypoints are known in all their coordinates: (P, K) bool."""
-    return sample.annotated if sample.deep is None else sample.annotated & sample.deep
 
 
 def in_plane(votes: Votes) -> tuple[Grid, Tensor]:

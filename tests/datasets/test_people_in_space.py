@@ -12,7 +12,7 @@ from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, collat
 from keyshift.datasets.reading.box_chain import chained
 from keyshift.datasets.sample import PIXELS_AND_MM, ROOT_MM, distance_measure
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.datasets.views import Extended, InSpace, Selected, View, WithoutLabels
+from keyshift.datasets.views import Extended, Flat, InSpace, Selected, View, WithoutLabels
 
 DEMO = {
     (139.41, 102.25, 222.39, 241.57): 9976.306273,
@@ -180,6 +180,11 @@ def test_what_stands_for_an_unreadable_picture_has_an_extent(persons):
     assert (float(empty.inputs["extent"]), empty.space, empty.deep.any()) == (2000, ROOT_MM, False)
     sample = collate([crop(one, (32, 32), None, None, [0, 2, 1]) for one in (item, empty)], labels=True)
     assert sample.inputs["k"].isfinite().all()
+    flat = Flat(InSpace(persons(2), rooted=True))[0]
+    nothing = empty_like("x", flat)
+    assert (nothing.deep, nothing.space, nothing.annotated.any()) == (None, ROOT_MM, False)
+    pair = collate([crop(one, (32, 32), None, None, [0, 2, 1]) for one in (flat, nothing)], labels=True)
+    assert (pair.deep, pair.keypoints.shape) == (None, (2, 3, 3))
 
 
 def test_views_over_people_in_space_keep_what_is_deep(persons):

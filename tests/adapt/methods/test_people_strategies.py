@@ -9,8 +9,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from keyshift.adapt.guard import labelled_traits
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.methods.uda_animal import UDAAnimal
 from keyshift.adapt.scoring.evaluation import agreement, everyone, predict, scores
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
@@ -79,6 +81,48 @@ def test_two_updates_in_half_precision(persons, name, strategy):
     after = made.predictor.state_dict()
     assert all(value.isfinite().all() for value in after.values())
     assert any(not torch.equal(before[key], after[key]) for key in before) == (strategy != "given")
+
+
+class Unlike(View):
+    """Samples of which every second has no depth, and says `said` mm, and multiples of it, in its place."""
+
+    def __init__(self, dataset, said):
+        super().__init__(dataset)
+        self.said = said
+
+    def __getitem__(self, index):
+        item = self.dataset[index]
+        if index % 2:
+            return item
+        z = self.said * np.arange(1, len(item.keypoints) + 1)
+        keypoints = np.concatenate([item.keypoints[:, :2], z[:, None]], 1)
+        return replace(item, keypoints=keypoints, deep=np.zeros(len(keypoints), bool))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("strategy", [key for key, kind in STRATEGIES.items() if "source" in kind.needs])
+def test_a_depth_that_no_label_knows_teaches_nothing(persons, monkeypatch, name, strategy):
+    """Of a 2D set beside a 3D one: whatever stands in its place, the networks, and what was counted, are the same to the bit."""
+    monkeypatch.setitem(OPTIONS, "uda_animal", UDAAnimal.Options(mixup=True))
+    after = []
+    for said in (0.0, 300.0):
+        made = begun(name, strategy, Start(name, persons))
+        data = {"source": Unlike(seen(name, persons(8)), said), "target": seen(name, persons(8, "shifted"))}
+        labels = {"source": True, "target": made.labelled_target}
+        batches = {d: TrainingBatches(data[d], d, 0, 8, SIZE, TURNED, labels[d], made.views[d]) for d in data}
+        made.begin_round(everyone(made.predictor, data["target"], 8, SIZE, TURNED, CPU))
+        fabric, optimizers = Fabric(accelerator="cpu", devices=1), made.optimizers()
+        torch.manual_seed(0)
+        for step in range(2):
+            list(updates(fabric, made, optimizers, batches["source"][step], batches["target"][step]))
+        after.append(made.state_dict())
+    assert all(torch.equal(value, after[1][key]) for key, value in after[0].items())
+
+
+def test_anatomy_is_not_learned_from_labels_without_depth(persons):
+    data = Unlike(seen("pose_net", persons(8)), 0.0)
+    known = labelled_traits([EvaluationBatches(data, 8, SIZE)[0]], data.skeleton).isfinite().any(1)
+    assert known.tolist() == [bool(row % 2) for row in range(8)]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

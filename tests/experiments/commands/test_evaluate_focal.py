@@ -8,6 +8,7 @@ from keyshift.adapt.scoring.evaluation import predict
 from keyshift.datasets.loading import EvaluationBatches
 from keyshift.datasets.rendered.people import Options, RenderedPeople
 from keyshift.datasets.views import InSpace, Selected
+from keyshift.experiments.cli import main
 from keyshift.experiments.commands.evaluate_focal import Refocused, errors_of
 from keyshift.models.systems.root_net import RootNet
 
@@ -53,3 +54,9 @@ def test_k_makes_up_for_another_focal_length(people):
             off[said] = errors_of(predictions, dataset)[1] / float(own.points[:, 0, 2].mean())
         assert off[False] < 0.02
         assert off[True] == pytest.approx(abs(1 / factor - 1), abs=0.02)
+
+
+@pytest.mark.parametrize("words", [["run", "--root", "other"], ["run", "--by", "sequence"], []])
+def test_it_stands_alone(words, capsys):
+    assert main(["evaluate", *words, "--refocus", "0.7,1"]) == 2
+    assert "--refocus is of one run's test sets" in capsys.readouterr().err
