@@ -102,7 +102,7 @@ class Unlike(View):
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("strategy", [key for key, kind in STRATEGIES.items() if "source" in kind.needs])
 def test_a_depth_that_no_label_knows_teaches_nothing(persons, monkeypatch, name, strategy):
-    """Of a 2D set beside a 3D one: whatever stands in its place, the networks, and what was counted, are the same to the bit."""
+    """Of a 2D set beside a 3D one: whatever stands in its place, nothing changes, to the bit."""
     monkeypatch.setitem(OPTIONS, "uda_animal", UDAAnimal.Options(mixup=True))
     after = []
     for said in (0.0, 300.0):
