@@ -218,10 +218,8 @@ def predict(
 
 def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
     """The means of a model's `poses` for the pictures of a sample and its answers for their mirror images, in which
-    keypoints change places by the permutation `flip`. Raises ValueError for a system that finds several people, and for
-    one that does not answer in pixels of pictures."""
-    if not model.single or "image" not in model.reads or sample.space == CAMERA_MM:
-        raise ValueError(f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels")
+    keypoints change places by the permutation `flip`. Raises ValueError as `check_mirrored` does."""
+    check_mirrored(model)
     image = sample.image
     mirrored = replace(sample, inputs={**sample.inputs, "image": image.flip(-1)})
     there = model.decode(model(mirrored), mirrored)
@@ -234,6 +232,13 @@ def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequenc
         confidence=(poses.confidence + there.confidence[:, order]) / 2,
         score=(poses.score + there.score) / 2,
     )
+
+
+def check_mirrored(model: PoseModel) -> None:
+    """Raises ValueError where mirror images tell nothing: for a system that finds several people, and for one that does
+    not answer in pixels of pictures."""
+    if not model.single or "image" not in model.reads or model.space == CAMERA_MM:
+        raise ValueError(f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels")
 
 
 def root_depth(sample: Labeled, root: int) -> Tensor:

@@ -23,6 +23,7 @@ from ...datasets.reading.detections import Detected, read_detections
 from ...datasets.reading.people import PictureSet
 from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, PoseDataset
 from ...datasets.skeleton import Skeleton
+from ...datasets.views import for_space
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Chosen, Config, load_folder
@@ -123,7 +124,7 @@ def opened(chosen: Chosen, boxes: str | None = None) -> PoseDataset:
 def given_boxes(chosen: Chosen, true: PoseDataset, boxes: str | None) -> tuple[PoseDataset | None, list[str]]:
     """The set with the boxes that a chain would use, and what is said of them, their name first; None where there are
     no others than the true ones."""
-    own = opened(chosen)
+    own = for_space(opened(chosen))  # crops of given boxes are made as the networks see the set's own
     if boxes is None:
         kind = own.identity.get("boxes")
         return (None, []) if kind == true.identity.get("boxes") else (own, [f"boxes={kind}"])

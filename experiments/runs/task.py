@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...adapt.scoring.evaluation import check_mirrored
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Strategy, files, lacking
 from ...datasets.depth.center_task import CENTER
@@ -219,6 +220,8 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
         model = build_model(config.model, skeleton, weights=training)
     else:
         model.know(skeleton)
+    if config.flip_test:
+        check_mirrored(model)
     for name, dataset in opened.items():
         if len(dataset) < processes:
             raise ValueError(

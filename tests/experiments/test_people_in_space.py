@@ -180,6 +180,12 @@ class Blind(View):
         return made
 
 
+def test_mirror_images_are_refused_before_training_where_they_tell_nothing(home, monkeypatch):
+    monkeypatch.setattr("keyshift.models.systems.pose_net.PoseNet.single", False)
+    with pytest.raises(ValueError, match="flip_test: PoseNet does not answer for one person"):
+        prepare(load("space.yaml", ["flip_test=true"]), ["source_only"])
+
+
 def test_later_samples_without_a_camera_are_said_too(home, capsys, monkeypatch):
     """Of RootNet's target, before anything is written; PoseNet needs none."""
     entry = DATASETS["persons.shifted"]
