@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ..datasets.options import option
@@ -16,7 +17,7 @@ from ..datasets.sample import ROOT_MM, Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Grid
 from .parts.backbones import ABOUT, build_backbone
-from .pose_model import PoseModel, normalize
+from .pose_model import IMAGENET_MEAN, IMAGENET_STD, PoseModel, normalize
 
 CELL = 4
 """Pixels between the cells of the maps."""
@@ -90,7 +91,7 @@ class PersonModel(PoseModel):
 
     def pictured(self, sample: Unlabeled) -> Tensor:
         """The backbone's features of the picture."""
-        image = normalize(sample.image, white=1.0 if self.options.reference else 255.0)
+        image = raw_range(sample.image) if self.options.reference else normalize(sample.image)
         self.check_size(image)
         return self.backbone(image)
 
@@ -102,6 +103,15 @@ class PersonModel(PoseModel):
                 f"{type(self).__name__} is built for an extent of {self.extent:g} mm; {giver} has {extent:g} mm. "
                 f"Choose model.extent={extent:g}, or data that fits"
             )
+
+
+def raw_range(image: Tensor) -> Tensor:
+    """Images (B, 3, H, W), uint8 or floats as ImageNet normalises them (strategies that restyle make such), as the
+    released networks see them: (p - mean) / std of p from 0 to 255, with the mean and std of 0 to 1."""
+    if image.dtype == torch.uint8:
+        return normalize(image, white=1.0)
+    shift = [254 * mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+    return 255 * image + image.new_tensor(shift).view(3, 1, 1)
 
 
 def depth_axis(extent: float) -> Grid:

@@ -99,7 +99,7 @@ class PoseModel(nn.Module, ABC):
 
     @abstractmethod
     def features(self, sample: Unlabeled) -> Tensor:
-        """Features of a batch; pictures are uint8 (normalised here) or float (taken as normalised), depth is mm."""
+        """Features of a batch; pictures are uint8 (normalised here) or float (normalised for ImageNet), depth is mm."""
 
     @abstractmethod
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:

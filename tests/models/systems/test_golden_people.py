@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from keyshift.datasets.sample import PIXELS_AND_MM, ROOT_MM, Labeled
+from keyshift.models import people
+from keyshift.models.people import raw_range
+from keyshift.models.pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
 from keyshift.models.systems import pose_net, root_net
 
 FACTORS = [("root.depth_layer.weight", 0.15), ("*bn3.weight", 0.5)]
@@ -31,6 +34,12 @@ def batch(image, space, keypoints, annotated, deep, **inputs):
     )
 
 
+@pytest.fixture
+def as_read(monkeypatch):
+    """The golden images are what the reference's backbone reads, in the range of released weights."""
+    monkeypatch.setattr(people, "raw_range", lambda image: image)
+
+
 def at_cells(model, cells):
     """The reference's cells (P, K, 3), z in mm as it is, as points of the input."""
     plane = model.grid.marginals()[0]
@@ -39,7 +48,7 @@ def at_cells(model, cells):
 
 
 @torch.no_grad()
-def test_root_net(golden):
+def test_root_net(golden, as_read):
     arrays = golden.load("rootnet")
     state = {f"module.{key}": value for key, value in golden.weights("rootnet", FACTORS).items()}
     model = root_net.load_reference({"epoch": 19, "network": state})
@@ -70,7 +79,7 @@ def replace_rows(sample, row):
 
 
 @torch.no_grad()
-def test_pose_net(golden):
+def test_pose_net(golden, as_read):
     arrays = golden.load("posenet")
     model = pose_net.load_reference({"network": golden.weights("posenet", FACTORS[1:])})
     image = golden.texture("image", (2, 3, 256, 256))
@@ -93,3 +102,11 @@ def test_pose_net(golden):
 def test_other_checkpoints_are_refused(system):
     with pytest.raises(ValueError, match="checkpoint: found 1 entries such as"):
         system.load_reference({"foreign": torch.zeros(1)})
+
+
+def test_floats_of_restyled_pictures_mean_the_same_to_released_networks():
+    """Strategies hand over pictures as ImageNet normalises them; the released networks see 0 to 255 all the same."""
+    image = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    torch.testing.assert_close(raw_range(image), (image.float() - mean) / std)
+    torch.testing.assert_close(raw_range(normalize(image)), raw_range(image), atol=1e-2, rtol=1e-5)
