@@ -67,7 +67,7 @@ class Part:
                 f"{self.run} answers with {', '.join(lacking)}, which {dataset.name} does not label: choose a set that "
                 "has them"
             )
-        seen = seen_by(type(self.model), dataset, self.skeleton.keypoints)
+        seen = seen_by(type(self.model), dataset, self.skeleton)
         check_fits(self.config, self.model, seen, side)
         batches = EvaluationBatches(seen, AT_ONCE, self.model.input_size, self.config.crop)
         mirror = self.skeleton.flip if self.config.flip_test else None
