@@ -222,7 +222,7 @@ def check_roots(detected: Detected, root: Path, intrinsics: Intrinsics, file: Pa
     if 2 * off > total:
         raise ValueError(
             f"--root {file}: the camera shows {off} of {total} roots outside their boxes, the first in {first}: these "
-            f"roots were made with another one ({intrinsics.note}). Give the same --focal or --camera as RootNet had"
+            f"roots were made with another one. Give the same --focal or --camera as RootNet had"
         )
 
 
