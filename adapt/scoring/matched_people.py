@@ -102,10 +102,13 @@ def mupots_shares(
     predicted: PredictedPeople, truth: LabelledPeople, skeleton: Skeleton, sequences: list[str]
 ) -> dict[str, mupots.Shares]:
     """3DPCK and its area by MuPoTS-3D's own protocol: pck and auc, relative and absolute, of all people and of those
-    matched, by name; empty for a skeleton without its 17 joints."""
-    if not set(MPI3DHP17.keypoints) <= set(skeleton.keypoints):
+    matched, by name; empty for a skeleton without its 17 joints, of which the neck may be called thorax, as in the
+    references."""
+    neck = "neck" if "neck" in skeleton.keypoints else "thorax"
+    names = [neck if name == "neck" else name for name in MPI3DHP17.keypoints]
+    if not set(names) <= set(skeleton.keypoints):
         return {}
-    order = [skeleton.keypoints.index(name) for name in MPI3DHP17.keypoints]
+    order = [skeleton.keypoints.index(name) for name in names]
     assert predicted.keypoints is not None
     assert truth.keypoints is not None
     here = replace(predicted, points=predicted.points[:, order], keypoints=predicted.keypoints[:, order])

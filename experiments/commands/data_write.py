@@ -17,7 +17,7 @@ from .data_words import read_words
 class WriteOptions(Options):
     """Of the command, beside the dataset's."""
 
-    part: str = option("train", "which part is written", choices=PARTS)
+    part: str = option("train", "which part is written; the option of its name says how many pictures", choices=PARTS)
     layout: str = option("muco", "as which public set", choices=tuple(LAYOUTS))
 
 

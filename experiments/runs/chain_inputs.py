@@ -22,7 +22,9 @@ from ...datasets.reading.boxes import FILES, SCORE, check_detector, detect_peopl
 from ...datasets.reading.detections import Detected, Detections, read_detections
 from ...datasets.reading.files import from_home
 from ...datasets.reading.fit import beside
+from ...datasets.reading.headers import read_headers
 from ...datasets.reading.intrinsics import CameraOptions, Intrinsics, open_intrinsics
+from ...datasets.reading.people import project
 from ...datasets.reading.video import read_named
 from ...datasets.sample import ROOT_MM
 from ...datasets.skeleton import Skeleton
@@ -178,7 +180,8 @@ def open_people(
     """The pictures and frames of `paths` with their people: of `boxes`, a detector's name, a file, or whole, where each
     picture is one person's; or those of a file of `roots`.
 
-    Raises ValueError for paths, boxes and cameras that cannot be, and where there is nobody in any picture.
+    Raises ValueError for paths, boxes and cameras that cannot be, for roots of other cameras, and where there is nobody
+    in any picture.
     """
     if boxes is not None and boxes != WHOLE and not boxes.lower().endswith(FILES):
         check_detector(boxes)
@@ -188,6 +191,8 @@ def open_people(
     detected = _people(pictures, boxes, roots)
     if detected is not None and names and not any(len(one.boxes) for one in detected.people.values()):
         raise ValueError(f"{source}: nobody in any of {len(names)} pictures, the first {names[0]}")
+    if roots is not None and detected is not None:
+        check_roots(detected, pictures.root, intrinsics, roots)
     return PeopleInputs(
         pictures.root,
         names,
@@ -200,6 +205,25 @@ def open_people(
         intrinsics=intrinsics,
         looks=tuple(map(Look.of, networks.each)),
     )
+
+
+def check_roots(detected: Detected, root: Path, intrinsics: Intrinsics, file: Path) -> None:
+    """Raises ValueError where the cameras show more than half of the roots outside their boxes: these were made with
+    other cameras."""
+    off, first = 0, ""
+    for name, header in read_headers(root, detected.people).items():
+        one, camera = detected.people[name], intrinsics.of(name, header.width, header.height)
+        assert one.roots is not None
+        places = project(one.roots, camera)
+        outside = ((places < one.boxes[:, :2]) | (places > one.boxes[:, 2:])).any(1)
+        off += int(outside.sum())
+        first = first or (name if outside.any() else "")
+    total = sum(len(one.boxes) for one in detected.people.values())
+    if 2 * off > total:
+        raise ValueError(
+            f"--root {file}: the camera shows {off} of {total} roots outside their boxes, the first in {first}: these "
+            f"roots were made with another one. Give the same --focal or --camera as RootNet had"
+        )
 
 
 def _people(inputs: Inputs, boxes: str | None, roots: Path | None) -> Detected | None:

@@ -230,7 +230,11 @@ def test_actions_of_a_set_that_has_none(tmp_path, labelled):
         scored(write(tmp_path / "p.json", sure(TRUTH)), "action")
 
 
-def test_mupots_by_its_own_protocol(tmp_path, labelled):
+@pytest.mark.parametrize("neck", ["neck", "thorax"])
+def test_mupots_by_its_own_protocol(tmp_path, labelled, neck):
+    """Also where the neck has the references' name, with rename={neck: thorax}."""
+    names = tuple(neck if name == "neck" else name for name in MPI3DHP17.keypoints)
+    skeleton = replace(MPI3DHP17, keypoints=names)
     bodies = np.random.default_rng(3).uniform(-400, 400, (3, 17, 3)) + np.array([0, 0, 4000])
     bodies[:, 14] = [0, 0, 4000]
     truth = {
@@ -239,11 +243,11 @@ def test_mupots_by_its_own_protocol(tmp_path, labelled):
     }
     labelled(
         {f"MultiPersonTestSet/{name}": own for name, own in truth.items()},
-        MPI3DHP17,
+        skeleton,
         lambda name: f"mupots/{name.split('/')[1]}",
     )
     people = sure(truth) | {"TS1/img_000000.jpg": [(truth["TS1/img_000000.jpg"][0] + [0, 0, 400.0], 0.9)]}
-    result = scored(write(tmp_path / "p.json", people, MPI3DHP17), "sequence")
+    result = scored(write(tmp_path / "p.json", people, skeleton), "sequence")
     # Of TS1 one of two people is missed, and the other one is 400 mm too far; TS10 is as it should be.
     assert result["mupots"]["3DPCK, relative, all"] == pytest.approx((0.5 + 1) / 2)
     assert result["mupots"]["3DPCK, relative, matched"] == pytest.approx(1)

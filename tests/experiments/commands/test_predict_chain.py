@@ -239,6 +239,8 @@ def test_a_root_net_writes_what_a_pose_net_reads(scenes, monkeypatch):
     assert errors(people).max() < 1.0
     assert content["annotations"] == read(scenes / "chain.json")[0]["annotations"]  # nothing is extended twice
     assert content["info"]["chain"]["root"]["file"].endswith("roots.json")
+    with pytest.raises(ValueError, match=r"roots outside their boxes, the first in .*made with another one"):
+        ask(scenes, root="roots.json", boxes=None, focal="1500")
 
 
 def test_a_network_that_knows_both_needs_no_root(scenes):
