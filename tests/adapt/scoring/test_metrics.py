@@ -166,6 +166,9 @@ class Fixed(torch.nn.Module):
     def decode(self, votes, batch):
         return Poses.of_crops(self.points[votes], torch.ones(self.points[votes].shape[:2]))
 
+    def root_distance(self, votes):
+        return None
+
 
 def a_batch(kind=Unlabeled, name="first", **more):
     zoomed = torch.tensor([[[2.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 0.5, 700]]])
