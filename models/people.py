@@ -121,6 +121,16 @@ def depth_axis(extent: float) -> Grid:
     return Grid((DEPTH_CELLS,), (cell,), (cell / 2,))
 
 
+def need_root(system: str, skeleton: Skeleton) -> int:
+    """The index of the skeleton's root. Raises ValueError where it has none."""
+    if skeleton.root is None:
+        raise ValueError(
+            f"{system} needs a root; skeleton {skeleton.name!r} has none: {', '.join(skeleton.keypoints)}. Both sides "
+            "need the same root, a pelvis or wrist, or root= in a skeleton's YAML"
+        )
+    return skeleton.root
+
+
 def need_camera(system: str, sample: Unlabeled, giver: str) -> None:
     """Raises ValueError where a camera of the sample is not known."""
     if not bool((sample.inputs["k"] > 0).all()):

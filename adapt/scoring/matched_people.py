@@ -32,7 +32,7 @@ class MatchedPeople:
     """(P, K, 3)"""
     annotated: Tensor
     """(P, K) bool"""
-    found: Tensor
+    matched: Tensor
     """(P,) bool"""
 
     def select(self, rows: Tensor) -> MatchedPeople:
@@ -63,29 +63,29 @@ def matched(predicted: PredictedPeople, truth: LabelledPeople, smallest: float) 
 
 def paired(predicted: PredictedPeople, roots: Tensor, truth: LabelledPeople, place: Tensor) -> MatchedPeople:
     """The labelled people beside those at `place` (P,) of the predicted ones, whose roots are (Q, 3) mm."""
-    found = place >= 0
+    matched = place >= 0
 
     def taken(values: Tensor) -> Tensor:
         made = values.new_zeros(len(place), *values.shape[1:], dtype=torch.float64)
-        made[found] = values[place[found]].double()
+        made[matched] = values[place[matched]].double()
         return made
 
-    return MatchedPeople(taken(predicted.points), taken(roots), truth.points.double(), truth.annotated, found)
+    return MatchedPeople(taken(predicted.points), taken(roots), truth.points.double(), truth.annotated, matched)
 
 
 def people_scores(people: MatchedPeople, skeleton: Skeleton) -> dict[str, float]:
     """Errors of the people who were found, mm, and 3DPCK and its area, relative (`pck_150mm`) and absolute, of those
     and, as `..._all`, of all labelled ones, where a missed person's joints are misses. NaN where nobody was found."""
-    root, found = skeleton.root or 0, people.select(people.found)
-    values = pose_errors(found.points, found.truth, found.annotated, root, skeleton)
-    values |= root_errors(found.roots, found.truth[:, root], found.annotated[:, root])
+    root, those = skeleton.root or 0, people.select(people.matched)
+    values = pose_errors(those.points, those.truth, those.annotated, root, skeleton)
+    values |= root_errors(those.roots, those.truth[:, root], those.annotated[:, root])
     away = metrics.distances(people.points, people.truth)
     relative = people_metrics.root_errors(people.points, people.truth, root)
-    values["absolute_mm"] = float(metrics.mean(away[people.found], found.annotated))
+    values["absolute_mm"] = float(metrics.mean(away[people.matched], those.annotated))
     joints = people_metrics.rooted(people.annotated, root, count_root=False)
     for kind, errors, mask in (("", relative, joints), ("absolute_", away, people.annotated)):
-        errors = torch.where(people.found[:, None], errors, torch.inf)
-        for name, rows in (("", people.found), ("_all", torch.ones_like(people.found))):
+        errors = torch.where(people.matched[:, None], errors, torch.inf)
+        for name, rows in (("", people.matched), ("_all", torch.ones_like(people.matched))):
             values[f"{kind}pck_150mm{name}"] = float(metrics.pck(errors[rows], mask[rows], people_metrics.THRESHOLD))
             values[f"{kind}auc_150mm{name}"] = float(metrics.auc(errors[rows], mask[rows], people_metrics.THRESHOLD))
     return values
@@ -121,8 +121,8 @@ def mupots_shares(
     made: dict[str, mupots.Shares] = {}
     for relative in (True, False):
         errors = mupots.errors(here, there, relative)
-        for only_found in (False, True):
-            both = mupots.shares(*errors, sequences, only_found)
-            kind = f"{'relative' if relative else 'absolute'}, {'matched' if only_found else 'all'}"
+        for only_matched in (False, True):
+            both = mupots.shares(*errors, sequences, only_matched)
+            kind = f"{'relative' if relative else 'absolute'}, {'matched' if only_matched else 'all'}"
             made |= {f"{name}, {kind}": one for name, one in zip(("3DPCK", "AUC"), both, strict=True)}
     return made

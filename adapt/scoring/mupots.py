@@ -88,12 +88,12 @@ def errors(predicted: PredictedPeople, truth: LabelledPeople, relative: bool) ->
     """Distances (P, 17) mm of the labelled people from those matched with them, who get the true bone lengths, which
     people are valid (P,) and which are found (P,). `relative` counts both poses from the pelvis."""
     place = match(predicted, truth)
-    found = place >= 0
+    matched = place >= 0
     points, own = (root_aligned(p, PELVIS) if relative else p.double() for p in (predicted.points, truth.points))
     missed = own.new_full(own.shape, MISSED)
     nearest = missed.clone()
-    nearest[found] = with_true_bones(points[place[found]], own[found])
-    return distances(nearest, own), truth.valid, found
+    nearest[matched] = with_true_bones(points[place[matched]], own[matched])
+    return distances(nearest, own), truth.valid, matched
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,15 @@ class Shares:
 
 
 def shares(
-    errors: Tensor, valid: Tensor, found: Tensor, sequence: Sequence[Hashable], only_found: bool = False
+    errors: Tensor, valid: Tensor, matched: Tensor, sequence: Sequence[Hashable], only_matched: bool = False
 ) -> tuple[Shares, Shares]:
-    """3DPCK and its area from `errors` of P people in `sequence` (P,): of all valid people, or `only_found` ones.
+    """3DPCK and its area from `errors` of P people in `sequence` (P,): of all valid people, or `only_matched` ones.
 
     3DPCK is the share of joints nearer than 150 mm, where the limit itself is too far; the area is the mean of the same
     at 0, 5, ... 150 mm. Raises ValueError where there is not one sequence a person.
     """
     names, index = numbered(sequence, errors)
-    counted = valid & found if only_found else valid
+    counted = valid & matched if only_matched else valid
     index, kept = index[counted], errors[counted].double().contiguous()
     # A distance is below all steps but those up to it.
     below = len(STEPS) - torch.searchsorted(STEPS.to(errors.device), kept, right=True)

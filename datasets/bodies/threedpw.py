@@ -95,8 +95,8 @@ def _points(records: Records) -> tuple[np.ndarray, str]:
     unit = unit_of(joints, TRUNK, LENGTH)
     if unit not in ("m", "mm"):
         median = float(np.median(np.linalg.norm(joints[:, TRUNK[0]] - joints[:, TRUNK[1]], axis=-1)))
-        found = Words(f"of people {median:g} from pelvis to neck, in the median")
-        raise BadAnnotation(records.file, "", "joint_cam", found, "metres, or millimetres")
+        shown = Words(f"of people {median:g} from pelvis to neck, in the median")
+        raise BadAnnotation(records.file, "", "joint_cam", shown, "metres, or millimetres")
     return joints * UNITS[unit], unit
 
 

@@ -159,8 +159,8 @@ def check_projection(points: np.ndarray, camera: np.ndarray, keypoints: np.ndarr
     """Raises BadAnnotation where cameras (N, 4) show points (N, K, 3) elsewhere than keypoints (N, K, 2) are."""
     off = np.linalg.norm(project(points, camera) - keypoints, axis=-1)
     if off.size and not np.median(off) <= OFF:
-        found = Words(f"{np.median(off):.1f} px away, in the median, from the joints in the camera's frame")
-        raise BadAnnotation(file, "", "the keypoints' place", found, f"their projection, to {OFF:g} px")
+        shown = Words(f"{np.median(off):.1f} px away, in the median, from the joints in the camera's frame")
+        raise BadAnnotation(file, "", "the keypoints' place", shown, f"their projection, to {OFF:g} px")
 
 
 def sizes_by_name(pictures: Sequence[str], sizes: np.ndarray) -> partial[dict[str, tuple[int, int]]]:

@@ -42,9 +42,9 @@ def write_scenes(
     options: Options,
     part: str,
     layout: str = "muco",
-    told: Callable[[int], object] = lambda done: None,
+    progress: Callable[[int], object] = lambda done: None,
 ) -> Path:
-    """Render the scenes of a part into `folder`; the answer is the annotation file. `told` hears how many are done.
+    """Render the scenes of a part into `folder`; the answer is the annotation file. `progress` hears how many are done.
 
     Raises ValueError for a layout or style that is not known, and where the annotation file is there already.
     """
@@ -68,7 +68,7 @@ def write_scenes(
         for slot in range(len(scene.points)):
             number = len(content["annotations"])
             content["annotations"].append(_person(scene, slot, index, number, order, BOXES[options.crops]))
-        told(index + 1)
+        progress(index + 1)
     write_whole(file, lambda output: output.write(json.dumps(content).encode()))
     return file
 

@@ -147,9 +147,9 @@ def adversary_rows(
         run()  # the optimiser's state is there from now on
         return run
 
-    found = compared(step(RegDA), step(SourceOnly), device, alternate, rounds)
+    measured = compared(step(RegDA), step(SourceOnly), device, alternate, rounds)
     of = f"RegDA on PoseNet ({backbone}, {JOINTS} joints, {size // CELL}^3), batch {batch} + {batch}"
-    return found.rows(of, ("iteration", "supervised"), "at most 2")
+    return measured.rows(of, ("iteration", "supervised"), "at most 2")
 
 
 def in_space(batch: int, size: int) -> Labeled:

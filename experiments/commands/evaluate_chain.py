@@ -129,11 +129,11 @@ def given_boxes(chosen: Chosen, true: PoseDataset, boxes: str | None) -> tuple[P
         kind = own.identity.get("boxes")
         return (None, []) if kind == true.identity.get("boxes") else (own, [f"boxes={kind}"])
     names = names_of(own)
-    found, alone = boxed(own, names, detections(boxes, own, names), boxes)
-    if not len(found):
+    met, alone = boxed(own, names, detections(boxes, own, names), boxes)
+    if not len(met):
         raise ValueError(f"{boxes}: no box is of any of the {len(own)} people of {own.name}")
-    lost = f"{boxes}: it misses {len(own) - len(found)} of {len(own)} people; {alone} of its boxes are nobody's"
-    return found, ["given boxes", f"{lost}. All numbers are those of the people whom it finds"]
+    lost = f"{boxes}: it misses {len(own) - len(met)} of {len(own)} people; {alone} of its boxes are nobody's"
+    return met, ["given boxes", f"{lost}. All numbers are those of the people whom it finds"]
 
 
 def detections(source: str, dataset: PoseDataset, names: Sequence[str]) -> Detected:

@@ -168,7 +168,7 @@ def by_group(
     made = {}
     for name in in_order(names[valid].tolist()):
         own = people.select(torch.from_numpy((names == name) & valid))
-        counts = {"labelled": len(own.found), "missed": int((~own.found).sum())}
+        counts = {"labelled": len(own.matched), "missed": int((~own.matched).sum())}
         made[name] = people_scores(own, skeleton) | counts
     return made
 

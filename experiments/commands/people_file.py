@@ -102,19 +102,19 @@ def places(names: Sequence[str], pictures: Sequence[str]) -> list[int]:
     by_stem: dict[str, list[int]] = {}
     for number, one in enumerate(parts):
         by_stem.setdefault(one[-1], []).append(number)
-    found = []
+    numbers = []
     for name in names:
         own = _parts(name)
         fits = [n for n in by_stem.get(own[-1], []) if _agree(own, parts[n])]
         if len(fits) > 1:
             some = " and ".join(pictures[n] for n in fits[:2])
             raise ValueError(f"picture {name!r} of the predictions may be {some}: predict from the folder above these")
-        found.append(fits[0] if fits else -1)
+        numbers.append(fits[0] if fits else -1)
     first: dict[int, str] = {}
-    for name, number in zip(names, found, strict=True):
+    for name, number in zip(names, numbers, strict=True):
         if number >= 0 and first.setdefault(number, name) != name:
             raise ValueError(f"pictures {first[number]!r} and {name!r} of the predictions are both {pictures[number]}")
-    return found
+    return numbers
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ...datasets.skeleton import Skeleton
 from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
-from ..people import CELL, PersonModel, known_depth, loaded, read_reference
+from ..people import CELL, PersonModel, known_depth, loaded, need_root, read_reference
 from ..pose_model import PoseModel
 
 
@@ -45,12 +45,7 @@ class PoseNet(PersonModel):
     @classmethod
     def learns(cls, skeleton: Skeleton) -> Skeleton:
         """All keypoints. Raises ValueError for a skeleton without a root."""
-        if skeleton.root is None:
-            raise ValueError(
-                f"{cls.__name__} answers relative to the root; skeleton {skeleton.name!r} has none: "
-                f"{', '.join(skeleton.keypoints)}. Both sides need the same root, a pelvis or wrist, or root= in a "
-                "skeleton's YAML"
-            )
+        need_root(cls.__name__, skeleton)
         return skeleton
 
     @classmethod

@@ -29,6 +29,7 @@ from ..people import (
     known_depth,
     loaded,
     need_camera,
+    need_root,
     point_layer,
     read_reference,
 )
@@ -49,12 +50,7 @@ class RootNet(PersonModel):
     @classmethod
     def learns(cls, skeleton: Skeleton) -> Skeleton:
         """The root alone. Raises ValueError for a skeleton without one."""
-        if skeleton.root is None:
-            raise ValueError(
-                f"RootNet learns where the root is; {skeleton.name!r} has none: {', '.join(skeleton.keypoints)}. "
-                "Both sides need the same root, a pelvis or wrist, or root= in a skeleton's YAML"
-            )
-        return skeleton.select((skeleton.keypoints[skeleton.root],))
+        return skeleton.select((skeleton.keypoints[need_root(cls.__name__, skeleton)],))
 
     def measure(self) -> None:
         self.grid = Grid(*self.plane, depth_axis(self.extent))

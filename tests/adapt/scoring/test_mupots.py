@@ -107,7 +107,7 @@ def naive_errors(predicted, truth, relative):
     return errors
 
 
-def naive_tables(predicted, truth, relative, sequence, only_found):
+def naive_tables(predicted, truth, relative, sequence, only_matched):
     place = naive_match(predicted, truth)
     errors = naive_errors(predicted, truth, relative)
     joints = [0, 1, 2, 5, 3, 6, 4, 7, 8, 11, 9, 12, 10, 13]
@@ -116,7 +116,7 @@ def naive_tables(predicted, truth, relative, sequence, only_found):
         rows = [
             e
             for e, s, q in zip(errors, sequence, place, strict=True)
-            if s == name and e is not None and (q >= 0 or not only_found)
+            if s == name and e is not None and (q >= 0 or not only_matched)
         ]
         if not rows:
             pck[name] = auc[name] = np.nan
@@ -138,10 +138,10 @@ def test_against_loops(seed):
         for row, wanted in zip(parts[0], naive_errors(predicted, truth, relative), strict=True):
             if wanted is not None:
                 np.testing.assert_allclose(row, wanted, atol=1e-6)
-        for only_found in (False, True):
-            pck, auc = mupots.shares(*parts, sequence, only_found)
+        for only_matched in (False, True):
+            pck, auc = mupots.shares(*parts, sequence, only_matched)
             for shares, wanted in zip(
-                (pck, auc), naive_tables(predicted, truth, relative, sequence, only_found), strict=True
+                (pck, auc), naive_tables(predicted, truth, relative, sequence, only_matched), strict=True
             ):
                 assert shares.by_sequence() == pytest.approx(wanted, nan_ok=True)
                 assert shares.total() == pytest.approx(np.nanmean(list(wanted.values())))
@@ -280,8 +280,8 @@ def test_shares_by_hand():
     pck, auc = mupots.shares(errors, valid, found, ["TS1", "TS1", "TS2", "TS20"])
     assert pck.sequences == ("TS1", "TS2", "TS20")
     assert pck.by_sequence() == pytest.approx({"TS1": 0.5 / 14, "TS2": 1, "TS20": np.nan}, nan_ok=True)
-    of_found, _ = mupots.shares(errors, valid, found, ["TS1", "TS1", "TS2", "TS20"], only_found=True)
-    assert of_found.by_sequence() == pytest.approx({"TS1": 1 / 14, "TS2": 1, "TS20": np.nan}, nan_ok=True)
+    of_matched, _ = mupots.shares(errors, valid, found, ["TS1", "TS1", "TS2", "TS20"], only_matched=True)
+    assert of_matched.by_sequence() == pytest.approx({"TS1": 1 / 14, "TS2": 1, "TS20": np.nan}, nan_ok=True)
     assert pck.total() == pytest.approx((0.5 / 14 + 1) / 2)  # each sequence weighs the same
     assert pck.groups()["head"] == 0.75
     assert pck.joints()["pelvis"] == 0
@@ -303,7 +303,7 @@ def test_nobody():
     nothing, no_one = (replace(p, image_index=p.image_index.long()) for p in (nothing, no_one))
     parts = mupots.errors(nothing, truth, relative=False)
     assert mupots.shares(*parts, ["TS1"])[0].total() == 0
-    for shares in mupots.shares(*parts, ["TS1"], only_found=True):
+    for shares in mupots.shares(*parts, ["TS1"], only_matched=True):
         assert np.isnan(shares.total())
     for seen in (people, nothing):
         pck, auc = mupots.shares(*mupots.errors(seen, no_one, relative=True), [])
