@@ -446,7 +446,7 @@ def test_the_white_of_a_set_is_that_of_both_parts(tmp_path):
 def with_exif(path, focal):
     """A photograph that tells its focal length as of 35 mm film."""
     tags = Image.Exif()
-    tags.get_ifd(0x8769)[0xA405] = focal
+    tags[0x8769] = {0xA405: focal}
     return shot(path, 60, size=(360, 240), exif=tags)
 
 

@@ -204,7 +204,7 @@ def test_a_photograph_tells_its_camera(scenes):
     focal = TRUTH[name][1][0]
     with Image.open(scenes / "in" / name) as picture:
         exif = Image.Exif()
-        exif.get_ifd(0x8769)[0xA405] = round(focal * 43.2666 / np.hypot(SIZE, SIZE))
+        exif[0x8769] = {0xA405: round(focal * 43.2666 / np.hypot(SIZE, SIZE))}
         picture.save(scenes / "photo.jpg", exif=exif)
     TRUTH["photo.jpg"] = TRUTH.pop(name)
     rows = [result("photo.jpg", box, 1.0) for box in boxes_of(name, scenes)]
