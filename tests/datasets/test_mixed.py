@@ -1,6 +1,7 @@
 """Two sets as one: half and half, the smaller one repeated, keypoints by name."""
 
 import pickle
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -34,8 +35,9 @@ def sketches(toys):
 
 
 @pytest.mark.parametrize(("first", "second"), [(10, 4), (4, 10), (5, 5), (1, 7)])
-def test_half_and_half(toys, sketches, first, second):
+def test_half_and_half(toys, sketches, first, second, monkeypatch):
     """As the reference counts: the larger one once, the smaller one a whole number of times and some at random."""
+    monkeypatch.setitem(sys.modules, "toys", toys)  # other tests load a copy of the module under this name
     data = Mixed(toys.Persons(toys.Persons.Options(train=first), "train"), sketches(second))
     data = pickle.loads(pickle.dumps(data))
     larger, smaller = max(first, second), min(first, second)
