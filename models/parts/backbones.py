@@ -1,4 +1,4 @@
-"""Backbones by name: torchvision's, timm's, and a small one for CPUs."""
+"""Backbones by name: torchvision's, timm's, HRNet, and a small one for CPUs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
+from .hrnet import HRNETS, HRNet
+from .levels import joined
 from .timm_backbone import TimmBackbone
 from .torchvision_backbone import TorchvisionBackbone, halves, measured
 
-ABOUT = "small, a network of torchvision's (resnet101, convnext_tiny), timm:NAME, or timm:NAME@STRIDE"
+ABOUT = (
+    f"small, {', '.join(HRNETS)}, a network of torchvision's (resnet101, convnext_tiny), timm:NAME, or timm:NAME@STRIDE"
+)
 TIMM = "timm:"
 DILATED = ("small", "resnet50", "resnet101", "resnet152")
 """Those whose last level is dilated where two are looked at."""
@@ -69,18 +71,12 @@ class TwoLevels(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         early = self.early(image)
-        return joined(early, self.late(early))
-
-
-def joined(early: Tensor, late: Tensor) -> Tensor:
-    """Two levels (B, C, H, W), the later enlarged where it is smaller."""
-    if late.shape[-2:] != early.shape[-2:]:
-        late = functional.interpolate(late, early.shape[-2:], mode="bilinear")
-    return torch.cat([early, late], 1)
+        return joined([early, self.late(early)])
 
 
 def build_backbone(name: str, weights: str | None = None, size: tuple[int, int] = (256, 256)) -> Any:
-    """A backbone by name: `small`, a network of torchvision's, or timm:NAME, timm:NAME@STRIDE for an earlier level.
+    """A backbone by name: `small`, an HRNet, a network of torchvision's, or timm:NAME, timm:NAME@STRIDE for an earlier
+    level.
 
     It maps (B, 3, H, W) to (B, `channels`, H/`stride`, W/`stride`); `size` is the input's width and height. `weights`
     is None (random), a published name (downloaded), or the path of a local state_dict. Raises ValueError for unknown
@@ -88,6 +84,8 @@ def build_backbone(name: str, weights: str | None = None, size: tuple[int, int] 
     """
     if name.startswith(TIMM):
         return TimmBackbone(name.removeprefix(TIMM), weights, size)
+    if name in HRNETS:
+        return HRNet(name, weights)
     if name != "small":
         return TorchvisionBackbone(name, weights)
     if weights is not None:
@@ -96,9 +94,11 @@ def build_backbone(name: str, weights: str | None = None, size: tuple[int, int] 
 
 
 def build_levels(name: str, weights: str | None = None, size: tuple[int, int] = (256, 256)) -> Any:
-    """The same of the last two levels together, `channels` being those of each."""
+    """The same of the last two levels together, of an HRNet the two finest; `channels` are those of each."""
     if name.startswith(TIMM):
         return TimmBackbone(name.removeprefix(TIMM), weights, size, levels=2)
+    if name in HRNETS:
+        return HRNet(name, weights, levels=2)
     return TwoLevels(name, weights)
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ...datasets.options import choose
+from ...datasets.reading.files import from_home
 
 SECONDS = 10
 """That the hub has to answer in."""
@@ -18,6 +22,19 @@ def library(name: str, wanted: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(f"{wanted} needs {name} ({error}): pip install 'keyshift[backbones]'") from error
+
+
+def weights_file(weights: str, published: Mapping[str, str]) -> Path:
+    """A local file, or the file of published weights by their tag, whose repositories are given. Raises ValueError for
+    files that are none, unknown tags and impossible downloads."""
+    path = from_home(weights)
+    if path.is_file():
+        return path
+    if path.suffix or "/" in weights:
+        raise ValueError(f"model.weights={weights}: no such file. Give a state_dict's path, a tag of timm's or null")
+    choose("model.weights", weights, list(published))
+    library("huggingface_hub", f"model.weights={weights}")
+    return hub_file(published[weights], "model.safetensors")
 
 
 def hub_file(repository: str, file: str) -> Path:

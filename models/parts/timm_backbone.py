@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ...datasets.options import choose
-from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import WRAPPERS, read_content
-from .hub import hub_file, library
+from .hub import library, weights_file
+from .levels import joined
 
 
 class TimmBackbone(nn.Module):
@@ -47,9 +46,7 @@ class TimmBackbone(nn.Module):
             raise ValueError(f"model.backbone=timm:{name} has a stride of {self.stride}, which is no power of two")
 
     def forward(self, image: Tensor) -> Tensor:
-        first, *rest = self.network(image)
-        wider = [functional.interpolate(one, first.shape[-2:], mode="bilinear") for one in rest]
-        return torch.cat([first, *wider], 1)
+        return joined(self.network(image))
 
 
 def _network(name: str, size: tuple[int, int], **form: Any) -> nn.Module:
@@ -87,15 +84,8 @@ def _loaded(name: str, size: tuple[int, int], chosen: list[int], state: Any, sai
 def _weights(timm: Any, name: str, weights: str) -> Any:
     """The state of a local file, or of published weights by their tag. Raises ValueError for files that are none,
     unknown tags and impossible downloads."""
-    path = from_home(weights)
-    if not path.is_file():
-        if path.suffix or "/" in weights:
-            raise ValueError(
-                f"model.weights={weights}: no such file. Give a state_dict's path, a tag of timm's or null"
-            )
-        tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{name}.*")]
-        choose("model.weights", weights, tags)
-        path = hub_file(timm.get_pretrained_cfg(f"{name}.{weights}").hf_hub_id, "model.safetensors")
+    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{name}.*")]
+    path = weights_file(weights, {tag: timm.get_pretrained_cfg(f"{name}.{tag}").hf_hub_id for tag in tags})
     try:
         content = read_content(path)
     except ValueError as error:

@@ -13,6 +13,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from ...datasets.options import choose
 from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content
+from .hrnet import HRNETS
 
 CLASSIFIERS = ("avgpool", "classifier", "fc", "head")
 """Parts of torchvision's networks from which on there is no grid."""
@@ -31,7 +32,7 @@ class TorchvisionBackbone(nn.Module):
 
     def __init__(self, name: str, weights: str | None = None, dilated: bool = False) -> None:
         super().__init__()
-        choose("model.backbone", name, ["small", *list_models(module=torchvision.models), "timm:NAME"])
+        choose("model.backbone", name, ["small", *HRNETS, *list_models(module=torchvision.models), "timm:NAME"])
         form = {"replace_stride_with_dilation": [False, False, True]} if dilated else {}
         network = get_model(name, weights=None, **form)
         if weights is not None:

@@ -91,7 +91,9 @@ def test_soft_reset_draws_adapters_back(dots, batches, iterate):
     assert all(torch.allclose(value, given[key]) for key, value in strategy.model.named_parameters())
 
 
-@pytest.mark.parametrize("backbone", ["small", "mobilenet_v3_small", "timm:test_vit", "timm:test_convnext"])
+@pytest.mark.parametrize(
+    "backbone", ["small", "mobilenet_v3_small", "hrnet_w18_small", "timm:test_vit", "timm:test_convnext"]
+)
 def test_merging_changes_no_answer(tmp_path, dots, batches, iterate, backbone):
     strategy, _ = trained(SourceOnly, None, network(backbone), dots, batches, iterate)
     model, sample = strategy.model.eval(), batches(dots, strategy, "plain", "source")[9]

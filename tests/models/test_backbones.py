@@ -114,7 +114,7 @@ def test_without_the_extra(monkeypatch):
         build_backbone("timm:test_vit")
 
 
-@pytest.mark.parametrize("backbone", ["shufflenet_v2_x0_5", "timm:test_vit", "timm:test_convnext@8"])
+@pytest.mark.parametrize("backbone", ["shufflenet_v2_x0_5", "hrnet_w18_small", "timm:test_vit", "timm:test_convnext@8"])
 def test_every_system_takes_them_and_loads_without_a_download(tmp_path, balls, dots, labeled, backbone):
     if backbone.startswith("timm"):
         pytest.importorskip("timm")
@@ -125,7 +125,7 @@ def test_every_system_takes_them_and_loads_without_a_download(tmp_path, balls, d
     for model, inputs in (
         (PoseResNet(21, PoseResNet.Options(heatmap_size=[16, 16], **sizes)), {"image": picture}),
         (A2J(21, A2J.Options(**sizes | {"backbone": backbone.partition("@")[0]})), depth),
-        (AWR(21, AWR.Options(downsample=8, **sizes)), depth),
+        (AWR(21, AWR.Options(downsample=4, **sizes)), depth),
     ):
         save_model(tmp_path / "weights.pt", model.eval(), HAND, 0)
         again = load_model(tmp_path / "weights.pt")[0].eval()
