@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 from ..datasets.options import option
 from ..datasets.sample import Labeled, Unlabeled
 from .output import Grid, Poses, Votes, spatial_kl
-from .pose_model import PoseModel
+from .parts.backbones import ABOUT, build_backbone
+from .pose_model import PoseModel, normalize
 
 
 class HeatmapModel(PoseModel):
@@ -40,6 +43,60 @@ class HeatmapModel(PoseModel):
         points, counted = self.labels(sample)
         target = self.grid.target(points, self.options.sigma, self.cut)
         return {"heatmap": spatial_kl(votes.log_density()[sample.image_index], target, counted)}
+
+
+class UpsampledMaps(HeatmapModel):
+    """Heatmaps of a backbone, transposed convolutions above it, and a head.
+
+    The input's and the heatmap's sizes are (width, height); their ratio is a power of two, and the input a multiple of
+    the backbone's stride. Raises ValueError for sizes that do not divide.
+    """
+
+    @dataclass(frozen=True)
+    class Options(HeatmapModel.Options):
+        backbone: str = option("resnet101", f"the network below the head: {ABOUT}")
+        heatmap_size: list[int] = option([64, 64], "width, height", low=1, high=8192, size=2)
+        channels: int = option(256, "channels of the layers before the head", low=1)
+
+    options: Options
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
+        stride = _stride(options.input_size, options.heatmap_size, self.backbone.stride)
+        columns, rows = options.heatmap_size
+        self.grid = Grid((int(rows), int(columns)), (stride, stride), (stride / 2, stride / 2))
+        doublings = int(math.log2(self.backbone.stride / stride))
+        self.upsampling = upsampling(self.backbone.channels, options.channels, doublings)
+        self.channels = options.channels if doublings else self.backbone.channels
+        self.head = self.new_head()
+
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """A head of `layers` convolutions: hidden 3x3 ones with batch norm, then 1x1 to K maps. Weights std 0.001."""
+        final = nn.Conv2d(self.channels, self.keypoints, 1)
+        hidden = hidden_layers(self.channels, (layers or self.options.head_layers) - 1)
+        small(final)
+        return nn.Sequential(*hidden, final) if hidden else final
+
+    def features(self, sample: Unlabeled) -> Tensor:
+        image = normalize(sample.image)
+        self.check_size(image)
+        return self.upsampling(self.backbone(image))
+
+
+def _stride(input_size: Sequence[int], heatmap_size: Sequence[int], deepest: int) -> int:
+    (width, height), (columns, rows) = input_size, heatmap_size
+    stride = width // max(columns, 1)
+    fits = columns > 0 and rows > 0 and stride * columns == width and stride * rows == height
+    if not fits or stride & (stride - 1) or stride > deepest:
+        raise ValueError(
+            f"model.heatmap_size {columns}x{rows} does not divide model.input_size {width}x{height}: input / heatmap "
+            f"must be the same power of two on both axes, at most {deepest} (for example "
+            f"{max(width // 4, 1)}x{max(height // 4, 1)})"
+        )
+    if width % deepest or height % deepest:
+        raise ValueError(f"model.input_size {width}x{height} must be a multiple of the backbone's stride {deepest}")
+    return stride
 
 
 def hidden_layers(channels: int, count: int) -> list[nn.Module]:

@@ -23,6 +23,7 @@ from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
+from .systems.dsnt import DSNT, DSNT3D
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
@@ -33,11 +34,13 @@ from .systems.vitpose import ViTPose
 MODELS: dict[str, type[PoseModel]] = {
     "pose_resnet": PoseResNet,
     "vitpose": ViTPose,
+    "dsnt": DSNT,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,
     "pose_net": PoseNet,
     "root_pose_net": RootPoseNet,
+    "dsnt_3d": DSNT3D,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)

@@ -30,7 +30,7 @@ def soft_argmax(maps: Tensor) -> Tensor:
 
 def direct_soft_argmax(maps: Tensor) -> Tensor:
     """The same in plain operations, whose softmax is kept: what exporters can write."""
-    return torch.stack([(line * _index(line)).sum(-1) for line in _lines(softmax(maps))], -1)
+    return torch.stack([(line * _index(line)).sum(-1) for line in lines_of(softmax(maps))], -1)
 
 
 def entropies(maps: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class _SoftArgmax(torch.autograd.Function):
 
 def _read(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Of each map the mean (B, K, D), and what its softmax sums to after rounding, (B, K): 1 but for 1e-5 or so."""
-    lines = _lines(softmax(maps))
+    lines = lines_of(softmax(maps))
     means = [(line * _index(line)).sum(-1) / line.sum(-1) for line in lines]
     return torch.stack(means, -1), lines[0].sum(-1)
 
@@ -88,7 +88,7 @@ def _write_slope(maps: Tensor, mean: Tensor, incoming: Tensor, into: Tensor) -> 
         into.copy_(weight.mul_(slope + lines[-1]))
 
 
-def _lines(maps: Tensor) -> list[Tensor]:
+def lines_of(maps: Tensor) -> list[Tensor]:
     """Sums of maps (B, K, *shape) over all axes but one: (B, K, cells along it) of each axis, x first."""
     lines = []
     while maps.dim() > 3:

@@ -8,33 +8,22 @@ tllib/alignment/regda.py. Agrees with it numerically. Keys of its checkpoints ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
-from ...datasets.sample import Labeled, Unlabeled
-from ..heatmaps import HeatmapModel, hidden_layers, small, upsampling
-from ..output import Grid
-from ..parts.backbones import ABOUT, build_backbone
-from ..pose_model import normalize
+from ...datasets.sample import Labeled
+from ..heatmaps import UpsampledMaps
 
 
-class PoseResNet(HeatmapModel):
-    """Heatmap logits for K keypoints.
-
-    The input's and the heatmap's sizes are (width, height); their ratio is a power of two, and the input a multiple of
-    the backbone's stride. Raises ValueError for sizes that do not divide.
-    """
+class PoseResNet(UpsampledMaps):
+    """Heatmap logits for K keypoints."""
 
     @dataclass(frozen=True)
-    class Options(HeatmapModel.Options):
-        backbone: str = option("resnet101", f"the network below the head: {ABOUT}")
-        heatmap_size: list[int] = option([64, 64], "width, height", low=1, high=8192, size=2)
-        channels: int = option(256, "channels of the layers before the head", low=1)
+    class Options(UpsampledMaps.Options):
         reference: bool = option(
             False,
             "TLLib's labels and grid, for comparison: the label's centre rounded to a cell, the Gaussian cut to 13 x "
@@ -45,29 +34,8 @@ class PoseResNet(HeatmapModel):
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
-        channels, heatmap_size = options.channels, options.heatmap_size
-        self.channels = channels
-        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
-        stride = _stride(options.input_size, heatmap_size, self.backbone.stride)
-        origin, self.cut = (0.0, 3 * options.sigma) if options.reference else (stride / 2, None)
-        self.grid = Grid((int(heatmap_size[1]), int(heatmap_size[0])), (stride, stride), (origin, origin))
-        doublings = int(math.log2(self.backbone.stride / stride))
-        self.upsampling = upsampling(self.backbone.channels, channels, doublings)
-        if not doublings:
-            self.channels = self.backbone.channels
-        self.head = self.new_head()
-
-    def new_head(self, layers: int | None = None) -> nn.Module:
-        """A head of `layers` convolutions: hidden 3x3 ones with batch norm, then 1x1 to K maps. Weights std 0.001."""
-        final = nn.Conv2d(self.channels, self.keypoints, 1)
-        hidden = hidden_layers(self.channels, (layers or self.options.head_layers) - 1)
-        small(final)
-        return nn.Sequential(*hidden, final) if hidden else final
-
-    def features(self, sample: Unlabeled) -> Tensor:
-        image = normalize(sample.image)
-        self.check_size(image)
-        return self.upsampling(self.backbone(image))
+        if options.reference:
+            self.grid, self.cut = replace(self.grid, origin=(0.0, 0.0)), 3 * options.sigma
 
     def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
         points = self.reference_points(sample.keypoints) if self.options.reference else sample.keypoints
@@ -76,21 +44,6 @@ class PoseResNet(HeatmapModel):
     def reference_points(self, points: Tensor) -> Tensor:
         """The label's cell as TLLib rounds it, int(x / stride + 0.5) with truncation toward zero, in pixels."""
         return self.grid.to_points((self.grid.to_cells(points) + 0.5).trunc())
-
-
-def _stride(input_size: Sequence[int], heatmap_size: Sequence[int], deepest: int) -> int:
-    (width, height), (columns, rows) = input_size, heatmap_size
-    stride = width // max(columns, 1)
-    fits = columns > 0 and rows > 0 and stride * columns == width and stride * rows == height
-    if not fits or stride & (stride - 1) or stride > deepest:
-        raise ValueError(
-            f"model.heatmap_size {columns}x{rows} does not divide model.input_size {width}x{height}: input / heatmap "
-            f"must be the same power of two on both axes, at most {deepest} (for example "
-            f"{max(width // 4, 1)}x{max(height // 4, 1)})"
-        )
-    if width % deepest or height % deepest:
-        raise ValueError(f"model.input_size {width}x{height} must be a multiple of the backbone's stride {deepest}")
-    return stride
 
 
 def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256, 256)) -> PoseResNet:
