@@ -14,6 +14,7 @@ from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import PoseModel
 from keyshift.models.systems.a2j import A2J
 from keyshift.models.systems.awr import AWR
+from keyshift.models.systems.dsnt import DSNT, DSNT3D
 from keyshift.models.systems.pose_net import PoseNet
 from keyshift.models.systems.pose_resnet import PoseResNet
 from keyshift.models.systems.root_net import RootNet
@@ -64,6 +65,23 @@ def test_onnx_answers_as_pytorch(tmp_path):
         _, poses = answers(model, image=image)
         np.testing.assert_allclose(keypoints, poses.points.numpy(), atol=1e-3)
         np.testing.assert_allclose(confidence, poses.confidence.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("rectification", ["softmax", "abs", "relu", "sigmoid"])
+def test_dsnt_is_exported_with_its_mean_inside(tmp_path, rectification):
+    torch.manual_seed(0)
+    options = DSNT.Options(input_size=[64, 32], heatmap_size=[16, 8], rectification=rectification, **SMALL)
+    model = DSNT(4, options).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.5)
+    to_onnx(model, (64, 32), tmp_path / "model.onnx")
+    image = torch.randint(0, 256, (3, 3, 32, 64), dtype=torch.uint8)
+    keypoints, confidence = onnx_session(tmp_path / "model.onnx").run(None, {"image": image.numpy()})
+    votes, poses = answers(model, image=image)
+    weight = votes.maps.double().flatten(2).softmax(-1).unflatten(2, (8, 16))
+    x, y = (weight.sum(2) * (4 * torch.arange(16) + 2)).sum(-1), (weight.sum(3) * (4 * torch.arange(8) + 2)).sum(-1)
+    np.testing.assert_allclose(keypoints, torch.stack([x, y], -1), atol=1e-3)
+    np.testing.assert_allclose(confidence, poses.confidence, atol=1e-5)
+    assert np.ptp(keypoints, axis=0).max() > 0.1
 
 
 @pytest.mark.parametrize("make", [a2j, awr])
@@ -455,7 +473,7 @@ def test_an_opset_that_cannot_be_written_is_refused_in_one_line(tmp_path, opset)
     assert not list(tmp_path.iterdir())
 
 
-IN_SPACE = {"root_net": RootNet, "pose_net": PoseNet, "root_pose_net": RootPoseNet}
+IN_SPACE = {"root_net": RootNet, "pose_net": PoseNet, "root_pose_net": RootPoseNet, "dsnt_3d": DSNT3D}
 
 
 @pytest.mark.parametrize("name", IN_SPACE)
@@ -467,7 +485,7 @@ def test_people_in_space_are_exported(tmp_path, toys, monkeypatch, name):
     skeleton = kind.learns(skeleton)
     cells = {} if name == "root_net" else {"depth_cells": 8}
     model = kind(len(skeleton), kind.Options(input_size=[32, 32], **SMALL, **cells)).know(skeleton).eval()
-    if name != "pose_net":
+    if "k" in kind.reads:
         branch = model.head if name == "root_net" else model.head["root"]
         torch.nn.init.constant_(branch.depth[0].bias, 1.1)
     to_onnx(model, (32, 32), tmp_path / "model.onnx", skeleton)
@@ -494,5 +512,5 @@ def test_people_in_space_are_exported(tmp_path, toys, monkeypatch, name):
     assert notes["extent"] == 300
     assert notes["keypoints"] == (list(FACE.keypoints) if relative else ["nose"])
     assert notes.get("root") == (0 if relative else None)
-    assert ("k" in notes) == (name != "pose_net")
+    assert ("k" in notes) == ("k" in kind.reads)
     assert ("distance" in notes) == (name == "root_pose_net")

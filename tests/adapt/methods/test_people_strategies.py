@@ -1,4 +1,4 @@
-"""Every strategy on RootNet, whose one keypoint has a distance, and on PoseNet's volumes, by the same files."""
+"""Every strategy on RootNet, whose one keypoint has a distance, and on the volumes of PoseNet and DSNT, by the same files."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -25,7 +25,7 @@ from keyshift.models import people
 from keyshift.models.output import Poses
 from keyshift.models.saved import MODELS, load_checkpoint
 
-SYSTEMS, SIZE, CPU = ("root_net", "pose_net"), (32, 32), torch.device("cpu")
+SYSTEMS, SIZE, CPU = ("root_net", "pose_net", "dsnt_3d"), (32, 32), torch.device("cpu")
 TURNED = Augmentation(rotation=20, area=[0.8, 1.2], color=0, blur=0, mirror=0.5)
 OPTIONS = {
     "regda": RegDA.Options(head_layers=1, fresh_head=False, sigma=1.0, warmup=20, highest=1.0, trade_off=0.3),

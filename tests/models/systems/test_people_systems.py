@@ -1,4 +1,4 @@
-"""RootNet, PoseNet and both in one: how they learn, how they are judged in mm, and what a file of them keeps."""
+"""RootNet, PoseNet, both in one, and DSNT on volumes: how they learn, how they are judged in mm, and what a file of them keeps."""
 
 from dataclasses import asdict, replace
 
@@ -19,7 +19,7 @@ from keyshift.models.saved import MODELS, load_model, save_model
 from keyshift.models.systems.pose_net import PoseNet, reference_flip
 from keyshift.models.systems.root_net import RootNet
 
-SYSTEMS = ("root_net", "pose_net", "root_pose_net")
+SYSTEMS = ("root_net", "pose_net", "root_pose_net", "dsnt_3d")
 CPU, SIZE = torch.device("cpu"), (32, 32)
 
 
@@ -92,7 +92,7 @@ def test_it_learns(persons, learned, name):
         assert reached < 0.8 * float((sample.inputs["k"] - sample.points[:, 0, 2]).abs().mean())
     else:
         relative = sample.points - sample.points[:, :1]
-        share = 0.5 if name == "pose_net" else 1.0  # the backbone of both listens to mm of distance first
+        share = 1.0 if name == "root_pose_net" else 0.5  # the backbone of both listens to mm of distance first
         assert reached < share * float((relative - relative.mean(0)).norm(dim=-1).mean())
 
 
@@ -124,7 +124,7 @@ def test_mrpe_is_the_mean_distance_of_roots_in_the_cameras_frame(persons):
     assert 100 < np.mean(errors) < 3000
 
 
-@pytest.mark.parametrize("name", ["pose_net", "root_pose_net"])
+@pytest.mark.parametrize("name", ["pose_net", "root_pose_net", "dsnt_3d"])
 def test_mpjpe_is_relative_to_the_root_at_its_true_distance(persons, name, tmp_path):
     """Against a loop: each joint is back-projected with its own depth, the true root's and what the network says from
     there, and both poses are counted from their own roots."""
@@ -242,7 +242,8 @@ def test_without_a_camera_there_is_no_distance(toys, persons):
         sample = EvaluationBatches(seen(name, flat), 2, SIZE)[0]
         with pytest.raises(ValueError, match=r"reads image and camera, fx and fy above 0; sketches gives no camera"):
             build(name, persons.skeleton).check(sample, "sketches")
-    build("pose_net", persons.skeleton).check(EvaluationBatches(seen("pose_net", flat), 2, SIZE)[0], "sketches")
+    for name in ("pose_net", "dsnt_3d"):
+        build(name, persons.skeleton).check(EvaluationBatches(seen(name, flat), 2, SIZE)[0], "sketches")
 
 
 @pytest.mark.parametrize("name", ["root_net", "root_pose_net"])
