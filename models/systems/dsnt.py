@@ -52,7 +52,9 @@ class Numerical(owned.Options):
 
     loss: str = option("euclidean", "of the expected coordinate, normalised to -1..1", choices=tuple(LOSSES))
     regulariser: str = option("js", "of a map's spread", choices=("js", "kl", "variance", "none"))
-    regulariser_weight: float = option(1.0, "of the regulariser beside the loss", low=0)
+    regulariser_weight: float = option(
+        1.0, "beside the loss; of a variance choose 1e-3 or so, its unit is cells^4", low=0
+    )
     sigma: float = option(1.0, "of the Gaussian that the regulariser wants, cells", low=0.1, high=100)
     rectification: str = option("softmax", "what makes a map a density", choices=tuple(RECTIFICATIONS))
 

@@ -23,7 +23,9 @@ def test_three_updates(dots, toys, monkeypatch, batches, augmentation, iterate, 
     strategy = STRATEGIES[name](model, dots.skeleton, ADAM, options=OPTIONS.get(name)).train()
     source, target = batches(dots, strategy, "plain", "source"), batches(dots, strategy, "shifted", "target")
     before = {key: value.clone() for key, value in strategy.predictor.state_dict().items()}
-    strategy.begin_round(everyone(strategy.predictor, dots(8, "shifted"), 8, (32, 32), augmentation, torch.device("cpu")))
+    strategy.begin_round(
+        everyone(strategy.predictor, dots(64, "shifted"), 64, (32, 32), augmentation, torch.device("cpu"))
+    )
     optimizers = strategy.optimizers()
     for step in range(3):
         iterate(strategy, source[step] if "source" in strategy.needs else None, target[step], optimizers)

@@ -1,4 +1,4 @@
-"""Every strategy on RootNet, whose one keypoint has a distance, and on the volumes of PoseNet and DSNT, by the same files."""
+"""Every strategy on RootNet, whose one keypoint has a distance, and on volumes (PoseNet, DSNT), by the same files."""
 
 from copy import deepcopy
 from dataclasses import replace
