@@ -30,7 +30,8 @@ from .pose_net import PoseNet
 TINY = 1e-24
 """What the reference adds to densities before their logarithm."""
 FAINT = 1e-12
-"""The same to rectified maps: a volume of 64^3 cells has less than 1e-6 of it."""
+"""The least of a rectified cell: those of a volume of 64^3 have less than 1e-6 together. A least one, for onnxruntime
+leaves out what is added and as small."""
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "euclidean": lambda away: torch.linalg.vector_norm(away, dim=-1),
     "l1": lambda away: away.abs().mean(-1),
@@ -39,8 +40,8 @@ LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 """Of differences (..., D), normalised."""
 RECTIFICATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda maps: maps,
-    "abs": lambda maps: torch.log(maps.float().abs() + FAINT),
-    "relu": lambda maps: torch.log(maps.float().relu() + FAINT),
+    "abs": lambda maps: maps.float().abs().clamp_min(FAINT).log(),
+    "relu": lambda maps: maps.float().clamp_min(FAINT).log(),
     "sigmoid": lambda maps: F.logsigmoid(maps.float()),
 }
 """Maps as logits: their softmax is what the rectified map is, divided by its sum."""

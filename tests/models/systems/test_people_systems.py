@@ -1,4 +1,4 @@
-"""RootNet, PoseNet, both in one, DSNT on volumes: how they learn, how they are judged in mm, what a file of them keeps."""
+"""RootNet, PoseNet, both in one, DSNT on volumes: how they learn, are judged in mm, and what a file of them keeps."""
 
 from dataclasses import asdict, replace
 
