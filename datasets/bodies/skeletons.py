@@ -81,6 +81,7 @@ COCO17 = body(
 )
 COCO19 = body("coco19", (*COCO17.keypoints, "thorax", "pelvis"), (*COCO17.sigmas, 0.079, 0.107))
 """With the joints that 3DMPPE makes of COCO's; their sigmas are the shoulders' and the hips', as none are published."""
+_SIGMAS = dict.fromkeys(("head", "head_top", "neck"), 0.079) | dict(zip(COCO19.keypoints, COCO19.sigmas, strict=True))
 MPII16 = body(
     "mpii16",
     (
@@ -124,3 +125,15 @@ MPI3DHP17 = body(
 _MUCO21 = body("muco21", (*MPI3DHP17.keypoints, "right_hand", "left_hand", "right_toe", "left_toe"))
 MUCO21 = replace(_MUCO21, edges=(*_MUCO21.edges, (10, 19), (13, 20)))
 """MuCo-3DHP's; the first 17 are MPI-INF-3DHP's and MuPoTS-3D's. It has no foot between ankle and toe."""
+
+
+def oks_sigmas(skeleton: Skeleton) -> tuple[float, ...]:
+    """The fall-offs of OKS of a skeleton's keypoints: its own, else by their names those of COCO and, of head and neck,
+    CrowdPose. Raises ValueError naming the keypoints of which none are published."""
+    lacking = [name for name in skeleton.keypoints if name not in _SIGMAS]
+    if skeleton.sigmas or not lacking:
+        return skeleton.sigmas or tuple(_SIGMAS[name] for name in skeleton.keypoints)
+    raise ValueError(
+        f"OKS needs a fall-off (sigma) for each keypoint, and of {skeleton.name} none are published for "
+        f"{', '.join(lacking)}"
+    )
