@@ -313,6 +313,10 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
         help="coco (default), results (COCO's list), deeplabcut (a CSV), or of depth uvd (a text, u v d a joint)",
     )
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
+    made.add_argument("--box-score", metavar="S", type=float, help="boxes below it are left out (default: 0.7)")
+    made.add_argument(
+        "--nms", metavar="NMS", help="one answer for each person: pose, alphapose, oks, or what keyshift nms wrote"
+    )
     _add_chain(made)
     made.add_argument("--draw", metavar="FOLDER", type=path, help="write drawn pictures and videos there")
     made.add_argument("--stride", type=int, metavar="N", help="every N-th frame")
@@ -327,6 +331,12 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--workers", metavar="N", type=int, default=2, help="threads that read pictures (default: 2)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     made.add_argument("--overwrite", action="store_true", help="write over files that are there")
+
+    made = command("nms", _nms, "fit how predict --nms tells one person from two, on labelled pictures")
+    made.add_argument("predictions", metavar="PREDICTIONS", type=path, help="what predict wrote without --nms (.json)")
+    made.add_argument("labels", metavar="LABELS", type=path, help="a COCO keypoint JSON of the same pictures")
+    made.add_argument("--output", metavar="FILE", type=path, default=Path("nms.yaml"), help="default: nms.yaml")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
 
     made = command("export", _export, "a trained model as one file with decoding inside")
     made.add_argument("model", metavar="MODEL", type=path, help="a run folder, or a weights file")
@@ -642,12 +652,24 @@ def _predict(arguments: argparse.Namespace) -> None:
     output = options.pop("output") or Path("predictions" + ending(arguments.format))
     model = options.pop("model")
     if sees_people(model):
+        for name in (name for name in ("nms", "box_score") if options.pop(name) is not None):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is of pictures: {model} places people in space. Predict with a model of "
+                "pictures and --nms, and give what that writes as --boxes here"
+            )
         predict_chain(model, paths, output, Reporter(), **options, **of_chain)
         return
     for name in (name for name, value in of_chain.items() if value not in (None, False)):
         option = f"--{name.replace('_', '-')}"
         raise ValueError(f"{option} is of people in space, and {model} is no PoseNet, RootNet or chain of them")
     predict(model, paths, output, Reporter(), **options)
+
+
+def _nms(arguments: argparse.Namespace) -> None:
+    from .commands.nms import fit_nms
+    from .runs.progress import Reporter
+
+    fit_nms(arguments.predictions, arguments.labels, arguments.output, Reporter(), arguments.overwrite)
 
 
 def _export(arguments: argparse.Namespace) -> None:

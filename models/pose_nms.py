@@ -45,11 +45,15 @@ class PoseNMS(Options):
     mu: float = option(2.08, "weight of distances beside confidences", low=0)
     gamma: float = option(22.48, "candidates above this similarity are the pick's", low=0)
     joints: int = option(16, "keypoints that gamma and matches are for: both scale with those of a skeleton", low=1)
-    unit: str = option("box", "of distances: a tenth of the pick's box's longer side, or pixels", choices=("box", "pixels"))
+    unit: str = option(
+        "box", "of distances: a tenth of the pick's box's longer side, or pixels", choices=("box", "pixels")
+    )
     squared: bool = option(False, "exp(-d^2 / delta2), as RMPE's paper writes it and its code does not")
     matches: int = option(0, "so many joints within `near` make a candidate the pick's too; 0: none do", low=0)
     near: float = option(7.0, "px, and a tenth of the pick's box at most, in which matches are counted", low=0)
-    radius: float | None = option(None, "px at most within which joints are merged; null: a tenth of the pick's box", low=0)
+    radius: float | None = option(
+        None, "px at most within which joints are merged; null: a tenth of the pick's box", low=0
+    )
     highest: bool = option(True, "a merged joint has the highest confidence of its parts; else their weighted mean")
     least: float = option(0.3, "a person of whom no joint has this confidence is left out", low=0, high=1)
 
@@ -60,9 +64,7 @@ class OksNMS(Options):
 
 
 RMPE = PoseNMS()
-ALPHAPOSE = PoseNMS(
-    delta1=1.0, delta2=2.65, mu=1.7, joints=17, unit="pixels", matches=5, radius=15.0, highest=False
-)
+ALPHAPOSE = PoseNMS(delta1=1.0, delta2=2.65, mu=1.7, joints=17, unit="pixels", matches=5, radius=15.0, highest=False)
 """For bodies; its third row, means over parts of a whole body, is not here."""
 PRESETS: dict[str, PoseNMS | OksNMS] = {"pose": RMPE, "alphapose": ALPHAPOSE, "oks": OksNMS()}
 """By the name that `keyshift predict --nms` takes."""
@@ -193,9 +195,7 @@ def groups(order: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(picks, dtype=torch.int64), torch.from_numpy(table)
 
 
-def merge(
-    points: Tensor, confidence: Tensor, members: Tensor, within: Tensor, highest: bool
-) -> tuple[Tensor, Tensor]:
+def merge(points: Tensor, confidence: Tensor, members: Tensor, within: Tensor, highest: bool) -> tuple[Tensor, Tensor]:
     """Points (Q, K, D) and confidence (Q, K) of groups `members` (Q, n) of candidates (n, K, D), of whose joints those
     `within` (Q, n, K) count."""
     counted = confidence * (members.unsqueeze(-1) & within)

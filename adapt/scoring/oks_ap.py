@@ -9,7 +9,7 @@ labelled last is taken, as in the published code (cocoapi, PythonAPI/pycocotools
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -48,6 +48,11 @@ class FlatPeople:
     def ignored(self) -> Tensor:
         """(P,) bool"""
         return self.crowd | ~self.annotated.any(1)
+
+    def of(self, images: Tensor) -> FlatPeople:
+        """Those of some images."""
+        rows = torch.isin(self.image_index, images)
+        return FlatPeople(*(getattr(self, one.name)[rows] for one in fields(self)))
 
 
 def oks_ap(predicted: Poses, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor:

@@ -11,7 +11,7 @@ or a list as COCO's detectors give it, [{"file_name": "day1/0007.jpg", "bbox": [
 predict` wrote (coco_results.py beside). Names are paths below the root, with forward slashes; clip.mp4#12 is frame 12
 of a video. detections.py reads the same files with their scores, and roots where they have some.
 Coordinates are continuous pixels of the picture as it is shown, turned by its EXIF tag: the top left corner is (0, 0).
-Boxes that are given a score below `SCORE` are left out, from files and detectors alike.
+Boxes that are given a score below `SCORE` are left out, from files and detectors alike, unless another is asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import difflib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,29 +45,42 @@ Boxes = dict[str, np.ndarray]
 
 
 def read_boxes(path: Path, pictures: Sequence[str], others: Sequence[str] = ()) -> Boxes:
-    """{picture: (n, 4) left, top, right, bottom} of those `pictures` that the file has boxes for, in the file's order.
+    """{picture: (n, 4) left, top, right, bottom}: the boxes of `read_scored`."""
+    return {name: rows[:, :4] for name, rows in read_scored(path, pictures, others).items()}
+
+
+def read_scored(path: Path, pictures: Sequence[str], others: Sequence[str] = (), least: float = SCORE) -> Boxes:
+    """{picture: (n, 5) left, top, right, bottom, score} of those `pictures` that the file has boxes for, in the file's
+    order; the score is 1 where the file says none.
 
     `others` are pictures, and videos for all their frames, that the file may name too; their boxes are passed over.
-    Boxes below SCORE, and pictures without a box, are counted in a warning; another is of boxes that RootNet extended,
-    around which crops are too large. Raises BadAnnotation, a ValueError, naming file, line or entry, and field.
+    Boxes of a score below `least`, and pictures without a box, are counted in a warning; another is of boxes that
+    RootNet extended, around which crops are too large. Raises BadAnnotation, a ValueError, naming file, line or entry,
+    and field.
     """
-    detected = read_detections(path, pictures, others, least=SCORE)
+    detected = read_detections(path, pictures, others, least=least)
     if detected.extended:
         warnings.warn(
             f"{path}: these boxes are extended already, for PoseNet behind RootNet; crops around them are larger than "
             "around a detector's. Give the file without roots",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return detected.boxes
+    return scored(detected.people)
+
+
+def scored(people: Mapping[str, Detections]) -> Boxes:
+    """{picture: (n, 5)}: boxes with their scores."""
+    return {name: np.concatenate([one.boxes, one.scores[:, None]], 1) for name, one in people.items()}
 
 
 def touching(boxes: Boxes, root: Path, source: str) -> Boxes:
-    """Those of `boxes` that touch their pictures below `root`, after a warning that counts the others, and one of boxes
-    that seem to mean something else. Raises ValueError where none does; pictures that cannot be read keep theirs."""
+    """Those of `boxes` (n, 4 or 5) that touch their pictures below `root`, after a warning that counts the others, and
+    one of boxes that seem to mean something else. Raises ValueError where none does; pictures that cannot be read keep
+    theirs."""
     headers = read_headers(root, boxes)
     if not headers:
         return boxes
-    every = np.concatenate([boxes[name] for name in headers])
+    every = np.concatenate([boxes[name][:, :4] for name in headers])
     names = [name for name in headers for _ in boxes[name]]
     size = np.array([headers[name][:2] for name in names], np.float64)
     off = beside(every, size)
@@ -128,20 +141,22 @@ def detect_people(
     progress: Callable[[int, int], None] | None = None,
     cache: str | Path | None = None,
     white: int | None = None,
+    least: float = SCORE,
 ) -> dict[str, Detections]:
     """The people that a torchvision detector sees in `pictures` below `root`, by picture, surest first.
 
     `name` is a model's, with the weights that torchvision downloads, or NAME:PATH with a state_dict of your own.
     They are kept in the cache as COCO results, and not looked for again while pictures and weights stay the same.
-    `progress` is called with the pictures done and their count; `white` is as in `read_image`. Pictures without a
+    `progress` is called with the pictures done and their count; `white` is as in `read_image`. People of a score below
+    `least` are left out. Pictures without a
     person, and unreadable ones, are counted in a warning. Raises ValueError for unknown names, impossible downloads and
     foreign files.
     """
     check_detector(name)
-    file = cache_root(cache) / f"people-{_key(name, root, pictures, white)}.json"
+    file = cache_root(cache) / f"people-{_key(name, root, pictures, white, least)}.json"
     people = _cached(file, pictures)
     if people is None:
-        people = _detected(_load(name), root, pictures, progress, white)
+        people = _detected(_load(name), root, pictures, progress, white, least)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_results(file, people)
     some = {picture: one for picture, one in people.items() if len(one.boxes)}
@@ -202,6 +217,7 @@ def _detected(
     pictures: Sequence[str],
     progress: Callable[[int, int], None] | None,
     white: int | None,
+    least: float,
 ) -> dict[str, Detections]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = 8 if device.type == "cuda" else 1
@@ -220,7 +236,7 @@ def _detected(
             images.append(torch.from_numpy(image).to(device).permute(2, 0, 1) / 255)
         with torch.inference_mode():
             detections = network(images) if images else []
-        people |= {name: _people(one) for name, one in zip(names, detections, strict=True)}
+        people |= {name: _people(one, least) for name, one in zip(names, detections, strict=True)}
         if progress:
             progress(min(start + batch, len(pictures)), len(pictures))
     if broken:
@@ -228,19 +244,19 @@ def _detected(
     return people
 
 
-def _people(detected: dict[str, torch.Tensor]) -> Detections:
+def _people(detected: dict[str, torch.Tensor], least: float) -> Detections:
     """What torchvision's detectors answer for one picture: `boxes`, `labels`, `scores`."""
     boxes = detected["boxes"]
-    kept = (detected["labels"] == PERSON) & (detected["scores"] >= SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    kept = (detected["labels"] == PERSON) & (detected["scores"] >= least) & (boxes[:, 2:] > boxes[:, :2]).all(1)
     order = detected["scores"][kept].argsort(descending=True, stable=True)
     edges = boxes[kept][order].double().cpu().numpy()
     edges[:, 2:] = edges[:, :2] + (edges[:, 2:] - edges[:, :2])  # as they are read back, to the last bit
     return Detections(edges, detected["scores"][kept][order].double().cpu().numpy())
 
 
-def _key(name: str, root: Path, pictures: Sequence[str], white: int | None) -> str:
+def _key(name: str, root: Path, pictures: Sequence[str], white: int | None, least: float) -> str:
     """A name for these pictures on this disk, as they are now, and the detector."""
-    total = hashlib.sha256(json.dumps([weights_of(name), SCORE, white, str(root.absolute())]).encode())
+    total = hashlib.sha256(json.dumps([weights_of(name), least, white, str(root.absolute())]).encode())
     states: dict[str, str] = {}
     for picture in pictures:
         file = file_of(picture)

@@ -13,6 +13,7 @@ import torch
 
 from ...datasets.loading import Crop, collate
 from ...datasets.own.kind import check_kind
+from ...datasets.reading.boxes import SCORE
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import CAMERA_MM, PIXELS_AND_MM, Unlabeled, to_space, transform
 from ...datasets.skeleton import Skeleton
@@ -21,6 +22,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..runs.device import choose_device
 from ..runs.folder import identity_of, locate
+from ..runs.people_nms import check_nms, one_for_each, with_box_scores
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
 from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
@@ -111,6 +113,8 @@ def predict(
     device: str = "auto",
     overwrite: bool = False,
     format: str = "coco",
+    box_score: float | None = None,
+    nms: str | None = None,
 ) -> Predicted:
     """Write `output`, a COCO keypoint file unless `format` says otherwise, for the pictures, folders and videos
     `paths`, or for depth frames where the model reads depth; returns what it holds.
@@ -118,8 +122,10 @@ def predict(
     `boxes`, `stride`, `duplicates` and `white` are those of datasets/own/pictures.py; without `white` it is that of the
     run's own pictures. `words` are key=value for depth frames (see `open_depth`). `draw` is a folder for drawings.
     `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. `format` is a key of
-    FORMATS in experiments/runs/prediction_formats.py. Files that cannot be read are listed on stderr and in COCO's
-    JSON. Raises ValueError for bad input, before anything is written, and where no picture at all can be read.
+    FORMATS in experiments/runs/prediction_formats.py. `box_score` is the least of boxes that are used (default: SCORE
+    of datasets/reading/boxes.py); `nms` puts the answers for one person together, as `nms_of` in
+    experiments/runs/people_nms.py reads it. Files that cannot be read are listed on stderr and in COCO's JSON. Raises
+    ValueError for bad input, before anything is written, and where no picture at all can be read.
     """
     write = writer(format, output)
     opened, processor = open_model(model), choose_device(device)
@@ -133,24 +139,35 @@ def predict(
         if path.exists():
             check_kind(str(model), depth, path)
     inputs: Inputs
+    chosen = None
     if depth:
         takes = "reads depth, and takes --stride and key=value of depth_folder"
-        refuse(f"{model} {takes}", boxes=boxes, duplicates=duplicates, white=white)
+        of_people: dict[str, object] = {"boxes": boxes, "box_score": box_score, "nms": nms}
+        refuse(f"{model} {takes}", **of_people, duplicates=duplicates, white=white)
         network = opened.model.to(processor)
         inputs = open_depth(paths, words, network, opened.skeleton, opened.trained, stride, processor, reporter)
     else:
-        takes = "reads pictures, and takes --boxes, --stride, --duplicates and --white"
+        takes = "reads pictures, and takes --boxes, --box-score, --nms, --stride, --duplicates and --white"
         of_depth = "uvd" if format == "uvd" else None
         refuse(f"{model} {takes}", format=of_depth, **dict(word.partition("=")[::2] for word in words))
-        inputs = open_inputs(paths, boxes, stride, duplicates, trained_white(model) if white is None else white)
+        several = boxes not in (None, "whole") or not opened.model.single
+        least = check_box_score(box_score, boxes)
+        chosen = None if nms is None else check_nms(nms, several, opened.skeleton)
+        seen_as = trained_white(model) if white is None else white
+        inputs = open_inputs(paths, boxes, stride, duplicates, seen_as, least)
     check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
+    if not depth:
+        predicted = with_box_scores(predicted, inputs)
     if boxes is None and opened.model.single:
         doubt_whole(model, predicted, reporter)
     lost = predicted.unreadable + predicted.unlocated
     if not predicted.readable.any():
         raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {named(*lost[0])}")
     report_unreadable(predicted, format)
+    if chosen is not None:
+        predicted, said = one_for_each(predicted, inputs, chosen, opened.skeleton)
+        reporter.say(f"--nms {nms}: {said}")
     write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
     if draw is not None:
@@ -163,6 +180,15 @@ def doubt_whole(model: Path, predicted: Predicted, reporter: Reporter) -> None:
     spans = np.ptp(predicted.points, 1).max(1) / (predicted.boxes[:, 2] - predicted.boxes[:, 0])
     remedy = "--boxes FILE, or a detector's name; where they are such crops, say --boxes whole"
     compare_whole(recall(locate(model)[1]), spans, remedy, reporter)
+
+
+def check_box_score(least: float | None, boxes: str | None) -> float:
+    """The least score of boxes. Raises ValueError for one without boxes, and one that no score can be."""
+    if least is not None and boxes in (None, "whole"):
+        raise ValueError(f"--box-score {least:g} is of boxes: say --boxes FILE, or a detector's name")
+    if least is not None and not 0 <= least <= 1:
+        raise ValueError(f"--box-score {least:g} must be at least 0 and at most 1")
+    return SCORE if least is None else least
 
 
 def refuse(why: str, **options: object) -> None:

@@ -114,11 +114,11 @@ class Predicted:
 def row_type(keypoints: int, more: Iterable[str] = ()) -> np.dtype[np.void]:
     """What is known of one person; `place` is the picture's number. `more`: points3d (K, 3) mm in the camera's frame;
     the center (3,) px, px, mm and the cube (3,) mm that a depth frame was cut by; root3d (3,) mm in the camera's frame;
-    track, the number of the person in a video, -1 in pictures."""
+    track, the number of the person in a video, -1 in pictures; box_score, the detector's."""
     points = ("points", np.float32, (keypoints, 2)), ("confidence", np.float32, (keypoints,))
     known = ("place", np.int64), ("box", np.float64, (4,)), *points, ("score", np.float64)
     in_space = ("points3d", np.float32, (keypoints, 3)), ("center", np.float64, (3,)), ("cube", np.float64, (3,))
-    of_people = ("root3d", np.float64, (3,)), ("track", np.int64)
+    of_people = ("root3d", np.float64, (3,)), ("track", np.int64), ("box_score", np.float64)
     return np.dtype([*known, *(column for column in (*in_space, *of_people) if column[0] in more)])
 
 
@@ -251,6 +251,8 @@ def annotation(number: int, row: np.void) -> dict[str, Any]:
             more[IN_JSON[name]] = (row[name].astype(np.float64) - shift).round(3).tolist()
     if "track" in (row.dtype.names or ()) and row["track"] >= 0:
         more["track_id"] = int(row["track"])
+    if "box_score" in (row.dtype.names or ()):
+        more["box_score"] = round(float(row["box_score"]), 5)
     return {
         "id": number,
         "image_id": int(row["place"]) + 1,

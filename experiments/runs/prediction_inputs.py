@@ -16,7 +16,7 @@ import numpy as np
 from ...datasets.augment import Augmentation
 from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable
-from ...datasets.reading.boxes import FILES, Boxes, check_detector, detect, read_boxes, touching
+from ...datasets.reading.boxes import FILES, SCORE, Boxes, check_detector, detect_people, read_scored, scored, touching
 from ...datasets.reading.files import from_home
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
@@ -35,7 +35,7 @@ class Inputs:
     names: list[str]
     """(P) paths below the root, with forward slashes; `clip.mp4#12` is frame 12, from 0, of a video."""
     boxes: Boxes | None = None
-    """People by picture, (n, 4) left, top, right, bottom; None: each picture is one crop."""
+    """People by picture, (n, 5) left, top, right, bottom, score; None: each picture is one crop."""
     boxes_from: str = "whole"
     """Where the boxes come from."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Inputs:
         """The square crops (4,) of a picture of that size."""
         if self.boxes is None:
             return [square(np.array([0.0, 0.0, width, height]), 1.0)]
-        return [square(box, AROUND_BOXES) for box in self.boxes.get(name, ())]
+        return [square(box[:4], AROUND_BOXES) for box in self.boxes.get(name, ())]
 
     def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
         """The crops of one picture, read once. Raises UnreadableImage."""
@@ -107,9 +107,10 @@ def open_inputs(
     stride: int | None = None,
     duplicates: float | None = None,
     white: int | str | None = None,
+    box_score: float = SCORE,
 ) -> Inputs:
     """The pictures and frames of `paths`, in the order of datasets/own/pictures.py, whose options these are; a file
-    that two paths lead to is taken once.
+    that two paths lead to is taken once. `box_score` is the least of boxes that are taken.
 
     Empty files and broken videos are `unreadable`. Raises ValueError for paths that are not there or without
     pictures, and for unknown options.
@@ -135,8 +136,9 @@ def open_inputs(
         return inputs
     if boxes.lower().endswith(FILES):
         path = from_home(boxes)
-        return replace(inputs, boxes=touching(read_boxes(path, names, inputs.files), root, str(path)))
-    return replace(inputs, boxes=detect(boxes, root, names, teller(boxes), white=level))
+        return replace(inputs, boxes=touching(read_scored(path, names, inputs.files, box_score), root, str(path)))
+    people = detect_people(boxes, root, names, teller(boxes), white=level, least=box_score)
+    return replace(inputs, boxes=scored(people))
 
 
 def common_root(paths: Sequence[Path]) -> Path:

@@ -110,9 +110,17 @@ def test_against_faster_coco_eval(seed):
         known = 2 * truth.annotated[g].int()
         annotations.append(
             {
-                **{"id": g + 1, "image_id": int(truth.image_index[g]) + 1, "category_id": 1, "area": truth.area[g].item()},
+                **{
+                    "id": g + 1,
+                    "image_id": int(truth.image_index[g]) + 1,
+                    "category_id": 1,
+                    "area": truth.area[g].item(),
+                },
                 **{"bbox": [left, top, right - left, bottom - top], "iscrowd": int(truth.crowd[g])},
-                **{"keypoints": flat(truth.points[g].tolist(), known.tolist()), "num_keypoints": int((known > 0).sum())},
+                **{
+                    "keypoints": flat(truth.points[g].tolist(), known.tolist()),
+                    "num_keypoints": int((known > 0).sum()),
+                },
             }
         )
     images = [{"id": n + 1, "width": 640, "height": 640, "file_name": f"{n}.jpg"} for n in range(40)]
@@ -142,7 +150,12 @@ def flat_people(*points):
     known = torch.ones(n, 3, dtype=torch.bool)
     boxes = torch.tensor([[0.0, 0, 10, 80]]).expand(n, 4)
     return FlatPeople(
-        torch.stack(points), known, torch.full((n,), 800.0), boxes, torch.zeros(n, dtype=torch.bool), torch.zeros(n).long()
+        torch.stack(points),
+        known,
+        torch.full((n,), 800.0),
+        boxes,
+        torch.zeros(n, dtype=torch.bool),
+        torch.zeros(n).long(),
     )
 
 

@@ -1,0 +1,148 @@
+"""People in pictures from COCO's JSON: those whom `keyshift predict` wrote, with the boxes that they were cut by, and
+labelled ones with what COCO's AP needs: areas, crowds, and people without keypoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...adapt.scoring.nms_fit import Candidates
+from ...adapt.scoring.oks_ap import FlatPeople
+from ...datasets.own.skeleton_file import of_category
+from ...datasets.reading.annotations import BadAnnotation, Words, entries, mapping, need_file, numbers, read_json
+from ...datasets.skeleton import Skeleton
+from ...models.output import Poses
+from ..runs.people_nms import KIND, shrunk
+
+OF_BOX = 0.53
+"""The area of a person over that of the box, where a file has no areas (CrowdPose and others)."""
+
+
+@dataclass(frozen=True)
+class CandidateFile:
+    path: Path
+    skeleton: Skeleton
+    pictures: list[str]
+    people: Candidates
+    """image_index says which of `pictures`."""
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    path: Path
+    skeleton: Skeleton
+    pictures: list[str]
+    people: FlatPeople
+
+
+def read_candidates(path: Path) -> CandidateFile:
+    """What `keyshift predict` wrote in its form coco. Raises BadAnnotation, a ValueError, naming entry and field."""
+    content, skeleton, _, pictures, titles = _read(path, "keyshift nms takes what `keyshift predict` wrote")
+    if KIND in mapping(content.get("info", {}), path, "", "info"):
+        wanted = "all candidates: predict without --nms"
+        raise BadAnnotation(path, "info", KIND, Words("there: these are put together"), wanted)
+    columns: dict[str, list[Any]] = {name: [] for name in ("points", "confidence", "image", "score", "box", "of_box")}
+    for number, value in enumerate(entries(content["annotations"], path, "", "annotations")):
+        where, fields = f"annotation {number}", ("image_id", "keypoints", "keypoint_scores", "bbox", "score")
+        entry = mapping(value, path, where, "the person", fields)
+        columns["image"].append(_picture(entry, pictures, path, where))
+        columns["points"].append(_joints(entry, len(skeleton), path, where)[:, :2])
+        sure = numbers(entry["keypoint_scores"], (len(skeleton),), path, where, "keypoint_scores")
+        columns["confidence"].append(sure)
+        columns["score"].append(float(numbers(entry["score"], (), path, where, "score")))
+        box = _box(entry, path, where)
+        cut = "box_score" in entry
+        columns["box"].append(shrunk(box[None])[0] if cut else box)
+        of_box = numbers(entry["box_score"], (), path, where, "box_score") if cut else columns["score"][-1]
+        columns["of_box"].append(float(of_box))
+    k = len(skeleton)
+    poses = Poses(
+        _table(columns["points"], k, 2) + 0.5,
+        _table(columns["confidence"], k),
+        torch.tensor(columns["image"], dtype=torch.int64),
+        _table(columns["score"]),
+    )
+    order = poses.image_index.argsort(stable=True)
+    people = Candidates(
+        poses.each(lambda v: v[order]), _table(columns["box"], 4)[order], _table(columns["of_box"])[order]
+    )
+    return CandidateFile(path, skeleton, titles, people)
+
+
+def read_flat_labels(path: Path) -> LabelFile:
+    """The people of a COCO keypoint JSON, crowds and those without keypoints among them. Where an annotation has no
+    area, it is OF_BOX of its box. Raises BadAnnotation, a ValueError, naming entry and field."""
+    content, skeleton, category, pictures, titles = _read(path, "keyshift nms takes labels as a COCO keypoint JSON")
+    k = len(skeleton)
+    columns: dict[str, list[Any]] = {name: [] for name in ("joints", "area", "box", "crowd", "image")}
+    for number, value in enumerate(entries(content["annotations"], path, "", "annotations")):
+        where = f"annotation {number}"
+        entry = mapping(value, path, where, "the annotation", ("image_id", "bbox"))
+        if entry.get("category_id", category) != category:
+            continue
+        box = _box(entry, path, where)
+        joints = _joints(entry, k, path, where) if entry.get("keypoints") else np.zeros((k, 3))
+        area = OF_BOX * float((box[2:] - box[:2]).prod())
+        if entry.get("area") is not None:
+            area = float(numbers(entry["area"], (), path, where, "area"))
+        columns["joints"].append(joints)
+        columns["area"].append(area)
+        columns["box"].append(box)
+        columns["crowd"].append(bool(entry.get("iscrowd", 0)))
+        columns["image"].append(_picture(entry, pictures, path, where))
+    joints = _table(columns["joints"], k, 3)
+    people = FlatPeople(
+        points=joints[..., :2] + 0.5,
+        annotated=joints[..., 2] > 0,
+        area=_table(columns["area"]),
+        boxes=_table(columns["box"], 4),
+        crowd=torch.tensor(columns["crowd"], dtype=torch.bool),
+        image_index=torch.tensor(columns["image"], dtype=torch.int64),
+    )
+    return LabelFile(path, skeleton, titles, people)
+
+
+def _read(path: Path, what: str) -> tuple[dict[str, Any], Skeleton, Any, dict[Any, int], list[str]]:
+    """The content, its only skeleton, the id of that category, and the pictures: places by id, and names."""
+    content = mapping(
+        read_json(need_file(path, what)), path, "", "the content", ("images", "annotations", "categories")
+    )
+    listed = [
+        mapping(one, path, "categories", "the category")
+        for one in entries(content["categories"], path, "", "categories")
+    ]
+    named = [one for one in listed if one.get("keypoints")]
+    if len(named) != 1:
+        raise BadAnnotation(
+            path, "", "categories", Words(f"{len(named)} with keypoints"), "one category with keypoints"
+        )
+    pictures, titles = dict[Any, int](), list[str]()
+    for number, value in enumerate(entries(content["images"], path, "", "images")):
+        image = mapping(value, path, f"image {number}", "the image", ("id", "file_name"))
+        pictures[image["id"]] = number
+        titles.append(str(image["file_name"]))
+    return content, of_category(named[0], path, "the category"), named[0].get("id"), pictures, titles
+
+
+def _picture(entry: dict[str, Any], pictures: dict[Any, int], path: Path, where: str) -> int:
+    if entry["image_id"] not in pictures:
+        raise BadAnnotation(path, where, "image_id", entry["image_id"], "the id of an entry of images")
+    return pictures[entry["image_id"]]
+
+
+def _joints(entry: dict[str, Any], count: int, path: Path, where: str) -> np.ndarray:
+    return numbers(entry["keypoints"], (3 * count,), path, where, "keypoints").reshape(-1, 3)
+
+
+def _box(entry: dict[str, Any], path: Path, where: str) -> np.ndarray:
+    box = numbers(entry["bbox"], (4,), path, where, "bbox")
+    return np.concatenate([box[:2], box[:2] + box[2:]])
+
+
+def _table(values: list[Any], *shape: int) -> Tensor:
+    return torch.from_numpy(np.array(values, np.float64).reshape(len(values), *shape))

@@ -1,0 +1,113 @@
+"""`keyshift predict --nms`: one answer for each person of a picture, out of those for all of its boxes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...datasets.bodies.skeletons import oks_sigmas
+from ...datasets.options import choose, make, plain_options
+from ...datasets.reading.annotations import mapping, need_file, read_yaml
+from ...datasets.reading.files import from_home, write_text
+from ...datasets.reading.people import AROUND_BOXES
+from ...datasets.skeleton import Skeleton
+from ...models.output import Poses
+from ...models.pose_nms import PRESETS, OksNMS, PoseNMS, one_each
+from .prediction_files import Predicted, row_type
+from .prediction_inputs import Inputs
+
+KIND = "nms"
+"""The key of a file that says which of PRESETS its options change."""
+
+
+def nms_of(word: str) -> PoseNMS | OksNMS:
+    """What is meant by a key of PRESETS, or by a YAML with `nms`, one of these (default: pose), and options that are
+    other than there. Raises ValueError for others."""
+    if word in PRESETS:
+        return PRESETS[word]
+    if not word.lower().endswith((".yaml", ".yml")):
+        raise ValueError(f"--nms {word}: expected {', '.join(PRESETS)}, or a .yaml file as keyshift nms writes it")
+    path = need_file(from_home(word), "--nms takes a YAML, as keyshift nms writes it")
+    content = dict(mapping(read_yaml(path), path, "", "the content"))
+    kind = content.pop(KIND, "pose")
+    choose(f"{path}: {KIND}", kind, list(PRESETS))
+    return make(type(PRESETS[kind]), content, str(path), base=PRESETS[kind])
+
+
+def write_nms(path: Path, options: PoseNMS) -> None:
+    """Write what `nms_of` reads."""
+    lines = [f"{name}: {'null' if value is None else value}" for name, value in plain_options(options).items()]
+    write_text(path, "\n".join([f"{KIND}: pose", *lines, ""]).replace("True", "true").replace("False", "false"))
+
+
+def check_nms(word: str, several: bool, skeleton: Skeleton) -> PoseNMS | OksNMS:
+    """The options that a word means. Raises ValueError where there is nobody to put together, as of one answer for each
+    picture, and for OKS of keypoints without published fall-offs."""
+    options = nms_of(word)
+    if not several:
+        raise ValueError(
+            f"--nms {word}: each picture is one crop and has one answer; say where people are with --boxes FILE, or a "
+            "detector's name"
+        )
+    if isinstance(options, OksNMS):
+        try:
+            oks_sigmas(skeleton)
+        except ValueError as error:
+            raise ValueError(f"--nms {word}: {error}; --nms pose needs none") from error
+    return options
+
+
+def with_box_scores(predicted: Predicted, inputs: Inputs) -> Predicted:
+    """The same with the scores of the boxes that people were cut by, where there are boxes."""
+    if inputs.boxes is None:
+        return predicted
+    places = np.flatnonzero(predicted.readable)
+    scores = [inputs.boxes[name][:, 4] for name in map(inputs.names.__getitem__, places) if name in inputs.boxes]
+    made = np.zeros(len(predicted), row_type(predicted.points.shape[1], [*predicted.columns, "box_score"]))
+    for name in predicted.columns:
+        made[name] = predicted.rows[name]
+    made["box_score"] = np.concatenate([np.zeros(0), *scores])
+    return replace(predicted, rows=made)
+
+
+def one_for_each(
+    predicted: Predicted, inputs: Inputs, options: PoseNMS | OksNMS, skeleton: Skeleton
+) -> tuple[Predicted, str]:
+    """One answer for each person, and what came of the candidates in words. A person has the crop of the one whom they
+    were picked as; of people found in whole pictures the box is that of the merged keypoints."""
+    rows, (given, boxes, box_scores) = predicted.rows, candidates(predicted)
+    sigmas = oks_sigmas(skeleton) if isinstance(options, OksNMS) else ()
+    poses, picked, weak = one_each(given, options, boxes, box_scores, sigmas)
+    made = rows[picked.numpy()]
+    made["points"], made["confidence"], made["score"] = (
+        value.numpy() for value in (poses.points, poses.confidence, poses.score)
+    )
+    if not predicted.crops:
+        made["box"] = np.concatenate([made["points"].min(1), made["points"].max(1)], 1)
+    inputs.said = inputs.said | {KIND: plain_options(options)}
+    said = f"{len(rows)} candidates are {len(made)} people"
+    if weak:
+        assert isinstance(options, PoseNMS)
+        said += (
+            f"; {weak} more have no keypoint of confidence {options.least:g} and are left out (`least` in --nms FILE)"
+        )
+    return replace(predicted, rows=made), said
+
+
+def candidates(predicted: Predicted) -> tuple[Poses, torch.Tensor, torch.Tensor | None]:
+    """What NMS sees of predictions: poses, boxes (P, 4) and the scores of boxes, None of people in whole pictures."""
+    rows = predicted.rows
+    poses = Poses(*(torch.from_numpy(rows[name].copy()) for name in ("points", "confidence", "place", "score")))
+    known = "box_score" in predicted.columns
+    boxes = shrunk(rows["box"]) if known else rows["box"].copy()
+    return poses, torch.from_numpy(boxes), torch.from_numpy(rows["box_score"].copy()) if known else None
+
+
+def shrunk(crops: np.ndarray) -> np.ndarray:
+    """(N, 4) squares with the longer sides of the boxes that the crops (N, 4) were made around."""
+    middle, half = (crops[:, :2] + crops[:, 2:]) / 2, (crops[:, 2:] - crops[:, :2]) / 2 / AROUND_BOXES
+    made: np.ndarray = np.concatenate([middle - half, middle + half], 1)
+    return made
