@@ -126,7 +126,8 @@ def _read(path: Path, what: str) -> tuple[dict[str, Any], Skeleton, Any, dict[An
         image = mapping(value, path, f"image {number}", "the image", ("id", "file_name"))
         pictures[image["id"]] = number
         titles.append(str(image["file_name"]))
-    return content, of_category(named[0], path, "the category"), named[0].get("id"), pictures, titles
+    skeleton = of_category({**named[0], "skeleton": []}, path, "the category")
+    return content, skeleton, named[0].get("id"), pictures, titles
 
 
 def _picture(entry: dict[str, Any], pictures: dict[Any, int], path: Path, where: str) -> int:

@@ -14,6 +14,7 @@ from ...datasets.reading.annotations import mapping, need_file, read_yaml
 from ...datasets.reading.files import from_home, write_text
 from ...datasets.reading.people import AROUND_BOXES
 from ...datasets.skeleton import Skeleton
+from ...datasets.words import Word
 from ...models.output import Poses
 from ...models.pose_nms import PRESETS, OksNMS, PoseNMS, one_each
 from .prediction_files import Predicted, row_type
@@ -31,7 +32,8 @@ def nms_of(word: str) -> PoseNMS | OksNMS:
     if not word.lower().endswith((".yaml", ".yml")):
         raise ValueError(f"--nms {word}: expected {', '.join(PRESETS)}, or a .yaml file as keyshift nms writes it")
     path = need_file(from_home(word), "--nms takes a YAML, as keyshift nms writes it")
-    content = dict(mapping(read_yaml(path), path, "", "the content"))
+    read = mapping(read_yaml(path), path, "", "the content")
+    content = {key: Word(value) if isinstance(value, str) else value for key, value in read.items()}
     kind = content.pop(KIND, "pose")
     choose(f"{path}: {KIND}", kind, list(PRESETS))
     return make(type(PRESETS[kind]), content, str(path), base=PRESETS[kind])
