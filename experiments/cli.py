@@ -315,7 +315,9 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--boxes", metavar="BOXES", help="a .csv or .json, or a torchvision detector's name")
     made.add_argument("--box-score", metavar="S", type=float, help="boxes below it are left out (default: 0.7)")
     made.add_argument(
-        "--nms", metavar="NMS", help="one answer for each person: pose, alphapose, oks, or what keyshift nms wrote"
+        "--nms",
+        metavar="NMS",
+        help="one answer for each person: pose, rmpe, alphapose, oks, or what keyshift nms wrote",
     )
     _add_chain(made)
     made.add_argument("--draw", metavar="FOLDER", type=path, help="write drawn pictures and videos there")

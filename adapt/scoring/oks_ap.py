@@ -94,7 +94,7 @@ def _table(image_index: Tensor, images: Tensor) -> Tensor:
     """The places of people in `images`, (images, most in one, one at least), -1 where there are fewer."""
     if not len(image_index):
         return torch.full((len(images), 1), -1, dtype=torch.int64)
-    return by_image(torch.searchsorted(images, image_index), len(images))
+    return by_image(torch.searchsorted(images, image_index.contiguous()), len(images))
 
 
 def _judged(row: Tensor, column: Tensor, predicted: Poses, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor:

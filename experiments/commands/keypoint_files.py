@@ -95,10 +95,10 @@ def read_flat_labels(path: Path) -> LabelFile:
         columns["box"].append(box)
         columns["crowd"].append(bool(entry.get("iscrowd", 0)))
         columns["image"].append(_picture(entry, pictures, path, where))
-    joints = _table(columns["joints"], k, 3)
+    every = _table(columns["joints"], k, 3)
     people = FlatPeople(
-        points=joints[..., :2] + 0.5,
-        annotated=joints[..., 2] > 0,
+        points=every[..., :2] + 0.5,
+        annotated=every[..., 2] > 0,
         area=_table(columns["area"]),
         boxes=_table(columns["box"], 4),
         crowd=torch.tensor(columns["crowd"], dtype=torch.bool),

@@ -198,6 +198,21 @@ def test_people_above_the_score_are_found_once(folder, bright, tmp_path):
     assert steps == sorted(set(steps))
 
 
+def test_less_sure_people_are_found_where_they_are_asked_for(folder, bright, tmp_path):
+    root, wanted = folder
+    for least, boxes in ((SCORE, 1), (SCORE - 0.05, 2), (SCORE, 1)):
+        people = module.detect_people("ssd300_vgg16", root, list(wanted), cache=tmp_path / "cache", least=least)
+        scores = [SCORE + 0.01, SCORE - 0.01][:boxes]
+        for name, one in people.items():
+            assert one.boxes.tolist() == [wanted[name][0], [1, 1, 9, 9]][:boxes]
+            np.testing.assert_allclose(one.scores, scores, atol=1e-6)
+    assert len(bright.loaded) == 2  # what was found for another score is not taken for this one's
+    path = write(tmp_path, f"{HEAD}\na.jpg,0,0,9,9,0.2\na.jpg,0,0,5,5,\na.jpg,1,1,2,2,0.1\n")
+    with pytest.warns(UserWarning, match=r"1 boxes of a score below 0\.2"):
+        rows = module.read_scored(path, ["a.jpg"], least=0.2)["a.jpg"]
+    assert rows.tolist() == [[0, 0, 9, 9, 0.2], [0, 0, 5, 5, 1]]
+
+
 def test_the_cache_knows_pictures_detector_and_its_own_state(folder, bright, tmp_path):
     root, wanted = folder
     names, cache = list(wanted), tmp_path / "cache"

@@ -1,10 +1,11 @@
-"""`keyshift predict --nms` and `keyshift nms`, with a network that remembers the labels: it answers for whoever fits its
-crop best, not exactly."""
+"""`keyshift predict --nms` and `keyshift nms`, with a network that remembers the labels: it answers for whoever fits
+its crop best, not exactly."""
 
 import json
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from keyshift.experiments.runs.people_nms import nms_of, write_nms
 from keyshift.experiments.runs.progress import Reporter
 from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import PoseModel
-from keyshift.models.pose_nms import ALPHAPOSE, RMPE, OksNMS
+from keyshift.models.pose_nms import ALPHAPOSE, RMPE, OksNMS, PoseNMS
 from keyshift.models.saved import MODELS, save_model
 
 EACH = 6
@@ -34,7 +35,7 @@ class Memory(PoseModel):
     with everyone, EACH times."""
 
     noise = 0.012
-    people: dict = {}
+    people: ClassVar[dict] = {}
     """By picture: points (n, K, 2) file px and annotated (n, K)."""
 
     def __init__(self, keypoints, options):
@@ -186,7 +187,7 @@ def test_boxes_from_a_file_are_one_answer_for_each_person(party, tmp_path, capsy
         assert all(a >= b for a, b in pairwise(score))
     content = json.loads((tmp_path / "out.json").read_text())
     assert len(content["annotations"]) == len(made) == total
-    assert content["info"]["nms"] == ({"threshold": 0.6} if nms != "pose" else json.loads(json.dumps(vars(RMPE))))
+    assert content["info"]["nms"] == ({"threshold": 0.6} if nms != "pose" else vars(PoseNMS()))
     assert all(0.3 <= one["box_score"] <= 0.95 for one in content["annotations"])
     for entry, points in zip(content["annotations"], made.points, strict=True):
         np.testing.assert_allclose(np.reshape(entry["keypoints"], (-1, 3))[:, :2] + 0.5, points, atol=1e-3)
@@ -206,6 +207,28 @@ def test_merged_people_are_nearer_to_the_truth_than_the_candidates(party, tmp_pa
     row = made.rows[0]  # the score is the proposal's
     sure = row["confidence"].astype(float)
     assert row["score"] == pytest.approx(sure.mean() + row["box_score"] + 1.25 * sure.max(), abs=1e-5)
+
+
+def test_what_was_put_together_is_boxes_for_others(party, tmp_path):
+    model, people = party
+    run(model, tmp_path, boxes=str(tmp_path / "boxes.csv"), box_score=0.3, nms="pose")
+    (tmp_path / "out.json").rename(tmp_path / "people.json")
+    again = run(model, tmp_path, boxes=str(tmp_path / "people.json"))
+    assert [len(again.people(place)) for place in range(16)] == [len(own) for own, _ in people.values()]
+    for place, (truth, _) in enumerate(people.values()):
+        assert off(again, place, truth).max() < 5
+
+
+def test_who_is_left_out_is_counted(party, tmp_path, capsys):
+    model, people = party
+    (tmp_path / "sure.yaml").write_text("least: 0.94")
+    made = run(model, tmp_path, boxes=str(tmp_path / "boxes.csv"), box_score=0.3, nms=str(tmp_path / "sure.yaml"))
+    total = sum(len(own) for own, _ in people.values())
+    weak = total - len(made)
+    assert 0 < weak < total
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{EACH * total} candidates are {len(made)} people; {weak} more have no keypoint of confidence 0.94" in said
+    assert (made.confidence.max(1) >= 0.94).all()
 
 
 def test_people_whom_a_model_finds_itself(party, remembering, tmp_path):
@@ -240,7 +263,7 @@ def test_what_cannot_be_asked(party, remembering, tmp_path, capsys):
             r"--nms pose: each picture is one crop and has one answer; say where people are with --boxes",
         ),
         ({"nms": "pose", "boxes": "whole"}, "each picture is one crop"),
-        ({"nms": "soft", **boxes}, r"--nms soft: expected pose, alphapose, oks, or a \.yaml file"),
+        ({"nms": "soft", **boxes}, r"--nms soft: expected pose, rmpe, alphapose, oks, or a \.yaml file"),
         ({"nms": str(tmp_path / "wrong.yaml"), **boxes}, r"wrong\.yaml: unknown key gama. Did you mean gamma\?"),
         ({"nms": str(tmp_path / "kind.yaml"), **boxes}, r"kind\.yaml: nms='osk' is not known; choose one of pose"),
         ({"nms": str(tmp_path / "none.yaml"), **boxes}, r"no file .*none\.yaml"),
@@ -277,7 +300,7 @@ def fitted(tmp_path, capsys):
     return {row[0]: [float(v) for v in row[1:]] for row in table if len(row) == 5 and row[0] in NAMES}, said
 
 
-NAMES = ("none", "pose", "alphapose", "oks", "fitted")
+NAMES = ("none", "pose", "rmpe", "alphapose", "oks", "fitted")
 
 
 def test_parameters_are_fitted_on_labelled_pictures(party, tmp_path, capsys):

@@ -550,6 +550,12 @@ def test_other_models_take_nothing_of_chains(scenes, capsys):
     words = ["predict", str(scenes / "other.pt"), str(scenes / "in"), "--output", str(scenes / "out.json")]
     assert main([*words, "--smooth-root", "5"]) == 2
     assert "--smooth-root is of people in space, and" in capsys.readouterr().err
+    for option in ("--nms=pose", "--box-score=0.1"):
+        assert main(["predict", str(scenes / "pose.pt"), str(scenes / "in"), option]) == 2
+        refused = (
+            f"{option.partition('=')[0]} is of pictures: {scenes / 'pose.pt'} places people in space. Predict with"
+        )
+        assert refused in capsys.readouterr().err
     assert not sees_people(scenes / "other.pt")
     assert not sees_people(scenes / "boxes.json")
     assert not sees_people(scenes / "nothing")

@@ -320,6 +320,8 @@ def test_a_camera_file_elsewhere_and_frames_below_the_one_that_is_there(home):
         (["camera=nowhere.yaml"], {}, "no nowhere.yaml"),
         ([], {"boxes": "whole"}, "boxes=whole: .*run reads depth"),
         ([], {"duplicates": 2.0}, "duplicates=2.0: .*run reads depth"),
+        ([], {"nms": "pose"}, "nms=pose: .*run reads depth"),
+        ([], {"box_score": 0.1}, "box_score=0.1: .*run reads depth"),
     ],
 )
 def test_bad_words_are_named_before_anything_is_read(home, words, options, message):
