@@ -204,6 +204,10 @@ def test_merged_people_are_nearer_to_the_truth_than_the_candidates(party, tmp_pa
         for one in (made, kept)
     )
     assert merged < 0.85 * picked
+    entries = json.loads((tmp_path / "out.json").read_text())["annotations"]  # of oks, the last
+    run(model, tmp_path, **boxes, nms="oks", format="results")
+    for result, entry in zip(json.loads((tmp_path / "out.json").read_text()), entries, strict=True):
+        assert (result["keypoints"], result["score"]) == (entry["keypoints"], entry["score"])
     row = made.rows[0]  # the score is the proposal's
     sure = row["confidence"].astype(float)
     assert row["score"] == pytest.approx(sure.mean() + row["box_score"] + 1.25 * sure.max(), abs=1e-5)
