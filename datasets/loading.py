@@ -22,6 +22,7 @@ from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, w
 from .cameras import Cameras, another
 from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
+from .proposals import Proposals, proposed
 from .reading.images import UnreadableImage
 from .sample import MOVED, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
 from .sensor import Sensor
@@ -35,6 +36,8 @@ MAX_UNUSABLE = 0.5
 
 CAMERA = 1 << 32
 """In the place of a view: what another camera is drawn from."""
+BOX = CAMERA + 1
+"""The same of a detector's box."""
 UNUSABLE = "unusable"
 """The sequence of pictures and depth frames of which nothing is known."""
 
@@ -181,8 +184,9 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
 class TrainingBatches(Dataset[Unlabeled]):
     """Item `step` is this process's slice of the global batch of that step, in augmented views.
 
-    With `cameras` each sample, in all its views, is shown by another one, with `sensor` as that would show it: both for
-    labelled sources, whose views need not be carried back to the file.
+    With `cameras` each sample, in all its views, is shown by another one, with `sensor` as that would show it, with
+    `proposals` cut as another detector would: for labelled sources, whose views need not be carried back to the file.
+    Proposals look at labels: without those they raise ValueError.
 
     Epochs are permutations drawn from (seed, domain, epoch); crops and colours are drawn from (seed, domain, step,
     slot, view). An unreadable image is replaced by the next of the dataset and warned about with its path; more
@@ -204,7 +208,10 @@ class TrainingBatches(Dataset[Unlabeled]):
         mode: str = "exact",
         cameras: Cameras | None = None,
         sensor: Sensor | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
+        if proposals is not None and not labels:
+            raise ValueError(f"{dataset.name} is read without its labels, by which proposals move boxes")
         if batch % processes:
             raise ValueError(f"batch={batch} does not divide among {processes} processes; choose a multiple")
         if len(dataset) < processes:
@@ -215,7 +222,7 @@ class TrainingBatches(Dataset[Unlabeled]):
         self.key = np.array([seed, zlib.crc32(domain.encode())], np.uint64)
         self.batch, self.size, self.augmentation = batch, size, augmentation
         self.labels, self.views, self.mode = labels, views, mode
-        self.cameras, self.sensor = cameras, sensor
+        self.cameras, self.sensor, self.proposals = cameras, sensor, proposals
         share = batch // processes
         self.slots = range(rank * share, (rank + 1) * share)
         self.unreadable: set[int] = set()
@@ -257,6 +264,9 @@ class TrainingBatches(Dataset[Unlabeled]):
         if self.cameras is not None:
             drawn = [self.generator(step, slot, CAMERA) for slot in self.slots]
             items = [(row, another(item, self.cameras, rng)) for (row, item), rng in zip(items, drawn, strict=True)]
+        if self.proposals is not None:
+            drawn = [self.generator(step, slot, BOX) for slot in self.slots]
+            items = [(row, proposed(item, self.proposals, rng)) for (row, item), rng in zip(items, drawn, strict=True)]
         flip = self.dataset.skeleton.flip
         batches = []
         for view in range(self.views):

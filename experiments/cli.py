@@ -283,6 +283,24 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--output", metavar="FILE", type=path, help="default: NAME.prior.pt")
     made.add_argument("--overwrite", action="store_true", help="write over the file")
 
+    made = command("proposals", _proposals, "how a detector's boxes differ from the true ones, for proposals=FILE")
+    made.add_argument(
+        "experiment",
+        metavar="NAME",
+        type=word,
+        help="an experiment or run, whose source is used, a dataset, or a COCO label file (.json)",
+    )
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="of the experiment or dataset")
+    made.add_argument(
+        "--boxes",
+        metavar="BOXES",
+        type=word,
+        help="a .csv or .json, or a torchvision detector's name (default: the set's own boxes)",
+    )
+    made.add_argument("--atoms", metavar="N", type=int, help="kinds of poses (default: up to 8, as people suffice)")
+    made.add_argument("--output", metavar="FILE", type=path, help="default: NAME.proposals.json")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
+
 
 def _add_using(command: Callable[[str, Any, str], Command]) -> None:
     """What uses a trained model."""
@@ -550,6 +568,16 @@ def _prior(arguments: argparse.Namespace) -> None:
 
     a = arguments
     train_prior(a.experiment, a.overrides, a.output, Reporter(), a.overwrite)
+
+
+def _proposals(arguments: argparse.Namespace) -> None:
+    from .commands.proposals import measure_proposals
+    from .runs.progress import Reporter
+
+    a = arguments
+    if a.atoms is not None and a.atoms < 1:
+        raise ValueError(f"--atoms {a.atoms}: one kind of pose at least")
+    measure_proposals(a.experiment, a.overrides, a.boxes, a.output, a.atoms, Reporter(), a.overwrite)
 
 
 def factors_of(text: str) -> list[float]:

@@ -25,7 +25,18 @@ from ..datasets.augment import Augmentation
 from ..datasets.cameras import Cameras
 from ..datasets.catalog import DATASETS, entry_of, options_of
 from ..datasets.depth.crop import CROPS
-from ..datasets.options import BadOption, Options, choose, make, option, plain_options, refuse_unknown, tagged, unknown
+from ..datasets.options import (
+    FILE,
+    BadOption,
+    Options,
+    choose,
+    make,
+    option,
+    plain_options,
+    refuse_unknown,
+    tagged,
+    unknown,
+)
 from ..datasets.words import NOTHING, Loader, command_words, opened
 from ..models.saved import MODELS
 from .legacy import today
@@ -92,6 +103,12 @@ class Settings(Options):
     bounds: Bounds = option(Bounds(), "of the road, for guard")
     augmentation: Augmentation = option(Augmentation(), "of training samples", tags=(PRETRAINING,))
     cameras: Cameras = option(Cameras(), "by which source samples are shown", tags=(PRETRAINING,))
+    proposals: str | None = option(
+        None,
+        "cut source samples by boxes as another detector would give them: a file of keyshift proposals, or dpg, "
+        "AlphaPose's of people; null: by their own",
+        tags=(PRETRAINING, FILE),
+    )
     sensor: float = option(
         0.0, "share of source samples, after pretraining, shown as the target's sensor would", low=0, high=1
     )

@@ -207,6 +207,10 @@ class PictureSet:
         made the boxes, and a sample says where others are."""
         return replace(self, chain=True, crowd=True)
 
+    def own_boxes(self) -> np.ndarray | None:
+        """(N, 4) of the people, before crops are made of them; None where the table has none."""
+        return self.people.boxes
+
     def cameras(self) -> np.ndarray | None:
         """(N, 4), zeros of rows whose camera is not known; None where the table has none."""
         return self.people.camera

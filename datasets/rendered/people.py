@@ -27,6 +27,7 @@ from ..skeleton import Skeleton
 from . import motion
 from .backgrounds import digest, list_pictures
 from .cache import CachedSet
+from .hand_scene import generator
 from .options import RenderedOptions
 from .people_scene import PARTS, draw_scene
 from .people_shading import paint_room, people_surface
@@ -45,8 +46,12 @@ LARGER = 6.0
 """A person against a hand, as the shading knows it."""
 BLEND = 16.0
 """mm within which surfaces flow into each other."""
-BOXES = {"seen": "seen", "truth": "body"}
-"""What a `Scene` calls the boxes of the option `crops`."""
+BOXES = {"seen": "seen", "truth": "body", "poor": "seen"}
+"""What a `Scene` calls the boxes of the option `crops`, or those that `poor` ones are made of."""
+TRUNK = ("pelvis", "right_hip", "left_hip", "spine", "neck", "nose", "head_top", "left_shoulder", "right_shoulder")
+CUT, SLOPPY = 0.5, 0.05
+"""Of a poor detector: the share of what sticks out of the trunk's box that it misses, and the standard deviation of its
+sides, in widths and heights of the person."""
 JOINTS = {"h36m17": PERSON.keypoints[:17], "all": PERSON.keypoints}
 Array = np.ndarray
 
@@ -71,7 +76,8 @@ class Options(RenderedOptions):
     crops: str = option(
         "seen",
         "what crops are made from: seen, around the visible pixels of the person, as a detector would; truth, around "
-        "all of the body, hidden or beyond the border too (leaks on a target)",
+        "all of the body, hidden or beyond the border too (leaks on a target); poor, seen by a detector, simulated, "
+        "that misses half of what sticks out of the trunk, and is not exact",
         choices=tuple(BOXES),
     )
     joints: str = option("h36m17", "Human3.6M's 17 joints, or all 29", choices=tuple(JOINTS))
@@ -210,6 +216,16 @@ def seen_boxes(owner: Array, body: Array) -> tuple[Array, Array]:
     return boxes, counts
 
 
+def poor_boxes(seen: Array, keypoints: Array, rng: np.random.Generator) -> Array:
+    """What a poor detector makes of the boxes (P, 4) of people with keypoints (P, 29, 2)."""
+    trunk = keypoints[:, [PERSON.keypoints.index(name) for name in TRUNK]]
+    tight = np.concatenate([trunk.min(1), trunk.max(1)], 1).clip(seen[:, [0, 1, 0, 1]], seen[:, [2, 3, 2, 3]])
+    side = np.tile(seen[:, 2:] - seen[:, :2], 2)
+    moved = seen + CUT * (tight - seen) + SLOPPY * side * rng.standard_normal(seen.shape)
+    low, high = np.minimum(moved[:, :2], moved[:, 2:]), np.maximum(moved[:, :2], moved[:, 2:])
+    return np.concatenate([low, np.maximum(high, low + 2)], 1)
+
+
 def rendered_people(options: Options, part: str, style: str | PeopleStyle) -> RenderedPeople:
     """The part of a style, in the cache that the environment names."""
     return RenderedPeople(style, options, part)
@@ -266,17 +282,29 @@ class RenderedPeople(CachedSet):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def boxes(self, scene: int) -> Array:
+        """(P, 4) px of the people of a scene of this part, as the option `crops` says."""
+        arrays, people = self.arrays(), int((self.rows[:, 0] == scene).sum())
+        boxes = np.array(arrays[BOXES[self.options.crops]][scene][:people], np.float64)
+        if self.options.crops != "poor":
+            return boxes
+        rng = generator(f"people.{self.style.name}", self.options.scenes, 64, self.first + scene)
+        return poor_boxes(boxes, np.array(arrays["keypoints"][scene][:people], np.float64), rng)
+
+    def own_boxes(self) -> Array:
+        """(N, 4) px of all samples."""
+        return np.concatenate([self.boxes(scene) for scene in range(self.count)])
+
     def __getitem__(self, index: int, /) -> Item:
         if not 0 <= index < len(self.rows):
             raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
         scene, slot = self.rows[index]
         arrays, number, k = self.arrays(), self.first + int(scene), len(self.skeleton)
-        boxes = arrays[BOXES[self.options.crops]][scene]
+        boxes = self.boxes(int(scene))
         picture = f"{self.name}/{self.options.scenes}/{number:07d}"
-        people = int((self.rows[:, 0] == scene).sum())
         return Item(
             image=np.array(arrays["image"][scene]),
-            box=square(boxes[slot].astype(np.float64), AROUND_BOXES).astype(np.float32),
+            box=square(boxes[slot], AROUND_BOXES).astype(np.float32),
             id=f"{picture}/{slot}",
             sequence=self._block(number) if self.style.fixed else picture,
             frame=number,
@@ -285,7 +313,7 @@ class RenderedPeople(CachedSet):
             visible=np.array(arrays["visible"][scene, slot, :k]),
             annotated=np.ones(k, bool),
             points=np.array(arrays["points"][scene, slot, :k]),
-            inputs={"others": others(boxes[:people], int(slot))},
+            inputs={"others": others(boxes, int(slot))},
         )
 
 

@@ -59,7 +59,17 @@ from ..runs.shipping import (
     reading,
 )
 from ..runs.subjects import keep, look_at_target, recall, subjects_of
-from ..runs.task import UNKNOWN, Task, build_model, check_files, check_mirroring, check_sensor, files_of, prepare
+from ..runs.task import (
+    UNKNOWN,
+    Task,
+    build_model,
+    check_files,
+    check_mirroring,
+    check_proposals,
+    check_sensor,
+    files_of,
+    prepare,
+)
 from ..runs.training import SCORED, adaptation, evaluator, fit, make_fabric, warped_batches
 from .adapt_dry import dry_run
 from .predict_depth import check_cube
@@ -125,6 +135,7 @@ def adapt(
     if given is not None:  # else `prepare` has looked
         check_mirroring(config, task.skeleton)
         check_sensor(config, [strategy])
+        check_proposals(config.proposals, task.skeleton, task.source_train)
     if flat is not None and given is None:  # one's own network learns its joints' names from the source
         labels = open_labels(flat, check_root or target, task.skeleton)
     task, unreadable = without_unreadable(task, reporter)
@@ -262,7 +273,7 @@ def settings(
         "pretrain_steps": 0,
     }
     if source_free(kind):
-        content["sensor"] = 0.0
+        content |= {"sensor": 0.0, "proposals": None}
     content |= {"model": chosen.plain(), "start": None if weights is None else str(weights)}
     config = build(content, overrides, str(model))
     if not any(override.startswith("evaluate_every=") for override in overrides):

@@ -122,18 +122,27 @@ def boxed(dataset: PoseDataset, names: Sequence[str], detected: Detected, source
                 boxes.append(box)
                 scores.append(float(score))
                 images.append(place[name])
-    joints = torch.tensor(np.stack(shares))
-    given, order = torch.tensor(np.array(boxes).reshape(-1, 4)), torch.tensor(scores).argsort(descending=True)
-    chosen = choose(
-        lambda here, there: overlaps(given[order[here]], joints[there]),
-        torch.tensor(images, dtype=torch.int64)[order],
-        torch.tensor([place[name] for name in names]),
-        OVERLAP,
-    )
-    owner = {int(person): int(box) for person, box in zip(chosen, order, strict=True) if person >= 0}
+    people = np.stack(shares), np.array([place[name] for name in names])
+    owner = owners(*people, np.array(boxes).reshape(-1, 4), np.array(scores), np.array(images, np.int64))
     rows = sorted(owner)
     cut = np.array([crops[owner[row]] for row in rows]).reshape(-1, 4)
     return Boxed(dataset, rows, cut, source), len(boxes) - len(rows)
+
+
+def owners(
+    joints: np.ndarray, places: np.ndarray, boxes: np.ndarray, scores: np.ndarray, images: np.ndarray
+) -> dict[int, int]:
+    """Which of the boxes (M, 4) in pictures (M,) is whose, by the row of people with boxes of their joints (N, 4) in
+    pictures (N,): see `boxed`."""
+    given, there = torch.from_numpy(boxes), torch.from_numpy(joints)
+    order = torch.from_numpy(scores).argsort(descending=True, stable=True)
+    chosen = choose(
+        lambda here, people: overlaps(given[order[here]], there[people]),
+        torch.from_numpy(images)[order],
+        torch.from_numpy(places),
+        OVERLAP,
+    )
+    return {int(person): int(box) for person, box in zip(chosen, order, strict=True) if person >= 0}
 
 
 def shown(item: Item) -> np.ndarray:

@@ -22,10 +22,12 @@ from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
 from ...datasets.loading import EvaluationBatches, collate, crop, first_item
 from ...datasets.mixed import Mixed
-from ...datasets.options import Options
+from ...datasets.options import FILE, Options, tagged
 from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.own.pictures import Options as OwnPictures
 from ...datasets.own.skeleton_file import side_doubts
+from ...datasets.proposals import Proposals, open_proposals
+from ...datasets.reading.files import from_home
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.intrinsics import ASSUME
 from ...datasets.reading.origin import MissingData
@@ -94,6 +96,12 @@ class Task:
         Raises ValueError where there are no pictures, or too few."""
         share = self.config.sensor
         return Sensor.between(*self.looks(SENSED), share) if share > 0 else None
+
+    @cached_property
+    def proposals(self) -> Proposals | None:
+        """How another detector's boxes differ from the true ones, where source samples are to be cut so."""
+        name = self.config.proposals
+        return None if name is None else open_proposals(name, self.skeleton.keypoints)
 
     def sensor_of(self, strategy: str) -> Sensor | None:
         """The sensor by which a strategy's source samples are shown, where it trains on source and target."""
@@ -236,6 +244,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
     if training:
+        check_proposals(config.proposals, skeleton, opened.get("source_train"))
         check_files(config, strategies, model, skeleton, "source_train" in opened)
     return Task(config, skeleton, left_out, **opened, notes=notes)
 
@@ -307,6 +316,30 @@ def check_sensor(config: Config, strategies: Sequence[str]) -> None:
         )
 
 
+def check_proposals(name: str | None, skeleton: Skeleton, source: PoseDataset | None) -> None:
+    """Raises ValueError where the source's samples cannot be cut by the proposals `name`: where none is opened, of
+    depth and in the camera's frame, of several people at once, and of other keypoints. None: by their own boxes."""
+    if name is None:
+        return
+    if source is None:
+        raise ValueError(
+            f"proposals={name} cuts labelled source samples, and this run opens no source: leave it out, or choose a "
+            "strategy that needs one (keyshift strategies)"
+        )
+    check_cut(f"proposals={name}", source)
+    open_proposals(name, skeleton.keypoints)
+
+
+def check_cut(what: str, dataset: PoseDataset) -> None:
+    """Raises ValueError for data that is not cut around one person or hand of two keypoints or more."""
+    item = first_item(dataset)
+    if item.depth or item.in_camera or item.keypoints.ndim == 3 or len(dataset.skeleton) < 2:
+        raise ValueError(
+            f"{what} is of pictures that are cut around one person or hand of two keypoints or more; the samples of "
+            f"{dataset.name} are not"
+        )
+
+
 def check_files(config: Config, strategies: Sequence[str], model: PoseModel, skeleton: Skeleton, source: bool) -> None:
     """Builds for a trial each strategy that reads files or looks at the source, which may not be open, so that what it
     refuses is said before anything is written. Raises ValueError."""
@@ -320,9 +353,10 @@ def check_files(config: Config, strategies: Sequence[str], model: PoseModel, ske
 
 
 def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What identity.json says of the files that the strategies' options name: their SHA-256 by option, under `files`;
-    nothing where there are none."""
+    """What identity.json says of the files that the run's and the strategies' options name: their SHA-256 by option,
+    under `files`; nothing where there are none."""
     named = {key: path for name in strategies for key, path in files(name, config.method(name)).items()}
+    named |= {key: from_home(path) for key in tagged(Config, FILE) if (path := getattr(config, key)) is not None}
     sums = {key: sha256(path) for key, path in named.items() if path.is_file()}
     return {FILES: sums} if sums else {}
 

@@ -33,7 +33,7 @@ from ..report.drawing import sensor_sheet, write_picture
 from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude
 from .device import choose_device
-from .folder import check_folder, describe, locked, open_folder, world_size
+from .folder import FILES, check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
 from .subjects import keep, subjects_of
 from .task import AT_ONCE, Task, build_model, files_of
@@ -111,6 +111,7 @@ def pretrained(
     config = task.config
     assert task.source_train is not None
     about = of_pretraining(config) | {"seed": seed, "keypoints": list(task.skeleton.keypoints)}
+    about |= files_of(config, []).get(FILES, {})  # what is in a file counts, not where it lies
     folder = pretrained_folder(cache, about, task.source_train.identity)
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,7 +224,8 @@ def training_batches(
         made["target"] = batches(task.target_train, "target", strategy.labelled_target)
     if task.source_train is not None:
         cameras = config.cameras if config.cameras.others else None
-        made["source"] = batches(task.source_train, "source", True, cameras=cameras, sensor=sensor)
+        shown = {"cameras": cameras, "sensor": sensor, "proposals": task.proposals}
+        made["source"] = batches(task.source_train, "source", True, **shown)
     return made
 
 
