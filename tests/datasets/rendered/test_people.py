@@ -15,7 +15,11 @@ import torch
 
 from keyshift.datasets.catalog import open_dataset, options_of
 from keyshift.datasets.options import BadOption
+from keyshift.datasets.reading.people import square
 from keyshift.datasets.rendered.people import (
+    CUT,
+    SLOPPY,
+    TRUNK,
     Options,
     RenderedPeople,
     Scene,
@@ -241,6 +245,25 @@ def test_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert dataset.identity["boxes"] == "truth"
         with pytest.raises(IndexError, match="has items 0 to"):
             dataset[len(dataset)]
+
+
+def test_a_poor_detector_misses_what_sticks_out_of_the_trunk(wild: RenderedPeople, tmp_path: Path) -> None:
+    """Half of it in the mean, the same at each call, and crops are cut around it."""
+    options = replace(SMALL, joints="all", crops="poor", train=12)
+    poor = RenderedPeople("wild", options, cache=Path(wild._folder).parent)
+    boxes, seen = poor.own_boxes(), wild.own_boxes()
+    assert poor._folder == wild._folder
+    np.testing.assert_array_equal(boxes, RenderedPeople("wild", options, cache=tmp_path).own_boxes())
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+    missed = []
+    for row in range(len(poor)):
+        item, side = wild[row], np.tile(seen[row, 2:] - seen[row, :2], 2)
+        np.testing.assert_allclose(poor[row].box, square(boxes[row], 1.25), rtol=1e-5)
+        trunk = item.keypoints[[PLACE[name] for name in TRUNK]]
+        tight = np.concatenate([trunk.min(0), trunk.max(0)]).clip(seen[row, [0, 1, 0, 1]], seen[row, [2, 3, 2, 3]])
+        missed.append((boxes[row] - seen[row] - CUT * (tight - seen[row])) / side)
+    assert np.abs(np.mean(missed)) < 0.02
+    assert np.std(missed) == pytest.approx(SLOPPY, rel=0.25)
 
 
 def test_a_folder_of_pictures_stands_behind_the_people(tmp_path: Path) -> None:

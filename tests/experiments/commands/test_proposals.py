@@ -12,6 +12,7 @@ from PIL import Image
 from keyshift.adapt.trainer import Trainer
 from keyshift.datasets.catalog import DATASETS, Data
 from keyshift.datasets.proposals import open_proposals, true_boxes
+from keyshift.datasets.reading.detections import read_detections
 from keyshift.datasets.views import View
 from keyshift.experiments.cli import main
 from keyshift.models.saved import load_checkpoint
@@ -62,6 +63,24 @@ def test_of_a_label_file_and_a_file_of_boxes(tmp_path, monkeypatch, capsys):
     assert 9 * content["missed"] == pytest.approx(people, abs=9)
     assert main(["proposals", *words]) == 2
     assert "exists; pass --overwrite" in capsys.readouterr().err
+
+
+def test_of_a_detector_by_its_name(tmp_path, monkeypatch):
+    """What torchvision's detector sees is what a file of the same boxes says."""
+    monkeypatch.chdir(tmp_path)
+    labelled(tmp_path)
+    assert main(["proposals", "labels.json", "--boxes", "boxes.csv", "--output", "file.json"]) == 0
+
+    def seen(name, root, pictures, white=None):
+        assert (name, Path(root).resolve()) == ("fasterrcnn_resnet50_fpn", tmp_path)
+        every = [f"{number:03d}.png" for number in range(60)]
+        people = read_detections(Path("boxes.csv"), every).people
+        return {picture: people[picture] for picture in pictures}
+
+    monkeypatch.setattr("keyshift.experiments.commands.proposals.detect_people", seen)
+    assert main(["proposals", "labels.json", "--boxes", "fasterrcnn_resnet50_fpn", "--output", "seen.json"]) == 0
+    file, by_name = (json.loads(Path(name).read_text()) for name in ("file.json", "seen.json"))
+    assert file | {"boxes": ""} == by_name | {"boxes": ""}
 
 
 def test_of_a_set_whose_own_boxes_are_a_detectors(tmp_path, monkeypatch, capsys):
