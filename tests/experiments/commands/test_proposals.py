@@ -1,6 +1,7 @@
 """`keyshift proposals`: from labels and a detector's boxes to a file, and a run that cuts its source so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from PIL import Image
 
 from keyshift.adapt.trainer import Trainer
 from keyshift.datasets.catalog import DATASETS, Data
-from keyshift.datasets.proposals import open_proposals, true_boxes
+from keyshift.datasets.proposals import open_proposals, proposed, true_boxes
 from keyshift.datasets.reading.detections import read_detections
+from keyshift.datasets.rendered.people import Options, RenderedPeople
 from keyshift.datasets.views import View
 from keyshift.experiments.cli import main
 from keyshift.models.saved import load_checkpoint
@@ -92,6 +94,27 @@ def test_of_a_set_whose_own_boxes_are_a_detectors(tmp_path, monkeypatch, capsys)
     poor, seen = (open_proposals(f"{name}.json", names) for name in ("poor", "seen"))
     assert poor.mean[:, 3].max() < seen.mean[0, 3] - 0.1  # feet are cut off
     assert seen.std[0, 3] < 0.5 * poor.std[0, 3] + 0.02
+
+
+def test_source_crops_are_then_those_that_the_detector_gives(tmp_path, monkeypatch):
+    """Where neck, pelvis and knee lie in the crop, in its sides: mean and spread, of crops by the detector's own boxes
+    and by boxes that are drawn around the same people; crops by the source's boxes are elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    people = {"train": 80, "test": 1, "size": 64}
+    assert main(["proposals", "people.lab", *(f"{k}={v}" for k, v in people.items()), "crops=poor"]) == 0
+    seen, poor = (RenderedPeople("lab", Options(**people, crops=crops)) for crops in ("seen", "poor"))
+    made = replace(open_proposals("people.lab.proposals.json", seen.skeleton.keypoints), patches=1.0)
+
+    def places(item):
+        low, high = item.box[:2], item.box[2:]
+        return ((item.keypoints[[8, 0, 2]] - low) / (high - low))[:, 1]
+
+    own, wanted = (np.stack([places(data[row]) for row in range(len(data))]) for data in (seen, poor))
+    drawn = [proposed(seen[row], made, np.random.default_rng([row, n])) for row in range(len(seen)) for n in range(4)]
+    ours = np.stack([places(item) for item in drawn])
+    np.testing.assert_allclose(ours.mean(0), wanted.mean(0), atol=0.015)
+    np.testing.assert_allclose(ours.std(0), wanted.std(0), atol=0.015)
+    assert np.abs(own.mean(0) - wanted.mean(0)).max() > 0.1
 
 
 @pytest.mark.parametrize(
