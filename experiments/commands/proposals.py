@@ -115,11 +115,11 @@ def given_boxes(source: str, train: PoseDataset, test: PoseDataset, true: Array)
 
 def tell(proposals: Proposals, measured: tuple[Array, Array, Array, Array], reporter: Reporter) -> None:
     """A row for each atom."""
-    rows = []
+    rows, true = list[list[str]](), measured[2]
     for k, people in enumerate(proposals.people):
         offsets = zip(100 * proposals.mean[k], 100 * proposals.std[k], strict=True)
         rows.append([str(k), str(people), *(f"{mean:+.1f} ± {std:.1f}" for mean, std in offsets)])
-    rows.append(["all", str(len(true := measured[2])), *_all(measured[3] - true, true)])
+    rows.append(["all", str(len(true)), *_all(measured[3] - true, true)])
     title = "offsets of detected sides from true ones, % of width or height"
     reporter.table(title, ["atom", "people", *SIDES], rows)
 
