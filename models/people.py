@@ -78,10 +78,7 @@ class PersonModel(PoseModel):
         """Lay the grid out for the extent."""
 
     def notes(self) -> dict[str, Any]:
-        origin = "the skeleton's root" if self.space == ROOT_MM else "the camera"
-        notes: dict[str, Any] = {"z": f"mm along the optical axis, counted from {origin}", "extent": self.extent}
-        if self.root >= 0:
-            notes["root"] = self.root
+        notes = notes_of_space(self.space, self.extent, self.root)
         if "k" in self.reads:
             notes["k"] = (
                 "(B,) mm: extent * sqrt(fx * fy / area), fx and fy in pixels of the file, area that of the whole input "
@@ -97,12 +94,24 @@ class PersonModel(PoseModel):
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         super().check(sample, giver)
-        extent = float(sample.inputs["extent"].max())
-        if abs(extent - self.extent) > 1e-3 * self.extent:
-            raise ValueError(
-                f"{type(self).__name__} is built for an extent of {self.extent:g} mm; {giver} has {extent:g} mm. "
-                f"Choose model.extent={extent:g}, or data that fits"
-            )
+        check_extent(type(self).__name__, self.extent, sample, giver)
+
+
+def notes_of_space(space: str, extent: float, root: int) -> dict[str, Any]:
+    """What `PoseModel.notes` says of answers in the camera's space, z among them."""
+    origin = "the skeleton's root" if space == ROOT_MM else "the camera"
+    notes: dict[str, Any] = {"z": f"mm along the optical axis, counted from {origin}", "extent": extent}
+    return notes | ({"root": root} if root >= 0 else {})
+
+
+def check_extent(system: str, built: float, sample: Unlabeled, giver: str) -> None:
+    """Raises ValueError where the extent of a sample is not that which a system is built for."""
+    extent = float(sample.inputs["extent"].max())
+    if abs(extent - built) > 1e-3 * built:
+        raise ValueError(
+            f"{system} is built for an extent of {built:g} mm; {giver} has {extent:g} mm. "
+            f"Choose model.extent={extent:g}, or data that fits"
+        )
 
 
 def raw_range(image: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
 from .systems.dsnt import DSNT, DSNT3D
+from .systems.li_chan import LiChan, LiChan3D
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
@@ -41,6 +42,8 @@ MODELS: dict[str, type[PoseModel]] = {
     "pose_net": PoseNet,
     "root_pose_net": RootPoseNet,
     "dsnt_3d": DSNT3D,
+    "li_chan": LiChan,
+    "li_chan_3d": LiChan3D,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
