@@ -40,6 +40,9 @@ class Augmentation(Options):
         0.0, "highest standard deviation of added noise, share of the range (of depth: of half the cube)", low=0, high=1
     )
     gain: float = option(0.0, "of pictures: factor of each colour channel, each way", low=0, high=1)
+    pca: float = option(
+        0.0, "of pictures: standard deviation of Krizhevsky's noise along ImageNet's principal colours", low=0, high=10
+    )
     erase: float = option(
         0.0,
         "probability of a rectangle of noise, of pictures of up to 70 % of them (PoseNet's occlusion)",
@@ -121,6 +124,9 @@ def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) 
     if options.gain > 0:
         gains = rng.uniform(1 - options.gain, 1 + options.gain, 3)
         image = np.clip(np.rint(image * gains), 0, 255).astype(np.uint8)
+    if options.pca > 0:
+        tint = PRINCIPAL @ (rng.normal(0, options.pca, 3) * SPREAD)
+        image = np.clip(np.rint(image + 255 * tint), 0, 255).astype(np.uint8)
     pipeline = _pipeline(*(getattr(options, name) for name in PICTURES))
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
     return pipeline(image=image)["image"]
@@ -160,6 +166,10 @@ def rectangle(
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
 
 
+PRINCIPAL = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+SPREAD = np.array([0.2175, 0.0188, 0.0045])
+"""ImageNet's principal colours, as columns, and their eigenvalues, of RGB from 0 to 1; Krizhevsky, Sutskever and Hinton,
+NIPS 2012, section 4.1, with the values of facebook/fb.resnet.torch, datasets/imagenet.lua."""
 PICTURES = ("color", "hue", "grey", "resolution", "blur", "noise", "jpeg")
 """The options that `_pipeline` is made from."""
 

@@ -35,8 +35,8 @@ DECODINGS = ("mean", "peak")
 PRECISIONS = ("fp32", "fp16")
 CLOSE = 1e-3
 """Pixels (z: mm) that an exported network may differ from PyTorch by."""
-CLOSE_IN_CAMERA = 1e-5
-"""Of points whose z is counted from the camera this share of their distance more: a float's steps at 4 m are 2e-4."""
+CLOSE_IN_SPACE = 1e-5
+"""Of pictures' points with a z this share of their largest coordinate more: a float's steps at 4 m are 2e-4 mm."""
 TIE = 1e-4
 """Two strongest candidates nearer than this share of the largest logit: either of them is the peak."""
 SURE = 1e-4
@@ -365,7 +365,7 @@ def check_exact(
 ) -> None:
     """Raises OtherAnswers where keypoints are `away` (P, K) from PyTorch's, save for ties, or other answers differ."""
     points = wanted[0]
-    share = CLOSE_IN_CAMERA if sample.space == CAMERA_MM or "k" in decoded.reads else 0.0
+    share = CLOSE_IN_SPACE if sample.space in (CAMERA_MM, ROOT_MM) or "k" in decoded.reads else 0.0
     wrong = ~(away <= CLOSE + share * points.abs().amax(-1))
     if decoded.single:
         wrong &= ~(_tied(votes.logits) & (points == votes.peak()).all(-1))

@@ -23,7 +23,7 @@ By default every 5th entry of a data file, as in the reference (thuml/Transfer-L
 with `stride=5` and `stride=64`. `split=frames` is the reference's test: 3200 draws with replacement (seed 42), so a
 picture can come more than once; no subject is on both sides. s_11_act_02_subact_02_ca_01, which 3DMPPE's converter
 skips, is left out where a file has it. A `sequence` is a subject's camera in an action and subaction; `action` reads
-the action's name in it.
+the action's name in it. `actions=[Walking]` keeps those of one action, for protocols that train a model of each.
 """
 
 from __future__ import annotations
@@ -95,6 +95,9 @@ class Options(PictureOptions):
     chain: bool = option(
         False, "crops by the data files' boxes, clipped to the picture, as in 3DMPPE; they are the true joints' too"
     )
+    actions: list[str] | None = option(
+        None, "those that are read, by name, of both parts; null: all", choices=ACTIONS
+    )
     split: str | None = option(
         None, f"frames: {DRAWN} draws with replacement test, as in TLLib; null: all entries", choices=("frames",)
     )
@@ -116,6 +119,8 @@ def human36m(options: Options, part: str) -> PictureSet:
     about = {"part": part, "protocol": protocol, "stride": options.stride or STRIDE, "split": split or "subjects"}
     if options.counts == "frames":
         about["counts"] = "frames"
+    if options.actions:
+        about["actions"] = sorted(options.actions)
     if options.chain:
         people = _boxed(people, rows)
     if options.thorax:
@@ -140,6 +145,7 @@ def action(sequence: str) -> str:
 def _rows(subject: int, options: Options, camera: Path, data: Path, joints: Path) -> Iterator[dict[str, Any]]:
     every = options.stride or STRIDE
     step, multiple = (1, every) if options.counts == "frames" else (every, 1)
+    chosen = None if options.actions is None else {ACTIONS.index(name) + 2 for name in options.actions}
     cameras = {key: _camera(value, camera, key) for key, value in _object(camera).items()}
     world, content = _object(joints), _object(data)
     boxes = _boxes(content["annotations"], data) if "annotations" in content else {}
@@ -152,6 +158,8 @@ def _rows(subject: int, options: Options, camera: Path, data: Path, joints: Path
         keys = [whole(image.get(key), data, place, key) for key in _INDICES]
         action, subaction, frame, view = keys
         if frame % multiple or (subject, action, subaction, view) == SKIPPED:
+            continue
+        if chosen is not None and action not in chosen:
             continue
         if str(view) not in cameras:
             raise BadAnnotation(data, place, "cam_idx", view, f"one of {', '.join(cameras)} as in {camera.name}")

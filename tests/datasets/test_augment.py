@@ -138,6 +138,24 @@ def test_colour_channels_are_multiplied():
     assert recolor(plain, replace(OFF, gain=0.2), np.random.default_rng(5))[0, 0].tolist() == wanted.tolist()
 
 
+def test_principal_colours_are_added_to_all_pixels_alike():
+    """One shift a picture, spread as ImageNet's colours are: the variance of p_1 a_1 l_1 + p_2 a_2 l_2 + p_3 a_3 l_3."""
+    plain = np.full((8, 8, 3), 128, np.uint8)
+    shown = [recolor(plain, replace(OFF, pca=0.1**0.5), np.random.default_rng(s)) for s in range(1500)]
+    assert all((one == one[0, 0]).all() for one in shown)
+    shifts = np.stack([one[0, 0] for one in shown]) - 128.0
+    assert np.abs(shifts.mean(0)).max() < 2
+    wanted = np.zeros((3, 3))
+    for eigenvalue, colour in zip(
+        (0.2175, 0.0188, 0.0045),
+        ((-0.5675, -0.5808, -0.5836), (0.7192, -0.0045, -0.6948), (0.4009, -0.8140, 0.4203)),
+        strict=True,
+    ):
+        wanted += 0.1 * (255 * eigenvalue) ** 2 * np.outer(colour, colour)
+    np.testing.assert_allclose(np.cov(shifts.T), wanted, rtol=0.12)
+    assert np.array_equal(changed(3, blur=0.8), changed(3, blur=0.8, pca=0.0))
+
+
 def reference_rectangle(width, height, rng):
     """PoseNet's synthetic occlusion of a picture that is the box: top, left, height and width."""
     while True:

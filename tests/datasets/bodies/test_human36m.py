@@ -154,6 +154,28 @@ def test_actions_are_read_in_sequences(home):
             action(wrong)
 
 
+def test_one_action_alone(home):
+    """Every other entry of both subjects is made one of Walking, which is number 14."""
+
+    def walk(content):
+        for image in content["images"][::2]:
+            image["action_idx"] = 14
+
+    for subject in (9, 11):
+        broken(home, subject, "data", walk)
+        broken(home, subject, "joint_3d", lambda content: content.update({"14": content["2"]}))
+    walking = opened(home, "test", stride=1, actions=["Walking"])
+    assert len(walking) == 20
+    assert {action(name) for name in walking.people.sequences} == {"Walking"}
+    both = opened(home, "test", stride=1, actions=["Walking", "Directions"])
+    assert list(both.people.ids) == list(opened(home, "test", stride=1).people.ids)
+    assert len({str(one.identity) for one in (walking, both, opened(home, "test", stride=1))}) == 3
+    with pytest.raises(ValueError, match=r"actions='walking' is not known.* Did you mean Walking"):
+        opened(home, "test", actions=["walking"])
+    with pytest.raises(ValueError, match="no "):
+        opened(home, "test", actions=["Eating"])
+
+
 def test_the_thorax_is_between_the_shoulders_in_the_world(home):
     plain, more = opened(home, "test"), opened(home, "test", thorax=True)
     assert more.skeleton.keypoints == (*NAMES, "thorax")

