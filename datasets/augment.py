@@ -168,8 +168,8 @@ def rectangle(
 
 PRINCIPAL = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 SPREAD = np.array([0.2175, 0.0188, 0.0045])
-"""ImageNet's principal colours, as columns, and their eigenvalues, of RGB from 0 to 1; Krizhevsky, Sutskever and Hinton,
-NIPS 2012, section 4.1, with the values of facebook/fb.resnet.torch, datasets/imagenet.lua."""
+"""ImageNet's principal colours, as columns, and their eigenvalues, of RGB from 0 to 1; Krizhevsky, Sutskever and
+Hinton, NIPS 2012, section 4.1, with the values of facebook/fb.resnet.torch, datasets/imagenet.lua."""
 PICTURES = ("color", "hue", "grey", "resolution", "blur", "noise", "jpeg")
 """The options that `_pipeline` is made from."""
 

@@ -1,5 +1,5 @@
-"""The tree of a skeleton: which keypoint hangs on which. Edges alone are no tree: those of bodies draw the outline of the
-trunk, which closes circles and leaves the pelvis apart."""
+"""The tree of a skeleton: which keypoint hangs on which. Edges alone are no tree: those of bodies draw the outline of
+the trunk, which closes circles and leaves the pelvis apart."""
 
 from __future__ import annotations
 

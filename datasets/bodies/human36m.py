@@ -95,9 +95,7 @@ class Options(PictureOptions):
     chain: bool = option(
         False, "crops by the data files' boxes, clipped to the picture, as in 3DMPPE; they are the true joints' too"
     )
-    actions: list[str] | None = option(
-        None, "those that are read, by name, of both parts; null: all", choices=ACTIONS
-    )
+    actions: list[str] | None = option(None, "those that are read, by name, of both parts; null: all", choices=ACTIONS)
     split: str | None = option(
         None, f"frames: {DRAWN} draws with replacement test, as in TLLib; null: all entries", choices=("frames",)
     )

@@ -63,7 +63,9 @@ class LiChan(PoseModel):
         channels: int = option(
             64, "maps that both branches read: of the third convolution, or of a 1x1 one behind another backbone", low=1
         )
-        hidden: list[int] = option([1024, 2048], "widths of the branches' hidden layers; the last holds for more", low=1)
+        hidden: list[int] = option(
+            [1024, 2048], "widths of the branches' hidden layers; the last holds for more", low=1
+        )
         dropout: float = option(0.25, "behind the first layer of each branch", low=0, high=0.99)
         detection: float = option(
             0.5, "its share of the objective: 0.5 both tasks; 1 detection first; then 0 regression alone", low=0, high=1
@@ -79,10 +81,14 @@ class LiChan(PoseModel):
     options: Options
     above: Tensor
     ancestors: Tensor
+    unit: tuple[float, ...]
+    middle: tuple[float, ...]
     axes: ClassVar[int] = 2
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
+        if not options.hidden:
+            raise ValueError("model.hidden=[] must name the width of one hidden layer or more")
         own = _own_weights(options.weights)
         self.backbone = _backbone(options, None if own else options.weights)
         self.maps = _maps(options.backbone, self.backbone.channels, options.channels)
@@ -133,7 +139,7 @@ class LiChan(PoseModel):
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         if head is not None or self.options.detection == 0:
-            return self.placed((head or self.head)(features))
+            return self.placed((self.head if head is None else head)(features))
         if self.training and self.options.detection < 1:
             features = features.detach().lerp(features, 0.5)  # both branches' gradients add up to their average
         detections = self.detection(features).unflatten(1, (self.keypoints, self.rows, self.columns))

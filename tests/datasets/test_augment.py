@@ -139,7 +139,7 @@ def test_colour_channels_are_multiplied():
 
 
 def test_principal_colours_are_added_to_all_pixels_alike():
-    """One shift a picture, spread as ImageNet's colours are: the variance of p_1 a_1 l_1 + p_2 a_2 l_2 + p_3 a_3 l_3."""
+    """One shift a picture, spread as ImageNet's colours: the variance of p_1 a_1 l_1 + p_2 a_2 l_2 + p_3 a_3 l_3."""
     plain = np.full((8, 8, 3), 128, np.uint8)
     shown = [recolor(plain, replace(OFF, pca=0.1**0.5), np.random.default_rng(s)) for s in range(1500)]
     assert all((one == one[0, 0]).all() for one in shown)

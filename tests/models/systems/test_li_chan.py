@@ -21,7 +21,6 @@ from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.datasets.tree import parents as tree
 from keyshift.datasets.views import InSpace, Selected
 from keyshift.models.export import to_onnx
-from keyshift.models.pose_model import normalize
 from keyshift.models.saved import MODELS, load_model, save_model
 from keyshift.models.systems import li_chan
 from keyshift.models.systems.li_chan import (
@@ -239,7 +238,7 @@ def test_the_papers_network_against_a_second_one(labeled):
         for k in (0, 1, 2, 3, 4):
             start = joints[i, parents[k]] if parents[k] >= 0 else np.array([22.0, 20.0, 0.0])
             mm = 1200 * steps[i, k]
-            joints[i, k] = start + [mm[0] * 40 / 2000, mm[1] * 40 / 2000, mm[2]]
+            joints[i, k] = start + mm * np.array([40 / 2000, 40 / 2000, 1])
             from_mm = truth[i, k] - (truth[i, parents[k]] if parents[k] >= 0 else [22, 20, 0])
             from_mm *= [2000 / 40, 2000 / 40, 1]  # the box of 2 m fits the shorter side
             regression += ((steps[i, k] - from_mm / 1200) ** 2).sum() / 2
@@ -288,7 +287,11 @@ def test_each_way_to_train_moves_its_own_parts(tiny, dots):
     (sample,) = batches("li_chan", dots(8), 1)
     first, second, alone = (build("li_chan", dots.skeleton, detection=share) for share in (0.5, 1.0, 0.0))
     parts = [{name.partition(".")[0] for name in gradients(model, sample)} for model in (first, second, alone)]
-    assert parts == [{"backbone", "maps", "head", "detection"}, {"backbone", "maps", "detection"}, {"backbone", "maps", "head"}]
+    assert parts == [
+        {"backbone", "maps", "head", "detection"},
+        {"backbone", "maps", "detection"},
+        {"backbone", "maps", "head"},
+    ]
     assert set(second.loss(second(sample), sample)) == {"detection"}
     votes = alone(sample)
     assert set(alone.loss(votes, sample)) == {"regression"}
@@ -437,6 +440,8 @@ def test_files_that_do_not_fit_are_refused(tiny, dots, tmp_path):
             LiChan(3, LiChan.Options(weights=weights))
     with pytest.raises(ValueError, match=r"model.input_size 39x39 does not pass model.backbone=paper: "):
         LiChan(3, LiChan.Options(input_size=[39, 39]))
+    with pytest.raises(ValueError, match=r"model.hidden=\[\] must name"):
+        LiChan(3, LiChan.Options(hidden=[]))
     with pytest.raises(ValueError, match=r"model.reference=true is of model.backbone=paper, not of small"):
         LiChan(3, LiChan.Options(backbone="small", reference=True))
 
@@ -460,7 +465,11 @@ def test_a_file_keeps_what_it_takes(tiny, persons, tmp_path, name):
     if name == "li_chan_3d":
         assert again.extent == skeleton.extent == 300
         assert again.unit[2] == pytest.approx(180)
-        assert again.notes() == {"z": "mm along the optical axis, counted from the skeleton's root", "extent": 300, "root": 1}
+        assert again.notes() == {
+            "z": "mm along the optical axis, counted from the skeleton's root",
+            "extent": 300,
+            "root": 1,
+        }
     sample = model.empty()
     with torch.no_grad():
         torch.testing.assert_close(again(sample).mean(), model(sample).mean())
@@ -471,7 +480,7 @@ def test_in_space_it_asks_for_a_root_and_the_datas_extent(tiny, persons, dots):
         LiChan3D.learns(dots.skeleton)
     sample = EvaluationBatches(seen("li_chan_3d", persons(2)), 2, SIZE)[0]
     build("li_chan_3d", persons.skeleton).check(sample, "persons")
-    with pytest.raises(ValueError, match=r"LiChan3D is built for an extent of 300 mm; persons has 2000 mm. Choose model"):
+    with pytest.raises(ValueError, match=r"LiChan3D is built for an extent of 300 mm; persons has 2000 mm"):
         build("li_chan_3d", replace(persons.skeleton, extent=300.0)).check(sample, "persons")
 
 
