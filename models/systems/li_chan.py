@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,7 @@ from ..people import CELL, DEPTH_CELLS, check_extent, known_depth, need_root, no
 from ..pose_model import IMAGENET_STD, WEIGHTS, PoseModel, normalize
 
 PAPER = "paper"
+Module = TypeVar("Module", bound=nn.Module)
 REACH = 0.6
 """What tanh covers each way, of the crop's side and of the extent."""
 ALPHA, BETA, AROUND = 0.0025, 0.75, 5
@@ -75,7 +76,7 @@ class LiChan(PoseModel):
         reference: bool = option(
             False,
             "the paper's pixels, 0 to 255 less their mean, and first weights, of N(0, 5e-5) and N(0, 1e-3): gradients "
-            "of them are below Adam's epsilon. Ours are ImageNet's range and PyTorch's weights",
+            "of them are below Adam's epsilon. Ours are ImageNet's range and weights as He et al. scale them",
         )
 
     options: Options
@@ -268,14 +269,14 @@ def _backbone(options: LiChan.Options, weights: str | None) -> Any:
             f"model.weights={weights!r}: Li and Chan have published no weights; name a weights file of this system "
             "whose convolutions are to be taken, or null"
         )
-    return PaperConvolutions(options.reference)
+    return scaled(PaperConvolutions(options.reference))
 
 
 def _maps(backbone: str, inputs: int, channels: int) -> nn.Module:
     """conv3 of the paper, which is linear, with its pooling; a 1x1 convolution behind another backbone."""
     if backbone != PAPER:
-        return nn.Conv2d(inputs, channels, 1)
-    return nn.Sequential(nn.Conv2d(inputs, channels, 5), nn.MaxPool2d(3, 2, ceil_mode=True))
+        return scaled(nn.Conv2d(inputs, channels, 1))
+    return scaled(nn.Sequential(nn.Conv2d(inputs, channels, 5), nn.MaxPool2d(3, 2, ceil_mode=True)))
 
 
 class Branch(nn.Sequential):
@@ -291,13 +292,25 @@ class Branch(nn.Sequential):
 
 def branch(inputs: int, outputs: int, options: LiChan.Options, layers: int) -> Branch:
     """`layers` linear layers, ReLU between them, dropout behind the first of them."""
-    made: list[nn.Module] = [nn.Flatten()]
+    parts: list[nn.Module] = [nn.Flatten()]
     for layer in range(layers - 1):
         width = options.hidden[min(layer, len(options.hidden) - 1)]
-        made += [nn.Linear(inputs, width), nn.ReLU(inplace=True)]
-        made += [nn.Dropout(options.dropout)] * (layer == 0)
+        parts += [nn.Linear(inputs, width), nn.ReLU(inplace=True)]
+        parts += [nn.Dropout(options.dropout)] * (layer == 0)
         inputs = width
-    return Branch(*made, nn.Linear(inputs, outputs))
+    last = nn.Linear(inputs, outputs)
+    made = scaled(Branch(*parts, last))
+    nn.init.normal_(last.weight, std=1e-3)
+    return made
+
+
+def scaled(module: Module) -> Module:
+    """Weights of convolutions and linear layers as He et al. scale them, biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return module
 
 
 def published(model: nn.Module) -> None:

@@ -352,7 +352,7 @@ def test_distances_are_learned_from_samples_that_have_them(tiny, persons, toys):
 # Learning
 
 
-def trained(model, made, updates=120, rate=3e-3):
+def trained(model, made, updates=120, rate=2e-3):
     optimizer, sums = torch.optim.Adam(model.train().parameters(), rate), []
     for step in range(updates):
         torch.manual_seed(step)
@@ -402,7 +402,7 @@ def test_it_learns_in_space(learned, persons):
     model, _ = learned("li_chan_3d", 0.02)
     result, sample = reached(model, "li_chan_3d", persons(64, first=1000))
     poses = sample.points - sample.points[:, :1]
-    assert result["mm"] < 0.6 * float((poses - poses.mean(0)).norm(dim=-1).mean())
+    assert result["mm"] < 0.7 * float((poses - poses.mean(0)).norm(dim=-1).mean())
     with torch.no_grad():
         logits = model.eval()(sample).extra["detections"]
     inside = windows(sample.keypoints[..., :2], SIZE, 8, 8)
