@@ -25,6 +25,7 @@ from .systems.a2j import A2J
 from .systems.awr import AWR
 from .systems.dsnt import DSNT, DSNT3D
 from .systems.li_chan import LiChan, LiChan3D
+from .systems.fast_pose import FastPose
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
@@ -36,6 +37,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "pose_resnet": PoseResNet,
     "vitpose": ViTPose,
     "dsnt": DSNT,
+    "fast_pose": FastPose,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,

@@ -3,9 +3,8 @@
 Through transformers' VitPoseForPoseEstimation (the extra `backbones`), with which it agrees numerically; published
 checkpoints by name (usyd-community/vitpose-base-simple, vitpose-base, and vitpose-plus-small to -huge, whose expert for
 COCO answers) or from a local folder. Their keys are ours. Their heads were trained on Gaussians of peak 1, which votes
-read as 20 times the map: a maximum of 1 is then a sure vote, one of 0.3 among 3,000 cells an unsure one. They were
-trained with unbiased data processing (Huang et al., CVPR 2020): the middles of the first and last cell lie on those of
-the first and last pixel.
+read as 20 times the map. They were trained with unbiased data processing (Huang et al., CVPR 2020): the middles of the
+first and last cell lie on those of the first and last pixel.
 
 Against the reference: points are the strongest cell, as of all heatmaps here, not refined by DARK; pictures are passed
 once, not mirrored as well.
@@ -26,7 +25,7 @@ from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content
 from ...datasets.sample import Unlabeled
 from ...datasets.skeleton import Skeleton
-from ..heatmaps import HeatmapModel, hidden_layers, small
+from ..heatmaps import SHARPNESS, HeatmapModel, hidden_layers, small
 from ..output import Grid, Votes
 from ..parts.hub import hub_file, library
 from ..pose_model import normalize
@@ -34,8 +33,6 @@ from ..pose_model import normalize
 PATCH = 16
 SCALE = 4
 """Cells of a heatmap to a patch, along each axis."""
-SHARPNESS = 20.0
-"""Votes are softmax(20 * map)."""
 FILES = ("config.json", "model.safetensors")
 SIDES = {"l_": "left_", "r_": "right_"}
 

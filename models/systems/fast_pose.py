@@ -1,0 +1,160 @@
+"""FastPose: a ResNet with squeeze and excitation, pixel shuffles, and a head of heatmaps.
+
+Fang et al., "AlphaPose: Whole-Body Regional Multi-Person Pose Estimation and Tracking in Real-Time", TPAMI 2022; DUC is
+of Wang et al., WACV 2018, squeeze and excitation of Hu et al., CVPR 2018, the deformable variant of Zhu et al., CVPR
+2019. The published code (MVIG-SJTU/AlphaPose @ c60106d) is for non-commercial use alone: no part of it is here, and its
+checkpoints are not read. This network has as many weights as it, in as many tensors.
+
+Maps learn Gaussians of peak 1 by their squared error, which votes read as 20 times the map. Against the published one,
+unless `reference` says so: pictures are normalised as ImageNet's weights ask for, where it takes means in the order of
+BGR from RGB and divides by no deviation; labels are exact; the squared error of a map is summed over its cells, not
+averaged, so that it weighs against strategies' losses as the divergence of other heatmaps does. The symmetric integral,
+of whole bodies with faces and hands, is not here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import SqueezeExcitation
+
+from ...datasets.options import choose, option
+from ...datasets.sample import Labeled, Unlabeled
+from ..heatmaps import SHARPNESS, HeatmapModel, hidden_layers, small
+from ..output import Grid, Poses, Votes
+from ..parts.backbones import ABOUT, build_backbone
+from ..pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
+
+CELL = 4
+"""Pixels between the cells of the maps."""
+SQUEEZED = tuple(f"se_resnet{depth}" for depth in (18, 34, 50, 101, 152))
+REFERENCE_MEAN = 0.406, 0.457, 0.480
+"""What AlphaPose takes from red, green and blue of 0 to 1."""
+
+
+class FastPose(HeatmapModel):
+    """Maps of K keypoints, one cell every 4 pixels.
+
+    Input sizes are multiples of the backbone's stride; raises ValueError for others, and for unknown backbones.
+    """
+
+    @dataclass(frozen=True)
+    class Options(HeatmapModel.Options):
+        backbone: str = option(
+            "se_resnet50", f"the network below the head: {', '.join(SQUEEZED)} (50 to 152 are published), {ABOUT}"
+        )
+        input_size: list[int] = option([192, 256], "width, height", low=1, high=8192, size=2)
+        reference: bool = option(
+            False,
+            "AlphaPose's input, labels, loss and decoding, for comparison: means of BGR for RGB; the label's centre "
+            "rounded to a cell, the Gaussian cut to 13 x 13 at sigma 2, and counted where any of it lies in the map; "
+            "the mean over cells; a quarter of a cell towards the higher neighbour; cell j at pixel 4j + 0.5",
+        )
+
+    options: Options
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        name = options.backbone
+        if name.startswith("se_"):
+            choose("model.backbone", name, SQUEEZED)
+        self.backbone = build_backbone(name.removeprefix("se_"), options.weights, self.input_size)
+        if name in SQUEEZED:
+            squeeze(self.backbone)
+        stride, (width, height) = self.backbone.stride, self.input_size
+        if stride < CELL or width % stride or height % stride:
+            raise ValueError(
+                f"model.input_size {width}x{height} must be a multiple of the backbone's stride {stride}, and that at "
+                f"least {CELL}"
+            )
+        self.upsampling, self.channels = shuffles(self.backbone.channels, int(math.log2(stride // CELL)))
+        origin, self.cut = (0.5, 3 * options.sigma) if options.reference else (CELL / 2, None)
+        self.grid = Grid((height // CELL, width // CELL), (float(CELL), float(CELL)), (origin, origin))
+        self.head = self.new_head()
+
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """A head of `layers` 3x3 convolutions, with batch norm between them. Weights std 0.001."""
+        final = nn.Conv2d(self.channels, self.keypoints, 3, 1, 1)
+        small(final)
+        hidden = hidden_layers(self.channels, (layers or self.options.head_layers) - 1)
+        return nn.Sequential(*hidden, final) if hidden else final
+
+    def features(self, sample: Unlabeled) -> Tensor:
+        self.check_size(sample.image)
+        image = less_mean(sample.image) if self.options.reference else normalize(sample.image)
+        return self.upsampling(self.backbone(image))
+
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        return Votes.from_maps(self.grid, SHARPNESS * (self.head if head is None else head)(features))
+
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        poses = super().decode(votes, sample)
+        return Poses.of_crops(quarter_on(votes), poses.confidence) if self.options.reference else poses
+
+    def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
+        if self.cut is None:
+            return super().labels(sample)
+        cells = (self.grid.to_cells(sample.keypoints) + 0.5).trunc()
+        last = cells.new_tensor(self.grid.shape[::-1]) - 1
+        reached = ((cells >= -self.cut) & (cells <= last + self.cut)).all(-1)
+        return self.grid.to_points(cells), sample.annotated & reached
+
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        """Half the squared error of the maps, the mean over all keypoints, those that do not count included."""
+        points, counted = self.labels(sample)
+        target = self.grid.target(points, self.options.sigma, self.cut)
+        each = (votes.maps.float()[sample.image_index] / SHARPNESS - target).square().flatten(2)
+        each = each.mean(-1) if self.options.reference else each.sum(-1)
+        return {"heatmap": 0.5 * (each * counted).mean()}
+
+
+def squeeze(backbone: nn.Module) -> None:
+    """Put squeeze and excitation, without a narrower layer in between, into the first block of a ResNet's four levels:
+    behind its last batch norm, before the sum."""
+    for level in range(1, 5):
+        block = backbone.get_submodule(f"layer{level}.0")
+        last = max(name for name, _ in block.named_children() if name.startswith("bn"))
+        norm = block.get_submodule(last)
+        assert isinstance(norm, nn.BatchNorm2d)
+        channels = norm.num_features
+        block.set_submodule(last, nn.Sequential(norm, SqueezeExcitation(channels, channels)))
+
+
+def shuffles(inputs: int, doublings: int) -> tuple[nn.Sequential, int]:
+    """Layers that double height and width each, and their channels: the last two by dense upsampling convolutions, 3x3
+    with batch norm to twice as many channels and a pixel shuffle; those before by the shuffle alone."""
+    plain, channels = max(doublings - 2, 0), inputs // 4 ** max(doublings - 2, 0)
+    if inputs % 4**plain or channels % 2:
+        raise ValueError(f"FastPose cannot shuffle the {inputs} channels of this model.backbone; choose another")
+    layers: list[nn.Module] = [nn.PixelShuffle(2) for _ in range(plain)]
+    for _ in range(doublings - plain):
+        wider = nn.Conv2d(channels, 2 * channels, 3, 1, 1, bias=False)
+        layers += [wider, nn.BatchNorm2d(2 * channels), nn.ReLU(inplace=True), nn.PixelShuffle(2)]
+        channels //= 2
+    return nn.Sequential(*layers), channels
+
+
+def less_mean(image: Tensor) -> Tensor:
+    """Images (B, 3, H, W), uint8 or floats as ImageNet normalises them, as AlphaPose's network sees them."""
+    if image.dtype == torch.uint8:
+        image = image / 255
+    else:
+        image = image * image.new_tensor(IMAGENET_STD).view(3, 1, 1) + image.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
+    return image - image.new_tensor(REFERENCE_MEAN).view(3, 1, 1)
+
+
+def quarter_on(votes: Votes) -> Tensor:
+    """The strongest cell of maps and a quarter of a cell from there towards the higher of its neighbours, on each axis,
+    (B, K, 2) px; the cell itself where it is one of the map's first two or its last on either axis."""
+    maps = votes.maps.flatten(2)
+    rows, columns = votes.grid.shape
+    best = maps.argmax(-1, keepdim=True)
+    x, y = best % columns, best // columns
+    inner = (x > 1) & (x < columns - 1) & (y > 1) & (y < rows - 1)
+    best = torch.where(inner, best, columns + 1)  # has neighbours; not looked at
+    slopes = [maps.gather(-1, best + step) - maps.gather(-1, best - step) for step in (1, columns)]
+    cells = torch.cat([x, y], -1) + 0.25 * torch.cat(slopes, -1).sign() * inner
+    return votes.grid.to_points(cells.float())
