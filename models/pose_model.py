@@ -41,6 +41,11 @@ class PoseModel(nn.Module, ABC):
             0, "rank of the change of the backbone's layers that learns, with its norms; 0: all weights learn", low=0
         )
 
+        @property
+        def freezes(self) -> str:
+            """The option by which weights stay that may not be random, if any."""
+            return "adapters" if self.adapters else ""
+
     reads: ClassVar[tuple[str, ...]] = ("image",)
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
     space: ClassVar[str] = PIXELS

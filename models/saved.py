@@ -29,6 +29,7 @@ from .systems.fast_pose import FastPose
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
+from .systems.rmpe import RMPE
 from .systems.root_net import RootNet
 from .systems.root_pose_net import RootPoseNet
 from .systems.vitpose import ViTPose
@@ -38,6 +39,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "vitpose": ViTPose,
     "dsnt": DSNT,
     "fast_pose": FastPose,
+    "rmpe": RMPE,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,

@@ -208,7 +208,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     choose_device(config.device)
     check_target(config, strategies)
     check_required(config, strategies)
-    check_adapters(config)
+    check_frozen(config)
     if training:
         check_sensor(config, strategies)
     processes = world_size()
@@ -291,13 +291,13 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
             )
 
 
-def check_adapters(config: Config) -> None:
-    """Raises ValueError where adapters would learn a change of weights that are random."""
+def check_frozen(config: Config) -> None:
+    """Raises ValueError where weights that are random would stay as they are."""
     options = config.model.options
-    if options.adapters and config.start is None and options.weights is None:
+    if options.freezes and config.start is None and options.weights is None:
         raise ValueError(
-            f"model.adapters={options.adapters} freezes the backbone, whose weights are random: say model.weights or "
-            "start, or leave adapters at 0"
+            f"model.{options.freezes} freezes weights that are random: say model.weights or start, or leave "
+            f"model.{options.freezes} out"
         )
 
 
