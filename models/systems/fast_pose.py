@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import SqueezeExcitation
+from torchvision.ops import DeformConv2d, SqueezeExcitation
 
 from ...datasets.options import choose, option
 from ...datasets.sample import Labeled, Unlabeled
@@ -47,6 +48,10 @@ class FastPose(HeatmapModel):
             "se_resnet50", f"the network below the head: {', '.join(SQUEEZED)} (50 to 152 are published), {ABOUT}"
         )
         input_size: list[int] = option([192, 256], "width, height", low=1, high=8192, size=2)
+        deformable: bool = option(
+            False,
+            "of a ResNet, the published DCN variant: the 3x3 convolutions of its last three levels are deformable",
+        )
         reference: bool = option(
             False,
             "AlphaPose's input, labels, loss and decoding, for comparison: means of BGR for RGB; the label's centre "
@@ -64,6 +69,8 @@ class FastPose(HeatmapModel):
         self.backbone = build_backbone(name.removeprefix("se_"), options.weights, self.input_size)
         if name in SQUEEZED:
             squeeze(self.backbone)
+        if options.deformable:
+            deform(self.backbone, name)
         stride, (width, height) = self.backbone.stride, self.input_size
         if stride < CELL or width % stride or height % stride:
             raise ValueError(
@@ -121,6 +128,37 @@ def squeeze(backbone: nn.Module) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         channels = norm.num_features
         block.set_submodule(last, nn.Sequential(norm, SqueezeExcitation(channels, channels)))
+
+
+class Deformed(DeformConv2d):
+    """A convolution whose taps move and are weighed as another says, of zeros at first, that sees the same: (dy, dx) of
+    each tap, then a number for each whose sigmoid it is weighed by."""
+
+    def __init__(self, plain: nn.Conv2d) -> None:
+        form: dict[str, Any] = {name: getattr(plain, name) for name in ("stride", "padding", "dilation")}
+        sides: Any = plain.kernel_size
+        super().__init__(plain.in_channels, plain.out_channels, sides, groups=plain.groups, bias=False, **form)
+        self.weight = plain.weight
+        self.taps = math.prod(sides)
+        self.offset = nn.Conv2d(plain.in_channels, 3 * self.taps, sides, **form)
+        nn.init.zeros_(self.offset.weight)
+        assert self.offset.bias is not None
+        nn.init.zeros_(self.offset.bias)
+
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]
+        offset, weights = self.offset(image).split([2 * self.taps, self.taps], 1)
+        return super().forward(image, offset, weights.sigmoid())
+
+
+def deform(backbone: nn.Module, name: str) -> None:
+    """Make the second convolution of each block in a ResNet's last three levels deformable, as Zhu et al. do. Raises
+    ValueError for another network."""
+    levels = [getattr(backbone, f"layer{level}", None) for level in (2, 3, 4)]
+    blocks: list[Any] = [block for level in levels if isinstance(level, nn.Sequential) for block in level]
+    if not all(levels) or not all(isinstance(getattr(block, "conv2", None), nn.Conv2d) for block in blocks):
+        raise ValueError(f"model.deformable=true is of ResNets; model.backbone={name!r} is none")
+    for block in blocks:
+        block.conv2 = Deformed(block.conv2)
 
 
 def shuffles(inputs: int, doublings: int) -> tuple[nn.Sequential, int]:

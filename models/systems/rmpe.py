@@ -43,15 +43,16 @@ class RMPE(PoseModel):
 
     With `parallel`, a frozen copy of the network inside, as it was at the start, is shown what that is shown; its votes
     are not brought back, but compared with the labels of the person in the middle, in the picture that the keypoints'
-    box and 15 % more on each side fill. That loss teaches the localisation alone. The copy is kept with the weights, and
-    left out where the network is exported. Raises ValueError for networks that it cannot go around, and foreign files.
+    box and 15 % more on each side fill. That loss teaches the localisation alone. The copy is kept with the weights,
+    and left out where the network is exported. Raises ValueError for networks that it cannot go around, and for foreign
+    files.
     """
 
     @dataclass(frozen=True)
     class Options(PoseModel.Options):
         network: dict[str, Any] = option(
             {"name": "fast_pose"},
-            f"the system inside, its name and options as of model, but for {', '.join(OUTSIDE)}, which are said outside",
+            f"the system inside, its name and options as of model; {', '.join(OUTSIDE)} are said outside",
         )
         weights: str | None = option(
             None, "weights file of a trained network such as inside, that it starts from, or null: network.weights"
@@ -159,7 +160,9 @@ class RMPE(PoseModel):
     def shown(self, sample: Unlabeled, theta: Tensor) -> Unlabeled:
         """What the network inside reads; outside the picture it is black, and depth void."""
         image = normalize(sample.image)
-        outside = reach_of(sample) if "reach" in self.reads else normalize(torch.zeros_like(sample.image[:1, :, :1, :1]))
+        outside = (
+            reach_of(sample) if "reach" in self.reads else normalize(torch.zeros_like(sample.image[:1, :, :1, :1]))
+        )
         picture = seen(image, in_pixels(theta, self.input_size), outside)
         return replace(sample, inputs={**sample.inputs, "image": picture})
 

@@ -13,7 +13,7 @@ from keyshift.models.export import to_onnx
 from keyshift.models.output import Grid, Votes
 from keyshift.models.pose_model import normalize
 from keyshift.models.saved import load_model, save_model
-from keyshift.models.systems.fast_pose import FastPose, less_mean, quarter_on, squeeze
+from keyshift.models.systems.fast_pose import Deformed, FastPose, less_mean, quarter_on, squeeze
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 RGB = Skeleton("rgb", ("red", "green", "blue"))
@@ -21,7 +21,9 @@ RGB = Skeleton("rgb", ("red", "green", "blue"))
 
 def tiny(keypoints=3, **options):
     torch.manual_seed(0)
-    return FastPose(keypoints, FastPose.Options(**{"backbone": "small", "input_size": [40, 32], "sigma": 1.0} | options))
+    return FastPose(
+        keypoints, FastPose.Options(**{"backbone": "small", "input_size": [40, 32], "sigma": 1.0} | options)
+    )
 
 
 def pictures(count=2, width=40, height=32):
@@ -82,6 +84,59 @@ def test_the_first_block_of_each_level_is_squeezed_and_excited():
         for c in range(32):
             wanted[b, c] = (features[b, c] / (1 + math.exp(-answer[c])) + image[b, c]).clamp_min(0)
     assert torch.allclose(block(image), wanted, atol=1e-5)
+
+
+def naive_deformed(image, layer):
+    """Each tap at its place and what the offsets add, bilinear, nothing outside, times the sigmoid of its weight."""
+    count, _, height, width = image.shape
+    moved = layer.offset(image)
+    rows, columns = moved.shape[-2:]
+    answer = torch.zeros(count, layer.out_channels, rows, columns)
+
+    def read(b, y, x):
+        top, left, total = math.floor(y), math.floor(x), torch.zeros(image.shape[1])
+        for j, i in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+            if 0 <= j < height and 0 <= i < width:
+                total += (1 - abs(y - j)) * (1 - abs(x - i)) * image[b, :, j, i]
+        return total
+
+    for b in range(count):
+        for row in range(rows):
+            for column in range(columns):
+                for tap in range(9):
+                    dy, dx = moved[b, 2 * tap, row, column], moved[b, 2 * tap + 1, row, column]
+                    y, x = (
+                        row * layer.stride[0] + tap // 3 - 1 + float(dy),
+                        column * layer.stride[1] + tap % 3 - 1 + float(dx),
+                    )
+                    weight = 1 / (1 + math.exp(-float(moved[b, 18 + tap, row, column])))
+                    answer[b, :, row, column] += weight * (layer.weight[:, :, tap // 3, tap % 3] @ read(b, y, x))
+    return answer
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_deformable_convolution(stride):
+    torch.manual_seed(0)
+    plain, image = nn.Conv2d(4, 5, 3, stride, 1, bias=False), torch.randn(2, 4, 6, 5)
+    layer = Deformed(plain)
+    assert torch.allclose(layer(image), plain(image) / 2, atol=1e-6)  # a sigmoid of 0
+    nn.init.normal_(layer.offset.weight, std=0.3)
+    nn.init.normal_(layer.offset.bias)
+    assert torch.allclose(layer(image), naive_deformed(image, layer), atol=1e-5)
+
+
+def test_the_deformable_variant():
+    """27 numbers for the 9 taps in the blocks of the last three levels."""
+    with torch.device("meta"):
+        model = FastPose(17, FastPose.Options(deformable=True))
+    blocks = [block for level in (2, 3, 4) for block in model.backbone.get_submodule(f"layer{level}")]
+    assert len(blocks) == 13
+    assert all(block.conv2.offset.weight.shape == (27, block.conv2.in_channels, 3, 3) for block in blocks)
+    widths = 4 * [128] + 6 * [256] + 3 * [512]
+    assert sum(p.numel() for p in model.parameters()) == 40_577_745 + sum(27 * 9 * width + 27 for width in widths)
+    with pytest.raises(ValueError, match=r"model.deformable=true is of ResNets; model.backbone='small' is none"):
+        tiny(deformable=True)
 
 
 POINTS = torch.tensor(
