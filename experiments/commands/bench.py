@@ -31,6 +31,7 @@ from ...models.systems.awr import AWR
 from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
+from .bench_deformable import rows as deformable_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_strategies import rows as strategy_rows
@@ -130,6 +131,11 @@ def bench_volumes(batch: int = 2) -> list[tuple[str, str, str]]:
     whole RegDA iteration on PoseNet against a supervised one."""
     rows = volume_rows(batch, _device(), alternate)
     return rows + adversary_rows(batch, _device(), iteration, alternate)
+
+
+def bench_deformable() -> list[tuple[str, str, str]]:
+    """Deformable convolutions of DEKR, DCPose and FastPose against torchvision's operator, in time and memory."""
+    return deformable_rows(_device(), alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -298,6 +304,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "labels": bench_labels,
     "votes": bench_votes,
     "volumes": bench_volumes,
+    "deformable": bench_deformable,
     "render": bench_render,
     "loading": bench_loading,
 }

@@ -13,7 +13,8 @@ from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.models.export import Decoded
-from keyshift.models.parts.adapters import LowRank
+from keyshift.models.parts.adapters import LowRank, adapted, add_adapters
+from keyshift.models.parts.deformable import DeformConv
 from keyshift.models.saved import load_model, save_model
 from keyshift.models.systems.pose_resnet import PoseResNet
 from keyshift.models.systems.vitpose import ViTPose
@@ -43,6 +44,12 @@ def trained(kind, options, model, dots, batches, iterate, steps=3):
     for step in range(steps):
         iterate(strategy, source[step], target[step], optimizers)
     return strategy, optimizers
+
+
+def test_deformable_layers_have_one_too():
+    network = nn.Sequential(nn.BatchNorm2d(6), DeformConv(6, 8, 3))
+    add_adapters(network, 2)
+    assert list(adapted(network)) == [network[1]]
 
 
 def test_a_weight_has_a_change_of_low_rank():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from keyshift.experiments.commands import bench_memory
+from keyshift.experiments.commands import bench_deformable, bench_memory
 from keyshift.experiments.commands.bench import alternate, iteration
 from keyshift.experiments.commands.bench_memory import compared, peak_bytes
 
@@ -44,6 +44,15 @@ def test_the_table_of_volumes(monkeypatch):
     rows = bench_memory.rows(2, "cpu", lambda sides, rounds: alternate(sides, 1))
     assert [len(row) for row in rows] == [3] * 6
     assert "beyond" in rows[2][0]
+
+
+def test_the_table_of_deformable_convolutions(monkeypatch):
+    monkeypatch.setattr(
+        bench_deformable, "CASES", {"DCPose": (1, 4, (6, 5), 4, True, 3), "DEKR": (1, 2, (5, 5), 1, False, 1)}
+    )
+    table = bench_deformable.rows("cpu", lambda sides, rounds: alternate(sides, 1))
+    assert [len(row) for row in table] == [3] * 8
+    assert table[4][0] == "DEKR, forward: seconds, ours / torchvision's"
 
 
 def test_the_adversary_on_volumes_costs_no_more_than_twice_the_memory(toys, monkeypatch):
