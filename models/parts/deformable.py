@@ -2,7 +2,7 @@
 
 Dai et al., ICCV 2017; Zhu et al., CVPR 2019. Bilinear samples of all taps at once, then one product of matrices: plain
 operations, which exporters can write. It agrees with torchvision's operator, and on one thread of a CPU takes 0.2 to
-0.8 of its time forward and 0.1 to 0.6 with the gradients (`keyshift bench deformable`). The price is memory: what taps
+1.0 of its time forward and 0.1 to 0.6 with the gradients (`keyshift bench deformable`). The price is memory: what taps
 read stays until the gradients are taken, rows * columns * C numbers for each cell.
 """
 
