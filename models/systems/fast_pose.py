@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import DeformConv2d, SqueezeExcitation
+from torchvision.ops import SqueezeExcitation
 
 from ...datasets.options import choose, option
 from ...datasets.sample import Labeled, Unlabeled
 from ..heatmaps import SHARPNESS, HeatmapModel, hidden_layers, small
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
+from ..parts.deformable import DeformConv
 from ..pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
 
 CELL = 4
@@ -130,7 +131,7 @@ def squeeze(backbone: nn.Module) -> None:
         block.set_submodule(last, nn.Sequential(norm, SqueezeExcitation(channels, channels)))
 
 
-class Deformed(DeformConv2d):
+class Deformed(DeformConv):
     """A convolution whose taps move and are weighed as another says, of zeros at first, that sees the same: (dy, dx) of
     each tap, then a number for each whose sigmoid it is weighed by."""
 
