@@ -159,11 +159,9 @@ class RMPE(PoseModel):
 
     def shown(self, sample: Unlabeled, theta: Tensor) -> Unlabeled:
         """What the network inside reads; outside the picture it is black, and depth void."""
-        image = normalize(sample.image)
-        outside = (
-            reach_of(sample) if "reach" in self.reads else normalize(torch.zeros_like(sample.image[:1, :, :1, :1]))
-        )
-        picture = seen(image, in_pixels(theta, self.input_size), outside)
+        black = torch.zeros(1, 3, 1, 1, dtype=torch.uint8, device=sample.image.device)
+        outside = reach_of(sample) if "reach" in self.reads else normalize(black)
+        picture = seen(normalize(sample.image), in_pixels(theta, self.input_size), outside)
         return replace(sample, inputs={**sample.inputs, "image": picture})
 
     def features(self, sample: Unlabeled) -> Tensor:

@@ -9,7 +9,7 @@ from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.own.skeleton_file import from_names
 from keyshift.datasets.skeleton import HAND, pair
 from keyshift.experiments.config import build
-from keyshift.experiments.runs.task import at_once, check_mirroring
+from keyshift.experiments.runs.task import at_once, check_frozen, check_mirroring
 from keyshift.models.saved import MODELS
 
 LONE = from_names("dog", ("nose", "left_paw", "right_paw", "left_ear"))
@@ -71,3 +71,12 @@ def test_volumes_are_evaluated_few_at_a_time(name, options, keypoints, count):
     """18 volumes of 64^3 are 19 MB a person: 28 people have half a GB."""
     kind = MODELS[name]
     assert at_once(kind, kind.Options(**options), keypoints) == count
+
+
+@pytest.mark.parametrize("words", [["model.adapters=4"], ["model.name=rmpe", "model.parallel=true"]])
+def test_random_weights_are_not_frozen(words):
+    option = words[-1].partition("=")[0]
+    with pytest.raises(ValueError, match=rf"{option} freezes weights that are random: say model.weights or start"):
+        check_frozen(build({}, words))
+    for more in ("model.weights=weights.pt", "start=weights.pt"):
+        check_frozen(build({}, [*words, more]))

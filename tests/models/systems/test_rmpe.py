@@ -15,6 +15,7 @@ from keyshift.datasets.sample import transform
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.models.export import to_onnx, to_program
 from keyshift.models.parts.spatial_transformer import in_pixels, inverse, lattice
+from keyshift.models.pose_model import normalize
 from keyshift.models.saved import MODELS, load_model, save_model
 from keyshift.models.systems.pose_resnet import PoseResNet
 from keyshift.models.systems.rmpe import RMPE, centred
@@ -110,6 +111,18 @@ def test_what_is_seen_comes_back_to_where_it_is(monkeypatch, labeled, theta):
 
 def model_corners():
     return torch.tensor([[[0.5, 0.5], [31.5, 31.5]]])
+
+
+@torch.no_grad()
+def test_outside_is_black_of_bytes_and_of_floats(sample):
+    """A style that restyles gives floats; where the picture ends, both are black."""
+    model = turned(build(), torch.tensor([[1.5, 0.0, 0.4], [0.0, 1.4, 0.0]])).eval()
+    floats = replace(sample, inputs={"image": normalize(sample.image)})
+    shown = [model.shown(one, model.theta(one)).image for one in (sample, floats)]
+    assert torch.allclose(*shown, atol=1e-5)
+    black = normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8))
+    assert torch.allclose(shown[0][:, :, :2], black.expand(4, 3, 2, 32), atol=1e-5)
+    assert not torch.allclose(shown[0][:, :, 16], black[:, :, 0].expand(4, 3, 32), atol=0.5)
 
 
 def test_the_loss_teaches_the_localisation_and_the_network(sample):
