@@ -73,7 +73,7 @@ def seen(picture: Tensor, affine: Tensor, outside: Tensor) -> Tensor:
 
 
 def lattice(grid: Grid, like: Tensor) -> Tensor:
-    """Where the cells of a grid's last two axes stand, px: (B, rows, columns, 2), B being that of `like`."""
+    """Where the cells of a grid stand, px: (B, rows, columns, 2), B being that of `like`."""
     x, y = (grid.axis(dim, like.detach()) for dim in (0, 1))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(like), -1, -1, -1)
 
@@ -83,22 +83,21 @@ def brought_back(votes: Votes, affine: Tensor) -> Votes:
 
     Where there is a candidate for each cell, what the cells say is sampled where the picture's cells are seen; a cell
     that is not seen has the least logit of all that are. Candidates' places, of those too, are moved. A third
-    coordinate stays. Raises ValueError for votes with something besides, which is of what is seen.
+    coordinate stays. Raises ValueError for votes with something besides, which is of what is seen. Not of volumes.
     """
     if votes.extra:
         raise ValueError(f"votes with {', '.join(votes.extra)} besides cannot be brought back")
-    grid, logits, where = votes.grid, votes.logits, votes.where
-    if where is not None and not votes.flat and logits.shape[1] != grid.cells:
+    grid, logits, where = votes.grid, votes.logits, None if votes.flat else votes.where
+    if where is not None and logits.shape[1] != grid.cells:
         return replace(votes, where=moved(where, affine))
-    plane = Grid(grid.shape[-2:], grid.stride[:2], grid.origin[:2])
-    cells = plane.to_cells(transform(inverse(affine), lattice(plane, affine)))
+    cells = grid.to_cells(transform(inverse(affine), lattice(grid, affine)))
     maps = as_maps(logits, grid)
     least = maps.detach().amin((2, 3), keepdim=True)
-    logits = as_logits(sampled(maps - least, cells) + least, logits)
-    if where is not None and not votes.flat:
-        places = sampled(as_maps(where.flatten(2), grid), cells, "border")
-        where = moved(as_logits(places, where.flatten(2)).view_as(where), affine)
-    return replace(votes, logits=logits, where=where)
+    logits = as_candidates(sampled(maps - least, cells) + least)
+    if where is None:
+        return replace(votes, logits=logits)
+    places = as_candidates(sampled(as_maps(where.flatten(2), grid), cells, "border"))
+    return replace(votes, logits=logits, where=moved(places.view_as(where), affine))
 
 
 def moved(where: Tensor, affine: Tensor) -> Tensor:
@@ -106,11 +105,11 @@ def moved(where: Tensor, affine: Tensor) -> Tensor:
     return torch.cat([transform(affine, where[..., :2].float()), where[..., 2:].float()], -1)
 
 
-def as_maps(logits: Tensor, grid: Grid) -> Tensor:
-    """(B, cells, C) as maps (B, C, rows, columns), the slices of a volume as channels."""
-    return logits.transpose(1, 2).unflatten(2, grid.shape).flatten(1, -3)
+def as_maps(candidates: Tensor, grid: Grid) -> Tensor:
+    """(B, cells, C) as maps (B, C, rows, columns)."""
+    return candidates.transpose(1, 2).unflatten(2, grid.shape)
 
 
-def as_logits(maps: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `as_maps`, in the form of `like`."""
-    return maps.reshape(len(like), like.shape[2], like.shape[1]).transpose(1, 2)
+def as_candidates(maps: Tensor) -> Tensor:
+    """The inverse of `as_maps`."""
+    return maps.flatten(2).transpose(1, 2)

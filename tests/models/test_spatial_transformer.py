@@ -171,6 +171,15 @@ def test_of_candidates_for_each_cell_both_are_sampled():
     assert inside > 50
 
 
+def test_one_depth_of_all_cells_stays():
+    torch.manual_seed(0)
+    maps, depth, there = torch.randn(5, 3, 8, 12), torch.randn(5, 3), in_pixels(THETAS, SIZE)
+    grid = replace(GRID, depth=Grid((12,), (10.0,), (-55.0,)))
+    back = brought_back(Votes.at_depth(grid, maps, depth), there)
+    assert torch.equal(back.where, depth[:, None, :, None])
+    assert torch.equal(back.logits, brought_back(Votes.from_maps(GRID, maps), there).logits)
+
+
 def test_what_is_besides_is_refused():
     votes = Votes.from_maps(GRID, torch.zeros(5, 2, 8, 12), tags=torch.zeros(1))
     with pytest.raises(ValueError, match="votes with tags besides cannot be brought back"):
