@@ -24,8 +24,8 @@ from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
 from .systems.dsnt import DSNT, DSNT3D
-from .systems.li_chan import LiChan, LiChan3D
 from .systems.fast_pose import FastPose
+from .systems.li_chan import LiChan, LiChan3D
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
