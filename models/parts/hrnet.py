@@ -9,8 +9,8 @@ their fixed factor. Random weights are those of the networks of classification: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -57,7 +57,7 @@ class HRNet(nn.Module):
 
     def __init__(self, name: str, weights: str | None = None, levels: int = 1) -> None:
         super().__init__()
-        width, blocks, modules, published = HRNETS[name]
+        width, blocks, modules, _ = HRNETS[name]
         widths = [width * 2**branch for branch in range(BRANCHES)]
         self.channels = width if levels == 1 else tuple(widths[:levels])
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False), nn.BatchNorm2d(64)
@@ -74,7 +74,8 @@ class HRNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if weights is not None:
-            self._load(name, weights, published)
+            state = _body(name, weights, self.state_dict(), levels)
+            self.load_state_dict(state, strict=False)  # files without counts of batches are taken
 
     def branches(self, image: Tensor) -> list[Tensor]:
         """The branches that the last stage ends in, finest first: (B, C, H/4, W/4), (B, 2C, H/8, W/8), ..."""
@@ -91,15 +92,16 @@ class HRNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return joined(self.branches(image))
 
-    def _load(self, name: str, weights: str, published: str) -> None:
-        path = weights_file(weights, {published.partition(".")[2]: published})
-        coarser = range(len(self.stage4[-1].fuse_layers), BRANCHES)  # which this network does not end in
-        unused = tuple(f"stage4.{len(self.stage4) - 1}.fuse_layers.{branch}." for branch in coarser)
-        try:
-            state = fitting(read_content(path), self.state_dict(), weights, more=(*HEADS, *unused))
-        except ValueError as error:
-            raise ValueError(f"model.weights={weights}: not weights of {name}: {error}") from error
-        self.load_state_dict(state, strict=False)  # files without counts of batches are taken
+
+def _body(name: str, weights: str, wanted: Mapping[str, Tensor], levels: int) -> dict[str, Tensor]:
+    """Of the weights that are named what a network has that ends in `levels` branches."""
+    _, _, modules, published = HRNETS[name]
+    coarser = tuple(f"stage4.{modules[2] - 1}.fuse_layers.{branch}." for branch in range(levels, BRANCHES))
+    path = weights_file(weights, {published.partition(".")[2]: published})
+    try:
+        return fitting(read_content(path), wanted, weights, more=(*HEADS, *coarser))
+    except ValueError as error:
+        raise ValueError(f"model.weights={weights}: not weights of {name}: {error}") from error
 
 
 class Exchange(nn.Module):
@@ -119,7 +121,7 @@ class Exchange(nn.Module):
         return [_summed(layers, maps, maps[reader].shape[-2:]) for reader, layers in enumerate(self.fuse_layers)]
 
 
-def _summed(layers: nn.ModuleList, maps: list[Tensor], size: Sequence[int]) -> Tensor:
+def _summed(layers: Any, maps: list[Tensor], size: Sequence[int]) -> Tensor:
     """The sum of all branches after the layers of one reader, whose maps have `size`."""
     total = layers[0](maps[0])
     for layer, one in zip(layers[1:], maps[1:], strict=True):
