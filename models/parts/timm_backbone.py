@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ...datasets.options import choose
 from ...datasets.reading.weights import WRAPPERS, read_content
 from .hub import library, weights_file
 from .levels import joined
@@ -18,8 +20,9 @@ class TimmBackbone(nn.Module):
     (B, channels, H/stride, W/stride). A ViT gives its patches as a grid.
 
     With `levels=2` the level before is put in front, the later one enlarged to it, and `channels` are those of both.
-    `size` is the input's width and height. Raises ValueError without timm, for unknown names, for a stride that the
-    network does not have, and for weights as `_weights` does.
+    `size` is the input's width and height. A network whose stride is no power of two, as DINOv2's of 14, sees the
+    picture smaller, so that its stride is the next one: 14 / 16 of it, 16. Raises ValueError without timm, for unknown
+    names, for a stride that the network does not have, and for weights as `_weights` does.
     """
 
     def __init__(
@@ -28,25 +31,46 @@ class TimmBackbone(nn.Module):
         super().__init__()
         timm = library("timm", f"model.backbone=timm:{name}")
         name, _, stride = name.partition("@")
-        if "." in name or not timm.is_model(name):
-            choose("model.backbone=timm:NAME, NAME", name, timm.list_models())
+        _check(timm, name)
         state = None if weights is None else _weights(timm, name, weights)
         info: Any = _network(name, size).feature_info
         places = [i for i, step in enumerate(info.reduction()) if stride in ("", str(step))][-levels:]
         if len(places) < levels or (stride and not stride.isdigit()):
             raise ValueError(f"model.backbone=timm:{name}@{stride}: its strides are {sorted(set(info.reduction()))}")
         chosen = [info.out_indices[place] for place in places]
-        self.network = _network(name, size, out_indices=chosen)
-        if state is not None:
-            self.network = _loaded(name, size, chosen, state, f"model.weights={weights}")
+        self.own_stride = int(info.reduction()[places[0]])
+        self.stride = 1 << (self.own_stride - 1).bit_length()
+        width, height = (self.seen(side) for side in size)
+        if state is None:
+            self.network = _network(name, (width, height), out_indices=chosen)
+        else:
+            self.network = _loaded(name, (width, height), chosen, state, f"model.weights={weights}")
         channels = [info.channels()[place] for place in places]
         self.channels = channels[0] if levels == 1 else tuple(channels)
-        self.stride = int(info.reduction()[places[0]])
-        if self.stride & (self.stride - 1):
-            raise ValueError(f"model.backbone=timm:{name} has a stride of {self.stride}, which is no power of two")
+
+    def seen(self, side: int) -> int:
+        """How many pixels of a picture's side the network sees."""
+        return side * self.own_stride // self.stride
 
     def forward(self, image: Tensor) -> Tensor:
+        if self.own_stride != self.stride:
+            size = [self.seen(side) for side in image.shape[-2:]]
+            image = functional.interpolate(image, size, mode="bilinear")
         return joined(self.network(image))
+
+
+def _check(timm: Any, name: str) -> None:
+    """Raises ValueError for what is no name of a network, a name with a tag among it."""
+    plain, _, tag = name.partition(".")
+    if timm.is_model(plain) and not tag:
+        return
+    if timm.is_model(plain):
+        raise ValueError(
+            f"model.backbone=timm:{name} names weights too; choose model.backbone=timm:{plain} model.weights={tag}"
+        )
+    near = difflib.get_close_matches(plain, timm.list_models(), 3)
+    hint = f"Did you mean {', '.join(near)}?" if near else "timm.list_models() lists those it has"
+    raise ValueError(f"model.backbone=timm:{name} is not known to timm {timm.__version__}. {hint}")
 
 
 def _network(name: str, size: tuple[int, int], **form: Any) -> nn.Module:
@@ -84,11 +108,25 @@ def _loaded(name: str, size: tuple[int, int], chosen: list[int], state: Any, sai
 def _weights(timm: Any, name: str, weights: str) -> Any:
     """The state of a local file, or of published weights by their tag. Raises ValueError for files that are none,
     unknown tags and impossible downloads."""
-    tags = [one.partition(".")[2] for one in timm.list_pretrained(f"{name}.*")]
-    path = weights_file(weights, {tag: timm.get_pretrained_cfg(f"{name}.{tag}").hf_hub_id for tag in tags})
+    published = {one.partition(".")[2]: timm.get_pretrained_cfg(one) for one in timm.list_pretrained(f"{name}.*")}
+    path = weights_file(weights, {tag: config.hf_hub_id for tag, config in published.items()})
+    if weights in published:
+        _warn_of_range(f"model.weights={weights} of {name}", published[weights])
     try:
         content = read_content(path)
     except ValueError as error:
         raise ValueError(f"model.weights={weights}: {error}") from error
     nested = [content[key] for key in ("state_dict", "model") if isinstance(content, dict) and key in content]
     return {WRAPPERS.sub("", key): value for key, value in [*nested, content][0].items()}
+
+
+def _warn_of_range(subject: str, config: Any) -> None:
+    """A warning where weights learned from pictures that were normalised otherwise than ours."""
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    if (config.mean, config.std) != (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD):
+        warnings.warn(
+            f"{subject} learned from pictures normalised by mean {config.mean} and std {config.std}; here they see "
+            f"{IMAGENET_DEFAULT_MEAN} and {IMAGENET_DEFAULT_STD}: their features fit once they are trained further",
+            stacklevel=2,
+        )

@@ -2,9 +2,11 @@
 
 import sys
 import urllib.error
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.models import get_model
 
 from keyshift.datasets.sample import Unlabeled
@@ -91,6 +93,7 @@ def test_what_cannot_be_had(name, weights, message):
         ("timm:test_vitt", None, "Did you mean test_vit"),
         ("timm:test_convnext@64", None, r"its strides are \[4, 8, 16, 32\]"),
         ("timm:vit_tiny_patch14_x", None, "is not known"),
+        ("timm:test_vit.r160_in1k", None, "timm:test_vit model.weights=r160_in1k"),
         ("timm:test_vit", "in22k", "r160_in1k"),
         ("timm:test_vit", "none.pt", "no such file"),
         ("timm:test_vit", "r160_in1k", r"huggingface.co/timm/test_vit.r160_in1k/.*model.weights"),
@@ -106,6 +109,70 @@ def test_what_timm_does_not_have(monkeypatch, tmp_path, name, weights, message):
     monkeypatch.setattr(hub.urllib.request, "urlopen", away)
     with pytest.raises(ValueError, match=message):
         build_backbone(name, weights, (32, 32))
+
+
+VIT = {"depth": 3, "embed_dim": 24, "num_heads": 2}
+CONVNEXT = {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 24)}
+
+
+def plain_key(key):
+    """timm's key, whatever a network of features makes of it."""
+    return key.removeprefix("network.").removeprefix("model.").replace(".", "_")
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "form", "stride"),
+    [
+        ("vit_small_patch16_224", "dino", VIT, 16),
+        ("vit_small_patch14_dinov2", "lvd142m", VIT, 16),
+        ("vit_small_patch16_dinov3", "lvd1689m", VIT, 16),
+        ("convnext_tiny", "dinov3_lvd1689m", CONVNEXT, 32),
+        ("convnext_tiny", "in12k_ft_in1k", CONVNEXT, 32),
+    ],
+)
+def test_published_weights_by_their_tag(monkeypatch, tmp_path, name, tag, form, stride):
+    """Networks of the published kinds with fewer layers; the hub's file is one of theirs."""
+    timm = pytest.importorskip("timm")
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, **form))
+    torch.manual_seed(1)
+    state = timm.create_model(f"{name}.{tag}", pretrained=False).state_dict()
+    torch.save(state, tmp_path / "hub.pt")
+    asked = []
+    monkeypatch.setattr(hub, "hub_file", lambda *place: asked.append(place) or tmp_path / "hub.pt")
+    one = build_backbone(f"timm:{name}", tag, (96, 64))
+    assert asked == [(f"timm/{name}.{tag}", "model.safetensors")]
+    assert (one.stride, one.channels) == (stride, 24)
+    assert shape(one) == (1, 24, 64 // stride, 96 // stride)
+    loaded = {plain_key(key): value for key, value in one.state_dict().items()}
+    same = [key for key, value in state.items() if torch.equal(value, loaded.get(plain_key(key), value + 1))]
+    assert len(same) > 0.8 * len(state)
+
+
+def test_weights_of_another_normalisation_are_told(monkeypatch, tmp_path):
+    timm = pytest.importorskip("timm")
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, **VIT))
+    torch.save(timm.create_model("vit_small_patch16_224").state_dict(), tmp_path / "hub.pt")
+    monkeypatch.setattr(hub, "hub_file", lambda *_: tmp_path / "hub.pt")
+    with pytest.warns(UserWarning, match=r"augreg_in1k of vit_small_patch16_224 learned .* mean \(0\.5, 0\.5, 0\.5\)"):
+        build_backbone("timm:vit_small_patch16_224", "augreg_in1k", (32, 32))
+
+
+@torch.no_grad()
+def test_patches_of_14_stand_on_a_grid_of_16(monkeypatch, tmp_path):
+    """DINOv2's: what changes one cell of 16 pixels changes that cell of the grid most."""
+    timm = pytest.importorskip("timm")
+    monkeypatch.setattr(timm, "create_model", partial(timm.create_model, **VIT))
+    torch.manual_seed(0)
+    one = build_backbone("timm:vit_small_patch14_dinov2", size=(96, 64)).eval()
+    image = torch.rand(1, 3, 64, 96)
+    smaller = F.interpolate(image, (56, 84), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(one(image), one.network(smaller)[0])
+    for row, column in ((0, 0), (2, 3), (3, 5)):
+        changed = image.clone()
+        changed[..., 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] += 3
+        change = (one(changed) - one(image)).norm(dim=1).flatten()
+        assert int(change.argmax()) == 6 * row + column
+        assert change.topk(2).values[1] < 0.5 * change.max()
 
 
 def test_without_the_extra(monkeypatch):
