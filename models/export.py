@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..datasets.reading.files import naming
 from ..datasets.reading.people import AROUND_BOXES
-from ..datasets.sample import CAMERA_MM, PIXELS, ROOT_MM, Unlabeled
+from ..datasets.sample import CAMERA_MM, ROOT_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .half import halved
 from .output import Poses, Votes
@@ -268,7 +268,7 @@ def metadata(
             "pixels, scaled so that it just fits into the input, centred, nearest neighbour; mm less z, and reach "
             "where nothing returned or the cube ends; reach is half the cube's edge along z, mm"
         }
-    elif pictures and model.single and model.space not in (PIXELS, CAMERA_MM):
+    elif pictures and model.single and model.in_space():
         notes["crop"] = {
             "padding": AROUND_BOXES,
             "how": "the person's or hand's box, from the middle of its first pixel to that of its last, within the "

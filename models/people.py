@@ -16,7 +16,7 @@ from ..datasets.reading.weights import unwrapped
 from ..datasets.sample import ROOT_MM, Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Grid
-from .parts.backbones import ABOUT, build_backbone
+from .parts.backbones import ABOUT, build_backbone, resnet_of
 from .pose_model import IMAGENET_MEAN, IMAGENET_STD, PoseModel, normalize
 
 CELL = 4
@@ -154,16 +154,11 @@ def has_camera(sample: Labeled) -> Tensor:
     return (sample.inputs["k"] > 0)[sample.image_index, None]
 
 
-def known_depth(sample: Labeled) -> Tensor:
-    """Where z is known, (P, K) bool."""
-    return sample.annotated if sample.deep is None else sample.deep
-
-
 def read_reference(
     state: Mapping[str, Tensor], kind: type[System], wanted: tuple[str, ...], keys: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """A released checkpoint's tensors under our names: `keys` maps the beginnings of its keys to ours. Raises
-    ValueError where none of its keys is one of `wanted`."""
+    ValueError where none of its keys is one of `wanted`, and for another backbone than a ResNet."""
     plain = unwrapped(state, wanted[0])
     if any(key not in plain for key in wanted):
         raise ValueError(
@@ -175,6 +170,8 @@ def read_reference(
         if not key.startswith("backbone.fc."):
             begin = next((begin for begin in keys if key.startswith(begin)), "")
             renamed[keys.get(begin, "") + key.removeprefix(begin)] = value
+    if resnet_of(renamed) is None:
+        raise ValueError(f"not a {kind.__name__} checkpoint: what stands under backbone.* is no ResNet-18 to 152")
     return renamed
 
 

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..datasets import options as owned
 from ..datasets.options import option, plain_options
-from ..datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, check_reads
+from ..datasets.sample import PIXELS, PIXELS_AND_MM, ROOT_MM, Labeled, Unlabeled, check_reads
 from ..datasets.skeleton import Skeleton
 from .output import Grid, Poses, Votes, per_image
 from .parts.adapters import adapted, add_adapters, merge_adapters
@@ -96,6 +96,11 @@ class PoseModel(nn.Module, ABC):
     def vote_cells(cls, options: Options, keypoints: int) -> int:
         """Numbers in the votes for one sample, of systems whose votes are large; else 0."""
         return 0
+
+    @classmethod
+    def in_space(cls) -> bool:
+        """Whether it sees people in the camera's space, in mm, in pictures."""
+        return cls.space in (PIXELS_AND_MM, ROOT_MM) and "reach" not in cls.reads
 
     def know(self, skeleton: Skeleton) -> Self:
         """This network, with what it takes from its skeleton: what published weights know of keypoints by their names,

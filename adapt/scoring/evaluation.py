@@ -29,7 +29,6 @@ from ...datasets.sample import (
     renamed,
     swaps,
     to_pixels,
-    to_space,
     transform,
     z_edge,
 )
@@ -41,7 +40,7 @@ from ..strategy import Target
 from . import depth_metrics, metrics
 from .matching import SPAN_MM, match, span
 from .selection import Headline
-from .space_scores import space_scores
+from .space_scores import placed, space_scores
 
 
 @dataclass
@@ -129,13 +128,8 @@ class Predictions:
     def in_space(self, points: Tensor) -> Tensor:
         """Points (N, K, 3) in file pixels and mm as mm in the camera's frame; of a pose relative to its root, which is
         taken to stand at its true distance, mm from the root."""
-        seen = (self.camera[:, :2] > 0).all(1, keepdim=True)
-        camera = torch.where(seen, self.camera, 1.0)  # of samples without labels it may be unknown
-        if self.depth is None:
-            return to_space(points, camera)
-        from_camera = torch.cat([points[..., :2], points[..., 2:] + self.depth[:, None, None]], -1)
-        placed = to_space(from_camera, camera)
-        return placed - placed[:, self.root, None]
+        places = placed(points, self.depth, self.camera)
+        return places if self.depth is None else places - places[:, self.root, None]
 
     def pixels(self) -> Tensor:
         """Distances in the picture, file px, of points in space through the camera: (N, K)."""

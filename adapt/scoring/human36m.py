@@ -12,24 +12,9 @@ from torch import Tensor
 from . import metrics
 from .people_metrics import pa_errors, root_errors, rooted
 
-ACTIONS = (
-    *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Posing", "Purchases", "Sitting", "SittingDown"),
-    *("Smoking", "Photo", "Waiting", "Walking", "WalkDog", "WalkTogether"),
-)
-"""In the order of their numbers, the first of which is 2."""
-FIRST_ACTION = 2
 JOINTS = 17
 PELVIS = 0
 SHOULDERS = [11, 14]
-
-
-def action(number: int) -> str:
-    """The name of action `number`, 2 to 16, as file names and annotations count them. Raises ValueError otherwise."""
-    if not 0 <= number - FIRST_ACTION < len(ACTIONS):
-        raise ValueError(
-            f"Human3.6M has no action {number}: they run from {FIRST_ACTION} to {FIRST_ACTION + len(ACTIONS) - 1}"
-        )
-    return ACTIONS[number - FIRST_ACTION]
 
 
 def with_thorax(points: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ...datasets.bodies.skeletons import H36M18
 from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, to_space
@@ -117,7 +118,7 @@ def _absolute(predictions: Predictions, seen: Tensor) -> dict[str, float]:
     truth = placed(predictions.truth, predictions.depth, predictions.camera)
     root = predictions.root
     flat = predictions.points[:, root : root + 1, :2]
-    own = to_space(torch.cat([flat, predictions.own_depth[:, None, None]], -1), _lens(predictions.camera))[:, 0]
+    own = placed(functional.pad(flat, (0, 1)), predictions.own_depth, predictions.camera)[:, 0]
     error = people_metrics.mpjpe(points, truth, seen, None)
     return root_errors(own, truth[:, root], seen[:, root]) | {"absolute_mm": float(error)}
 
@@ -132,13 +133,9 @@ def _axes(roots: Tensor, truth: Tensor, mask: Tensor) -> dict[str, float]:
     return {f"mrpe_{axis}": value for axis, value in zip("xyz", axes, strict=True)}
 
 
-def placed(points: Tensor, depth: Tensor, camera: Tensor) -> Tensor:
-    """Points (N, K, 3) in file px and mm from the root, which is `depth` (N,) mm away: (N, K, 3) mm in the camera's
-    frame."""
-    from_camera = torch.cat([points[..., :2], points[..., 2:] + depth[:, None, None]], -1)
-    return to_space(from_camera, _lens(camera))
-
-
-def _lens(camera: Tensor) -> Tensor:
-    """Cameras (N, 4) with something to divide by where they are not known: nothing of those counts."""
-    return torch.where((camera[:, :2] > 0).all(1, keepdim=True), camera, 1.0)
+def placed(points: Tensor, depth: Tensor | None, camera: Tensor) -> Tensor:
+    """Points (N, K, 3) in file px and mm from the camera, or from a root that is `depth` (N,) mm away: (N, K, 3) mm in
+    the camera's frame. Of samples without labels the camera (N, 4) may be unknown: nothing of those counts."""
+    if depth is not None:
+        points = torch.cat([points[..., :2], points[..., 2:] + depth[:, None, None]], -1)
+    return to_space(points, torch.where((camera[:, :2] > 0).all(1, keepdim=True), camera, 1.0))

@@ -54,7 +54,6 @@ from ..runs.shipping import (
     by_labels,
     decide,
     error_of,
-    in_space,
     known_rule,
     reading,
 )
@@ -341,7 +340,7 @@ def work(
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
     given, system = Evidence(start, looks_of(task, fabric.device)), reading(type(start))
-    space, expected = in_space(type(start)), None
+    space, expected = start.in_space(), None
     decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis, space)
     ended, step, share, shipped, after, forecast = "nothing was trained", 0, 0.0, start, before, None
     if decision is None:

@@ -22,7 +22,7 @@ from ..report.adapt import own_terms
 from ..runs.chain import CHAIN, Chain, write_chain
 from ..runs.folder import locate
 from ..runs.progress import Reporter
-from ..runs.shipping import in_space, points
+from ..runs.shipping import points
 from .adapt import adapt, is_set, name_of, usual_strategy
 
 PARTS = ("root", "pose")
@@ -94,8 +94,8 @@ def check_systems(models: dict[str, Path]) -> None:
 def fits(part: str, model: PoseModel) -> bool:
     """Whether a network is what the chain's `part` takes."""
     if part == "pose":
-        return in_space(type(model)) and model.space == ROOT_MM
-    return in_space(type(model)) and model.any_keypoints and model.keypoints == 1
+        return model.in_space() and model.space == ROOT_MM
+    return model.in_space() and model.any_keypoints and model.keypoints == 1
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -22,7 +22,7 @@ from ..report.adapt import number
 from ..runs.before_training import looks_of
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
-from ..runs.shipping import Forecaster, beforehand, borrowed, in_space, points, reading
+from ..runs.shipping import Forecaster, beforehand, borrowed, points, reading
 from ..runs.task import Task
 
 WORTH = 2.0
@@ -42,7 +42,7 @@ def dry_run(
     of_given = measured(given, known)
     near = nearest(rule.pairs, of_given, strategy)
     agreement, count = SCORES["agreement"](given), len(task.target[0])
-    decision = beforehand(agreement, count, reading(type(start)), rule.basis, in_space(type(start)))
+    decision = beforehand(agreement, count, reading(type(start)), rule.basis, start.in_space())
     seen = shift(given) | {"agreement on the target": agreement, "agreement on the source": on_source(given, task)}
     outcome = {
         "strategy": strategy,

@@ -33,7 +33,6 @@ from ...datasets.loading import Crop, collate
 from ...datasets.options import choose
 from ...datasets.own import depth_folder
 from ...datasets.reading.files import write_json
-from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import Unlabeled
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
@@ -43,10 +42,9 @@ from ..config import Config, of_run
 from ..report.adapt import check_words
 from ..runs.check import Labels, compared, labelled_answers, open_labels
 from ..runs.folder import STREAM, describe, locate, locked, world_size
-from ..runs.prediction_files import Gathering, annotation, write_coco
+from ..runs.prediction_files import Gathering, Person, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
-from ..runs.shipping import in_space
 from ..runs.subjects import keep, recall
 from ..runs.task import check_mirroring, files_of
 from ..runs.training import make_fabric
@@ -85,7 +83,7 @@ def adapt_online(
         raise ValueError(f"--online: {model} does not name its joints; give a run folder or a weights file")
     check_target(str(model), config)
     given, skeleton = load_model(weights)
-    if in_space(type(given)):
+    if given.in_space():
         raise ValueError(
             f"--online does not adapt {type(given).__name__}, which sees people in space: leave --online out"
         )
@@ -209,30 +207,20 @@ def stream(
 ) -> Iterator[Batch]:
     """Batches of `count` crops in their order, whatever pictures these are of; sizes, and what cannot be read, go into
     `gathering`. Raises ValueError where fewer than two crops can be read, or one, if batches are of one."""
-    before: list[tuple[int, list[Crop]]] = []
-    waiting: list[tuple[int, list[Crop]]] = []
-
-    def batch(new: int) -> Batch:
-        places, crops = zip(*(before + waiting[:new])[-count:], strict=True)
-        return Batch(list(places), list(crops), new)
-
-    for place, result in enumerate(read_ahead(inputs, size, skeleton, False, 2 * count, READERS)):
-        if isinstance(result, UnreadableImage):
-            gathering.miss(place, result)
-            continue
-        gathering.sizes[place] = result.width, result.height
-        waiting += [(place, crops) for crops in result.crops]
-        while len(waiting) >= count:
-            yield batch(count)
-            before, waiting = waiting[:count], waiting[count:]
-    if len(before) + len(waiting) < min(count, 2):
+    before: list[Person] = []
+    total = 0
+    for people in gathering.in_batches(read_ahead(inputs, size, skeleton, False, 2 * count, READERS), count):
+        total += len(people)
+        if total >= min(count, 2):
+            places, crops = zip(*(before + people)[-count:], strict=True)
+            yield Batch(list(places), list(crops), len(people))
+        before = people
+    if total < min(count, 2):
         lost = gathering.unreadable + gathering.unlocated
         first = f" ({lost[0][1]})" if lost else ""
         raise ValueError(
-            f"{inputs.root}: {len(waiting)} of {len(inputs.names)} pictures can be read{first}, and a stream takes two"
+            f"{inputs.root}: {total} of {len(inputs.names)} pictures can be read{first}, and a stream takes two"
         )
-    if waiting:
-        yield batch(len(waiting))
 
 
 class Pass:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,6 @@ import torch
 from ...datasets.loading import Crop, collate
 from ...datasets.own.kind import check_kind
 from ...datasets.reading.boxes import SCORE
-from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import CAMERA_MM, PIXELS_AND_MM, Unlabeled, to_space, transform
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
@@ -219,23 +217,12 @@ def answer_all(
     opened: Opened, inputs: Inputs, device: torch.device, reporter: Reporter, mirror: bool, batch: int, workers: int
 ) -> Predicted:
     """The model's answers for everyone in every picture."""
-    model, started = opened.model.to(device), time.monotonic()
+    model = opened.model.to(device)
     gathering = Gathering(inputs, len(opened.skeleton), model.single)
-    waiting: list[tuple[int, Crop]] = []
     with reporter.stage("predict", len(inputs.names)) as show:
         ahead = read_ahead(inputs, opened.size, opened.skeleton, mirror, 2 * batch, workers)
-        for place, result in enumerate(ahead):
-            if isinstance(result, UnreadableImage):
-                gathering.miss(place, result)
-            else:
-                gathering.sizes[place] = result.width, result.height
-                waiting += [(place, crop) for (crop,) in result.crops]
-            while len(waiting) >= batch:
-                answer(model, waiting[:batch], device, opened.skeleton, gathering)
-                del waiting[:batch]
-            show(place + 1, {"seconds/iteration": (time.monotonic() - started) / (place + 1)})
-        if waiting:
-            answer(model, waiting, device, opened.skeleton, gathering)
+        for people in gathering.in_batches(ahead, batch, show):
+            answer(model, [(place, crop) for place, (crop,) in people], device, opened.skeleton, gathering)
     return gathering.predicted()
 
 

@@ -7,7 +7,6 @@ back-projected with that depth through the picture's camera (mks0601/3DMPPE_POSE
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +17,10 @@ import torch
 from torch import Tensor
 
 from ...adapt.scoring.evaluation import with_mirror
-from ...datasets.loading import Crop, collate
+from ...datasets.loading import collate
 from ...datasets.options import Options, make, option
 from ...datasets.reading.boxes import FILES
 from ...datasets.reading.detections import Detections, write_roots
-from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.intrinsics import CameraOptions, parse_focal
 from ...datasets.reading.people import digest
 from ...datasets.sample import Unlabeled, to_space, transform
@@ -33,7 +31,7 @@ from ..runs.chain_inputs import WHOLE, PeopleInputs, Rejected, open_people
 from ..runs.chain_networks import Network, Networks, open_networks
 from ..runs.chain_smoothing import smoothed, tracks_of, videos
 from ..runs.device import choose_device
-from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
+from ..runs.prediction_files import Gathering, Person, Predicted, check_outputs, draw_all
 from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import read_ahead
 from ..runs.progress import Reporter
@@ -41,8 +39,6 @@ from .predict import NAMED, check_mirror, named, report_unreadable, trained_whit
 
 FORMATS = ("coco", "results", "deeplabcut")
 """Forms that hold several people in a picture."""
-Person = tuple[int, list[Crop]]
-"""The picture's place, and a crop for each network."""
 
 
 @dataclass(frozen=True)
@@ -205,24 +201,13 @@ def answer_all(
     """The chain's answers for everyone in every picture, `batch` people at a time."""
     for network in networks.each:
         network.model.to(device)
-    gathering, started = Gathering(inputs, len(networks.skeleton), True), time.monotonic()
+    gathering = Gathering(inputs, len(networks.skeleton), True)
     chain = Asked(networks, inputs, device, looked.flip_test, gathering)
-    waiting: list[Person] = []
     with reporter.stage("predict", len(inputs.names)) as show:
         size = networks.each[-1].model.input_size
         ahead = read_ahead(inputs, size, networks.skeleton, looked.mirror, 2 * looked.batch, looked.workers)
-        for place, result in enumerate(ahead):
-            if isinstance(result, UnreadableImage):
-                gathering.miss(place, result)
-            else:
-                gathering.sizes[place] = result.width, result.height
-                waiting += [(place, crops) for crops in result.crops]
-            while len(waiting) >= looked.batch:
-                chain.answer(waiting[: looked.batch])
-                del waiting[: looked.batch]
-            show(place + 1, {"seconds/iteration": (time.monotonic() - started) / (place + 1)})
-        if waiting:
-            chain.answer(waiting)
+        for people in gathering.in_batches(ahead, looked.batch, show):
+            chain.answer(people)
     return gathering.predicted()
 
 

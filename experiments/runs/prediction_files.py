@@ -19,14 +19,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...datasets.depth.center import NoCenter
+from ...datasets.loading import Crop
 from ...datasets.reading.files import check_place, write_whole
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import digest
 from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
 from ...datasets.skeleton import Skeleton
 from ..report.drawing import draw, joint_colours, write_picture
-from .prediction_inputs import Inputs, is_video
-from .progress import Reporter
+from .prediction_inputs import Cut, Inputs, is_video
+from .progress import Callback, Reporter
 
 PIXELS = "keypoints count pixel centres from 0, as COCO does: the middle of the top left pixel is 0, 0. "
 BOX_OF_CROPS = "bbox is left, top, width, height of the crop, in edges: the picture's top left corner is 0, 0"
@@ -40,6 +41,8 @@ IN_SPACE = (
     "fx, fy, cx, cy in the same pixels"
 )
 IN_JSON = {"points3d": "keypoints_mm", "center": "center", "cube": "cube", "root3d": "root_mm"}
+Person = tuple[int, list[Crop]]
+"""The picture's place, and a person's crops, as in `Cut`."""
 Drawing = Callable[[np.ndarray, "Predicted", int], np.ndarray]
 """Makes of a picture and its place what is drawn."""
 DRAWN = (".png", ".jpg", ".jpeg")
@@ -136,6 +139,26 @@ class Gathering:
         """A picture that has no answer, and why."""
         listed = self.unlocated if isinstance(error, NoCenter) else self.unreadable
         listed.append((self.names[place], str(error)))
+
+    def in_batches(
+        self, results: Iterable[Cut | UnreadableImage], size: int, show: Callback = lambda *_: None
+    ) -> Iterator[list[Person]]:
+        """The people of pictures in their order, `size` at a time and at last what remains; the pictures' sizes, and
+        what cannot be read, are noted. `show` is told how many pictures are done."""
+        waiting: list[Person] = []
+        started = time.monotonic()
+        for place, result in enumerate(results):
+            if isinstance(result, UnreadableImage):
+                self.miss(place, result)
+            else:
+                self.sizes[place] = result.width, result.height
+                waiting += [(place, crops) for crops in result.crops]
+            while len(waiting) >= size:
+                yield waiting[:size]
+                waiting = waiting[size:]
+            show(place + 1, {"seconds/iteration": (time.monotonic() - started) / (place + 1)})
+        if waiting:
+            yield waiting
 
     def add(self, **columns: np.ndarray) -> None:
         """Rows whose columns are named as `row_type` says, of pictures that do not come before those of earlier

@@ -14,7 +14,7 @@ from ...adapt.scoring.label_free import SCORES, measured
 from ...adapt.scoring.rule import Prediction, Rule
 from ...adapt.scoring.rule import load as load_rule
 from ...adapt.scoring.selection import Headline
-from ...datasets.sample import PIXELS_AND_MM, ROOT_MM
+from ...datasets.sample import ROOT_MM
 from ...models.pose_model import PoseModel
 
 CHANCE = 0.1
@@ -122,15 +122,9 @@ def fitted_on(basis: Mapping[str, Any], system: str) -> bool:
     return system in basis.get("systems", [system])
 
 
-def in_space(kind: type[PoseModel]) -> bool:
-    """Whether a system sees people in the camera's space, in mm, in pictures. The rule was not fitted on such; what it
-    reads, and its points, mean the same of them, and what it says of them is said to be borrowed."""
-    return kind.space in (PIXELS_AND_MM, ROOT_MM) and "reach" not in kind.reads
-
-
 def borrowed(kind: type[PoseModel], threshold: float) -> str | None:
     """What is to be said of a rule that was not fitted on such systems; None where it was."""
-    if not in_space(kind):
+    if not kind.in_space():
         return None
     return (
         "the rule was fitted on systems that answer in the picture's plane or in depth frames, on none that sees "

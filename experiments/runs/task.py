@@ -32,7 +32,7 @@ from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.intrinsics import ASSUME
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, PictureSet
-from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, PoseDataset
+from ...datasets.sample import ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
 from ...datasets.views import InSpace, Selected, WithoutLabels, cameras_of, innermost, spread
@@ -366,7 +366,7 @@ def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton) -> 
     where such a system would count from another root than the dataset's."""
     if dataset.skeleton.keypoints != skeleton.keypoints:
         dataset = Selected(dataset, skeleton.keypoints)
-    if kind.space not in (PIXELS_AND_MM, ROOT_MM) or "reach" in kind.reads:
+    if not kind.in_space():
         return dataset
     own, wanted = dataset.skeleton.root, skeleton.root
     if own is not None and wanted is not None and own != wanted:

@@ -102,8 +102,8 @@ def build_levels(name: str, weights: str | None = None, size: tuple[int, int] = 
     return TwoLevels(name, weights)
 
 
-def resnet_of(state: Mapping[str, Tensor]) -> str:
-    """The name of the ResNet whose tensors stand under `backbone.`. Raises ValueError for another network."""
+def resnet_of(state: Mapping[str, Tensor]) -> str | None:
+    """The name of the ResNet whose tensors stand under `backbone.`; None of another network."""
     blocks: tuple[int, ...] = tuple(
         len({key.split(".")[2] for key in state if key.startswith(f"backbone.layer{level}.")}) for level in range(1, 5)
     )
@@ -111,6 +111,4 @@ def resnet_of(state: Mapping[str, Tensor]) -> str:
     depth = depths.get(blocks)
     if depth == 34 and "backbone.layer1.0.conv3.weight" in state:
         depth = 50
-    if depth is None:
-        raise ValueError(f"not a ResNet: its layers have {blocks} blocks")
-    return f"resnet{depth}"
+    return None if depth is None else f"resnet{depth}"

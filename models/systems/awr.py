@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
+from ..heatmaps import upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.hourglass import Hourglasses, hourglass_state
@@ -95,7 +96,7 @@ class AWR(DepthModel):
         inputs = self.backbone.channels
         downsample = options.downsample
         doublings = _doublings(self.input_size, self.backbone, downsample) * (options.form != "regress")
-        self.upsampling = _upsampling(inputs, options.channels, doublings)
+        self.upsampling = upsampling(inputs, options.channels, doublings)
         self.channels = options.channels if doublings else inputs
         columns, rows = (side // downsample for side in self.input_size)
         middle = downsample / 2
@@ -271,15 +272,6 @@ class DepthResNet(TorchvisionBackbone):
         self.stride = DepthResNet.stride  # not that of the stem which is replaced
         self.conv1 = nn.Conv2d(1, 64, 5, padding=2, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _upsampling(inputs: int, channels: int, doublings: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for i in range(doublings):
-        wider = nn.ConvTranspose2d(channels if i else inputs, channels, 4, 2, 1, bias=False)
-        nn.init.normal_(wider.weight, std=0.001)
-        layers += [wider, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers)
 
 
 def _check(options: AWR.Options) -> None:

@@ -24,7 +24,6 @@ from ..heatmaps import UpsampledMaps
 from ..output import Grid, Poses, Votes
 from ..parts.blocks import softmax
 from ..parts.soft_argmax import lines_of
-from ..people import known_depth
 from .pose_net import PoseNet
 
 TINY = 1e-24
@@ -103,7 +102,7 @@ def rectified(votes: Votes, options: Numerical) -> Votes:
 def losses(votes: Votes, sample: Labeled, counted: Tensor, options: Numerical) -> dict[str, Tensor]:
     """The loss of the expected coordinates, and the regulariser: each the mean over the counted (P, K) keypoints."""
     mean = votes.mean()[sample.image_index]
-    known = torch.stack([sample.annotated, sample.annotated, known_depth(sample)], -1)[..., : mean.shape[-1]]
+    known = torch.stack([sample.annotated, sample.annotated, sample.whole], -1)[..., : mean.shape[-1]]
     goal = torch.where(known, sample.keypoints, mean.detach())
     away = normalized(votes.grid, mean) - normalized(votes.grid, goal)
     named = {"coordinates": average(LOSSES[options.loss](away), counted)}

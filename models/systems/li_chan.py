@@ -38,7 +38,7 @@ from ...datasets.skeleton import Skeleton
 from ...datasets.tree import parents
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
-from ..people import CELL, DEPTH_CELLS, check_extent, known_depth, need_root, notes_of_space
+from ..people import CELL, DEPTH_CELLS, check_extent, need_root, notes_of_space
 from ..pose_model import IMAGENET_STD, WEIGHTS, PoseModel, normalize
 
 PAPER = "paper"
@@ -176,8 +176,7 @@ class LiChan(PoseModel):
 
     def known(self, sample: Labeled) -> Tensor:
         """Which coordinates of R are known, (P, K, D) bool: those of both ends are."""
-        flat, deep = sample.annotated, known_depth(sample)
-        ends = torch.stack([flat, flat, deep & flat][: self.axes], -1)
+        ends = torch.stack([sample.annotated, sample.annotated, sample.whole][: self.axes], -1)
         return ends & (ends[:, self.above] | (self.above < 0)[:, None])
 
 

@@ -21,7 +21,7 @@ from ...datasets.skeleton import Skeleton
 from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
-from ..people import CELL, PersonModel, known_depth, loaded, need_root, read_reference
+from ..people import CELL, PersonModel, loaded, need_root, read_reference
 from ..pose_model import PoseModel
 
 
@@ -85,7 +85,7 @@ class PoseNet(PersonModel):
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """L1 in cells, the mean over all joints and axes; z where it is known."""
         off = (self.grid.to_cells(votes.mean()[sample.image_index]) - self.grid.to_cells(sample.keypoints)).abs()
-        each = off[..., :2].sum(-1) + off[..., 2] * known_depth(sample)
+        each = off[..., :2].sum(-1) + off[..., 2] * sample.whole
         return {"pose": (each * self.counted(sample)).mean() / 3}
 
 

@@ -17,6 +17,7 @@ from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled
 from ..heatmaps import UpsampledMaps
+from ..parts.backbones import resnet_of
 
 
 class PoseResNet(UpsampledMaps):
@@ -56,20 +57,15 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256
     state = unwrapped(state, "backbone.layer1.0.conv1.weight")
     kept = {k: v for k, v in state.items() if not k.startswith(("backbone.fc.", "head_adv.", "gl_layer."))}
     heads = sorted((k for k in kept if k.startswith("head.") and kept[k].dim() == 4), key=lambda k: (len(k), k))
-    blocks = "-".join(
-        str(len({k.split(".")[2] for k in kept if k.startswith(f"backbone.layer{i}.")})) for i in range(1, 5)
-    )
-    depth = {"2-2-2-2": 18, "3-4-6-3": 34, "3-4-23-3": 101, "3-8-36-3": 152}.get(blocks)
-    if depth == 34 and "backbone.layer1.0.conv3.weight" in kept:
-        depth = 50
-    if depth is None or not heads or "upsampling.0.weight" not in kept:
+    backbone = resnet_of(kept)
+    if backbone is None or not heads or "upsampling.0.weight" not in kept:
         raise ValueError(
             f"not a PoseResNet checkpoint: found {len(state)} entries such as {sorted(state)[:3]}; expected "
             "backbone.layer1.0.conv1.weight, upsampling.0.weight, head.weight (TLLib's PoseResNet or PoseResNet2d)"
         )
     strides = sum(1 for k in kept if k.startswith("upsampling.") and kept[k].dim() == 4)
     options = PoseResNet.Options(
-        backbone=f"resnet{depth}",
+        backbone=backbone,
         input_size=list(input_size),
         heatmap_size=[side * 2**strides // 32 for side in input_size],
         channels=kept["upsampling.0.weight"].shape[1],
@@ -80,5 +76,5 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (256
     try:
         model.load_state_dict(kept)
     except RuntimeError as error:
-        raise ValueError(f"not a PoseResNet checkpoint of ResNet-{depth}: {error}") from error
+        raise ValueError(f"not a PoseResNet checkpoint of {backbone}: {error}") from error
     return model.eval()

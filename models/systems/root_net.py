@@ -26,7 +26,6 @@ from ..people import (
     PersonModel,
     depth_axis,
     has_camera,
-    known_depth,
     loaded,
     need_camera,
     need_root,
@@ -73,7 +72,7 @@ class RootNet(PersonModel):
         return sample.annotated & self.grid.marginals()[0].contains(sample.keypoints[..., :2])
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        deep = known_depth(sample) & has_camera(sample)
+        deep = sample.whole & has_camera(sample)
         return root_loss(votes, sample.keypoints, self.counted(sample), deep, sample.image_index)
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:

@@ -8,6 +8,7 @@ import torch
 from keyshift.adapt.scoring import human36m, metrics, people_metrics
 from keyshift.adapt.scoring.alignment import rigid_aligned
 from keyshift.adapt.scoring.people_metrics import by_group, mpjpe, mpjve, mrpe, mrpe_axes, n_mpjpe, pa_mpjpe
+from keyshift.datasets.bodies.human36m import action
 from keyshift.datasets.bodies.skeletons import H36M17
 
 N, K, ROOT = 20, 6, 2
@@ -185,10 +186,10 @@ def test_protocol_2_counts_from_the_pelvis(bodies):
 
 def test_actions(bodies):
     predicted, truth, mask = bodies
-    assert [human36m.action(n) for n in (2, 14, 16)] == ["Directions", "Walking", "WalkTogether"]
-    with pytest.raises(ValueError, match="no action 17: they run from 2 to 16"):
-        human36m.action(17)
-    names = [human36m.action(n) for n in (2, 3, 2, 3, 2, 16, 16, 2)]
+    assert [action(f"human36m/S9/{n:02d}_01/1") for n in (2, 14, 16)] == ["Directions", "Walking", "WalkTogether"]
+    with pytest.raises(ValueError, match="action 2 to 16"):
+        action("human36m/S9/17_01/1")
+    names = [action(f"human36m/S9/{n:02d}_01/1") for n in (2, 3, 2, 3, 2, 16, 16, 2)]
     errors = human36m.errors(predicted, truth, mask, 1)
     means = by_group(errors, human36m.counted(mask, 1), names)
     assert means["Discussion"] == pytest.approx(errors[[1, 3]].mean().item())
