@@ -17,50 +17,48 @@ from torch import Tensor, nn
 class Transformer(nn.Module):
     """Tokens and queries to the queries' states behind every layer of the decoder.
 
-    `width` C is even and a multiple of `heads`. Matrices begin Xavier-uniform. Raises ValueError for another width.
+    `width` C is even and a multiple of `heads`. Raises ValueError for another width.
     """
 
     def __init__(self, width: int, heads: int, encoder_layers: int, decoder_layers: int, hidden: int) -> None:
         super().__init__()
-        if width % heads or width % 2:
-            raise ValueError(f"a transformer's width {width} must be even and a multiple of its {heads} heads")
-        self.width = width
         self.encoder = Encoder(width, heads, encoder_layers, hidden)
         self.decoder = Decoder(width, heads, decoder_layers, hidden)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
 
     def forward(self, tokens: Tensor, positions: Tensor, queries: Tensor) -> Tensor:
         """tokens (B, N, C), their positions (N, C) or (B, N, C) and learned queries (Q, C) to (B, L, Q, C), decoder
         layer by decoder layer."""
-        memory = self.encoder(tokens, positions)
-        return self.decoder(memory, memory + positions, queries.expand(len(tokens), -1, -1))
+        return self.decoder(self.encoder(tokens, positions), positions, queries)
 
 
 class Encoder(nn.Module):
-    """Layers of self-attention over tokens that know their positions."""
+    """Layers of self-attention over tokens that know their positions. Matrices begin Xavier-uniform."""
 
     def __init__(self, width: int, heads: int, layers: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(width, heads, hidden) for _ in range(layers))
+        xavier(self)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
         for layer in self.layers:
             tokens = layer(tokens, positions)
         return tokens
 
 
 class Decoder(nn.Module):
-    """Layers in which queries look at each other and at the memory; one norm is behind the answers of all."""
+    """Layers in which queries look at each other and at the memory; one norm is behind the answers of all. Matrices
+    begin Xavier-uniform."""
 
     def __init__(self, width: int, heads: int, layers: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(width, heads, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        xavier(self)
 
-    def forward(self, memory: Tensor, placed: Tensor, queries: Tensor) -> Tensor:
-        """memory (B, N, C), the same with its positions, queries (B, Q, C): (B, L, Q, C)."""
+    def forward(self, memory: Tensor, positions: Tensor, queries: Tensor) -> Tensor:
+        """memory (B, N, C), its positions (N, C) or (B, N, C), queries (Q, C): (B, L, Q, C)."""
+        placed, queries = memory + positions, queries.expand(len(memory), -1, -1)
         states, answers = torch.zeros_like(queries), []
         for layer in self.layers:
             states = layer(states, queries, memory, placed)
@@ -96,8 +94,18 @@ class DecoderLayer(nn.Module):
 
 
 def attention(width: int, heads: int) -> nn.MultiheadAttention:
-    """Over (B, tokens, C), in torch's fused form where no weights are asked for."""
+    """Over (B, tokens, C), in torch's fused form where no weights are asked for. Raises ValueError for a width that is
+    odd or no multiple of the heads."""
+    if width % heads or width % 2:
+        raise ValueError(f"a transformer's width {width} must be even and a multiple of its {heads} heads")
     return nn.MultiheadAttention(width, heads, batch_first=True)
+
+
+def xavier(module: nn.Module) -> None:
+    """Matrices begin Xavier-uniform; norms and biases stay."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
 
 
 class MLP(nn.Module):
