@@ -30,6 +30,7 @@ from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
 from .systems.rmpe import RMPE
+from .systems.prtr import PRTR
 from .systems.root_net import RootNet
 from .systems.root_pose_net import RootPoseNet
 from .systems.vitpose import ViTPose
@@ -48,6 +49,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "dsnt_3d": DSNT3D,
     "li_chan": LiChan,
     "li_chan_3d": LiChan3D,
+    "prtr": PRTR,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)

@@ -1,0 +1,317 @@
+"""PRTR: queries of a transformer, each of which says which keypoint it is and where it stands.
+
+Li et al., "Pose Recognition with Cascade Transformers", CVPR 2021, the two-stage cascade: a person's crop in, after
+DETR (Carion et al., ECCV 2020); mlpc-ucsd/PRTR @ 64970b8, two_stage/lib/models/pose_transformer.py, core/loss.py and
+models/matcher.py. Agrees with it numerically.
+
+With z_q the K + 1 class logits of query q, the last for none, p_q = softmax(z_q), and r_q in (0, 1)^2 its place as a
+share of the input, y_k the labels, and q(k) the queries that are matched to keypoints, one each, where
+    sum_k 5 |r_q(k) - y_k|_1 - p_q(k)[k]
+is least (Hungarian method), every decoder layer for itself adds
+    L = sum_q w_q (-log p_q[k(q)]) / sum_q w_q + 5 K mean over k, x and y of |r_q(k) - y_k|,
+k(q) being none for queries that are not matched, whose weight is 0.1 where that of the others is 1.
+
+Votes. The cross entropy leaves free what is added to all logits of a query, so that logits of different queries cannot
+be compared; log p_q[k] can. These are the votes: the candidates are the queries, of all keypoints together, and a query
+that says none is a low vote for each. RegDA's adversary and a restarted head ask with the queries and decoder that the
+main head has learned; what is fresh are the layers that answer.
+
+Labels. A keypoint of which the place is not known takes no query, and what no query is matched to, unknown keypoints
+may be: the logarithm is of p_q[none] + the sum of p_q over them. The reference (`reference`) matches them to the place
+that is written for them, and lets that query learn its class.
+
+Decoding. One query for each keypoint, that the sum of p_q[k] is greatest; in an exported file, which has no Hungarian
+method, each keypoint takes its likeliest query by itself. Its probability is the confidence. The reference's is that
+among the K keypoints alone, without none.
+
+Keys of its checkpoints: `backbone.0.body` is `backbone`, `transformer.encoder` is `encoder`; `transformer.decoder`,
+`query_embed`, `class_embed` and `kpt_embed` stand under `head`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...datasets.options import option
+from ...datasets.reading.weights import unwrapped
+from ...datasets.sample import Labeled, Unlabeled
+from ..output import Grid, Poses, Votes
+from ..parts.backbones import ABOUT, build_backbone, resnet_of
+from ..parts.transformer import MLP, Decoder, Encoder, sine_positions
+from ..pose_model import IMAGENET_MEAN, IMAGENET_STD, PoseModel, normalize
+
+CELL = 4
+"""Pixels between the cells of the grid that densities are read on."""
+PLACES = 5.0
+"""Weight of the distance, beside the probability in the matching and beside the cross entropy in the loss."""
+NONE = 0.1
+"""Weight of a query that is none, in the cross entropy."""
+WORST = 1e6
+"""Of costs that are not finite."""
+FROZEN = ("conv1", "layer1")
+"""Parts of a ResNet that do not learn where it is frozen."""
+
+
+class PRTR(PoseModel):
+    """Votes of the queries. Its features are the encoder's tokens, (B, width, H/stride, W/stride).
+
+    Raises ValueError for an input that is no multiple of the backbone's stride, and for fewer queries than keypoints.
+    """
+
+    @dataclass(frozen=True)
+    class Options(PoseModel.Options):
+        backbone: str = option("resnet50", f"the network below the transformer: {ABOUT}")
+        input_size: list[int] = option([288, 384], "width, height", low=1, high=8192, size=2)
+        head_layers: int = option(3, "layers that say where a query stands", low=1)
+        queries: int = option(100, "candidates, at least as many as keypoints", low=1)
+        width: int = option(256, "of the transformer", low=2)
+        heads: int = option(8, "of its attention", low=1)
+        encoder_layers: int = option(6, "of self-attention over the picture", low=0)
+        decoder_layers: int = option(6, "in which queries look at the picture, each of which learns", low=1)
+        hidden: int = option(2048, "width between the two linear layers of each", low=1)
+        frozen: bool = option(
+            False,
+            "as published, for published weights below: the backbone's batch norms stay as they are given, and a "
+            "ResNet's conv1 and layer1 do not learn",
+        )
+        reference: bool = option(
+            False,
+            "for released weights: a ResNet's channels are BGR, normalised as if RGB, places are counted from the "
+            "middle of the first pixel, confidences are without none; unknown keypoints are matched too",
+        )
+
+    options: Options
+    one_to_one = True
+    """Decoding is by the Hungarian method."""
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        if options.queries < keypoints:
+            raise ValueError(f"model.queries={options.queries}: {keypoints} keypoints need as many queries, or more")
+        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
+        step, (width, height) = max(self.backbone.stride, CELL), self.input_size
+        if width % step or height % step:
+            raise ValueError(f"model.input_size {width}x{height} must be a multiple of {step}, the backbone's stride")
+        self.grid = Grid((height // CELL, width // CELL), (float(CELL), float(CELL)), (CELL / 2, CELL / 2))
+        self.input_proj = nn.Conv2d(self.backbone.channels, options.width, 1)
+        self.encoder = Encoder(options.width, options.heads, options.encoder_layers, options.hidden)
+        self.head = self.new_head()
+        if options.frozen:
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Keep of the backbone what the reference keeps."""
+        norms = {f"backbone.{n}": m for n, m in self.backbone.named_modules() if isinstance(m, _BatchNorm)}
+        for part in (*norms.values(), *(m for n, m in self.backbone.named_children() if n in FROZEN)):
+            part.requires_grad_(False)
+        self.frozen = frozenset(norms)
+        self.train(self.training)
+
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """A head whose answers are fresh; its queries and decoder begin as the main head's, where there is one."""
+        options = self.options
+        decoder = Decoder(options.width, options.heads, options.decoder_layers, options.hidden)
+        head = Queries(decoder, options.width, options.queries, self.keypoints, layers or options.head_layers)
+        main = self._modules.get("head")
+        if isinstance(main, Queries):
+            for own, given in ((head.decoder, main.decoder), (head.query_embed, main.query_embed)):
+                own.load_state_dict(given.state_dict())
+        return head
+
+    def features(self, sample: Unlabeled) -> Tensor:
+        image = normalize(sample.image)
+        self.check_size(image)
+        return self.encode(as_bgr(image) if self.bgr else image)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Features of a normalised image (B, 3, H, W)."""
+        maps = self.input_proj(self.backbone(image))
+        tokens = self.encoder(maps.flatten(2).mT, positions(maps))
+        return tokens.mT.unflatten(2, maps.shape[2:])
+
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        """`extra` holds what all decoder layers say: the logarithms of the classes' probabilities, (B, L, Q, K + 1),
+        the last of none, and places (B, L, Q, 2) in 0..1."""
+        classes, places = (self.head if head is None else head)(features)
+        logs, places = classes.float().log_softmax(-1), places.float().sigmoid()
+        where = places[:, -1, :, None] * self.sides(places) + self.origin
+        return Votes(self.grid, logs[:, -1, :, :-1], where, {"logs": logs, "places": places})
+
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        logs = votes.logits.log_softmax(-1) if self.options.reference else votes.logits
+        sure = logs.exp()
+        query = (assigned(-sure.mT) if self.one_to_one else sure.argmax(1))[:, None]
+        assert votes.where is not None
+        points = votes.where.squeeze(2).gather(1, query.mT.expand(-1, -1, 2))
+        return Poses.of_crops(points, sure.gather(1, query).squeeze(1))
+
+    def plain(self) -> PoseModel:
+        """It decodes without the Hungarian method, which runs on the host: each keypoint takes its likeliest query."""
+        plain = copy(self.merged())
+        plain.one_to_one = False
+        return plain
+
+    def notes(self) -> dict[str, Any]:
+        return {"queries": "each keypoint takes its likeliest query by itself; keyshift's own decoding is one to one"}
+
+    def counted(self, sample: Labeled) -> Tensor:
+        return sample.annotated if self.options.reference else sample.annotated & self.grid.contains(sample.keypoints)
+
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        logs, places = (votes.extra[name][sample.image_index] for name in ("logs", "places"))
+        truth = (sample.keypoints - self.origin) / self.sides(places)
+        known = self.counted(sample)
+        taking = torch.ones_like(known) if self.options.reference else known
+        query = matched(logs, places, truth, taking)
+        classes, away = class_losses(logs, query, taking), place_losses(places, query, truth, known)
+        return {"classes": classes.sum(), "places": PLACES * away.sum()}
+
+    @property
+    def bgr(self) -> bool:
+        """The released ResNets see channels in OpenCV's order."""
+        return self.options.reference and self.options.backbone.startswith("resnet")
+
+    @property
+    def origin(self) -> float:
+        """Where the place (0, 0) is, px."""
+        return 0.5 if self.options.reference else 0.0
+
+    def sides(self, like: Tensor) -> Tensor:
+        """(width, height) px of the input."""
+        return like.new_tensor(self.input_size)
+
+
+class Queries(nn.Module):
+    """Features (B, C, h, w) to what each query says behind every decoder layer: class logits (B, L, Q, K + 1) and
+    places (B, L, Q, 2) before their sigmoid, x first."""
+
+    def __init__(self, decoder: Decoder, width: int, queries: int, keypoints: int, layers: int) -> None:
+        super().__init__()
+        self.decoder, self.query_embed = decoder, nn.Embedding(queries, width)
+        self.class_embed, self.kpt_embed = nn.Linear(width, keypoints + 1), MLP(width, width, 2, layers)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.decoder(features.flatten(2).mT, positions(features), self.query_embed.weight)
+        return self.class_embed(states), self.kpt_embed(states)
+
+
+def positions(maps: Tensor) -> Tensor:
+    """Of the cells of maps (B, C, h, w): (h * w, C)."""
+    rows, columns = maps.shape[2:]
+    return sine_positions(rows, columns, maps.shape[1], maps.device)
+
+
+def as_bgr(image: Tensor) -> Tensor:
+    """Images (B, 3, H, W) as ImageNet normalises RGB, as the released ResNets see them: channels in the order BGR, each
+    less the mean of the other order."""
+    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return ((image * std + mean).flip(1) - mean) / std
+
+
+@torch.no_grad()
+def matched(logs: Tensor, places: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """The query of each keypoint in each layer, (P, L, K), for logarithms of probabilities (P, L, Q, K + 1), places
+    (P, L, Q, 2) and labels (P, K, 2). Those that are not `known` (P, K) are given what others leave over."""
+    away = torch.cdist(truth[:, None], places, p=1)
+    return assigned((PLACES * away - logs[..., :-1].exp().mT) * known[:, None, :, None])
+
+
+def assigned(cost: Tensor) -> Tensor:
+    """The column of each row that costs (..., K, Q) are least with in sum, each column once: (..., K). On the host; a
+    cost that is not finite is the highest there is, so that the losses say what went wrong."""
+    rows = cost.detach().float().nan_to_num(WORST, WORST, WORST).flatten(0, -3).cpu().numpy()
+    columns = np.array([linear_sum_assignment(one)[1] for one in rows], np.int64)
+    return torch.from_numpy(columns).view(cost.shape[:-1]).to(cost.device)
+
+
+def class_losses(logs: Tensor, query: Tensor, known: Tensor) -> Tensor:
+    """Weighted cross entropy of each layer, (L,): of (P, L, Q, K + 1) with queries (P, L, K) of `known` keypoints
+    (P, K). A query that is not matched may be none or a keypoint that is not known. The mean is taken as if all were
+    known, so that all parts of a batch weigh alike."""
+    people, _, queries, classes = logs.shape
+    taken = known[:, None].float().expand_as(query)
+    own = logs[..., :-1].mT.gather(-1, query[..., None]).squeeze(-1)
+    possible = functional.pad(~known, (0, 1), value=True)[:, None, None]
+    free = logs.masked_fill(~possible, -torch.inf).logsumexp(-1)
+    left = 1 - torch.zeros_like(free).scatter_add(-1, query, taken)
+    whole = people * (classes - 1 + NONE * (queries - classes + 1))
+    return -((own * taken).sum((0, 2)) + NONE * (free * left).sum((0, 2))) / whole
+
+
+def place_losses(places: Tensor, query: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """L1 of each layer, (L,), summed over keypoints and averaged over x and y and people."""
+    own = places.gather(2, query[..., None].expand(-1, -1, -1, 2))
+    away = (own - truth[:, None]).abs() * known[:, None, :, None]
+    return away.mean((0, 2, 3)) * truth.shape[1]
+
+
+KEYS = {
+    "backbone.0.body.": "backbone.",
+    "transformer.encoder.": "encoder.",
+    "transformer.decoder.": "head.decoder.",
+    "query_embed.": "head.query_embed.",
+    "class_embed.": "head.class_embed.",
+    "kpt_embed.": "head.kpt_embed.",
+    "input_proj.": "input_proj.",
+}
+LAYERS = {"encoder.layers.": 2, "head.decoder.layers.": 3, "head.kpt_embed.layers.": 3}
+"""Where their number stands in a key."""
+WANTED = ("class_embed.weight", "kpt_embed.layers.0.weight", "transformer.decoder.norm.weight")
+
+
+def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Under our names. Frozen batch norms have no count of batches: they have seen some."""
+    ours = {}
+    for key, value in state.items():
+        begin = next((begin for begin in KEYS if key.startswith(begin)), "")
+        ours[KEYS.get(begin, "") + key.removeprefix(begin)] = value
+        if key.endswith(".running_var"):
+            count = key.replace("running_var", "num_batches_tracked")
+            ours[KEYS.get(begin, "") + count.removeprefix(begin)] = state.get(count, torch.ones((), dtype=torch.long))
+    return ours
+
+
+def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (288, 384), **options: Any) -> PRTR:
+    """A PRTR from a released checkpoint of the two-stage cascade, in evaluation mode; sizes are read off the shapes.
+
+    `input_size` is (width, height); `options` are PRTR's own: heads where they are not 8. Raises ValueError, naming
+    keys, for other checkpoints.
+    """
+    plain = unwrapped(state, WANTED[0])
+    if any(key not in plain for key in WANTED):
+        raise ValueError(
+            f"not a PRTR checkpoint: found {len(plain)} entries such as {sorted(plain)[:3]}; expected "
+            f"{', '.join(WANTED)}"
+        )
+    ours = renamed(plain)
+    layers = {part: 1 + max(int(k.split(".")[n]) for k in ours if k.startswith(part)) for part, n in LAYERS.items()}
+    resnet = "backbone.layer4.0.conv1.weight" in ours
+    chosen: dict[str, Any] = {
+        "backbone": resnet_of(ours) if resnet else "hrnet_w32",
+        "input_size": list(input_size),
+        "queries": len(ours["head.query_embed.weight"]),
+        "width": len(ours["input_proj.weight"]),
+        "head_layers": layers["head.kpt_embed.layers."],
+        "encoder_layers": layers["encoder.layers."],
+        "decoder_layers": layers["head.decoder.layers."],
+        "hidden": len(ours["head.decoder.layers.0.linear1.weight"]),
+        "frozen": resnet,
+        "reference": True,
+    }
+    model = PRTR(len(ours["head.class_embed.weight"]) - 1, PRTR.Options(**(chosen | options)))
+    try:
+        model.load_state_dict(ours)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"not a PRTR checkpoint of {model.options.backbone}: {reason}") from error
+    return model.eval()
