@@ -203,7 +203,7 @@ class PoseModel(nn.Module, ABC):
 
     def freeze_statistics(self) -> None:
         """Keep the batch statistics that were learned, in training too; layers that have none yet learn theirs."""
-        self.frozen = frozenset(
+        self.frozen |= frozenset(
             name for name, norm in _norms(self) if norm.num_batches_tracked is not None and norm.num_batches_tracked > 0
         )
         self.train(self.training)

@@ -239,7 +239,7 @@ def class_losses(logs: Tensor, query: Tensor, known: Tensor) -> Tensor:
     (P, K). A query that is not matched may be none or a keypoint that is not known. The mean is taken as if all were
     known, so that all parts of a batch weigh alike."""
     people, _, queries, classes = logs.shape
-    taken = known[:, None].float().expand_as(query)
+    taken = known[:, None].to(logs.dtype).expand_as(query)
     own = logs[..., :-1].mT.gather(-1, query[..., None]).squeeze(-1)
     possible = functional.pad(~known, (0, 1), value=True)[:, None, None]
     free = logs.masked_fill(~possible, -torch.inf).logsumexp(-1)

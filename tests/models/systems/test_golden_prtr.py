@@ -1,16 +1,12 @@
 """PRTR against the reference implementation's numbers."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from keyshift.datasets.sample import Labeled
-from keyshift.models.pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
-from keyshift.models.systems import prtr
-from keyshift.models.systems.prtr import NONE, PLACES, as_bgr, class_losses, load_reference, matched, place_losses
+from keyshift.models.systems.prtr import class_losses, load_reference, matched, place_losses
 
 FACTORS = [
     ("query_embed.weight", 30),
@@ -91,7 +87,9 @@ def test_losses_of_every_decoder_layer(golden, arrays, model, answers):
     everyone = torch.ones(2, 17, dtype=torch.bool)
     query = matched(logs, places, truth, everyone)
     classes, away = class_losses(logs, query, everyone), place_losses(places, query, truth, sample.annotated)
-    wanted = [[float(arrays[f"loss.{n}{'' if i == 5 else f'_{i}'}"]) for i in range(6)] for n in ("loss_ce", "loss_kpts")]
+    wanted = [
+        [float(arrays[f"loss.{n}{'' if i == 5 else f'_{i}'}"]) for i in range(6)] for n in ("loss_ce", "loss_kpts")
+    ]
     np.testing.assert_allclose(classes, wanted[0], rtol=2e-5)
     np.testing.assert_allclose(away, wanted[1], rtol=2e-5)
     losses = model.loss(votes, sample)
