@@ -6,7 +6,7 @@ models/matcher.py. Agrees with it numerically.
 
 With z_q the K + 1 class logits of query q, the last for none, p_q = softmax(z_q), and r_q in (0, 1)^2 its place as a
 share of the input, y_k the labels, and q(k) the queries that are matched to keypoints, one each, where
-    sum_k 5 |r_q(k) - y_k|_1 - p_q(k)[k]
+    sum_k matching |r_q(k) - y_k|_1 - p_q(k)[k]
 is least (Hungarian method), every decoder layer for itself adds
     L = sum_q w_q (-log p_q[k(q)]) / sum_q w_q + 5 K mean over k, x and y of |r_q(k) - y_k|,
 k(q) being none for queries that are not matched, whose weight is 0.1 where that of the others is 1.
@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,26 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models.resnet import Bottleneck
 
 from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone, resnet_of
+from ..parts.hrnet import BRANCHES, HRNETS, HRNet
 from ..parts.transformer import MLP, Decoder, Encoder, sine_positions
 from ..pose_model import IMAGENET_MEAN, IMAGENET_STD, PoseModel, normalize
 
 CELL = 4
 """Pixels between the cells of the grid that densities are read on."""
 PLACES = 5.0
-"""Weight of the distance, beside the probability in the matching and beside the cross entropy in the loss."""
+"""Weight of the distance beside the cross entropy."""
 NONE = 0.1
 """Weight of a query that is none, in the cross entropy."""
+SPREAD = 4.0
+"""Standard deviation of queries in the beginning. With the reference's 1 each of them looks everywhere, all say the
+same, and it takes long until they are told apart."""
 WORST = 1e6
 """Of costs that are not finite."""
 FROZEN = ("conv1", "layer1")
@@ -79,10 +85,16 @@ class PRTR(PoseModel):
         encoder_layers: int = option(6, "of self-attention over the picture", low=0)
         decoder_layers: int = option(6, "in which queries look at the picture, each of which learns", low=1)
         hidden: int = option(2048, "width between the two linear layers of each", low=1)
+        matching: float = option(
+            5.0,
+            "weight of the distance beside the probability, where queries are matched; from random weights 1: queries "
+            "choose their keypoints first, and places are learned afterwards",
+            low=0,
+        )
         frozen: bool = option(
             False,
-            "as published, for published weights below: the backbone's batch norms stay as they are given, and a "
-            "ResNet's conv1 and layer1 do not learn",
+            "as published of ResNets, for published weights below: the backbone's batch norms stay as they are given, "
+            "and its conv1 and layer1 do not learn",
         )
         reference: bool = option(
             False,
@@ -98,7 +110,10 @@ class PRTR(PoseModel):
         super().__init__(keypoints, options)
         if options.queries < keypoints:
             raise ValueError(f"model.queries={options.queries}: {keypoints} keypoints need as many queries, or more")
-        self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
+        if options.backbone in HRNETS:
+            self.backbone: Any = Joined(options.backbone, options.weights)
+        else:
+            self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
         step, (width, height) = max(self.backbone.stride, CELL), self.input_size
         if width % step or height % step:
             raise ValueError(f"model.input_size {width}x{height} must be a multiple of {step}, the backbone's stride")
@@ -172,7 +187,7 @@ class PRTR(PoseModel):
         truth = (sample.keypoints - self.origin) / self.sides(places)
         known = self.counted(sample)
         taking = torch.ones_like(known) if self.options.reference else known
-        query = matched(logs, places, truth, taking)
+        query = matched(logs, places, truth, taking, self.options.matching)
         classes, away = class_losses(logs, query, taking), place_losses(places, query, truth, known)
         return {"classes": classes.sum(), "places": PLACES * away.sum()}
 
@@ -191,6 +206,37 @@ class PRTR(PoseModel):
         return like.new_tensor(self.input_size)
 
 
+class Joined(HRNet):
+    """HRNet's branches as one map (B, 2048, H/32, W/32): each is widened, halved and added to the next coarser one."""
+
+    stride = 32
+
+    def __init__(self, name: str, weights: str | None = None) -> None:
+        super().__init__(name, weights, levels=BRANCHES)
+        widths = [128 * 2**branch for branch in range(BRANCHES)]
+        self.incre_modules = nn.ModuleList(
+            nn.Sequential(Bottleneck(inputs, width // 4, downsample=shortcut(inputs, width)))
+            for inputs, width in zip(self.channels, widths, strict=True)
+        )
+        self.downsamp_modules = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+            for inputs, width in pairwise(widths)
+        )
+        self.channels = 2048
+        last = nn.Conv2d(widths[-1], self.channels, 1)
+        self.final_layer = nn.Sequential(last, nn.BatchNorm2d(self.channels), nn.ReLU(inplace=True))
+
+    def forward(self, image: Tensor) -> Tensor:
+        total, *coarser = (wider(one) for wider, one in zip(self.incre_modules, self.branches(image), strict=True))
+        for halved, one in zip(self.downsamp_modules, coarser, strict=True):
+            total = one + halved(total)
+        return self.final_layer(total)
+
+
+def shortcut(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
 class Queries(nn.Module):
     """Features (B, C, h, w) to what each query says behind every decoder layer: class logits (B, L, Q, K + 1) and
     places (B, L, Q, 2) before their sigmoid, x first."""
@@ -198,6 +244,7 @@ class Queries(nn.Module):
     def __init__(self, decoder: Decoder, width: int, queries: int, keypoints: int, layers: int) -> None:
         super().__init__()
         self.decoder, self.query_embed = decoder, nn.Embedding(queries, width)
+        nn.init.normal_(self.query_embed.weight, std=SPREAD)
         self.class_embed, self.kpt_embed = nn.Linear(width, keypoints + 1), MLP(width, width, 2, layers)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,11 +266,12 @@ def as_bgr(image: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def matched(logs: Tensor, places: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+def matched(logs: Tensor, places: Tensor, truth: Tensor, known: Tensor, distance: float) -> Tensor:
     """The query of each keypoint in each layer, (P, L, K), for logarithms of probabilities (P, L, Q, K + 1), places
-    (P, L, Q, 2) and labels (P, K, 2). Those that are not `known` (P, K) are given what others leave over."""
+    (P, L, Q, 2) and labels (P, K, 2), `distance` weighing how far they are apart. Those that are not `known` (P, K) are
+    given what others leave over."""
     away = torch.cdist(truth[:, None], places, p=1)
-    return assigned((PLACES * away - logs[..., :-1].exp().mT) * known[:, None, :, None])
+    return assigned((distance * away - logs[..., :-1].exp().mT) * known[:, None, :, None])
 
 
 def assigned(cost: Tensor) -> Tensor:
@@ -281,6 +329,15 @@ def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
+def hrnet_of(state: Mapping[str, Tensor]) -> str:
+    """The name of the HRNet whose tensors stand under `backbone.`. Raises ValueError for another network."""
+    key = "backbone.transition1.0.0.weight"
+    names = [name for name, form in HRNETS.items() if key in state and form.width == len(state[key])]
+    if not names:
+        raise ValueError(f"not a PRTR checkpoint: its backbone, {min(state)} ..., is neither a ResNet nor an HRNet")
+    return names[0]
+
+
 def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (288, 384), **options: Any) -> PRTR:
     """A PRTR from a released checkpoint of the two-stage cascade, in evaluation mode; sizes are read off the shapes.
 
@@ -297,7 +354,7 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (288
     layers = {part: 1 + max(int(k.split(".")[n]) for k in ours if k.startswith(part)) for part, n in LAYERS.items()}
     resnet = "backbone.layer4.0.conv1.weight" in ours
     chosen: dict[str, Any] = {
-        "backbone": resnet_of(ours) if resnet else "hrnet_w32",
+        "backbone": resnet_of(ours) if resnet else hrnet_of(ours),
         "input_size": list(input_size),
         "queries": len(ours["head.query_embed.weight"]),
         "width": len(ours["input_proj.weight"]),

@@ -74,7 +74,7 @@ def test_matching(golden, arrays, model, answers):
     votes, sample = answers[2], labels(golden, model)
     truth, everyone = torch.from_numpy(arrays["target"]), torch.ones(2, 17, dtype=torch.bool)
     np.testing.assert_allclose((sample.keypoints - 0.5) / SIDES, truth, atol=1e-6)
-    query = matched(votes.extra["logs"], votes.extra["places"], truth, everyone)
+    query = matched(votes.extra["logs"], votes.extra["places"], truth, everyone, 5.0)
     for image in range(2):
         joints, queries = arrays["match"][image]
         np.testing.assert_array_equal(joints, np.arange(17))
@@ -85,7 +85,7 @@ def test_losses_of_every_decoder_layer(golden, arrays, model, answers):
     votes, sample = answers[2], labels(golden, model)
     logs, places, truth = votes.extra["logs"], votes.extra["places"], torch.from_numpy(arrays["target"])
     everyone = torch.ones(2, 17, dtype=torch.bool)
-    query = matched(logs, places, truth, everyone)
+    query = matched(logs, places, truth, everyone, 5.0)
     classes, away = class_losses(logs, query, everyone), place_losses(places, query, truth, sample.annotated)
     wanted = [
         [float(arrays[f"loss.{n}{'' if i == 5 else f'_{i}'}"]) for i in range(6)] for n in ("loss_ce", "loss_kpts")
