@@ -41,6 +41,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "dsnt": DSNT,
     "fast_pose": FastPose,
     "rmpe": RMPE,
+    "prtr": PRTR,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,
