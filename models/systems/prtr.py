@@ -22,7 +22,8 @@ that is written for them, and lets that query learn its class.
 
 Decoding. One query for each keypoint, that the sum of p_q[k] is greatest; in an exported file, which has no Hungarian
 method, each keypoint takes its likeliest query by itself. Its probability is the confidence. The reference's is that
-among the K keypoints alone, without none.
+among the K keypoints alone, without none; its flip test takes 1 - x for the mirror image of x, which is a pixel off, so
+that its mean is half a pixel too far right (`flip_test` mirrors pixels).
 
 Keys of its checkpoints: `backbone.0.body` is `backbone`, `transformer.encoder` is `encoder`; `transformer.decoder`,
 `query_embed`, `class_embed` and `kpt_embed` stand under `head`.
@@ -213,10 +214,10 @@ class Joined(HRNet):
 
     def __init__(self, name: str, weights: str | None = None) -> None:
         super().__init__(name, weights, levels=BRANCHES)
-        widths = [128 * 2**branch for branch in range(BRANCHES)]
+        inner, widths = ([width * 2**branch for branch in range(BRANCHES)] for width in (HRNETS[name].width, 128))
         self.incre_modules = nn.ModuleList(
             nn.Sequential(Bottleneck(inputs, width // 4, downsample=shortcut(inputs, width)))
-            for inputs, width in zip(self.channels, widths, strict=True)
+            for inputs, width in zip(inner, widths, strict=True)
         )
         self.downsamp_modules = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
@@ -291,7 +292,7 @@ def class_losses(logs: Tensor, query: Tensor, known: Tensor) -> Tensor:
     own = logs[..., :-1].mT.gather(-1, query[..., None]).squeeze(-1)
     possible = functional.pad(~known, (0, 1), value=True)[:, None, None]
     free = logs.masked_fill(~possible, -torch.inf).logsumexp(-1)
-    left = 1 - torch.zeros_like(free).scatter_add(-1, query, taken)
+    left = 1 - torch.zeros_like(free).scatter(-1, query, taken)
     whole = people * (classes - 1 + NONE * (queries - classes + 1))
     return -((own * taken).sum((0, 2)) + NONE * (free * left).sum((0, 2))) / whole
 
@@ -314,18 +315,19 @@ KEYS = {
 }
 LAYERS = {"encoder.layers.": 2, "head.decoder.layers.": 3, "head.kpt_embed.layers.": 3}
 """Where their number stands in a key."""
-WANTED = ("class_embed.weight", "kpt_embed.layers.0.weight", "transformer.decoder.norm.weight")
+WANTED = (
+    *("class_embed.weight", "kpt_embed.layers.0.weight", "query_embed.weight", "input_proj.weight"),
+    "transformer.decoder.layers.0.linear1.weight",
+)
 
 
 def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Under our names. Frozen batch norms have no count of batches: they have seen some."""
+    counts = [key.replace(".running_var", ".num_batches_tracked") for key in state if key.endswith(".running_var")]
     ours = {}
-    for key, value in state.items():
+    for key, value in (dict.fromkeys(counts, torch.ones((), dtype=torch.long)) | dict(state)).items():
         begin = next((begin for begin in KEYS if key.startswith(begin)), "")
         ours[KEYS.get(begin, "") + key.removeprefix(begin)] = value
-        if key.endswith(".running_var"):
-            count = key.replace("running_var", "num_batches_tracked")
-            ours[KEYS.get(begin, "") + count.removeprefix(begin)] = state.get(count, torch.ones((), dtype=torch.long))
     return ours
 
 
@@ -351,7 +353,7 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (288
             f"{', '.join(WANTED)}"
         )
     ours = renamed(plain)
-    layers = {part: 1 + max(int(k.split(".")[n]) for k in ours if k.startswith(part)) for part, n in LAYERS.items()}
+    layers = {part: len({k.split(".")[n] for k in ours if k.startswith(part)}) for part, n in LAYERS.items()}
     resnet = "backbone.layer4.0.conv1.weight" in ours
     chosen: dict[str, Any] = {
         "backbone": resnet_of(ours) if resnet else hrnet_of(ours),
