@@ -50,7 +50,6 @@ MODELS: dict[str, type[PoseModel]] = {
     "dsnt_3d": DSNT3D,
     "li_chan": LiChan,
     "li_chan_3d": LiChan3D,
-    "prtr": PRTR,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
