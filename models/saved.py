@@ -29,8 +29,8 @@ from .systems.li_chan import LiChan, LiChan3D
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
-from .systems.rmpe import RMPE
 from .systems.prtr import PRTR
+from .systems.rmpe import RMPE
 from .systems.root_net import RootNet
 from .systems.root_pose_net import RootPoseNet
 from .systems.vitpose import ViTPose

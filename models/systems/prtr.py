@@ -28,8 +28,8 @@ that its mean is half a pixel too far right (`flip_test` mirrors pixels).
 From random weights, at a small size, what counts is that queries soon agree on who is who: as many queries as
 keypoints, matching=1, queries that begin apart (SPREAD), the backbone at four times the rate, no rate above 1e-3. On
 rendered hands of 64 x 64 (`small`, width 64, one layer of the encoder and three of the decoder, Adam, batches of 16,
-one seed) PCK at 0.1 is then 0.56, 0.73 and 0.84 on held-out pictures after 450, 900 and 1800 updates; heatmaps have 0.86
-after 450.
+one seed) PCK at 0.1 is then 0.56, 0.73 and 0.84 on held-out pictures after 450, 900 and 1800 updates; of heatmaps it
+is 0.86 after 450.
 
 Keys of its checkpoints: `backbone.0.body` is `backbone`, `transformer.encoder` is `encoder`; `transformer.decoder`,
 `query_embed`, `class_embed` and `kpt_embed` stand under `head`.
