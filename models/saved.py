@@ -30,6 +30,7 @@ from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
 from .systems.pose_resnet import PoseResNet
 from .systems.prtr import PRTR
+from .systems.prtr_people import PRTRPeople
 from .systems.rmpe import RMPE
 from .systems.root_net import RootNet
 from .systems.root_pose_net import RootPoseNet
@@ -42,6 +43,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "fast_pose": FastPose,
     "rmpe": RMPE,
     "prtr": PRTR,
+    "prtr_people": PRTRPeople,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,

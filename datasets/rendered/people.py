@@ -2,6 +2,7 @@
 
 Everything is a function of (style, seed, index), bit for bit on one kind of processor, whatever else is rendered beside
 it. One item is one person; the picture is the whole scene's, and its box is around what the camera sees of the person.
+With `crops=whole` one item is the picture with all its people.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ LARGER = 6.0
 """A person against a hand, as the shading knows it."""
 BLEND = 16.0
 """mm within which surfaces flow into each other."""
-BOXES = {"seen": "seen", "truth": "body", "poor": "seen"}
-"""What a `Scene` calls the boxes of the option `crops`, or those that `poor` ones are made of."""
+WHOLE = "whole"
+BOXES = {"seen": "seen", "truth": "body", "poor": "seen", WHOLE: "seen"}
+"""What a `Scene` calls the boxes of people for each value of the option `crops`, or those that `poor` ones are made of."""
 TRUNK = ("pelvis", "right_hip", "left_hip", "spine", "neck", "nose", "head_top", "left_shoulder", "right_shoulder")
 CUT, SLOPPY = 0.5, 0.05
 """Of a poor detector: the share of what sticks out of the trunk's box that it misses, and the standard deviation of its
@@ -77,7 +79,8 @@ class Options(RenderedOptions):
         "seen",
         "what crops are made from: seen, around the visible pixels of the person, as a detector would; truth, around "
         "all of the body, hidden or beyond the border too (leaks on a target); poor, seen by a detector, simulated, "
-        "that misses half of what sticks out of the trunk, and is not exact",
+        "that misses half of what sticks out of the trunk, and is not exact; whole, none: a sample is a whole picture "
+        "with all its people, for systems that find them",
         choices=tuple(BOXES),
     )
     joints: str = option("h36m17", "Human3.6M's 17 joints, or all 29", choices=tuple(JOINTS))
@@ -236,7 +239,8 @@ class RenderedPeople(CachedSet):
 
     Scenes are rendered once, on the CPU, when the first item is asked for, into memory maps under `cache` (see
     `cache.cache_root`). Every joint is annotated, hidden ones and those beyond the border too. `inputs["others"]`
-    (8, 3) tells where the other people of the picture are: x and y of the middle of their boxes, and 1.
+    (8, 3) tells where the other people of the picture are: x and y of the middle of their boxes, and 1. In whole
+    pictures nothing is annotated of people of whom fewer than LEAST pixels are seen.
 
     Raises ValueError for an unknown style or part, and for photos without a folder of readable pictures.
     """
@@ -266,7 +270,9 @@ class RenderedPeople(CachedSet):
         super().__init__(identity, count, cache)
         self.identity = self.identity | {"boxes": options.crops, "joints": options.joints}
         counts = [people_in(self.style, seed, self.first + scene) for scene in range(count)]
-        self.rows = np.array([(scene, slot) for scene, people in enumerate(counts) for slot in range(people)])
+        slots = [(scene, slot) for scene, people in enumerate(counts) for slot in range(people)]
+        self.rows = np.array(list(enumerate(counts)) if options.crops == WHOLE else slots)
+        """The scene of an item, and which of its people it is; of whole pictures how many these are."""
 
     def chunks(self) -> Iterator[dict[str, Array]]:
         for made in render_scenes(self.style, self.options, range(self.first, self.first + self.count)):
@@ -299,21 +305,30 @@ class RenderedPeople(CachedSet):
         if not 0 <= index < len(self.rows):
             raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
         scene, slot = self.rows[index]
-        arrays, number, k = self.arrays(), self.first + int(scene), len(self.skeleton)
+        if self.options.crops == WHOLE:
+            side, seen = self.options.size, np.array(self.arrays()["pixels"][scene, :slot]) >= LEAST
+            whole = self._item(int(scene), slice(0, slot), np.array([0.0, 0.0, side, side]))
+            return replace(whole, annotated=whole.annotated & seen[:, None])
         boxes = self.boxes(int(scene))
+        one = self._item(int(scene), int(slot), square(boxes[slot], AROUND_BOXES))
+        return replace(one, id=f"{one.id}/{slot}", inputs={"others": others(boxes, int(slot))})
+
+    def _item(self, scene: int, who: int | slice, box: Array) -> Item:
+        """One person of a scene, or several, in a box of its picture."""
+        arrays, number, k = self.arrays(), self.first + scene, len(self.skeleton)
         picture = f"{self.name}/{self.options.scenes}/{number:07d}"
+        keypoints = np.array(arrays["keypoints"][scene, who, :k])
         return Item(
             image=np.array(arrays["image"][scene]),
-            box=square(boxes[slot], AROUND_BOXES).astype(np.float32),
-            id=f"{picture}/{slot}",
+            box=box.astype(np.float32),
+            id=picture,
             sequence=self._block(number) if self.style.fixed else picture,
             frame=number,
             camera=np.array(arrays["camera"][scene]),
-            keypoints=np.array(arrays["keypoints"][scene, slot, :k]),
-            visible=np.array(arrays["visible"][scene, slot, :k]),
-            annotated=np.ones(k, bool),
-            points=np.array(arrays["points"][scene, slot, :k]),
-            inputs={"others": others(boxes, int(slot))},
+            keypoints=keypoints,
+            visible=np.array(arrays["visible"][scene, who, :k]),
+            annotated=np.ones(keypoints.shape[:-1], bool),
+            points=np.array(arrays["points"][scene, who, :k]),
         )
 
 

@@ -140,15 +140,7 @@ class PRTR(PoseModel):
         self.train(self.training)
 
     def new_head(self, layers: int | None = None) -> nn.Module:
-        """A head whose answers are fresh; its queries and decoder begin as the main head's, where there is one."""
-        options = self.options
-        decoder = Decoder(options.width, options.heads, options.decoder_layers, options.hidden)
-        head = Queries(decoder, options.width, options.queries, self.keypoints, layers or options.head_layers)
-        main = self._modules.get("head")
-        if isinstance(main, Queries):
-            for own, given in ((head.decoder, main.decoder), (head.query_embed, main.query_embed)):
-                own.load_state_dict(given.state_dict())
-        return head
+        return fresh_queries(self.options, self.keypoints, layers, self._modules.get("head"))
 
     def features(self, sample: Unlabeled) -> Tensor:
         image = normalize(sample.image)
@@ -246,7 +238,8 @@ def shortcut(inputs: int, outputs: int) -> nn.Sequential:
 
 class Queries(nn.Module):
     """Features (B, C, h, w) to what each query says behind every decoder layer: class logits (B, L, Q, K + 1) and
-    places (B, L, Q, 2) before their sigmoid, x first."""
+    places (B, L, Q, 2) before their sigmoid, x first. Cells have the positions `known` (h * w, C), by default `positions`
+    of a whole input."""
 
     def __init__(self, decoder: Decoder, width: int, queries: int, keypoints: int, layers: int) -> None:
         super().__init__()
@@ -254,9 +247,20 @@ class Queries(nn.Module):
         nn.init.normal_(self.query_embed.weight, std=SPREAD)
         self.class_embed, self.kpt_embed = nn.Linear(width, keypoints + 1), MLP(width, width, 2, layers)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        states = self.decoder(features.flatten(2).mT, positions(features), self.query_embed.weight)
+    def forward(self, features: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        where = positions(features) if known is None else known
+        states = self.decoder(features.flatten(2).mT, where, self.query_embed.weight)
         return self.class_embed(states), self.kpt_embed(states)
+
+
+def fresh_queries(options: Any, keypoints: int, layers: int | None, main: nn.Module | None) -> Queries:
+    """A head whose answers are fresh; its queries and decoder begin as those of the `main` head, where there is one."""
+    decoder = Decoder(options.width, options.heads, options.decoder_layers, options.hidden)
+    head = Queries(decoder, options.width, options.queries, keypoints, layers or options.head_layers)
+    if isinstance(main, Queries):
+        for own, given in ((head.decoder, main.decoder), (head.query_embed, main.query_embed)):
+            own.load_state_dict(given.state_dict())
+    return head
 
 
 def positions(maps: Tensor) -> Tensor:
