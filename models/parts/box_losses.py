@@ -73,5 +73,3 @@ def match_people(logs: Tensor, boxes: Tensor, truth: Tensor, image_index: Tensor
         pairs.append(np.concatenate(each, 1))
     person, query = torch.from_numpy(np.stack(pairs, 1)).to(truth.device)
     return person, query
-
-

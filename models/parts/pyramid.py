@@ -26,7 +26,8 @@ class Pyramid(nn.Module):
         self.count = count
         if name.startswith(TIMM):
             self.network: Any = TimmBackbone(name.removeprefix(TIMM), weights, size, levels=count).network
-            self.channels, self.strides = self.network.feature_info.channels(), self.network.feature_info.reduction()
+            info: Any = self.network.feature_info
+            self.channels, self.strides = info.channels(), info.reduction()
         elif name in HRNETS:
             self.network = HRNet(name, weights, levels=BRANCHES)
             self.channels, self.strides = self.network.channels[-count:], (4, 8, 16, 32)[-count:]

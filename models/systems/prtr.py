@@ -238,8 +238,8 @@ def shortcut(inputs: int, outputs: int) -> nn.Sequential:
 
 class Queries(nn.Module):
     """Features (B, C, h, w) to what each query says behind every decoder layer: class logits (B, L, Q, K + 1) and
-    places (B, L, Q, 2) before their sigmoid, x first. Cells have the positions `known` (h * w, C), by default `positions`
-    of a whole input."""
+    places (B, L, Q, 2) before their sigmoid, x first. Cells have the positions `known` (h * w, C), by default
+    `positions` of a whole input."""
 
     def __init__(self, decoder: Decoder, width: int, queries: int, keypoints: int, layers: int) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ from ..parts.crops import cut_boxes, from_boxes, in_boxes
 from ..parts.pyramid import Pyramid
 from ..parts.transformer import MLP, Encoder, Transformer, sine_positions
 from ..pose_model import PoseModel, normalize
-from .prtr import CELL, PLACES, SPREAD, assigned, class_losses, fresh_queries, matched, place_losses
+from .prtr import CELL, PLACES, SPREAD, assigned, class_losses, fresh_queries, matched, place_losses, positions
 
 ENLARGED = 1.2
 """A labelled person's box against that of its keypoints, which end at wrists, ankles and eyes."""
@@ -67,10 +67,18 @@ class PRTRPeople(PoseModel):
         people: int = option(20, "queries for people, at least as many as a picture may have; DETR: 100", low=1)
         queries: int = option(100, "for the keypoints of each person, at least as many as there are", low=1)
         matching: float = option(
-            5.0, "weight of the distance beside the probability, where keypoints are matched: as of prtr", low=0
+            5.0,
+            "weight of the distance beside the probability, where keypoints are matched; from random weights 1",
+            low=0,
         )
         cells: int = option(10, "of a person's crop along each side", low=2)
-        threshold: float = option(0.5, "probability from which a query is a person", low=0, high=1)
+        threshold: float = option(
+            0.9,
+            "probability above which a query is a person; as people weigh ten times what none does in training, both "
+            "are as likely at 0.91",
+            low=0,
+            high=1,
+        )
 
     single = False
     options: Options
@@ -87,7 +95,9 @@ class PRTRPeople(PoseModel):
         if options.queries < keypoints:
             raise ValueError(f"model.queries={options.queries}: {keypoints} keypoints need as many queries, or more")
         if width % 4:
-            raise ValueError(f"model.width={width} must be a multiple of 4: a quarter each are learned rows and columns")
+            raise ValueError(
+                f"model.width={width} must be a multiple of 4: a quarter each are learned rows and columns"
+            )
         form = width, options.heads, options.encoder_layers
         self.projection = nn.Conv2d(self.backbone.channels[-1], width, 1)
         self.person_queries = nn.Embedding(options.people, width)
@@ -110,8 +120,7 @@ class PRTRPeople(PoseModel):
         self.check_size(image)
         levels = self.backbone(image)
         deepest = self.projection(levels[-1])
-        positions = sine_positions(*deepest.shape[-2:], self.options.width, deepest.device)
-        people = self.person_transformer(deepest.flatten(2).mT, positions, self.person_queries.weight)
+        people = self.person_transformer(deepest.flatten(2).mT, positions(deepest), self.person_queries.weight)
         crops = self.crops(levels, self.boxes(people[:, -1]))
         memory = self.crop_encoder(crops.flatten(0, 1), self.positions()).view_as(crops)
         return torch.cat([people.transpose(1, 2), memory], 2).permute(0, 3, 1, 2)
@@ -136,9 +145,9 @@ class PRTRPeople(PoseModel):
         return torch.cat([sine_positions(cells, cells, width // 2, rows.device), learned.flatten(0, 1)], -1)
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        """`extra` holds what all decoder layers say: of N people the logarithms of the probabilities of person and none,
-        `persons` (B, L, N, 2), and `boxes` (B, L, N, 4), and of each person's queries those of the classes, `logs`
-        (B, N, L, Q, K + 1), and `points` (B, N, L, Q, 2) px."""
+        """`extra` holds what all decoder layers say: of N people the logarithms of the probabilities of person and
+        none, `persons` (B, L, N, 2), and `boxes` (B, L, N, 4), and of each person's queries those of the classes,
+        `logs` (B, N, L, Q, K + 1), and `points` (B, N, L, Q, 2) px."""
         people, crops = features.tensor_split([self.options.decoder_layers], 3)
         people, crops = people.permute(0, 3, 2, 1), crops.transpose(1, 2)
         persons, boxes = self.person_class(people).float().log_softmax(-1), self.boxes(people)

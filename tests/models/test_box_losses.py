@@ -11,7 +11,9 @@ from keyshift.models.parts.box_losses import box_losses, match_people
 def spoken(pictures=3, layers=2, queries=4):
     torch.manual_seed(0)
     logits = torch.randn(pictures, layers, queries, 2).double().requires_grad_()
-    boxes = torch.cat([torch.rand(pictures, layers, queries, 2), 0.1 + 0.5 * torch.rand(pictures, layers, queries, 2)], -1)
+    boxes = torch.cat(
+        [torch.rand(pictures, layers, queries, 2), 0.1 + 0.5 * torch.rand(pictures, layers, queries, 2)], -1
+    )
     truth = torch.cat([torch.rand(5, 2), 0.1 + 0.5 * torch.rand(5, 2)], -1).double()
     return logits, boxes.double().requires_grad_(), truth, torch.tensor([0, 0, 2, 2, 2])
 
@@ -80,7 +82,9 @@ def test_a_batch_is_the_mean_of_its_pictures():
     logs = logits.log_softmax(-1)
     whole = box_losses(logs, boxes, truth, image_index)[0]
     alone = [
-        box_losses(logs[b, None], boxes[b, None], truth[image_index == b], torch.zeros(int((image_index == b).sum())).long())
+        box_losses(
+            logs[b, None], boxes[b, None], truth[image_index == b], torch.zeros(int((image_index == b).sum())).long()
+        )
         for b in range(3)
     ]
     for name, value in whole.items():

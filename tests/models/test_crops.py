@@ -17,7 +17,9 @@ def sampled(maps, box, cells):
     x, y, width, height = box
     u = torch.linspace(-1.25, 1.25, cells, dtype=maps.dtype)
     down, across = torch.meshgrid(height * u + 2 * y - 1, width * u + 2 * x - 1, indexing="ij")
-    return F.grid_sample(maps[None], torch.stack([across, down], -1)[None], padding_mode="border", align_corners=False)[0]
+    return F.grid_sample(maps[None], torch.stack([across, down], -1)[None], padding_mode="border", align_corners=False)[
+        0
+    ]
 
 
 @pytest.mark.parametrize("cells", [2, 10])
@@ -28,7 +30,9 @@ def test_crops_and_their_gradients_are_those_of_sampling_each_person(cells):
     wanted = torch.stack([torch.stack([sampled(maps[b], boxes[b, n], cells) for n in range(3)]) for b in range(2)])
     torch.testing.assert_close(ours, wanted)
     weight = torch.randn_like(ours)
-    for one, other in zip(*(torch.autograd.grad((c * weight).sum(), (maps, boxes)) for c in (ours, wanted)), strict=True):
+    for one, other in zip(
+        *(torch.autograd.grad((c * weight).sum(), (maps, boxes)) for c in (ours, wanted)), strict=True
+    ):
         torch.testing.assert_close(one, other)
 
 

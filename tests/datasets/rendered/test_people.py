@@ -225,6 +225,31 @@ def test_items_are_people_with_their_neighbours(wild: RenderedPeople) -> None:
             np.testing.assert_allclose(told[: len(middles), :2], np.array(middles).reshape(-1, 2), atol=1e-3)
 
 
+def test_whole_pictures_have_all_their_people(wild: RenderedPeople, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of whom hardly anything is seen are there, and nothing of them is annotated."""
+    whole = RenderedPeople("wild", replace(SMALL, joints="all", crops="whole"), cache=wild._folder.parent)
+    assert len(whole) == 12
+    assert whole.identity != wild.identity
+    pixels = whole.arrays()["pixels"]
+    least, hidden = int(np.median(pixels[pixels > 0])), 0
+    monkeypatch.setattr("keyshift.datasets.rendered.people.LEAST", least)
+    for row in range(12):
+        item, people = whole[row], [i for i in range(len(wild)) if wild.rows[i, 0] == row]
+        assert item.box.tolist() == [0, 0, 128, 128]
+        assert not item.inputs
+        assert item.points is not None
+        assert len(item.keypoints) == len(people)
+        for slot, one in enumerate(wild[i] for i in people):
+            assert one.id == f"{item.id}/{slot}"
+            for name in ("keypoints", "visible", "points"):
+                np.testing.assert_array_equal(getattr(item, name)[slot], getattr(one, name))
+            seen = pixels[row, slot] >= least
+            assert (item.annotated[slot] == seen).all()
+            hidden += not seen
+        np.testing.assert_array_equal(item.image, wild[people[0]].image)
+    assert hidden > 2
+
+
 def test_the_dataset_is_what_single_scenes_are(wild: RenderedPeople, scenes: dict[str, list[Scene]]) -> None:
     for row in range(len(wild)):
         scene, slot = wild.rows[row]
