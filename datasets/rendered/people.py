@@ -297,8 +297,10 @@ class RenderedPeople(CachedSet):
         rng = generator(f"people.{self.style.name}", self.options.scenes, 64, self.first + scene)
         return poor_boxes(boxes, np.array(arrays["keypoints"][scene][:people], np.float64), rng)
 
-    def own_boxes(self) -> Array:
-        """(N, 4) px of all samples."""
+    def own_boxes(self) -> Array | None:
+        """(N, 4) px of all samples; of whole pictures None."""
+        if self.options.crops == WHOLE:
+            return None
         return np.concatenate([self.boxes(scene) for scene in range(self.count)])
 
     def __getitem__(self, index: int, /) -> Item:
