@@ -49,7 +49,7 @@ BLEND = 16.0
 """mm within which surfaces flow into each other."""
 WHOLE = "whole"
 BOXES = {"seen": "seen", "truth": "body", "poor": "seen", WHOLE: "seen"}
-"""What a `Scene` calls the boxes of people for each value of the option `crops`, or those that `poor` ones are made of."""
+"""What a `Scene` calls the boxes of people for each value of `crops`; of `poor` ones, those that they are made of."""
 TRUNK = ("pelvis", "right_hip", "left_hip", "spine", "neck", "nose", "head_top", "left_shoulder", "right_shoulder")
 CUT, SLOPPY = 0.5, 0.05
 """Of a poor detector: the share of what sticks out of the trunk's box that it misses, and the standard deviation of its
