@@ -235,6 +235,35 @@ def registered(toys, monkeypatch):
     return toys
 
 
+@pytest.fixture(scope="session")
+def two_updates():
+    """`two_updates(strategy, data, size, augmentation)` makes two updates in half precision and says which tensors of
+    the predictor changed, and by which optimisers. Everything stays finite. `data` is that of source and target."""
+    from lightning_fabric import Fabric
+
+    from keyshift.adapt.scoring.evaluation import everyone
+    from keyshift.adapt.trainer import updates
+    from keyshift.datasets.loading import TrainingBatches
+
+    def make(strategy, data, size, augmentation):
+        labels = {"source": True, "target": strategy.labelled_target}
+        batches = {
+            d: TrainingBatches(data[d], d, 0, 4, size, augmentation, labels[d], strategy.views[d])
+            for d in ("source", "target")
+        }
+        before = {key: value.clone() for key, value in strategy.predictor.state_dict().items()}
+        strategy.begin_round(everyone(strategy.predictor, data["target"], 8, size, augmentation, CPU))
+        fabric, optimizers = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"), strategy.optimizers()
+        for step in range(2):
+            for losses in updates(fabric, strategy, optimizers, batches["source"][step], batches["target"][step]):
+                assert all(loss.isfinite() for loss in losses.values()), losses
+        after = strategy.predictor.state_dict()
+        assert all(value.isfinite().all() for value in after.values())
+        return {key for key in before if not torch.equal(before[key], after[key])}, optimizers
+
+    return make
+
+
 class ToyShift:
     """Plain dots are the source, shifted dots the target, both drawn once. `start` is a small network that learned the
     source and fails on the target; adaptation goes on with the source batches that come next."""

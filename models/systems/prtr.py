@@ -75,22 +75,18 @@ FROZEN = ("conv1", "layer1")
 """Parts of a ResNet that do not learn where it is frozen."""
 
 
-class PRTR(PoseModel):
-    """Votes of the queries. Its features are the encoder's tokens, (B, width, H/stride, W/stride).
-
-    Raises ValueError for an input that is no multiple of the backbone's stride, and for fewer queries than keypoints.
-    """
+class QueryModel(PoseModel):
+    """What asks tokens with queries: its head is `Queries`, each keypoint's answer is that of one query of its own."""
 
     @dataclass(frozen=True)
     class Options(PoseModel.Options):
         backbone: str = option("resnet50", f"the network below the transformer: {ABOUT}")
-        input_size: list[int] = option([288, 384], "width, height", low=1, high=8192, size=2)
         head_layers: int = option(3, "layers that say where a query stands", low=1)
-        queries: int = option(100, "candidates, at least as many as keypoints", low=1)
+        queries: int = option(100, "candidates of a person, at least as many as keypoints", low=1)
         width: int = option(256, "of the transformer", low=2)
         heads: int = option(8, "of its attention", low=1)
-        encoder_layers: int = option(6, "of self-attention over the picture", low=0)
-        decoder_layers: int = option(6, "in which queries look at the picture, each of which learns", low=1)
+        encoder_layers: int = option(6, "of self-attention over the tokens", low=0)
+        decoder_layers: int = option(6, "in which queries look at the tokens, each of which learns", low=1)
         hidden: int = option(2048, "width between the two linear layers of each", low=1)
         matching: float = option(
             5.0,
@@ -98,6 +94,49 @@ class PRTR(PoseModel):
             "choose their keypoints first, and places are learned afterwards",
             low=0,
         )
+
+    options: Options
+    one_to_one = True
+    """Decoding is by the Hungarian method."""
+
+    def __init__(self, keypoints: int, options: Options) -> None:
+        super().__init__(keypoints, options)
+        if options.queries < keypoints:
+            raise ValueError(f"model.queries={options.queries}: {keypoints} keypoints need as many queries, or more")
+
+    def new_head(self, layers: int | None = None) -> nn.Module:
+        """A head whose answers are fresh; its queries and decoder begin as the main head's, where there is one."""
+        options, main = self.options, self._modules.get("head")
+        decoder = Decoder(options.width, options.heads, options.decoder_layers, options.hidden)
+        head = Queries(decoder, options.width, options.queries, self.keypoints, layers or options.head_layers)
+        if isinstance(main, Queries):
+            for own, given in ((head.decoder, main.decoder), (head.query_embed, main.query_embed)):
+                own.load_state_dict(given.state_dict())
+        return head
+
+    def own_queries(self, sure: Tensor) -> Tensor:
+        """The query of each keypoint, (P, K), for probabilities (P, Q, K)."""
+        return assigned(-sure.mT) if self.one_to_one else sure.argmax(1)
+
+    def plain(self) -> PoseModel:
+        """It decodes without the Hungarian method, which runs on the host: each keypoint takes its likeliest query."""
+        plain = copy(self.merged())
+        plain.one_to_one = False
+        return plain
+
+    def notes(self) -> dict[str, Any]:
+        return {"queries": "each keypoint takes its likeliest query by itself; keyshift's own decoding is one to one"}
+
+
+class PRTR(QueryModel):
+    """Votes of the queries. Its features are the encoder's tokens, (B, width, H/stride, W/stride).
+
+    Raises ValueError for an input that is no multiple of the backbone's stride, and for fewer queries than keypoints.
+    """
+
+    @dataclass(frozen=True)
+    class Options(QueryModel.Options):
+        input_size: list[int] = option([288, 384], "width, height", low=1, high=8192, size=2)
         frozen: bool = option(
             False,
             "as published of ResNets, for published weights below: the backbone's batch norms stay as they are given, "
@@ -110,13 +149,9 @@ class PRTR(PoseModel):
         )
 
     options: Options
-    one_to_one = True
-    """Decoding is by the Hungarian method."""
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
-        if options.queries < keypoints:
-            raise ValueError(f"model.queries={options.queries}: {keypoints} keypoints need as many queries, or more")
         if options.backbone in HRNETS:
             self.backbone: Any = Joined(options.backbone, options.weights)
         else:
@@ -138,9 +173,6 @@ class PRTR(PoseModel):
             part.requires_grad_(False)
         self.frozen = frozenset(norms)
         self.train(self.training)
-
-    def new_head(self, layers: int | None = None) -> nn.Module:
-        return fresh_queries(self.options, self.keypoints, layers, self._modules.get("head"))
 
     def features(self, sample: Unlabeled) -> Tensor:
         image = normalize(sample.image)
@@ -164,19 +196,10 @@ class PRTR(PoseModel):
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         logs = votes.logits.log_softmax(-1) if self.options.reference else votes.logits
         sure = logs.exp()
-        query = (assigned(-sure.mT) if self.one_to_one else sure.argmax(1))[:, None]
+        query = self.own_queries(sure)[:, None]
         assert votes.where is not None
         points = votes.where.squeeze(2).gather(1, query.mT.expand(-1, -1, 2))
         return Poses.of_crops(points, sure.gather(1, query).squeeze(1))
-
-    def plain(self) -> PoseModel:
-        """It decodes without the Hungarian method, which runs on the host: each keypoint takes its likeliest query."""
-        plain = copy(self.merged())
-        plain.one_to_one = False
-        return plain
-
-    def notes(self) -> dict[str, Any]:
-        return {"queries": "each keypoint takes its likeliest query by itself; keyshift's own decoding is one to one"}
 
     def counted(self, sample: Labeled) -> Tensor:
         return sample.annotated if self.options.reference else sample.annotated & self.grid.contains(sample.keypoints)
@@ -251,16 +274,6 @@ class Queries(nn.Module):
         where = positions(features) if known is None else known
         states = self.decoder(features.flatten(2).mT, where, self.query_embed.weight)
         return self.class_embed(states), self.kpt_embed(states)
-
-
-def fresh_queries(options: Any, keypoints: int, layers: int | None, main: nn.Module | None) -> Queries:
-    """A head whose answers are fresh; its queries and decoder begin as those of the `main` head, where there is one."""
-    decoder = Decoder(options.width, options.heads, options.decoder_layers, options.hidden)
-    head = Queries(decoder, options.width, options.queries, keypoints, layers or options.head_layers)
-    if isinstance(main, Queries):
-        for own, given in ((head.decoder, main.decoder), (head.query_embed, main.query_embed)):
-            own.load_state_dict(given.state_dict())
-    return head
 
 
 def positions(maps: Tensor) -> Tensor:

@@ -25,9 +25,7 @@ A person of whom nothing counts is nobody. People beyond the queries for them ar
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +34,12 @@ from torchvision.ops import box_convert
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
-from ..parts.backbones import ABOUT
 from ..parts.box_losses import box_losses
 from ..parts.crops import cut_boxes, from_boxes, in_boxes
 from ..parts.pyramid import Pyramid
 from ..parts.transformer import MLP, Encoder, Transformer, sine_positions
-from ..pose_model import PoseModel, normalize
-from .prtr import CELL, PLACES, SPREAD, assigned, class_losses, fresh_queries, matched, place_losses, positions
+from ..pose_model import normalize
+from .prtr import CELL, PLACES, SPREAD, QueryModel, class_losses, matched, place_losses, positions
 
 ENLARGED = 1.2
 """A labelled person's box against that of its keypoints, which end at wrists, ankles and eyes."""
@@ -50,27 +47,14 @@ SMALLEST = 0.05
 """What a box's sides are at least, as a share of the picture's longer side."""
 
 
-class PRTRPeople(PoseModel):
+class PRTRPeople(QueryModel):
     """Votes of every person's queries, each for all keypoints, by how likely it is a person's and the keypoint."""
 
     @dataclass(frozen=True)
-    class Options(PoseModel.Options):
+    class Options(QueryModel.Options):
         input_size: list[int] = option([512, 512], "width, height", low=1, high=8192, size=2)
-        backbone: str = option("resnet50", f"the network below the transformers: {ABOUT}")
         levels: int = option(3, "the last levels of the backbone that people are cut from", low=1, high=4)
-        width: int = option(256, "of both transformers, a multiple of 4 and of the heads", low=4)
-        heads: int = option(8, "of their attention", low=1)
-        head_layers: int = option(3, "layers that say where a keypoint's query stands", low=1)
-        encoder_layers: int = option(6, "of self-attention, over the picture and over each crop", low=0)
-        decoder_layers: int = option(6, "of queries, for people and for keypoints, each of which learns", low=1)
-        hidden: int = option(2048, "width between the two linear layers of each", low=1)
         people: int = option(20, "queries for people, at least as many as a picture may have; DETR: 100", low=1)
-        queries: int = option(100, "for the keypoints of each person, at least as many as there are", low=1)
-        matching: float = option(
-            5.0,
-            "weight of the distance beside the probability, where keypoints are matched; from random weights 1",
-            low=0,
-        )
         cells: int = option(10, "of a person's crop along each side", low=2)
         threshold: float = option(
             0.9,
@@ -82,8 +66,6 @@ class PRTRPeople(PoseModel):
 
     single = False
     options: Options
-    one_to_one = True
-    """Decoding is by the Hungarian method."""
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
@@ -92,8 +74,6 @@ class PRTRPeople(PoseModel):
         step = max(CELL, *self.backbone.strides)
         if rows % step or columns % step:
             raise ValueError(f"model.input_size {columns}x{rows} must be a multiple of {step}, the backbone's stride")
-        if options.queries < keypoints:
-            raise ValueError(f"model.queries={options.queries}: {keypoints} keypoints need as many queries, or more")
         if width % 4:
             raise ValueError(
                 f"model.width={width} must be a multiple of 4: a quarter each are learned rows and columns"
@@ -109,9 +89,6 @@ class PRTRPeople(PoseModel):
         self.crop_encoder = Encoder(*form, options.hidden)
         self.grid = Grid((rows // CELL, columns // CELL), (float(CELL),) * 2, (CELL / 2,) * 2)
         self.head = self.new_head()
-
-    def new_head(self, layers: int | None = None) -> nn.Module:
-        return fresh_queries(self.options, self.keypoints, layers, self._modules.get("head"))
 
     def features(self, sample: Unlabeled) -> Tensor:
         """(B, C, N, L + T): of each of N people the states behind every layer of their decoder, and what the encoder of
@@ -164,18 +141,9 @@ class PRTRPeople(PoseModel):
         person = votes.extra["persons"][:, -1, :, 0].exp()
         image, query = (person > self.options.threshold).nonzero(as_tuple=True)
         sure = votes.extra["logs"][image, query, -1, :, :-1].exp()
-        best = assigned(-sure.mT) if self.one_to_one else sure.argmax(1)
+        best = self.own_queries(sure)
         points = votes.extra["points"][image, query, -1].gather(1, best[..., None].expand(-1, -1, 2))
         return Poses(points, sure.mT.gather(2, best[..., None]).squeeze(2), image, person[image, query])
-
-    def plain(self) -> PoseModel:
-        """It decodes without the Hungarian method, which runs on the host: each keypoint takes its likeliest query."""
-        plain = copy(self.merged())
-        plain.one_to_one = False
-        return plain
-
-    def notes(self) -> dict[str, Any]:
-        return {"queries": "each keypoint takes its likeliest query by itself; keyshift's own decoding is one to one"}
 
     def counted(self, sample: Labeled) -> Tensor:
         return sample.annotated & self.grid.contains(sample.keypoints)
