@@ -55,7 +55,7 @@ class Optimization(owned.Options):
     """Rates of one stage. The rate at update i is rate * factor * (1 + gamma * i) ** -power, times 0.1 for each
     milestone passed; the defaults are RegDA's (TLLib, regda.py @ c4aa59e)."""
 
-    name: str = option("sgd", "sgd (momentum 0.9, Nesterov) or adam", choices=("sgd", "adam"))
+    name: str = option("sgd", "sgd (momentum 0.9, Nesterov), adam or adamw", choices=("sgd", "adam", "adamw"))
     rate: float = option(0.1, "the learning rate", low=0)
     factors: dict[str, float] = option(
         {"backbone": 0.1, "upsampling": 0.1}, "of the rate, by the part of the network that holds the parameters"
@@ -64,6 +64,7 @@ class Optimization(owned.Options):
     gamma: float = option(1e-4, "how fast the rate falls; -1/N and power=-0.9: the polynomial that ends at N")
     power: float = option(0.75, "in which form it falls")
     milestones: list[int] = option([], "updates after which the rate falls to a tenth", low=0)
+    clip: float = option(0.0, "norm that an update's gradients are scaled down to; 0: they stay as they are", low=0)
 
     def optimizer(self, groups: dict[str, list[nn.Parameter]]) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """One optimiser over named groups of parameters, and its schedule by update."""
@@ -75,7 +76,8 @@ class Optimization(owned.Options):
         if self.name == "sgd":
             optimizer = torch.optim.SGD(named, momentum=0.9, weight_decay=self.weight_decay, nesterov=True)
         else:
-            optimizer = torch.optim.Adam(named, weight_decay=self.weight_decay)
+            kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+            optimizer = kind(named, weight_decay=self.weight_decay)
         return optimizer, LambdaLR(optimizer, self.factor)
 
     def factor(self, update: int) -> float:

@@ -306,6 +306,8 @@ def updates(
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
         average_gradients(parameters)
+        if strategy.optimization.clip > 0:
+            torch.nn.utils.clip_grad_norm_(parameters, strategy.optimization.clip)
         # update
         for optimizer in chosen:
             optimizer.step()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from keyshift.adapt.methods.baselines import SourceOnly
 from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
-from keyshift.adapt.trainer import Interrupted, Loop, NotFinite, Trainer
+from keyshift.adapt.trainer import Interrupted, Loop, NotFinite, Trainer, updates
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.rendered.hands import RenderedHands
@@ -211,6 +212,30 @@ def test_options_train_to_nearly_the_same(dots, tmp_path, options):
     for key, value in first.items():
         assert value.dtype == second[key].dtype
         assert (value.float() - second[key].float()).abs().max() < 0.05, key
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-3, 1e6])
+def test_long_gradients_are_scaled_down_to_the_norm_asked_for(dots, tmp_path, clip):
+    """All parameters of an update together; shorter ones stay as they are."""
+    made = trainer({"source": dots(12), "target": dots(12)}, tmp_path, "source_only", steps=1)
+    made.strategy.optimization = replace(made.strategy.optimization, clip=clip)
+    norms = []
+    for _ in updates(made.fabric, made.strategy, made.strategy.optimizers(), made.batches["source"][0], None):
+        gradients = [p.grad for p in made.strategy.parameters() if p.grad is not None]
+        norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+    assert len(norms) == 1
+    assert norms[0] == pytest.approx(1e-3, rel=1e-3) if clip == 1e-3 else norms[0] > 0.1
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adamw_draws_weights_back_apart_from_gradients(name):
+    """Without a gradient Adam's decay is a gradient, of one size for all weights; AdamW's is a share of the weight."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, 10.0]))
+    optimizer, _ = Optimization(name, 0.1, {}, weight_decay=0.5, gamma=0.0).optimizer({"head": [weight]})
+    weight.grad = torch.zeros(2)
+    optimizer.step()
+    lost = torch.tensor([1.0, 10.0]) - weight.detach()
+    torch.testing.assert_close(lost, torch.tensor([0.1, 0.1] if name == "adam" else [0.05, 0.5]))
 
 
 def test_the_weights_of_all_evaluations_may_be_kept(dots, tmp_path):

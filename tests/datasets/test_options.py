@@ -49,7 +49,15 @@ WANTED = {
     "freihand": PICTURES | {"block": 20, "split": None, "version": None},
     "surreal": PICTURES | {"shoulders": "smpl", "split": None, "stride": None},
     "human36m": PICTURES
-    | {"protocol": 2, "stride": None, "split": None, "counts": "entries", "thorax": False, "chain": False},
+    | {
+        "protocol": 2,
+        "stride": None,
+        "split": None,
+        "counts": "entries",
+        "thorax": False,
+        "chain": False,
+        "actions": None,
+    },
     "muco": PICTURES | {"apart": 500.0, "depth_range": None, "held": 20},
     "mupots": PICTURES | {"valid": True, "split": None},
     "threedpw": PICTURES | {"split": None},
