@@ -96,18 +96,28 @@ def one_each(
 
     `boxes` (P, 4) are left, top, right, bottom of what a detector saw, in the points' pixels, by default the keypoints'
     own; `box_scores` (P,) by default the poses' scores; `sigmas` (K,) COCO's fall-offs, for OksNMS alone. The D
-    coordinates of points are merged alike, and compared by x and y. Raises ValueError for parts that do not fit.
+    coordinates of points are merged alike, and compared by x and y. Pictures are
+    ascending in `poses.image_index`. Raises ValueError where they are not, for parts that do not fit, and for a single
+    keypoint without boxes, which is no measure of how large somebody is: then give them, or unit pixels and a radius.
     """
     people, joints = poses.confidence.shape
     points, confidence, score = poses.points.double(), poses.confidence.double(), poses.score.double()
     flat = points[..., :2]
-    boxes = torch.cat([flat.amin(1), flat.amax(1)], 1) if boxes is None else boxes.double()
+    boxes = _own_boxes(flat, options) if boxes is None else boxes.double()
     box_scores = score if box_scores is None else box_scores.double()
     for name, value, shape in (("boxes", boxes, (people, 4)), ("box_scores", box_scores, (people,))):
         if value.shape != shape:
             raise ValueError(f"{name} are of shape {tuple(value.shape)}; {people} candidates ask for {shape}")
     if isinstance(options, OksNMS) and len(sigmas) != joints:
         raise ValueError(f"OKS needs a sigma for each of {joints} keypoints; there are {len(sigmas)}")
+    steps = poses.image_index.diff()
+    if (steps < 0).any():
+        row = int((steps < 0).nonzero()[0, 0])
+        before, after = poses.image_index[row : row + 2].tolist()
+        raise ValueError(
+            f"candidates {row} and {row + 1} are of pictures {before} and {after}: image_index must be ascending. Sort "
+            "them first: poses.each(lambda value: value[order]), order = poses.image_index.argsort(stable=True)"
+        )
     parts, weak = [], 0
     _, counts = poses.image_index.unique_consecutive(return_counts=True)
     for rows in torch.arange(people).split(counts.tolist()):
@@ -119,6 +129,19 @@ def one_each(
     empty = [points[:0], confidence[:0], score[:0], torch.zeros(0, dtype=torch.int64)]
     made_points, made_confidence, made_score, picked = map(torch.cat, zip(empty, *parts, strict=True))
     return OneEach(Poses(made_points, made_confidence, poses.image_index[picked], made_score), picked, weak)
+
+
+def _own_boxes(points: Tensor, options: PoseNMS | OksNMS) -> Tensor:
+    """Of the keypoints (P, K, 2): (P, 4). A single one has none; where nothing is measured by it, it has no bounds."""
+    people, joints = points.shape[:2]
+    if joints > 1:
+        return torch.cat([points.amin(1), points.amax(1)], 1)
+    if isinstance(options, OksNMS) or options.unit != "pixels" or options.radius is None:
+        remedy = "" if isinstance(options, OksNMS) else ", or unit=pixels and a radius"
+        raise ValueError(
+            f"the size of a person of one keypoint is not known, and nobody would be merged: give boxes{remedy}"
+        )
+    return points.new_tensor([-torch.inf, -torch.inf, torch.inf, torch.inf]).expand(people, 4)
 
 
 class _Picture(NamedTuple):
@@ -183,20 +206,20 @@ def keypoint_similarity(points: Tensor, boxes: Tensor, sigmas: Sequence[float]) 
     return torch.exp(-away / (2 * points.new_tensor(sigmas)).square() / scale[..., None] / 2).mean(-1)
 
 
-def groups(order: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
-    """Who is picked, by the highest of `order` (n,) that is left, and with each pick whoever is left and `alike` (pick,
+def groups(order: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
+    """Who is picked, by the highest of `order` (n,) that is left, and with each pick whoever is left and the `same` (pick,
     candidate): picks (Q,) int64 and members (Q, n) bool, the picks among them."""
-    same, left = alike.numpy(), np.ones(len(order), bool)
+    table, left = same.numpy(), np.ones(len(order), bool)
     picks, members = [], []
     for pick in order.argsort(descending=True, stable=True).tolist():
         if left[pick]:
-            group = left & same[pick]
+            group = left & table[pick]
             group[pick] = True
             left &= ~group
             picks.append(pick)
             members.append(group)
-    table = np.array(members, bool).reshape(-1, len(order))
-    return torch.tensor(picks, dtype=torch.int64), torch.from_numpy(table)
+    rows = np.array(members, bool).reshape(-1, len(order))
+    return torch.tensor(picks, dtype=torch.int64), torch.from_numpy(rows)
 
 
 def merge(points: Tensor, confidence: Tensor, members: Tensor, within: Tensor, highest: bool) -> tuple[Tensor, Tensor]:

@@ -208,6 +208,33 @@ def test_of_nobody_and_of_parts_that_do_not_fit():
         one_each(two(), OksNMS())
 
 
+def test_pictures_that_come_in_turns_are_refused():
+    poses = two().each(itemgetter([0, 1, 0, 1]))
+    poses = replace(poses, image_index=torch.tensor([0, 1, 0, 1]))
+    for form in (RMPE, OksNMS()):
+        with pytest.raises(
+            ValueError, match="candidates 1 and 2 are of pictures 1 and 0: image_index must be ascending"
+        ):
+            one_each(poses, form, sigmas=COCO17.sigmas)
+    order = poses.image_index.argsort(stable=True)
+    made = one_each(poses.each(itemgetter(order)), RMPE)
+    assert made.poses.image_index.tolist() == [0, 1]
+
+
+def test_a_single_keypoint_needs_boxes_or_pixels():
+    poses = two(shift=3.0, second=0.3, joints=1)
+    for form in (RMPE, replace(RMPE, unit="pixels"), replace(RMPE, radius=9.0)):
+        with pytest.raises(ValueError, match="one keypoint is not known.*: give boxes, or unit=pixels and a radius"):
+            one_each(poses, form)
+    with pytest.raises(ValueError, match="one keypoint is not known.*: give boxes$"):
+        one_each(poses, OksNMS(), sigmas=(0.05,))
+    box = torch.tensor([[0.0, 0, 100, 100], [3, 0, 103, 100]])
+    for form, boxes in ((RMPE, box), (ALPHAPOSE, None)):
+        made = one_each(poses, form, boxes)
+        assert made.rows.tolist() == [0]
+        np.testing.assert_allclose((made.poses.points - poses.points[:1])[0, 0], [3 * 0.3 / 1.2, 0], atol=1e-12)
+
+
 def test_sigmas_of_other_skeletons_follow_from_names():
     assert oks_sigmas(COCO17) == COCO17.sigmas
     assert oks_sigmas(COCO19)[17:] == (0.079, 0.107)
