@@ -35,7 +35,8 @@ def deform_conv(
     mask: Tensor | None = None,
 ) -> Tensor:
     """Maps (B, O, h, w) of images (B, C, H, W) and weights (O, C / groups, rows, columns): float32, of float64 images
-    float64.
+    float64. Under autocast taps are read in float32, and the product, and so the maps, are of autocast's kind, as those
+    of any convolution.
 
     `offset` (B, G * taps * 2, h, w) px, (dy, dx) of each tap, taps row by row; each of its G groups moves C / G
     channels. `mask` (B, G * taps, h, w) multiplies what a tap reads, as it is, without a sigmoid. Outside the image all
@@ -45,19 +46,20 @@ def deform_conv(
     batch, channels, height, width = image.shape
     outputs, inputs, rows, columns = weight.shape
     size, taps, groups = offset.shape[-2:], rows * columns, channels // inputs
-    moved = offset.to(kind).reshape(-1, taps, 2, *size)  # of each image and group of offsets
+    moving = offset.shape[1] // (2 * taps)
+    moved = offset.to(kind).reshape(batch * moving, taps, 2, *size)  # of each image and group of offsets
     y = _places(rows, size[0], stride[0], padding[0], dilation[0], moved).repeat_interleave(columns, 0)
     x = _places(columns, size[1], stride[1], padding[1], dilation[1], moved).repeat(rows, 1)
     y, x = moved[:, :, 0] + y[:, :, None], moved[:, :, 1] + x[:, None, :]
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1).flatten(1, 2)
-    pictures = image.to(kind).reshape(moved.shape[0], -1, height, width)
+    pictures = image.to(kind).reshape(batch * moving, channels // moving, height, width)
     values = F.grid_sample(pictures, grid, "bilinear", "zeros", align_corners=False).unflatten(2, (taps, size[0]))
     if mask is not None:
-        values = values * mask.to(kind).reshape(-1, 1, taps, *size)
-    values = values.reshape(batch, groups, inputs * taps, -1)
+        values = values * mask.to(kind).reshape(batch * moving, 1, taps, *size)
+    values = values.reshape(batch, groups, inputs * taps, size[0] * size[1])
     kernels = weight.to(kind).reshape(groups, outputs // groups, inputs * taps)
     maps = (kernels @ values).reshape(batch, outputs, *size)
-    return maps if bias is None else maps + bias.to(kind).view(-1, 1, 1)
+    return maps if bias is None else maps + bias.to(maps.dtype).view(-1, 1, 1)
 
 
 def _places(taps: int, count: int, stride: int, padding: int, dilation: int, like: Tensor) -> Tensor:

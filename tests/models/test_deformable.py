@@ -109,6 +109,28 @@ def test_without_offsets_it_is_a_convolution():
     torch.testing.assert_close(half, plain, atol=1e-2, rtol=0)
 
 
+def test_under_autocast_it_is_a_convolution_of_that_kind_whose_places_keep_their_digits():
+    torch.manual_seed(0)
+    layer, image = DeformConv(4, 6, 3, padding=1), torch.rand(1, 4, 3, 300)
+    offset = torch.full((1, 18, 3, 300), 0.3)
+    exact = layer(image, offset)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = layer(image, offset)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        half.float(), exact, atol=2e-2, rtol=0
+    )  # at column 300 a place in bf16 would be a px off
+
+
+def test_of_no_images_there_are_no_maps():
+    layer = DeformConv(4, 6, 3, 2, 1, groups=2)
+    image = torch.rand(0, 4, 8, 10, requires_grad=True)
+    maps = layer(image, torch.rand(0, 36, 4, 5), torch.rand(0, 18, 4, 5))
+    assert maps.shape == (0, 6, 4, 5)
+    maps.sum().backward()
+    assert not layer.weight.grad.any()
+
+
 def test_onnx(tmp_path):
     import onnxruntime
 
