@@ -6,7 +6,7 @@ and no weights were released: what follows is the paper's text, and widths from 
     R_i = J_i - J_parent(i),      E_r = sum_i |R_i - R'_i|^2,                            R' = tanh of the one branch,
     h_il = 1 where J_i lies in window l, seen or hidden,      E_d = sum_il cross-entropy of h_il and the other branch,
     Phi = E_r / 2 + E_d / 2, the mean over the batch's people here;   joints are the sums of R' along the tree.
-The convolutions receive the average of both branches' gradients. The paper's two ways to train are `detection` of 0.5,
+The convolutions receive the average of both branches' gradients where E_r and E_d are both taken. The paper's two ways to train are `detection` of 0.5,
 both at once, and of 1 and then 0: detections first, then regression from their convolutions, `weights` naming the file.
 
 R is counted in 0.6 of what the crop shows, that tanh covers it: of a body's 2 m the paper's 1200 mm. In 3D x and y are
@@ -52,7 +52,8 @@ ALPHA, BETA, AROUND = 0.0025, 0.75, 5
 class LiChan(PoseModel):
     """One vote for each keypoint, (x, y) px: where the steps from parent to child lead.
 
-    `votes.extra["detections"]` (B, K, rows, columns) are logits of the windows; votes of further heads have none.
+    `votes.extra["detections"]` (B, K, rows, columns) are logits of the windows, `votes.extra["read"]` the features as
+    both branches of this pass read them; votes of further heads have neither.
     """
 
     @dataclass(frozen=True)
@@ -141,10 +142,9 @@ class LiChan(PoseModel):
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         if head is not None or self.options.detection == 0:
             return self.placed((self.head if head is None else head)(features))
-        if self.training and self.options.detection < 1:
-            features = features.detach().lerp(features, 0.5)  # both branches' gradients add up to their average
-        detections = self.detection(features).unflatten(1, (self.keypoints, self.rows, self.columns))
-        return self.placed(self.head(features), detections=detections)
+        read = features.view_as(features)  # of this pass alone, so that `loss` can average what reaches it
+        detections = self.detection(read).unflatten(1, (self.keypoints, self.rows, self.columns))
+        return self.placed(self.head(read), detections=detections, read=read)
 
     def placed(self, answer: Tensor, **extra: Tensor) -> Votes:
         """The votes that the regression's answer (B, K * D), before tanh, stands for."""
@@ -160,7 +160,11 @@ class LiChan(PoseModel):
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         """regression: E_r, of steps of which both ends are known; detection: E_d of known keypoints; each by its share
-        of the objective, where it has one."""
+        of the objective, where it has one.
+
+        In training mode, where both are taken, the gradients that the branches of this pass give to the features are
+        halved: their sum becomes their average. Votes whose loss is not asked for give theirs whole.
+        """
         losses, share, people = {}, self.options.detection, sample.image_index
         if share < 1:
             answered, wanted = (self.steps(points) for points in (votes.mean()[people], sample.keypoints))
@@ -168,6 +172,8 @@ class LiChan(PoseModel):
         if "detections" in votes.extra:
             inside = windows(sample.keypoints[..., :2], self.input_size, self.options.window, self.options.step)
             losses["detection"] = share * detection_error(votes.extra["detections"][people], inside, sample.annotated)
+        if len(losses) == 2 and self.training and votes.extra["read"].requires_grad:
+            votes.extra["read"].register_hook(lambda gradient: gradient / 2)
         return losses
 
     def steps(self, points: Tensor) -> Tensor:

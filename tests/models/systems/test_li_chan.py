@@ -277,6 +277,25 @@ def test_the_convolutions_receive_the_average_of_both_gradients(tiny, dots, shar
     assert all(float(one.abs().max()) > 1e-6 for one in (*apart, own))
 
 
+def test_a_pass_without_labels_moves_the_convolutions_whole(tiny, dots):
+    """As mean teacher's consistency does, beside a labelled pass whose gradients are averaged."""
+    source, target = batches("li_chan", dots(16), 2)
+    model = build("li_chan", dots.skeleton, dropout=0.0).eval()
+
+    def at_features(labelled):
+        maps = model.features(target).detach().requires_grad_()
+        votes = model.votes(maps, target)
+        losses = model.loss(model(source), source) if labelled else {}
+        return torch.autograd.grad(votes.mean().square().mean() + sum(losses.values()), maps)[0]
+
+    whole = at_features(labelled=False)
+    assert float(whole.abs().max()) > 1e-4
+    for part in (model, model.head, model.detection):
+        part.training = True  # batch norm goes on as in evaluation
+    for labelled in (False, True):
+        torch.testing.assert_close(at_features(labelled), whole)
+
+
 def gradients(model, sample):
     model.train().zero_grad()
     sum(model.loss(model(sample), sample).values()).backward()
