@@ -29,6 +29,8 @@ from .reading.people import AROUND_BOXES, AROUND_JOINTS, square
 from .sample import Item
 
 FORMAT = "keyshift proposals 1"
+CONTENT = "format", "keypoints", "mean_pose", "atoms", "patch_share"
+"""Without which a file is refused."""
 PUBLISHED = "dpg"
 """What AlphaPose's own offsets are called."""
 SHARE = 0.5
@@ -41,6 +43,8 @@ ATOMS = 8
 """How many there are at most, unless another number is asked for."""
 ROUNDS = 10
 """In which poses are aligned to their mean."""
+DIGITS = 6
+"""To which aligned poses, of mean square 1, are the same."""
 Array = np.ndarray
 
 
@@ -60,8 +64,9 @@ class Proposals:
     """(A, 4)"""
     people: tuple[int, ...] = ()
     """How many each atom was measured on."""
-    patches: float = 0.7
-    """Of u, uniform from 0 to 1: above this the box is a random part of the true one, u times as wide and as high."""
+    patch_share: float = 0.3
+    """Of the boxes drawn, so many are random parts of the true one: u times as wide and as high, u uniform from 1 -
+    patch_share to 1. 0: none are."""
     smallest: float = 5.0
     """Least width and height of a box, file pixels."""
 
@@ -76,10 +81,10 @@ class Proposals:
     def draw(self, box: Array, atom: int, size: Array, rng: np.random.Generator) -> Array:
         """A detector's box (4,) of somebody whose true one is `box` (4,), in a picture of which (4,) left, top, right
         and bottom are shown."""
-        side, share = box[2:] - box[:2], rng.random()
-        if share > self.patches:
-            low = box[:2] + rng.random(2) * (1 - share) * side
-            drawn = np.concatenate([low, low + share * side])
+        side, scale = box[2:] - box[:2], rng.random()
+        if scale > 1 - self.patch_share:
+            low = box[:2] + rng.random(2) * (1 - scale) * side
+            drawn = np.concatenate([low, low + scale * side])
         else:
             drawn = box + rng.normal(self.mean[atom], self.std[atom]) * np.tile(side, 2)
         drawn = inside(drawn, size)
@@ -105,7 +110,7 @@ DPG = Proposals(
     poses=np.zeros((1, 0, 2)),
     mean=np.array([[-0.0142, 0.0043, 0.0154, -0.0013]]),
     std=np.array([[0.1158, 0.068, 0.1337, 0.0711]]),
-    patches=0.85,
+    patch_share=0.15,
     smallest=2.0,
 )
 """AlphaPose's, of people on COCO, whatever their pose. There the least box lies a pixel or more within the picture."""
@@ -172,7 +177,8 @@ def measure(
     """The offsets of detected boxes (N, 4) from the true `boxes` (N, 4) of people with keypoints (N, K, 2), of which
     some (N, K) are known, by their atoms.
 
-    `atoms` None: as many as have FEWEST people each, up to ATOMS. Raises ValueError where there are too few people.
+    `atoms` None: as many as have FEWEST people each, up to ATOMS and to the number of different poses. Raises ValueError
+    where there are too few people or poses.
     """
     from sklearn.cluster import KMeans  # a second to import, and training does not need it
 
@@ -181,9 +187,14 @@ def measure(
             f"{len(keypoints)} people with a detected box are too few for {atoms or 1} atoms, of {FEWEST} or more each"
         )
     middle = mean_pose(keypoints, annotated)
-    poses = aligned(keypoints, annotated, middle).reshape(len(keypoints), -1)
+    poses = aligned(keypoints, annotated, middle).reshape(len(keypoints), -1).round(DIGITS)
+    distinct = len(np.unique(poses, axis=0))
+    if atoms and atoms > distinct:
+        raise ValueError(
+            f"{len(keypoints)} people have {distinct} different poses, fewer than {atoms} atoms; ask for fewer"
+        )
     offsets = (detected - boxes) / np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    for count in [atoms] if atoms else range(min(ATOMS, len(keypoints) // FEWEST), 0, -1):
+    for count in [atoms] if atoms else range(min(ATOMS, len(keypoints) // FEWEST, distinct), 0, -1):
         centers = KMeans(count, n_init=10, random_state=seed).fit(poses).cluster_centers_.reshape(count, -1, 2)
         made = Proposals(tuple(names), middle, centers, np.zeros((count, 4)), np.zeros((count, 4)))
         atom = made.atoms(keypoints, annotated)
@@ -224,7 +235,7 @@ def open_proposals(name: str, keypoints: Sequence[str]) -> Proposals:
     if name == PUBLISHED:
         return DPG
     path = need_file(from_home(name), f"proposals= takes {PUBLISHED}, or a file that keyshift proposals wrote")
-    content = mapping(read_json(path), path, "", "the content", ("format", "keypoints", "mean_pose", "atoms"))
+    content = mapping(read_json(path), path, "", "the content", CONTENT)
     if content["format"] != FORMAT:
         raise BadAnnotation(path, "", "format", content["format"], repr(FORMAT), "Make it anew: keyshift proposals")
     names = entries(content["keypoints"], path, "", "keypoints")
@@ -241,13 +252,16 @@ def open_proposals(name: str, keypoints: Sequence[str]) -> Proposals:
     std = table("std", (4,))
     if (std < 0).any():
         raise BadAnnotation(path, f"atom {int((std < 0).any(1).argmax())}", "std", std.min(), "deviations from 0 on")
+    patch_share = float(numbers(content["patch_share"], (), path, "", "patch_share"))
+    if not 0 <= patch_share <= 1:
+        raise BadAnnotation(path, "", "patch_share", patch_share, "a share from 0, of no patches, to 1")
     return Proposals(
         tuple(map(str, names)),
         numbers(content["mean_pose"], (len(names), 2), path, "", "mean_pose"),
         table("pose", (len(names), 2)),
         table("mean", (4,)),
         std,
-        patches=float(numbers(content.get("patches", Proposals.patches), (), path, "", "patches")),
+        patch_share=patch_share,
         smallest=float(numbers(content.get("smallest", Proposals.smallest), (), path, "", "smallest")),
     ).ordered(keypoints, str(path))
 
@@ -260,5 +274,5 @@ def save_proposals(path: Path, proposals: Proposals, about: dict[str, object]) -
         for people, pose, mean, std in columns
     ]
     content = {"keypoints": list(proposals.keypoints), "mean_pose": proposals.middle.tolist(), "atoms": atoms}
-    dials = {"patches": proposals.patches, "smallest": proposals.smallest}
+    dials = {"patch_share": proposals.patch_share, "smallest": proposals.smallest}
     write_json(path, {"format": FORMAT, **about, **dials, **content})

@@ -151,6 +151,20 @@ def test_as_many_atoms_as_people_suffice_for():
         measure(*lone, NAMES, atoms=12)
 
 
+def test_poses_that_repeat_are_as_many_atoms_as_there_are_different_ones():
+    """Of people who hold one of three poses exactly, at any place and size; sklearn's warning would be an error."""
+    rng = np.random.default_rng(0)
+    three = np.stack([STANDING, WAVING, WAVING[:, ::-1]])
+    poses = three[np.arange(90) % 3] * rng.uniform(5, 60, (90, 1, 1)) + rng.uniform(200, 400, (90, 1, 2))
+    annotated, shown = np.ones((90, 4), bool), np.tile([-1e4, -1e4, 1e4, 1e4], (90, 1))
+    boxes, _ = true_boxes(poses, annotated, shown)
+    assert measure(poses, annotated, boxes, boxes + 1, NAMES).people == (30, 30, 30)
+    same = [values[::3] for values in (poses, annotated, boxes, boxes + 1)]
+    assert measure(*same, NAMES).people == (30,)
+    with pytest.raises(ValueError, match="30 people have 1 different poses, fewer than 2 atoms"):
+        measure(*same, NAMES, atoms=2)
+
+
 TWO = Proposals(
     NAMES,
     middle=np.zeros((4, 2)),
@@ -170,10 +184,10 @@ def test_boxes_are_drawn_from_the_atoms_offsets(proposals, atom):
     scales = sides / [100.0, 200.0]
     parts = np.isclose(scales[:, 0], scales[:, 1]) & (drawn[:, :2] >= box[:2] - 1e-9).all(1)
     parts &= (drawn[:, 2:] <= box[2:] + 1e-9).all(1)
-    assert parts.mean() == pytest.approx(1 - proposals.patches, abs=0.01)
+    assert parts.mean() == pytest.approx(proposals.patch_share, abs=0.01)
     scale = scales[parts, 0]
-    assert (scale.min(), scale.max()) == pytest.approx((proposals.patches, 1), abs=0.01)
-    assert scale.mean() == pytest.approx((1 + proposals.patches) / 2, abs=0.01)
+    assert (scale.min(), scale.max()) == pytest.approx((1 - proposals.patch_share, 1), abs=0.01)
+    assert scale.mean() == pytest.approx(1 - proposals.patch_share / 2, abs=0.01)
     place = (drawn[parts, :2] - box[:2]) / (np.array([100.0, 200.0]) * (1 - scale[:, None]))
     assert np.histogram(place, 5, (0, 1))[0] / place.size == pytest.approx(np.full(5, 0.2), abs=0.02)
     offsets = (drawn[~parts] - box) / [100.0, 200.0, 100.0, 200.0]
@@ -184,6 +198,7 @@ def test_boxes_are_drawn_from_the_atoms_offsets(proposals, atom):
 def test_alphaposes_numbers():
     np.testing.assert_array_equal(DPG.mean, [[-0.0142, 0.0043, 0.0154, -0.0013]])
     np.testing.assert_array_equal(DPG.std, [[0.1158, 0.068, 0.1337, 0.0711]])
+    assert (DPG.patch_share, DPG.smallest) == (0.15, 2.0)
     assert open_proposals("dpg", NAMES) is DPG
 
 
@@ -199,7 +214,7 @@ def test_boxes_stay_in_the_picture_and_have_a_size():
 
 def test_the_crop_is_cut_around_the_drawn_box(dots):
     item = dots(1)[0]
-    moved = proposed(item, replace(DPG, std=np.zeros((1, 4)), patches=1.0), np.random.default_rng(0))
+    moved = proposed(item, replace(DPG, std=np.zeros((1, 4)), patch_share=0.0), np.random.default_rng(0))
     box, _ = true_boxes(item.keypoints[None], item.annotated[None], np.array([[0, 0, 32, 32]]))
     wanted = box[0] + DPG.mean[0] * np.tile(box[0, 2:] - box[0, :2], 2)
     np.testing.assert_allclose(moved.box, square(wanted, 1.25), rtol=1e-6)
@@ -242,7 +257,7 @@ def test_files_keep_what_was_measured(tmp_path):
     other = open_proposals(str(tmp_path / "made.json"), NAMES[::-1])
     for name in ("middle", "poses", "mean", "std"):
         np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
-    assert (read.patches, read.smallest) == (0.7, 5.0)
+    assert (read.patch_share, read.smallest) == (0.3, 5.0)
     poses, annotated = people[:2]
     assert (other.atoms(poses[:, ::-1], annotated[:, ::-1]) == made.atoms(poses, annotated)).all()
 
@@ -253,6 +268,7 @@ def test_files_keep_what_was_measured(tmp_path):
         ({"format": "keyshift proposals 0"}, "Make it anew: keyshift proposals"),
         ({"keypoints": ["head", "hip", "tail", "foot"]}, "boxes around head, hip, tail, foot; this run has head, hip"),
         ({"atoms": []}, "one or more of each"),
+        ({"patch_share": 30}, "patch_share is 30.0, expected a share from 0, of no patches, to 1"),
         ({"mean_pose": [[0, 0]]}, r"mean_pose is of shape \(1, 2\), expected finite numbers of shape \(4, 2\)"),
         ({"atoms": [{"pose": [[0, 0]] * 4, "mean": [0] * 4}]}, "atom 0: std is missing"),
         ({"atoms": [{"pose": [[0, 0]] * 4, "mean": [0] * 4, "std": [1, 1, -1, 1]}]}, "deviations from 0 on"),
@@ -275,7 +291,9 @@ class Bars:
 
     skeleton = Skeleton("bar", ("red", "green", "blue"))
     name, identity = "bars", {}
-    poor = replace(DPG, mean=np.array([[0.0, 0.05, 0.0, -0.4]]), std=np.array([[0.05, 0.05, 0.05, 0.05]]), patches=1.0)
+    poor = replace(
+        DPG, mean=np.array([[0.0, 0.05, 0.0, -0.4]]), std=np.array([[0.05, 0.05, 0.05, 0.05]]), patch_share=0.0
+    )
 
     def __len__(self):
         return 400

@@ -103,7 +103,7 @@ def test_source_crops_are_then_those_that_the_detector_gives(tmp_path, monkeypat
     people = {"train": 80, "test": 1, "size": 64}
     assert main(["proposals", "people.lab", *(f"{k}={v}" for k, v in people.items()), "crops=poor"]) == 0
     seen, poor = (RenderedPeople("lab", Options(**people, crops=crops)) for crops in ("seen", "poor"))
-    made = replace(open_proposals("people.lab.proposals.json", seen.skeleton.keypoints), patches=1.0)
+    made = replace(open_proposals("people.lab.proposals.json", seen.skeleton.keypoints), patch_share=0.0)
 
     def places(item):
         low, high = item.box[:2], item.box[2:]
@@ -191,7 +191,7 @@ def test_a_run_is_cut_so_and_goes_on_so(home, monkeypatch, capsys):
     assert main(["train", "toys.yaml", "output=runs/moved", "proposals=moved.json"]) == 0
     assert {path.name for path in Path("runs").glob("*/*-seed0")} == folders
     content = json.loads(Path("moved.json").read_text())
-    Path("moved.json").write_text(json.dumps(content | {"patches": 0.9}))
+    Path("moved.json").write_text(json.dumps(content | {"patch_share": 0.1}))
     capsys.readouterr()
     assert main(["train", "toys.yaml", "output=runs/moved", "proposals=moved.json"]) == 2
     assert "the content of proposals was" in capsys.readouterr().err
