@@ -40,16 +40,24 @@ def numbers(text: str) -> list[int]:
 
 
 class Command(argparse.ArgumentParser):
-    """The help of one that is `configured` ends with all options, read where they stand when it is printed."""
+    """The help ends with what `last` answers, read where it stands when it is printed."""
 
-    configured = False
+    last: Callable[[], str] | None = None
 
     def format_help(self) -> str:
-        if not self.configured:
-            return super().format_help()
-        from .commands.options import help_text
+        return super().format_help() + (f"\n{self.last()}\n" if self.last else "")
 
-        return f"{super().format_help()}\nkey=value:\n{help_text()}\n"
+
+def all_options() -> str:
+    from .commands.options import help_text
+
+    return f"key=value:\n{help_text()}"
+
+
+def all_benches() -> str:
+    from .commands.bench import BENCHES
+
+    return f"WHAT: {', '.join(BENCHES)}"
 
 
 class Problems(Exception):
@@ -153,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: Any, text: str) -> Command:
         made = commands.add_parser(name, help=text, description=text)
         assert isinstance(made, Command)
-        made.configured = name in ("train", "compare", "adapt")
+        made.last = {"train": all_options, "compare": all_options, "adapt": all_options, "bench": all_benches}.get(name)
         made.set_defaults(run=run)
         return made
 
@@ -410,9 +418,7 @@ def _add_data(command: Callable[[str, Any, str], Command]) -> None:
 def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     """Speed, tracking, and what there is."""
     made = command("bench", _bench, "measure speed as ratios in one run")
-    made.add_argument(
-        "what", nargs="*", metavar="WHAT", help="regda, strategies, labels, votes, render, loading (default: all)"
-    )
+    made.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all)")
 
     made = command("statistics", _statistics, "mean and covariance of a run's source features, for strategy ssa")
     made.add_argument("model", metavar="RUN", type=path, help="a run folder whose source can be opened")

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from keyshift.experiments.cli import main
+from keyshift.experiments.commands.bench import BENCHES
 from keyshift.experiments.config import build, load, shipped
 from keyshift.experiments.runs import folder as folders
 from keyshift.experiments.runs import training
@@ -54,6 +55,12 @@ def test_help_imports_nothing_heavy():
     code = "import sys; from keyshift.experiments.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "sys.exit(bool({'torch', 'mlflow', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_the_help_of_bench_names_each(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    assert capsys.readouterr().out.endswith(f"\nWHAT: {', '.join(BENCHES)}\n")
 
 
 @pytest.mark.parametrize(
