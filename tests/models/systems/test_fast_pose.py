@@ -1,7 +1,9 @@
 """FastPose: sizes of the published networks, and labels, loss, decoding and input against loops over their formulas."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -137,6 +139,28 @@ def test_the_deformable_variant():
     assert sum(p.numel() for p in model.parameters()) == 40_577_745 + sum(27 * 9 * width + 27 for width in widths)
     with pytest.raises(ValueError, match=r"model.deformable=true is of ResNets; model.backbone='small' is none"):
         tiny(deformable=True)
+
+
+@torch.no_grad()
+def test_the_deformable_variant_is_exported(tmp_path):
+    """Taps that move, as after training; what onnxruntime answers is what PyTorch does."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = tiny(backbone="resnet18", weights=None, input_size=[32, 32], deformable=True).eval()
+    moved = [layer for layer in model.modules() if isinstance(layer, Deformed)]
+    assert len(moved) == 6
+    for layer in moved:
+        nn.init.normal_(layer.offset.bias)
+    nn.init.normal_(model.head.weight, std=0.1)
+    to_onnx(model, (32, 32), tmp_path / "model.onnx", RGB)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        image = pictures(count, 32, 32)
+        sample = replace(model.empty(), inputs={"image": image}, id=("",) * count)
+        poses = model.decode(model(sample), sample)
+        points, confidence = session.run(None, {"image": image.numpy()})
+        np.testing.assert_allclose(points, poses.points, atol=1e-2)
+        np.testing.assert_allclose(confidence, poses.confidence, atol=1e-4)
+    assert float(confidence.max()) > 0.01
 
 
 POINTS = torch.tensor(
