@@ -177,8 +177,8 @@ def measure(
     """The offsets of detected boxes (N, 4) from the true `boxes` (N, 4) of people with keypoints (N, K, 2), of which
     some (N, K) are known, by their atoms.
 
-    `atoms` None: as many as have FEWEST people each, up to ATOMS and to the number of different poses. Raises ValueError
-    where there are too few people or poses.
+    `atoms` None: as many as have FEWEST people each, up to ATOMS and to the number of different poses. Raises
+    ValueError where there are too few people or poses.
     """
     from sklearn.cluster import KMeans  # a second to import, and training does not need it
 

@@ -96,20 +96,22 @@ def one_each(
 
     `boxes` (P, 4) are left, top, right, bottom of what a detector saw, in the points' pixels, by default the keypoints'
     own; `box_scores` (P,) by default the poses' scores; `sigmas` (K,) COCO's fall-offs, for OksNMS alone. The D
-    coordinates of points are merged alike, and compared by x and y. Pictures are
-    ascending in `poses.image_index`. Raises ValueError where they are not, for parts that do not fit, and for a single
-    keypoint without boxes, which is no measure of how large somebody is: then give them, or unit pixels and a radius.
+    coordinates of points are merged alike, and compared by x and y. Pictures are ascending in
+    `poses.image_index`. Raises ValueError where they are not, for parts that do not fit, and for a single keypoint
+    without boxes, which is no measure of how large somebody is: then give them, or unit pixels and a radius.
     """
     people, joints = poses.confidence.shape
     points, confidence, score = poses.points.double(), poses.confidence.double(), poses.score.double()
     flat = points[..., :2]
-    boxes = _own_boxes(flat, options) if boxes is None else boxes.double()
+    boxes = torch.cat([flat.amin(1), flat.amax(1)], 1) if boxes is None else boxes.double()
     box_scores = score if box_scores is None else box_scores.double()
     for name, value, shape in (("boxes", boxes, (people, 4)), ("box_scores", box_scores, (people,))):
         if value.shape != shape:
             raise ValueError(f"{name} are of shape {tuple(value.shape)}; {people} candidates ask for {shape}")
     if isinstance(options, OksNMS) and len(sigmas) != joints:
         raise ValueError(f"OKS needs a sigma for each of {joints} keypoints; there are {len(sigmas)}")
+    if joints == 1 and people and (boxes[:, 2:] == boxes[:, :2]).all():
+        boxes = _boundless(boxes, options)
     steps = poses.image_index.diff()
     if (steps < 0).any():
         row = int((steps < 0).nonzero()[0, 0])
@@ -131,17 +133,14 @@ def one_each(
     return OneEach(Poses(made_points, made_confidence, poses.image_index[picked], made_score), picked, weak)
 
 
-def _own_boxes(points: Tensor, options: PoseNMS | OksNMS) -> Tensor:
-    """Of the keypoints (P, K, 2): (P, 4). A single one has none; where nothing is measured by it, it has no bounds."""
-    people, joints = points.shape[:2]
-    if joints > 1:
-        return torch.cat([points.amin(1), points.amax(1)], 1)
+def _boundless(boxes: Tensor, options: PoseNMS | OksNMS) -> Tensor:
+    """Boxes (P, 4) without bounds in place of a single keypoint's, where nothing needs to be measured by them."""
     if isinstance(options, OksNMS) or options.unit != "pixels" or options.radius is None:
         remedy = "" if isinstance(options, OksNMS) else ", or unit=pixels and a radius"
         raise ValueError(
-            f"the size of a person of one keypoint is not known, and nobody would be merged: give boxes{remedy}"
+            f"how large a person of one keypoint is, is not known, and nobody is merged: give boxes{remedy}"
         )
-    return points.new_tensor([-torch.inf, -torch.inf, torch.inf, torch.inf]).expand(people, 4)
+    return boxes.new_tensor([-torch.inf, -torch.inf, torch.inf, torch.inf]).expand_as(boxes)
 
 
 class _Picture(NamedTuple):
@@ -207,8 +206,8 @@ def keypoint_similarity(points: Tensor, boxes: Tensor, sigmas: Sequence[float]) 
 
 
 def groups(order: Tensor, same: Tensor) -> tuple[Tensor, Tensor]:
-    """Who is picked, by the highest of `order` (n,) that is left, and with each pick whoever is left and the `same` (pick,
-    candidate): picks (Q,) int64 and members (Q, n) bool, the picks among them."""
+    """Who is picked, by the highest of `order` (n,) that is left, and with each pick whoever is left and is the `same`
+    person (pick, candidate): picks (Q,) int64 and members (Q, n) bool, the picks among them."""
     table, left = same.numpy(), np.ones(len(order), bool)
     picks, members = [], []
     for pick in order.argsort(descending=True, stable=True).tolist():

@@ -6,8 +6,9 @@ and no weights were released: what follows is the paper's text, and widths from 
     R_i = J_i - J_parent(i),      E_r = sum_i |R_i - R'_i|^2,                            R' = tanh of the one branch,
     h_il = 1 where J_i lies in window l, seen or hidden,      E_d = sum_il cross-entropy of h_il and the other branch,
     Phi = E_r / 2 + E_d / 2, the mean over the batch's people here;   joints are the sums of R' along the tree.
-The convolutions receive the average of both branches' gradients where E_r and E_d are both taken. The paper's two ways to train are `detection` of 0.5,
-both at once, and of 1 and then 0: detections first, then regression from their convolutions, `weights` naming the file.
+The convolutions receive the average of both branches' gradients where E_r and E_d are both taken. The paper's
+two ways to train are `detection` of 0.5, both at once, and of 1 and then 0: detections first, then regression from
+their convolutions, `weights` naming the file.
 
 R is counted in 0.6 of what the crop shows, that tanh covers it: of a body's 2 m the paper's 1200 mm. In 3D x and y are
 the crop's, in pixels, so that a crop is as wide as `extent` where the person stands; the paper's are the camera's. The

@@ -224,10 +224,15 @@ def test_pictures_that_come_in_turns_are_refused():
 def test_a_single_keypoint_needs_boxes_or_pixels():
     poses = two(shift=3.0, second=0.3, joints=1)
     for form in (RMPE, replace(RMPE, unit="pixels"), replace(RMPE, radius=9.0)):
-        with pytest.raises(ValueError, match="one keypoint is not known.*: give boxes, or unit=pixels and a radius"):
+        with pytest.raises(
+            ValueError, match=r"one keypoint is, is not known.*: give boxes, or unit=pixels and a radius"
+        ):
             one_each(poses, form)
-    with pytest.raises(ValueError, match="one keypoint is not known.*: give boxes$"):
+    with pytest.raises(ValueError, match=r"one keypoint is, is not known.*: give boxes$"):
         one_each(poses, OksNMS(), sigmas=(0.05,))
+    with pytest.raises(ValueError, match=r"one keypoint is, is not known"):
+        one_each(poses, RMPE, poses.points[:, 0].repeat(1, 2))  # as predictions in whole pictures have them
+    assert len(one_each(poses.each(lambda value: value[:0]), RMPE).rows) == 0
     box = torch.tensor([[0.0, 0, 100, 100], [3, 0, 103, 100]])
     for form, boxes in ((RMPE, box), (ALPHAPOSE, None)):
         made = one_each(poses, form, boxes)
