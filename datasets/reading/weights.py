@@ -162,14 +162,18 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def fitting(
-    content: Any, wanted: Mapping[str, Tensor], file: str | Path, more: str | tuple[str, ...] = ""
+    content: Any,
+    wanted: Mapping[str, Tensor],
+    file: str | Path,
+    more: str | tuple[str, ...] = "",
+    absent: tuple[str, ...] = (),
 ) -> dict[str, Tensor]:
     """Of the content of a weights file the mapping that has the keys and shapes of `wanted`, under its keys.
 
     Looked for under all keys of the file, with what wraps a key taken away: `module.`, `_orig_mod.`, and any common
-    prefix. Keys that begin with `more` may be there besides. Where several fit, trained weights go before their
-    running average, then the outer before the inner; that is said in a warning. Raises ValueError, in one line with
-    what is missing, and for values that are not finite.
+    prefix. Keys that begin with `more` may be there besides; those of `wanted` that begin with `absent` may be missing
+    all together. Where several fit, trained weights go before their running average, then the outer before the inner;
+    that is said in a warning. Raises ValueError, in one line with what is missing, and for values that are not finite.
     """
     fits: dict[str, dict[str, Tensor]] = {}
     best: tuple[int, str, dict[str, Tensor]] | None = None
@@ -178,8 +182,9 @@ def fitting(
             title = " ".join([f"under {place!r}" if place else "at the top", *[words] * bool(words)])
             extra = [key for key in own if key not in wanted and not (more and key.startswith(more))]
             same = sum(key in own and _alike(own[key], value) for key, value in wanted.items())
+            spared = () if any(key.startswith(absent) for key in wanted if key in own) else absent
             if not extra and all(
-                _alike(own[key], value) if key in own else key.endswith("num_batches_tracked")
+                _alike(own[key], value) if key in own else key.endswith("num_batches_tracked") or key.startswith(spared)
                 for key, value in wanted.items()
             ):
                 fits.setdefault(title, {key: own[key] for key in wanted if key in own})

@@ -74,8 +74,12 @@ class HRNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if weights is not None:
-            state = _body(name, weights, self.state_dict(), levels)
-            self.load_state_dict(state, strict=False)  # files without counts of batches are taken
+            self.load(name, weights, levels)
+
+    def load(self, name: str, weights: str, levels: int) -> None:
+        """Take the weights that are named; what stands beside the body stays as it is where they have none of it."""
+        state = _fitting(name, weights, self.state_dict(), levels)
+        self.load_state_dict(state, strict=False)  # files without counts of batches are taken
 
     def branches(self, image: Tensor) -> list[Tensor]:
         """The branches that the last stage ends in, finest first: (B, C, H/4, W/4), (B, 2C, H/8, W/8), ..."""
@@ -93,13 +97,13 @@ class HRNet(nn.Module):
         return joined(self.branches(image))
 
 
-def _body(name: str, weights: str, wanted: Mapping[str, Tensor], levels: int) -> dict[str, Tensor]:
+def _fitting(name: str, weights: str, wanted: Mapping[str, Tensor], levels: int) -> dict[str, Tensor]:
     """Of the weights that are named what a network has that ends in `levels` branches."""
     _, _, modules, published = HRNETS[name]
     coarser = tuple(f"stage4.{modules[2] - 1}.fuse_layers.{branch}." for branch in range(levels, BRANCHES))
     path = weights_file(weights, {published.partition(".")[2]: published})
     try:
-        return fitting(read_content(path), wanted, weights, more=(*HEADS, *coarser))
+        return fitting(read_content(path), wanted, weights, more=(*HEADS, *coarser), absent=HEADS)
     except ValueError as error:
         raise ValueError(f"model.weights={weights}: not weights of {name}: {error}") from error
 

@@ -229,12 +229,15 @@ class PRTR(QueryModel):
 
 
 class Joined(HRNet):
-    """HRNet's branches as one map (B, 2048, H/32, W/32): each is widened, halved and added to the next coarser one."""
+    """HRNet's branches as one map (B, 2048, H/32, W/32): each is widened, halved and added to the next coarser one.
+
+    Networks of classification have these layers too, under the same keys: ImageNet's weights are of the whole.
+    """
 
     stride = 32
 
     def __init__(self, name: str, weights: str | None = None) -> None:
-        super().__init__(name, weights, levels=BRANCHES)
+        super().__init__(name, levels=BRANCHES)
         inner, widths = ([width * 2**branch for branch in range(BRANCHES)] for width in (HRNETS[name].width, 128))
         self.incre_modules = nn.ModuleList(
             nn.Sequential(Bottleneck(inputs, width // 4, downsample=shortcut(inputs, width)))
@@ -247,6 +250,8 @@ class Joined(HRNet):
         self.channels = 2048
         last = nn.Conv2d(widths[-1], self.channels, 1)
         self.final_layer = nn.Sequential(last, nn.BatchNorm2d(self.channels), nn.ReLU(inplace=True))
+        if weights is not None:
+            self.load(name, weights, BRANCHES)
 
     def forward(self, image: Tensor) -> Tensor:
         total, *coarser = (wider(one) for wider, one in zip(self.incre_modules, self.branches(image), strict=True))

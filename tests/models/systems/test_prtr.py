@@ -290,6 +290,29 @@ def test_hrnets_branches_become_one_map(monkeypatch):
     assert names == wanted | {f"stage{i + 2}" for i in range(3)} | {f"transition{i + 1}" for i in range(3)}
 
 
+@torch.no_grad()
+def test_imagenets_weights_are_of_the_whole_network(tmp_path):
+    """timm's network of classification as a second implementation; of a file of the body alone the rest stays."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = timm.create_model("hrnet_w18_small_v2").eval()
+    state = network.state_dict()
+    rest = ("incre_modules.", "downsamp_modules.", "final_layer.")
+    body = {key: value for key, value in state.items() if not key.startswith(rest)}
+    part = {key: value for key, value in state.items() if not key.startswith(rest[1:])}
+    for name, content in (("whole", state), ("body", body), ("part", part)):
+        torch.save(content, tmp_path / f"{name}.pt")
+    image = torch.rand(2, 3, 64, 96)
+    ours = Joined("hrnet_w18_small", str(tmp_path / "whole.pt")).eval()
+    torch.testing.assert_close(ours(image), network.forward_features(image), atol=1e-5, rtol=1e-5)
+    ours = Joined("hrnet_w18_small", str(tmp_path / "body.pt")).state_dict()
+    same = {key for key, value in ours.items() if torch.equal(value, state[key])}
+    assert same >= {key for key in body if key in ours}
+    assert not any(key.endswith("conv1.weight") for key in same if key.startswith(rest))
+    with pytest.raises(ValueError, match=r"not weights of hrnet_w18_small: .* missing: downsamp_modules"):
+        Joined("hrnet_w18_small", str(tmp_path / "part.pt"))
+
+
 def test_other_checkpoints_are_refused():
     with pytest.raises(
         ValueError, match=r"not a PRTR checkpoint: found 1 entries such as \['foreign'\]; expected class"
