@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
-NONE = 0.1
-"""Weight of a query that answers for nobody."""
-WORST = 1e6
+from .assignment import NONE, on_host, pairs
+
 L1, OVERLAP = 5.0, 2.0
 """Weights of the sides' distance and of the generalised overlap, in matching and in losses."""
 
@@ -56,20 +54,19 @@ def person_loss(logs: Tensor, image: Tensor, layer: Tensor, query: Tensor) -> Te
 @torch.no_grad()
 def match_people(logs: Tensor, boxes: Tensor, truth: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
     """The people of each picture and the queries that answer for them at the least cost, layer by layer: places in
-    `truth` (L, M) and queries (L, M). On the host; a cost that is not finite is the highest there is."""
+    `truth` (L, M) and queries (L, M)."""
     pictures, layers, queries = boxes.shape[:3]
     flat = boxes.flatten(0, 2)
     corners = (box_convert(each, "cxcywh", "xyxy") for each in (flat, truth))
     cost = L1 * torch.cdist(flat, truth, p=1) - OVERLAP * generalized_box_iou(*corners)
     cost = cost.view(pictures, layers, queries, len(truth)) - logs[..., :1].exp()
-    table = cost.nan_to_num(WORST, WORST, WORST).cpu().numpy()
+    table = on_host(cost)
     ends = torch.bincount(image_index, minlength=pictures).cumsum(0).tolist()
-    pairs = []
+    matches = []
     for layer in range(layers):
         each = [np.zeros((2, 0), np.int64)]
         for image, (first, stop) in enumerate(zip([0, *ends], ends, strict=False)):
-            person, query = linear_sum_assignment(table[image, layer, :, first:stop].T)
-            each.append(np.stack([person + first, query]))
-        pairs.append(np.concatenate(each, 1))
-    person, query = torch.from_numpy(np.stack(pairs, 1)).to(truth.device)
+            each.append(pairs(table[image, layer, :, first:stop].T) + [[first], [0]])
+        matches.append(np.concatenate(each, 1))
+    person, query = torch.from_numpy(np.stack(matches, 1)).to(truth.device)
     return person, query

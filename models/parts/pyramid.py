@@ -25,9 +25,8 @@ class Pyramid(nn.Module):
         super().__init__()
         self.count = count
         if name.startswith(TIMM):
-            self.network: Any = TimmBackbone(name.removeprefix(TIMM), weights, size, levels=count).network
-            info: Any = self.network.feature_info
-            self.channels, self.strides = info.channels(), info.reduction()
+            self.network: Any = TimmBackbone(name.removeprefix(TIMM), weights, size, levels=count)
+            self.channels, self.strides = self.network.network.feature_info.channels(), self.network.strides
         elif name in HRNETS:
             self.network = HRNet(name, weights, levels=BRANCHES)
             self.channels, self.strides = self.network.channels[-count:], (4, 8, 16, 32)[-count:]
@@ -38,8 +37,8 @@ class Pyramid(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         if isinstance(self.network, HRNet):
             return self.network.branches(image)[-self.count :]
-        if not isinstance(self.network, nn.ModuleList):
-            return list(self.network(image))
+        if isinstance(self.network, TimmBackbone):
+            return self.network.maps(image)
         levels = []
         for stage in self.network:
             image = stage(image)

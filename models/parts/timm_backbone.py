@@ -20,7 +20,7 @@ class TimmBackbone(nn.Module):
     (B, channels, H/stride, W/stride). A ViT gives its patches as a grid.
 
     With `levels=2` the level before is put in front, the later one enlarged to it, and `channels` are those of both.
-    `size` is the input's width and height. A network whose stride is no power of two, as DINOv2's of 14, sees the
+    `maps` gives the levels as they are, of `strides`. `size` is the input's width and height. A network whose stride is no power of two, as DINOv2's of 14, sees the
     picture smaller, so that its stride is the next one: 14 / 16 of it, 16. Raises ValueError without timm, for unknown
     names, for a stride that the network does not have, and for weights as `_weights` does.
     """
@@ -40,6 +40,7 @@ class TimmBackbone(nn.Module):
         chosen = [info.out_indices[place] for place in places]
         self.own_stride = int(info.reduction()[places[0]])
         self.stride = 1 << (self.own_stride - 1).bit_length()
+        self.strides = tuple(info.reduction()[place] * self.stride // self.own_stride for place in places)
         width, height = (self.seen(side) for side in size)
         if state is None:
             self.network = _network(name, (width, height), out_indices=chosen)
@@ -52,11 +53,15 @@ class TimmBackbone(nn.Module):
         """How many pixels of a picture's side the network sees."""
         return side * self.own_stride // self.stride
 
-    def forward(self, image: Tensor) -> Tensor:
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """The levels (B, C, H/stride, W/stride), each at its own resolution."""
         if self.own_stride != self.stride:
             size = [self.seen(side) for side in image.shape[-2:]]
             image = functional.interpolate(image, size, mode="bilinear")
-        return joined(self.network(image))
+        return list(self.network(image))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return joined(self.maps(image))
 
 
 def _check(timm: Any, name: str) -> None:

@@ -43,9 +43,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -55,6 +53,7 @@ from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled
 from ..output import Grid, Poses, Votes
+from ..parts.assignment import NONE, assigned
 from ..parts.backbones import ABOUT, build_backbone, resnet_of
 from ..parts.hrnet import BRANCHES, HRNETS, HRNet
 from ..parts.transformer import MLP, Decoder, Encoder, sine_positions
@@ -64,13 +63,9 @@ CELL = 4
 """Pixels between the cells of the grid that densities are read on."""
 PLACES = 5.0
 """Weight of the distance beside the cross entropy."""
-NONE = 0.1
-"""Weight of a query that is none, in the cross entropy."""
 SPREAD = 4.0
 """Standard deviation of queries in the beginning. With the reference's 1 each of them looks everywhere, all say the
 same, and it takes long until they are told apart."""
-WORST = 1e6
-"""Of costs that are not finite."""
 FROZEN = ("conv1", "layer1")
 """Parts of a ResNet that do not learn where it is frozen."""
 
@@ -301,14 +296,6 @@ def matched(logs: Tensor, places: Tensor, truth: Tensor, known: Tensor, distance
     given what others leave over."""
     away = torch.cdist(truth[:, None], places, p=1)
     return assigned((distance * away - logs[..., :-1].exp().mT) * known[:, None, :, None])
-
-
-def assigned(cost: Tensor) -> Tensor:
-    """The column of each row that costs (..., K, Q) are least with in sum, each column once: (..., K). On the host; a
-    cost that is not finite is the highest there is, so that the losses say what went wrong."""
-    rows = cost.detach().float().nan_to_num(WORST, WORST, WORST).flatten(0, -3).cpu().numpy()
-    columns = np.array([linear_sum_assignment(one)[1] for one in rows], np.int64)
-    return torch.from_numpy(columns).view(cost.shape[:-1]).to(cost.device)
 
 
 def class_losses(logs: Tensor, query: Tensor, known: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ class PRTRPeople(QueryModel):
         input_size: list[int] = option([512, 512], "width, height", low=1, high=8192, size=2)
         levels: int = option(3, "the last levels of the backbone that people are cut from", low=1, high=4)
         people: int = option(20, "queries for people, at least as many as a picture may have; DETR: 100", low=1)
+        width: int = option(256, "of the transformer, a multiple of 4", low=4)
         cells: int = option(10, "of a person's crop along each side", low=2)
         threshold: float = option(
             0.9,

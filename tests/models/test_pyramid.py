@@ -29,6 +29,7 @@ def test_a_resnets_levels_are_its_layers():
         ("small", 3, [24, 48, 96], [2, 4, 8]),
         ("hrnet_w18_small", 2, [72, 144], [16, 32]),
         ("timm:resnet18", 2, [256, 512], [16, 32]),
+        ("timm:vit_small_patch14_dinov2", 2, [384, 384], [16, 16]),
     ],
 )
 def test_levels_have_the_shapes_that_are_said(name, count, channels, strides):
@@ -41,6 +42,17 @@ def test_levels_have_the_shapes_that_are_said(name, count, channels, strides):
     assert [list(level.shape) for level in levels] == [
         [1, c, 64 // s, 64 // s] for c, s in zip(channels, strides, strict=True)
     ]
+
+
+@torch.no_grad()
+def test_a_stride_that_is_no_power_of_two_sees_the_picture_smaller():
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    pyramid, image = Pyramid("timm:vit_small_patch14_dinov2", None, (112, 64), 2).eval(), torch.rand(1, 3, 64, 112)
+    seen = torch.nn.functional.interpolate(image, (56, 98), mode="bilinear")
+    for level, wanted in zip(pyramid(image), pyramid.network.network(seen), strict=True):
+        assert level.shape == (1, 384, 4, 7)
+        assert torch.equal(level, wanted)
 
 
 def test_more_levels_than_there_are():

@@ -1,6 +1,6 @@
 """PRTR from end to end: crops of everyone, losses against loops, and pictures that do not depend on their batch."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -303,6 +303,18 @@ def test_onnxruntime_answers_as_pytorch(toys, tmp_path):
     assert "likeliest query by itself" in session.get_modelmeta().custom_metadata_map["queries"]
 
 
+@pytest.mark.parametrize("size", [64, 112])
+def test_dinov2_below_it(size):
+    """Its stride is 14; inputs are multiples of 16 as below other systems."""
+    pytest.importorskip("timm")
+    options = {**SMALL, "backbone": "timm:vit_small_patch14_dinov2", "input_size": [size, size], "levels": 2}
+    model = PRTRPeople(3, PRTRPeople.Options(**options)).eval()
+    with torch.no_grad():
+        assert model(model.empty()).logits.isfinite().all()
+    with pytest.raises(ValueError, match=r"model.input_size 56x56 must be a multiple of 16, the backbone's stride"):
+        PRTRPeople(3, PRTRPeople.Options(**options | {"input_size": [56, 56]}))
+
+
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match=r"model.queries=2: 3 keypoints need as many queries, or more"):
         build(queries=2)
@@ -310,3 +322,5 @@ def test_what_does_not_fit():
         PRTRPeople(3, PRTRPeople.Options(input_size=[30, 32], backbone="small", **SMALL))
     with pytest.raises(ValueError, match=r"model.width=18 must be a multiple of 4"):
         build(width=18)
+    about = {one.name: one.metadata["about"] for one in fields(PRTRPeople.Options)}
+    assert "a multiple of 4" in about["width"]
