@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
-from .assignment import NONE, on_host, pairs
+from .assignment import NONE, on_host
 
 L1, OVERLAP = 5.0, 2.0
 """Weights of the sides' distance and of the generalised overlap, in matching and in losses."""
@@ -62,11 +63,12 @@ def match_people(logs: Tensor, boxes: Tensor, truth: Tensor, image_index: Tensor
     cost = cost.view(pictures, layers, queries, len(truth)) - logs[..., :1].exp()
     table = on_host(cost)
     ends = torch.bincount(image_index, minlength=pictures).cumsum(0).tolist()
-    matches = []
+    pairs = []
     for layer in range(layers):
         each = [np.zeros((2, 0), np.int64)]
         for image, (first, stop) in enumerate(zip([0, *ends], ends, strict=False)):
-            each.append(pairs(table[image, layer, :, first:stop].T) + [[first], [0]])
-        matches.append(np.concatenate(each, 1))
-    person, query = torch.from_numpy(np.stack(matches, 1)).to(truth.device)
+            person, query = linear_sum_assignment(table[image, layer, :, first:stop].T)
+            each.append(np.stack([person + first, query]))
+        pairs.append(np.concatenate(each, 1))
+    person, query = torch.from_numpy(np.stack(pairs, 1)).to(truth.device)
     return person, query

@@ -20,9 +20,10 @@ class TimmBackbone(nn.Module):
     (B, channels, H/stride, W/stride). A ViT gives its patches as a grid.
 
     With `levels=2` the level before is put in front, the later one enlarged to it, and `channels` are those of both.
-    `maps` gives the levels as they are, of `strides`. `size` is the input's width and height. A network whose stride is no power of two, as DINOv2's of 14, sees the
-    picture smaller, so that its stride is the next one: 14 / 16 of it, 16. Raises ValueError without timm, for unknown
-    names, for a stride that the network does not have, and for weights as `_weights` does.
+    `maps` gives the levels as they are, of `strides`. `size` is the input's width and height. A network whose stride is
+    no power of two, as DINOv2's of 14, sees the picture smaller, so that its stride is the next one: 14 / 16 of it, 16.
+    Raises ValueError without timm, for unknown names, for a stride that the network does not have, and for weights as
+    `_weights` does.
     """
 
     def __init__(

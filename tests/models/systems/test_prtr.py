@@ -21,7 +21,6 @@ from keyshift.models.systems.prtr import (
     PRTR,
     Joined,
     as_bgr,
-    assigned,
     class_losses,
     load_reference,
     matched,
@@ -217,10 +216,6 @@ def test_votes_are_comparable_between_queries(labeled):
     with torch.no_grad():
         model.head.class_embed.bias[3] += 20.0
     assert (model(sample).logits < before.logits - 5).all()
-
-
-def test_costs_of_no_people():
-    assert assigned(torch.zeros(0, 2, 3, 5)).shape == (0, 2, 3)
 
 
 def test_a_fresh_head_asks_with_what_was_learned():
