@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from ..heatmaps import UpsampledMaps
 from ..output import Grid, Poses, Votes
 from ..parts.blocks import softmax
 from ..parts.soft_argmax import lines_of
+from ..pose_model import PoseModel
 from .pose_net import PoseNet
 
 TINY = 1e-24
@@ -59,7 +61,19 @@ class Numerical(owned.Options):
     rectification: str = option("softmax", "what makes a map a density", choices=tuple(RECTIFICATIONS))
 
 
-class DSNT(UpsampledMaps):
+class Expected(PoseModel):
+    """Maps or volumes that are rectified and learned by their mean."""
+
+    options: Any
+
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        return rectified(super().votes(features, sample, head), self.options)
+
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        return losses(votes, sample, self.counted(sample), self.options)
+
+
+class DSNT(Expected, UpsampledMaps):
     """Maps for K keypoints, each read by its mean."""
 
     @dataclass(frozen=True)
@@ -68,17 +82,11 @@ class DSNT(UpsampledMaps):
 
     options: Options
 
-    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        return rectified(super().votes(features, sample, head), self.options)
-
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         return Poses.of_crops(votes.mean(), votes.confidence())
 
-    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        return losses(votes, sample, self.counted(sample), self.options)
 
-
-class DSNT3D(PoseNet):
+class DSNT3D(Expected, PoseNet):
     """Volumes: (x px, y px, z mm from the root), each read by its mean."""
 
     @dataclass(frozen=True)
@@ -86,12 +94,6 @@ class DSNT3D(PoseNet):
         pass
 
     options: Options
-
-    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        return rectified(super().votes(features, sample, head), self.options)
-
-    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        return losses(votes, sample, self.counted(sample), self.options)
 
 
 def rectified(votes: Votes, options: Numerical) -> Votes:
