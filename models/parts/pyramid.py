@@ -26,7 +26,8 @@ class Pyramid(nn.Module):
         self.count = count
         if name.startswith(TIMM):
             self.network: Any = TimmBackbone(name.removeprefix(TIMM), weights, size, levels=count)
-            self.channels, self.strides = self.network.network.feature_info.channels(), self.network.strides
+            info: Any = self.network.network.feature_info
+            self.channels, self.strides = info.channels(), self.network.strides
         elif name in HRNETS:
             self.network = HRNet(name, weights, levels=BRANCHES)
             self.channels, self.strides = self.network.channels[-count:], (4, 8, 16, 32)[-count:]

@@ -62,12 +62,13 @@ class Numerical(owned.Options):
 
 
 class Expected(PoseModel):
-    """Maps or volumes that are rectified and learned by their mean."""
+    """Of another system's maps or volumes, before which it is inherited: they are rectified, and learned by their
+    mean."""
 
     options: Any
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        return rectified(super().votes(features, sample, head), self.options)
+        return rectified(super().votes(features, sample, head), self.options)  # type: ignore[safe-super]
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         return losses(votes, sample, self.counted(sample), self.options)
