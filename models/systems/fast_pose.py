@@ -57,7 +57,8 @@ class FastPose(HeatmapModel):
             False,
             "AlphaPose's input, labels, loss and decoding, for comparison: means of BGR for RGB; the label's centre "
             "rounded to a cell, the Gaussian cut to 13 x 13 at sigma 2, and counted where any of it lies in the map; "
-            "the mean over cells; a quarter of a cell towards the higher neighbour; cell j at pixel 4j + 0.5",
+            "the mean over cells; a quarter of a cell towards the higher neighbour; cell j at pixel 4j + 0.5; the peak "
+            "of the map for confidence",
         )
 
     options: Options
@@ -99,8 +100,9 @@ class FastPose(HeatmapModel):
         return Votes.from_maps(self.grid, SHARPNESS * (self.head if head is None else head)(features))
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
-        poses = super().decode(votes, sample)
-        return Poses.of_crops(quarter_on(votes), poses.confidence) if self.options.reference else poses
+        if not self.options.reference:
+            return super().decode(votes, sample)
+        return Poses.of_crops(quarter_on(votes), (votes.logits.amax(1).float() / SHARPNESS).clamp(0, 1))
 
     def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
         if self.cut is None:
@@ -193,7 +195,8 @@ def quarter_on(votes: Votes) -> Tensor:
     best = maps.argmax(-1, keepdim=True)
     x, y = best % columns, best // columns
     inner = (x > 1) & (x < columns - 1) & (y > 1) & (y < rows - 1)
-    best = torch.where(inner, best, columns + 1)  # has neighbours; not looked at
-    slopes = [maps.gather(-1, best + step) - maps.gather(-1, best - step) for step in (1, columns)]
+    last = maps.shape[-1] - 1  # neighbours beyond the map are not looked at
+    pairs = [((best + step).clamp_max(last), (best - step).clamp_min(0)) for step in (1, columns)]
+    slopes = [maps.gather(-1, after) - maps.gather(-1, before) for after, before in pairs]
     cells = torch.cat([x, y], -1) + 0.25 * torch.cat(slopes, -1).sign() * inner
     return votes.grid.to_points(cells.float())

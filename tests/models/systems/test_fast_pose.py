@@ -236,7 +236,19 @@ def test_decoding_as_the_reference_moves_a_quarter_of_a_cell():
     assert 0 < corners < 240
     model = tiny(reference=True).eval()
     votes = Votes.from_maps(model.grid, 20 * maps)
-    assert torch.equal(model.decode(votes, None).points, quarter_on(votes))
+    poses = model.decode(votes, None)
+    assert torch.equal(poses.points, quarter_on(votes))
+    assert torch.allclose(poses.confidence, maps.flatten(2).amax(2).clamp_max(1))
+    low = Votes.from_maps(model.grid, -20 * maps - 1)
+    assert not model.decode(low, None).confidence.any()
+    assert torch.equal(tiny().decode(votes, None).confidence, votes.confidence())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 5), (5, 2)])
+def test_small_maps_have_no_quarters(shape):
+    torch.manual_seed(4)
+    votes = Votes.from_maps(Grid(shape, (4.0, 4.0), (0.5, 0.5)), torch.rand(3, 8, *shape))
+    assert torch.equal(quarter_on(votes), votes.peak())
 
 
 def test_ours_decodes_the_strongest_cell(labeled):
