@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -43,8 +44,8 @@ class PoseModel(nn.Module, ABC):
 
         @property
         def freezes(self) -> str:
-            """The option by which weights stay that may not be random, if any."""
-            return "adapters" if self.adapters else ""
+            """The option, NAME=VALUE, by which weights stay that are random, if any."""
+            return f"adapters={self.adapters}" if self.adapters and self.weights is None else ""
 
     reads: ClassVar[tuple[str, ...]] = ("image",)
     """The inputs of a sample that the network reads, by name; `camera` among them where it needs that."""
@@ -56,6 +57,9 @@ class PoseModel(nn.Module, ABC):
     """It can be built for any number of keypoints; false where a file of the user's says how many."""
     single: ClassVar[bool] = True
     """It answers each image with one person, that of the crop."""
+    fixed: Mapping[str, str] = MappingProxyType({})
+    """What its votes hold besides that no affine of the input moves, each with the option, NAME=VALUE, that leaves it
+    out, or ""."""
     root: int = -1
     """The keypoint that z is counted from, of answers relative to it."""
     head: nn.Module
@@ -114,6 +118,13 @@ class PoseModel(nn.Module, ABC):
     @abstractmethod
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         """The votes of `head`, the main head unless another is given."""
+
+    def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
+        """What its votes hold besides, where the input's pixels are moved by affines (B, 2, 3). Raises ValueError for
+        what cannot be moved."""
+        if extra:
+            raise ValueError(f"{type(self).__name__}'s votes hold {', '.join(extra)} besides, which cannot be moved")
+        return {}
 
     @abstractmethod
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:

@@ -293,11 +293,11 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
 
 def check_frozen(config: Config) -> None:
     """Raises ValueError where weights that are random would stay as they are."""
-    options = config.model.options
-    if options.freezes and config.start is None and options.weights is None:
+    freezes = config.model.options.freezes
+    if freezes and config.start is None:
         raise ValueError(
-            f"model.{options.freezes} freezes weights that are random: say model.weights or start, or leave "
-            f"model.{options.freezes} out"
+            f"model.{freezes} freezes weights that are random: say model.weights or start, or leave "
+            f"model.{freezes.partition('=')[0]} out"
         )
 
 

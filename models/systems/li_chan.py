@@ -108,6 +108,7 @@ class LiChan(PoseModel):
         if options.detection > 0:
             outputs = keypoints * self.rows * self.columns
             self.detection = branch(self.inputs, outputs, options, len(options.hidden) + 1)
+            self.fixed = {"detections": "detection=0"}
         self.follow((-1,) * keypoints)
         self.measure()
         if options.reference:

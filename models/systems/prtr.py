@@ -51,7 +51,7 @@ from torchvision.models.resnet import Bottleneck
 
 from ...datasets.options import option
 from ...datasets.reading.weights import unwrapped
-from ...datasets.sample import Labeled, Unlabeled
+from ...datasets.sample import Labeled, Unlabeled, transform
 from ..output import Grid, Poses, Votes
 from ..parts.assignment import NONE, assigned
 from ..parts.backbones import ABOUT, build_backbone, resnet_of
@@ -143,6 +143,10 @@ class PRTR(QueryModel):
             "middle of the first pixel, confidences are without none; unknown keypoints are matched too",
         )
 
+        @property
+        def freezes(self) -> str:
+            return "frozen=true" if self.frozen and self.weights is None else super().freezes
+
     options: Options
 
     def __init__(self, keypoints: int, options: Options) -> None:
@@ -187,6 +191,11 @@ class PRTR(QueryModel):
         logs, places = classes.float().log_softmax(-1), places.float().sigmoid()
         where = places[:, -1, :, None] * self.sides(places) + self.origin
         return Votes(self.grid, logs[:, -1, :, :-1], where, {"logs": logs, "places": places})
+
+    def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
+        places = extra["places"]
+        points = transform(affine, places * self.sides(places) + self.origin)
+        return {**extra, "places": (points - self.origin) / self.sides(places)}
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         logs = votes.logits.log_softmax(-1) if self.options.reference else votes.logits

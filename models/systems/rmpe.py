@@ -5,6 +5,10 @@ Fang et al., "RMPE: Regional Multi-Person Pose Estimation", ICCV 2017. The publi
 rows and columns needs no heed. Against it: convolutions of the localisation have no biases, which the batch norm behind
 them takes away again; and maps are sampled where their cells stand, not about their own corners, by which an answer is
 off by up to 1/64 of a shift. Stacked hourglasses, its network for one person, are not here: FastPose stands inside.
+
+Where boxes are drawn (`proposals`), some are random patches of the person's. For those the published code compares the
+parallel branch with labels of that patch, which asks the localisation for nothing; here, where a sample does not say
+how its box was drawn, it is compared with the whole person in the middle as for every other box.
 """
 
 from __future__ import annotations
@@ -39,13 +43,14 @@ class RMPE(PoseModel):
     the crop's frame, in which its losses and its decoding are.
 
     Features are those of the network inside, and behind them theta's six numbers as channels that are the same
-    everywhere. `Votes.extra["theta"]` (B, 2, 3) is what the votes were brought back by.
+    everywhere. `Votes.extra["theta"]` (B, 2, 3) is what the votes were brought back by, beside what the network inside
+    says, brought back too.
 
     With `parallel`, a frozen copy of the network inside, as it was at the start, is shown what that is shown; its votes
     are not brought back, but compared with the labels of the person in the middle, in the picture that the keypoints'
     box and 15 % more on each side fill. That loss teaches the localisation alone. The copy is kept with the weights,
-    and left out where the network is exported. Raises ValueError for networks that it cannot go around, and for foreign
-    files.
+    and left out where the network is exported. Raises ValueError for networks that it cannot go around, for those whose
+    votes hold what cannot be brought back, and for foreign files.
     """
 
     @dataclass(frozen=True)
@@ -63,7 +68,11 @@ class RMPE(PoseModel):
 
         @property
         def freezes(self) -> str:
-            return "parallel" if self.parallel else super().freezes
+            """Published weights inside are those of a backbone: a parallel branch needs a network that is trained."""
+            if self.parallel or self.weights is not None:
+                return "parallel=true" if self.weights is None else ""
+            inside = network_options(self)[1]
+            return f"network.{inside.freezes}" if inside.freezes else replace(inside, adapters=self.adapters).freezes
 
     options: Options
 
@@ -71,6 +80,12 @@ class RMPE(PoseModel):
         super().__init__(keypoints, options)
         self.name, inside = network_options(options)
         self.inner = around()[self.name](keypoints, inside)
+        if self.inner.fixed:
+            (besides, remedy), *_ = self.inner.fixed.items()
+            raise ValueError(
+                f"model.network.name={self.name}: votes come back to the crop, and the {besides} of this system's "
+                f"cannot: say {f'model.network.{remedy}, or ' if remedy else ''}another system"
+            )
         self.reads, self.space = self.inner.reads, self.inner.space  # type: ignore[misc]
         self.localisation = Localisation(options.localisation, self.input_size)
         self.learned = None if options.weights is None else self.start_from(options.weights)
@@ -145,10 +160,9 @@ class RMPE(PoseModel):
         return self
 
     def plain(self) -> PoseModel:
-        network = self.merged()
-        if network.parallel is not None:
-            network = deepcopy(network)
-            network.parallel = None
+        network = deepcopy(self).merged()
+        network.parallel = None
+        network.inner = network.inner.plain()
         return network
 
     def theta(self, sample: Unlabeled) -> Tensor:
@@ -173,8 +187,10 @@ class RMPE(PoseModel):
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         theta = features[:, -6:].float().reshape(len(features), 2, 3, -1).mean(-1)
+        affine = in_pixels(theta, self.input_size)
         votes = self.inner.votes(features[:, :-6], sample, head)
-        return replace(brought_back(votes, in_pixels(theta, self.input_size)), extra={"theta": theta})
+        extra = self.inner.carried(votes.extra, affine) | {"theta": theta}
+        return replace(brought_back(replace(votes, extra={}), affine), extra=extra)
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         return self.inner.decode(votes, sample)
@@ -193,24 +209,14 @@ class RMPE(PoseModel):
         return losses | {"parallel": torch.stack(list(answers.values())).sum()}
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
-        """Also of a network inside whose votes hold more than candidates."""
         self.inner.check(sample, giver, cube)
-        training = self.inner.training
-        with torch.no_grad():
-            votes = self.inner.eval()(self.inner.empty().to(next(self.parameters()).device))
-        self.inner.train(training)
-        if votes.extra:
-            raise ValueError(
-                f"model.network.name={self.name}: rmpe brings votes back to the crop; this system has "
-                f"{', '.join(votes.extra)} besides, which would stay behind. Choose another"
-            )
 
     def notes(self) -> dict[str, Any]:
         return self.inner.notes()
 
 
 def around() -> dict[str, type[PoseModel]]:
-    """The systems that it can go around, by name: their candidates are in the picture alone."""
+    """The systems that it can go around, by name: what they vote for is in the picture alone."""
     from ..saved import MODELS  # which imports this
 
     spaces = PIXELS, PIXELS_AND_MM
@@ -218,7 +224,7 @@ def around() -> dict[str, type[PoseModel]]:
         name: kind
         for name, kind in MODELS.items()
         if kind.single and kind.any_keypoints and not kind.frames and kind.space in spaces and kind is not RMPE
-        if set(kind.reads) <= {"image", "reach"}
+        if set(kind.reads) <= {"image", "reach"} and not kind.fixed
     }
 
 

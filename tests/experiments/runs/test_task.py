@@ -73,10 +73,28 @@ def test_volumes_are_evaluated_few_at_a_time(name, options, keypoints, count):
     assert at_once(kind, kind.Options(**options), keypoints) == count
 
 
-@pytest.mark.parametrize("words", [["model.adapters=4"], ["model.name=rmpe", "model.parallel=true"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.adapters=4"],
+        ["model.name=rmpe", "model.adapters=4"],
+        ["model.name=rmpe", "model.parallel=true"],
+        ["model.name=prtr", "model.frozen=true"],
+        ["model.name=rmpe", "model.network={name: prtr, frozen: true}"],
+    ],
+)
 def test_random_weights_are_not_frozen(words):
-    option = words[-1].partition("=")[0]
+    value = words[-1].partition("=")[2]
+    option = "model.network.frozen=true" if "{" in value else words[-1]
     with pytest.raises(ValueError, match=rf"{option} freezes weights that are random: say model.weights or start"):
         check_frozen(build({}, words))
     for more in ("model.weights=weights.pt", "start=weights.pt"):
         check_frozen(build({}, [*words, more]))
+
+
+def test_published_weights_of_the_network_inside_may_be_frozen():
+    """A parallel branch is a whole network, and they are a backbone's."""
+    words = ["model.name=rmpe", "model.network={name: prtr, frozen: true, weights: IMAGENET1K_V1}"]
+    check_frozen(build({}, [*words, "model.adapters=4"]))
+    with pytest.raises(ValueError, match="model.parallel=true freezes weights that are random"):
+        check_frozen(build({}, [*words, "model.parallel=true"]))

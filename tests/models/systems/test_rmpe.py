@@ -26,6 +26,12 @@ INSIDE = {
     "pose_resnet": {"backbone": "small", "heatmap_size": [8, 8], "channels": 16, "sigma": 1.0},
     "fast_pose": {"backbone": "small", "sigma": 1.0},
     "a2j": {"backbone": "small", "channels": 16, "depth_reach": 150.0},
+    "dsnt": {"backbone": "small", "heatmap_size": [8, 8], "channels": 16},
+    "prtr": {
+        **{"backbone": "small", "width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 2, "hidden": 24},
+        **{"queries": 6, "matching": 1.0},
+    },
+    "li_chan": {"backbone": "small", "channels": 8, "hidden": [16], "detection": 0.0},
 }
 THETA = torch.tensor([[0.8, -0.2, 0.1], [0.15, 0.7, -0.2]])
 
@@ -71,8 +77,10 @@ def test_at_first_it_is_the_network_inside(name, sample):
     ours, theirs = model(sample), model.inner(sample)
     assert ours.grid == theirs.grid
     assert torch.allclose(ours.logits, theirs.logits, rtol=1e-4, atol=1e-4 * float(theirs.logits.abs().max()))
-    if name == "a2j":
+    if theirs.where is not None:
         assert torch.allclose(ours.where, theirs.where, atol=2e-3)
+    for key in theirs.extra:
+        assert torch.allclose(ours.extra[key], theirs.extra[key], atol=1e-3)
     points, wanted = (one.decode(one(sample), sample).points for one in (model, model.inner))
     assert torch.allclose(points, wanted, atol=1e-2)
 
@@ -325,11 +333,68 @@ def test_networks_that_it_does_not_go_around(network, message):
         make(RMPE.Options, {"network": network}) and RMPE(3, RMPE.Options(network=network))
 
 
-def test_votes_with_something_besides_stay_behind():
-    inside = {"name": "awr", "backbone": "small", "channels": 16, "downsample": 4}
-    model = RMPE(3, RMPE.Options(network=inside, localisation="small", input_size=list(SIZE)))
-    with pytest.raises(ValueError, match=r"model.network.name=awr: .* has raws besides, which would stay behind"):
-        model.check(depth(model), "balls")
+def test_what_cannot_be_brought_back_is_refused():
+    with pytest.raises(ValueError, match=r"li_chan: .* the detections of .* say model.network.detection=0, or another"):
+        build("li_chan", network={"name": "li_chan"} | INSIDE["li_chan"] | {"detection": 0.5})
+    with pytest.raises(ValueError, match=r"model.network.name='awr' is not known; choose one of") as refused:
+        build(network={"name": "awr"})
+    offered = set(str(refused.value).partition("choose one of ")[2].replace(".", "").split(", "))
+    assert offered == {*INSIDE, "vitpose"}  # each of INSIDE is tried here; vitpose is a map of another library
+
+    class Tagged(PoseResNet):
+        def votes(self, features, sample, head=None):
+            return replace(super().votes(features, sample, head), extra={"tags": features})
+
+    with pytest.raises(ValueError, match=r"Tagged's votes hold tags besides, which cannot be moved"):
+        model = build()
+        model.inner.__class__ = Tagged
+        model(model.empty())
+
+
+def spoken(model):
+    """Its classes say something, and its places are apart."""
+    nn.init.normal_(model.head.class_embed.weight, std=0.5)
+    nn.init.normal_(model.head.kpt_embed.layers[-1].weight, std=0.5)
+    return model
+
+
+def test_what_queries_say_in_every_layer_comes_back(sample):
+    """Their places, as shares of the input, by theta, which is of coordinates from -1 to 1 in the middle of pixels;
+    what they say they are stays."""
+    model = spoken(turned(build("prtr"))).eval()
+    with torch.no_grad():
+        ours = model(sample)
+        theirs = model.inner(model.shown(sample, model.theta(sample)))
+    assert torch.equal(ours.extra["logs"], theirs.extra["logs"])
+    places = theirs.extra["places"]
+    for index in ((0, 0, 1), (2, 1, 4), (3, 1, 0)):
+        x, y = (2 * (32 * float(share) - 0.5) / 31 - 1 for share in places[index])
+        for axis, (a, b, c) in enumerate(THETA.tolist()):
+            wanted = ((a * x + b * y + c + 1) / 2 * 31 + 0.5) / 32
+            assert float(ours.extra["places"][index][axis]) == pytest.approx(wanted, abs=1e-4)
+    last = 32 * ours.extra["places"][:, -1, :, None]
+    assert torch.allclose(last, ours.where, atol=1e-3)
+    assert (ours.where - theirs.where).abs().max() > 2
+
+
+def test_queries_and_the_localisation_learn_and_are_exported(sample, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model = spoken(turned(build("prtr"))).train()
+    losses = model.loss(model(sample), sample)
+    assert set(losses) == {"classes", "places"}
+    (gradient,) = torch.autograd.grad(losses["places"], model.localisation.linear.bias)
+    assert (gradient.abs() > 1e-3).all()
+    first = float(sum(losses.values()).detach())
+    learn(model, model, lambda one: sum(one.values()), 60, 3e-3, sample)
+    with torch.no_grad():
+        assert float(sum(model.loss(model(sample), sample).values())) < 0.5 * first
+    assert to_onnx(model.eval(), SIZE, tmp_path / "model.onnx", RGB).most < 1e-3
+    plain = model.plain()
+    assert (plain.inner.one_to_one, model.inner.one_to_one) == (False, True)
+    save_model(tmp_path / "model.pt", model, RGB, 3)
+    with torch.no_grad():
+        votes = load_model(tmp_path / "model.pt")[0].eval()(sample)
+        assert torch.equal(votes.extra["places"], model(sample).extra["places"])
 
 
 def test_files_that_do_not_fit(taught, tmp_path):
