@@ -16,7 +16,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class AWR(DepthModel):
         joint_weight: float = option(1.0, "of the points' loss", low=0)
         every_stack: bool = option(True, "false: the last hourglass alone is supervised, as the released script does")
 
-    fixed: ClassVar = {"raws": ""}
+    fixed = MappingProxyType({"raws": ""})
     options: Options
     updates: Tensor
 

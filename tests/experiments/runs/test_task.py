@@ -96,5 +96,5 @@ def test_published_weights_of_the_network_inside_may_be_frozen():
     """A parallel branch is a whole network, and they are a backbone's."""
     words = ["model.name=rmpe", "model.network={name: prtr, frozen: true, weights: IMAGENET1K_V1}"]
     check_frozen(build({}, [*words, "model.adapters=4"]))
-    with pytest.raises(ValueError, match="model.parallel=true freezes weights that are random"):
+    with pytest.raises(ValueError, match=r"model.parallel=true freezes weights that are random"):
         check_frozen(build({}, [*words, "model.parallel=true"]))

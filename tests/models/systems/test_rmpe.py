@@ -345,9 +345,9 @@ def test_what_cannot_be_brought_back_is_refused():
         def votes(self, features, sample, head=None):
             return replace(super().votes(features, sample, head), extra={"tags": features})
 
+    model = build()
+    model.inner.__class__ = Tagged
     with pytest.raises(ValueError, match=r"Tagged's votes hold tags besides, which cannot be moved"):
-        model = build()
-        model.inner.__class__ = Tagged
         model(model.empty())
 
 
