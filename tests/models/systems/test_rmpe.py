@@ -9,6 +9,7 @@ from torch import nn
 
 from keyshift.adapt.batch_norm import mix, seen_on
 from keyshift.adapt.methods.regda import RegDA
+from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.options import make
 from keyshift.datasets.sample import transform
@@ -18,6 +19,7 @@ from keyshift.models.parts.spatial_transformer import in_pixels, inverse, lattic
 from keyshift.models.pose_model import normalize
 from keyshift.models.saved import MODELS, load_model, save_model
 from keyshift.models.systems.pose_resnet import PoseResNet
+from keyshift.models.systems.prtr import PRTR
 from keyshift.models.systems.rmpe import RMPE, centred
 
 RGB = Skeleton("rgb", ("red", "green", "blue"))
@@ -395,6 +397,31 @@ def test_queries_and_the_localisation_learn_and_are_exported(sample, tmp_path):
     with torch.no_grad():
         votes = load_model(tmp_path / "model.pt")[0].eval()(sample)
         assert torch.equal(votes.extra["places"], model(sample).extra["places"])
+
+
+@pytest.mark.parametrize("name", ["regda", "mean_teacher", "keyshift"])
+def test_strategies_adapt_it_around_queries(sample, tmp_path, iterate, name):
+    """From a trained network's file, and with a parallel branch of that."""
+    torch.manual_seed(0)
+    inside = PRTR(3, PRTR.Options(**INSIDE["prtr"], input_size=list(SIZE)))
+    save_model(tmp_path / "trained.pt", inside, RGB, 1)
+    model = turned(build("prtr", weights=str(tmp_path / "trained.pt"), parallel=True))
+    kind = STRATEGIES[name]
+    model.train()
+    assert set(model.loss(model(sample), sample)) == {"classes", "places", "parallel"}
+    options = make(kind.Options, {"head_layers": 3} if name == "regda" else {})
+    strategy = kind(model, RGB, Optimization("adam", 1e-3, {}, 0.0, gamma=0.0), options=options).train()
+    before = deepcopy(strategy.model.state_dict())
+    target = sample.without_labels()
+    pair = (
+        replace(one, views=(one,) * (kind.views[side] - 1)) for side, one in (("source", sample), ("target", target))
+    )
+    pair, optimizers = tuple(pair), strategy.optimizers()
+    for _ in range(2):
+        iterate(strategy, *pair, optimizers)
+    moved = {key.split(".")[0] for key, value in strategy.model.state_dict().items() if not value.equal(before[key])}
+    assert moved == {"inner", "localisation"}
+    assert all(value.isfinite().all() for value in strategy.model.state_dict().values())
 
 
 def test_files_that_do_not_fit(taught, tmp_path):
