@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..datasets.reading.files import from_home
 from ..datasets.reading.weights import check_finite, read_content
 from ..datasets.sample import Unlabeled
-from ..models.pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
+from ..models.pose_model import intensities, normalize, normalized
 from ..models.saved import load_checkpoint, save_checkpoint
 
 FORMAT = "keyshift style 1"
@@ -30,25 +30,6 @@ LOSSES = ("moments", "gram")
 def coloured(sample: Unlabeled) -> bool:
     """Whether a batch is of colour pictures."""
     return "image" in sample.inputs and "reach" not in sample.inputs and sample.image.shape[-3] == 3
-
-
-def intensities(image: Tensor) -> Tensor:
-    """Pictures (..., 3, H, W) as floats of 0 to 255: uint8 ones, or float ones as ImageNet normalises them."""
-    if image.dtype == torch.uint8:
-        return image.float()
-    mean, std = _constants(image)
-    return (image * std + mean) * 255
-
-
-def normalized(image: Tensor) -> Tensor:
-    """Pictures (..., 3, H, W) of floats 0 to 255 as ImageNet normalises them."""
-    mean, std = _constants(image)
-    return (image / 255 - mean) / std
-
-
-def _constants(like: Tensor) -> tuple[Tensor, Tensor]:
-    mean, std = (like.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return mean, std
 
 
 def swapped_cells(

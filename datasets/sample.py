@@ -269,6 +269,13 @@ def renamed(values: Tensor, flip: list[int], where: Tensor) -> Tensor:
     return torch.where(where.view(-1, *(1,) * (values.dim() - 1)), values[:, flip], values)
 
 
+def known_ends(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest coordinates (..., D) of points (..., K, D), of those that are known (..., K); inf and
+    -inf where none is."""
+    where = known.unsqueeze(-1)
+    return torch.where(where, points, torch.inf).amin(-2), torch.where(where, points, -torch.inf).amax(-2)
+
+
 def transform(matrix: Tensor, points: Tensor) -> Tensor:
     """Apply affines (B, D, D+1) to points (B, ..., D); of depth also to (x, y) alone."""
     dims = points.shape[-1]

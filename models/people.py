@@ -6,25 +6,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..datasets.options import option
-from ..datasets.reading.weights import unwrapped
 from ..datasets.sample import ROOT_MM, Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .output import Grid
 from .parts.backbones import ABOUT, build_backbone, resnet_of
 from .pose_model import IMAGENET_MEAN, IMAGENET_STD, PoseModel, normalize
+from .released import read_released
 
 CELL = 4
 """Pixels between the cells of the maps."""
 DEPTH_CELLS = 64
 CORNER = 0.5
 """Where the reference's cell 0 stands: its pixels are counted from the middle of the first one."""
-System = TypeVar("System", bound="PersonModel")
 
 
 class PersonModel(PoseModel):
@@ -155,34 +154,13 @@ def has_camera(sample: Labeled) -> Tensor:
 
 
 def read_reference(
-    state: Mapping[str, Tensor], kind: type[System], wanted: tuple[str, ...], keys: Mapping[str, str]
+    state: Mapping[str, Tensor], kind: type[PersonModel], wanted: tuple[str, ...], keys: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """A released checkpoint's tensors under our names: `keys` maps the beginnings of its keys to ours. Raises
-    ValueError where none of its keys is one of `wanted`, and for another backbone than a ResNet."""
-    plain = unwrapped(state, wanted[0])
-    if any(key not in plain for key in wanted):
-        raise ValueError(
-            f"not a {kind.__name__} checkpoint: found {len(plain)} entries such as {sorted(plain)[:3]}; expected "
-            f"{', '.join(wanted)}"
-        )
-    renamed = {}
-    for key, value in plain.items():
-        if not key.startswith("backbone.fc."):
-            begin = next((begin for begin in keys if key.startswith(begin)), "")
-            renamed[keys.get(begin, "") + key.removeprefix(begin)] = value
-    if resnet_of(renamed) is None:
+    """`read_released`. Raises ValueError for another backbone than a ResNet too."""
+    ours = read_released(state, kind, wanted, keys)
+    if resnet_of(ours) is None:
         raise ValueError(f"not a {kind.__name__} checkpoint: what stands under backbone.* is no ResNet-18 to 152")
-    return renamed
-
-
-def loaded(model: System, state: Mapping[str, Tensor]) -> System:
-    """The network with a released checkpoint's weights, in evaluation mode. Raises ValueError where they do not fit."""
-    try:
-        model.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"not a {type(model).__name__} checkpoint of {model.options.backbone}: {reason}") from error
-    return model.eval()
+    return ours
 
 
 def point_layer(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:

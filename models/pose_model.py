@@ -311,3 +311,22 @@ def normalize(image: Tensor, dtype: torch.dtype = torch.float32, white: float = 
     mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * white
     std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * white
     return (image.to(dtype) - mean) / std
+
+
+def intensities(image: Tensor) -> Tensor:
+    """Pictures (..., 3, H, W) as floats of 0 to 255: uint8 ones, or float ones as ImageNet normalises them."""
+    if image.dtype == torch.uint8:
+        return image.float()
+    mean, std = _constants(image)
+    return (image * std + mean) * 255
+
+
+def normalized(image: Tensor) -> Tensor:
+    """Pictures (..., 3, H, W) of floats 0 to 255 as ImageNet normalises them."""
+    mean, std = _constants(image)
+    return (image / 255 - mean) / std
+
+
+def _constants(like: Tensor) -> tuple[Tensor, Tensor]:
+    mean, std = (like.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std

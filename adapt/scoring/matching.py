@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...datasets.sample import CAMERA_MM, Unlabeled
+from ...datasets.sample import CAMERA_MM, Unlabeled, known_ends
 from ...models.output import Poses
 
 FALL_OFF = 0.2
@@ -37,9 +37,7 @@ def span(sample: Unlabeled) -> float:
 def similarity(predicted: Tensor, truth: Tensor, counted: Tensor, smallest: float) -> Tensor:
     """OKS of predicted people (..., Q, K, D) with labelled ones (..., P, K, D) of whose keypoints (..., P, K) count:
     (..., Q, P), 0 where none does. s is `smallest` or more."""
-    known = counted.unsqueeze(-1)
-    low = torch.where(known, truth, torch.inf).amin(-2)
-    high = torch.where(known, truth, -torch.inf).amax(-2)
+    low, high = known_ends(truth, counted)
     area = (high - low).clamp_min(0).square().sum(-1) / truth.shape[-1]
     scale = area.nan_to_num(0.0, 0.0, 0.0).clamp_min(smallest**2)
     away = (predicted.unsqueeze(-3) - truth.unsqueeze(-4)).square().sum(-1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .backbones import TIMM, build_backbone
 from .hrnet import BRANCHES, HRNETS, HRNet
 from .timm_backbone import TimmBackbone
-from .torchvision_backbone import measured
+from .torchvision_backbone import layers_of, measured
 
 
 class Pyramid(nn.Module):
@@ -49,7 +49,7 @@ class Pyramid(nn.Module):
 
 def _stages(name: str, backbone: nn.Module, count: int) -> tuple[nn.ModuleList, list[tuple[int, int]]]:
     """A network of layers one behind the other, cut behind the last `count` levels; channels and stride of each."""
-    parts = [m for one in backbone.children() for m in (one if isinstance(one, nn.Sequential) else [one])]
+    parts = layers_of(backbone)
     rows = measured(parts)
     strides = [stride for _, stride in rows]
     last = [i for i, (now, then) in enumerate(pairwise([*strides, 0])) if now and now != then]

@@ -70,9 +70,14 @@ def measured(parts: Iterable[nn.Module]) -> list[tuple[int, int]]:
     return rows
 
 
+def layers_of(backbone: nn.Module) -> list[nn.Module]:
+    """A network's layers one behind the other, those of its sequences among them."""
+    return [m for one in backbone.children() for m in (one if isinstance(one, nn.Sequential) else [one])]
+
+
 def halves(backbone: TorchvisionBackbone, name: str) -> tuple[nn.Sequential, nn.Sequential]:
     """The network up to half its stride, and the rest. Raises ValueError where it does not come apart so."""
-    parts = [m for one in backbone.children() for m in (one if isinstance(one, nn.Sequential) else [one])]
+    parts = layers_of(backbone)
     strides = [stride for _, stride in measured(parts)]
     cut = strides.index(backbone.stride)
     if not cut or 2 * strides[cut - 1] != backbone.stride:

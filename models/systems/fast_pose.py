@@ -28,7 +28,7 @@ from ..heatmaps import SHARPNESS, HeatmapModel, hidden_layers, small
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.deformable import DeformConv
-from ..pose_model import IMAGENET_MEAN, IMAGENET_STD, normalize
+from ..pose_model import intensities, normalize
 
 CELL = 4
 """Pixels between the cells of the maps."""
@@ -180,11 +180,8 @@ def shuffles(inputs: int, doublings: int) -> tuple[nn.Sequential, int]:
 
 def less_mean(image: Tensor) -> Tensor:
     """Images (B, 3, H, W), uint8 or floats as ImageNet normalises them, as AlphaPose's network sees them."""
-    if image.dtype == torch.uint8:
-        image = image / 255
-    else:
-        image = image * image.new_tensor(IMAGENET_STD).view(3, 1, 1) + image.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
-    return image - image.new_tensor(REFERENCE_MEAN).view(3, 1, 1)
+    shares = intensities(image) / 255
+    return shares - shares.new_tensor(REFERENCE_MEAN).view(3, 1, 1)
 
 
 def quarter_on(votes: Votes) -> Tensor:

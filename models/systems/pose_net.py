@@ -21,8 +21,9 @@ from ...datasets.skeleton import Skeleton
 from ..heatmaps import hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import resnet_of
-from ..people import CELL, PersonModel, loaded, need_root, read_reference
+from ..people import CELL, PersonModel, need_root, read_reference
 from ..pose_model import PoseModel
+from ..released import loaded
 
 
 class PoseNet(PersonModel):

@@ -50,14 +50,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.resnet import Bottleneck
 
 from ...datasets.options import option
-from ...datasets.reading.weights import unwrapped
 from ...datasets.sample import Labeled, Unlabeled, transform
 from ..output import Grid, Poses, Votes
 from ..parts.assignment import NONE, assigned
 from ..parts.backbones import ABOUT, build_backbone, resnet_of
 from ..parts.hrnet import BRANCHES, HRNETS, HRNet
 from ..parts.transformer import MLP, Decoder, Encoder, sine_positions
-from ..pose_model import IMAGENET_MEAN, IMAGENET_STD, PoseModel, normalize
+from ..pose_model import PoseModel, intensities, normalize, normalized
+from ..released import loaded, read_released
 
 CELL = 4
 """Pixels between the cells of the grid that densities are read on."""
@@ -294,8 +294,7 @@ def positions(maps: Tensor) -> Tensor:
 def as_bgr(image: Tensor) -> Tensor:
     """Images (B, 3, H, W) as ImageNet normalises RGB, as the released ResNets see them: channels in the order BGR, each
     less the mean of the other order."""
-    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((image * std + mean).flip(1) - mean) / std
+    return normalized(intensities(image).flip(1))
 
 
 @torch.no_grad()
@@ -345,14 +344,10 @@ WANTED = (
 )
 
 
-def renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Under our names. Frozen batch norms have no count of batches: they have seen some."""
+def counted_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with a count of batches for every batch norm. Frozen ones have none: they have seen some."""
     counts = [key.replace(".running_var", ".num_batches_tracked") for key in state if key.endswith(".running_var")]
-    ours = {}
-    for key, value in (dict.fromkeys(counts, torch.ones((), dtype=torch.long)) | dict(state)).items():
-        begin = next((begin for begin in KEYS if key.startswith(begin)), "")
-        ours[KEYS.get(begin, "") + key.removeprefix(begin)] = value
-    return ours
+    return dict.fromkeys(counts, torch.ones((), dtype=torch.long)) | dict(state)
 
 
 def hrnet_of(state: Mapping[str, Tensor]) -> str:
@@ -370,13 +365,7 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (288
     `input_size` is (width, height); `options` are PRTR's own: heads where they are not 8. Raises ValueError, naming
     keys, for other checkpoints.
     """
-    plain = unwrapped(state, WANTED[0])
-    if any(key not in plain for key in WANTED):
-        raise ValueError(
-            f"not a PRTR checkpoint: found {len(plain)} entries such as {sorted(plain)[:3]}; expected "
-            f"{', '.join(WANTED)}"
-        )
-    ours = renamed(plain)
+    ours = counted_norms(read_released(state, PRTR, WANTED, KEYS))
     layers = {part: len({k.split(".")[n] for k in ours if k.startswith(part)}) for part, n in LAYERS.items()}
     resnet = "backbone.layer4.0.conv1.weight" in ours
     chosen: dict[str, Any] = {
@@ -391,10 +380,4 @@ def load_reference(state: Mapping[str, Tensor], input_size: Sequence[int] = (288
         "frozen": resnet,
         "reference": True,
     }
-    model = PRTR(len(ours["head.class_embed.weight"]) - 1, PRTR.Options(**(chosen | options)))
-    try:
-        model.load_state_dict(ours)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"not a PRTR checkpoint of {model.options.backbone}: {reason}") from error
-    return model.eval()
+    return loaded(PRTR(len(ours["head.class_embed.weight"]) - 1, PRTR.Options(**(chosen | options))), ours)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert
 
 from ...datasets.options import option
-from ...datasets.sample import Labeled, Unlabeled
+from ...datasets.sample import Labeled, Unlabeled, known_ends
 from ..output import Grid, Poses, Votes
 from ..parts.box_losses import box_losses
 from ..parts.crops import cut_boxes, from_boxes, in_boxes
@@ -170,9 +170,7 @@ class PRTRPeople(QueryModel):
 def person_boxes(points: Tensor, counted: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes (P, 4), middle, width and height in shares of the picture of `size` (width, height) px, of people of whose
     keypoints (P, K, 2) px some count, (P, K) bool: as the head of this file says."""
-    frame, known = points.new_tensor(size), counted[..., None]
-    low = torch.where(known, points, torch.inf).amin(1)
-    high = torch.where(known, points, -torch.inf).amax(1)
+    frame, (low, high) = points.new_tensor(size), known_ends(points, counted)
     half = ((high - low) * ENLARGED).clamp_min(SMALLEST * max(size)) / 2
     middle = (low + high) / 2
     corners = torch.cat([(middle - half).clamp_min(0) / frame, (middle + half).minimum(frame) / frame], 1)

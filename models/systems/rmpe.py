@@ -23,7 +23,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from ...datasets.options import choose, make, option, plain_options
 from ...datasets.reading.files import from_home
-from ...datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled
+from ...datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, known_ends
 from ...datasets.skeleton import Skeleton
 from ..output import Poses, Votes
 from ..parts.backbones import ABOUT
@@ -260,8 +260,7 @@ def centred(points: Tensor, known: Tensor, size: tuple[int, int]) -> Tensor:
     """Points (P, K, D) of people who stand in the middle of pictures of `size`, as large as the box of their keypoints
     that are known (P, K) and ROOM leave them."""
     places, sides = points[..., :2], points.new_tensor(size)
-    low = torch.where(known[..., None], places, torch.inf).amin(1, keepdim=True)
-    high = torch.where(known[..., None], places, -torch.inf).amax(1, keepdim=True)
+    low, high = (end[:, None] for end in known_ends(places, known))
     middle = torch.where(known.any(1)[:, None, None], (low + high) / 2, 0.0)
     scale = (sides / (ROOM * (high - low)).clamp_min(SMALLEST)).amin(-1, keepdim=True)
     return torch.cat([(places - middle) * scale + sides / 2, points[..., 2:]], -1)

@@ -26,12 +26,12 @@ from ..people import (
     PersonModel,
     depth_axis,
     has_camera,
-    loaded,
     need_camera,
     need_root,
     point_layer,
     read_reference,
 )
+from ..released import loaded
 
 
 class RootNet(PersonModel):
