@@ -24,7 +24,7 @@ from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
 from .proposals import Proposals, proposed
 from .reading.images import UnreadableImage
-from .sample import MOVED, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
+from .sample import MASK, MOVED, PEOPLE, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
 from .sensor import Sensor
 from .views import WithoutLabels
 
@@ -134,6 +134,8 @@ def _picture(
             warped = [recolor(frame, options, draw) for frame, draw in zip(warped, draws[::-1], strict=True)]
         image = np.stack(warped) if item.image.ndim == 4 else warped[0]
         inputs["image"] = np.moveaxis(image, -1, -3)
+        if MASK in inputs:
+            inputs[MASK] = (warp(255 * (1 - inputs[MASK]), stored, size) < 128).astype(np.uint8)
     for name in MOVED & inputs.keys():
         moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
@@ -157,6 +159,10 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
         kind = np.uint8 if crops[0].inputs[name].dtype == np.uint8 else np.float32
         return stack((c.inputs[name] for c in crops), kind).contiguous()
 
+    def of_whole(name: str) -> Tensor:
+        kind = np.bool_ if name == "crowd" else np.float32
+        return torch.from_numpy(np.concatenate([np.asarray(getattr(c.item, name), kind) for c in crops]))
+
     shared: dict[str, Any] = {
         "inputs": {name: read(name) for name in crops[0].inputs},
         "id": tuple(c.item.id for c in crops),
@@ -177,6 +183,7 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
         annotated=people("annotated", np.bool_),
         image_index=torch.arange(len(crops)).repeat_interleave(torch.tensor([len(c.keypoints) for c in crops])),
         points=None if any(c.points is None for c in crops) else people("points"),
+        **{name: None if any(getattr(c.item, name) is None for c in crops) else of_whole(name) for name in PEOPLE},
         deep=None if any(c.deep is None for c in crops) else people("deep", np.bool_),
     )
 

@@ -31,6 +31,11 @@ camera); mm in the camera's frame; (x px, y px, z mm from the skeleton's root)."
 
 MOVED = {"keypoints2d", "others"}
 """Of what a dataset gives besides, by name, what is places in the picture and moves with it."""
+MASK = "mask"
+"""What a whole picture's sample says besides where not all people in it are labelled: (H, W) uint8, 1 where labels
+count and 0 where there are people without. It is a label, moves with the picture, and is 1 beyond its border."""
+PEOPLE = ("area", "bounds", "crowd")
+"""Fields that tell of the people of a whole picture what evaluation needs besides, all of them or none."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,13 @@ class Item:
     """The z of a picture's keypoints is counted from the skeleton's root."""
     deep: np.ndarray | None = None
     """(K,) or (P, K) bool, of a picture's keypoints with a z: it is known. None: wherever they are annotated."""
+    area: np.ndarray | None = None
+    """(P,) of a whole picture's people, file px squared: what is seen of them, as COCO's segments have it. People of
+    whom no keypoint is annotated stand among these, since whoever finds them invents nobody."""
+    bounds: np.ndarray | None = None
+    """(P, 4) left, top, right, bottom of their boxes, file px."""
+    crowd: np.ndarray | None = None
+    """(P,) bool: it is many people under one label."""
 
     @property
     def space(self) -> str:
@@ -189,6 +201,12 @@ class Labeled(Unlabeled):
     but in a mirrored view keypoints change places here as they do in `keypoints`."""
     deep: Tensor | None = None
     """(P, K) bool, of keypoints with a z: it is known. None: wherever they are annotated."""
+    area: Tensor | None = None
+    """(P,) px squared of the file, whole pictures alone: what is seen of a person. None: it is not known."""
+    bounds: Tensor | None = None
+    """(P, 4) left, top, right, bottom of the person's box, px of the file, whole pictures alone."""
+    crowd: Tensor | None = None
+    """(P,) bool: it is many people under one label."""
 
     @property
     def whole(self) -> Tensor:

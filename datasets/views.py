@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .sample import Item, PoseDataset
+from .sample import MASK, PEOPLE, Item, PoseDataset
 from .skeleton import Skeleton
 
 
@@ -73,8 +73,11 @@ class WithoutLabels(View):
             keypoints, none = item.keypoints[:0], item.visible[:0]
         else:
             keypoints, none = np.zeros_like(item.keypoints), np.zeros_like(item.visible)
-        deep = None if item.deep is None else none
-        return replace(item, keypoints=keypoints, visible=none, annotated=none, points=None, deep=deep)
+        gone: dict[str, Any] = {"deep": None if item.deep is None else none, **dict.fromkeys(("points", *PEOPLE))}
+        inputs = item.inputs
+        if MASK in inputs:
+            inputs = {**inputs, MASK: np.ones_like(inputs[MASK])}
+        return replace(item, inputs=inputs, keypoints=keypoints, visible=none, annotated=none, **gone)
 
 
 class Selected(View):
