@@ -21,8 +21,9 @@ from .options import Options, make
 from .own import deeplabcut, depth_folder, labels, pictures, yolo_pose
 from .own.chosen import chosen
 from .reading.origin import FolderOptions, Origin
-from .reading.people import PictureOptions
+from .reading.people import WHOLE, PictureOptions, PictureSet
 from .reading.prepared import given, is_prepared, open_prepared
+from .reading.whole_pictures import whole_pictures
 from .rendered import depth as rendered_depth
 from .rendered import hands as rendered_hands
 from .rendered import people as rendered_people
@@ -154,6 +155,8 @@ def open_dataset(name: str, options: Options, part: str, default_skeleton: Skele
         dataset = entry.open(options, part)
     else:
         dataset = entry.open(options, part, default_skeleton)
+    if getattr(options, "crops", None) == WHOLE and isinstance(dataset, PictureSet):
+        dataset = whole_pictures(dataset, options)
     if isinstance(options, PictureOptions):
         return chosen(dataset, options.keypoints, options.rename)
     return CenterTask(dataset) if _centers(options) else dataset

@@ -400,7 +400,21 @@ def empty_like(name: str, item: Item) -> Item:
     points = None if item.points is None else np.zeros((keypoints, 3))
     inputs = {name: np.zeros_like(value) for name, value in item.inputs.items()}
     inputs |= {name: value for name, value in item.inputs.items() if name == "extent"}  # of the set, not of the sample
-    return replace(empty, inputs=inputs, points=points)
+    if MASK in inputs:
+        inputs[MASK] = np.zeros(empty.image.shape[:2], np.uint8)
+    empty = replace(empty, inputs=inputs, points=points)
+    return _crowded(empty, item) if item.keypoints.ndim == 3 else empty
+
+
+def _crowded(empty: Item, item: Item) -> Item:
+    """One person as a picture's only one, of whom nothing is labelled; where the set's other items, as `item`, tell of
+    areas, a crowd that fills the picture, so that whoever is found there is not invented."""
+    people = {name: getattr(empty, name) for name in ("keypoints", "visible", "annotated", "points", "deep")}
+    one: dict[str, Any] = {name: value[None] for name, value in people.items() if value is not None}
+    if item.area is not None:
+        width, height = empty.box[2:] - empty.box[:2]
+        one |= {"area": np.array([width * height]), "bounds": empty.box[None], "crowd": np.ones(1, bool)}
+    return replace(empty, **one)
 
 
 def loader(batches: Dataset[Any], steps: Iterable[int], workers: int = 0, pin: bool = False) -> Iterator[Any]:

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from .loading import first_item
-from .sample import Item, PoseDataset
+from .sample import MASK, Item, PoseDataset
 from .views import Extended, for_space
 
 
 class Mixed:
     """`first` and, under its keypoints, `second`; keypoints that the second does not label are not annotated there.
 
-    Samples of both have the same inputs: one that only one set gives is 0 in the other, and so are points in mm. Raises
-    ValueError where they share no keypoint, or are no sets of one kind.
+    Samples of both have the same inputs: one that only one set gives is 0 in the other (a mask 1), and so are points in
+    mm. Raises ValueError where they share no keypoint, or are no sets of one kind.
     """
 
     def __init__(self, first: PoseDataset, second: PoseDataset) -> None:
@@ -39,6 +39,7 @@ class Mixed:
         self.check(first, second, *items)
         empty = [{name: np.zeros_like(value) for name, value in item.inputs.items()} for item in items]
         self.empty: dict[str, np.ndarray] = empty[0] | empty[1]
+        self.masked = self.empty.pop(MASK, None) is not None
         self.deep = any(item.points is not None for item in items)
 
     @staticmethod
@@ -50,7 +51,8 @@ class Mixed:
             apart = " and ".join(f"{d.name} gives {k}" for d, k in zip((first, second), kinds, strict=True))
         elif 0 < min(extents) < max(extents):
             apart = " and ".join(f"{d.name} shows {d.skeleton.extent:g} mm" for d in (first, second))
-        unequal = [n for n in one.inputs.keys() & other.inputs.keys() if one.inputs[n].shape != other.inputs[n].shape]
+        shared = (one.inputs.keys() & other.inputs.keys()) - {MASK}
+        unequal = [n for n in shared if one.inputs[n].shape != other.inputs[n].shape]
         if not apart and unequal and unequal != ["keypoints2d"]:
             apart = " and ".join(
                 f"{unequal[0]} of {d.name} is {i.inputs[unequal[0]].shape}"
@@ -74,7 +76,8 @@ class Mixed:
         item = dataset[drawn(place, len(dataset), self.half)]
         unknown = np.zeros((*item.annotated.shape, 3)) if self.deep else None
         points = unknown if item.points is None else item.points
-        return replace(item, inputs={**self.empty, **item.inputs}, points=points)
+        masks = {MASK: np.ones(item.image.shape[:2], np.uint8)} if self.masked else {}
+        return replace(item, inputs={**self.empty, **masks, **item.inputs}, points=points)
 
 
 def kind(item: Item) -> str:

@@ -43,6 +43,10 @@ class View:
         """What `cameras_of` gives, of this view."""
         return cameras_of(self.dataset)
 
+    def crowding(self) -> np.ndarray | None:
+        """What `crowding_of` gives, of this view."""
+        return crowding_of(self.dataset)
+
 
 def for_space(dataset: PoseDataset) -> PoseDataset:
     """A dataset as systems in space read it, where it makes a difference: see PictureSet.for_space."""
@@ -54,6 +58,12 @@ def cameras_of(dataset: PoseDataset) -> np.ndarray | None:
     """The cameras (N, 4) of a dataset's samples, zeros where they are not known, without a look at its pictures; None
     where no table says them."""
     table = getattr(dataset, "cameras", None)
+    return None if table is None else table()
+
+
+def crowding_of(dataset: PoseDataset) -> np.ndarray | None:
+    """How crowded the picture of each sample is (N,), CrowdPose's crowdIndex, 0 to 1; None where no table says it."""
+    table = getattr(dataset, "crowding", None)
     return None if table is None else table()
 
 
@@ -196,6 +206,10 @@ class Rows(View):
 
     def cameras(self) -> np.ndarray | None:
         own = cameras_of(self.dataset)
+        return None if own is None else own[self.rows]
+
+    def crowding(self) -> np.ndarray | None:
+        own = crowding_of(self.dataset)
         return None if own is None else own[self.rows]
 
 

@@ -16,8 +16,9 @@ from functools import partial
 from ..options import option
 from ..reading.annotations import need_file
 from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.coco_whole import somewhere
 from ..reading.origin import Download, Origin
-from ..reading.people import PictureOptions, PictureSet, digest
+from ..reading.people import WHOLE, PictureOptions, PictureSet, digest
 from ..reading.splits import check_part
 from .middles import HIPS, SHOULDERS, with_middles
 from .skeletons import COCO17, COCO19
@@ -49,7 +50,8 @@ def coco(options: CocoOptions, part: str) -> PictureSet:
     half = "train2017" if part == "train" else "val2017"
     folder = options.folder
     file = need_file(folder / f"annotations/person_keypoints_{half}.json", f"COCO's layout is {ORIGIN.layout}")
-    people, about = read_coco(file, COCO17, None, half)
+    people, about = read_coco(file, COCO17, None, half, everyone=options.crops == WHOLE)
+    people = somewhere(people) if part == "train" else people
     about = {"part": part, **about, "sha256": digest(file)}
     if options.middles:
         people = with_middles(people, COCO19, {"thorax": SHOULDERS, "pelvis": HIPS})

@@ -24,10 +24,11 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.coco_whole import somewhere
 from ..reading.files import from_home
 from ..reading.levels import white_of
 from ..reading.origin import Origin
-from ..reading.people import AROUND_BOXES, People, PictureSet, digest
+from ..reading.people import AROUND_BOXES, WHOLE, People, PictureSet, digest
 from ..reading.splits import PARTS, by_end, by_group, by_shuffle, check_part
 from ..skeleton import Skeleton
 from ..words import Texts
@@ -66,6 +67,7 @@ def coco_json(options: Options, part: str) -> PictureSet:
         names += _read(options, _files(options, PARTS[part == "train"])[0], pictures, skeleton)[0].pictures
     white = white_of(options.white, pictures, names)
     people, about = take_part(people, part, options, parted)
+    people = somewhere(people) if part == "train" else people
     about |= {**more, "sha256": digest(file)}
     around, declared = (
         (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, _numbered(options) or file, root=pictures))
@@ -78,6 +80,7 @@ def _read(options: Options, file: Path, pictures: Path, skeleton: Skeleton | Non
     if file.suffix.lower() == ".npz":
         return read_spin(file, skeleton, options.block)
     choice: dict[str, Any] = {"root": pictures, "category": options.category, "edges_from": options.edges_from}
+    choice["everyone"] = options.crops == WHOLE
     try:
         return read_coco(file, skeleton, options.block, numbered=_numbered(options), **choice)
     except BadAnnotation:

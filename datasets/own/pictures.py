@@ -35,7 +35,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ from ..reading.intrinsics import CameraOptions, open_intrinsics
 from ..reading.levels import LOOKED_AT, LevelOptions, white_of
 from ..reading.listing import by_path, evenly, walk
 from ..reading.origin import FolderOptions, Origin
-from ..reading.people import People, PictureSet, digest
+from ..reading.people import CROPS, WHOLE, People, PictureSet, digest
 from ..reading.splits import EVERY, BlockOptions, by_end, by_group, check_part
 from ..reading.video import VIDEOS, check_video, frames_of, is_hdr, pixel_aspect
 from ..skeleton import Skeleton
@@ -92,6 +92,12 @@ class Options(CameraOptions, BlockOptions, LevelOptions, FolderOptions):
         low=0,
         high=255,
     )
+    crops: str | None = option(
+        None,
+        "what a sample is: person, a picture or what a box cuts out of it, for systems of one person; whole, a whole "
+        "picture, for systems that find people; null: as the system that reads needs it",
+        choices=CROPS,
+    )
     skeleton: str | None = option(
         None, "what is looked for: a skeleton's name, or a YAML file; null: the source's keypoints"
     )
@@ -128,10 +134,13 @@ def own_pictures(options: Options, part: str, default_skeleton: Skeleton | None 
     if options.camera is not None or options.focal is not None:
         cameras, said = _cameras(options, listing.root, frames)
         about |= {"focal": options.focal, "camera": options.camera}
+    people = _people(str(options.root), rows, boxes, skeleton, cameras)
+    if options.crops == WHOLE:
+        people = replace(people, nobody=np.ones(len(people), bool))
     return PictureSet(
         f"pictures.{part}",
         listing.root,
-        _people(str(options.root), rows, boxes, skeleton, cameras),
+        people,
         about=about,
         origin=ORIGIN,
         boxes="whole" if boxes is None else None,

@@ -5,7 +5,7 @@
 continuous: 0. A flag v of 0 means not annotated, 1 hidden, 2 visible; a file that uses no 2 says with 1 that a joint
 is annotated and not which are hidden (mmpose's conversions of hand sets, PoseTrack). Crowds and annotations without an
 annotated keypoint are left out, with a warning those that have no keypoints at all (people who are boxes alone).
-Segmentation, area and num_keypoints are not looked at.
+Segmentation, area and num_keypoints are not looked at. For whole pictures all of that is read too: coco_whole.py.
 
 What tools write otherwise is read with one warning that counts it: coco_joints.py tells of keypoints and flags,
 coco_names.py of pictures' names. Ids of annotations that repeat are numbered anew, ids that are texts here and numbers
@@ -20,10 +20,9 @@ person's crop is then made of its true joints, in all of the file where no annot
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +32,8 @@ from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_j
 from .coco_joints import read_joints
 from .coco_names import picture_names
 from .coco_results import read_labels
+from .coco_rows import Row, box_of, stack
+from .coco_whole import with_everyone
 from .notes import Notes
 from .people import People, joints_box, warn_of_boxes
 
@@ -50,6 +51,7 @@ def read_coco(
     category: str | None = None,
     edges_from: int | None = None,
     numbered: Path | None = None,
+    everyone: bool = False,
 ) -> tuple[People, dict[str, Any]]:
     """The people of a COCO keypoint JSON whose pictures lie `below` the root, and what else names the rows.
 
@@ -57,7 +59,7 @@ def read_coco(
     None: a sequence is a picture, else a recording where its image names one, else `block` pictures in the order of the
     file. `root` is the folder in which pictures with names from elsewhere are looked for; None: they are refused.
     `category` is the name or id of the only one that is read. `numbered` is a COCO file of the pictures that a list of
-    results numbers. Raises BadAnnotation.
+    results numbers. With `everyone` the table is that of whole pictures, as coco_whole.py says. Raises BadAnnotation.
     """
     content = mapping(read_labels(file, numbered), file, "", "the content", ("images", "annotations"))
     listed, notes = entries(content["annotations"], file, "", "annotations"), Notes(file)
@@ -66,7 +68,9 @@ def read_coco(
     images = _images(entries(content["images"], file, "", "images"), file, block, below, root, notes)
     notes.warn(len(content["images"]), "images")
     matched = _Ids(images), _Ids({} if category is None and _strange(listed, kept, notes) else kept)
-    rows = [row for number, value in enumerate(listed) if (row := _row(value, number, file, *matched, notes))]
+    taken = (_row(value, number, file, *matched, notes, everyone) for number, value in enumerate(listed))
+    every = [row for row in taken if row is not None]
+    rows = [row for row in every if row.labelled] if everyone else every
     if category is None:
         _note_lost(listed, kept, notes)
     if not rows and NOWHERE in notes.met:
@@ -102,6 +106,10 @@ def read_coco(
         _points(rows, len(made), file),
         _mirrored(rows, file),
     )
+    if everyone:
+        numbers_of = {row.number for row in rows}
+        others = _numbered([row for row in every if row.number not in numbers_of], Notes(file))
+        people = with_everyone(people, rows, others, images.values(), file)
     return people, {"boxes made of joints": guessed} if guessed else {}
 
 
@@ -259,6 +267,7 @@ def _images(
         images[key] = {
             **{"picture": _below(below, name), "sequence": sequence, "frame": number},
             "camera": _camera(image.get("cam_param"), file, entry),
+            "crowding": image.get("crowdIndex"),
         }
     return images
 
@@ -273,18 +282,7 @@ def _camera(value: Any, file: Path, entry: str) -> np.ndarray | None:
     return np.concatenate([focal, numbers(value["princpt"], (2,), file, entry, "princpt") + 0.5])
 
 
-class _Row(NamedTuple):
-    """An annotation that is taken."""
-
-    id: str
-    number: int
-    """Its place in the file."""
-    image: dict[str, Any]
-    annotation: dict[str, Any]
-    category: dict[str, Any]
-
-
-def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: Notes) -> _Row | None:
+def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: Notes, everyone: bool) -> Row | None:
     """None for an annotation that is left out."""
     annotation = mapping(value, file, f"annotation {number}", "the annotation")
     name = (
@@ -303,14 +301,15 @@ def _row(value: Any, number: int, file: Path, images: _Ids, kept: _Ids, notes: N
             wanted = "the id of an entry of categories"
             raise BadAnnotation(file, entry, "category_id", annotation["category_id"], wanted)
         category = kept.entries[key]
-    if category is None or crowd or (annotation.get("num_keypoints") == 0 and not annotation.get("keypoints")):
+    bare = bool(crowd) or (annotation.get("num_keypoints") == 0 and not annotation.get("keypoints"))
+    if category is None or (bare and not everyone):
         return None
     mapping(annotation, file, entry, "the annotation", ("image_id",))
     key = _match(images, annotation, "image_id", "images", file, entry, notes)
     if key is None:
         notes.add(NOWHERE, entry)
         return None
-    return _Row(name, number, images.entries[key], annotation, category)
+    return Row(name, number, images.entries[key], annotation, category, bool(crowd))
 
 
 def _match(ids: _Ids, annotation: dict[str, Any], field: str, of: str, file: Path, entry: str, notes: Notes) -> Any:
@@ -333,7 +332,7 @@ def _note_lost(listed: list[Any], kept: dict[Any, Any], notes: Notes) -> None:
             notes.add("have keypoints and a category without: they are left out", str(one.get("id")))
 
 
-def _numbered(rows: list[_Row], notes: Notes) -> list[_Row]:
+def _numbered(rows: list[Row], notes: Notes) -> list[Row]:
     """Ids that repeat are replaced by places in the file."""
     again = len(rows) - len({row.id for row in rows})
     if not again:
@@ -344,18 +343,7 @@ def _numbered(rows: list[_Row], notes: Notes) -> list[_Row]:
     return [row._replace(id=str(row.number)) for row in rows]
 
 
-def _stack(values: list[Any], shape: tuple[int, ...], file: Path, rows: list[_Row], field: str) -> np.ndarray:
-    """(N, *shape); at once, because a million rows one by one take half a minute."""
-    if not values:
-        return np.zeros((0, *shape))
-    try:
-        return numbers(values, (len(values), *shape), file, "", field).reshape(-1, *shape)
-    except BadAnnotation:
-        each = zip(values, rows, strict=True)
-        return np.stack([numbers(value, shape, file, f"annotation {row.id}", field) for value, row in each])
-
-
-def _with_keypoints(rows: list[_Row], file: Path, notes: Notes) -> list[_Row]:
+def _with_keypoints(rows: list[Row], file: Path, notes: Notes) -> list[Row]:
     """Those that are more than a box. Raises BadAnnotation where none is."""
     lacking = [row.id for row in rows if row.annotation.get("keypoints") in (None, [], "")]
     if not lacking:
@@ -367,11 +355,11 @@ def _with_keypoints(rows: list[_Row], file: Path, notes: Notes) -> list[_Row]:
 
 
 def _boxes(
-    rows: list[_Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path, notes: Notes
+    rows: list[Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path, notes: Notes
 ) -> tuple[np.ndarray | None, int]:
     """(N, 4) left, top, right, bottom, and how many had to be made of joints; None where no row has a box."""
-    values = [_box(row.annotation.get("bbox")) for row in rows]
-    given = _stack(values, (4,), file, rows, "bbox")
+    values = [box_of(row.annotation.get("bbox")) for row in rows]
+    given = stack(values, (4,), file, rows, "bbox")
     ends = given[:, :2] + given[:, 2:]
     boxes = np.concatenate([np.minimum(given[:, :2], ends), np.maximum(given[:, :2], ends)], 1)
     lacking = np.flatnonzero((given[:, 2:] == 0).any(1))
@@ -390,23 +378,14 @@ def _boxes(
     return boxes, len(lacking)
 
 
-def _box(value: Any) -> Any:
-    """No box, or one of which something is missing, has no area."""
-    lacking = not value or (isinstance(value, list) and any(x is None or x != x for x in value))
-    if isinstance(value, list) and any(isinstance(x, str) for x in value):
-        with suppress(ValueError, TypeError):
-            value = [float(x) for x in value]
-    return [0, 0, 0, 0] if lacking else value
-
-
-def _cameras(rows: list[_Row]) -> np.ndarray | None:
+def _cameras(rows: list[Row]) -> np.ndarray | None:
     known = [row.image["camera"] for row in rows]
     if all(camera is None for camera in known):
         return None
     return np.stack([np.zeros(4) if camera is None else camera for camera in known])
 
 
-def _points(rows: list[_Row], k: int, file: Path) -> np.ndarray | None:
+def _points(rows: list[Row], k: int, file: Path) -> np.ndarray | None:
     """(N, K, 3); None, with a warning, where not all rows have finite ones."""
     values = [row.annotation.get("joint_cam") for row in rows]
     lacking = [row.id for row, value in zip(rows, values, strict=True) if value is None or _has_nan(value)]
@@ -416,14 +395,14 @@ def _points(rows: list[_Row], k: int, file: Path) -> np.ndarray | None:
         shown = f"{len(lacking)} of {len(rows)} annotations, the first {lacking[0]}"
         warnings.warn(f"{file}: {shown}, have no finite joint_cam: 3D is left out for all", stacklevel=4)
         return None
-    return _stack(values, (k, 3), file, rows, "joint_cam")
+    return stack(values, (k, 3), file, rows, "joint_cam")
 
 
 def _has_nan(value: Any) -> bool:
     return isinstance(value, list) and any(x != x for row in value if isinstance(row, list) for x in row)
 
 
-def _mirrored(rows: list[_Row], file: Path) -> np.ndarray | None:
+def _mirrored(rows: list[Row], file: Path) -> np.ndarray | None:
     """(N,) which hands are right ones; None where it is not said."""
     sides = [_right(row, file) for row in rows]
     lacking = [row.id for row, side in zip(rows, sides, strict=True) if side is None]
@@ -433,7 +412,7 @@ def _mirrored(rows: list[_Row], file: Path) -> np.ndarray | None:
     return None if lacking else np.array(sides, bool)
 
 
-def _right(row: _Row, file: Path) -> bool | None:
+def _right(row: Row, file: Path) -> bool | None:
     for source in (row.annotation, row.category):
         if source.get("hand_type") is not None:
             if source["hand_type"] not in ("left", "right"):

@@ -24,6 +24,7 @@ from .box_chain import chained
 from .images import UnreadableImage
 from .origin import FolderOptions, Origin
 from .others import by_picture, others
+from .regions import Region
 from .video import file_of, read_named
 
 AROUND_JOINTS = 1.5
@@ -35,6 +36,8 @@ JOINTS = "joints"
 """What a set's own boxes are called that its publisher made of the true joints."""
 LEAKS = ("truth", "tllib", JOINTS)
 """Those that look at labels: a target cut so is no honest target."""
+PERSON, WHOLE = CROPS = ("person", "whole")
+"""What a sample can be of."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class PictureOptions(FolderOptions):
         "what crops are made from: null, the set's own boxes; whole, the whole picture; truth, the true joints, or "
         "tllib, these as TLLib cuts (both leak on a target)",
         choices=BOXES,
+    )
+    crops: str | None = option(
+        None,
+        "what a sample is: person, each person cut out; whole, a whole picture with all its people, for systems that "
+        "find them; null: whole where the system that reads finds people, else person",
+        choices=CROPS,
     )
     keypoints: list[str] | None = option(None, "these alone, in this order; null: all")
     rename: dict[str, str] | None = option(None, "other names of keypoints, {old: new}; `keypoints` are then new ones")
@@ -83,18 +92,30 @@ class People:
     """(N, K, 3) mm in the camera's frame, x right, y down, z forward."""
     mirrored: np.ndarray | None = None
     """(N,) bool: shown mirrored to the network, so that all hands look like left ones; labels here are the file's."""
+    area: np.ndarray | None = None
+    """(N,) px squared: what is seen of the person; NaN where the set does not say it. As all below, whole pictures
+    alone read it."""
+    crowd: np.ndarray | None = None
+    """(N,) bool: it is many people under one label."""
+    nobody: np.ndarray | None = None
+    """(N,) bool: the row stands for a picture that shows no one; nothing else of it counts."""
+    unlabelled: Sequence[Region | None] | None = None
+    """(N) where in the picture people are of whom no keypoint is labelled; None of the others."""
+    crowding: np.ndarray | None = None
+    """(N,) how crowded the picture is, CrowdPose's crowdIndex, 0 to 1."""
 
     def __post_init__(self) -> None:
         n, k = len(self.pictures), len(self.skeleton)
         shapes = {
             **{"keypoints": (n, k, 2), "annotated": (n, k), "visible": (n, k), "frames": (n,)},
             **{"boxes": (n, 4), "camera": (n, 4), "points": (n, k, 3), "mirrored": (n,)},
+            **{"area": (n,), "crowd": (n,), "nobody": (n,), "crowding": (n,)},
         }
         for name, shape in shapes.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise BadAnnotation(self.file, "", name, Words(f"of shape {value.shape}"), f"shape {shape}")
-            if value is not None and value.dtype.kind == "f" and not (np.abs(value) <= LARGEST).all():
+            if value is not None and name != "area" and value.dtype.kind == "f" and not (np.abs(value) <= LARGEST).all():
                 row = int(np.argmin((np.abs(value) <= LARGEST).reshape(n, -1).all(1)))
                 raise BadAnnotation(self.file, self.ids[row], name, value[row].tolist(), "finite pixels and mm")
         for name in ("ids", "sequences"):
@@ -115,7 +136,10 @@ class People:
         lists: dict[str, Any] = {
             name: [getattr(self, name)[i] for i in index] for name in ("pictures", "ids", "sequences")
         }
+        if self.unlabelled is not None:
+            lists["unlabelled"] = [self.unlabelled[i] for i in index]
         arrays = ("frames", "keypoints", "annotated", "visible", "boxes", "camera", "points", "mirrored")
+        arrays += ("area", "crowd", "nobody", "crowding")
         parts: dict[str, Any] = {
             name: None if getattr(self, name) is None else getattr(self, name)[index] for name in arrays
         }
@@ -207,6 +231,10 @@ class PictureSet:
         made the boxes, and a sample says where others are."""
         return replace(self, chain=True, crowd=True)
 
+    def picture(self, index: int) -> str:
+        """The picture of a sample, as the table names it."""
+        return self.people.pictures[index]
+
     def own_boxes(self) -> np.ndarray | None:
         """(N, 4) of the people, before crops are made of them; None where the table has none."""
         return self.people.boxes
@@ -222,8 +250,7 @@ class PictureSet:
 
     def path(self, index: int) -> Path:
         """The file that holds row `index`: a picture or a video."""
-        name = self.people.pictures[index]
-        return self.root / file_of(name)
+        return self.root / file_of(self.picture(index))
 
     def __getitem__(self, index: int, /) -> Item:
         people = self.people

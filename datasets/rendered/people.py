@@ -2,7 +2,7 @@
 
 Everything is a function of (style, seed, index), bit for bit on one kind of processor, whatever else is rendered beside
 it. One item is one person; the picture is the whole scene's, and its box is around what the camera sees of the person.
-With `crops=whole` one item is the picture with all its people.
+With `crops=whole` one item is the picture with all its people; their areas are the pixels that are seen of them.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ class Options(RenderedOptions):
     zoom: float = option(
         1.0, "factor of every focal length; of the same scenes nothing else changes", low=0.05, high=20
     )
-    crops: str = option(
-        "seen",
+    crops: str | None = option(
+        None,
         "what crops are made from: seen, around the visible pixels of the person, as a detector would; truth, around "
         "all of the body, hidden or beyond the border too (leaks on a target); poor, seen by a detector, simulated, "
         "that misses half of what sticks out of the trunk, and is not exact; whole, none: a sample is a whole picture "
-        "with all its people, for systems that find them",
+        "with all its people, for systems that find them; null: whole where the system that reads finds people, else "
+        "seen",
         choices=tuple(BOXES),
     )
     joints: str = option("h36m17", "Human3.6M's 17 joints, or all 29", choices=tuple(JOINTS))
@@ -91,6 +92,11 @@ class Options(RenderedOptions):
         super().__post_init__()
         if self.focal is not None and self.focal[0] > self.focal[1]:
             raise BadOption(f"focal={self.focal} must be [lowest, highest]")
+
+    @property
+    def cut(self) -> str:
+        """`crops` where it is said, else what null means to systems of one person."""
+        return self.crops or "seen"
 
 
 @dataclass(frozen=True)
@@ -268,10 +274,10 @@ class RenderedPeople(CachedSet):
         if pictures:
             identity["photos"] = digest(pictures)
         super().__init__(identity, count, cache)
-        self.identity = self.identity | {"boxes": options.crops, "joints": options.joints}
+        self.identity = self.identity | {"boxes": options.cut, "joints": options.joints}
         counts = [people_in(self.style, seed, self.first + scene) for scene in range(count)]
         slots = [(scene, slot) for scene, people in enumerate(counts) for slot in range(people)]
-        self.rows = np.array(list(enumerate(counts)) if options.crops == WHOLE else slots)
+        self.rows = np.array(list(enumerate(counts)) if options.cut == WHOLE else slots)
         """The scene of an item, and which of its people it is; of whole pictures how many these are."""
 
     def chunks(self) -> Iterator[dict[str, Array]]:
@@ -291,15 +297,15 @@ class RenderedPeople(CachedSet):
     def boxes(self, scene: int) -> Array:
         """(P, 4) px of the people of a scene of this part, as the option `crops` says."""
         arrays, people = self.arrays(), int((self.rows[:, 0] == scene).sum())
-        boxes = np.array(arrays[BOXES[self.options.crops]][scene][:people], np.float64)
-        if self.options.crops != "poor":
+        boxes = np.array(arrays[BOXES[self.options.cut]][scene][:people], np.float64)
+        if self.options.cut != "poor":
             return boxes
         rng = generator(f"people.{self.style.name}", self.options.scenes, 64, self.first + scene)
         return poor_boxes(boxes, np.array(arrays["keypoints"][scene][:people], np.float64), rng)
 
     def own_boxes(self) -> Array | None:
         """(N, 4) px of all samples; of whole pictures None."""
-        if self.options.crops == WHOLE:
+        if self.options.cut == WHOLE:
             return None
         return np.concatenate([self.boxes(scene) for scene in range(self.count)])
 
@@ -307,10 +313,16 @@ class RenderedPeople(CachedSet):
         if not 0 <= index < len(self.rows):
             raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
         scene, slot = self.rows[index]
-        if self.options.crops == WHOLE:
-            side, seen = self.options.size, np.array(self.arrays()["pixels"][scene, :slot]) >= LEAST
+        if self.options.cut == WHOLE:
+            side, pixels = self.options.size, np.array(self.arrays()["pixels"][scene, :slot])
             whole = self._item(int(scene), slice(0, slot), np.array([0.0, 0.0, side, side]))
-            return replace(whole, annotated=whole.annotated & seen[:, None])
+            return replace(
+                whole,
+                annotated=whole.annotated & (pixels >= LEAST)[:, None],
+                area=pixels.astype(np.float64),
+                bounds=np.array(self.arrays()["seen"][scene, :slot], np.float64),
+                crowd=np.zeros(slot, bool),
+            )
         boxes = self.boxes(int(scene))
         one = self._item(int(scene), int(slot), square(boxes[slot], AROUND_BOXES))
         return replace(one, id=f"{one.id}/{slot}", inputs={"others": others(boxes, int(slot))})

@@ -67,7 +67,7 @@ def write_scenes(
         content["images"].append(_image(scene, index, picture))
         for slot in range(len(scene.points)):
             number = len(content["annotations"])
-            content["annotations"].append(_person(scene, slot, index, number, order, BOXES[options.crops]))
+            content["annotations"].append(_person(scene, slot, index, number, order, BOXES[options.cut]))
         progress(index + 1)
     write_whole(file, lambda output: output.write(json.dumps(content).encode()))
     return file

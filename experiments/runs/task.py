@@ -31,7 +31,8 @@ from ...datasets.reading.files import from_home
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.intrinsics import ASSUME
 from ...datasets.reading.origin import MissingData
-from ...datasets.reading.people import LEAKS, PictureSet
+from ...datasets.reading.people import LEAKS, WHOLE, PictureSet
+from ...datasets.reading.prepared import is_prepared
 from ...datasets.sample import ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
@@ -386,6 +387,13 @@ def with_camera(options: Options, kind: type[PoseModel]) -> Options:
     return options if stated else replace(options, camera=ASSUME)
 
 
+def with_crops(options: Options, kind: type[PoseModel]) -> Options:
+    """The options of a dataset that a system is to read: where they do not say what a sample is, a whole picture for a
+    system that finds people in it. A prepared set is what it was prepared as."""
+    unsaid = getattr(options, "crops", WHOLE) is None and not is_prepared(getattr(options, "root", None))
+    return replace(options, crops=WHOLE) if unsaid and not kind.single else options
+
+
 def build_model(chosen: Chosen, skeleton: Skeleton, weights: bool = True) -> PoseModel:
     """A fresh network for the keypoints of a skeleton; with the weights that its options name, or random."""
     options = chosen.options if weights else replace(chosen.options, weights=None)
@@ -398,6 +406,7 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
     source that of the given network. Raises MissingData that tells of both sides."""
     opened: dict[str, PoseDataset] = {}
     missing: list[MissingData] = []
+    kind = MODELS[config.model.name]
     for side in ("source", "target") if source else ("target",):
         if side == "target" and config.target is None:
             continue
@@ -407,10 +416,11 @@ def open_sides(config: Config, source: bool, given: Skeleton | None) -> dict[str
         chosen: Chosen = getattr(config, side)
         try:
             for part in ("train", "test"):
-                options = with_camera(chosen.options, MODELS[config.model.name])
+                options = with_crops(with_camera(chosen.options, kind), kind)
                 opened[f"{side}_{part}"] = open_centered(chosen.name, options, part, own, config.device)
             if side == "source" and config.beside is not None:
-                second = open_centered(config.beside.name, config.beside.options, "train", None, config.device)
+                options = with_crops(config.beside.options, kind)
+                second = open_centered(config.beside.name, options, "train", None, config.device)
                 opened["source_train"] = Mixed(opened["source_train"], second)
         except MissingData as error:
             missing.append(error)
