@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from .bodies import coco, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, surreal, threedpw
+from .bodies import coco, crowdpose, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, ochuman, surreal, threedpw
 from .depth import icvl, msra
 from .depth.center_task import CenterTask
 from .depth.files import PublicOptions
@@ -92,6 +92,8 @@ DATASETS: dict[str, Data] = {
     "lspet": Data(lsp.lspet, lsp.LspetOptions, lsp.EXTENDED),
     "mpii": Data(mpii.mpii, PictureOptions, mpii.ORIGIN),
     "coco": Data(coco.coco, coco.CocoOptions, coco.ORIGIN),
+    "crowdpose": Data(crowdpose.crowdpose, crowdpose.CrowdPoseOptions, crowdpose.ORIGIN),
+    "ochuman": Data(ochuman.ochuman, ochuman.OCHumanOptions, ochuman.ORIGIN),
     "coco_json": Data(labels.coco_json, labels.Options, labels.ORIGIN),
     "deeplabcut": Data(deeplabcut.deeplabcut, deeplabcut.Options, deeplabcut.ORIGIN),
     "yolo_pose": Data(yolo_pose.yolo_pose, yolo_pose.Options, yolo_pose.ORIGIN),

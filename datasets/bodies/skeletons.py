@@ -97,6 +97,11 @@ LSP14 = body(
         *("right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top"),
     ),
 )
+CROWDPOSE14 = body(
+    "crowdpose14",
+    (*_sides(*_LIMBS), "head_top", "neck"),
+    tuple(_SIGMAS[name] for name in (*_sides(*_LIMBS), "head_top", "neck")),
+)
 H36M17 = body(
     "h36m17",
     (

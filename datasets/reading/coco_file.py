@@ -52,6 +52,7 @@ def read_coco(
     edges_from: int | None = None,
     numbered: Path | None = None,
     everyone: bool = False,
+    content: dict[str, Any] | None = None,
 ) -> tuple[People, dict[str, Any]]:
     """The people of a COCO keypoint JSON whose pictures lie `below` the root, and what else names the rows.
 
@@ -59,9 +60,10 @@ def read_coco(
     None: a sequence is a picture, else a recording where its image names one, else `block` pictures in the order of the
     file. `root` is the folder in which pictures with names from elsewhere are looked for; None: they are refused.
     `category` is the name or id of the only one that is read. `numbered` is a COCO file of the pictures that a list of
-    results numbers. With `everyone` the table is that of whole pictures, as coco_whole.py says. Raises BadAnnotation.
+    results numbers. With `everyone` the table is that of whole pictures, as coco_whole.py says. `content` is
+    what is read in place of the file's, of one in another form. Raises BadAnnotation.
     """
-    content = mapping(read_labels(file, numbered), file, "", "the content", ("images", "annotations"))
+    content = mapping(content or read_labels(file, numbered), file, "", "the content", ("images", "annotations"))
     listed, notes = entries(content["annotations"], file, "", "annotations"), Notes(file)
     kept, described = _categories(content, listed, file, skeleton, category)
     made = skeleton or of_category(described, file, f"category {described['id']}", edges_from)

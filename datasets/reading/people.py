@@ -9,7 +9,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,20 @@ class People:
         names = ("keypoints", "annotated", "visible", "points")
         columns: dict[str, Any] = {n: None if getattr(self, n) is None else getattr(self, n)[:, order] for n in names}
         return replace(self, skeleton=skeleton, **columns)
+
+
+def together(tables: Sequence[People]) -> People:
+    """Tables of one skeleton one after the other, with the columns that all of them have."""
+    columns = {one.name: [getattr(table, one.name) for table in tables] for one in fields(People)}
+    made: dict[str, Any] = {}
+    for name, parts in columns.items():
+        if any(part is None for part in parts):
+            made[name] = None
+        elif isinstance(parts[0], np.ndarray):
+            made[name] = np.concatenate(parts)
+        elif isinstance(parts[0], list):
+            made[name] = [value for part in parts for value in part]
+    return replace(tables[0], **made)
 
 
 @dataclass

@@ -53,7 +53,10 @@ class Seen:
     """64 bits of a hash of its pixels: the same picture under another name is found too."""
     size: tuple[int, int]
     annotated: np.ndarray
+    """(K,) of how many people."""
     visible: np.ndarray
+    people: int | None
+    """Of a whole picture those with an annotated joint; None of a crop."""
     outside: int
     """Annotated joints that are not in the picture."""
     off: bool
@@ -77,6 +80,7 @@ class Tally:
     bare: int = 0
     """Samples without an annotated joint."""
     outside: int = 0
+    people: int | None = None
 
     def __post_init__(self) -> None:
         self.annotated = np.zeros(len(self.dataset.skeleton), np.int64)
@@ -95,7 +99,9 @@ class Tally:
         self.pictures.add(seen.picture)
         self.sizes.add(seen.size)
         self.annotated += seen.annotated
-        self.visible += seen.visible & seen.annotated
+        self.visible += seen.visible
+        if seen.people is not None:
+            self.people = (self.people or 0) + seen.people
         self.bare += not seen.annotated.any()
         self.outside += seen.outside
 
@@ -140,15 +146,17 @@ def look(dataset: PoseDataset, row: int) -> Seen | UnreadableImage:
         return error
     height, width = item.image.shape[:2]
     corners = _in_picture(item, np.asarray(item.box, np.float64).reshape(2, 2))
-    xy = _in_picture(item, item.keypoints[:, :2])
-    inside = ((xy >= 0) & (xy <= (width, height))).all(1)
+    people = item.annotated.reshape(-1, item.annotated.shape[-1])
+    xy = _in_picture(item, item.keypoints[..., :2])
+    inside = ((xy >= 0) & (xy <= (width, height))).all(-1)
     return Seen(
         id=item.id,
         sequence=item.sequence,
         picture=_hash(item.image),
         size=(width, height),
-        annotated=item.annotated,
-        visible=item.visible,
+        annotated=people.sum(0),
+        visible=(people & item.visible.reshape(people.shape)).sum(0),
+        people=int(people.any(1).sum()) if item.annotated.ndim == 2 else None,
         outside=int((item.annotated & ~inside).sum()),
         off=bool((corners[1] <= 0).any() or (corners[0] >= (width, height)).any()),
     )
@@ -205,6 +213,7 @@ def _print_counts(tallies: list[Tally], reporter: Reporter) -> None:
 
     rows = {
         "samples": lambda t: f"{len(t.dataset):,}",
+        **({"labelled people": lambda t: f"{t.people or 0:,}"} if any(t.people is not None for t in tallies) else {}),
         "pictures": lambda t: f"{len(t.pictures):,}",
         "sequences": lambda t: f"{len(t.sequences):,}",
         "picture sizes": sizes,
@@ -245,6 +254,8 @@ def _notes(tally: Tally) -> list[str]:
     notes, readable = [], len(tally.ids) + len(tally.twice)
     if readable and tally.bare == readable:
         notes.append(f"{tally.part} has no labels: it can be a target's train part, and nothing can be scored on it")
+    elif tally.bare and tally.people is not None:
+        notes.append(f"{tally.part}: {tally.bare:,} pictures show no labelled person; whoever is found there is invented")
     elif tally.bare:
         notes.append(f"{tally.part}: {tally.bare:,} samples have no annotated joint; losses and metrics skip them")
     notes += [f"{tally.part}, unusable: {reason}" for reason in tally.unusable[:5]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 
 from ...datasets.catalog import entry_of
-from ...datasets.loading import empty_item, first_item
+from ...datasets.loading import empty_like, first_item
 from ...datasets.options import Options, option
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.splits import PARTS
@@ -21,6 +22,8 @@ from ..runs.centers import open_centered
 from .data_words import read_words
 
 COUNT = 16
+WHOLE = {"columns": 4, "tile": 320}
+"""Whole pictures are shown larger than crops."""
 ROW, COLUMN = 20, 390
 """Pixels of a joint's place in the legend."""
 
@@ -40,7 +43,8 @@ def show(name: str, words: list[str], path: Path) -> None:
     few = {"size": 192, "train": COUNT, "test": COUNT} if issubclass(entry_of(name).Options, RenderedOptions) else {}
     own, options = read_words(name, words, ShowOptions, few)
     shown = Shown(open_centered(name, options, own.part))
-    sheet = contact_sheet(shown, COUNT)
+    whole = first_item(shown.dataset).keypoints.ndim == 3
+    sheet = contact_sheet(shown, COUNT, **(WHOLE if whole else {}))
     write_picture(path, with_legend(sheet, shown))
 
 
@@ -55,28 +59,43 @@ class Shown(View):
         try:
             item = self.dataset[index]
         except UnreadableImage:
-            return empty_item("UNREADABLE", len(self.skeleton), first_item(self.dataset).depth)
+            return empty_like("UNREADABLE", first_item(self.dataset))
         self.items.append(item)
         return replace(item, id=f"mirrored {item.id}") if item.mirrored else item
 
 
 def with_legend(sheet: np.ndarray, shown: Shown) -> np.ndarray:
-    """The sheet (H, W, 3) with a row for each joint below: its colour, its name, and the share of the samples shown in
-    which it is seen, hidden and unknown."""
+    """The sheet (H, W, 3) with a row for each joint below: its colour, its name, and the share of the samples shown, of
+    whole pictures of their labelled people, in which it is seen, hidden and unknown."""
     names = shown.skeleton.keypoints
     width = max(sheet.shape[1], COLUMN)
     columns = min(width // COLUMN, len(names))
     rows = -(-len(names) // columns)
     legend = np.full(((rows + 2) * ROW, width, 3), PAPER, np.uint8)
-    title = f"{shown.name}: {len(shown.items)} of {len(shown)} samples; filled: seen, hollow: hidden, absent: unknown"
+    annotated, visible, people = of_people(shown.items)
+    title = f"{shown.name}: {people}{len(shown.items)} of {len(shown)} samples; filled: seen, hollow: hidden, absent: unknown"
     _write(legend, title, (8, 0))
     for k, (name, colour) in enumerate(zip(names, joint_colours(len(names)), strict=True)):
-        known = np.array([item.annotated[k] for item in shown.items], bool)
-        seen = known & np.array([item.visible[k] for item in shown.items], bool)
+        known, seen = annotated[:, k], annotated[:, k] & visible[:, k]
         _joint(legend, (8 + k // rows * COLUMN, (1 + k % rows) * ROW), name, colour, seen, known)
     wide = np.full((sheet.shape[0], width, 3), PAPER, np.uint8)
     wide[:, : sheet.shape[1]] = sheet
     return np.concatenate([wide, legend])
+
+
+def of_people(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Which keypoints are annotated and visible (N, K) of those whom items show, of whole pictures of the labelled
+    people; and in words how many the latter are."""
+    if not items:
+        return np.zeros((0, 0), bool), np.zeros((0, 0), bool), ""
+    count = items[0].annotated.shape[-1]
+    annotated, visible = (
+        np.concatenate([getattr(item, name).reshape(-1, count) for item in items]) for name in ("annotated", "visible")
+    )
+    if items[0].annotated.ndim == 1:
+        return annotated, visible, ""
+    known = annotated.any(1)
+    return annotated[known], visible[known], f"{known.sum()} people in "
 
 
 def _joint(

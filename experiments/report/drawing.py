@@ -16,7 +16,7 @@ import torch
 
 from ...adapt.scoring.evaluation import Predictions
 from ...datasets.reading.files import write_whole
-from ...datasets.sample import Item, PoseDataset, to_pixels
+from ...datasets.sample import MASK, Item, PoseDataset, to_pixels
 from ...datasets.sensor import Sensor
 
 Colour = tuple[int, int, int]
@@ -25,6 +25,10 @@ DARK: Colour = (24, 24, 24)
 PAPER: Colour = (246, 246, 244)
 OUTSIDE: Colour = (70, 70, 70)
 """What a crop shows beyond the image's border."""
+MASKED: Colour = (235, 70, 70)
+"""Where people stand of whom nothing is labelled."""
+AMONG = 0.6
+"""The weight of one person's lines in a picture of several."""
 NEAREST, FARTHEST = 255, 90
 """Greys of depth: what is near is bright, and what gave no return is black."""
 
@@ -153,12 +157,56 @@ def joint_colours(count: int) -> list[Colour]:
 
 
 def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.ndarray:
-    """An item's crop with everyone's keypoints: seen joints filled, hidden ones hollow, unknown ones left out."""
+    """An item's crop with everyone's keypoints: seen joints filled, hidden ones hollow, unknown ones left out. Of a
+    whole picture with its people's boxes, and shaded where no label counts."""
     picture, colours = view(item, tile), joint_colours(item.annotated.shape[-1])
+    picture = around(shaded(picture, item), item)
+    weight = AMONG if item.keypoints.ndim == 3 else 1.0
     for points, visible, annotated in everyone(item):
         at = to_tile(points, item.box, tile)
-        picture = draw(picture, at, edges, colours, known=annotated, hidden=~np.asarray(visible, bool))
+        hidden = ~np.asarray(visible, bool)
+        picture = draw(picture, at, edges, colours, known=annotated, hidden=hidden, weight=weight)
     return picture
+
+
+def shaded(picture: np.ndarray, item: Item) -> np.ndarray:
+    """The tile of an item with what its mask leaves out tinted in MASKED."""
+    if MASK not in item.inputs:
+        return picture
+    whole = item.inputs[MASK]
+    tile = picture.shape[0]
+    left_out = view(replace(item, image=np.repeat((1 - whole)[..., None] * 255, 3, 2)), tile)[..., 0] > 128
+    tint = (picture * 0.5 + np.array(MASKED) * 0.5).round().astype(np.uint8)
+    return np.where(left_out[..., None], tint, picture)
+
+
+def around(picture: np.ndarray, item: Item) -> np.ndarray:
+    """The tile of an item with its people's boxes, where it tells them: of labelled people white, of others MASKED, of
+    crowds with the word."""
+    if item.bounds is None or item.crowd is None:
+        return picture
+    result, tile = np.ascontiguousarray(picture).copy(), picture.shape[0]
+    corners = to_tile(item.bounds.reshape(-1, 2, 2), item.box, tile).clip(-1, tile)
+    for (low, high), known, crowd in zip(corners.round().astype(int), item.annotated.any(1), item.crowd, strict=True):
+        start, end = (int(low[0]), int(low[1])), (int(high[0]) - 1, int(high[1]) - 1)
+        colour = WHITE if known else MASKED
+        cv2.rectangle(result, start, end, colour, 2 if crowd else 1)
+        if crowd:
+            at = max(start[0], 0) + 3, max(start[1], 0) + 12
+            cv2.putText(result, "crowd", at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, WHITE, 1, cv2.LINE_AA)
+    return result
+
+
+def counted(item: Item) -> str:
+    """How many people a whole picture shows, in words; empty of a crop."""
+    if item.keypoints.ndim < 3:
+        return ""
+    known = item.annotated.any(1)
+    crowds = np.zeros(len(known), bool) if item.crowd is None else item.crowd
+    parts = ["1 person" if known.sum() == 1 else f"{known.sum()} people"]
+    bare = int((~known & ~crowds).sum())
+    parts += [f"{bare} unlabelled"] * (bare > 0) + [f"{crowds.sum()} crowd"] * bool(crowds.any())
+    return ", ".join(parts) + ": "
 
 
 def contact_sheet(dataset: PoseDataset, count: int = 24, columns: int = 8, tile: int = 192) -> np.ndarray:
@@ -179,7 +227,7 @@ def contact_sheet(dataset: PoseDataset, count: int = 24, columns: int = 8, tile:
         item = dataset[int(index)]
         top, left = gap + place // columns * (height + gap), gap + place % columns * width
         sheet[top : top + tile, left : left + tile] = draw_item(item, dataset.skeleton.edges, tile)
-        _caption(sheet[top + tile : top + height, left : left + tile], f"{index}  {item.id}")
+        _caption(sheet[top + tile : top + height, left : left + tile], f"{index}  {counted(item)}{item.id}")
     return sheet
 
 

@@ -280,6 +280,50 @@ def coco(root):
     return RawSet({"name": "coco"}, {name: "json"})
 
 
+def crowdpose(root):
+    """The second picture shows someone without keypoints besides, the fourth nobody."""
+    made = coco_content(crowdIndex=0.25)
+    (category,) = made["categories"]
+    category["keypoints"] = [*COCO17.keypoints[5:], "head", "neck"]
+    for annotation in made["annotations"]:
+        annotation["keypoints"] = annotation["keypoints"][:42]
+    made["annotations"][3] |= {"image_id": 1, "num_keypoints": 0, "keypoints": [0] * 42, "bbox": [20, 4, 8, 16]}
+    (root / "json").mkdir()
+    for name in ("train", "val", "test"):
+        (root / f"json/crowdpose_{name}.json").write_text(json.dumps(made))
+    pictures(root, *(f"images/{n}.jpg" for n in range(4)))
+    return RawSet({"name": "crowdpose"}, {"json/crowdpose_test.json": "json"})
+
+
+def ochuman(root):
+    """The publisher's conversion."""
+    made = coco_content()
+    for annotation in made["annotations"]:
+        annotation |= {"segmentation": {"size": [24, 32], "counts": "0`0`d0"}, "area": 300}
+    name = "ochuman_coco_format_test_range_0.00_1.00.json"
+    (root / name).write_text(json.dumps(made))
+    pictures(root, *(f"images/{n}.jpg" for n in range(4)))
+    return RawSet({"name": "ochuman"}, {name: "json"})
+
+
+def ochuman_own(root):
+    """The publisher's own form; of the second picture's people one has a box alone."""
+    names = [*COCO17.keypoints[5:], *COCO17.keypoints[:5], "head", "neck"]
+    joints = [[x, y, x % 4] for x, y in np.arange(38).reshape(19, 2).tolist()]
+    person = {"bbox": [1, 2, 21, 17], "keypoints": np.ravel(joints).tolist(), "max_iou": 0.7}
+    person |= {"segms": {"outer": [[1, 2, 20, 2, 20, 15]], "inner": [], "width": 32, "height": 24}}
+    bare = {"bbox": [8, 4, 16, 20], "keypoints": None, "segms": None, "max_iou": 0.1}
+    images = [
+        {"image_id": f"{n:06d}", "file_name": f"{n}.jpg", "width": 32, "height": 24}
+        | {"annotations": [person, bare] if n == 1 else [person]}
+        for n in range(4)
+    ]
+    made = {"images": images, "keypoint_names": names, "keypoint_visible": {"missing": 0, "vis": 1}}
+    (root / "ochuman.json").write_text(json.dumps(made))
+    pictures(root, *(f"images/{n}.jpg" for n in range(4)))
+    return RawSet({"name": "ochuman", "form": "own"}, {"ochuman.json": "json"}, "train")
+
+
 def coco_json(root):
     made = coco_content(seq_name="walk")
     for n, (image, annotation) in enumerate(zip(made["images"], made["annotations"], strict=True)):
@@ -445,7 +489,7 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
         *(muco, mupots, threedpw),
         *(mpi_inf_3dhp_train, mpi_inf_3dhp_test, lsp, lspet, mpii_lists, mpii_published, coco, coco_json, coco_npz),
         *(skeleton, boxes_csv, boxes_json, boxes_list, boxes_coco, coco_results, coco_results_numbered, coco_nested),
-        *(deeplabcut, deeplabcut_animals, yolo_pose),
+        *(deeplabcut, deeplabcut_animals, yolo_pose, crowdpose, ochuman, ochuman_own),
     )
 }
 ROUGH = {"coco_rough": coco_rough}
