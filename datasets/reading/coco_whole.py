@@ -61,7 +61,7 @@ def with_everyone(
         camera=None if all(c is None for c in cameras) else np.stack([np.zeros(4) if c is None else c for c in cameras]),
         points=None if people.points is None else _longer(people.points, len(shown)),
         mirrored=None if people.mirrored is None else _longer(people.mirrored, len(shown)),
-        area=np.array([*(_area(row, file) for row in every), *(np.nan for _ in empty)]),
+        area=np.array([*(_area(row, k < n, file) for k, row in enumerate(every)), *(np.nan for _ in empty)]),
         crowd=np.array([*(row.crowd for row in every), *(False for _ in empty)], bool),
         nobody=np.arange(len(shown)) >= len(every),
         unlabelled=[*(None for _ in rows), *regions, *(None for _ in empty)],
@@ -105,14 +105,14 @@ def _outlined(rows: list[Row], file: Path) -> tuple[list[Row], list[Region], np.
     return [rows[place] for place in kept], regions, boxes[kept]
 
 
-def _area(row: Row, file: Path) -> float:
+def _area(row: Row, labelled: bool, file: Path) -> float:
     """NaN where the file says none. 0 is none of a person with labelled joints: tools write it for what is not known."""
     value = row.annotation.get("area")
     with suppress(ValueError):
         value = float(value) if isinstance(value, str) else value
-    if value is not None and (type(value) not in (int, float) or not -1 < value <= LARGEST_AREA):
+    if value is not None and (type(value) not in (int, float) or not 0 <= value <= LARGEST_AREA):
         raise BadAnnotation(file, f"annotation {row.id}", "area", value, "px squared, or null")
-    if value is not None and (value > 0 or not row.labelled):
+    if value is not None and (value > 0 or not labelled):
         return float(value)
     region = read_region(row.annotation.get("segmentation"), file, f"annotation {row.id}")
     return np.nan if region is None or not region.area else region.area

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bodies.skeletons import COCO17
 from ..options import BadOption, option
 from ..reading.others import others
 from ..reading.people import AROUND_BOXES, square
@@ -34,7 +35,7 @@ from .people_scene import PARTS, draw_scene
 from .people_shading import paint_room, people_surface
 from .people_stage import people_in
 from .people_styles import BLOCK, MOST, STYLES, PeopleStyle
-from .person_anatomy import PERSON
+from .person_anatomy import PERSON, PLACE
 from .person_flesh import OWNS
 from .raycast import Cones, cast_rays, raycast
 from .shading import develop, shade
@@ -54,7 +55,7 @@ TRUNK = ("pelvis", "right_hip", "left_hip", "spine", "neck", "nose", "head_top",
 CUT, SLOPPY = 0.5, 0.05
 """Of a poor detector: the share of what sticks out of the trunk's box that it misses, and the standard deviation of its
 sides, in widths and heights of the person."""
-JOINTS = {"h36m17": PERSON.keypoints[:17], "all": PERSON.keypoints}
+JOINTS = {"h36m17": PERSON.select(PERSON.keypoints[:17]), "all": PERSON, "coco17": COCO17}
 Array = np.ndarray
 
 
@@ -84,7 +85,7 @@ class Options(RenderedOptions):
         "seen",
         choices=tuple(BOXES),
     )
-    joints: str = option("h36m17", "Human3.6M's 17 joints, or all 29", choices=tuple(JOINTS))
+    joints: str = option("h36m17", "Human3.6M's 17 joints, all 29, or COCO's 17", choices=tuple(JOINTS))
     motion: str | None = option(None, "folder of BVH clips whose poses people take; null: the style's own poses")
     photos: str | None = option(None, "folder of pictures that stand behind the people; null: drawn rooms")
 
@@ -258,7 +259,8 @@ class RenderedPeople(CachedSet):
     ) -> None:
         self.style, self.options = style_of(style), options
         count, self.first = options.scenes_of(part)
-        self.skeleton = PERSON.select(JOINTS[options.joints])
+        self.skeleton = JOINTS[options.joints]
+        self.order = [PLACE[name] for name in self.skeleton.keypoints]
         pictures = list_pictures(options.photos) if options.photos is not None else ()
         seed = options.scenes
         identity = {
@@ -329,9 +331,9 @@ class RenderedPeople(CachedSet):
 
     def _item(self, scene: int, who: int | slice, box: Array) -> Item:
         """One person of a scene, or several, in a box of its picture."""
-        arrays, number, k = self.arrays(), self.first + scene, len(self.skeleton)
+        arrays, number = self.arrays(), self.first + scene
         picture = f"{self.name}/{self.options.scenes}/{number:07d}"
-        keypoints = np.array(arrays["keypoints"][scene, who, :k])
+        keypoints, visible, points = (arrays[name][scene, who] for name in ("keypoints", "visible", "points"))
         return Item(
             image=np.array(arrays["image"][scene]),
             box=box.astype(np.float32),
@@ -339,10 +341,10 @@ class RenderedPeople(CachedSet):
             sequence=self._block(number) if self.style.fixed else picture,
             frame=number,
             camera=np.array(arrays["camera"][scene]),
-            keypoints=keypoints,
-            visible=np.array(arrays["visible"][scene, who, :k]),
-            annotated=np.ones(keypoints.shape[:-1], bool),
-            points=np.array(arrays["points"][scene, who, :k]),
+            keypoints=np.array(keypoints[..., self.order, :]),
+            visible=np.array(visible[..., self.order]),
+            annotated=np.ones((*keypoints.shape[:-2], len(self.order)), bool),
+            points=np.array(points[..., self.order, :]),
         )
 
 
