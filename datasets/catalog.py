@@ -23,7 +23,7 @@ from .own.chosen import chosen
 from .reading.origin import FolderOptions, Origin
 from .reading.people import WHOLE, PictureOptions, PictureSet
 from .reading.prepared import given, is_prepared, open_prepared
-from .reading.whole_pictures import whole_pictures
+from .reading.whole_pictures import check_whole, whole_pictures
 from .rendered import depth as rendered_depth
 from .rendered import hands as rendered_hands
 from .rendered import people as rendered_people
@@ -150,6 +150,9 @@ def open_dataset(name: str, options: Options, part: str, default_skeleton: Skele
         raise TypeError(f"{name} is opened with {entry.Options.__qualname__}, not {type(options).__qualname__}")
     if isinstance(options, FolderOptions):
         options.check_there(name, entry.origin)
+    whole = getattr(options, "crops", None) == WHOLE
+    if whole:
+        check_whole(name, options)
     if isinstance(options, FolderOptions) and is_prepared(options.root):
         dataset: PoseDataset = open_prepared(str(options.root), part, name, given(options))
     elif entry.labelled or _centers(options):
@@ -157,8 +160,8 @@ def open_dataset(name: str, options: Options, part: str, default_skeleton: Skele
         dataset = entry.open(options, part)
     else:
         dataset = entry.open(options, part, default_skeleton)
-    if getattr(options, "crops", None) == WHOLE and isinstance(dataset, PictureSet):
-        dataset = whole_pictures(dataset, options)
+    if whole and isinstance(dataset, PictureSet):
+        dataset = whole_pictures(dataset)
     if isinstance(options, PictureOptions):
         return chosen(dataset, options.keypoints, options.rename)
     return CenterTask(dataset) if _centers(options) else dataset

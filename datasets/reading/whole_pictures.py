@@ -24,19 +24,18 @@ SEGMENT = 0.53
 """Area of a person over that of the box."""
 
 
-def whole_pictures(dataset: PictureSet, options: Options) -> WholePictures:
-    """The pictures of a set that was opened by `options`. Raises ValueError for options that are of crops alone."""
-    given = {name: getattr(options, name, None) for name in ("boxes", "chain")}
-    cut = [f"{name}={value}" for name, value in given.items() if value and value != WHOLE]
+def check_whole(name: str, options: Options) -> None:
+    """Raises ValueError for options of the dataset `name` that are of crops alone."""
+    given = {key: getattr(options, key, None) for key in ("boxes", "chain")}
+    cut = [f"{key}={value}" for key, value in given.items() if value and value != WHOLE]
     if cut:
         raise ValueError(
-            f"crops=whole gives whole pictures of {dataset.name}, and {' and '.join(cut)} says how people are cut out "
-            "of them: leave it out, or say crops=person"
+            f"crops=whole gives whole pictures of {name}, and {' and '.join(cut)} says how people are cut out of them: "
+            "leave it out, or say crops=person"
         )
-    return of_set(dataset)
 
 
-def of_set(dataset: PictureSet) -> WholePictures:
+def whole_pictures(dataset: PictureSet) -> WholePictures:
     """The pictures of a set, with all their people."""
     values = {one.name: getattr(dataset, one.name) for one in fields(dataset) if one.init}
     return WholePictures(**values | {"boxes": WHOLE, "whole": None})
