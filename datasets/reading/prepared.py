@@ -5,6 +5,8 @@
                                   to sqrt(2) times its side, so that any rotation of the box stays inside
     FOLDER/PART/labels.npy        (N,) records of the item's other fields, in pixels of the raw file
     FOLDER/PART/names.jsonl       a line [id, sequence] for each row, found by `name_end` in the records
+    FOLDER/PART/people.npy        of whole pictures (P,) records of all their people, found by `people_end`
+    FOLDER/PART/masks.npy         of whole pictures that have masks (N, S, S) uint8, as they lie in the stored pictures
 
 `Item.to_file` leads from a stored picture's pixels to the raw file's, so that crops are cut as they are from the raw
 set, but for one more resampling; plain crops of `size` pixels meet the stored pixels and are the raw set's own. What
@@ -16,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..options import Options, default_of
-from ..sample import Item
+from ..sample import MASK, Item
 from ..sides import completed
 from ..skeleton import Skeleton
 from .annotations import BadAnnotation, entries, mapping, read_json, whole
@@ -35,6 +37,8 @@ FILE_OPTIONS: dict[str, tuple[str, ...]] = {
     **{"labels": ("",), "images": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
 }
 """Options that name files, and how they then end."""
+ENDS = ("name_end", "people_end")
+"""Fields of the records that say where a row ends in a file whose rows are of various lengths."""
 DONE, BEGUN = "prepared.json", "unfinished.json"
 RENDERED = ("train", "test", "scenes")
 """What 0.1.0 also wrote down of sets that are not rendered, where it was set: it means nothing to them."""
@@ -50,7 +54,8 @@ def given(options: Options) -> dict[str, Any]:
     # root and size stand in prepared.json otherwise; the others are laid over the set
     apart = ("root", "size", "joints", "keypoints", "rename")
     values = {one.name: (getattr(options, one.name), default_of(one)) for one in fields(options)}
-    return resolved({name: v for name, (v, default) in values.items() if name not in apart and v != default})
+    said = {name: v for name, (v, default) in values.items() if name not in apart and v != default}
+    return resolved({name: v for name, v in said.items() if (name, v) != ("crops", "person")})  # what null means here
 
 
 def resolved(options: dict[str, Any]) -> dict[str, Any]:
@@ -132,14 +137,53 @@ def stored_side(size: int) -> int:
     return size + 2 * ceil(size * (2**0.5 - 1) / 2)
 
 
-def record(keypoints: int, points: bool) -> np.dtype[Any]:
-    """What labels.npy holds of an item; 3D points where the set has them."""
-    shapes: list[Any] = [
-        *(("keypoints", "<f8", (keypoints, 2)), ("annotated", "?", (keypoints,)), ("visible", "?", (keypoints,))),
-        *(("box", "<f8", (4,)), ("camera", "<f8", (4,)), ("to_file", "<f8", (2, 3))),
-        *(("frame", "<i8"), ("mirrored", "?"), ("name_end", "<i8")),
-    ]
-    return np.dtype([*shapes, *([("points", "<f8", (keypoints, 3))] if points else [])])
+@dataclass(frozen=True)
+class Form:
+    """What is stored of a set's items."""
+
+    keypoints: int
+    points: bool = False
+    """3D points, where the set has them."""
+    whole: bool = False
+    """Items are whole pictures with all their people."""
+    masks: bool = False
+
+    def record(self) -> np.dtype[Any]:
+        """What labels.npy holds of an item."""
+        shapes: list[Any] = [
+            *([] if self.whole else self._joints()),
+            *(("box", "<f8", (4,)), ("camera", "<f8", (4,)), ("to_file", "<f8", (2, 3))),
+            *(("frame", "<i8"), ("mirrored", "?"), ("name_end", "<i8")),
+        ]
+        if self.whole:
+            return np.dtype([*shapes, ("people_end", "<i8"), ("crowding", "<f8")])
+        return np.dtype([*shapes, *self._space()])
+
+    def person(self) -> np.dtype[Any]:
+        """What people.npy holds of a person."""
+        told: list[Any] = [("area", "<f8"), ("bounds", "<f8", (4,)), ("crowd", "?")]
+        return np.dtype([*self._joints(), *told, *self._space()])
+
+    def _joints(self) -> list[Any]:
+        k = self.keypoints
+        return [("keypoints", "<f8", (k, 2)), ("annotated", "?", (k,)), ("visible", "?", (k,))]
+
+    def _space(self) -> list[Any]:
+        return [("points", "<f8", (self.keypoints, 3))] if self.points else []
+
+    def has(self, field: str) -> bool:
+        """Whether labels.npy has it."""
+        return field in (self.record().names or ())
+
+    def files(self, side: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """The .npy files by name: what a row is, and its shape."""
+        byte = np.dtype("u1")
+        files: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            "images": (byte, (side, side, 3)),
+            "labels": (self.record(), ()),
+        }
+        files |= {"people": (self.person(), ())} if self.whole else {}
+        return files | ({"masks": (byte, (side, side))} if self.masks else {})
 
 
 class Prepared:
@@ -157,21 +201,27 @@ class Prepared:
         self.identity: dict[str, Any] = {**content["identity"], "prepared": about["size"]}
         self.identity |= {"left_out": left_out} if left_out else {}
         self.count = content["count"] - len(left_out)
-        self.side, self.points = stored_side(about["size"]), bool(content["points"])
-        self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.side = stored_side(about["size"])
+        said = {name: bool(content.get(name)) for name in ("points", "whole", "masks")}
+        self.form = Form(len(self.skeleton), **said)
+        self._arrays: dict[str, np.ndarray] | None = None
         self.arrays()
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """images (N, S, S, 3), labels (N,) and names (bytes,) as memory maps."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """images (N, S, S, 3), labels (N,), names (bytes,), and of whole pictures people (P,) and, where they have
+        them, masks (N, S, S), as memory maps."""
         if self._arrays is None:
-            kind = record(len(self.skeleton), self.points)
-            labels = _load(self.folder / "labels.npy", kind, (self.count,))
+            kinds = self.form.files(self.side)
+            labels = _load(self.folder / "labels.npy", *kinds["labels"], self.count)
             path = self.folder / "names.jsonl"
             size, wanted = path.stat().st_size if path.is_file() else 0, int(labels["name_end"][-1])
             if size != wanted or not size:
                 raise BadAnnotation(path, "", "the size", size, f"{wanted} bytes; prepare the set again")
-            images = _load(self.folder / "images.npy", np.dtype("u1"), (self.count, self.side, self.side, 3))
-            self._arrays = images, labels, np.memmap(path, "u1", "r")
+            arrays = {"labels": labels, "names": np.memmap(path, "u1", "r")}
+            for name in kinds.keys() - arrays.keys():
+                rows = int(labels["people_end"][-1]) if name == "people" else self.count
+                arrays[name] = _load(self.folder / f"{name}.npy", *kinds[name], rows)
+            self._arrays = arrays
         return self._arrays
 
     def __getstate__(self) -> dict[str, Any]:
@@ -184,24 +234,41 @@ class Prepared:
     def __getitem__(self, index: int, /) -> Item:
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has items 0 to {self.count - 1}, not {index}")
-        images, labels, names = self.arrays()
-        values = {name: np.array(labels[index][name]) for name in labels.dtype.names or ()}
-        for name, value in values.items():
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise BadAnnotation(self.folder / "labels.npy", index, name, value.tolist(), "finite numbers")
-        identifier, sequence = self._names(names, int(labels["name_end"][index - 1]) if index else 0, values)
-        stored: dict[str, Any] = {
-            name: values[name] for name in ("box", "camera", "keypoints", "visible", "annotated", "to_file")
-        }
+        arrays = self.arrays()
+        values = self._values("labels", index)
+        before = {name: int(arrays["labels"][name][index - 1]) if index else 0 for name in ENDS if self.form.has(name)}
+        identifier, sequence = self._names(arrays["names"], before["name_end"], values)
+        if self.form.whole:
+            rows = slice(before["people_end"], int(values["people_end"]))
+            if not 0 <= rows.start <= rows.stop <= len(arrays["people"]):
+                found = [rows.start, rows.stop]
+                raise BadAnnotation(self.folder / "labels.npy", index, "people_end", found, "places in people.npy")
+            values |= self._values("people", rows)
+        told = ("box", "camera", "keypoints", "visible", "annotated", "to_file", "points", "area", "bounds", "crowd")
+        stored: dict[str, Any] = {name: values[name] for name in told if name in values}
         return Item(
-            image=np.array(images[index]),
+            image=np.array(arrays["images"][index]),
             id=identifier,
             sequence=sequence,
             frame=int(values["frame"]),
             mirrored=bool(values["mirrored"]),
-            points=values.get("points"),
+            inputs={MASK: np.array(arrays["masks"][index])} if self.form.masks else {},
             **stored,
         )
+
+    def crowding(self) -> np.ndarray | None:
+        """(N,) CrowdPose's crowdIndex, where the set says it."""
+        told = np.array(self.arrays()["labels"]["crowding"]) if self.form.whole else np.array([-1.0])
+        return None if (told < 0).any() else told
+
+    def _values(self, file: str, rows: int | slice) -> dict[str, np.ndarray]:
+        """The fields of a file's records. Raises BadAnnotation for one that is no number."""
+        records = self.arrays()[file][rows]
+        values = {name: np.array(records[name]) for name in records.dtype.names or ()}
+        for name, value in values.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise BadAnnotation(self.folder / f"{file}.npy", str(rows), name, value.tolist(), "finite numbers")
+        return values
 
     def _names(self, names: np.ndarray, start: int, values: dict[str, np.ndarray]) -> tuple[str, str]:
         end = int(values["name_end"])
@@ -238,14 +305,15 @@ def _skeleton(content: Any, path: Path) -> Skeleton:
         raise BadAnnotation(path, "", "skeleton", str(error), "names, edges, flip_pairs, groups and sigmas") from error
 
 
-def _load(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-    """A memory map of exactly that. Raises BadAnnotation."""
+def _load(path: Path, kind: np.dtype[Any], row: tuple[int, ...], count: int) -> np.ndarray:
+    """A memory map of exactly `count` rows of that. Raises BadAnnotation."""
+    shape = (count, *row)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)  # nothing cannot be mapped
     except Exception as error:  # numpy raises whatever the bytes lead it to
         raise BadAnnotation(path, "", "the content", str(error), "a whole .npy; prepare the set again") from error
     form = getattr(array, "dtype", None), getattr(array, "shape", None)
-    if form != (kind, shape) or path.stat().st_size != getattr(array, "offset", 0) + array.nbytes:
+    if form != (kind, shape) or (count and path.stat().st_size != getattr(array, "offset", 0) + array.nbytes):
         shown = f"of {form[0]} {form[1]}, {path.stat().st_size} bytes"
         raise BadAnnotation(path, "", "the content", shown, f"{kind} {shape}; prepare the set again")
     return array

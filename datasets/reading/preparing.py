@@ -1,5 +1,7 @@
 """Writing of the folders that `prepared` reads: a writer that was stopped goes on to the same bytes.
 
+Of whole pictures the people and the masks are files of their own.
+
 FOLDER/PART/progress.json says how many rows are in the part's files for sure, and which of them were unreadable.
 """
 
@@ -20,21 +22,25 @@ import numpy as np
 
 from ..augment import crop_matrix, shift, warp
 from ..loading import MAX_UNREADABLE, first_item
-from ..sample import PoseDataset
-from ..views import innermost
+from ..sample import MASK, Item, PoseDataset
+from ..views import crowding_of, innermost
 from .annotations import entries, mapping, read_json, whole
 from .files import naming, write_text
 from .images import UnreadableImage
 from .people import PictureSet
-from .prepared import FORMAT, record, stored_side
+from .prepared import FORMAT, Form, stored_side
 from .video import is_frame
 
 MARK = "progress.json"
 CHUNK = 1 << 26
 """Bytes of pictures between two marks of progress."""
 T = TypeVar("T")
-Stored = tuple[np.ndarray, np.ndarray, bytes]
-"""Of a row: the picture (S, S, 3), the record (), the line of names."""
+Stored = dict[str, Any]
+"""Of a row, by file: the picture (S, S, 3), the record (), the people's records (P,), the mask (S, S), the line of
+names."""
+PEOPLE, NAMES = "people", "names"
+ENDS = {NAMES: "name_end", PEOPLE: "people_end"}
+"""Of files whose rows are of various lengths, the field of the records that says where a row ends."""
 
 
 def workers(dataset: PoseDataset) -> int:
@@ -53,7 +59,13 @@ def in_order(work: Callable[[int], T], rows: range, threads: int, ahead: int = 6
 
 def bytes_needed(dataset: PoseDataset, size: int) -> int:
     """About how much disk `convert` takes for all rows of a dataset."""
-    return len(dataset) * (stored_side(size) ** 2 * 3 + record(len(dataset.skeleton), True).itemsize + 100)
+    return len(dataset) * (stored_side(size) ** 2 * 4 + Form(len(dataset.skeleton), True).record().itemsize + 100)
+
+
+def form_of(dataset: PoseDataset) -> Form:
+    """What is stored of each row."""
+    item = first_item(dataset)
+    return Form(len(dataset.skeleton), item.points is not None, item.keypoints.ndim == 3, MASK in item.inputs)
 
 
 def plan(name: str, options: dict[str, Any], size: int, parts: dict[str, PoseDataset], more: dict[str, Any]) -> Any:
@@ -69,7 +81,9 @@ def plan(name: str, options: dict[str, Any], size: int, parts: dict[str, PoseDat
             part: {
                 "name": dataset.name,
                 "count": len(dataset),
-                "points": first_item(dataset).points is not None,
+                "points": form_of(dataset).points,
+                "whole": form_of(dataset).whole,
+                "masks": form_of(dataset).masks,
                 "identity": dataset.identity,
                 "unreadable": [],
             }
@@ -93,40 +107,48 @@ def convert(
     for a label that is no finite number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    first, side, count = first_item(dataset), stored_side(size), len(dataset)
-    kind = record(len(dataset.skeleton), first.points is not None)
+    form, side, count = form_of(dataset), stored_side(size), len(dataset)
+    crowding = crowding_of(dataset)
     done, unreadable = _resume(dataset, folder)
     cv2.setNumThreads(1)  # the rows are shared among threads here
     with naming(folder), ExitStack() as stack:
         kept = done - len(unreadable)
-        images = stack.enter_context(_open(folder / "images.npy", np.dtype("u1"), (count, side, side, 3), kept))
-        labels = stack.enter_context(_open(folder / "labels.npy", kind, (count,), kept))
-        names_end = _last_end(labels, kind) if kept else 0
-        names = stack.enter_context(_open_at(folder / "names.jsonl", names_end))
+        kinds, lengths = form.files(side), {name: kept for name in form.files(side)}
+        labels = stack.enter_context(_open(folder / "labels.npy", *kinds["labels"], count, kept))
+        last = _last(labels, kinds["labels"][0]) if kept else None
+        ends = {name: int(last[end]) if last is not None else 0 for name, end in ENDS.items() if form.has(end)}
+        lengths |= {name: end for name, end in ends.items() if name in kinds}
+        files = {
+            name: stack.enter_context(_open(folder / f"{name}.npy", *kind, count, lengths[name]))
+            for name, kind in kinds.items()
+            if name != "labels"
+        }
+        files |= {"labels": labels, NAMES: stack.enter_context(_open_at(folder / "names.jsonl", ends[NAMES]))}
         step = max(1, chunk // (side * side * 3))
         for start in range(done, count, step):
             rows = range(start, min(start + step, count))
-            made = list(in_order(lambda row: _stored(dataset, row, size, kind), rows, workers(dataset)))
+            made = list(in_order(lambda row: _stored(dataset, row, size, form, crowding), rows, workers(dataset)))
             for row, stored in zip(rows, made, strict=True):
                 if isinstance(stored, str):
                     unreadable.append([row, stored])
                     continue
-                image, values, name = stored
-                names_end += len(name)
-                values["name_end"] = names_end
-                for file, written in ((images, image.tobytes()), (labels, values.tobytes()), (names, name)):
-                    file.write(written)
-            for file in (images, labels, names):
+                for name in ends:
+                    ends[name] += len(stored[name])
+                    stored["labels"][ENDS[name]] = ends[name]
+                for name, file in files.items():
+                    file.write(stored[name] if name == NAMES else stored[name].tobytes())
+            for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
             write_text(folder / MARK, json.dumps({"rows": rows.stop, "unreadable": unreadable}))
             _few(unreadable, dataset)
             progress(rows.stop)
-        for file, dtype, shape in ((images, np.dtype("u1"), (side, side, 3)), (labels, kind, ())):
-            file.seek(0)
-            file.write(_header(dtype, (count - len(unreadable), *shape)))  # of the same length, whatever the number
-            file.flush()
-            os.fsync(file.fileno())
+        for name, (kind, shape) in kinds.items():
+            written = ends[PEOPLE] if name == PEOPLE else count - len(unreadable)
+            files[name].seek(0)
+            files[name].write(_header(kind, (written, *shape)))  # of the same length, whatever the number
+            files[name].flush()
+            os.fsync(files[name].fileno())
     return unreadable
 
 
@@ -155,7 +177,7 @@ def _resume(dataset: PoseDataset, folder: Path) -> tuple[int, list[list[Any]]]:
     return rows, listed
 
 
-def _stored(dataset: PoseDataset, row: int, size: int, kind: np.dtype[Any]) -> str | Stored:
+def _stored(dataset: PoseDataset, row: int, size: int, form: Form, crowding: np.ndarray | None) -> str | Stored:
     """What is written of a row; the reason, where its picture cannot be read."""
     try:
         item = dataset[row]
@@ -166,13 +188,27 @@ def _stored(dataset: PoseDataset, row: int, size: int, kind: np.dtype[Any]) -> s
         raise ValueError(f"{dataset.name} gives depth, which is not prepared; use the raw set")
     side = stored_side(size)
     matrix = shift((side - size) / 2, (side - size) / 2) @ crop_matrix(np.asarray(item.box, np.float64), (size, size))
-    values = np.zeros((), kind)
-    for name in kind.names or ():
-        value = np.linalg.inv(matrix)[:2] if name == "to_file" else getattr(item, name, 0)
+    labels = np.zeros((), form.record())
+    _fill(labels, item, dataset, {"to_file": np.linalg.inv(matrix)[:2]})
+    name = json.dumps([item.id, item.sequence]).encode() + b"\n"
+    stored: Stored = {"images": warp(item.image, matrix, (side, side)), "labels": labels, NAMES: name}
+    if form.whole:
+        labels["crowding"] = -1 if crowding is None else crowding[row]
+        stored[PEOPLE] = np.zeros(len(item.keypoints), form.person())
+        _fill(stored[PEOPLE], item, dataset, {})
+    if form.masks:
+        left_out = warp(255 * (1 - item.inputs[MASK]), matrix, (side, side))
+        stored["masks"] = (left_out < 128).astype(np.uint8)
+    return stored
+
+
+def _fill(values: np.ndarray, item: Item, dataset: PoseDataset, more: dict[str, np.ndarray]) -> None:
+    """The fields of records from those of an item, or from `more`. Raises ValueError for one that is no number."""
+    for name in values.dtype.names or ():
+        value = more.get(name, getattr(item, name, 0))
         if value is None or not np.isfinite(value).all():
             raise ValueError(f"{item.id} of {dataset.name}: {name} is {value}, expected finite numbers in all rows")
         values[name] = value
-    return warp(item.image, matrix, (side, side)), values, json.dumps([item.id, item.sequence]).encode() + b"\n"
 
 
 def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -182,10 +218,10 @@ def _header(kind: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def _open(path: Path, kind: np.dtype[Any], shape: tuple[int, ...], kept: int) -> IO[bytes]:
-    """A .npy of that form, cut to the `kept` first rows and ready for the next."""
-    header = _header(kind, shape)
-    row = kind.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+def _open(path: Path, kind: np.dtype[Any], shape: tuple[int, ...], count: int, kept: int) -> IO[bytes]:
+    """A .npy of `count` rows of that form, cut to the `kept` first and ready for the next."""
+    header = _header(kind, (count, *shape))
+    row = kind.itemsize * int(np.prod(shape, dtype=np.int64))
     file = _open_at(path, len(header) + kept * row if kept else 0)
     file.seek(0)
     file.write(header)
@@ -204,6 +240,7 @@ def _open_at(path: Path, end: int) -> IO[bytes]:
     return file
 
 
-def _last_end(labels: IO[bytes], kind: np.dtype[Any]) -> int:
+def _last(labels: IO[bytes], kind: np.dtype[Any]) -> Any:
+    """The last record that is written."""
     labels.seek(-kind.itemsize, os.SEEK_END)
-    return int(np.frombuffer(labels.read(kind.itemsize), kind)[0]["name_end"])
+    return np.frombuffer(labels.read(kind.itemsize), kind)[0]

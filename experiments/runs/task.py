@@ -32,7 +32,6 @@ from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.intrinsics import ASSUME
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, WHOLE, PictureSet
-from ...datasets.reading.prepared import is_prepared
 from ...datasets.sample import ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
@@ -389,8 +388,8 @@ def with_camera(options: Options, kind: type[PoseModel]) -> Options:
 
 def with_crops(options: Options, kind: type[PoseModel]) -> Options:
     """The options of a dataset that a system is to read: where they do not say what a sample is, a whole picture for a
-    system that finds people in it. A prepared set is what it was prepared as."""
-    unsaid = getattr(options, "crops", WHOLE) is None and not is_prepared(getattr(options, "root", None))
+    system that finds people in it."""
+    unsaid = getattr(options, "crops", WHOLE) is None
     return replace(options, crops=WHOLE) if unsaid and not kind.single else options
 
 

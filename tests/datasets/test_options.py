@@ -24,7 +24,7 @@ RENDERED = {"train": 2000, "test": 500, "size": 128, "scenes": 0}
 DEPTH = {"centers": None, "joints": "all"}
 DIALS = dict.fromkeys(("camera", "sensor", "occlusion", "anatomy", "poses"), 0.0)
 PUBLIC = {"root": None, **DEPTH, "cube": None}
-PICTURES = {"root": None, "boxes": None, "keypoints": None, "rename": None}
+PICTURES = {"root": None, "boxes": None, "crops": None, "keypoints": None, "rename": None}
 LABELS = PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "white": None}
 WANTED = {
     **dict.fromkeys(("hands.studio", "hands.webcam"), RENDERED),
@@ -39,12 +39,14 @@ WANTED = {
     ),
     **dict.fromkeys(
         ("people.lab", "people.wild"),
-        {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": "seen"}
+        {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": None}
         | {"joints": "h36m17", "motion": None, "photos": None},
     ),
     "hand_snap": {"root": None, "block": 20},
     **dict.fromkeys(("rhd", "interhand", "onehand10k", "panoptic_hands", "mpii"), PICTURES),
     "coco": PICTURES | {"middles": False},
+    "crowdpose": PICTURES | {"held": "test"},
+    "ochuman": PICTURES | {"form": "coco"},
     "h3d": PICTURES | {"split": None},
     "freihand": PICTURES | {"block": 20, "split": None, "version": None},
     "surreal": PICTURES | {"shoulders": "smpl", "split": None, "stride": None},
@@ -68,7 +70,7 @@ WANTED = {
     "deeplabcut": LABELS,
     "yolo_pose": LABELS | {"category": None},
     "pictures": {"root": None, "boxes": None, "block": 20, "stride": None, "duplicates": None, "skeleton": None}
-    | {"white": None, "focal": None, "camera": None},
+    | {"white": None, "focal": None, "camera": None, "crops": None},
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},
     "msra": PUBLIC | {"subject": 0},
@@ -111,12 +113,12 @@ def test_what_the_entries_declare():
         (
             "rhd",
             {"joints": "center"},
-            "target.joints=center is no option of rhd, which takes root, boxes, keypoints, rename.",
+            "target.joints=center is no option of rhd, which takes root, boxes, crops, keypoints, rename.",
         ),
         (
             "freihand",
             {"versoin": "gs"},
-            "which takes root, boxes, keypoints, rename, block, split, version. Did you mean target.version?",
+            "which takes root, boxes, crops, keypoints, rename, block, split, version. Did you mean target.version?",
         ),
         (
             "freihand",

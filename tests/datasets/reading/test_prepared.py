@@ -1,5 +1,6 @@
 """Prepared crops against the raw set they were made from, and interrupted writing against uninterrupted."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -7,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,26 @@ import pytest
 import torch
 
 from keyshift.datasets.augment import Augmentation
+from keyshift.datasets.catalog import open_dataset, options_of
 from keyshift.datasets.hands import hand_snap
 from keyshift.datasets.hands.hand_snap import SnapHands
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, loader
 from keyshift.datasets.options import option
 from keyshift.datasets.reading import prepared
+from keyshift.datasets.reading.annotations import BadAnnotation
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.reading.people import People, PictureOptions, PictureSet
 from keyshift.datasets.reading.prepared import Prepared, is_prepared, open_prepared
 from keyshift.datasets.reading.preparing import convert, plan
+from keyshift.datasets.reading.regions import run_lengths
 from keyshift.datasets.rendered.hands import RenderedHands
 from keyshift.datasets.skeleton import HAND
+from keyshift.datasets.views import crowding_of
 
+_spec = importlib.util.spec_from_file_location("raw_coco", Path(__file__).parents[1] / "raw_coco.py")
+raw_coco = importlib.util.module_from_spec(_spec)
+sys.modules["raw_coco"] = raw_coco
+_spec.loader.exec_module(raw_coco)
 COUNT, SIDE = 11, 96
 
 
@@ -334,3 +343,94 @@ def test_a_damaged_description_is_named(raw, tmp_path, key, value):
     shutil.copy(raw.root / "0.png", folder / "prepared.json")
     with pytest.raises(ValueError, match=r"prepared\.json"):
         open_prepared(folder, "train", "toy", {})
+
+
+def pictures_of_people(root):
+    """Whole pictures of a COCO file: a crowd, someone without keypoints, nobody."""
+    pixels = np.zeros((120, 160), bool)
+    pixels[20:60, 100:150] = True
+    bare = {"keypoints": [0] * 51, "num_keypoints": 0}
+    people = [raw_coco.annotation(n, n % 4, area=100.0 + n, bbox=[10, 12, 100 + n, 80]) for n in range(7)]
+    people.append(raw_coco.annotation(20, 1, iscrowd=1, segmentation=run_lengths(pixels), bbox=[100, 20, 50, 40]))
+    people.append(raw_coco.annotation(21, 3, **bare, segmentation=[[20, 20, 80, 20, 80, 100]], bbox=[20, 20, 60, 80]))
+    content = raw_coco.content(*people, count=6)
+    for number, image in enumerate(content["images"]):
+        image["crowdIndex"] = number / 8
+    file = raw_coco.write(root, content)
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        noise = cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (160, 120))
+        cv2.imwrite(str(root / f"{number}.jpg"), noise)
+    words = {"labels": [file, file], "crops": "whole"}
+    return open_dataset("coco_json", options_of("coco_json", words, "test"), "test")
+
+
+def test_whole_pictures_and_all_that_is_said_of_their_people(tmp_path):
+    raw = pictures_of_people(tmp_path / "raw")
+    folder = made(raw, tmp_path / "out", 160, {"crops": "whole"})
+    data = pickle.loads(pickle.dumps(Prepared(folder, "train")))
+    assert len(data) == len(raw) == 6
+    assert crowding_of(data).tolist() == crowding_of(raw).tolist() == [n / 8 for n in range(6)]
+    for i in range(6):
+        item, other = raw[i], data[i]
+        same(replace(item, inputs={}), replace(other, inputs={}))
+        assert other.inputs["mask"].shape == other.image.shape[:2]
+    one, kept = (EvaluationBatches(dataset, 6, (160, 160))[0] for dataset in (raw, data))
+    near(one, kept, 0.05)
+    assert torch.equal(one.inputs["mask"], kept.inputs["mask"])  # of the size that was prepared for, to the pixel
+    for name in ("area", "bounds", "crowd", "image_index"):
+        assert torch.equal(getattr(one, name), getattr(kept, name))
+    small, other = (EvaluationBatches(dataset, 6, (96, 64))[0] for dataset in (raw, data))
+    assert (small.inputs["mask"] != other.inputs["mask"]).float().mean() < 0.01
+    assert open_prepared(folder, "test", "toy", {"crops": "whole"}).identity["crops"] == "whole"
+    with pytest.raises(ValueError, match="crops is 'whole' there and None here"):
+        open_prepared(folder, "test", "toy", {})
+
+
+def test_whole_pictures_interrupted_are_the_same(tmp_path):
+    raw = pictures_of_people(tmp_path / "raw")
+    wanted = content(made(raw, tmp_path / "whole", 64) / "train")
+    assert {"people.npy", "masks.npy"} <= wanted.keys()
+    for stop in range(1, 6):
+        folder = tmp_path / f"at{stop}"
+
+        def told(done, stop=stop):
+            if done >= stop:
+                raise Stop
+
+        with pytest.raises(Stop):
+            convert(raw, folder, 64, told, chunk=1)
+        for name in ("images", "people", "masks"):
+            with open(folder / f"{name}.npy", "ab") as file:
+                file.write(b"torn")
+        convert(raw, folder, 64, chunk=92 * 92 * 3 * 2)
+        assert {name: wanted[name] for name in wanted if "progress" not in name} == {
+            name: there for name, there in content(folder).items() if "progress" not in name
+        }
+
+
+def test_pictures_without_people_are_prepared_too(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for n in range(4):
+        cv2.imwrite(str(tmp_path / f"raw/{n}.png"), np.full((20, 30, 3), 40 * n, np.uint8))
+    words = {"root": str(tmp_path / "raw"), "skeleton": "coco17", "crops": "whole"}
+    raw = open_dataset("pictures", options_of("pictures", words, "test"), "train")
+    data = Prepared(made(raw, tmp_path / "out", 32), "train")
+    for i in range(len(raw)):
+        same(raw[i], data[i])
+    assert crowding_of(data) is None
+
+
+def test_damaged_people_are_named(tmp_path):
+    folder = made(pictures_of_people(tmp_path / "raw"), tmp_path / "out", 64)
+    file = folder / "train/people.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-5])
+    with pytest.raises(BadAnnotation, match=r"people.npy"):
+        Prepared(folder, "train")
+    file.write_bytes(whole)
+    labels = np.load(folder / "train/labels.npy")
+    labels["people_end"][2] = 400
+    np.save(folder / "train/labels.npy", labels)
+    with pytest.raises(BadAnnotation, match=r"people_end is \[.*400\], expected places in people.npy"):
+        Prepared(folder, "train")[2]
