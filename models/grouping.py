@@ -74,7 +74,7 @@ def group(scores: Array, cells: NDArray[np.int64], tags: Array, rules: Rules) ->
     keypoint: `scores` (K, M), `cells` (K, M, 2), `tags` (K, M, T)."""
     count, most, dims = tags.shape
     rows = np.concatenate([cells, scores[..., None], tags], -1, dtype=np.float64)
-    kept = scores > rules.threshold
+    kept = rows[..., 2] > rules.threshold
     crowd = _Crowd(int(kept.sum()), count, dims)
     for k in keypoint_order(count):
         mine, own = rows[k][kept[k]], tags[k][kept[k]]
