@@ -72,25 +72,31 @@ def people_in(
 def group(scores: Array, cells: NDArray[np.int64], tags: Array, rules: Rules) -> Array:
     """People (P, K, 3 + T): x and y of the cell, score, tag; zeros of keypoints that were not found. Of candidates by
     keypoint: `scores` (K, M), `cells` (K, M, 2), `tags` (K, M, T)."""
-    count, most, dims = tags.shape
-    rows = np.concatenate([cells, scores[..., None], tags], -1, dtype=np.float64)
-    kept = rows[..., 2] > rules.threshold
-    crowd = _Crowd(int(kept.sum()), count, dims)
+    count = len(scores)
+    sure, wide = scores.astype(np.float64), tags.astype(np.float64)
+    kept = sure > rules.threshold
+    crowd = _Crowd(int(kept.sum()), count, tags.shape[2])
     for k in keypoint_order(count):
-        mine, own = rows[k][kept[k]], tags[k][kept[k]]
+        mine = kept[k].nonzero()[0]
         if not len(mine):
             continue
-        compared = min(len(crowd), rules.most)
+        compared = min(len(crowd.index), rules.most)
         if not compared:
-            crowd.enter(k, mine, own, np.full(len(mine), -1))
+            crowd.enter(k, mine, tags[k, mine], np.full(len(mine), -1))
             continue
-        away = mine[:, None, 3:] - crowd.means(compared)
-        away = np.sqrt(np.square(away).sum(2))
-        row, person = assigned(np.rint(away) * 100 - mine[:, 2:3])
-        person[away[row, np.minimum(person, compared - 1)] >= rules.apart] = -1
-        person[person >= compared] = -1
-        crowd.enter(k, mine, own, person)
-    return crowd.people()
+        away = distances(wide[k, mine], crowd.means(compared))
+        row, person = assigned(np.rint(away) * 100 - sure[k, mine, None])
+        known = person < compared
+        known[known] = away[row[known], person[known]] < rules.apart
+        crowd.enter(k, mine, tags[k, mine], np.where(known, person, -1))
+    return crowd.people(np.concatenate([cells, scores[..., None], tags], -1, dtype=np.float32))
+
+
+def distances(tags: NDArray[np.float64], means: Array) -> NDArray[np.float64]:
+    """Of tags (N, T) from means (P, T): (N, P)."""
+    if tags.shape[1] == 1:
+        return np.abs(tags - means.T)
+    return np.sqrt(sum(np.square(tag[:, None] - mean) for tag, mean in zip(tags.T, means.T, strict=True)))
 
 
 def assigned(cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -102,46 +108,47 @@ def assigned(cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 class _Crowd:
-    """The people so far, in arrays with room for `most`. Who is new is known by the first number of the tag; where that
-    is somebody's already, the keypoint is that person's, and the tag the only one that the person has from then on."""
+    """The people so far, in arrays with room for `most`: whose candidates are whose, and what their tags add up to.
+
+    Who is new is known by the first number of the tag; where that is somebody's already, the keypoint is that
+    person's, and the tag the only one that the person has from then on.
+    """
 
     def __init__(self, most: int, keypoints: int, dims: int) -> None:
-        self.rows = np.zeros((most, keypoints, 3 + dims))
+        self.taken = np.full((most, keypoints), -1)
         self.sums, self.counts = np.zeros((most, dims), np.float32), np.zeros((most, 1), np.float32)
         self.index: dict[float, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def means(self, count: int) -> Array:
         """The mean tags of the first `count`: (count, T)."""
         return self.sums[:count] / self.counts[:count]
 
-    def people(self) -> Array:
-        return self.rows[: len(self)].astype(np.float32)
+    def people(self, rows: Array) -> Array:
+        """What is said of the candidates, (K, M, ...), by person, zeros where nobody's: (P, K, ...)."""
+        taken = self.taken[: len(self.index)]
+        return rows[np.arange(len(rows)), taken] * (taken >= 0)[..., None]
 
-    def enter(self, k: int, rows: NDArray[np.float64], tags: Array, person: NDArray[np.int64]) -> None:
-        """Candidates of keypoint k and whose they are, -1 where somebody's who is new."""
-        new = person < 0
-        keys, first = tags[new, 0].tolist(), len(self)
+    def enter(self, k: int, candidates: NDArray[np.int64], tags: Array, person: NDArray[np.int64]) -> None:
+        """Candidates (N,) of keypoint k with their tags (N, T), and whose they are (N,), -1 where somebody's who is
+        new."""
+        new, first = person < 0, len(self.index)
+        keys = tags[new, 0].tolist()
         if len(set(keys)) < len(keys) or not self.index.keys().isdisjoint(keys):
-            self.enter_each(k, rows, tags, person)
+            self.enter_each(k, candidates, tags, person)
             return
         self.index.update(zip(keys, range(first, first + len(keys)), strict=True))
-        old = person[~new]
-        self.rows[old, k] = rows[~new]
-        self.sums[old] += tags[~new]
-        self.counts[old] += 1
-        fresh = slice(first, len(self))
-        self.rows[fresh, k], self.sums[fresh], self.counts[fresh] = rows[new], tags[new], 1
+        person[new] = np.arange(first, len(self.index))
+        self.taken[person, k] = candidates
+        self.sums[person] += tags
+        self.counts[person] += 1
 
-    def enter_each(self, k: int, rows: NDArray[np.float64], tags: Array, person: NDArray[np.int64]) -> None:
-        """The same one after the other: somebody new is somebody else by the tag."""
-        for row, tag, who in zip(rows, tags, person.tolist(), strict=True):
+    def enter_each(self, k: int, candidates: NDArray[np.int64], tags: Array, person: NDArray[np.int64]) -> None:
+        """The same one after the other: somebody new may be somebody known by the tag."""
+        for candidate, tag, who in zip(candidates.tolist(), tags, person.tolist(), strict=True):
             if who < 0:
-                who = self.index.setdefault(float(tag[0]), len(self))
+                who = self.index.setdefault(float(tag[0]), len(self.index))
                 self.sums[who], self.counts[who] = 0, 0
-            self.rows[who, k] = row
+            self.taken[who, k] = candidate
             self.sums[who] += tag
             self.counts[who] += 1
 
