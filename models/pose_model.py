@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -133,6 +133,12 @@ class PoseModel(nn.Module, ABC):
     def root_distance(self, votes: Votes) -> Tensor | None:
         """(B,) mm along the optical axis to the root that z is counted from, of a system that answers it too."""
         return None
+
+    def with_mirrored(self, votes: Votes, sample: Unlabeled, flip: Sequence[int]) -> Votes:
+        """`votes` for a sample together with what the network says of its mirror images, in which keypoints change
+        places by the permutation `flip`; of systems that find several people, whose answers cannot be averaged person
+        by person. Raises ValueError where a system has no way to do so."""
+        raise ValueError(f"flip_test: {type(self).__name__} does not bring what it says of mirror images together")
 
     @abstractmethod
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
@@ -297,6 +303,11 @@ def reach_of(sample: Unlabeled) -> Tensor:
 
 def _norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
     return ((name, module) for name, module in model.named_modules() if isinstance(module, _BatchNorm))
+
+
+def mirrored(sample: Unlabeled) -> Unlabeled:
+    """The same batch with its pictures mirrored, and nothing else."""
+    return replace(sample, inputs={**sample.inputs, "image": sample.image.flip(-1)})
 
 
 def counted_per_image(mask: Tensor, sample: Labeled) -> Tensor:

@@ -25,6 +25,7 @@ from .systems.a2j import A2J
 from .systems.awr import AWR
 from .systems.dsnt import DSNT, DSNT3D
 from .systems.fast_pose import FastPose
+from .systems.higher_hrnet import HigherHRNet
 from .systems.li_chan import LiChan, LiChan3D
 from .systems.own import OwnModel
 from .systems.pose_net import PoseNet
@@ -44,6 +45,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "rmpe": RMPE,
     "prtr": PRTR,
     "prtr_people": PRTRPeople,
+    "higher_hrnet": HigherHRNet,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,

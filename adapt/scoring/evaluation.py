@@ -35,7 +35,7 @@ from ...datasets.sample import (
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels
 from ...models.output import Poses
-from ...models.pose_model import PoseModel
+from ...models.pose_model import PoseModel, mirrored
 from ..strategy import Target
 from . import depth_metrics, metrics
 from .matching import SPAN_MM, match, span
@@ -172,9 +172,11 @@ def predict(
     for batch in batches:
         sample = batch.to(device)
         votes = model(sample)
+        if mirror is not None and not model.single:
+            votes = model.with_mirrored(votes, sample, mirror)
         poses, distance = model.decode(votes, sample), model.root_distance(votes)
         del votes  # of volumes as large as all else together
-        if mirror is not None:
+        if mirror is not None and model.single:
             poses = with_mirror(poses, model, sample, mirror)
         truth = sample.keypoints[..., : poses.points.shape[-1]]
         people = sample.image_index
@@ -212,14 +214,16 @@ def predict(
 
 def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
     """The means of a model's `poses` for the pictures of a sample and its answers for their mirror images, in which
-    keypoints change places by the permutation `flip`. Raises ValueError as `check_mirrored` does."""
+    keypoints change places by the permutation `flip`, of a system that sees one person in each. Raises ValueError as
+    `check_mirrored` does, and for a system of several people, whose votes `PoseModel.with_mirrored` brings together."""
     check_mirrored(model)
-    image = sample.image
-    mirrored = replace(sample, inputs={**sample.inputs, "image": image.flip(-1)})
-    there = model.decode(model(mirrored), mirrored)
+    if not model.single:
+        raise ValueError(f"flip_test: {type(model).__name__} finds several people; with_mirrored is for its votes")
+    there_sample = mirrored(sample)
+    there = model.decode(model(there_sample), there_sample)
     order = list(flip)
     points = there.points[:, order]
-    points = torch.cat([image.shape[-1] - points[..., :1], points[..., 1:]], -1)
+    points = torch.cat([sample.image.shape[-1] - points[..., :1], points[..., 1:]], -1)
     return replace(
         poses,
         points=(poses.points + points) / 2,
@@ -229,9 +233,10 @@ def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequenc
 
 
 def check_mirrored(model: PoseModel) -> None:
-    """Raises ValueError where mirror images tell nothing: for a system that finds several people, and for one that does
-    not answer in pixels of pictures."""
-    if not model.single or "image" not in model.reads or model.space == CAMERA_MM:
+    """Raises ValueError where mirror images tell nothing: for a system that finds several people and has no way to
+    bring together what it says of both, and for one that does not answer in pixels of pictures."""
+    able = model.single or type(model).with_mirrored is not PoseModel.with_mirrored
+    if not able or "image" not in model.reads or model.space == CAMERA_MM:
         raise ValueError(f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels")
 
 
