@@ -14,7 +14,8 @@ All numbers are shares of the picture as it is shown, from edge to edge: Ultraly
 half a pixel off, and do not say so. v of 0: not annotated, 1 hidden, 2 visible; files without a 2 do not say what is
 hidden. With two numbers a point is not annotated where it is 0, 0 or negative. A picture without a file, or with an
 empty one, shows nobody. Points have names where kpt_names gives them, or where flip_idx is that of COCO's 17; else they
-are point0, point1, ..., and change places in a mirrored picture as flip_idx says.
+are point0, point1, ..., and change places in a mirrored picture as flip_idx says. Lines without an annotated point are
+left out; in whole pictures no label counts in their boxes.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ import numpy as np
 from ..bodies.skeletons import COCO17
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, picture_name, read_yaml
+from ..reading.coco_whole import somewhere
 from ..reading.files import from_home
 from ..reading.headers import read_header
 from ..reading.images import PICTURES
 from ..reading.levels import white_of
 from ..reading.listing import by_path, walk
 from ..reading.origin import Origin
-from ..reading.people import People, PictureSet, joints_box, warn_of_boxes
+from ..reading.people import WHOLE, People, PictureSet, joints_box, warn_of_boxes
+from ..reading.regions import rectangle
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from ..words import Texts
@@ -79,6 +82,8 @@ class Lines(NamedTuple):
     """(N, 5 + K * D) as they stand there."""
     sizes: np.ndarray
     """(N, 2) width and height of their pictures."""
+    nobody: list[bool]
+    """(N) the row stands for a picture that shows nobody."""
 
 
 def yolo_pose(options: Options, part: str) -> PictureSet:
@@ -93,8 +98,10 @@ def yolo_pose(options: Options, part: str) -> PictureSet:
     skeleton = _skeleton(content, source, shape, options)
     pictures, parted = _parts(content, source, root, part)
     total = hashlib.sha256(repr(sorted(content.items())).encode("utf-8", "surrogatepass"))
-    lines = _lines(root, pictures, len(skeleton), shape, total, _wanted_class(content, source, options.category))
-    people, about = take_part(_people(source, lines, skeleton, options.block), part, options, parted)
+    everyone, wanted = options.crops == WHOLE, _wanted_class(content, source, options.category)
+    lines = _lines(root, pictures, len(skeleton), shape, total, wanted, everyone)
+    people, about = take_part(_people(source, lines, skeleton, options.block, everyone), part, options, parted)
+    people = somewhere(people) if part == "train" else people
     about |= {"category": options.category, "sha256": total.hexdigest()}
     if parted and options.white == "auto":  # one white for both parts
         pictures = [*pictures, *_parts(content, source, root, "train" if part == "test" else "test")[0]]
@@ -293,20 +300,29 @@ def _label(root: Path, picture: str) -> Path:
 
 
 def _lines(
-    root: Path, pictures: list[str], count: int, shape: tuple[int, int] | None, total: Any, wanted: int | None
+    root: Path,
+    pictures: list[str],
+    count: int,
+    shape: tuple[int, int] | None,
+    total: Any,
+    wanted: int | None,
+    everyone: bool,
 ) -> Lines:
+    """The people with keypoints; with `everyone` boxes without too, their keypoints zeros, and pictures of nobody."""
     rows: list[list[float]] = []
-    names, ids, sizes, unreadable, bare, files = [], [], [], [], 0, 0
+    names, ids, sizes, nobody, unreadable, bare, files = [], [], [], [], [], 0, 0
     for picture in pictures:
         file = _label(root, picture)
-        if not os.path.isfile(file):
-            continue
-        files += 1
-        text = _text(file)
-        total.update(f"{picture}\0{text}\0".encode())
-        people = [row for row in _rows(file, text, count, shape) if wanted in (None, row[0])]
-        bare += sum(len(row) == 5 for row in people)
-        people = [row for row in people if len(row) > 5]
+        people: list[list[float]] = []
+        if os.path.isfile(file):
+            files += 1
+            text = _text(file)
+            total.update(f"{picture}\0{text}\0".encode())
+            people = [row for row in _rows(file, text, count, shape) if wanted in (None, row[0])]
+            bare += sum(len(row) == 5 for row in people)
+            people = [row for row in people if len(row) > 5 or everyone]
+        if not people and everyone:
+            people = [[]]
         if not people:
             continue
         header = read_header(root, picture)
@@ -318,21 +334,24 @@ def _lines(
             names.append(picture)
             ids.append(picture if len(people) == 1 else f"{picture}/{k}")
             sizes.append(header[:2])
+            nobody.append(not row)
     if not files:
         expected = _label(root, pictures[0]).relative_to(root)
         raise ValueError(f"{root}: no label file of any of {len(pictures)} pictures; expected {expected} and its like")
     if unreadable:
         shown = f"{len(unreadable)} pictures that cannot be read, {unreadable[0]} first"
         warnings.warn(f"{root}: {shown}, are left out: their labels are shares of unknown sizes", stacklevel=3)
-    if bare and not rows:
+    lengths = {len(row) for row in rows} - {0, 5}
+    if bare and not lengths:
         raise ValueError(
             f"{root}: all {bare} lines of its labels are boxes without keypoints, those of object detection. Export "
             "YOLO pose labels, whose lines go on with x, y and v of each keypoint"
         )
-    if bare:
+    if bare and not everyone:
         warnings.warn(f"{root}: {bare} lines are boxes without keypoints and are left out", stacklevel=3)
-    width = len(rows[0]) if rows else 5 + 3 * count
-    return Lines(names, ids, np.array(rows).reshape(len(rows), width), np.array(sizes).reshape(len(rows), 2))
+    width = max(lengths, default=5 + 3 * count)
+    values = np.array([row + [0.0] * (width - len(row)) for row in rows]).reshape(len(rows), width)
+    return Lines(names, ids, values, np.array(sizes).reshape(len(rows), 2), nobody)
 
 
 def _rows(file: Path, text: str, count: int, shape: tuple[int, int] | None) -> Iterator[list[float]]:
@@ -354,7 +373,7 @@ def _rows(file: Path, text: str, count: int, shape: tuple[int, int] | None) -> I
         yield values
 
 
-def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> People:
+def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int, everyone: bool) -> People:
     n, k = len(lines.pictures), len(skeleton)
     joints = lines.values[:, 5:].reshape(n, k, -1)
     shares = np.concatenate([lines.values[:, 1:5], joints[..., :2].reshape(n, -1)], 1)
@@ -385,4 +404,9 @@ def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int) -> Peopl
     people = People(
         str(source), skeleton, lines.pictures, lines.ids, sequences, frames, keypoints, annotated, visible, boxes
     )
-    return people.select(np.flatnonzero(annotated.any(1)))
+    if not everyone:
+        return people.select(np.flatnonzero(annotated.any(1)))
+    nobody, known = np.array(lines.nobody, bool), annotated.any(1)
+    regions = [None if seen or none else rectangle(box) for seen, none, box in zip(known, nobody, boxes, strict=True)]
+    whole = replace(people, nobody=nobody, unlabelled=regions)
+    return whole.select(np.flatnonzero(known | nobody | (half > 0).all(1)))

@@ -192,6 +192,33 @@ def test_other_sets_by_their_table(tmp_path):
     assert len(crops) == 12
 
 
+def test_text_files_of_yolo(tmp_path):
+    """A person, a box alone and one that is not annotated; an empty file and none show nobody."""
+    for folder in ("images/train", "labels/train", "images/val", "labels/val"):
+        (tmp_path / folder).mkdir(parents=True)
+    lines = ["0 0.5 0.5 0.5 0.5 0.4 0.4 2 0.6 0.6 1", "0 0.25 0.25 0.1 0.2", "0 0.8 0.8 0.2 0.2 0 0 0 0 0 0"]
+    texts = {"a": lines, "b": [], "c": lines[:1]}
+    for part in ("train", "val"):
+        for name in "abcd":
+            Image.new("RGB", (100, 80), (len(part), ord(name), 0)).save(tmp_path / f"images/{part}/{name}.png")
+            if name in texts:
+                (tmp_path / f"labels/{part}/{name}.txt").write_text("\n".join(texts[name]))
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nkpt_shape: [2, 3]\nnames: [dog]\n")
+    words = {"root": str(tmp_path), "crops": "whole"}
+    train, test = (open_dataset("yolo_pose", options_of("yolo_pose", words, "test"), part) for part in ("train", "test"))
+    assert [train[i].id for i in range(len(train))] == ["images/train/a.png", "images/train/c.png"]
+    assert sorted(len(test[i].keypoints) for i in range(len(test))) == [0, 0, 1, 3]
+    item = train[0]
+    assert item.annotated.tolist() == [[True, True], [False, False], [False, False]]
+    np.testing.assert_allclose(item.bounds, [[25, 20, 75, 60], [20, 12, 30, 28], [70, 56, 90, 72]])
+    assert (item.inputs[MASK][13:27, 21:29] == 0).all()
+    assert (item.inputs[MASK][57:71, 71:89] == 0).all()
+    assert item.inputs[MASK].sum() > 8000 - 12 * 18 - 22 * 18
+    with pytest.warns(UserWarning, match="2 lines are boxes without keypoints|1 lines are boxes without keypoints"):
+        crops = open_dataset("yolo_pose", options_of("yolo_pose", {"root": str(tmp_path)}, "test"), "train")
+    assert len(crops) == 2
+
+
 def test_own_pictures(tmp_path):
     write(tmp_path, content(count=10))
     (tmp_path / "labels.json").unlink()
