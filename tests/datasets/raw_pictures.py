@@ -299,7 +299,7 @@ def ochuman(root):
     """The publisher's conversion."""
     made = coco_content()
     for annotation in made["annotations"]:
-        annotation |= {"segmentation": {"size": [24, 32], "counts": "0`0`d0"}, "area": 300}
+        annotation |= {"segmentation": {"size": [24, 32], "counts": "T3X6d>"}, "area": 300}
     name = "ochuman_coco_format_test_range_0.00_1.00.json"
     (root / name).write_text(json.dumps(made))
     pictures(root, *(f"images/{n}.jpg" for n in range(4)))
@@ -322,6 +322,20 @@ def ochuman_own(root):
     (root / "ochuman.json").write_text(json.dumps(made))
     pictures(root, *(f"images/{n}.jpg" for n in range(4)))
     return RawSet({"name": "ochuman", "form": "own"}, {"ochuman.json": "json"}, "train")
+
+
+def coco_whole(root):
+    """Whole pictures: a crowd in run lengths, someone who is an outline, one who is a box, and nobody."""
+    made = coco_content(crowdIndex=0.5)
+    crowd = {"id": 2, "image_id": 0, "category_id": 1, "iscrowd": 1, "bbox": [1, 2, 8, 6], "area": 48}
+    made["annotations"][3] |= {"image_id": 1, "num_keypoints": 0, "keypoints": [0] * 51, "area": 90.5}
+    made["annotations"][3]["segmentation"] = [[2, 2, 20, 2, 20, 12, 2, 12], [22, 4, 28, 4, 28, 16]]
+    made["annotations"].append(crowd | {"segmentation": {"size": [24, 32], "counts": [26, 300, 442]}})
+    made["annotations"].append(crowd | {"id": 3, "segmentation": {"size": [24, 32], "counts": "T3X6d>"}})
+    made["annotations"].append(crowd | {"id": 4, "iscrowd": 0, "image_id": 2, "num_keypoints": 0})
+    (root / "labels.json").write_text(json.dumps(made))
+    pictures(root, *(f"{n}.jpg" for n in range(4)))
+    return RawSet({"name": "coco_json", "block": 1, "crops": "whole"}, {"labels.json": "json"})
 
 
 def coco_json(root):
@@ -492,6 +506,6 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
         *(deeplabcut, deeplabcut_animals, yolo_pose, crowdpose, ochuman, ochuman_own),
     )
 }
-ROUGH = {"coco_rough": coco_rough}
-"""Sets that are read with warnings."""
+ROUGH = {"coco_rough": coco_rough, "coco_whole": coco_whole}
+"""Sets that are read with warnings, and whole pictures."""
 DEPTH = {"depth_frames": depth_frames}

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import threading
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from keyshift.datasets import catalog
+from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.catalog import Data, open_dataset, options_of
 from keyshift.datasets.depth.options import DepthOptions
 from keyshift.datasets.reading.images import read_image
@@ -25,7 +27,8 @@ from keyshift.datasets.reading.splits import SAME, SplitOptions
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.commands.data_check import check
 from keyshift.experiments.commands.data_prepare import prepare
-from keyshift.experiments.commands.data_show import Shown, show, with_legend
+from keyshift.experiments.commands.data_show import Shown, of_people, show, with_legend
+from keyshift.experiments.report.drawing import counted
 from keyshift.experiments.runs.progress import Reporter
 
 ARM = Skeleton("arm", ("shoulder", "elbow", "wrist"), edges=((0, 1), (1, 2)))
@@ -504,3 +507,64 @@ def test_show_tells_what_is_seen_hidden_and_unknown(root, rows, tmp_path):
     # the same legend with every joint seen looks another way
     shown.items = [shown[2]] * 3
     assert (with_legend(sheet, shown) != table).any()
+
+
+def scenes_with_a_crowd(folder):
+    """A COCO file in two parts: picture 0 of each shows two people, one without keypoints and a crowd, 1 nobody."""
+    joints = np.concatenate([np.arange(34.0).reshape(17, 2) * 1.5 + 8, np.full((17, 1), 2.0)], 1).ravel().tolist()
+    person = {"category_id": 1, "image_id": 0, "keypoints": joints, "bbox": [6, 6, 54, 54], "area": 900}
+    bare = person | {"keypoints": [0] * 51, "num_keypoints": 0, "bbox": [70, 10, 20, 30]}
+    crowd = bare | {"iscrowd": 1, "bbox": [40, 60, 50, 20]}
+    names = list(COCO17.keypoints)
+    for part, grey in (("train", 60), ("test", 90)):
+        (folder / part).mkdir(parents=True)
+        listed = [{"id": n, "file_name": f"{n}.png", "width": 100, "height": 80} for n in range(2)]
+        people = [one | {"id": n} for n, one in enumerate((person, person | {"bbox": [5, 5, 60, 60]}, bare, crowd))]
+        content = {"images": listed, "annotations": people, "categories": [{"id": 1, "name": "p", "keypoints": names}]}
+        (folder / part / "labels.json").write_text(json.dumps(content))
+        for n in range(2):
+            cv2.imwrite(str(folder / part / f"{n}.png"), np.full((80, 100, 3), grey + n, np.uint8))
+    return folder
+
+
+def test_whole_pictures_are_shown_with_everyone(tmp_path):
+    """Boxes white and red, what is masked in red, counts in the captions, and shares of the labelled people."""
+    root = scenes_with_a_crowd(tmp_path / "set")
+    show("coco_json", [f"root={root}", "crops=whole", "part=test"], tmp_path / "sheet.png")
+    sheet = read_image(tmp_path / "sheet.png").astype(int)
+    assert sheet.shape[1] > 2 * 320
+    tile = sheet[10:330, 10:330]
+    scale = 320 / 100
+    inside = tile[int(65 * scale), int(80 * scale)]  # of the crowd
+    assert inside[0] > inside[1] + 60, "what is masked is red"
+    assert tile[int(45 * scale), int(95 * scale)].tolist() == [90] * 3, "the picture is as it is elsewhere"
+    assert tile[300, 160].tolist() == [70] * 3, "and the tile below it is empty"
+    edge = tile[round(6 * scale), int(30 * scale)]
+    assert edge.min() > 200, "boxes of labelled people are white"
+    options = options_of("coco_json", {"root": str(root), "crops": "whole"}, "test")
+    shown = Shown(open_dataset("coco_json", options, "test"))
+    assert [counted(shown[i]) for i in range(2)] == ["2 people, 1 unlabelled, 1 crowd: ", "0 people: "]
+    annotated, visible, words = of_people(shown.items)
+    assert (annotated.shape, visible.all(), words) == ((2, 17), True, "2 people in ")
+    assert of_people([])[2] == ""
+
+
+def test_whole_pictures_are_checked(tmp_path, capsys):
+    root = scenes_with_a_crowd(tmp_path / "set")
+    assert check("coco_json", [f"root={root}", "crops=whole"], Reporter())
+    out = capsys.readouterr().out
+    assert re.search(r"labelled people\W+2\W+2\b", out)
+    assert re.search(r"nose\W+2\W+2\W+2\W+2\b", out)
+    assert "note: test: 1 pictures show no labelled person" in out
+
+
+def test_whole_pictures_are_prepared_and_used(tmp_path):
+    root = scenes_with_a_crowd(tmp_path / "set")
+    folder = prepare("coco_json", [f"root={root}", "crops=whole", "size=64", f"output={tmp_path / 'out'}"], Reporter())
+    options = options_of("coco_json", {"root": str(folder), "crops": "whole"}, "test")
+    data = open_dataset("coco_json", options, "test")
+    assert isinstance(data, Prepared)
+    assert [len(data[i].keypoints) for i in range(2)] == [4, 0]
+    assert data[0].crowd.tolist() == [False, False, False, True]
+    with pytest.raises(ValueError, match="crops is 'whole' there and None here"):
+        open_dataset("coco_json", options_of("coco_json", {"root": str(folder)}, "test"), "test")
