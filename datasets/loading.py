@@ -176,14 +176,14 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
     }
     if not labels:
         return Unlabeled(**shared)
+    told = {name: None if any(getattr(c.item, name) is None for c in crops) else of_whole(name) for name in PEOPLE}
     return Labeled(
-        **shared,
+        **shared | told,
         keypoints=people("keypoints"),
         visible=people("visible", np.bool_),
         annotated=people("annotated", np.bool_),
         image_index=torch.arange(len(crops)).repeat_interleave(torch.tensor([len(c.keypoints) for c in crops])),
         points=None if any(c.points is None for c in crops) else people("points"),
-        **{name: None if any(getattr(c.item, name) is None for c in crops) else of_whole(name) for name in PEOPLE},
         deep=None if any(c.deep is None for c in crops) else people("deep", np.bool_),
     )
 

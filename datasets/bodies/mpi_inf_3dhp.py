@@ -106,7 +106,7 @@ def mpi_inf_3dhp(options: Options, part: str) -> PictureSet:
 
 
 def _people(recordings: Sequence[Recording], home: Path) -> People:
-    joined = {
+    joined: dict[str, Any] = {
         name: np.concatenate([getattr(recording, name) for recording in recordings])
         for name in ("frames", "keypoints", "points")
     }

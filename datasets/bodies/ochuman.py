@@ -59,9 +59,7 @@ def ochuman(options: OCHumanOptions, part: str) -> PictureSet:
     name = "ochuman.json" if options.form == "own" else f"ochuman_coco_format_{half}_range_0.00_1.00.json"
     file = need_file(options.folder / name, f"OCHuman's layout is {ORIGIN.layout}")
     content = as_coco(file, part) if options.form == "own" else None
-    people, about = read_coco(
-        file, COCO17, None, "images", everyone=options.crops == WHOLE, content=content
-    )
+    people, about = read_coco(file, COCO17, None, "images", everyone=options.crops == WHOLE, content=content)
     people = somewhere(people) if part == "train" else people
     about = {"part": part, "form": options.form, **about, "sha256": digest(file)}
     return PictureSet(f"ochuman.{part}", options.folder, people, about, ORIGIN, options.boxes, fallback="truth")
@@ -82,9 +80,12 @@ def as_coco(file: Path, part: str) -> dict[str, Any]:
     for image in pictures:
         if not isinstance(image["image_id"], str):
             whole(image["image_id"], file, "an image", "image_id")
-    full = [image for image in pictures if any(one.get("keypoints") and one.get("segms") for one in _people(image, file))]
+    full = [
+        image for image in pictures if any(one.get("keypoints") and one.get("segms") for one in _people(image, file))
+    ]
     full = sorted(full, key=lambda image: (isinstance(image["image_id"], str), image["image_id"]))
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, image in enumerate(full[:FIRST] if part == "train" else full[FIRST:]):
         images.append({"id": number, **{key: image.get(key) for key in ("file_name", "width", "height")}})
         for person in _people(image, file):

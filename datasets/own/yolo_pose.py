@@ -406,7 +406,7 @@ def _people(source: Path, lines: Lines, skeleton: Skeleton, block: int, everyone
     )
     if not everyone:
         return people.select(np.flatnonzero(annotated.any(1)))
-    nobody, known = np.array(lines.nobody, bool), annotated.any(1)
+    nobody, known = np.array(lines.nobody, bool), np.asarray(annotated.any(1))
     regions = [None if seen or none else rectangle(box) for seen, none, box in zip(known, nobody, boxes, strict=True)]
     whole = replace(people, nobody=nobody, unlabelled=regions)
     return whole.select(np.flatnonzero(known | nobody | (half > 0).all(1)))

@@ -1,9 +1,9 @@
 """What a COCO keypoint JSON says of whole pictures besides the people whose keypoints are labelled.
 
-Crowds (`iscrowd`) and people without an annotated keypoint are people of whom nothing is annotated: whoever finds one of
-them invents nobody. Where they stand no label counts: their `segmentation`, or their box where they have none; without
-either they are left out. Pictures without any annotation are there too. HRNet/HigherHRNet-Human-Pose-Estimation @
-aa23881, lib/dataset/COCOKeypoints.py, masks the same regions, and trains on pictures with any annotation (a crowd is
+Crowds (`iscrowd`) and people without an annotated keypoint are people of whom nothing is annotated: whoever finds one
+of them invents nobody. Where they stand no label counts: in their `segmentation`, or in their box where they have none;
+without either they are left out. Pictures without any annotation are there too. HRNet/HigherHRNet-Human-Pose-Estimation
+@ aa23881, lib/dataset/COCOKeypoints.py, masks the same regions, and trains on pictures with any annotation (a crowd is
 one); COCO's evaluation looks at all pictures that the file lists.
 
 `area` is the file's, else that of `segmentation`. `crowdIndex` of an image is read where it is there (CrowdPose).
@@ -58,7 +58,9 @@ def with_everyone(
         annotated=np.concatenate([people.annotated, none]),
         visible=np.concatenate([people.visible, none]),
         boxes=np.concatenate([own.reshape(-1, 4), boxes, np.tile([0.0, 0.0, 1.0, 1.0], (len(empty), 1))]),
-        camera=None if all(c is None for c in cameras) else np.stack([np.zeros(4) if c is None else c for c in cameras]),
+        camera=None
+        if all(c is None for c in cameras)
+        else np.stack([np.zeros(4) if c is None else c for c in cameras]),
         points=None if people.points is None else _longer(people.points, len(shown)),
         mirrored=None if people.mirrored is None else _longer(people.mirrored, len(shown)),
         area=np.array([*(_area(row, k < n, file) for k, row in enumerate(every)), *(np.nan for _ in empty)]),
@@ -68,7 +70,7 @@ def with_everyone(
         crowding=None if np.isnan(crowding).all() else np.nan_to_num(np.array(crowding)),
     )
     numbers = [*(row.number for row in every), *(0 for _ in empty)]
-    return made.select(np.lexsort((numbers, made.frames)))
+    return made.select(np.lexsort((np.array(numbers), made.frames)))
 
 
 def somewhere(people: People) -> People:
@@ -106,7 +108,8 @@ def _outlined(rows: list[Row], file: Path) -> tuple[list[Row], list[Region], np.
 
 
 def _area(row: Row, labelled: bool, file: Path) -> float:
-    """NaN where the file says none. 0 is none of a person with labelled joints: tools write it for what is not known."""
+    """NaN where the file says none. 0 is none of a person with labelled joints: tools write it for what they do not
+    know."""
     value = row.annotation.get("area")
     with suppress(ValueError):
         value = float(value) if isinstance(value, str) else value

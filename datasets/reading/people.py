@@ -115,7 +115,12 @@ class People:
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise BadAnnotation(self.file, "", name, Words(f"of shape {value.shape}"), f"shape {shape}")
-            if value is not None and name != "area" and value.dtype.kind == "f" and not (np.abs(value) <= LARGEST).all():
+            if (
+                value is not None
+                and name != "area"
+                and value.dtype.kind == "f"
+                and not (np.abs(value) <= LARGEST).all()
+            ):
                 row = int(np.argmin((np.abs(value) <= LARGEST).reshape(n, -1).all(1)))
                 raise BadAnnotation(self.file, self.ids[row], name, value[row].tolist(), "finite pixels and mm")
         for name in ("ids", "sequences"):
@@ -138,8 +143,10 @@ class People:
         }
         if self.unlabelled is not None:
             lists["unlabelled"] = [self.unlabelled[i] for i in index]
-        arrays = ("frames", "keypoints", "annotated", "visible", "boxes", "camera", "points", "mirrored")
-        arrays += ("area", "crowd", "nobody", "crowding")
+        arrays = (
+            *("frames", "keypoints", "annotated", "visible", "boxes", "camera", "points", "mirrored"),
+            *("area", "crowd", "nobody", "crowding"),
+        )
         parts: dict[str, Any] = {
             name: None if getattr(self, name) is None else getattr(self, name)[index] for name in arrays
         }

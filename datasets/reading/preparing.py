@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -58,8 +58,10 @@ def in_order(work: Callable[[int], T], rows: range, threads: int, ahead: int = 6
 
 
 def bytes_needed(dataset: PoseDataset, size: int) -> int:
-    """About how much disk `convert` takes for all rows of a dataset."""
-    return len(dataset) * (stored_side(size) ** 2 * 4 + Form(len(dataset.skeleton), True).record().itemsize + 100)
+    """About how much disk `convert` takes for all rows of a dataset; of whole pictures, for one person in each."""
+    form = replace(form_of(dataset), points=True)
+    labels = form.record().itemsize + form.whole * form.person().itemsize
+    return len(dataset) * (stored_side(size) ** 2 * (3 + form.masks) + labels + 100)
 
 
 def form_of(dataset: PoseDataset) -> Form:
@@ -113,7 +115,7 @@ def convert(
     cv2.setNumThreads(1)  # the rows are shared among threads here
     with naming(folder), ExitStack() as stack:
         kept = done - len(unreadable)
-        kinds, lengths = form.files(side), {name: kept for name in form.files(side)}
+        kinds, lengths = form.files(side), dict.fromkeys(form.files(side), kept)
         labels = stack.enter_context(_open(folder / "labels.npy", *kinds["labels"], count, kept))
         last = _last(labels, kinds["labels"][0]) if kept else None
         ends = {name: int(last[end]) if last is not None else 0 for name, end in ENDS.items() if form.has(end)}

@@ -2,7 +2,8 @@
 
 A sample's box is the picture itself, which the model's input holds whole, in its middle. Nobody is mirrored: of a set
 that shows right hands as left ones hands are what they are here. Areas that the set does not say are SEGMENT of the
-box's, or of the joints' box: as CrowdPose is evaluated, which has no outlines (jin-s13/xtcocoapi @ 00fc01e, cocoeval.py).
+box's, or of the joints' box: as CrowdPose is evaluated, which has no outlines (jin-s13/xtcocoapi @ 00fc01e,
+cocoeval.py).
 """
 
 from __future__ import annotations

@@ -138,9 +138,7 @@ def _coco_person(scene: Scene, slot: int, order: list[int], boxes: str) -> Names
 
 _EDGES = [[a + 1, b + 1] for a, b in COCO17.edges]
 LAYOUTS = {
-    "muco": Layout(
-        "MuCo-3DHP.json", MUCO21, lambda index: f"augmented_set/{index:07d}.png", "", _image, _person
-    ),
+    "muco": Layout("MuCo-3DHP.json", MUCO21, lambda index: f"augmented_set/{index:07d}.png", "", _image, _person),
     "mupots": Layout(
         "MuPoTS-3D.json",
         MPI3DHP17,

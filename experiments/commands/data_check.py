@@ -255,7 +255,9 @@ def _notes(tally: Tally) -> list[str]:
     if readable and tally.bare == readable:
         notes.append(f"{tally.part} has no labels: it can be a target's train part, and nothing can be scored on it")
     elif tally.bare and tally.people is not None:
-        notes.append(f"{tally.part}: {tally.bare:,} pictures show no labelled person; whoever is found there is invented")
+        notes.append(
+            f"{tally.part}: {tally.bare:,} pictures show no labelled person; whoever is found there is invented"
+        )
     elif tally.bare:
         notes.append(f"{tally.part}: {tally.bare:,} samples have no annotated joint; losses and metrics skip them")
     notes += [f"{tally.part}, unusable: {reason}" for reason in tally.unusable[:5]]

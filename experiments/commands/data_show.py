@@ -72,9 +72,9 @@ def with_legend(sheet: np.ndarray, shown: Shown) -> np.ndarray:
     columns = min(width // COLUMN, len(names))
     rows = -(-len(names) // columns)
     legend = np.full(((rows + 2) * ROW, width, 3), PAPER, np.uint8)
-    annotated, visible, people = of_people(shown.items)
-    title = f"{shown.name}: {people}{len(shown.items)} of {len(shown)} samples; filled: seen, hollow: hidden, absent: unknown"
-    _write(legend, title, (8, 0))
+    annotated, visible, people = of_people(shown.items, len(names))
+    title = f"{shown.name}: {people}{len(shown.items)} of {len(shown)} samples"
+    _write(legend, f"{title}; filled: seen, hollow: hidden, absent: unknown", (8, 0))
     for k, (name, colour) in enumerate(zip(names, joint_colours(len(names)), strict=True)):
         known, seen = annotated[:, k], annotated[:, k] & visible[:, k]
         _joint(legend, (8 + k // rows * COLUMN, (1 + k % rows) * ROW), name, colour, seen, known)
@@ -83,16 +83,15 @@ def with_legend(sheet: np.ndarray, shown: Shown) -> np.ndarray:
     return np.concatenate([wide, legend])
 
 
-def of_people(items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray, str]:
+def of_people(items: Sequence[Item], keypoints: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Which keypoints are annotated and visible (N, K) of those whom items show, of whole pictures of the labelled
     people; and in words how many the latter are."""
-    if not items:
-        return np.zeros((0, 0), bool), np.zeros((0, 0), bool), ""
-    count = items[0].annotated.shape[-1]
+    none = np.zeros((0, keypoints), bool)
     annotated, visible = (
-        np.concatenate([getattr(item, name).reshape(-1, count) for item in items]) for name in ("annotated", "visible")
+        np.concatenate([none, *(getattr(item, name).reshape(-1, keypoints) for item in items)])
+        for name in ("annotated", "visible")
     )
-    if items[0].annotated.ndim == 1:
+    if not items or items[0].annotated.ndim == 1:
         return annotated, visible, ""
     known = annotated.any(1)
     return annotated[known], visible[known], f"{known.sum()} people in "

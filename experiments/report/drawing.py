@@ -187,7 +187,7 @@ def around(picture: np.ndarray, item: Item) -> np.ndarray:
         return picture
     result, tile = np.ascontiguousarray(picture).copy(), picture.shape[0]
     corners = to_tile(item.bounds.reshape(-1, 2, 2), item.box, tile).clip(-1, tile)
-    for (low, high), known, crowd in zip(corners.round().astype(int), item.annotated.any(1), item.crowd, strict=True):
+    for (low, high), known, crowd in zip(corners.round().astype(int), _labelled(item), item.crowd, strict=True):
         start, end = (int(low[0]), int(low[1])), (int(high[0]) - 1, int(high[1]) - 1)
         colour = WHITE if known else MASKED
         cv2.rectangle(result, start, end, colour, 2 if crowd else 1)
@@ -197,12 +197,17 @@ def around(picture: np.ndarray, item: Item) -> np.ndarray:
     return result
 
 
+def _labelled(item: Item) -> np.ndarray:
+    """(P,) bool: any keypoint of the person is annotated."""
+    return np.asarray(item.annotated.any(1))
+
+
 def counted(item: Item) -> str:
     """How many people a whole picture shows, in words; empty of a crop."""
     if item.keypoints.ndim < 3:
         return ""
-    known = item.annotated.any(1)
-    crowds = np.zeros(len(known), bool) if item.crowd is None else item.crowd
+    known = _labelled(item)
+    crowds = np.zeros_like(known) if item.crowd is None else item.crowd
     parts = ["1 person" if known.sum() == 1 else f"{known.sum()} people"]
     bare = int((~known & ~crowds).sum())
     parts += [f"{bare} unlabelled"] * (bare > 0) + [f"{crowds.sum()} crowd"] * bool(crowds.any())

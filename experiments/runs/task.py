@@ -390,7 +390,8 @@ def with_crops(options: Options, kind: type[PoseModel]) -> Options:
     """The options of a dataset that a system is to read: where they do not say what a sample is, a whole picture for a
     system that finds people in it."""
     unsaid = getattr(options, "crops", WHOLE) is None
-    return replace(options, crops=WHOLE) if unsaid and not kind.single else options
+    changes: dict[str, Any] = {"crops": WHOLE} if unsaid and not kind.single else {}
+    return replace(options, **changes)
 
 
 def build_model(chosen: Chosen, skeleton: Skeleton, weights: bool = True) -> PoseModel:

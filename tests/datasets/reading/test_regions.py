@@ -67,7 +67,9 @@ def test_polygons_cover_what_lies_in_them():
         distance = np.full((60, 80), np.inf)
         for start, end in zip(polygon, np.roll(polygon, -1, 0), strict=True):
             along = end - start
-            distance = np.minimum(distance, (along[0] * (yy - start[1]) - along[1] * (xx - start[0])) / np.hypot(*along))
+            distance = np.minimum(
+                distance, (along[0] * (yy - start[1]) - along[1] * (xx - start[0])) / np.hypot(*along)
+            )
         inside |= distance > 0.5
         near |= distance > -1.5
     assert (mask[inside] == 0).all()

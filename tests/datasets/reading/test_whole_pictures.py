@@ -103,7 +103,9 @@ def test_the_picture_is_whole_and_in_the_middle(tmp_path):
     batch = EvaluationBatches(crowded(tmp_path), 4, SIZE)[0]
     corners = np.array([[0, 0, 1], [160, 0, 1], [160, 120, 1], [0, 120, 1]])
     there = np.linalg.inv(np.vstack([batch.to_file[0].double().numpy(), [0, 0, 1]]))
-    np.testing.assert_allclose(corners @ there[:2].T, [[16 / 3, 0], [272 / 3, 0], [272 / 3, 64], [16 / 3, 64]], atol=1e-4)
+    np.testing.assert_allclose(
+        corners @ there[:2].T, [[16 / 3, 0], [272 / 3, 0], [272 / 3, 64], [16 / 3, 64]], atol=1e-4
+    )
     assert (batch.image[:, :, :, :4] == 0).all()
     assert batch.side.tolist() == [160] * 4
 
@@ -205,7 +207,9 @@ def test_text_files_of_yolo(tmp_path):
                 (tmp_path / f"labels/{part}/{name}.txt").write_text("\n".join(texts[name]))
     (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nkpt_shape: [2, 3]\nnames: [dog]\n")
     words = {"root": str(tmp_path), "crops": "whole"}
-    train, test = (open_dataset("yolo_pose", options_of("yolo_pose", words, "test"), part) for part in ("train", "test"))
+    train, test = (
+        open_dataset("yolo_pose", options_of("yolo_pose", words, "test"), part) for part in ("train", "test")
+    )
     assert [train[i].id for i in range(len(train))] == ["images/train/a.png", "images/train/c.png"]
     assert sorted(len(test[i].keypoints) for i in range(len(test))) == [0, 0, 1, 3]
     item = train[0]
