@@ -1,17 +1,19 @@
 """What a scene of several hands is: one camera, light and background, and hands at their own places before them.
 
 Two hands, a right and a left one, belong to one subject: they share bones, skin and sleeves. Neighbouring indices (see
-`BLOCK`) show the same subjects. Hands hide each other in part, and none goes through another.
+`BLOCK`) show the same subjects. Hands hide each other in part, and hardly ever go through one another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from .hand_anatomy import sample_subject
+from .hand_flesh import PARTS, Flesh
 from .hand_scene import (
     BLOCK,
     Hand,
@@ -26,24 +28,28 @@ from .hand_scene import (
     generator,
     held,
 )
-from .occluders import draw_occluders
+from .occluders import OCCLUDERS, draw_occluders
 
 Array = np.ndarray
 MOST = 8
 """Hands in a picture."""
 SPAN = 160.0
 """mm, the larger extent of a typical hand's joints, by which the focal length is chosen."""
-SHARE = 0.55
+SHARE = 0.68
 """How large a typical hand is in the picture, against the style's pictures of one hand; of more than `FEW` hands, all
 are smaller, so that their boxes take as much of the picture as those of `FEW`."""
 FEW = 4
-CROWDED = 0.7
+CROWDED = 0.5
 """Share of hands that are placed beside another one, instead of anywhere."""
 APART = 0.35
 """Distance of the middles of two hands in the picture, in extents of theirs: less of it hides too much of one."""
 TRIES = 60
-PLACES = np.linspace(0, 1, 5)[:, None, None]
-"""Where along the axes of cones spheres stand for their flesh."""
+LONGER = 1.8
+"""Of arms, against those of pictures of one hand, so that most end beyond the picture."""
+PLACES = np.linspace(0, 1, 7)
+"""Where along an arm's axis spheres stand for its flesh; of a hand's cones every third place is enough."""
+ARM = np.array([name.startswith(("arm", "sleeve")) for name in PARTS[:-OCCLUDERS]])
+"""(N,) of the cones of `Flesh`."""
 
 
 def hands_in(look: Style, seed: int, index: int, lowest: int, highest: int) -> int:
@@ -54,8 +60,8 @@ def hands_in(look: Style, seed: int, index: int, lowest: int, highest: int) -> i
 def draw_group(
     look: Style, seed: int, index: int, size: int, pictures: tuple[str, ...], count: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All that a picture of `count` hands is made from, as small arrays: what they share, and of each hand its own. In a
-    picture of none there is one that is absent."""
+    """All that a picture of `count` hands is made from, as small arrays: what they share, and of each hand its own. A
+    picture of none has one that is absent."""
     apart = look.dials is not None
     draws = draws_of(f"{look.name}/hands", seed, index, apart)
     # The camera's axis goes through the middle of the picture, which shows hands at all of the style's distances.
@@ -70,6 +76,7 @@ def draw_group(
         subject, skin, cloth = sample_subject(own, look.anatomy), draw_skin(own, look), draw_cloth(own)
         of_hand = draws_of(f"{look.name}/hand{slot}", seed, index, apart)
         hand = draw_hand(of_hand, look, subject, None if slot % 2 == 0 else not hands[-1]["right"])
+        hand = replace(hand, flesh=_long_armed(hand.flesh))
         placed.append(_place(of_hand("frame"), look, hand, camera, size, placed))
         before = draw_occluders(of_hand("occluders"), look.occlusion, hand.joints + placed[-1].shift)
         made = held(hand, placed[-1].shift, before, cloth["sleeve"], draw_paint(of_hand, look))
@@ -78,6 +85,19 @@ def draw_group(
     if not count:
         hands[0]["radii"] = np.zeros_like(hands[0]["radii"])
     return {"camera": camera, **around, **draw_camera(draws, look, size)}, hands
+
+
+def _long_armed(body: Flesh) -> Flesh:
+    """Arms that seldom end within the picture."""
+    return replace(body, b=np.where(ARM[:, None], body.a + LONGER * (body.b - body.a), body.b))
+
+
+def _spheres(body: Flesh) -> tuple[Array, Array]:
+    """Centres (N, 3) and radii (N,) mm of spheres that stand for a hand's flesh."""
+    share = PLACES[:, None, None]
+    centres, radii = body.a + share * (body.b - body.a), body.radii[:, :1].T + share[..., 0] * np.diff(body.radii).T
+    kept = (radii > 0) & (ARM | (np.arange(len(PLACES)) % 3 == 0)[:, None])
+    return centres[kept], radii[kept]
 
 
 class _Placed:
@@ -92,20 +112,19 @@ class _Placed:
         self.spheres, self.radii = spheres + self.shift, radii
 
     def room(self, other: _Placed) -> float:
-        """1 or more where two hands neither meet nor hide too much of one another."""
-        gap = cdist(self.spheres, other.spheres) - self.radii[:, None] - other.radii
+        """1 where two hands neither meet nor hide too much of one another."""
         off = np.linalg.norm(self.middle - other.middle) / (APART * (self.extent + other.extent) / 2)
-        return float(min(1 + gap.min() / SPAN, off))
+        if off < 1:
+            return float(off - 1)
+        gap = cdist(self.spheres, other.spheres) - self.radii[:, None] - other.radii
+        return float(1 + min(gap.min(), 0) / SPAN)
 
 
 def _place(
     rng: np.random.Generator, look: Style, hand: Hand, camera: Array, size: int, others: list[_Placed]
 ) -> _Placed:
     """A place beside other hands: of `TRIES` draws the first that leaves them room, else the one that leaves most."""
-    body = hand.flesh
-    spheres = (body.a + PLACES * (body.b - body.a)).reshape(-1, 3)
-    radii = (body.radii[:, 0] + PLACES[..., 0] * (body.radii[:, 1] - body.radii[:, 0])).ravel()
-    spheres, radii = spheres[radii > 0], radii[radii > 0]
+    spheres, radii = _spheres(hand.flesh)
     best, most = None, -np.inf
     for _ in range(TRIES):
         distance = rng.uniform(*look.distance)

@@ -203,9 +203,7 @@ def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[st
     }
 
 
-def held(
-    hand: Hand, shift: Array, before: tuple[Array, Array, Array], sleeve: Array, colours: Array
-) -> dict[str, Any]:
+def held(hand: Hand, shift: Array, before: tuple[Array, Array, Array], sleeve: Array, colours: Array) -> dict[str, Any]:
     """What a scene holds of a hand whose wrist is at `shift` (3,), with what stands `before` it as `draw_occluders`
     gives it; (3,) the sleeve's colour, (N, 3) the colours of what stands before it."""
     a, b = hand.flesh.a + shift, hand.flesh.b + shift

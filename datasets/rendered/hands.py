@@ -26,13 +26,12 @@ from ..sample import Item
 from ..skeleton import HAND
 from .backgrounds import digest, list_pictures
 from .cache import CachedSet
-from .hand_flesh import CLOTH, OF_HAND, OWNS, PARTS, SEGMENT, SPLIT
+from .hand_flesh import OF_HAND, PARTS
 from .hand_group import MOST, draw_group, hands_in
+from .hand_picture import render_drawn
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
 from .options import RenderedOptions
-from .raycast import Cones, cast_rays, raycast
 from .several import LEAST, in_order, padded, seen_boxes
-from .shading import background, develop, hands_surface, shade
 
 VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
@@ -85,7 +84,7 @@ def render(
     look, pictures = _style(style), _pictures(style, backgrounds)
     scenes = [draw_scene(look, seed, int(index), size, pictures) for index in indices]
     groups = [(scene, [scene]) for scene in scenes]
-    parts = [_render(groups[i : i + CHUNK], size, device, cull)[0] for i in range(0, len(groups), CHUNK)]
+    parts = [render_drawn(groups[i : i + CHUNK], size, device, cull)[0] for i in range(0, len(groups), CHUNK)]
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     alone = {name: joined[name][:, 0] for name in ("points", "keypoints", "visible", "right")}
     return Render(**(joined | alone), gesture=tuple(str(scene["gesture"]) for scene in scenes))
@@ -101,71 +100,6 @@ def _style(name: str | Style) -> Style:
 
 def _pictures(style: str | Style, backgrounds: str | Path | None) -> tuple[str, ...]:
     return list_pictures(backgrounds) if _style(style).photos else ()
-
-
-Drawn = tuple[dict[str, Any], list[dict[str, Any]]]
-"""What a picture is made from besides its hands, and each of them."""
-
-
-def _render(
-    groups: Sequence[Drawn], size: int, device: torch.device | str, cull: bool
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Cast, shade and develop B scenes that have P hands each: the fields of `Render`, (B, P, ...) what is of a hand,
-    and (B, S, S) the cone that each pixel shows, -1 for none, those of the first hand first."""
-    several, device = len(groups[0][1]), torch.device(device)
-    scene = _stacked([picture for picture, _ in groups])
-    hands = _stacked([hand for _, hands in groups for hand in hands])
-    exact = (hands["points"] / hands["points"][..., 2:])[..., :2].view(len(groups), -1, 2)
-    keypoints = exact * scene["camera"][:, None, :2] + scene["camera"][:, None, 2:]
-    scene, hands = ({name: _single(value).to(device) for name, value in part.items()} for part in (scene, hands))
-    hands["finger"] = torch.from_numpy(np.where(SEGMENT >= 0, SEGMENT % 3 + 1, 0)).to(device)
-    hands["cloth"] = torch.from_numpy(CLOTH.astype(np.float32)).to(device)
-
-    def of_pictures(values: Tensor) -> Tensor:
-        return values.reshape(len(groups), -1, *values.shape[2:]).contiguous()
-
-    ends = (hands["a"], hands["b"], hands["radii"][..., 0], hands["radii"][..., 1])
-    cones = Cones(*(of_pictures(values) for values in ends))
-    hits = raycast(cones, scene["camera"], size, cull)
-    image = develop(shade(background(scene, size), hits, scene, hands_surface(hands)), scene)
-    keypoints = keypoints.to(torch.float32).to(device)
-    inside = ((keypoints >= 0) & (keypoints < size)).all(-1)
-    by_hand = (len(groups), several, 21)
-    fields = {
-        "image": image,
-        "depth": hits.depth,
-        "camera": scene["camera"],
-        "points": hands["points"].view(*by_hand, 3),
-        "keypoints": keypoints.view(*by_hand, 2),
-        "visible": (_own(cones, exact.to(torch.float32).to(device)) & inside).view(by_hand),
-        "right": hands["right"].view(len(groups), several),
-    }
-    return fields, hits.cone
-
-
-def _stacked(scenes: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    return {
-        name: torch.from_numpy(np.stack([scene[name] for scene in scenes])) for name in scenes[0] if name != "gesture"
-    }
-
-
-def _single(values: Tensor) -> Tensor:
-    return values.float() if values.dtype == torch.float64 else values
-
-
-def _own(cones: Cones, rays: Tensor) -> Tensor:
-    """(B, R) whether the first surface that each ray (B, R, 2) to a joint meets is the joint's own surroundings; R are
-    the 21 joints of each of the hands in a picture."""
-    _, cone, share = cast_rays(cones, rays[..., 0].contiguous(), rays[..., 1].contiguous())
-    cone, hit = cone.clamp(min=0), cone >= 0
-    hand, joint = torch.arange(rays.shape[1], device=rays.device).div(21, rounding_mode="floor"), torch.arange(21)
-    hit = hit & (cone.div(len(PARTS), rounding_mode="floor") == hand)
-    cone = cone % len(PARTS)
-    split = torch.from_numpy(SPLIT.astype(np.float32)).to(rays.device)[cone]
-    # 0, 1 or 2: the first, middle or last part of the cone; where both meet, the last.
-    part = torch.where(share >= split[..., 1], 2, torch.where(share < split[..., 0], 0, 1))
-    joint = joint.to(rays.device).repeat(rays.shape[1] // 21)
-    return hit & torch.from_numpy(OWNS).to(rays.device)[part, cone, joint]
 
 
 @dataclass(frozen=True)
@@ -207,7 +141,7 @@ def render_group(
     else:
         count = hands_in(look, seed, index, *hands)
         drawn = draw_group(look, seed, index, size, pictures, count)
-    fields, cone = _render([drawn], size, "cpu", True)
+    fields, cone = render_drawn([drawn], size)
     made = {name: value[0].numpy() for name, value in fields.items()}
     made |= {name: made[name][:count] for name in ("points", "keypoints", "visible", "right")}
     hand, part = np.divmod(cone[0].numpy(), len(PARTS))
@@ -231,8 +165,8 @@ class Options(RenderedOptions):
     crops: str | None = option(
         None,
         "what crops are made from: seen, around the visible pixels of the hand, as a detector would; whole, none: a "
-        "sample is a whole picture with all its hands, for systems that find them; null: what the system reads; where "
-        "it reads one hand, seen, or of pictures of one hand the picture",
+        "sample is a whole picture with all its hands, for systems that find them; null: whole where the system that "
+        "reads finds hands, else seen, but where a picture has one hand (hands=null) the picture",
         choices=(SEEN, WHOLE),
     )
 
