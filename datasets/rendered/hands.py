@@ -269,7 +269,7 @@ class HandGroups(CachedSet):
 
     As `RenderedHands`, but that `visible` counts what other hands hide. Boxes are squares around what is seen of a hand
     without its arm. In whole pictures `area` counts the pixels of that and `bounds` are its box, and nothing is
-    annotated of hands of which fewer than LEAST pixels are seen.
+    annotated of hands of which fewer than LEAST pixels are seen; crops of these are around their joints.
 
     Raises ValueError for an unknown style or part, and for "photo" without a folder of readable pictures.
     """

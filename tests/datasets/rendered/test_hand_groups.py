@@ -291,7 +291,9 @@ def test_a_mirrored_picture_keeps_the_names_of_its_keypoints(whole: HandGroups) 
 
 def test_one_hand_as_a_whole_picture_is_the_picture_of_the_hand(tmp_path: Path) -> None:
     made = render("webcam", SEED, range(3), SIZE)
-    data = HandGroups("webcam", Options(size=SIZE, scenes=SEED, train=3, crops="whole"), cache=tmp_path)
+    options = Options(size=SIZE, scenes=SEED, train=3, crops="whole")
+    data = HandGroups("webcam", options, cache=tmp_path)
+    cut = HandGroups("webcam", replace(options, crops="seen"), cache=tmp_path)
     for row in range(3):
         item = data[row]
         assert item.keypoints.shape == (1, 21, 2)
@@ -301,6 +303,10 @@ def test_one_hand_as_a_whole_picture_is_the_picture_of_the_hand(tmp_path: Path) 
         assert item.annotated.all()
         assert item.area is not None
         assert 200 < item.area[0] < (made.depth[row] > 0).sum()
+        assert item.bounds is not None
+        crop = cut[row]
+        np.testing.assert_allclose(crop.box, square(item.bounds[0].astype(float), 1.25), rtol=1e-5)
+        np.testing.assert_array_equal(crop.keypoints, made.keypoints[row])
 
 
 def test_without_these_options_sets_are_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
