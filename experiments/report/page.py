@@ -18,7 +18,7 @@ from ...adapt.scoring.selection import Headline
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
-from ..runs.results import BESIDE, COCO, guarded, means_of
+from ..runs.results import guarded, means_of, tables_of
 from ..tracking.addresses import masked
 from . import registry
 from . import words as words
@@ -154,12 +154,12 @@ def _people(comparison: Comparison, name: str, what: str) -> float:
 
 
 def beside(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Of each table of `BESIDE` that there are scores for: columns, rows and what the columns mean."""
+    """Of each of `tables_of` that there are scores for: columns, rows and what the columns mean."""
     results = {n: [(r or {}).get("target") or {} for r in seeds.values()] for n, seeds in comparison.runs.items()}
     made = {}
-    for title, shown in BESIDE.items():
+    for title, shown in tables_of(comparison.headline).items():
         means = means_of(results, shown)
-        if means and (shown is not COCO or comparison.headline.key == "ap"):
+        if means:
             made[title] = {
                 "columns": [(shown[key].title, shown[key].unit) for key in means],
                 "rows": {name: [shown[key].show(own[name]) for key, own in means.items()] for name in comparison.runs},

@@ -56,7 +56,7 @@ RESAMPLES = 4000
 RESAMPLES_OF_AP = 1000
 """AP is made anew of all predictions in each."""
 ABSENT = "–"
-BESIDE = {"People in space": SHOWN, "People in pictures": COCO}
+BESIDE: dict[str, Mapping[str, Named]] = {"People in space": SHOWN, "People in pictures": COCO}
 """Tables of what scores say beside the headline."""
 
 
@@ -250,11 +250,16 @@ def print_table(results: dict[str, Any], reporter: Reporter) -> None:
     title = f"{headline.heading}, {count} seed{'s' if count > 1 else ''}"
     reporter.table(title, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     targets = {name: [run.get("target") or {} for run in own] for name, own in runs.items()}
-    for title, shown in BESIDE.items():
+    for title, shown in tables_of(headline).items():
         means = means_of(targets, shown)
-        if means and (shown is not COCO or headline.key == "ap"):
+        if means:
             rows = [[name, *(shown[key].show(own[name]) for key, own in means.items())] for name in summary]
             reporter.table(f"{title.lower()}, target", ["strategy", *(shown[key].heading for key in means)], rows)
+
+
+def tables_of(headline: Headline) -> dict[str, Mapping[str, Named]]:
+    """Of `BESIDE` those that say something beside a headline, PCK for one."""
+    return {title: shown for title, shown in BESIDE.items() if headline.key not in shown}
 
 
 def means_of(
