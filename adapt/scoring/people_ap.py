@@ -45,7 +45,7 @@ def oks_words(predictions: Predictions, skeleton: Skeleton) -> str | None:
     """Which fall-offs and areas AP was made with; None of crops."""
     if predictions.found is None:
         return None
-    area = "the set's own" if predictions.found.own_area else "those of the boxes of annotated keypoints"
+    area = "as the dataset gives them" if predictions.found.own_area else "those of the boxes of annotated keypoints"
     return f"fall-offs (sigmas) are {said(skeleton)}; areas are {area}"
 
 

@@ -81,7 +81,7 @@ COCO17 = body(
 )
 COCO19 = body("coco19", (*COCO17.keypoints, "thorax", "pelvis"), (*COCO17.sigmas, 0.079, 0.107))
 """With the joints that 3DMPPE makes of COCO's; their sigmas are the shoulders' and the hips', as none are published."""
-BODY_SIGMAS = dict.fromkeys(("head", "head_top", "neck"), 0.079) | dict(zip(COCO19.keypoints, COCO19.sigmas, strict=True))
+_SIGMAS = dict.fromkeys(("head", "head_top", "neck"), 0.079) | dict(zip(COCO19.keypoints, COCO19.sigmas, strict=True))
 MPII16 = body(
     "mpii16",
     (
@@ -130,10 +130,15 @@ MUCO21 = replace(_MUCO21, edges=(*_MUCO21.edges, (10, 19), (13, 20)))
 def oks_sigmas(skeleton: Skeleton) -> tuple[float, ...]:
     """The fall-offs of OKS of a skeleton's keypoints: its own, else by their names those of COCO and, of head and neck,
     CrowdPose. Raises ValueError naming the keypoints of which none are published."""
-    lacking = [name for name in skeleton.keypoints if name not in BODY_SIGMAS]
+    lacking = [name for name in skeleton.keypoints if name not in _SIGMAS]
     if skeleton.sigmas or not lacking:
-        return skeleton.sigmas or tuple(BODY_SIGMAS[name] for name in skeleton.keypoints)
+        return skeleton.sigmas or tuple(_SIGMAS[name] for name in skeleton.keypoints)
     raise ValueError(
         f"OKS needs a fall-off (sigma) for each keypoint, and of {skeleton.name} none are published for "
         f"{', '.join(lacking)}"
     )
+
+
+def published_sigma(keypoint: str) -> float | None:
+    """The fall-off of a body's keypoint by its name, COCO's or CrowdPose's; None where neither has it."""
+    return _SIGMAS.get(keypoint)

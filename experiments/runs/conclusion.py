@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import statistics
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...adapt.guard import sentence
@@ -68,8 +70,17 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 
 def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
     """The model's predictions for a dataset in its order."""
-    batches = task.batches(dataset)
-    return predict(model, loader(batches, range(len(batches))), device, task.mirror, task.skeleton)
+    batches, crowding = task.batches(dataset), crowding_of(dataset)
+    made = predict(model, loader(batches, range(len(batches))), device, task.mirror, task.skeleton)
+    if made.found is None or crowding is None:
+        return made
+    return replace(made, found=replace(made.found, crowded=torch.from_numpy(crowding)[made.found.picture]))
+
+
+def crowding_of(dataset: PoseDataset) -> np.ndarray | None:
+    """(N,) how crowded the pictures are, by CrowdPose's crowdIndex; None where no table says it."""
+    table = getattr(dataset, "crowding", None)
+    return None if table is None else table()
 
 
 def export(model: PoseModel, task: Task, folder: Path) -> None:
