@@ -34,7 +34,7 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..strategy import Target
 from . import depth_metrics, metrics
-from .finding import extents, found, joined, nobodys, of_people
+from .finding import extents, found, invented, joined, of_people
 from .matching import SPAN_MM, match, span
 from .oks_sigmas import UNPUBLISHED, fall_offs
 from .people_ap import ap_scores
@@ -86,7 +86,7 @@ def predict(
         if distance is not None:
             values["own_depth"] = distance[people]
         sigmas = fall_offs(skeleton) if skeleton is not None else (UNPUBLISHED,) * truth.shape[1]
-        alone = nobodys(poses, place, sample, sigmas)
+        alone = invented(poses, place, sample, sigmas)
         if not model.single and truth.shape[-1] == 2:
             values |= extents(values, sample)
             seen.append(found(poses, alone, sample, sigmas))

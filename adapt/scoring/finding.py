@@ -11,7 +11,7 @@ from torch import Tensor
 from ...datasets.sample import Labeled, known_ends, transform
 from ...models.output import Poses
 from .matching import SMALLEST
-from .oks_ap import similarity
+from .oks_ap import HALF, FlatPeople, similarity
 from .predictions import Found
 
 ALIKE = 0.5
@@ -27,24 +27,30 @@ def of_people(sample: Labeled) -> Labeled:
     return replace(sample, annotated=sample.annotated & ~sample.crowd[:, None])
 
 
-def nobodys(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Tensor:
-    """Which of the predicted people nobody labelled, in images that are labelled: (Q,) bool. `place` (P,) says who is
-    who. An image is not labelled where people are said to be in it and nothing is known of them; crowds, and people of
-    whom only the box is, are anybody who is like them (see `oks_ap.similarity`)."""
+def nobodys(people: Poses, place: Tensor, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor:
+    """Which of the predicted people nobody labelled: (Q,) bool. `place` (P,) says who is who. Crowds, and people of whom
+    the box alone is labelled, are anybody who is like them, as of `oks_ap.similarity`."""
+    alone = torch.ones(len(people), dtype=torch.bool, device=place.device)
+    alone[place[place >= 0]] = False
+    boxed = truth.ignored
+    own = truth.points[boxed], truth.annotated[boxed], truth.area[boxed], truth.boxes[boxed]
+    same = people.image_index[:, None] == truth.image_index[boxed]
+    return alone & ~((similarity(people.points, *own, sigmas) >= ALIKE) & same).any(1)
+
+
+def invented(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Tensor:
+    """The same of a sample, in images that are labelled: not in one where people are said to be and nothing is known of
+    them, no keypoint and no box."""
+    if sample.bounds is not None and sample.area is not None and sample.crowd is not None and poses.points.shape[-1] == 2:
+        image = sample.image_index
+        found = replace(poses, points=transform(sample.to_file[poses.image_index], poses.points))
+        own = sample.keypoints, sample.annotated, sample.area, sample.bounds + HALF, sample.crowd, image
+        return nobodys(found, place, FlatPeople(*own), sigmas)
     listed = torch.bincount(sample.image_index, minlength=len(sample))
-    known = sample.annotated.any(1)
-    told = torch.bincount(sample.image_index[known], minlength=len(sample))
+    known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
     alone = torch.ones(len(poses), dtype=torch.bool, device=place.device)
     alone[place[place >= 0]] = False
-    if sample.bounds is not None and sample.area is not None and poses.points.shape[-1] == 2:
-        boxed = ~known
-        points = transform(sample.to_file[poses.image_index], poses.points)
-        blind = sample.keypoints[boxed], sample.annotated[boxed], sample.area[boxed], sample.bounds[boxed]
-        likes = similarity(points, *(values.to(points.device) for values in blind), sigmas)
-        same = poses.image_index[:, None] == sample.image_index[boxed]
-        alone &= ~((likes >= ALIKE) & same).any(1)
-        told = listed
-    return alone & ((listed == 0) | (told > 0))[poses.image_index]
+    return alone & ((listed == 0) | (known > 0))[poses.image_index]
 
 
 def extents(values: dict[str, Tensor], sample: Labeled) -> dict[str, Tensor]:

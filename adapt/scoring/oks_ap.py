@@ -25,6 +25,9 @@ from ...models.output import Poses
 from .matching import CHUNK, by_image
 from .precision import THRESHOLDS, Judged, average_precision, average_recall
 
+HALF = 0.5
+"""COCO compares the places of pixels with the edges of boxes as its files say both; of places here, whose middle of a
+pixel is at +0.5, boxes are as far off as they are there with this much more."""
 MOST = 20
 """Predictions of a picture that count."""
 Area = tuple[float, float]
@@ -149,7 +152,7 @@ def similarity(
     low, high = ((edge.double()[..., None, :, None, :]) for edge in (boxes[..., :2] - size, boxes[..., 2:] + size))
     beyond = (low - points).clamp_min(0) + (points - high).clamp_min(0)
     away = torch.where(known[..., None], points - truth.double().unsqueeze(-4), beyond).square().sum(-1)
-    fall_off = (2 * torch.tensor(list(sigmas), dtype=torch.float64)).square()
+    fall_off = (2 * torch.tensor(list(sigmas), dtype=torch.float64, device=points.device)).square()
     each = torch.exp(-away / fall_off / (area.double()[..., None, :, None] + np.spacing(1)) / 2)
     counted = annotated.unsqueeze(-3) | ~known
     return (each * counted).sum(-1) / counted.sum(-1)

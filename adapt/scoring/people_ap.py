@@ -7,7 +7,7 @@ import torch
 
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
-from .oks_ap import FlatPeople, crowd_scores, judged, oks_scores
+from .oks_ap import HALF, FlatPeople, crowd_scores, judged, oks_scores
 from .oks_sigmas import said
 from .precision import Judged
 from .predictions import Found, Predictions
@@ -70,12 +70,11 @@ def everyone(found: Found) -> Poses:
 
 
 def labelled(predictions: Predictions) -> FlatPeople:
-    """The labelled people of pictures. COCO compares the places of pixels with the edges of boxes as its file says
-    both; here the middle of a pixel is at +0.5."""
+    """The labelled people of pictures."""
     area, bounds, crowd = predictions.area, predictions.bounds, predictions.crowd
     assert area is not None
     assert bounds is not None
     assert crowd is not None
     return FlatPeople(
-        predictions.truth, predictions.annotated, area.double(), bounds.double() + 0.5, crowd, predictions.row
+        predictions.truth, predictions.annotated, area.double(), bounds.double() + HALF, crowd, predictions.row
     )
