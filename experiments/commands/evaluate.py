@@ -15,7 +15,7 @@ from ..config import Config, load_folder, read
 from ..runs.conclusion import predicted
 from ..runs.folder import selected_weights
 from ..runs.progress import Reporter
-from ..runs.results import tables_of
+from ..runs.results import tables_of, told
 from ..runs.task import Task, has_labels, prepare
 from ..runs.training import make_fabric
 from .evaluate_groups import NoGroups, print_groups
@@ -55,7 +55,7 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter, by: str | N
             row += [] if model.single else [str(score.get(what, 0)) for what in PEOPLE]
             others.append((run.name, side, score))
             if words := oks_words(predictions, task.skeleton):
-                likeness[side] = f"{side}: OKS by {words}"
+                likeness[words] = f"OKS: {words}"
             if by is not None and side not in refused:
                 title = f"{run.name}, {side}, by {by}"
                 try:
@@ -95,10 +95,9 @@ def weights_of(run: Path, config: Config, shipped: bool) -> Path:
 def print_beside(scored: list[tuple[str, str, dict[str, Any]]], headline: Headline, reporter: Reporter) -> None:
     """What the scores of runs, by run and side, say in each table of `BESIDE`, where any does."""
     for title, shown in tables_of(headline).items():
-        extra = [key for key in shown if any(key in values for _, _, values in scored)]
-        if extra:
-            rows = [[run, side, *(shown[key].show(values.get(key)) for key in extra)] for run, side, values in scored]
-            reporter.table(title.lower(), ["run", "side", *(shown[key].heading for key in extra)], rows)
+        if extra := told(shown, [values for _, _, values in scored]):
+            rows = [[run, side, *(said.show(values.get(key)) for key, said in extra.items())] for run, side, values in scored]
+            reporter.table(title.lower(), ["run", "side", *(said.heading for said in extra.values())], rows)
 
 
 def labelled(task: Task) -> dict[str, PoseDataset]:

@@ -11,7 +11,7 @@ from ...datasets.bodies import human36m, mupots
 from ...datasets.options import choose
 from ...datasets.skeleton import Skeleton
 from ..runs.progress import Reporter
-from ..runs.results import tables_of
+from ..runs.results import tables_of, told
 
 BY = ("sequence", "action")
 
@@ -60,8 +60,8 @@ def print_groups(
     }
     by_name = {name: scores(own, skeleton, threshold) for name, own in by_group.items()}
     shown = by_name | {"all": scores(predictions, skeleton, threshold)}
-    tables = tables_of(headline).values()
-    extra = {key: said for table in tables for key, said in table.items() if key in shown["all"]}
+    every = {key: said for table in tables_of(headline).values() for key, said in table.items()}
+    extra = told(every, [shown["all"]])
     counts = [*(int(rows.sum()) for rows in groups.values()), int(counted.sum())]
     lines = [
         [name, str(count), headline.bare(values[headline.key], more=1), f"{values['epe']:.2f}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,10 @@ class Predictions:
     """(N,) the sample of the dataset that the person stands in."""
     matched: np.ndarray
     """(N,) bool: not missed."""
+    invented: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 2)))
+    """(Q, K, 2) file px: people whom nobody labelled."""
+    invented_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(Q,) the samples that they were found in."""
 
     @property
     def counted(self) -> np.ndarray:
@@ -185,7 +189,16 @@ def predictions(run: Path) -> Predictions | None:
         id=stored.id,
         row=stored.row.numpy(),
         matched=stored.matched.numpy(),
+        **_invented(stored),
     )
+
+
+def _invented(stored: evaluation.Predictions) -> dict[str, np.ndarray]:
+    """Of systems that find people those whom nobody labelled."""
+    if stored.found is None:
+        return {}
+    alone = stored.found.invented
+    return {"invented": stored.found.points[alone].numpy(), "invented_in": stored.found.row[alone].numpy()}
 
 
 def _in_picture(stored: evaluation.Predictions, points: Tensor) -> Tensor:

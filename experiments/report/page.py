@@ -18,7 +18,7 @@ from ...adapt.scoring.selection import Headline
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
-from ..runs.results import guarded, means_of, tables_of
+from ..runs.results import guarded, means_of, oks_of, tables_of
 from ..tracking.addresses import masked
 from . import registry
 from . import words as words
@@ -60,7 +60,7 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         rows=strategy_rows(comparison),
         columns=columns(comparison),
         beside=beside(comparison),
-        oks=_oks(comparison),
+        oks=oks_of(comparison.runs),
         rules=rules(comparison),
         rule_rows=rule_rows(comparison),
         groups=score_table(comparison, "groups"),
@@ -166,12 +166,6 @@ def beside(comparison: Comparison) -> dict[str, dict[str, Any]]:
                 "meanings": [(shown[key].title, shown[key].meaning) for key in means],
             }
     return made
-
-
-def _oks(comparison: Comparison) -> str | None:
-    """How the likeness of people was measured, where they are judged by it."""
-    said = [(run or {}).get("oks") for seeds in comparison.runs.values() for run in seeds.values()]
-    return next((one for one in said if one), None)
 
 
 def rule_rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -85,12 +85,18 @@ def runs_in(
     folder: Path, strategies: Sequence[str], seeds: Sequence[int], threshold: float
 ) -> tuple[dict[str, Runs], Headline]:
     """Each strategy's finished runs, and what they are judged by."""
-    runs, headline = {}, PCK
+    runs: dict[str, Runs] = {}
+    headlines: dict[Headline, None] = {}
     for name in strategies:
         loaded = [Predictions.load(folder / f"{name}-seed{seed}" / "predictions.npz") for seed in seeds]
-        headline = loaded[0].headline(threshold)
-        runs[name] = runs_of(loaded, headline)
-    return runs, headline
+        headlines |= dict.fromkeys(own.headline(threshold) for own in loaded)
+        if len(headlines) > 1:
+            raise ValueError(
+                f"{folder}: some runs are of an earlier keyshift, which judged people in pictures by PCK and kept less "
+                "of them; run the comparison again in another folder"
+            )
+        runs[name] = runs_of(loaded, next(iter(headlines)))
+    return runs, next(iter(headlines), PCK)
 
 
 def against(folder: Path, results: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -255,11 +261,25 @@ def print_table(results: dict[str, Any], reporter: Reporter) -> None:
         if means:
             rows = [[name, *(shown[key].show(own[name]) for key, own in means.items())] for name in summary]
             reporter.table(f"{title.lower()}, target", ["strategy", *(shown[key].heading for key in means)], rows)
+    if words := oks_of(results["strategies"]):
+        reporter.say(f"OKS: {words}")
+
+
+def oks_of(runs: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """How the likeness of people was measured in runs {NAME: {SEED: result}}, where they are judged by it."""
+    said = [(run or {}).get("oks") for seeds in runs.values() for run in seeds.values()]
+    return next((one for one in said if one), None)
 
 
 def tables_of(headline: Headline) -> dict[str, Mapping[str, Named]]:
     """Of `BESIDE` those that say something beside a headline, PCK for one."""
     return {title: shown for title, shown in BESIDE.items() if headline.key not in shown}
+
+
+def told(shown: Mapping[str, Named], scored: Sequence[Mapping[str, Any]]) -> dict[str, Named]:
+    """Those of `shown` of which any of the scores has a number."""
+    values = {key: [one.get(key) for one in scored] for key in shown}
+    return {key: shown[key] for key, own in values.items() if any(v is not None and not np.isnan(v) for v in own)}
 
 
 def means_of(

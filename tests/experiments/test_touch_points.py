@@ -187,7 +187,10 @@ def test_people_are_compared(home, registered, capsys):
     assert "missed" in out
     assert "is over" in out
     page = Path("runs/toys/report.html").read_text()
-    for name in (*summary, "Surer", "Mean teacher"):
+    for text in (out, page):
+        assert "OKS-AP" in text
+        assert "0.072 for all keypoints" in text
+    for name in (*summary, "Surer", "Mean teacher", "People in pictures", "AP50", "precision over recall", "PCK@0.1"):
         assert name in page
     assert Path("runs/toys/regda-seed0/predictions.png").stat().st_size > 1000
     stamps = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.pt")}

@@ -13,7 +13,10 @@ from keyshift.adapt.scoring.precision import weighted_precision
 from keyshift.adapt.scoring.predictions import Found, Predictions
 from keyshift.adapt.scoring.resampling import Precisions, Ratios, runs_of
 from keyshift.adapt.scoring.selection import AP, PCK, Headline, Selection
-from keyshift.experiments.runs.results import summarized
+from keyshift.datasets.skeleton import Skeleton
+from keyshift.experiments.report.adapt import check_words
+from keyshift.experiments.runs import check
+from keyshift.experiments.runs.results import runs_in, summarized
 from keyshift.models.output import Poses
 
 SIGMAS = (0.08, 0.1, 0.06, 0.09)
@@ -234,3 +237,31 @@ def test_batches_are_joined():
     assert again.sequence == found.sequence
     assert not joined([halves[0], replace(halves[1], own_area=False)]).own_area
     assert joined([]) is None
+
+
+def test_two_models_are_compared_by_ap_on_labelled_pictures():
+    """What `keyshift adapt --check` says of systems that find people: Student's interval over blocks of pictures."""
+    runs = compared(seed=3)
+    given, adapted = (own[0] for own in runs.values())
+    skeleton = Skeleton("own", ("a", "b", "c", "d"))
+    made = check.compared(given, adapted, skeleton, 0.1)
+    exact = [oks_ap(everyone(own.found), labelled(own), SIGMAS).mean().item() for own in (given, adapted)]
+    assert (made["metric"], made["blocks"]) == ("ap", BLOCKS)
+    assert [made[when]["ap"] for when in ("before", "after")] == pytest.approx(exact)
+    assert made["gain"]["mean"] == pytest.approx(exact[1] - exact[0])
+    low, high = made["gain"]["interval"]
+    assert low < made["gain"]["mean"] < high
+    assert "OKS-AP" in check_words(made | {"pictures": 24})
+    assert check.compared(given, given, skeleton, 0.1)["gain"] == {"mean": 0.0, "interval": [0.0, 0.0]}
+
+
+def test_runs_of_two_versions_are_not_mixed(tmp_path):
+    people, truth = drawn_people(0)
+    new = predictions(people, truth)
+    for name, one in (("source_only", new), ("regda", replace(new, found=None))):
+        (tmp_path / f"{name}-seed0").mkdir()
+        one.save(tmp_path / f"{name}-seed0" / "predictions.npz")
+    runs, headline = runs_in(tmp_path, ["source_only"], [0], 0.1)
+    assert (list(runs), headline.name) == (["source_only"], "ap")
+    with pytest.raises(ValueError, match="earlier keyshift"):
+        runs_in(tmp_path, ["source_only", "regda"], [0], 0.1)
