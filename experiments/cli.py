@@ -640,8 +640,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         evaluate_files(a.predictions, a.truth, a.dataset, Reporter(), *forms)
     else:
         raise ValueError(
-            "evaluate takes RUN, or a JSON of `keyshift predict` and LABELS.json or a DATASET, or --predictions FILE --truth FILE "
-            f"--dataset NAME together; missing: {', '.join(missing) or 'nothing, but RUN stands beside them'}"
+            "evaluate takes RUN, or a JSON of `keyshift predict` and LABELS.json or a DATASET, or --predictions FILE "
+            "--truth FILE --dataset NAME together; missing: "
+            f"{', '.join(missing) or 'nothing, but RUN stands beside them'}"
         )
 
 

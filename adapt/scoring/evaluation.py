@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from ...datasets.augment import Augmentation
 from ...datasets.loading import EvaluationBatches
 from ...datasets.sample import (
     CAMERA_MM,
-    PIXELS,
     PIXELS_AND_MM,
     ROOT_MM,
     Labeled,
@@ -197,8 +196,8 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
 
     Of 2D points PCK at `threshold` of the crop's side, `auc` below its curve to 0.2. Of 3D points `mm`, the mean error;
     `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share within 100 mm, ITOP's mAP;
-    of people in space what `space_scores` gives. Of people who were found in pictures `ap` and the others of `ap_scores`
-    beside PCK, and always how many were `missed` and `invented`.
+    of people in space what `space_scores` gives. Of people who were found in pictures `ap` and the others of
+    `ap_scores` beside PCK, and always how many were `missed` and `invented`.
     """
     headline = predictions.headline(threshold).by_joint
     errors, mask = predictions.errors(), predictions.annotated

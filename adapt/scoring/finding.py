@@ -1,4 +1,5 @@
-"""What is kept of everyone whom a system finds in a batch of pictures: who was invented, and how large labelled people are."""
+"""What is kept of everyone whom a system finds in a batch of pictures: who was invented, how large labelled people
+are."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def of_people(sample: Labeled) -> Labeled:
 
 
 def nobodys(people: Poses, place: Tensor, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor:
-    """Which of the predicted people nobody labelled: (Q,) bool. `place` (P,) says who is who. Crowds, and people of whom
-    the box alone is labelled, are anybody who is like them, as of `oks_ap.similarity`."""
+    """Which of the predicted people nobody labelled: (Q,) bool. `place` (P,) says who is who. Crowds, and people of
+    whom the box alone is labelled, are anybody who is like them, as of `oks_ap.similarity`."""
     alone = torch.ones(len(people), dtype=torch.bool, device=place.device)
     alone[place[place >= 0]] = False
     boxed = truth.ignored
@@ -41,7 +42,12 @@ def nobodys(people: Poses, place: Tensor, truth: FlatPeople, sigmas: Sequence[fl
 def invented(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Tensor:
     """The same of a sample, in images that are labelled: not in one where people are said to be and nothing is known of
     them, no keypoint and no box."""
-    if sample.bounds is not None and sample.area is not None and sample.crowd is not None and poses.points.shape[-1] == 2:
+    if (
+        sample.bounds is not None
+        and sample.area is not None
+        and sample.crowd is not None
+        and poses.points.shape[-1] == 2
+    ):
         image = sample.image_index
         found = replace(poses, points=transform(sample.to_file[poses.image_index], poses.points))
         own = sample.keypoints, sample.annotated, sample.area, sample.bounds + HALF, sample.crowd, image

@@ -1,11 +1,11 @@
-"""Who of the people predicted in pictures is right by object keypoint similarity, and what COCO and CrowdPose make of it:
-average precision and recall.
+"""Who of the people predicted in pictures is right by object keypoint similarity, and what COCO and CrowdPose make of
+it: average precision and recall.
 
-https://cocodataset.org/#keypoints-eval: means over OKS thresholds of 0.50 to 0.95 (see precision.py), with the 20 surest
-predictions of a picture. Crowds, and people of whom no keypoint is labelled, are nobody's miss, and who is matched with
-them is neither right nor false; crowds are matched any number of times. So it is with people outside a range of areas,
-and with predictions outside of it whom nobody is matched with. Of equals the person who is labelled last is taken, as
-in the published code (cocoapi, PythonAPI/pycocotools/cocoeval.py @ 8c9bcc3).
+https://cocodataset.org/#keypoints-eval: means over OKS thresholds of 0.50 to 0.95 (see precision.py), with the 20
+surest predictions of a picture. Crowds, and people of whom no keypoint is labelled, are nobody's miss, and who is
+matched with them is neither right nor false; crowds are matched any number of times. So it is with people outside a
+range of areas, and with predictions outside of it whom nobody is matched with. Of equals the person who is labelled
+last is taken, as in the published code (cocoapi, PythonAPI/pycocotools/cocoeval.py @ 8c9bcc3).
 
 CrowdPose (Li et al., CVPR 2019) has AP of easy, medium and hard pictures by how far boxes hold other people's
 keypoints, its `crowdIndex`. The paper parts it at 0.1 and 0.8, its published code, which all numbers are of, at 0.2 and
@@ -81,7 +81,7 @@ def oks_scores(
     """COCO's ten numbers, shares of 1: ap, ap50, ap75, ap_medium, ap_large, and the same of recall as ar; NaN where
     nobody counts. Areas (Q,) of predictions are those of their keypoints' boxes where they are not given."""
     parts = judged(predicted, truth, sigmas, tuple(AREAS.values()), predicted_area)
-    made = {}
+    made: dict[str, float] = {}
     for name, measure in (("ap", average_precision), ("ar", average_recall)):
         values = [measure(own) for own in parts]
         made |= {name: values[0].mean(), f"{name}50": values[0][0], f"{name}75": values[0][5]}
@@ -97,7 +97,8 @@ def crowd_scores(
     made = {}
     for name, (low, high) in CROWDED.items():
         own = pictures[(crowded >= low) & (crowded < high)]
-        some = predicted.each(lambda value, rows=torch.isin(predicted.image_index, own): value[rows])
+        rows = torch.isin(predicted.image_index, own)
+        some = Poses(*(getattr(predicted, one.name)[rows] for one in fields(Poses)))
         made[name] = float(oks_ap(some, truth.of(own), sigmas).mean())
     return made
 

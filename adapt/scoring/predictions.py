@@ -161,8 +161,8 @@ class Predictions:
         return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
 
     def select(self, rows: Tensor) -> Predictions:
-        """Those of the people at `rows`, indices or a mask, and who was found in their pictures; who was invented is not
-        counted."""
+        """Those of the people at `rows`, indices or a mask, and who was found in their pictures; who was invented is
+        not counted."""
         index = torch.arange(len(self.points))[rows]
         whole = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors: dict[str, Any] = {name: value[index] for name, value in whole.items() if isinstance(value, Tensor)}

@@ -1,4 +1,4 @@
-"""The headline of runs on test sets drawn again and again by blocks of frames: what intervals and errors are made of."""
+"""The headline of runs on test sets drawn again and again by blocks of frames: of it intervals and errors are made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Runs(Protocol):
         """Whether anything that is labelled counts."""
 
     def drawn(self, seeds: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-        """(R,) the headline where each seed (R, S) and block (R, B) is there so many times; NaN where nothing counts."""
+        """(R,) the headline where each seed (R, S) and block (R, B) is there so often; NaN where nothing counts."""
 
     def means(self) -> np.ndarray:
         """(S,) that of each seed."""

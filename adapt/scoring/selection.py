@@ -27,8 +27,8 @@ RULES: dict[str, str | None] = {
 @dataclass(frozen=True)
 class Headline:
     """What a keypoint is worth, how its mean is called, printed and compared: PCK of pixels, the error of points in
-    millimetres; of several people in a picture AP, which no keypoint has alone. Everything that differs between these is
-    here, and the report's words in report/words.py."""
+    millimetres; of several people in a picture AP, which no keypoint has alone. Everything that differs between these
+    is here, and the report's words in report/words.py."""
 
     key: str
     """Its name in the scores of a run: pck, mm, ap."""

@@ -96,7 +96,10 @@ def print_beside(scored: list[tuple[str, str, dict[str, Any]]], headline: Headli
     """What the scores of runs, by run and side, say in each table of `BESIDE`, where any does."""
     for title, shown in tables_of(headline).items():
         if extra := told(shown, [values for _, _, values in scored]):
-            rows = [[run, side, *(said.show(values.get(key)) for key, said in extra.items())] for run, side, values in scored]
+            rows = [
+                [run, side, *(said.show(values.get(key)) for key, said in extra.items())]
+                for run, side, values in scored
+            ]
             reporter.table(title.lower(), ["run", "side", *(said.heading for said in extra.values())], rows)
 
 

@@ -84,7 +84,9 @@ def paired(labelled: LabelFile, path: Path, reporter: Reporter) -> Pair:
         reporter.say(f"{file.left_out} people of {path} are in pictures that are not labelled, and are left out")
     if file.listed < len(labelled.pictures):
         absent = len(labelled.pictures) - file.listed
-        reporter.say(f"{absent} of {len(labelled.pictures)} labelled pictures are not in {path}: their people are missed")
+        reporter.say(
+            f"{absent} of {len(labelled.pictures)} labelled pictures are not in {path}: their people are missed"
+        )
     ours, theirs = ([one.keypoints.index(name) for name in names] for one in (file.skeleton, labelled.skeleton))
     people = replace(file.people, points=file.people.points[:, ours], confidence=file.people.confidence[:, ours])
     truth = replace(
@@ -100,8 +102,7 @@ def as_predictions(pair: Pair) -> Predictions:
     truth, side = labels.people, labels.longer or 1.0
     known = truth.annotated & ~truth.crowd[:, None]
     place = match_within(
-        *(people.points, people.image_index, people.score),
-        *(truth.points, known, truth.image_index, SMALLEST * side),
+        people.points, people.image_index, people.score, truth.points, known, truth.image_index, SMALLEST * side
     )
     matched, pictures = place >= 0, len(labels.pictures)
     alone = nobodys(people, place, replace(truth, annotated=known), sigmas)

@@ -124,7 +124,9 @@ def _of_pictures(images: list[dict[str, Any]], path: Path) -> tuple[float | None
     said = bool(sides) and all(None not in side for side in sides)
     longer = [max(numbers(list(side), (2,), path, "images", "width, height")) for side in sides] if said else []
     crowded = [
-        np.nan if image.get("crowdIndex") is None else float(numbers(image["crowdIndex"], (), path, "images", "crowdIndex"))
+        np.nan
+        if image.get("crowdIndex") is None
+        else float(numbers(image["crowdIndex"], (), path, "images", "crowdIndex"))
         for image in images
     ]
     known = not np.isnan(crowded).all()

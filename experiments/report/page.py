@@ -256,13 +256,17 @@ def training_charts(comparison: Comparison) -> list[Chart]:
     metrics = {metric for seeds in logged.values() for seed in seeds for metric in seed}
     losses = sorted(metric for metric in metrics if metric.startswith("loss/"))
     judged = dict.fromkeys((comparison.headline, comparison.headline.by_joint))
-    titles = {
-        f"{side}/{one.key}": (f"{_capital(side)} {one.noun} while training", _axis(one))
-        for one in judged
-        for side in ("target", "source")
-    } | {
-        "target/score": ("Target score, which needs no labels", "score"),
-    } | {loss: (f"Loss: {loss.removeprefix('loss/')}", "loss") for loss in losses}
+    titles = (
+        {
+            f"{side}/{one.key}": (f"{_capital(side)} {one.noun} while training", _axis(one))
+            for one in judged
+            for side in ("target", "source")
+        }
+        | {
+            "target/score": ("Target score, which needs no labels", "score"),
+        }
+        | {loss: (f"Loss: {loss.removeprefix('loss/')}", "loss") for loss in losses}
+    )
     charts = []
     for metric, (title, unit) in titles.items():
         series = {name: [seed[metric] for seed in seeds if metric in seed] for name, seeds in logged.items()}

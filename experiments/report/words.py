@@ -70,7 +70,7 @@ TEXTS = {
         gained="gains {} of OKS-AP over {}",
         signed=True,
         metric="the area under precision over recall of the people that a model finds, as a share of the whole, "
-        "averaged over the likeness that is asked for, object keypoint similarity from 0.50 to 0.95, as COCO does, with "
+        "averaged over the likeness that is asked for, object keypoint similarity of 0.50 to 0.95, as COCO does, with "
         "the 20 surest people of a picture. PCK is the share of annotated joints whose distance from the truth is at "
         "most {} the picture's longer side, EPE the mean distance in pixels of the file.",
         of=" of the picture's longer side",

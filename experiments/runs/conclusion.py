@@ -33,7 +33,8 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 
     "source" is null where no source was opened, and "target" where there is no target: then the predictions, and
     what the rules would have used, are the source's. "guard" says how the run left the road, null where it did not, and
-    "batch_norm" what `auto` chose, null of another policy. "oks" says how people's likeness was measured, null of crops.
+    "batch_norm" what `auto` chose, null of another policy. "oks" says how people's likeness was measured, null of
+    crops.
     """
     config = task.config
     checkpoint = load_checkpoint(folder / "checkpoint.pt", ("selection",))
@@ -53,7 +54,9 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     side = task.judged
     evaluated = {line["step"]: line["metrics"] for line in lines if f"{side}/{headline.key}" in line["metrics"]}
-    given = scored(result[side], side, headline)  # what all rules have used where the guard went back to the given weights
+    given = scored(
+        result[side], side, headline
+    )  # what all rules have used where the guard went back to the given weights
     result["selected"] = {
         rule: {"step": step, side: _selected(evaluated[step] if step else given, side, headline)}
         for rule, step in state["steps"].items()

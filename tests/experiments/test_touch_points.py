@@ -183,7 +183,9 @@ def test_people_are_compared(home, registered, capsys):
     assert written["metric"] == "ap"
     assert summary["surer"]["gain"]["mean"] == pytest.approx(target["surer"] - target["given"])
     assert summary["regda"]["gain"]["mean"] == pytest.approx(target["regda"] - target["source_only"])
-    assert all({"missed", "invented", "ap50", "ar"} <= set(runs["0"]["target"]) for runs in written["strategies"].values())
+    assert all(
+        {"missed", "invented", "ap50", "ar"} <= set(runs["0"]["target"]) for runs in written["strategies"].values()
+    )
     assert "missed" in out
     assert "is over" in out
     page = Path("runs/toys/report.html").read_text()

@@ -50,7 +50,9 @@ def sample(toys):
 
 
 def exact(sample):
-    return Poses(sample.keypoints, sample.annotated.float(), sample.image_index, torch.linspace(1, 0.5, len(sample.area)))
+    return Poses(
+        sample.keypoints, sample.annotated.float(), sample.image_index, torch.linspace(1, 0.5, len(sample.area))
+    )
 
 
 def test_everyone_is_kept_in_file_pixels_with_what_labels_tell(sample, toys, tmp_path):

@@ -118,7 +118,9 @@ def judge(people, truth, sigmas, crowded=None, kind="keypoints"):
         annotations.append(one)
     count = int(torch.cat([people.image_index, truth.image_index]).max()) + 1
     crowded = [0.5] * count if crowded is None else crowded
-    images = [{"id": n + 1, "width": 640, "height": 640, "file_name": "", "crowdIndex": crowded[n]} for n in range(count)]
+    images = [
+        {"id": n + 1, "width": 640, "height": 640, "file_name": "", "crowdIndex": crowded[n]} for n in range(count)
+    ]
     category = {"id": 1, "name": "person", "keypoints": [f"joint{k}" for k in range(len(sigmas))], "skeleton": []}
     content = {"images": images, "annotations": annotations, "categories": [category]}
     labels = COCO(content)
@@ -207,7 +209,9 @@ def mutations(truth, rng):
     """(predictions, labels) by what was done to them: predictions that begin as the labels are."""
     count, joints = truth.points.shape[:2]
     box = truth.boxes
-    made_up = torch.tensor(rng.uniform(size=(count, joints, 2))) * (box[:, None, 2:] - box[:, None, :2]) + box[:, None, :2]
+    made_up = (
+        torch.tensor(rng.uniform(size=(count, joints, 2))) * (box[:, None, 2:] - box[:, None, :2]) + box[:, None, :2]
+    )
     places = torch.where(truth.annotated[..., None], truth.points, made_up)
     side = truth.area.sqrt()[:, None, None]
 
@@ -230,7 +234,10 @@ def mutations(truth, rng):
         "duplicated": (poses(every.repeat(3), 0.05), truth),
         "tied": (poses(every.repeat(2), 0.08, tied=True), truth),
         "invented": (poses(every, 0.03, strangers=30), truth),
-        "crowds": (poses(every.repeat(2), 0.05), replace(truth, crowd=crowd, annotated=truth.annotated & ~crowd[:, None])),
+        "crowds": (
+            poses(every.repeat(2), 0.05),
+            replace(truth, crowd=crowd, annotated=truth.annotated & ~crowd[:, None]),
+        ),
         "known crowds": (poses(every.repeat(2), 0.05), replace(truth, crowd=crowd)),
         "boxes alone": (poses(every.repeat(2), 0.05, strangers=9), replace(truth, annotated=nothing)),
         "empty pictures": (poses(every, 0.05, strangers=20), truth.of(truth.image_index.unique()[::2])),

@@ -25,6 +25,6 @@ def test_others_go_by_the_names_of_keypoints():
 
 
 def test_where_none_is_published_all_are_one():
-    assert UNPUBLISHED == statistics.median(COCO17.sigmas)
+    assert statistics.median(COCO17.sigmas) == UNPUBLISHED
     assert fall_offs(HAND) == (0.072,) * 21
     assert said(HAND) == "0.072 for all keypoints, the median of COCO's: none are published for hand21"

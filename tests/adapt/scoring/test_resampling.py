@@ -1,4 +1,4 @@
-"""AP of test sets that are drawn again and again, against a loop that repeats their pictures; and what is made of it."""
+"""AP of test sets that are drawn again and again, against a loop that repeats their pictures, and what follows."""
 
 from dataclasses import replace
 

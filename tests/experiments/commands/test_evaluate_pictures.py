@@ -55,7 +55,9 @@ def result(image, points, rng):
 def judged(folder, kind="keypoints", sigmas=None):
     """What faster-coco-eval says of the two files."""
     labels = COCO(str(folder / "labels.json"))
-    evaluation = COCOeval_faster(labels, labels.loadRes(str(folder / "found.json")), kind, print_function=lambda *_: None)
+    evaluation = COCOeval_faster(
+        labels, labels.loadRes(str(folder / "found.json")), kind, print_function=lambda *_: None
+    )
     if sigmas is not None:
         evaluation.params.kpt_oks_sigmas = np.array(sigmas)
     evaluation.use_area = kind == "keypoints"
@@ -105,9 +107,15 @@ def test_what_predict_wrote_goes_by_names(tmp_path, capsys):
     order = np.random.default_rng(1).permutation(17)
     numbers = {image["id"]: n for n, image in enumerate(labels["images"])}
     count = len(numbers)
-    images = [{"id": count - n, "file_name": f"pictures/{n:03d}.jpg", "width": 640, "height": 480} for n in range(count)]
+    images = [
+        {"id": count - n, "file_name": f"pictures/{n:03d}.jpg", "width": 640, "height": 480} for n in range(count)
+    ]
     rows = [
-        row | {"image_id": count - numbers[row["image_id"]], "keypoints": np.reshape(row["keypoints"], (17, 3))[order].ravel().tolist()}
+        row
+        | {
+            "image_id": count - numbers[row["image_id"]],
+            "keypoints": np.reshape(row["keypoints"], (17, 3))[order].ravel().tolist(),
+        }
         for row in results
     ]
     category = {"id": 1, "name": "person", "keypoints": [COCO17.keypoints[k] for k in order]}

@@ -269,7 +269,14 @@ def test_people_whom_nobody_labelled_are_drawn(crowd: Any) -> None:
 
     assert yellow(shown) > 50 > yellow(plain)
     text = report.write(folder, dataset).read_text("utf-8")
-    for part in ("target OKS-AP", "62.5", "PCK by joint", "found, and labelled by nobody", "are made up", "precision over"):
+    for part in (
+        "target OKS-AP",
+        "62.5",
+        "PCK by joint",
+        "found, and labelled by nobody",
+        "are made up",
+        "precision over",
+    ):
         assert part in text
     assert "AP medium" not in text
     assert "<small>8.0</small>" in text
