@@ -4,7 +4,7 @@ are."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from ...datasets.sample import Labeled, known_ends, transform
 from ...models.output import Poses
 from .matching import SMALLEST
-from .oks_ap import HALF, FlatPeople, similarity
+from .oks_ap import HALF, FlatPeople, closest
 from .predictions import Found
 
 ALIKE = 0.5
@@ -33,10 +33,8 @@ def nobodys(people: Poses, place: Tensor, truth: FlatPeople, sigmas: Sequence[fl
     whom the box alone is labelled, are anybody who is like them, as of `oks_ap.similarity`."""
     alone = torch.ones(len(people), dtype=torch.bool, device=place.device)
     alone[place[place >= 0]] = False
-    boxed = truth.ignored
-    own = truth.points[boxed], truth.annotated[boxed], truth.area[boxed], truth.boxes[boxed]
-    same = people.image_index[:, None] == truth.image_index[boxed]
-    return alone & ~((similarity(people.points, *own, sigmas) >= ALIKE) & same).any(1)
+    blind = FlatPeople(*(getattr(truth, one.name)[truth.ignored] for one in fields(FlatPeople)))
+    return alone & (closest(people, blind, sigmas) < ALIKE)
 
 
 def invented(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Tensor:

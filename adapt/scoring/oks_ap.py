@@ -142,6 +142,25 @@ def box_area(points: Tensor) -> Tensor:
     return (points.amax(-2) - points.amin(-2)).double().prod(-1)
 
 
+def closest(people: Poses, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor:
+    """OKS of predicted people with the labelled one of their image whom they are most like: (Q,), 0 where there is
+    none."""
+    made = torch.zeros(len(people), dtype=torch.float64, device=people.points.device)
+    images = truth.image_index.unique()
+    if not len(images) or not len(people):
+        return made
+    rows = torch.isin(people.image_index, images).nonzero()[:, 0]
+    tables = _table(people.image_index[rows], images), _table(truth.image_index, images)
+    for row, column in zip(*(one.split(CHUNK) for one in tables), strict=True):
+        here, there = rows[row.clamp_min(0)] if len(rows) else row, column.clamp_min(0)
+        own = truth.points[there], truth.annotated[there], truth.area[there], truth.boxes[there]
+        likes = (
+            similarity(people.points[here][..., :2], *own, sigmas).masked_fill((column < 0).unsqueeze(1), 0).amax(-1)
+        )
+        made[here[row >= 0]] = likes[row >= 0]
+    return made
+
+
 def similarity(
     points: Tensor, truth: Tensor, annotated: Tensor, area: Tensor, boxes: Tensor, sigmas: Sequence[float]
 ) -> Tensor:
@@ -162,7 +181,7 @@ def similarity(
 def _table(image_index: Tensor, images: Tensor) -> Tensor:
     """The places of people in `images`, (images, most in one, one at least), -1 where there are fewer."""
     if not len(image_index):
-        return torch.full((len(images), 1), -1, dtype=torch.int64)
+        return torch.full((len(images), 1), -1, dtype=torch.int64, device=images.device)
     return by_image(torch.searchsorted(images, image_index.contiguous()), len(images))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
 
-from keyshift.adapt.scoring.oks_ap import FlatPeople, crowd_scores, oks_ap, oks_scores
+from keyshift.adapt.scoring.oks_ap import FlatPeople, closest, crowd_scores, oks_ap, oks_scores, similarity
 from keyshift.adapt.scoring.oks_sigmas import fall_offs
 from keyshift.datasets.bodies.skeletons import COCO17, body
 from keyshift.models.output import Poses
@@ -297,3 +297,19 @@ def test_of_nobody():
     some = flat_people(person(0.0))
     crowd = FlatPeople(some.points, some.annotated, some.area, some.boxes, ~some.crowd, some.image_index)
     assert oks_ap(answers(person(0.0, 0.9)), crowd, sigmas).isnan().all()
+
+
+def test_whom_people_are_most_like():
+    """Of 300 pictures, more than are compared at once, in some of which nobody is labelled, or found."""
+    people, truth = scene(0, images=300)
+    made = closest(people, truth, COCO17.sigmas)
+    for d in range(0, len(people), 7):
+        own = torch.nonzero(truth.image_index == people.image_index[d])[:, 0]
+        labelled = truth.points[own], truth.annotated[own], truth.area[own], truth.boxes[own]
+        alike = similarity(people.points[d : d + 1], *labelled, COCO17.sigmas)[0]
+        assert made[d] == pytest.approx(float(alike.max()) if len(own) else 0.0, abs=1e-12)
+    assert 0 < (made == 0).sum() < len(made)
+    alone = people.each(lambda part: part[:5])
+    elsewhere = Poses(alone.points, alone.confidence, alone.image_index + 1000, alone.score)
+    assert closest(elsewhere, truth, COCO17.sigmas).tolist() == [0.0] * 5
+    assert closest(alone, truth.of(torch.tensor([5000])), COCO17.sigmas).tolist() == [0.0] * 5
