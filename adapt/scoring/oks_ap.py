@@ -154,10 +154,9 @@ def closest(people: Poses, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor
     for row, column in zip(*(one.split(CHUNK) for one in tables), strict=True):
         here, there = rows[row.clamp_min(0)] if len(rows) else row, column.clamp_min(0)
         own = truth.points[there], truth.annotated[there], truth.area[there], truth.boxes[there]
-        likes = (
-            similarity(people.points[here][..., :2], *own, sigmas).masked_fill((column < 0).unsqueeze(1), 0).amax(-1)
-        )
-        made[here[row >= 0]] = likes[row >= 0]
+        likes = similarity(people.points[here][..., :2], *own, sigmas)
+        most = likes.masked_fill((column < 0).unsqueeze(1), 0).amax(-1)
+        made[here[row >= 0]] = most[row >= 0]
     return made
 
 
