@@ -6,7 +6,7 @@ At each evaluation the trainer measures, without a label of the target,
     sharpness   of the target's votes, 1 - entropy / log N, their mean,
     anatomy     the share of proportions of bones and of angles between them, in predictions on the target, that are
                 within the range of the source's labels or, without a source, of the given model's own predictions,
-    pck or mm   on held-out source, where the strategy trains on one.
+    pck, mm, ap on held-out source, where the strategy trains on one.
 Each is compared with what the given model has; a share that is under CHANCE of the given model says nothing. A run
 whose head is restarted is watched from the first evaluation within all bounds on, and at its end. A number that is not
 finite is beyond any bound.
@@ -34,7 +34,7 @@ ACTIONS = ("stop", "watch", "off")
 TAIL = 0.01
 """Share of the poses on either side that a range leaves out."""
 CHANCE = 0.1
-"""Agreement, plausibility or PCK under which predictions hardly follow the picture; a difference in sharpness under
+"""Agreement, plausibility, PCK or AP under which predictions hardly follow the picture; a difference in sharpness under
 which they hardly change."""
 SAID = {
     "agreement": "the agreement of predictions under known warps of the target",
@@ -43,6 +43,7 @@ SAID = {
     "anatomy": "the share of plausible bones and angles on the target",
     "pck": "PCK on held-out source",
     "mm": "the mean error on held-out source, mm,",
+    "ap": "OKS-AP on held-out source",
 }
 Measure = Callable[[PoseModel], dict[str, float]]
 
@@ -61,7 +62,7 @@ class Bounds(owned.Options):
 
     def limits(self, name: str, start: float) -> tuple[float, float]:
         """Between which values a measure may be that was `start` of the given model."""
-        if name in ("agreement", "anatomy", "pck") and start < CHANCE:
+        if name in ("agreement", "anatomy", "pck", "ap") and start < CHANCE:
             return 0.0, math.inf
         flattest, sharpest = self.sharpness * start, 1 - self.sharpness * (1 - start)
         return {
@@ -70,6 +71,7 @@ class Bounds(owned.Options):
             "sharpness": (min(flattest, start - CHANCE), max(sharpest, start + CHANCE)),
             "anatomy": (self.anatomy * start, math.inf),
             "pck": (self.source * start, math.inf),
+            "ap": (self.source * start, math.inf),
             "mm": (0.0, start / self.source if self.source else math.inf),
         }[name]
 
@@ -219,6 +221,6 @@ def source_accuracy(
     model: PoseModel, batches: Iterable[Labeled], skeleton: Skeleton, threshold: float, device: torch.device
 ) -> dict[str, float]:
     """The headline on labelled batches, by its name."""
-    predictions = predict(model, batches, device)
+    predictions = predict(model, batches, device, skeleton=skeleton)
     key = predictions.headline(threshold).key
     return {key: scores(predictions, skeleton, threshold)[key]}

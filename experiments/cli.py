@@ -198,14 +198,15 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--overwrite", action="store_true", help="delete what was trained there first")
 
     made = command(
-        "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of depth predictions"
+        "evaluate", _evaluate, "score the selected weights of a run on its test sets, or a file of predictions"
     )
     made.add_argument(
         "folder",
         metavar="RUN",
         type=path,
         nargs="?",
-        help="a run folder; or FILE.json NAME: people in space as predict writes them, and a labelled set",
+        help="a run folder; or what predict wrote: FILE.json LABELS.json, people in pictures against a COCO keypoint "
+        "JSON, or FILE.json NAME, people in space against a labelled set",
     )
     made.add_argument(
         "--root", metavar="RUN", type=path, help="beside a run of pose_net one of root_net: which part loses what"
@@ -618,6 +619,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             from .commands.evaluate_focal import evaluate_focal
 
             evaluate_focal(a.folder, a.overrides, factors_of(a.refocus), Reporter())
+        elif a.folder.suffix.lower() == ".json" and len(a.overrides) == 1 and a.overrides[0].lower().endswith(".json"):
+            from .commands.evaluate_pictures import evaluate_pictures
+
+            if a.by is not None:
+                raise ValueError("--by is of a run's test sets, or of people in space; leave it out")
+            evaluate_pictures(a.folder, path(a.overrides[0]), Reporter())
         elif a.folder.suffix.lower() == ".json":
             from .commands.evaluate_people import evaluate_people
 
@@ -633,8 +640,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         evaluate_files(a.predictions, a.truth, a.dataset, Reporter(), *forms)
     else:
         raise ValueError(
-            "evaluate takes RUN, or a JSON of `keyshift predict` and a DATASET, or --predictions FILE --truth FILE "
-            f"--dataset NAME together; missing: {', '.join(missing) or 'nothing, but RUN stands beside them'}"
+            "evaluate takes RUN, or a JSON of `keyshift predict` and LABELS.json or a DATASET, or --predictions FILE "
+            "--truth FILE --dataset NAME together; missing: "
+            f"{', '.join(missing) or 'nothing, but RUN stands beside them'}"
         )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from io import BytesIO
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,8 @@ from torch import Tensor
 
 from ...datasets.augment import Augmentation
 from ...datasets.loading import EvaluationBatches
-from ...datasets.reading.files import write_whole
 from ...datasets.sample import (
     CAMERA_MM,
-    PIXELS,
     PIXELS_AND_MM,
     ROOT_MM,
     Labeled,
@@ -28,7 +24,6 @@ from ...datasets.sample import (
     inside,
     renamed,
     swaps,
-    to_pixels,
     transform,
     z_edge,
 )
@@ -38,139 +33,32 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel, mirrored
 from ..strategy import Target
 from . import depth_metrics, metrics
+from .finding import extents, found, invented, joined, of_people
 from .matching import SPAN_MM, match, span
+from .oks_sigmas import UNPUBLISHED, fall_offs
+from .people_ap import ap_scores
+from .predictions import WORDS, Found, Predictions
 from .selection import Headline
-from .space_scores import placed, space_scores
-
-
-@dataclass
-class Predictions:
-    """Predictions and truth for the N labelled people of a dataset in its order, of crops one each; in file pixels, z
-    in mm beside them, or mm in the camera's frame, as `space` says."""
-
-    points: Tensor
-    """(N, K, 2 or 3); zeros of people that were missed."""
-    confidence: Tensor
-    """(N, K)"""
-    truth: Tensor
-    """(N, K, 2 or 3)"""
-    annotated: Tensor
-    """(N, K) bool: known and inside the crop."""
-    visible: Tensor
-    """(N, K) bool"""
-    side: Tensor
-    """(N,) the crop's side."""
-    camera: Tensor
-    """(N, 4) fx, fy, cx, cy in file pixels, zeros where unknown; 3D points need it."""
-    sequence: tuple[str, ...]
-    id: tuple[str, ...]
-    row: Tensor
-    """(N,) the dataset's sample that the person stands in."""
-    matched: Tensor
-    """(N,) bool: the model has found the person; of crops all."""
-    space: str = PIXELS
-    invented: int = 0
-    """People that the model has found and nobody labelled."""
-    depth: Tensor | None = None
-    """(N,) mm: where z is counted from, the true root's distance; None where z is counted from the camera."""
-    root: int = -1
-    """The keypoint that z is counted from."""
-    own_depth: Tensor | None = None
-    """(N,) mm: the same root's distance as a model says it that answers both."""
-
-    def save(self, path: Path) -> None:
-        present = [f.name for f in fields(self) if getattr(self, f.name) is not None]
-        arrays = {name: np.asarray(getattr(self, name)) for name in present}
-        buffer = BytesIO()  # a zip archive whose writing fails complains once more when it is thrown away
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-        write_whole(path, lambda file: file.write(buffer.getbuffer()))
-
-    @classmethod
-    def load(cls, path: Path) -> Predictions:
-        with np.load(path) as arrays:
-            values: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-        for name, value in values.items():
-            if name in WORDS:
-                values[name] = tuple(str(v) for v in value)
-            else:
-                values[name] = torch.from_numpy(value) if value.ndim else value.item()
-        count, dims = values["points"].shape[0], values["points"].shape[-1]
-        # files of version 0.1.0 hold crops, and the first of them no camera
-        values.setdefault("camera", torch.zeros(count, 4))
-        values.setdefault("row", torch.arange(count))
-        values.setdefault("matched", torch.ones(count, dtype=torch.bool))
-        values.setdefault("space", PIXELS_AND_MM if dims == 3 else PIXELS)
-        return cls(**values)
-
-    @property
-    def dims(self) -> int:
-        return self.points.shape[-1]
-
-    def headline(self, threshold: float) -> Headline:
-        """What these are judged by, PCK at `threshold` where that is in pixels."""
-        return Headline.of(self.dims, threshold)
-
-    def errors(self) -> Tensor:
-        """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame, relative to
-        the root where z is; infinite for people that were missed. Raises ValueError for 3D points without a camera."""
-        if self.dims == 2:
-            return self.of_matched(metrics.relative_errors(self.points, self.truth, self.side))
-        if self.space == CAMERA_MM:
-            return self.of_matched(metrics.distances(self.points, self.truth))
-        blind = (self.camera[:, :2] == 0).any(1) & self.annotated.any(1)
-        if blind.any():
-            raise ValueError(
-                f"{int(blind.sum())} of {len(blind)} samples have no camera, {self.id[int(blind.int().argmax())]!r} "
-                "first: errors in mm need fx and fy in file pixels; let the dataset give them"
-            )
-        return self.of_matched(metrics.distances(*(self.in_space(points) for points in (self.points, self.truth))))
-
-    def in_space(self, points: Tensor) -> Tensor:
-        """Points (N, K, 3) in file pixels and mm as mm in the camera's frame; of a pose relative to its root, which is
-        taken to stand at its true distance, mm from the root."""
-        places = placed(points, self.depth, self.camera)
-        return places if self.depth is None else places - places[:, self.root, None]
-
-    def pixels(self) -> Tensor:
-        """Distances in the picture, file px, of points in space through the camera: (N, K)."""
-        points, truth = self.points, self.truth
-        if self.space == CAMERA_MM:
-            seen = (self.camera[:, :2] > 0).all(1)[:, None, None]  # without a camera there is no picture to measure in
-            points, truth = (torch.where(seen, to_pixels(p, self.camera), torch.nan) for p in (points, truth))
-        return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
-
-    def select(self, rows: Tensor) -> Predictions:
-        """Those of the people at `rows`, indices or a mask; who was invented is nobody's."""
-        index = torch.arange(len(self.points))[rows]
-        whole = {f.name: getattr(self, f.name) for f in fields(self)}
-        tensors: dict[str, Any] = {name: value[index] for name, value in whole.items() if isinstance(value, Tensor)}
-        listed: dict[str, Any] = {name: tuple(whole[name][i] for i in index.tolist()) for name in WORDS}
-        return replace(self, **tensors, **listed, invented=0)
-
-    def in_plane(self) -> Predictions:
-        """Their x and y alone, in file pixels."""
-        points, truth = self.points[..., :2], self.truth[..., :2]
-        return replace(self, points=points, truth=truth, space=PIXELS, depth=None, root=-1, own_depth=None)
-
-    def of_matched(self, distances: Tensor) -> Tensor:
-        return torch.where(self.matched[:, None], distances, torch.inf)
-
-
-WORDS = ("sequence", "id")
-"""Fields of predictions that hold words."""
+from .space_scores import space_scores
 
 
 @torch.no_grad()
 def predict(
-    model: PoseModel, batches: Iterable[Labeled], device: torch.device, mirror: Sequence[int] | None = None
+    model: PoseModel,
+    batches: Iterable[Labeled],
+    device: torch.device,
+    mirror: Sequence[int] | None = None,
+    skeleton: Skeleton | None = None,
 ) -> Predictions:
     """Evaluate `model` in evaluation mode; its mode is restored. With the permutation `mirror` of keypoints that
-    mirroring asks for, answers are the means over a sample and its mirror image."""
+    mirroring asks for, answers are the means over a sample and its mirror image. OKS of people in pictures falls off as
+    the `skeleton` says, equally for all keypoints without one."""
     mode = model.training
     model.eval()
     parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
+    seen: list[Found] = []
     for batch in batches:
-        sample = batch.to(device)
+        sample = of_people(batch.to(device))
         votes = model(sample)
         if mirror is not None and not model.single:
             votes = model.with_mirrored(votes, sample, mirror)
@@ -198,18 +86,23 @@ def predict(
             values["depth"] = root_depth(sample, model.root)
         if distance is not None:
             values["own_depth"] = distance[people]
+        sigmas = fall_offs(skeleton) if skeleton is not None else (UNPUBLISHED,) * truth.shape[1]
+        alone = invented(poses, place, sample, sigmas)
+        if not model.single and truth.shape[-1] == 2:
+            values |= extents(values, sample)
+            seen.append(found(poses, alone, sample, sigmas))
         for name, value in values.items():
             parts[name].append(value.cpu())
         for name in WORDS:
             parts[name] += [getattr(batch, name)[i] for i in people.tolist()]
         parts["space"].append(sample.space)
-        parts["invented"].append(invented(poses, place, sample))
+        parts["invented"].append(int(alone.sum()))
     model.train(mode)
     space, invention = parts["space"][0], sum(parts["invented"])
-    listed = {n: v for n, v in parts.items() if n not in ("space", "invented", "root") and (v or "depth" not in n)}
+    listed = {n: v for n, v in parts.items() if n not in ("space", "invented") and (v or n in WORDS)}
     whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
     root = model.root if space == ROOT_MM else -1
-    return Predictions(**whole, space=space, invented=invention, root=root)
+    return Predictions(**whole, space=space, invented=invention, root=root, found=joined(seen))
 
 
 def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
@@ -254,16 +147,6 @@ def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, singl
     if single:
         return sample.image_index
     return match(poses, truth, counted, sample.image_index, sample)
-
-
-def invented(poses: Poses, place: Tensor, sample: Labeled) -> int:
-    """How many of the predicted people nobody labelled, in images that are labelled: `place` (P,) says which ones were.
-    An image is not labelled where people are said to be in it and no keypoint of them is known."""
-    listed = torch.bincount(sample.image_index, minlength=len(sample))
-    known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
-    alone = torch.ones(len(poses), dtype=torch.bool, device=place.device)
-    alone[place[place >= 0]] = False
-    return int((alone & ((listed == 0) | (known > 0))[poses.image_index]).sum())
 
 
 def picked(values: Tensor, place: Tensor, matched: Tensor) -> Tensor:
@@ -318,9 +201,10 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
 
     Of 2D points PCK at `threshold` of the crop's side, `auc` below its curve to 0.2. Of 3D points `mm`, the mean error;
     `auc` below the share of frames whose worst joint is within 0 to 80 mm; `map`, the share within 100 mm, ITOP's mAP;
-    of people in space what `space_scores` gives.
+    of people in space what `space_scores` gives. Of people who were found in pictures `ap` and the others of
+    `ap_scores` beside PCK, and always how many were `missed` and `invented`.
     """
-    headline = predictions.headline(threshold)
+    headline = predictions.headline(threshold).by_joint
     errors, mask = predictions.errors(), predictions.annotated
     values = torch.from_numpy(headline.values(predictions))
     known = mask & torch.isfinite(values)  # an error of someone who was missed is no distance; PCK counts a miss
@@ -328,8 +212,10 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
     near = {"map": float(depth_metrics.mean_average_precision(errors, mask))} if headline.key == "mm" else {}
     pixels = predictions.pixels()
     lost = int((~predictions.matched & mask.any(1)).sum())
-    people = {"missed": lost, "invented": predictions.invented} if lost or predictions.invented else {}
+    several = predictions.found is not None or lost > 0 or predictions.invented > 0
+    people = {"missed": lost, "invented": predictions.invented} if several else {}
     return {
+        **ap_scores(predictions),
         headline.key: float(metrics.mean(values, known)),
         f"{headline.key}_visible": float(metrics.mean(values, known & predictions.visible)),
         "epe": float(metrics.mean(pixels, mask & torch.isfinite(pixels))),

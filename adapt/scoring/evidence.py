@@ -159,7 +159,8 @@ class Evidence:
         if source is None:
             return None
         batches = self.looks.batches(source)
-        return predict(self.model, batches if change is None else map(change, batches), self.looks.device)
+        looked_at = batches if change is None else map(change, batches)
+        return predict(self.model, looked_at, self.looks.device, skeleton=self.looks.skeleton)
 
     @cached_property
     def hits(self) -> np.ndarray:

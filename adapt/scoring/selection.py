@@ -27,10 +27,11 @@ RULES: dict[str, str | None] = {
 @dataclass(frozen=True)
 class Headline:
     """What a keypoint is worth, how its mean is called, printed and compared: PCK of pixels, the error of points in
-    millimetres. Everything that differs between the two is here, and the report's words in report/words.py."""
+    millimetres; of several people in a picture AP, which no keypoint has alone. Everything that differs between these
+    is here, and the report's words in report/words.py."""
 
     key: str
-    """Its name in the scores of a run: pck, mm."""
+    """Its name in the scores of a run: pck, mm, ap."""
     sign: int
     """1 where higher is better, -1 where lower is. A gain is `sign` times a difference: positive is better."""
     noun: str
@@ -44,36 +45,42 @@ class Headline:
     highest: float
     """Where the curve over thresholds and the area under it end."""
     threshold: float | None = None
-    """PCK's own, as a share of the crop's side."""
+    """PCK's own, as a share of the crop's side; of AP that by which joints are judged beside it."""
 
     @staticmethod
-    def of(dims: int, threshold: float) -> Headline:
-        """For points of `dims` coordinates: PCK at `threshold` of the crop's side, of 3D points their error in mm."""
-        return MM if dims == 3 else replace(PCK, threshold=threshold)
+    def of(dims: int, threshold: float, several: bool = False) -> Headline:
+        """For points of `dims` coordinates: PCK at `threshold` of the crop's side, AP where a system finds `several`
+        people; of 3D points their error in mm."""
+        return MM if dims == 3 else replace(AP if several else PCK, threshold=threshold)
 
     @staticmethod
     def named(name: str) -> Headline:
-        """By the name in results.json, pck@0.1 or mm. Raises ValueError for another one."""
-        parts = re.fullmatch(r"pck(?:@([\d.]+))?|mm", name)
+        """By the name in results.json, pck@0.1, mm or ap. Raises ValueError for another one."""
+        parts = re.fullmatch(r"pck(?:@([\d.]+))?|mm|ap", name)
         if parts is None:
-            raise ValueError(f"the metric {name!r} is not known: results have pck@THRESHOLD or mm")
-        return MM if name == "mm" else replace(PCK, threshold=float(parts[1]) if parts[1] else None)
+            raise ValueError(f"the metric {name!r} is not known: results have pck@THRESHOLD, mm or ap")
+        return {"mm": MM, "ap": AP}.get(name) or replace(PCK, threshold=float(parts[1]) if parts[1] else None)
 
     @staticmethod
     def among(names: Container[str], prefix: str = "", threshold: float | None = None) -> Headline | None:
         """By the scores that a run has, `prefix` before their names; None where none of them is a headline."""
-        headline = next((one for one in (MM, PCK) if prefix + one.key in names), None)
-        return replace(PCK, threshold=threshold) if headline is PCK else headline
+        headline = next((one for one in (MM, AP, PCK) if prefix + one.key in names), None)
+        return headline if headline in (MM, None) else replace(headline, threshold=threshold)
+
+    @property
+    def by_joint(self) -> Headline:
+        """What single joints are judged by: PCK where people are by AP."""
+        return replace(PCK, threshold=self.threshold) if self.key == "ap" else self
 
     @property
     def name(self) -> str:
-        """As results.json says it: pck@0.1, mm."""
-        return self.key if self.threshold is None else f"{self.key}@{self.threshold:g}"
+        """As results.json says it: pck@0.1, mm, ap."""
+        return self.key if self.threshold is None or self.key == "ap" else f"{self.key}@{self.threshold:g}"
 
     @property
     def title(self) -> str:
-        """As a person reads it: PCK@0.1, mean error."""
-        return self.noun if self.threshold is None else f"{self.noun}@{self.threshold:g}"
+        """As a person reads it: PCK@0.1, mean error, OKS-AP."""
+        return self.noun if self.threshold is None or self.key == "ap" else f"{self.noun}@{self.threshold:g}"
 
     @property
     def heading(self) -> str:
@@ -81,7 +88,10 @@ class Headline:
         return self.title if self.scale != 1 else f"{self.title} in {self.unit}"
 
     def values(self, predictions: Predictions) -> np.ndarray:
-        """(N, K) float64, of which the headline is the mean: 1 for a hit and 0 for a miss, or errors in mm."""
+        """(N, K) float64, of which the headline is the mean: 1 for a hit and 0 for a miss, or errors in mm. Raises
+        ValueError for AP, which is no mean."""
+        if self.key == "ap":
+            raise ValueError("AP is no mean over keypoints: people_ap.py has it")
         errors = predictions.errors()
         if self.key == "mm":
             return errors.double().numpy()
@@ -103,6 +113,7 @@ class Headline:
 
 PCK = Headline("pck", 1, "PCK", "%", "points", 100, 3, 0.2)
 MM = Headline("mm", -1, "mean error", "mm", "mm", 1, 2, 80.0)
+AP = Headline("ap", 1, "OKS-AP", "%", "points", 100, 3, 0.2)
 
 
 @dataclass

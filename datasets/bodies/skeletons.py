@@ -142,3 +142,8 @@ def oks_sigmas(skeleton: Skeleton) -> tuple[float, ...]:
         f"OKS needs a fall-off (sigma) for each keypoint, and of {skeleton.name} none are published for "
         f"{', '.join(lacking)}"
     )
+
+
+def published_sigma(keypoint: str) -> float | None:
+    """The fall-off of a body's keypoint by its name, COCO's or CrowdPose's; None where neither has it."""
+    return _SIGMAS.get(keypoint)

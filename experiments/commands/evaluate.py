@@ -4,16 +4,18 @@ these are what it shipped."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ...adapt.scoring.evaluation import scores
-from ...adapt.scoring.selection import PCK
-from ...adapt.scoring.space_scores import SHOWN
+from ...adapt.scoring.people_ap import oks_words
+from ...adapt.scoring.selection import PCK, Headline
 from ...datasets.sample import PoseDataset
 from ...models.saved import MODELS, load_checkpoint, load_model
 from ..config import Config, load_folder, read
 from ..runs.conclusion import predicted
 from ..runs.folder import selected_weights
 from ..runs.progress import Reporter
+from ..runs.results import tables_of, told
 from ..runs.task import Task, has_labels, prepare
 from ..runs.training import make_fabric
 from .evaluate_groups import NoGroups, print_groups
@@ -35,8 +37,8 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter, by: str | N
     single = "strategy" in read(folder / "config.yaml")
     task = prepare(config, [config.strategy] if single else config.strategies, training=False)
     fabric = make_fabric(config)
-    rows, in_space, headline, sides = [], [], PCK, labelled(task)
-    shipped, refused = ships(folder, overrides), dict[str, str]()
+    rows, others, headline, sides = [], [], PCK, labelled(task)
+    shipped, refused, likeness = ships(folder, overrides), dict[str, str](), dict[str, str]()
     for run in runs:
         model, skeleton = load_model(weights_of(run, config, shipped))
         if skeleton.keypoints != task.skeleton.keypoints:
@@ -51,7 +53,9 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter, by: str | N
             score = scores(predictions, task.skeleton, config.threshold)
             row += [headline.bare(score[headline.key], more=1), f"{score['auc']:.4f}", f"{score['epe']:.2f}"]
             row += [] if model.single else [str(score.get(what, 0)) for what in PEOPLE]
-            in_space.append((run.name, side, {key: score[key] for key in SHOWN if key in score}))
+            others.append((run.name, side, score))
+            if words := oks_words(predictions, task.skeleton):
+                likeness[words] = f"OKS: {words}"
             if by is not None and side not in refused:
                 title = f"{run.name}, {side}, by {by}"
                 try:
@@ -65,8 +69,8 @@ def evaluate(folder: Path, overrides: list[str], reporter: Reporter, by: str | N
     columns = ["run", *(column for side in sorted(sides, reverse=True) for column in (side, *each))]
     which = "model.pt as shipped" if shipped else f"selection={config.selection}"
     reporter.table(f"{headline.heading}, {which}", columns, rows)
-    print_in_space(in_space, reporter)
-    for said in refused.values():
+    print_beside(others, headline, reporter)
+    for said in (*likeness.values(), *refused.values()):
         reporter.say(said)
     for side in task.test_sets():
         if side not in sides:
@@ -88,12 +92,15 @@ def weights_of(run: Path, config: Config, shipped: bool) -> Path:
     return selected_weights(run, config.selection, selection)
 
 
-def print_in_space(scored: list[tuple[str, str, dict[str, float]]], reporter: Reporter) -> None:
-    """What the scores of runs, by run and side, say of people in space, where any does."""
-    extra = [key for key in SHOWN if any(key in values for _, _, values in scored)]
-    if extra:
-        rows = [[run, side, *(SHOWN[key].show(values.get(key)) for key in extra)] for run, side, values in scored]
-        reporter.table("people in space", ["run", "side", *(SHOWN[key].heading for key in extra)], rows)
+def print_beside(scored: list[tuple[str, str, dict[str, Any]]], headline: Headline, reporter: Reporter) -> None:
+    """What the scores of runs, by run and side, say in each table of `BESIDE`, where any does."""
+    for title, shown in tables_of(headline).items():
+        if extra := told(shown, [values for _, _, values in scored]):
+            rows = [
+                [run, side, *(said.show(values.get(key)) for key, said in extra.items())]
+                for run, side, values in scored
+            ]
+            reporter.table(title.lower(), ["run", "side", *(said.heading for said in extra.values())], rows)
 
 
 def labelled(task: Task) -> dict[str, PoseDataset]:

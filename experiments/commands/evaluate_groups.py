@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from ...adapt.scoring.evaluation import Predictions, scores
-from ...adapt.scoring.space_scores import SHOWN
 from ...datasets.bodies import human36m, mupots
 from ...datasets.options import choose
 from ...datasets.skeleton import Skeleton
 from ..runs.progress import Reporter
+from ..runs.results import tables_of, told
 
 BY = ("sequence", "action")
 
@@ -53,19 +52,22 @@ def print_groups(
 ) -> dict[str, dict[str, float]]:
     """A row of scores for each group of the people that count, and one for all of them. Gives the scores by group."""
     headline = predictions.headline(threshold)
-    names = np.array(group_names(predictions.sequence, by))
-    counted = predictions.annotated.any(1).numpy()
+    named = dict(zip(predictions.sequence, group_names(predictions.sequence, by), strict=True))
+    names, counted = np.array([named[one] for one in predictions.sequence]), predictions.annotated.any(1).numpy()
     groups = {name: (names == name) & counted for name in in_order(names[counted].tolist())}
-    by_group = {name: predictions.select(torch.from_numpy(rows)) for name, rows in groups.items()}
+    by_group = {
+        name: predictions.of_sequences({sequence for sequence, own in named.items() if own == name}) for name in groups
+    }
     by_name = {name: scores(own, skeleton, threshold) for name, own in by_group.items()}
     shown = by_name | {"all": scores(predictions, skeleton, threshold)}
-    extra = [key for key in SHOWN if key in shown["all"]]
+    every = {key: said for table in tables_of(headline).values() for key, said in table.items()}
+    extra = told(every, [shown["all"]])
     counts = [*(int(rows.sum()) for rows in groups.values()), int(counted.sum())]
     lines = [
         [name, str(count), headline.bare(values[headline.key], more=1), f"{values['epe']:.2f}"]
-        + [SHOWN[key].show(values[key]) for key in extra]
+        + [said.show(values[key]) for key, said in extra.items()]
         for (name, values), count in zip(shown.items(), counts, strict=True)
     ]
-    columns = [by, "people", headline.heading, "EPE px", *(SHOWN[key].heading for key in extra)]
+    columns = [by, "people", headline.heading, "EPE px", *(said.heading for said in extra.values())]
     reporter.table(title, columns, lines)
     return by_name

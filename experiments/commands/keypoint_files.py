@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...adapt.scoring.nms_fit import Candidates
-from ...adapt.scoring.oks_ap import FlatPeople
+from ...adapt.scoring.oks_ap import HALF, FlatPeople
 from ...datasets.own.skeleton_file import of_category
 from ...datasets.reading.annotations import BadAnnotation, Words, entries, mapping, need_file, numbers, read_json
 from ...datasets.skeleton import Skeleton
@@ -38,11 +38,19 @@ class LabelFile:
     skeleton: Skeleton
     pictures: list[str]
     people: FlatPeople
+    ids: dict[Any, int]
+    """The places of pictures by their ids."""
+    longer: float | None
+    """px, the longer side of a picture, the median of all; None where the file does not say it."""
+    areas: bool
+    """Whether the file says all areas."""
+    crowded: Tensor | None
+    """(M,) the crowdIndex of each picture, NaN where it is not said; None where no picture has it (CrowdPose)."""
 
 
 def read_candidates(path: Path) -> CandidateFile:
     """What `keyshift predict` wrote in its form coco. Raises BadAnnotation, a ValueError, naming entry and field."""
-    content, skeleton, _, pictures, titles = _read(path, "keyshift nms takes what `keyshift predict` wrote")
+    content, skeleton, _, pictures, titles = content_of(path, "keyshift nms takes what `keyshift predict` wrote")
     if KIND in mapping(content.get("info", {}), path, "", "info"):
         wanted = "all candidates: predict without --nms"
         raise BadAnnotation(path, "info", KIND, Words("there: these are put together"), wanted)
@@ -51,7 +59,7 @@ def read_candidates(path: Path) -> CandidateFile:
         where, fields = f"annotation {number}", ("image_id", "keypoints", "keypoint_scores", "bbox", "score")
         entry = mapping(value, path, where, "the person", fields)
         columns["image"].append(_picture(entry, pictures, path, where))
-        columns["points"].append(_joints(entry, len(skeleton), path, where)[:, :2])
+        columns["points"].append(joints_of(entry, len(skeleton), path, where)[:, :2])
         sure = numbers(entry["keypoint_scores"], (len(skeleton),), path, where, "keypoint_scores")
         columns["confidence"].append(sure)
         columns["score"].append(float(numbers(entry["score"], (), path, where, "score")))
@@ -62,14 +70,14 @@ def read_candidates(path: Path) -> CandidateFile:
         columns["of_box"].append(float(of_box))
     k = len(skeleton)
     poses = Poses(
-        _table(columns["points"], k, 2) + 0.5,
-        _table(columns["confidence"], k),
+        table(columns["points"], k, 2) + 0.5,
+        table(columns["confidence"], k),
         torch.tensor(columns["image"], dtype=torch.int64),
-        _table(columns["score"]),
+        table(columns["score"]),
     )
     order = poses.image_index.argsort(stable=True)
     people = Candidates(
-        poses.each(lambda v: v[order]), _table(columns["box"], 4)[order], _table(columns["of_box"])[order]
+        poses.each(lambda v: v[order]), table(columns["box"], 4)[order], table(columns["of_box"])[order]
     )
     return CandidateFile(path, skeleton, titles, people)
 
@@ -77,37 +85,55 @@ def read_candidates(path: Path) -> CandidateFile:
 def read_flat_labels(path: Path) -> LabelFile:
     """The people of a COCO keypoint JSON, crowds and those without keypoints among them. Where an annotation has no
     area, it is OF_BOX of its box. Raises BadAnnotation, a ValueError, naming entry and field."""
-    content, skeleton, category, pictures, titles = _read(path, "keyshift nms takes labels as a COCO keypoint JSON")
+    content, skeleton, category, pictures, titles = content_of(path, "labels are a COCO keypoint JSON")
     k = len(skeleton)
     columns: dict[str, list[Any]] = {name: [] for name in ("joints", "area", "box", "crowd", "image")}
+    guessed = 0
     for number, value in enumerate(entries(content["annotations"], path, "", "annotations")):
         where = f"annotation {number}"
         entry = mapping(value, path, where, "the annotation", ("image_id", "bbox"))
         if entry.get("category_id", category) != category:
             continue
         box = _box(entry, path, where)
-        joints = _joints(entry, k, path, where) if entry.get("keypoints") else np.zeros((k, 3))
+        joints = joints_of(entry, k, path, where) if entry.get("keypoints") else np.zeros((k, 3))
         area = OF_BOX * float((box[2:] - box[:2]).prod())
         if entry.get("area") is not None:
             area = float(numbers(entry["area"], (), path, where, "area"))
+        guessed += entry.get("area") is None
         columns["joints"].append(joints)
         columns["area"].append(area)
         columns["box"].append(box)
         columns["crowd"].append(bool(entry.get("iscrowd", 0)))
         columns["image"].append(_picture(entry, pictures, path, where))
-    every = _table(columns["joints"], k, 3)
+    every = table(columns["joints"], k, 3)
     people = FlatPeople(
         points=every[..., :2] + 0.5,
         annotated=every[..., 2] > 0,
-        area=_table(columns["area"]),
-        boxes=_table(columns["box"], 4),
+        area=table(columns["area"]),
+        boxes=table(columns["box"], 4) + HALF,
         crowd=torch.tensor(columns["crowd"], dtype=torch.bool),
         image_index=torch.tensor(columns["image"], dtype=torch.int64),
     )
-    return LabelFile(path, skeleton, titles, people)
+    sides, crowded = _of_pictures(content["images"], path)
+    return LabelFile(path, skeleton, titles, people, pictures, sides, not guessed, crowded)
 
 
-def _read(path: Path, what: str) -> tuple[dict[str, Any], Skeleton, Any, dict[Any, int], list[str]]:
+def _of_pictures(images: list[dict[str, Any]], path: Path) -> tuple[float | None, Tensor | None]:
+    """The median longer side, and the crowdIndex of each, of entries of which all, or any, say it."""
+    sides = [(image.get("width"), image.get("height")) for image in images]
+    said = bool(sides) and all(None not in side for side in sides)
+    longer = [max(numbers(list(side), (2,), path, "images", "width, height")) for side in sides] if said else []
+    crowded = [
+        np.nan
+        if image.get("crowdIndex") is None
+        else float(numbers(image["crowdIndex"], (), path, "images", "crowdIndex"))
+        for image in images
+    ]
+    known = not np.isnan(crowded).all()
+    return float(np.median(longer)) if said else None, torch.tensor(crowded) if known else None
+
+
+def content_of(path: Path, what: str) -> tuple[dict[str, Any], Skeleton, Any, dict[Any, int], list[str]]:
     """The content, its only skeleton, the id of that category, and the pictures: places by id, and names."""
     content = mapping(
         read_json(need_file(path, what)), path, "", "the content", ("images", "annotations", "categories")
@@ -136,7 +162,7 @@ def _picture(entry: dict[str, Any], pictures: dict[Any, int], path: Path, where:
     return pictures[entry["image_id"]]
 
 
-def _joints(entry: dict[str, Any], count: int, path: Path, where: str) -> np.ndarray:
+def joints_of(entry: dict[str, Any], count: int, path: Path, where: str) -> np.ndarray:
     return numbers(entry["keypoints"], (3 * count,), path, where, "keypoints").reshape(-1, 3)
 
 
@@ -145,5 +171,5 @@ def _box(entry: dict[str, Any], path: Path, where: str) -> np.ndarray:
     return np.concatenate([box[:2], box[:2] + box[2:]])
 
 
-def _table(values: list[Any], *shape: int) -> Tensor:
+def table(values: list[Any], *shape: int) -> Tensor:
     return torch.from_numpy(np.array(values, np.float64).reshape(len(values), *shape))

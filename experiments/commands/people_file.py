@@ -55,7 +55,7 @@ def read_people(path: Path) -> PeopleFile:
         where = f"annotations[{n}]"
         entry = mapping(value, path, where, "the person", ("image_id", "keypoints", "score"))
         if "keypoints_mm" not in entry:
-            remedy = "Predict with a chain, or with a system that answers in space"
+            remedy = "Predict with a chain or a system that answers in space; for people in pictures name LABELS.json"
             raise BadAnnotation(path, where, "keypoints_mm", Words("missing"), "(x, y, z) mm of each keypoint", remedy)
         if entry["image_id"] not in pictures:
             raise BadAnnotation(path, where, "image_id", entry["image_id"], "one of images")

@@ -11,9 +11,9 @@ from ...adapt.scoring import metrics
 from ...adapt.scoring.evaluation import hits, predict
 from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.paired import paired
+from ...adapt.scoring.resampling import blocked
 from ...adapt.scoring.scores import source
 from ...datasets.sample import Labeled
-from ..runs.results import blocked
 
 Truth = Mapping[str, Any]
 """{"hits", "counts": by block of target frames, "mm": mean error of 3D points, "source": share of hits; or null}"""
@@ -25,7 +25,7 @@ def truth(evidence: Evidence, tested: Sequence[Labeled], threshold: float) -> di
     A hit is a keypoint within `threshold` of its place, in shares of the crop's side, of 3D points of the cube's edge.
     """
     looks = evidence.looks
-    predictions = predict(evidence.model, tested, looks.device)
+    predictions = predict(evidence.model, tested, looks.device, skeleton=looks.skeleton)
     totals, counts = blocked(predictions, hits(predictions, tested, threshold))
     errors = predictions.errors()
     known = predictions.annotated & errors.isfinite()

@@ -23,6 +23,8 @@ TILE = 288
 QUALITY = 82
 LOOKED_AT = 10
 """About as many samples in which the predictions have no one are looked at, whether anyone is there."""
+INVENTED: Colour = (255, 214, 10)
+"""People whom nobody labelled."""
 THIN = 0.4
 """The weight of the lines of the other people in a picture."""
 
@@ -61,6 +63,8 @@ class Gallery:
     strategies: tuple[str, ...]
     """Before and after, or one alone."""
     groups: dict[str, list[Sample]]
+    invented: bool = False
+    """Whether any strategy has found people whom nobody labelled."""
 
     @property
     def crowded(self) -> bool:
@@ -97,7 +101,8 @@ def gallery(comparison: Comparison, dataset: PoseDataset) -> Gallery | None:
             panels.append(Panel(name, _finite(errors[name][i]), _finite(pixels[name][i]), picture))
         return Sample(first.id[i], _person(first, i), tuple(panels))
 
-    return Gallery(seed, tuple(shown), {title: [sample(i) for i in places] for title, places in groups.items()})
+    drawn = {title: [sample(i) for i in places] for title, places in groups.items()}
+    return Gallery(seed, tuple(shown), drawn, any(len(p.invented) for p in shown.values()))
 
 
 def _chosen(comparison: Comparison) -> tuple[str, dict[str, Predictions]] | None:
@@ -195,6 +200,8 @@ def _picture(item: Item, p: Predictions, i: int, dataset: PoseDataset, colour: C
         picture = draw(picture, truth, edges, WHITE, known=known, hidden=hidden, halo=DARK, weight=weight)
         if p.matched[person]:
             picture = draw(picture, points, edges, colour, halo=WHITE, weight=0.85 * weight)
+    for stranger in p.invented[p.invented_in == p.row[i]]:
+        picture = draw(picture, to_tile(stranger, item.box, TILE), edges, INVENTED, weight=0.85 * THIN)
     return as_uri(picture)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,10 @@ class Predictions:
     """(N,) the sample of the dataset that the person stands in."""
     matched: np.ndarray
     """(N,) bool: not missed."""
+    invented: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 2)))
+    """(Q, K, 2) file px: people whom nobody labelled."""
+    invented_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(Q,) the samples that they were found in."""
 
     @property
     def counted(self) -> np.ndarray:
@@ -149,14 +153,18 @@ def read(folder: Path) -> Comparison:
     if not results.get("strategies"):
         raise ValueError(f"{file} holds no strategy: there is nothing to report")
     text = (folder / "config.yaml").read_text("utf-8") if (folder / "config.yaml").is_file() else ""
+    config = yaml.safe_load(text) or {}
+    headline = Headline.named(str(results.get("metric") or "pck"))
+    if headline.key == "ap":  # results.json names the threshold of PCK where that is what is judged by
+        headline = replace(headline, threshold=dig(config, "threshold"))
     runs = {name: dict(sorted((seeds or {}).items(), key=_seed)) for name, seeds in results["strategies"].items()}
     return Comparison(
         folder=folder,
-        config=yaml.safe_load(text) or {},
+        config=config,
         config_text=masked(text),
         environment=_json(folder / "environment.json"),
         identity=_json(folder / "identity.json"),
-        headline=Headline.named(str(results.get("metric") or "pck")),
+        headline=headline,
         # The day of the results, not of the writing: a report that is written again stays the same.
         date=datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y-%m-%d"),
         runs={name: runs[name] for name in sorted(runs, key=registry.place)},
@@ -181,7 +189,16 @@ def predictions(run: Path) -> Predictions | None:
         id=stored.id,
         row=stored.row.numpy(),
         matched=stored.matched.numpy(),
+        **_invented(stored),
     )
+
+
+def _invented(stored: evaluation.Predictions) -> dict[str, np.ndarray]:
+    """Of systems that find people those whom nobody labelled."""
+    if stored.found is None:
+        return {}
+    alone = stored.found.invented
+    return {"invented": stored.found.points[alone].numpy(), "invented_in": stored.found.row[alone].numpy()}
 
 
 def _in_picture(stored: evaluation.Predictions, points: Tensor) -> Tensor:

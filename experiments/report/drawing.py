@@ -246,12 +246,16 @@ def _palette(colours: Colour | Sequence[Colour], count: int) -> list[Colour]:
 def prediction_sheet(
     dataset: PoseDataset, predictions: Predictions, columns: int = 8, count: int = 16, tile: int = 160
 ) -> np.ndarray:
-    """Samples spread over the dataset, the truth in white and the predictions in colour, everyone in a picture.
+    """Samples spread over the dataset, the truth in white and the predictions in colour, everyone in a picture, who was
+    invented too.
 
     Samples in which no joint is annotated are left out, for they may be ones that cannot be read; where there is no
     other, the sheet is one empty row.
     """
     row, matched, points = (np.asarray(part) for part in (predictions.row, predictions.matched, predictions.points))
+    found, within = points[matched], row[matched]
+    if predictions.found is not None:
+        found, within = np.asarray(predictions.found.points), np.asarray(predictions.found.row)
     tiles, usable = [], np.unique(row[np.asarray(predictions.annotated).any(1)])
     if not len(usable):
         return np.full((tile, columns * tile, 3), 255, np.uint8)
@@ -260,7 +264,7 @@ def prediction_sheet(
         picture = view(item, tile)
         for truth, _, known in everyone(item):
             picture = draw(picture, to_tile(truth, item.box, tile), edges, WHITE, known=known)
-        for person in in_picture(points[(row == index) & matched], item):
+        for person in in_picture(found[within == index], item):
             picture = draw(picture, to_tile(person, item.box, tile), edges, colours)
         tiles.append(picture)
     while len(tiles) % columns:

@@ -15,12 +15,10 @@ import torch
 
 from ...adapt.scoring import evaluation
 from ...adapt.scoring.selection import Headline
-from ...adapt.scoring.space_scores import SHOWN
 from ...datasets.reading.files import write_text
 from ...datasets.reading.people import LEAKS
 from ...datasets.sample import PoseDataset
-from ..runs.results import guarded
-from ..runs.results import in_space as space_means
+from ..runs.results import guarded, means_of, oks_of, tables_of
 from ..tracking.addresses import masked
 from . import registry
 from . import words as words
@@ -47,6 +45,7 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
     return template("report.html", **filters).render(
         c=comparison,
         headline=headline,
+        by_joint=headline.by_joint,
         texts=words.TEXTS[headline.key],
         metric=words.metric(headline),
         source=_mapping(comparison.config.get("source")),
@@ -60,7 +59,8 @@ def render(comparison: Comparison, target_test: PoseDataset) -> str:
         several=any(len(seeds) > 1 for seeds in comparison.runs.values()),
         rows=strategy_rows(comparison),
         columns=columns(comparison),
-        in_space=in_space(comparison),
+        beside=beside(comparison),
+        oks=oks_of(comparison.runs),
         rules=rules(comparison),
         rule_rows=rule_rows(comparison),
         groups=score_table(comparison, "groups"),
@@ -102,7 +102,8 @@ def columns(comparison: Comparison) -> set[str]:
     source_only, people where there are several in a picture."""
     runs = [result for seeds in comparison.runs.values() for result in seeds.values() if result]
     opened = any(result.get("source", True) for result in runs)
-    several = any(dig(result, "target", what) for result in runs for what in ("missed", "invented"))
+    counted = any(dig(result, "target", what) for result in runs for what in ("missed", "invented"))
+    several = comparison.headline.key == "ap" or counted
     given = "given" in comparison.runs and comparison.bases != {"given"}
     return {name for name, has in (("source", opened), ("over_given", given), ("people", several)) if has}
 
@@ -147,22 +148,24 @@ def strategy_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _people(comparison: Comparison, name: str, what: str) -> float:
-    """Mean over the seeds; results name only what is not zero."""
+    """Mean over the seeds; results of earlier versions name only what is not zero."""
     numbers = [dig(result, "target", what) or 0.0 for result in comparison.runs[name].values()]
     return sum(numbers) / max(1, len(numbers))
 
 
-def in_space(comparison: Comparison) -> dict[str, Any] | None:
-    """Columns, rows and what the columns mean, of the scores of people in space; None where there are none."""
+def beside(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Of each of `tables_of` that there are scores for: columns, rows and what the columns mean."""
     results = {n: [(r or {}).get("target") or {} for r in seeds.values()] for n, seeds in comparison.runs.items()}
-    means = space_means(results)
-    if not means:
-        return None
-    return {
-        "columns": [(SHOWN[key].title, SHOWN[key].unit) for key in means],
-        "rows": {name: [SHOWN[key].show(own[name]) for key, own in means.items()] for name in comparison.runs},
-        "meanings": [(SHOWN[key].title, SHOWN[key].meaning) for key in means],
-    }
+    made = {}
+    for title, shown in tables_of(comparison.headline).items():
+        means = means_of(results, shown)
+        if means:
+            made[title] = {
+                "columns": [(shown[key].title, shown[key].unit) for key in means],
+                "rows": {name: [shown[key].show(own[name]) for key, own in means.items()] for name in comparison.runs},
+                "meanings": [(shown[key].title, shown[key].meaning) for key in means],
+            }
+    return made
 
 
 def rule_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -208,10 +211,10 @@ def joint_charts(comparison: Comparison) -> list[Chart]:
 
 
 def _bars(comparison: Comparison, what: str, kind: str, labels: list[str]) -> Chart:
-    headline, table = comparison.headline, score_table(comparison, kind)
+    headline, table = comparison.headline.by_joint, score_table(comparison, kind)
     ends = [mean + (std or 0) for row in table.values() for mean, std in row.values() if mean is not None]
     title = _capital(f"{headline.noun} by {what}")
-    return bars(title, table, labels, _axis(comparison), headline.scale, _end(comparison, list(ends)), comparison.looks)
+    return bars(title, table, labels, _axis(headline), headline.scale, _end(comparison, list(ends)), comparison.looks)
 
 
 def _end(comparison: Comparison, values: list[float | None]) -> float:
@@ -220,8 +223,8 @@ def _end(comparison: Comparison, values: list[float | None]) -> float:
     return 100.0 if comparison.headline.sign > 0 or not known else max(known)
 
 
-def _axis(comparison: Comparison) -> str:
-    return f"{comparison.headline.noun}, {comparison.headline.unit}"
+def _axis(headline: Headline) -> str:
+    return f"{headline.noun}, {headline.unit}"
 
 
 def _capital(text: str) -> str:
@@ -230,7 +233,7 @@ def _capital(text: str) -> str:
 
 def threshold_chart(comparison: Comparison) -> Chart | None:
     """The share within each threshold from each run's predictions; None where no run left any."""
-    headline, texts = comparison.headline, words.TEXTS[comparison.headline.key]
+    headline, texts = comparison.headline.by_joint, words.TEXTS[comparison.headline.key]
     thresholds = np.linspace(0, headline.highest, 81)
     series: dict[str, list[Line]] = {}
     notes: dict[str, str] = {}
@@ -252,13 +255,18 @@ def training_charts(comparison: Comparison) -> list[Chart]:
     logged = {name: [curves(comparison.run(name, seed)) for seed in seeds] for name, seeds in comparison.runs.items()}
     metrics = {metric for seeds in logged.values() for seed in seeds for metric in seed}
     losses = sorted(metric for metric in metrics if metric.startswith("loss/"))
-    headline = comparison.headline
-    scored = f"{headline.noun} while training", _axis(comparison)
-    titles = {
-        f"target/{headline.key}": (f"Target {scored[0]}", scored[1]),
-        f"source/{headline.key}": (f"Source {scored[0]}", scored[1]),
-        "target/score": ("Target score, which needs no labels", "score"),
-    } | {loss: (f"Loss: {loss.removeprefix('loss/')}", "loss") for loss in losses}
+    judged = dict.fromkeys((comparison.headline, comparison.headline.by_joint))
+    titles = (
+        {
+            f"{side}/{one.key}": (f"{_capital(side)} {one.noun} while training", _axis(one))
+            for one in judged
+            for side in ("target", "source")
+        }
+        | {
+            "target/score": ("Target score, which needs no labels", "score"),
+        }
+        | {loss: (f"Loss: {loss.removeprefix('loss/')}", "loss") for loss in losses}
+    )
     charts = []
     for metric, (title, unit) in titles.items():
         series = {name: [seed[metric] for seed in seeds if metric in seed] for name, seeds in logged.items()}

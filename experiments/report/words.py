@@ -63,6 +63,23 @@ TEXTS = {
         curve="Frames whose worst joint is within a threshold",
         curve_axes=("threshold, mm", "frames, %"),
     ),
+    "ap": Texts(
+        subject="OKS-AP",
+        gain="points",
+        reached="{} OKS-AP",
+        gained="gains {} of OKS-AP over {}",
+        signed=True,
+        metric="the area under precision over recall of the people that a model finds, as a share of the whole, "
+        "averaged over the likeness that is asked for, object keypoint similarity of 0.50 to 0.95, as COCO does, with "
+        "the 20 surest people of a picture. PCK is the share of annotated joints whose distance from the truth is at "
+        "most {} the picture's longer side, EPE the mean distance in pixels of the file.",
+        of=" of the picture's longer side",
+        errors="as a share of the picture's longer side and in pixels of the file",
+        missed="A person is missed whom nobody found is like, invented who is like nobody labelled. The joints of "
+        "missed people are misses in PCK; EPE is that of the people who were seen.",
+        curve="PCK over thresholds",
+        curve_axes=("threshold, share of the picture's longer side", "PCK, %"),
+    ),
 }
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from ...adapt.scoring.evaluation import Predictions, scores
-from ...adapt.scoring.paired import interval, paired
+from ...adapt.scoring.paired import interval
+from ...adapt.scoring.resampling import runs_of
 from ...datasets.catalog import open_dataset, options_of
 from ...datasets.doubts import doubts
 from ...datasets.loading import check_item
@@ -37,7 +38,6 @@ from .centers import centered
 from .conclusion import predicted
 from .device import choose_device
 from .progress import Reporter
-from .results import block_totals
 from .task import Task
 
 FEWEST_BLOCKS = 10
@@ -268,9 +268,9 @@ def judge(
 def compared(given: Predictions, adapted: Predictions, skeleton: Skeleton, threshold: float) -> dict[str, Any]:
     """Scores of two models' predictions for the same people, and the gain with its interval of 95 % over blocks."""
     headline = given.headline(threshold)
-    totals = [block_totals(own, headline) for own in (given, adapted)]
-    blocks = len(totals[0][0])
-    difference, error = paired(*totals)
+    runs = [runs_of([own], headline) for own in (given, adapted)]
+    blocks = runs[0].shape[1]
+    difference, error = runs[1].over(runs[0])
     ends = sorted(headline.sign * end for end in interval(difference, error, blocks))
     return {
         "metric": headline.name,

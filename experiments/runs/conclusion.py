@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import statistics
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import Predictions, predict, scores
+from ...adapt.scoring.people_ap import oks_words
+from ...adapt.scoring.selection import Headline
 from ...datasets.loading import loader
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset
@@ -29,7 +33,8 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 
     "source" is null where no source was opened, and "target" where there is no target: then the predictions, and
     what the rules would have used, are the source's. "guard" says how the run left the road, null where it did not, and
-    "batch_norm" what `auto` chose, null of another policy.
+    "batch_norm" what `auto` chose, null of another policy. "oks" says how people's likeness was measured, null of
+    crops.
     """
     config = task.config
     checkpoint = load_checkpoint(folder / "checkpoint.pt", ("selection",))
@@ -41,16 +46,19 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
         predictions = predicted(model, task, dataset, device)
         result[side] = scores(predictions, task.skeleton, config.threshold)
         if side == task.judged:
-            key = predictions.headline(config.threshold).key
+            headline = predictions.headline(config.threshold)
+            result["oks"] = oks_words(predictions, task.skeleton)
             predictions.save(folder / "predictions.npz")
             if config.report.pictures == "all" and "image" in model.reads and not dataset[0].in_camera:
                 write_picture(folder / "predictions.png", prediction_sheet(dataset, predictions))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     side = task.judged
-    evaluated = {line["step"]: line["metrics"] for line in lines if f"{side}/{key}" in line["metrics"]}
-    given = _flat(result[side], side, key)  # what all rules have used where the guard went back to the given weights
+    evaluated = {line["step"]: line["metrics"] for line in lines if f"{side}/{headline.key}" in line["metrics"]}
+    given = scored(
+        result[side], side, headline
+    )  # what all rules have used where the guard went back to the given weights
     result["selected"] = {
-        rule: {"step": step, side: _scored(evaluated[step] if step else given, side, key)}
+        rule: {"step": step, side: _selected(evaluated[step] if step else given, side, headline)}
         for rule, step in state["steps"].items()
     }
     left = (checkpoint.get("guard") or {}).get("left")
@@ -65,8 +73,17 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
 
 def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
     """The model's predictions for a dataset in its order."""
-    batches = task.batches(dataset)
-    return predict(model, loader(batches, range(len(batches))), device, task.mirror)
+    batches, crowding = task.batches(dataset), crowding_of(dataset)
+    made = predict(model, loader(batches, range(len(batches))), device, task.mirror, task.skeleton)
+    if made.found is None or crowding is None:
+        return made
+    return replace(made, found=replace(made.found, crowded=torch.from_numpy(crowding)[made.found.picture]))
+
+
+def crowding_of(dataset: PoseDataset) -> np.ndarray | None:
+    """(N,) how crowded the pictures are, by CrowdPose's crowdIndex; None where no table says it."""
+    table = getattr(dataset, "crowding", None)
+    return None if table is None else table()
 
 
 def export(model: PoseModel, task: Task, folder: Path) -> None:
@@ -83,12 +100,15 @@ def export(model: PoseModel, task: Task, folder: Path) -> None:
     write_json(folder / "model.json", about)
 
 
-def _flat(score: dict[str, Any], side: str, key: str) -> dict[str, float]:
-    """The scores of a side as metrics.jsonl names them."""
-    groups = {f"{side}/{key}/{name}": value for name, value in score["groups"].items()}
-    return {f"{side}/{key}": score[key], f"{side}/epe": score["epe"]} | groups
+def scored(score: dict[str, Any], side: str, headline: Headline) -> dict[str, float]:
+    """The scores of a side as metrics.jsonl names them: the headline, what single joints are judged by, groups of them,
+    EPE."""
+    joint = headline.by_joint.key
+    groups = {f"{side}/{joint}/{name}": value for name, value in score["groups"].items()}
+    return {f"{side}/{key}": score[key] for key in (headline.key, joint, "epe")} | groups
 
 
-def _scored(metrics: dict[str, float], side: str, key: str) -> dict[str, Any]:
-    groups = {name.split("/")[2]: value for name, value in metrics.items() if name.startswith(f"{side}/{key}/")}
-    return {key: metrics[f"{side}/{key}"], "epe": metrics[f"{side}/epe"], "groups": groups}
+def _selected(metrics: dict[str, float], side: str, headline: Headline) -> dict[str, Any]:
+    joint = headline.by_joint.key
+    groups = {name.split("/")[2]: value for name, value in metrics.items() if name.startswith(f"{side}/{joint}/")}
+    return {key: metrics[f"{side}/{key}"] for key in (headline.key, joint, "epe")} | {"groups": groups}

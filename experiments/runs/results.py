@@ -1,6 +1,6 @@
 """What a comparison ends in: `results.json`, a stable format, the intervals in it, and its table on a terminal.
 
-{"schema": 1, "metric": "pck@0.1" or "mm",
+{"schema": 1, "metric": "pck@0.1", "mm" or "ap",
  "strategies": {NAME: {SEED: {"target": {"pck" or "mm", "epe", "auc", "groups", "joints"}, "source": {the same} or null,
                               "selected": {RULE: {"step", "target"}}, "seconds_per_iteration",
                               "guard": {"step", "back", "measure", "start", "value", "bound", "said", ...} or null,
@@ -25,9 +25,13 @@ Of people in space "mm" is MPJPE counted from the root, of systems that answer w
 those of "pa_mm", "n_mm", "pck_150mm", "auc_150mm", "protocol1_mm", "protocol2_mm", "mrpe", "mrpe_x", "mrpe_y",
 "mrpe_z" and "absolute_mm" that the system's answers have (adapt/scoring/space_scores.py). Earlier files lack them.
 
-Of pictures with several people "missed" and "invented" count, where there are any, labelled people whom the model did
-not see and people whom nobody labelled. PCK takes the joints of missed people for misses; a mean error is that of the
-people who were seen.
+Of systems that find people in pictures the metric is "ap", the mean over OKS thresholds, and beside it stand COCO's
+"ap50", "ap75", "ap_medium", "ap_large", the same of recall as "ar...", and where pictures have a crowdIndex CrowdPose's
+"ap_easy", "ap_medium_crowd" and "ap_hard" (adapt/scoring/oks_ap.py); "oks" says in words which fall-offs and areas were
+taken. Groups and joints are of "pck". AP is no mean over keypoints: each of RESAMPLES_OF_AP draws makes it anew of the
+predictions in the drawn blocks, for each seed. "missed" and "invented" count labelled people whom the model did not see
+and people whom nobody labelled. PCK takes the joints of missed people for misses; EPE is that of the people who were
+seen. Files of earlier versions have the metric "pck" of such systems, and the counts where they are not 0.
 """
 
 from __future__ import annotations
@@ -39,15 +43,21 @@ from typing import Any
 
 import numpy as np
 
-from ...adapt.scoring.evaluation import Predictions
+from ...adapt.scoring.people_ap import COCO
+from ...adapt.scoring.predictions import Predictions
+from ...adapt.scoring.resampling import Ratios, Runs, runs_of
 from ...adapt.scoring.selection import PCK, RULES, Headline
-from ...adapt.scoring.space_scores import SHOWN
+from ...adapt.scoring.space_scores import SHOWN, Named
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from .progress import Reporter
 
 RESAMPLES = 4000
+RESAMPLES_OF_AP = 1000
+"""AP is made anew of all predictions in each."""
 ABSENT = "–"
+BESIDE: dict[str, Mapping[str, Named]] = {"People in space": SHOWN, "People in pictures": COCO}
+"""Tables of what scores say beside the headline."""
 
 
 def base_of(name: str, names: Collection[str]) -> str:
@@ -60,40 +70,44 @@ def base_of(name: str, names: Collection[str]) -> str:
 
 def collect(folder: Path, strategies: list[str], seeds: list[int], threshold: float) -> dict[str, Any]:
     """The results of the finished runs `folder/STRATEGY-seedN`."""
-    totals, counts, headline = totals_of(folder, strategies, seeds, threshold)
-    runs = {name: {seed: folder / f"{name}-seed{seed}" for seed in seeds} for name in strategies}
+    runs, headline = runs_in(folder, strategies, seeds, threshold)
+    folders = {name: {seed: folder / f"{name}-seed{seed}" for seed in seeds} for name in strategies}
     results = {
-        n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in runs.items()
+        n: {str(s): json.loads((r / "result.json").read_text()) for s, r in of.items()} for n, of in folders.items()
     }
-    summary = summarize(totals, counts, headline)
+    summary = summarized(runs, headline)
     for name, rules in by_rule(results, headline).items():
         summary[name]["selected"] = rules
     return {"schema": 1, "metric": headline.name, "strategies": results, "summary": summary}
 
 
-def totals_of(
+def runs_in(
     folder: Path, strategies: Sequence[str], seeds: Sequence[int], threshold: float
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Headline]:
-    """The headline's totals and counts (seeds, blocks) of each strategy's finished runs."""
-    totals, counts, headline = {}, {}, PCK
+) -> tuple[dict[str, Runs], Headline]:
+    """Each strategy's finished runs, and what they are judged by."""
+    runs: dict[str, Runs] = {}
+    headlines: dict[Headline, None] = {}
     for name in strategies:
         loaded = [Predictions.load(folder / f"{name}-seed{seed}" / "predictions.npz") for seed in seeds]
-        headline = loaded[0].headline(threshold)
-        rows = [block_totals(predictions, headline) for predictions in loaded]
-        totals[name], counts[name] = (np.stack(part) for part in zip(*rows, strict=True))
-    return totals, counts, headline
+        headlines |= dict.fromkeys(own.headline(threshold) for own in loaded)
+        if len(headlines) > 1:
+            raise ValueError(
+                f"{folder}: some runs are of an earlier keyshift, which judged people in pictures by PCK and kept less "
+                "of them; run the comparison again in another folder"
+            )
+        runs[name] = runs_of(loaded, next(iter(headlines)))
+    return runs, next(iter(headlines), PCK)
 
 
 def against(folder: Path, results: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
     """By how much strategy `name` is better than each of the others of a finished comparison, {"mean", "interval"}, as
     `summarize` has gains."""
     runs, threshold = results["strategies"], Headline.named(results["metric"]).threshold
-    totals, counts, headline = totals_of(folder, list(runs), [int(seed) for seed in runs[name]], threshold or 0.0)
+    judged, headline = runs_in(folder, list(runs), [int(seed) for seed in runs[name]], threshold or 0.0)
 
     def over(other: str) -> dict[str, Any]:
-        total, count = ({"given": part[other], "ours": part[name]} for part in (totals, counts))
-        gain: dict[str, Any] = summarize(total, count, headline)["ours"]["gain_over_given"]
-        return gain
+        gain: dict[str, Any] = summarized({"given": judged[other], "ours": judged[name]}, headline)["ours"]
+        return gain["gain_over_given"]
 
     return {other: over(other) for other in runs if other != name}
 
@@ -134,48 +148,33 @@ def by_rule(results: dict[str, Any], headline: Headline) -> dict[str, dict[str, 
     return {n: {rule: entry(n, rule) for rule in RULES} for n in results}
 
 
-def block_totals(predictions: Predictions, headline: Headline) -> tuple[np.ndarray, np.ndarray]:
-    """The headline's values summed over the counted keypoints of each block of frames, and how many these are:
-    (blocks,) each, in the blocks' order. Those of missed people count where a miss has a value, as in PCK."""
-    return blocked(predictions, headline.values(predictions))
-
-
-def blocked(predictions: Predictions, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of `values` (N, K), those that are not finite left out."""
-    labelled = predictions.annotated.numpy()
-    counted = labelled & np.isfinite(values)
-    _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
-    totals = np.bincount(block, np.where(counted, values, 0).sum(1))
-    counts = np.bincount(block, counted.sum(1).astype(float))
-    some = np.bincount(block, labelled.sum(1)) > 0  # a block without labels would leave nothing to divide by
-    return (totals[some], counts[some]) if some.any() else (totals, counts)
-
-
 def summarize(
     totals: dict[str, np.ndarray],
     counts: np.ndarray | dict[str, np.ndarray],
     headline: Headline = PCK,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """Means and intervals from the headline's totals (seeds, blocks) of each strategy and counts: (blocks,) where they
-    are the same for all runs, else each strategy's (seeds, blocks). All null where nothing counts, the target's test
-    part having no labels."""
+    """`summarized` from a headline's totals (seeds, blocks) of each strategy and counts: (blocks,) where they are the
+    same for all runs, else each strategy's (seeds, blocks)."""
     by_name = counts if isinstance(counts, dict) else dict.fromkeys(totals, counts)
-    count = {name: np.broadcast_to(by_name[name], own.shape) for name, own in totals.items()}
-    bases = {name: base_of(name, totals) for name in totals}
-    if not any(own.sum() for own in count.values()):
+    runs = {name: Ratios(own, np.broadcast_to(by_name[name], own.shape)) for name, own in totals.items()}
+    return summarized(runs, headline, resamples)
+
+
+def summarized(runs: Mapping[str, Runs], headline: Headline, resamples: int | None = None) -> dict[str, Any]:
+    """Means and intervals of each strategy's runs. All null where nothing counts, the target's test part having no
+    labels."""
+    resamples = resamples or (RESAMPLES_OF_AP if headline.key == "ap" else RESAMPLES)
+    bases = {name: base_of(name, runs) for name in runs}
+    if not any(own.counts for own in runs.values()):
         nothing = {key: _undefined() for key in ("gain", "gain_over_bn_control", "gain_over_given", "gap_closed")}
-        return {n: {"target": {"mean": None, "std": None}, "base": bases[n]} | nothing for n in totals}
-    seeds, blocks = next(iter(totals.values())).shape
+        return {n: {"target": {"mean": None, "std": None}, "base": bases[n]} | nothing for n in runs}
+    seeds, blocks = next(iter(runs.values())).shape
     rng = np.random.default_rng(0)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
     drawn_blocks = rng.multinomial(blocks, np.full(blocks, 1 / blocks), resamples)
-
-    def resampled(values: np.ndarray) -> np.ndarray:
-        return np.einsum("rs,sb,rb->r", drawn_seeds, values, drawn_blocks)
-
-    drawn = {name: _ratio(resampled(own), resampled(count[name])) for name, own in totals.items()}
-    means = {name: _ratio(own.sum(1), count[name].sum(1)) for name, own in totals.items()}
+    drawn = {name: own.drawn(drawn_seeds, drawn_blocks) for name, own in runs.items()}
+    means = {name: own.means() for name, own in runs.items()}
     better = headline.improvement
 
     single = seeds * blocks < 2  # nothing to resample
@@ -219,11 +218,6 @@ def summarize(
     }
 
 
-def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """NaN where nothing counts."""
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-
-
 def _defined(value: np.floating[Any]) -> float | None:
     return None if np.isnan(value) else float(value)
 
@@ -244,7 +238,7 @@ def print_table(results: dict[str, Any], reporter: Reporter) -> None:
     columns = {"strategy": list(summary), "target": [_target(row["target"], headline) for row in summary.values()]}
     for what in ("missed", "invented"):
         people = {name: [(run.get("target") or {}).get(what) or 0 for run in own] for name, own in runs.items()}
-        if any(map(any, people.values())):
+        if headline.key == "ap" or any(map(any, people.values())):
             columns[what] = [f"{sum(values) / len(values):.1f}" for values in people.values()]
     source = {n: [run["source"][headline.key] for run in own if run.get("source")] for n, own in runs.items()}
     if any(source.values()):
@@ -261,17 +255,40 @@ def print_table(results: dict[str, Any], reporter: Reporter) -> None:
     count = len(next(iter(runs.values())))
     title = f"{headline.heading}, {count} seed{'s' if count > 1 else ''}"
     reporter.table(title, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
-    means = in_space({name: [run.get("target") or {} for run in own] for name, own in runs.items()})
-    if means:
-        rows = [[name, *(SHOWN[key].show(own[name]) for key, own in means.items())] for name in summary]
-        reporter.table("people in space, target", ["strategy", *(SHOWN[key].heading for key in means)], rows)
+    targets = {name: [run.get("target") or {} for run in own] for name, own in runs.items()}
+    for title, shown in tables_of(headline).items():
+        means = means_of(targets, shown)
+        if means:
+            rows = [[name, *(shown[key].show(own[name]) for key, own in means.items())] for name in summary]
+            reporter.table(f"{title.lower()}, target", ["strategy", *(shown[key].heading for key in means)], rows)
+    if words := oks_of(results["strategies"]):
+        reporter.say(f"OKS: {words}")
 
 
-def in_space(scored: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float | None]]:
-    """{score: {strategy: mean over its seeds}} of what scores say of people in space, in the order of `SHOWN`."""
+def oks_of(runs: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """How the likeness of people was measured in runs {NAME: {SEED: result}}, where they are judged by it."""
+    said = [(run or {}).get("oks") for seeds in runs.values() for run in seeds.values()]
+    return next((one for one in said if one), None)
+
+
+def tables_of(headline: Headline) -> dict[str, Mapping[str, Named]]:
+    """Of `BESIDE` those that say something beside a headline, PCK for one."""
+    return {title: shown for title, shown in BESIDE.items() if headline.key not in shown}
+
+
+def told(shown: Mapping[str, Named], scored: Sequence[Mapping[str, Any]]) -> dict[str, Named]:
+    """Those of `shown` of which any of the scores has a number."""
+    values = {key: [one.get(key) for one in scored] for key in shown}
+    return {key: shown[key] for key, own in values.items() if any(v is not None and not np.isnan(v) for v in own)}
+
+
+def means_of(
+    scored: Mapping[str, Sequence[Mapping[str, Any]]], shown: Mapping[str, Named]
+) -> dict[str, dict[str, float | None]]:
+    """{score: {strategy: mean over its seeds}} of those that are `shown`, in that order, where any run has it."""
     values = {
         key: {name: [one[key] for one in seeds if one.get(key) is not None] for name, seeds in scored.items()}
-        for key in SHOWN
+        for key in shown
     }
     return {
         key: {name: sum(seeds) / len(seeds) if seeds else None for name, seeds in own.items()}

@@ -31,7 +31,7 @@ from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
 from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
-from .conclusion import conclude
+from .conclusion import conclude, scored
 from .device import choose_device
 from .folder import FILES, check_folder, describe, locked, open_folder, world_size
 from .pretrained import pretrained_folder
@@ -263,11 +263,9 @@ def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score |
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for side, own in batches.items():
-            predictions = predict(model, (own[i] for i in range(len(own))), device, task.mirror)
-            key = predictions.headline(config.threshold).key
-            result = scores(predictions, task.skeleton, config.threshold)
-            metrics |= {f"{side}/{key}": result[key], f"{side}/epe": result["epe"]}
-            metrics |= {f"{side}/{key}/{name}": value for name, value in result["groups"].items()}
+            predictions = predict(model, (own[i] for i in range(len(own))), device, task.mirror, task.skeleton)
+            headline = predictions.headline(config.threshold)
+            metrics |= scored(scores(predictions, task.skeleton, config.threshold), side, headline)
         if looks is not None:
             metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, looks, start))
         return metrics

@@ -300,6 +300,8 @@ def test_what_a_measure_may_be():
     assert bounds.limits("mm", 20.0) == (0.0, 40.0)
     assert bounds.limits("pck", 0.8) == (0.4, math.inf)
     assert bounds.limits("pck", 0.05) == (0.0, math.inf)
+    assert bounds.limits("ap", 0.3) == (0.15, math.inf)
+    assert bounds.limits("ap", 0.05) == (0.0, math.inf)
     assert bounds.limits("sharpness", 0.6) == (0.3, 0.8)
     assert bounds.limits("sharpness", 0.95) == pytest.approx((0.475, 1.05))
     assert bounds.limits("sharpness", 0.0) == (-0.1, 0.5)

@@ -179,14 +179,20 @@ def test_people_are_compared(home, registered, capsys):
         "surer": "given",  # it has no source
         **dict.fromkeys(("source_only", "regda", "mean_teacher"), "source_only"),
     }
-    target = {name: runs["0"]["target"]["pck"] for name, runs in written["strategies"].items()}
+    target = {name: runs["0"]["target"]["ap"] for name, runs in written["strategies"].items()}
+    assert written["metric"] == "ap"
     assert summary["surer"]["gain"]["mean"] == pytest.approx(target["surer"] - target["given"])
     assert summary["regda"]["gain"]["mean"] == pytest.approx(target["regda"] - target["source_only"])
-    assert any({"missed", "invented"} & set(runs["0"]["target"]) for runs in written["strategies"].values())
+    assert all(
+        {"missed", "invented", "ap50", "ar"} <= set(runs["0"]["target"]) for runs in written["strategies"].values()
+    )
     assert "missed" in out
     assert "is over" in out
     page = Path("runs/toys/report.html").read_text()
-    for name in (*summary, "Surer", "Mean teacher"):
+    for text in (out, page):
+        assert "OKS-AP" in text
+        assert "0.072 for all keypoints" in text
+    for name in (*summary, "Surer", "Mean teacher", "People in pictures", "AP50", "precision over recall", "PCK@0.1"):
         assert name in page
     assert Path("runs/toys/regda-seed0/predictions.png").stat().st_size > 1000
     stamps = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.pt")}
@@ -198,7 +204,7 @@ def test_people_are_compared(home, registered, capsys):
     run = written["strategies"]["regda"]["0"]["target"]
     row = next(line for line in out.splitlines() if "regda-seed0" in line)
     assert [cell.strip() for cell in row.split("│")[2:7]] == [
-        *(f"{run['pck']:.4f}", f"{run['auc']:.4f}", f"{run['epe']:.2f}"),
+        *(f"{run['ap']:.4f}", f"{run['auc']:.4f}", f"{run['epe']:.2f}"),
         *(str(run.get("missed", 0)), str(run.get("invented", 0))),
     ]
     assert main(["evaluate", "runs/toys"]) == 0

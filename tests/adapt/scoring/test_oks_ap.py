@@ -1,12 +1,17 @@
 """COCO's keypoint AP against a loop written from its definition, by hand, and by faster-coco-eval."""
 
+import json
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
 
-from keyshift.adapt.scoring.oks_ap import FlatPeople, oks_ap
-from keyshift.datasets.bodies.skeletons import COCO17
+from keyshift.adapt.scoring.oks_ap import FlatPeople, closest, crowd_scores, oks_ap, oks_scores, similarity
+from keyshift.adapt.scoring.oks_sigmas import fall_offs
+from keyshift.datasets.bodies.skeletons import COCO17, body
 from keyshift.models.output import Poses
 
 
@@ -97,9 +102,8 @@ def test_against_a_loop(seed):
     assert 0.05 < made.mean() < 0.95
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_against_faster_coco_eval(seed):
-    people, truth = scene(seed, images=40, ties=False)
+def judge(people, truth, sigmas, crowded=None, kind="keypoints"):
+    """The numbers of faster-coco-eval, by name. Pictures are numbered from 0, all of them, and have a crowdIndex."""
 
     def flat(points, flag):
         return [float(v) for row, f in zip(points, flag, strict=True) for v in (*row, f)]
@@ -108,36 +112,148 @@ def test_against_faster_coco_eval(seed):
     for g in range(len(truth)):
         left, top, right, bottom = truth.boxes[g].tolist()
         known = 2 * truth.annotated[g].int()
-        annotations.append(
-            {
-                **{
-                    "id": g + 1,
-                    "image_id": int(truth.image_index[g]) + 1,
-                    "category_id": 1,
-                    "area": truth.area[g].item(),
-                },
-                **{"bbox": [left, top, right - left, bottom - top], "iscrowd": int(truth.crowd[g])},
-                **{
-                    "keypoints": flat(truth.points[g].tolist(), known.tolist()),
-                    "num_keypoints": int((known > 0).sum()),
-                },
-            }
-        )
-    images = [{"id": n + 1, "width": 640, "height": 640, "file_name": f"{n}.jpg"} for n in range(40)]
-    category = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoints), "skeleton": []}
-    labels = COCO({"images": images, "annotations": annotations, "categories": [category]})
-    results = [
-        {
-            **{"image_id": int(people.image_index[d]) + 1, "category_id": 1, "score": people.score[d].item()},
-            "keypoints": flat(people.points[d].tolist(), [1] * 17),
-        }
-        for d in range(len(people))
+        one = {"id": g + 1, "image_id": int(truth.image_index[g]) + 1, "category_id": 1, "area": truth.area[g].item()}
+        one |= {"bbox": [left, top, right - left, bottom - top], "iscrowd": int(truth.crowd[g])}
+        one |= {"keypoints": flat(truth.points[g].tolist(), known.tolist()), "num_keypoints": int((known > 0).sum())}
+        annotations.append(one)
+    count = int(torch.cat([people.image_index, truth.image_index]).max()) + 1
+    crowded = [0.5] * count if crowded is None else crowded
+    images = [
+        {"id": n + 1, "width": 640, "height": 640, "file_name": "", "crowdIndex": crowded[n]} for n in range(count)
     ]
-    evaluation = COCOeval_faster(labels, labels.loadRes(results), "keypoints")
-    evaluation.run()
-    made = oks_ap(people, truth, COCO17.sigmas)
-    assert made.mean().item() == pytest.approx(evaluation.stats[0], abs=1e-9)
-    assert made[[0, 5]].tolist() == pytest.approx(list(evaluation.stats[1:3]), abs=1e-9)
+    category = {"id": 1, "name": "person", "keypoints": [f"joint{k}" for k in range(len(sigmas))], "skeleton": []}
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    labels = COCO(content)
+    labels.annotation_file = content  # read again for easy, medium and hard pictures
+    found = [
+        {"image_id": int(image) + 1, "category_id": 1, "score": score, "keypoints": flat(points, [1] * len(sigmas))}
+        for image, score, points in zip(
+            people.image_index.tolist(), people.score.tolist(), people.points.tolist(), strict=True
+        )
+    ]
+    evaluation = COCOeval_faster(labels, labels.loadRes(found), kind)
+    evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+    evaluation.print_function = lambda *_: None
+    evaluation.use_area = True
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    names = TEN if kind == "keypoints" else NINE
+    return dict(zip(names, evaluation.all_stats[: len(names)], strict=True))
+
+
+TEN = ("ap", "ap50", "ap75", "ap_medium", "ap_large", "ar", "ar50", "ar75", "ar_medium", "ar_large")
+NINE = ("ap", "ap50", "ap75", "ar", "ar50", "ar75", "ap_easy", "ap_medium_crowd", "ap_hard")
+
+
+def agrees(people, truth, sigmas=COCO17.sigmas):
+    made, wanted = oks_scores(people, truth, sigmas), judge(people, truth, sigmas)
+    assert made.keys() == set(TEN)
+    for name, value in wanted.items():
+        assert value == pytest.approx(-1 if math.isnan(made[name]) else made[name], abs=1e-9), name
+    return made
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_against_faster_coco_eval(seed, ties):
+    people, truth = scene(seed, images=40, ties=ties)
+    made = agrees(people, truth)
+    assert 0.05 < made["ap"] < 0.95
+    assert made["ap_medium"] != made["ap_large"] != made["ap"]
+    assert oks_ap(people, truth, COCO17.sigmas).mean().item() == pytest.approx(made["ap"], abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crowdpose_against_faster_coco_eval(seed):
+    """Of 14 joints, with the area of CrowdPose's tool; it rounds the three numbers of its own."""
+    people, truth = scene(seed, images=40, joints=14, ties=False)
+    truth = replace(truth, area=0.53 * (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(-1))
+    crowded = np.random.default_rng(seed).choice([0.0, 0.1, 0.19, 0.2, 0.5, 0.8, 0.95], 40)
+    sigmas = fall_offs(CROWD14)
+    assert sigmas == (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079)
+    made = oks_scores(people, truth, sigmas)
+    made |= crowd_scores(people, truth, sigmas, torch.arange(40), torch.tensor(crowded))
+    wanted = judge(people, truth, sigmas, crowded.tolist(), "keypoints_crowd")
+    for name, value in wanted.items():
+        assert value == pytest.approx(made[name], abs=1e-9 if name in TEN else 5.1e-5), name
+    assert len({round(made[name], 3) for name in NINE[6:]}) == 3
+
+
+CROWD14 = body(
+    "crowd14",
+    [f"{side}_{name}" for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")]
+    + ["head_top", "neck"],
+)
+
+
+def samples(shared, path):
+    """Labelled people of a COCO file, those without keypoints among them."""
+    content = json.loads((shared / "data/mmpose_samples" / path).read_text())
+    places = {image["id"]: n for n, image in enumerate(content["images"])}
+    rows = content["annotations"]
+    joints = torch.tensor([row["keypoints"] for row in rows], dtype=torch.float64).view(len(rows), -1, 3)
+    boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64)
+    area = torch.tensor([row.get("area", 0.53 * row["bbox"][2] * row["bbox"][3]) for row in rows], dtype=torch.float64)
+    return FlatPeople(
+        joints[..., :2],
+        joints[..., 2] > 0,
+        area,
+        torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+        torch.tensor([bool(row["iscrowd"]) for row in rows]),
+        torch.tensor([places[row["image_id"]] for row in rows]),
+    )
+
+
+def mutations(truth, rng):
+    """(predictions, labels) by what was done to them: predictions that begin as the labels are."""
+    count, joints = truth.points.shape[:2]
+    box = truth.boxes
+    made_up = (
+        torch.tensor(rng.uniform(size=(count, joints, 2))) * (box[:, None, 2:] - box[:, None, :2]) + box[:, None, :2]
+    )
+    places = torch.where(truth.annotated[..., None], truth.points, made_up)
+    side = truth.area.sqrt()[:, None, None]
+
+    def poses(rows, jitter=0.0, tied=False, strangers=0):
+        points = places[rows] + jitter * side[rows] * torch.tensor(rng.normal(size=(len(rows), joints, 2)))
+        image = truth.image_index[rows]
+        points = torch.cat([points, torch.tensor(rng.uniform(0, 600, (strangers, joints, 2)))])
+        image = torch.cat([image, torch.tensor(rng.choice(truth.image_index, strangers), dtype=torch.int64)])
+        score = torch.full((len(points),), 0.5) if tied else torch.tensor(rng.random(len(points)))
+        return Poses(points, torch.ones(points.shape[:2]), image, score.double())
+
+    every = torch.arange(count)
+    dropped = torch.tensor(rng.permutation(count)[: count // 2])
+    crowd = torch.tensor(rng.random(count) < 0.3)
+    nothing = torch.where(torch.tensor(rng.random(count) < 0.3)[:, None], False, truth.annotated)
+    return {
+        "exact": (poses(every), truth),
+        "jittered": (poses(every, 0.06), truth),
+        "dropped": (poses(dropped, 0.05), truth),
+        "duplicated": (poses(every.repeat(3), 0.05), truth),
+        "tied": (poses(every.repeat(2), 0.08, tied=True), truth),
+        "invented": (poses(every, 0.03, strangers=30), truth),
+        "crowds": (
+            poses(every.repeat(2), 0.05),
+            replace(truth, crowd=crowd, annotated=truth.annotated & ~crowd[:, None]),
+        ),
+        "known crowds": (poses(every.repeat(2), 0.05), replace(truth, crowd=crowd)),
+        "boxes alone": (poses(every.repeat(2), 0.05, strangers=9), replace(truth, annotated=nothing)),
+        "empty pictures": (poses(every, 0.05, strangers=20), truth.of(truth.image_index.unique()[::2])),
+        "many": (poses(every.repeat(40), 0.1), truth),
+    }
+
+
+@pytest.mark.parametrize("path", ["coco/test_coco.json", "crowdpose/test_crowdpose.json"])
+def test_published_samples_and_mutations_of_them(shared, path):
+    truth = samples(shared, path)
+    sigmas = COCO17.sigmas if truth.points.shape[1] == 17 else fall_offs(CROWD14)
+    made = {name: agrees(*both, sigmas) for name, both in mutations(truth, np.random.default_rng(0)).items()}
+    assert made["exact"]["ap"] == pytest.approx(1)
+    assert 0 < made["dropped"]["ar"] < made["jittered"]["ar"] < 1
+    assert made["empty pictures"]["ap"] < made["jittered"]["ap"]
+    assert len({round(values["ap"], 4) for values in made.values()}) > 8
 
 
 def person(x, score=None):
@@ -181,3 +297,19 @@ def test_of_nobody():
     some = flat_people(person(0.0))
     crowd = FlatPeople(some.points, some.annotated, some.area, some.boxes, ~some.crowd, some.image_index)
     assert oks_ap(answers(person(0.0, 0.9)), crowd, sigmas).isnan().all()
+
+
+def test_whom_people_are_most_like():
+    """Of 300 pictures, more than are compared at once, in some of which nobody is labelled, or found."""
+    people, truth = scene(0, images=300)
+    made = closest(people, truth, COCO17.sigmas)
+    for d in range(0, len(people), 7):
+        own = torch.nonzero(truth.image_index == people.image_index[d])[:, 0]
+        labelled = truth.points[own], truth.annotated[own], truth.area[own], truth.boxes[own]
+        alike = similarity(people.points[d : d + 1], *labelled, COCO17.sigmas)[0]
+        assert made[d] == pytest.approx(float(alike.max()) if len(own) else 0.0, abs=1e-12)
+    assert 0 < (made == 0).sum() < len(made)
+    alone = people.each(lambda part: part[:5])
+    elsewhere = Poses(alone.points, alone.confidence, alone.image_index + 1000, alone.score)
+    assert closest(elsewhere, truth, COCO17.sigmas).tolist() == [0.0] * 5
+    assert closest(alone, truth.of(torch.tensor([5000])), COCO17.sigmas).tolist() == [0.0] * 5

@@ -222,3 +222,61 @@ def test_the_table_counts_missed_and_invented_people(crowd: Any) -> None:
     assert "people missed" in text
     assert "3.0 <small>2.0</small>" in text
     assert "The joints of missed people are misses" in text
+
+
+def test_people_whom_nobody_labelled_are_drawn(crowd: Any) -> None:
+    """Of systems that find people, in pictures of whoever is shown; AP judges them, PCK their joints."""
+    folder, dataset = crowd({"source_only": [0], "regda": [3, 6]}, threshold=0.1)
+    plain = report.gallery(report_data.read(folder), dataset)
+    assert plain is not None
+    assert not plain.invented
+    for name in ("source_only", "regda"):
+        file = folder / f"{name}-seed0" / "predictions.npz"
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        count = len(arrays["points"])
+        strangers = np.array([[[2.0, 2.0], *[[60.0, 60.0]] * 20]] * len(CROWD))
+        found = {
+            "points": np.concatenate([arrays["points"], strangers]),
+            "score": np.ones(count + len(CROWD)),
+            "row": np.concatenate([arrays["row"], np.arange(len(CROWD))]),
+            "invented": np.arange(count + len(CROWD)) >= count,
+            "picture": np.arange(len(CROWD)),
+            "sequence": np.array(["clip0"] * len(CROWD)),
+            "sigmas": np.full(21, 0.07),
+            "own_area": np.array(True),
+        }
+        extents = {"area": np.full(count, 900.0), "bounds": np.zeros((count, 4)), "crowd": np.zeros(count, bool)}
+        np.savez(file, **arrays, **extents, **{f"found.{key}": value for key, value in found.items()})
+    results = json.loads((folder / "results.json").read_text())
+    for runs in results["strategies"].values():
+        for run in runs.values():
+            run["target"] |= {"ap": 0.4, "ap50": 0.625, "ap_medium": None, "missed": 0, "invented": 8}
+            run["source"] |= {"ap": 0.5}
+            run["oks"] = "fall-offs (sigmas) are made up"
+            for chosen in run["selected"].values():
+                chosen["target"]["ap"] = 0.4
+    (folder / "results.json").write_text(json.dumps(results | {"metric": "ap"}))
+    shown = report.gallery(report_data.read(folder), dataset)
+    assert shown is not None
+    assert shown.invented
+
+    def yellow(gallery: Any) -> int:
+        uri = gallery.groups["Best"][0].panels[-1].picture
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+        blue, green, red = picture.astype(int).transpose(2, 0, 1)
+        return int(((red > 200) & (green > 170) & (blue < 90)).sum())
+
+    assert yellow(shown) > 50 > yellow(plain)
+    text = report.write(folder, dataset).read_text("utf-8")
+    for part in (
+        "target OKS-AP",
+        "62.5",
+        "PCK by joint",
+        "found, and labelled by nobody",
+        "are made up",
+        "precision over",
+    ):
+        assert part in text
+    assert "AP medium" not in text
+    assert "<small>8.0</small>" in text

@@ -529,7 +529,7 @@ def test_bars_of_an_error_end_with_the_longest(make_comparison: Make) -> None:
 def test_a_metric_of_another_version_is_refused(make_comparison: Make) -> None:
     folder, dataset = make_comparison(("regda",), seeds=(0,), count=4)
     edit(folder, lambda r: r.update(metric="oks"))
-    with pytest.raises(ValueError, match="'oks' is not known: results have pck@THRESHOLD or mm"):
+    with pytest.raises(ValueError, match="'oks' is not known: results have pck@THRESHOLD, mm or ap"):
         report.write(folder, dataset)
 
 

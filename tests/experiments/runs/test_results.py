@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from keyshift.adapt.scoring.evaluation import Predictions
+from keyshift.adapt.scoring.resampling import block_totals
 from keyshift.adapt.scoring.selection import MM, PCK, RULES, Headline, Selection
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Strategy
 from keyshift.datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM
 from keyshift.experiments.cli import main
 from keyshift.experiments.runs.progress import Reporter
-from keyshift.experiments.runs.results import against, behind, block_totals, collect, print_table, summarize
+from keyshift.experiments.runs.results import against, behind, collect, print_table, summarize
 
 
 def test_gain_and_gap_by_hand():
