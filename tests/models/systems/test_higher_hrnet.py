@@ -309,7 +309,7 @@ def test_people_are_where_they_were_painted(project):
     poses = model.decode(votes, sample)
     assert poses.image_index.tolist() == [1, 1]
     order = poses.points[:, 0, 0].argsort()
-    assert (poses.points[order] - PEOPLE).abs().max() <= 1  # labels are truncated to cells of two pixels
+    assert (poses.points[order] - PEOPLE).abs().max() <= 2  # labels are truncated to cells of four and two pixels
     assert (poses.confidence > 0.5).all()
     assert (poses.confidence <= 1).all()
     torch.testing.assert_close(poses.score, poses.confidence.mean(1))
@@ -333,7 +333,7 @@ def test_a_missing_keypoint_is_searched_for_or_stands_in_the_middle():
     heat[0, 2] *= 0.25
     votes = replace(votes, extra={**votes.extra, "heat": (heat,)})
     found = model.decode(votes, sample)
-    assert (found.points[0] - PEOPLE[0]).abs().max() <= 1
+    assert (found.points[0] - PEOPLE[0]).abs().max() <= 2
     assert 0 < found.confidence[0, 2] < 0.3
     assert found.score[0] < found.confidence[0].mean() * 1.0001
     lost = build(refine=False, threshold=0.3).decode(votes, sample)
@@ -381,7 +381,10 @@ def test_flip_test_of_several_people(toys):
     scenes = toys.Scenes(toys.Scenes.Options(test=4), "test", "plain")
     batches = [EvaluationBatches(scenes, 4, (32, 32))[0]]
     plain, twice = (predict(model, batches, CPU, flip) for flip in (None, FLIP))
-    assert not torch.equal(plain.points, twice.points)
+    with torch.no_grad():
+        both = model.with_mirrored(model(batches[0]), batches[0], FLIP)
+    assert twice.invented + twice.matched.sum() == len(model.decode(both, batches[0]))
+    assert plain.invented + plain.matched.sum() != len(model.decode(both, batches[0]))
     votes, sample = painted(model, PEOPLE, [0.0, 5.0])
     with pytest.raises(ValueError, match="HigherHRNet finds several people"):
         with_mirror(model.decode(votes, sample), model, sample, FLIP)
