@@ -212,13 +212,13 @@ def strongest(
     x, y = cells.T
     likely = worth(heat[y, x], tags[:, y, x], means).max(1)
     bound = np.maximum(likely, worth(heat[few].ravel(), tags[:, *few].reshape(len(tags), -1), means).max(1))
-    flat, spread = heat.ravel(), tags.reshape(len(tags), -1)
-    best = []
-    for mean, least in zip(means, bound, strict=True):
+    some = np.flatnonzero(heat.ravel() >= bound.min())
+    flat, spread = heat.ravel()[some], tags.reshape(len(tags), -1)[:, some]
+    best = np.empty(len(means), np.int64)
+    for person, least in enumerate(bound):
         chosen = np.flatnonzero(flat >= least)
-        best.append(chosen[worth(flat[chosen], spread[:, chosen], mean[None])[0].argmax()])
-    places = np.array(best, np.int64)
-    return places % width, places // width
+        best[person] = some[chosen[worth(flat[chosen], spread[:, chosen], means[person, None])[0].argmax()]]
+    return best % width, best // width
 
 
 def worth(heat: Array, tags: Array, means: Array) -> Array:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -225,12 +226,19 @@ class Peaks(NamedTuple):
 
 def candidates(heat: Tensor, tags: Tensor, pool: int, most: int) -> Peaks:
     """The `most` highest cells of each map that no cell in a square of `pool` cells exceeds; 0 stands for others."""
-    width, around = heat.shape[-1], pool // 2
-    highest = functional.max_pool2d(heat, (pool, 1), 1, (around, 0))
-    highest = functional.max_pool2d(highest, (1, pool), 1, (0, around))
-    scores, place = (heat * (highest == heat)).flatten(2).topk(min(most, heat.shape[-2] * width))
+    width = heat.shape[-1]
+    scores, place = (heat * (highest(heat, pool) == heat)).flatten(2).topk(min(most, heat.shape[-2] * width))
     at = tags.flatten(3).gather(3, place.unsqueeze(2).expand(-1, -1, tags.shape[2], -1)).mT
     return Peaks(heat, tags, scores, torch.stack([place % width, place // width], -1), at)
+
+
+def highest(maps: Tensor, pool: int) -> Tensor:
+    """The highest value in the square of `pool` cells about each cell of maps (B, K, H, W). On CPUs twice as fast as
+    torch's pooling, which says where it stands too."""
+    for dim, sides in ((2, (0, 0, pool // 2, pool // 2)), (3, (pool // 2, pool // 2))):
+        wide = functional.pad(maps, sides, value=-torch.inf)
+        maps = reduce(torch.maximum, (wide.narrow(dim, step, maps.shape[dim]) for step in range(pool)))
+    return maps
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
