@@ -18,6 +18,7 @@ from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.datasets.sample import Labeled
 from keyshift.models.output import Votes
+from keyshift.models.parts.hrnet import HRNETS, Form
 from keyshift.models.parts.tag_losses import cells_of, drawn_maps, mask_of, masked_error, tag_losses
 from keyshift.models.pose_model import mirrored
 from keyshift.models.saved import load_checkpoint, load_model, save_model
@@ -75,12 +76,14 @@ def test_the_published_sizes(backbone, count):
     assert (model.grid.shape, model.grid.origin) == ((256, 256), (1.0, 1.0))
 
 
-@pytest.mark.parametrize("keypoints", [14, 17, 21])
-def test_a_released_checkpoint_of_any_skeleton(keypoints):
+@pytest.mark.parametrize("keypoints", [14, 21])
+def test_a_released_checkpoint_of_any_skeleton(keypoints, monkeypatch):
+    """Of a narrow network of the same form."""
+    monkeypatch.setitem(HRNETS, "hrnet_w8", Form(8, 1, (1, 1, 1), ""))
     torch.manual_seed(0)
-    model = HigherHRNet(keypoints, HigherHRNet.Options(backbone="hrnet_w32", input_size=[64, 64]))
+    model = HigherHRNet(keypoints, HigherHRNet.Options(backbone="hrnet_w8", input_size=[64, 64]))
     state = {k.removeprefix("backbone.").removeprefix("head."): v for k, v in model.state_dict().items()}
-    again = load_reference(state, [64, 64])
+    again = load_reference({"state_dict": {f"module.{k}": v for k, v in state.items()}}, [64, 64])
     assert not again.training
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
     state.pop("final_layers.1.weight")
@@ -533,17 +536,22 @@ class Empty:
 
 def test_it_learns(toys):
     """Whose keypoints are whose, too: tags come apart."""
-    model = build(channels=16, input_size=[48, 48], push=0.02, pull=0.02).train()
-    train, test = (toys.Scenes(toys.Scenes.Options(train=64, test=24, size=48), part, "plain") for part in ("train", "test"))
+    model = build(channels=16, input_size=[48, 48], push=0.005).train()
+    train, test = (
+        toys.Scenes(toys.Scenes.Options(train=64, test=24, size=48), part, "plain") for part in ("train", "test")
+    )
     batches = TrainingBatches(train, "source", 0, 8, (48, 48), Augmentation(10, [0.95, 1.0], 0, 0), True)
     plain = [EvaluationBatches(test, 24, (48, 48))[0]]
     untrained = scores(predict(model, plain, CPU), toys.DOTS, 0.1)
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    optimizer, pushes = torch.optim.Adam(model.parameters(), 5e-3), []
     for step in range(200):
         sample = batches[step]
+        losses = model.loss(model(sample), sample)
+        pushes.append(losses["push"].item())
         optimizer.zero_grad()
-        torch.stack(list(model.loss(model(sample), sample).values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
     after = scores(predict(model, plain, CPU), toys.DOTS, 0.1)
     assert after["pck"] > 0.6 > untrained["pck"] + 0.3
-    assert after["missed"] + after["invented"] < 12
+    assert after["missed"] < 8
+    assert sum(pushes[-30:]) < 0.6 * sum(pushes[:30])
