@@ -225,5 +225,3 @@ def worth(heat: Array, tags: Array, means: Array) -> Array:
     """`heat` (N,) less the rounded distances of `tags` (T, N) from `means` (P, T): (P, N)."""
     away = sum(np.square(tag - mean[:, None]) for tag, mean in zip(tags, means.T, strict=True))
     return heat - np.rint(np.sqrt(away))
-
-

@@ -1,5 +1,5 @@
-"""`keyshift bench grouping`: candidates to people, against the published form step by step. Both solve the assignment by
-scipy, so that what differs is the rest; the people are the same (tests/models/test_grouping.py)."""
+"""`keyshift bench grouping`: candidates to people, against the published form step by step. Both leave the assignment
+to scipy, so that what differs is the rest; the people are the same (tests/models/test_grouping.py)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def _in_maps(alternate: Callable[..., dict[str, float]]) -> list[tuple[str, str,
     scores, cells, at = candidates(rng, 1)
     middles = cells[np.arange(KEYPOINTS)[:, None], np.argsort(at[..., 0], 1)]
     y, x = np.mgrid[:SIDE, :SIDE]
-    near = [((x - a[:, None, None]) ** 2 + (y - b[:, None, None]) ** 2).argmin(0) for a, b in middles.transpose(0, 2, 1)]
+    near = [
+        ((x - a[:, None, None]) ** 2 + (y - b[:, None, None]) ** 2).argmin(0) for a, b in middles.transpose(0, 2, 1)
+    ]
     tags = (1.5 * np.stack(near) + rng.normal(0, 0.1, (KEYPOINTS, SIDE, SIDE))).astype(np.float32)[:, None]
     heat = rng.normal(0, 0.02, (KEYPOINTS, SIDE, SIDE)).astype(np.float32)
     heat[np.arange(KEYPOINTS)[:, None], cells[..., 1], cells[..., 0]] = scores

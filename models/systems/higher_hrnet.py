@@ -58,7 +58,9 @@ class HigherHRNet(PoseModel):
             32, "of the transposed convolutions above a backbone whose stride is more than 4, and of the head", low=1
         )
         blocks: int = option(4, "residual blocks of the head at half the input's resolution", low=0)
-        sigma: float = option(2.0, "of the Gaussians that heatmaps learn, cells of either resolution", low=0.1, high=100)
+        sigma: float = option(
+            2.0, "of the Gaussians that heatmaps learn, cells of either resolution", low=0.1, high=100
+        )
         push: float = option(0.001, "weight of the loss that drives the tags of two people apart", low=0)
         pull: float = option(0.001, "weight of the loss that draws the tags of one person together", low=0)
         push_kind: str = option("exp", "how it falls with the distance of two people's tags", choices=PUSHES)
@@ -105,9 +107,9 @@ class HigherHRNet(PoseModel):
         return self.upsampling(self.backbone(image))
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        """`extra` holds both stages' heatmaps `coarse` (B, K, H/4, W/4) and `fine` (B, K, H/2, W/2), and what people are
-        read from: `heat`, for each scale the mean of both at its finer resolution, and `tags` (B, K, T, H/4, W/4), T
-        being 1, and 2 with a mirror image's."""
+        """`extra` holds both stages' heatmaps `coarse` (B, K, H/4, W/4) and `fine` (B, K, H/2, W/2), and what people
+        are read from: `heat`, for each scale the mean of both at its finer resolution, and `tags` (B, K, T, H/4, W/4),
+        T being 1, and 2 with a mirror image's."""
         both, fine = (answer.float() for answer in (self.head if head is None else head)(features))
         coarse, tags = both.tensor_split([self.keypoints], 1)
         heat = (resized(coarse, fine.shape[-2:]) + fine) / 2
@@ -118,8 +120,12 @@ class HigherHRNet(PoseModel):
         votes = super().forward(sample)
         if self.training:
             return votes
-        more = [self.votes(self.pictured(self.scaled(sample, scale)), sample) for scale in self.options.scales if scale != 1]
-        return replace(votes, extra={**votes.extra, "heat": sum((one.extra["heat"] for one in more), votes.extra["heat"])})
+        more = [
+            self.votes(self.pictured(self.scaled(sample, scale)), sample) for scale in self.options.scales if scale != 1
+        ]
+        return replace(
+            votes, extra={**votes.extra, "heat": sum((one.extra["heat"] for one in more), votes.extra["heat"])}
+        )
 
     def scaled(self, sample: Unlabeled, scale: float) -> Tensor:
         """The pictures, normalised, at another scale."""
@@ -264,7 +270,9 @@ def check_sizes(options: HigherHRNet.Options, stride: int) -> None:
             )
 
 
-def multi_scale_size(width: int, height: int, side: int = 512, scale: float = 1.0, least: float = 1.0) -> tuple[int, int]:
+def multi_scale_size(
+    width: int, height: int, side: int = 512, scale: float = 1.0, least: float = 1.0
+) -> tuple[int, int]:
     """The width and height of the published input for a picture: its shorter side is `side` times `scale`, the longer
     one a multiple of 64 at the `least` of the scales. lib/utils/transforms.py, get_multi_scale_size."""
     shorter, longer = sorted((width, height))

@@ -182,7 +182,10 @@ def test_tags_and_their_gradients_as_by_loops(kind, people):
     ours = torch.randn(2, 3, 8, 8, requires_grad=True)
     theirs = ours.detach().double().requires_grad_()
     cells, inside = cells_of(sample.keypoints, (8, 8), 4)
-    pairs = tag_losses(ours, cells, sample.annotated & inside, sample.image_index, kind), naive_tags(theirs, sample, 4, kind)
+    pairs = (
+        tag_losses(ours, cells, sample.annotated & inside, sample.image_index, kind),
+        naive_tags(theirs, sample, 4, kind),
+    )
     for one, other in zip(*pairs, strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-6, rtol=1e-6)
     weight = torch.tensor([1.0, 0.3])
@@ -197,7 +200,11 @@ def test_the_whole_loss_and_its_gradient_as_by_loops():
     model = build(push=0.5, pull=0.25)
     mask = (torch.rand(3, 32, 32) > 0.4).to(torch.uint8)
     sample = crowd(6, images=3, mask=mask)
-    sample = replace(sample, image_index=torch.tensor([0, 0, 0, 0, 2, 2]), annotated=sample.annotated & (torch.arange(6) != 1)[:, None])
+    sample = replace(
+        sample,
+        image_index=torch.tensor([0, 0, 0, 0, 2, 2]),
+        annotated=sample.annotated & (torch.arange(6) != 1)[:, None],
+    )
     votes = model(sample)
     leaves = {name: votes.extra[name].detach().requires_grad_() for name in ("coarse", "fine", "tags")}
     losses = model.loss(replace(votes, extra={**votes.extra, **leaves}), sample)
@@ -325,7 +332,9 @@ def test_tags_tell_who_is_who():
     apart = model.decode(votes, sample)
     sides = apart.points[..., 0].sort(0).values
     assert (sides == apart.points[apart.points[:, 0, 0].argsort()][..., 0]).all()
-    votes, sample = painted(model, PEOPLE.roll(1, 1).where(torch.tensor([0, 1, 0]).bool()[None, :, None], PEOPLE), [0.0, 0.0])
+    votes, sample = painted(
+        model, PEOPLE.roll(1, 1).where(torch.tensor([0, 1, 0]).bool()[None, :, None], PEOPLE), [0.0, 0.0]
+    )
     assert len(model.decode(votes, sample)) == 1  # equal tags overwrite each other
 
 
@@ -409,7 +418,11 @@ def test_scales_average_maps_and_leave_tags():
         )
         wide = [F.interpolate(maps, (32, 32), mode="bilinear") for maps in votes.extra["heat"]]
         torch.testing.assert_close(several.peaks(votes).heat, sum(wide) / 3)
-        tags = F.interpolate(F.interpolate(plain.extra["tags"][:, :, 0], scale_factor=2.0, mode="bilinear"), scale_factor=2.0, mode="bilinear")
+        tags = F.interpolate(
+            F.interpolate(plain.extra["tags"][:, :, 0], scale_factor=2.0, mode="bilinear"),
+            scale_factor=2.0,
+            mode="bilinear",
+        )
         torch.testing.assert_close(several.peaks(votes).tags[:, :, 0], tags)
         both = several.with_mirrored(votes, sample, FLIP)
         assert [maps.shape[-1] for maps in both.extra["heat"]] == [16, 8, 32]
@@ -508,7 +521,13 @@ def test_strategies_adapt_it(toys, tmp_path, name, labelled):
         target = data("shifted")
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(
-            fabric, strategy, batches, folder, loop, 0, target=lambda m: everyone(m, target, 4, (32, 32), augmentation, CPU)
+            fabric,
+            strategy,
+            batches,
+            folder,
+            loop,
+            0,
+            target=lambda m: everyone(m, target, 4, (32, 32), augmentation, CPU),
         )
         trainer.fit()
         return load_checkpoint(folder / "checkpoint.pt")["strategy"]
@@ -524,7 +543,12 @@ class Empty:
     """The same pictures, of nobody."""
 
     def __init__(self, dataset):
-        self.dataset, self.skeleton, self.name, self.identity = dataset, dataset.skeleton, dataset.name, dataset.identity
+        self.dataset, self.skeleton, self.name, self.identity = (
+            dataset,
+            dataset.skeleton,
+            dataset.name,
+            dataset.identity,
+        )
 
     def __len__(self):
         return len(self.dataset)
