@@ -104,7 +104,7 @@ def assigned(cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.i
     candidates, people = cost.shape
     if candidates > people:
         cost = np.concatenate([cost, np.full((candidates, candidates - people), UNWANTED)], 1)
-    return linear_sum_assignment(cost)  # type: ignore[no-any-return]
+    return linear_sum_assignment(cost)
 
 
 class _Crowd:
@@ -156,7 +156,7 @@ class _Crowd:
 def place(people: Array, heat: Array, adjust: bool) -> None:
     """Moves the points of `people` (P, K, 3 + T) from cells to the cells' middles, and with `adjust` a quarter of a
     cell to the higher neighbour, to the lower one of equals. What was not found stays."""
-    _, keypoint = np.indices(people.shape[:2])
+    keypoint = np.broadcast_to(np.arange(people.shape[1]), people.shape[:2])
     x, y = people[..., 0].astype(np.int64), people[..., 1].astype(np.int64)
     points = np.stack([x, y], -1) + 0.5
     if adjust:
