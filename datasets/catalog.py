@@ -52,7 +52,7 @@ class Data:
 
 
 def _hands(style: str) -> Data:
-    kind = rendered_hands.PhotoOptions if rendered_hands.STYLES[style].photos else RenderedOptions
+    kind = rendered_hands.PhotoOptions if rendered_hands.STYLES[style].photos else rendered_hands.Options
     return Data(partial(rendered_hands.rendered_hands, style=style), kind)
 
 

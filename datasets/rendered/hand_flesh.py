@@ -80,6 +80,8 @@ SEGMENT = np.array([row[5] for row in LAYOUT])
 """(N,) which of the 15 finger segments (3 * finger + segment, thumb first) a cone is; -1 for palm and arm."""
 CLOTH = np.array([name.startswith(("sleeve", "occluder")) for name in PARTS])
 """(N,) whether a cone is a sleeve or stands before the hand: it has a colour of its own, not the skin's."""
+OF_HAND = np.array([not name.startswith(("arm", "sleeve", "occluder")) for name in PARTS])
+"""(N,) whether a cone is the hand's, and not the arm's: what boxes are drawn around."""
 
 
 def _owners() -> Array:

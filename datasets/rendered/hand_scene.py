@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from .backgrounds import random_crop
-from .hand_anatomy import forward, sample_pose, sample_subject
-from .hand_flesh import flesh
+from .hand_anatomy import Subject, forward, sample_pose, sample_subject
+from .hand_flesh import Flesh, flesh
 from .occluders import OCCLUDERS, draw_occluders
 
 Array = np.ndarray
@@ -156,48 +156,87 @@ def draws_of(name: str, seed: int, index: int, apart: bool) -> Draws:
     return lambda stage: rng
 
 
-def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[str, ...]) -> dict[str, Any]:
-    """All that one picture is made from, as small arrays."""
-    own = generator(look.name, seed, 1, index // BLOCK)
-    subject = sample_subject(own, look.anatomy)
-    skin = _skin(own, look)
-    draws = draws_of(look.name, seed, index, look.dials is not None)
+@dataclass(frozen=True)
+class Hand:
+    """A hand and its arm, turned as the camera sees them, the wrist at the origin; mm."""
+
+    gesture: str
+    right: bool
+    turn: Array
+    """(3, 3) from the hand's frame to the camera's."""
+    joints: Array
+    """(21, 3)"""
+    flesh: Flesh
+
+
+def draw_hand(draws: Draws, look: Style, subject: Subject, right: bool | None = None) -> Hand:
+    """A hand of a subject in a pose of its own; None: a right or a left one."""
     angles, gesture = sample_pose(draws("pose"), subject, look.poses)
-    right = bool(draws("side").random() < 0.5)
+    either = bool(draws("side").random() < 0.5)
+    right = either if right is None else right
     sleeve = _sleeve(draws("sleeve"), look)
     pose = forward(subject, angles)
     body = flesh(subject, pose, sleeve)
     mirror = np.array([1.0 if right else -1.0, 1.0, 1.0])
     turn = view(draws("view"), look) * mirror
-    joints, camera, shift = _frame(draws("frame"), look, pose.joints, turn, size)
-    a, b = turned(body.a, turn) + shift, turned(body.b, turn) + shift
-    b = short_of_camera(a, b)
-    before = draw_occluders(draws("occluders"), look.occlusion, joints)
-    a, b, radii = (np.concatenate(pair) for pair in zip((a, b, body.radii), before, strict=True))
-    light = draw_light(draws("light"), look)
-    cluttered = look.cluttered == 1 or bool(draws("clutter").random() < look.cluttered)
-    wall = _wall(draws("wall"), look, cluttered, size, pictures)
-    colours = draw_colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
-    palm = turn[:, 2] * -1.0
+    a, b, back = (turned(vectors, turn) for vectors in (body.a, body.b, body.back))
+    return Hand(gesture, right, turn, turned(pose.joints, turn), Flesh(a, b, body.radii, back))
+
+
+def draw_scene(look: Style, seed: int, index: int, size: int, pictures: tuple[str, ...]) -> dict[str, Any]:
+    """All that one picture is made from, as small arrays."""
+    own = generator(look.name, seed, 1, index // BLOCK)
+    subject = sample_subject(own, look.anatomy)
+    skin = draw_skin(own, look)
+    draws = draws_of(look.name, seed, index, look.dials is not None)
+    hand = draw_hand(draws, look, subject)
+    camera, shift = _frame(draws("frame"), look, hand.joints, size)
+    before = draw_occluders(draws("occluders"), look.occlusion, hand.joints + shift)
+    around = draw_surroundings(draws, look, size, pictures)
+    colours = draw_paint(draws, look)
     return {
-        "gesture": gesture,
-        "right": np.array(right),
-        "points": joints,
+        **held(hand, shift, before, around["sleeve"], colours),
         "camera": camera,
+        **skin,
+        **around,
+        **draw_camera(draws, look, size),
+    }
+
+
+def held(hand: Hand, shift: Array, before: tuple[Array, Array, Array], sleeve: Array, colours: Array) -> dict[str, Any]:
+    """What a scene holds of a hand whose wrist is at `shift` (3,), with what stands `before` it as `draw_occluders`
+    gives it; (3,) the sleeve's colour, (N, 3) the colours of what stands before it."""
+    a, b = hand.flesh.a + shift, hand.flesh.b + shift
+    b = short_of_camera(a, b)
+    clothed = len(a)
+    a, b, radii = (np.concatenate(pair) for pair in zip((a, b, hand.flesh.radii), before, strict=True))
+    joints = hand.joints + shift
+    return {
+        "gesture": hand.gesture,
+        "right": np.array(hand.right),
+        "points": joints,
         "a": a,
         "b": b,
         "radius": radii[:, 1],
         "radii": radii,
-        "back": np.concatenate([turned(body.back, turn), np.zeros((OCCLUDERS, 3))]),
-        "paint": np.concatenate([np.tile(light["sleeve"], (len(body.a), 1)), colours]),
-        "palm": palm,
-        "turn": turn,
+        "back": np.concatenate([hand.flesh.back, np.zeros((OCCLUDERS, 3))]),
+        "paint": np.concatenate([np.tile(sleeve, (clothed, 1)), colours]),
+        "palm": hand.turn[:, 2] * -1.0,
+        "turn": hand.turn,
         "wrist": joints[0],
-        **skin,
-        **light,
-        **wall,
-        **draw_camera(draws, look, size),
     }
+
+
+def draw_surroundings(draws: Draws, look: Style, size: int, pictures: tuple[str, ...]) -> dict[str, Array]:
+    """The light and what stands behind."""
+    light = draw_light(draws("light"), look)
+    cluttered = look.cluttered == 1 or bool(draws("clutter").random() < look.cluttered)
+    return {**light, **_wall(draws("wall"), look, cluttered, size, pictures)}
+
+
+def draw_paint(draws: Draws, look: Style) -> Array:
+    """(N, 3) colours of what stands before a hand."""
+    return draw_colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
 
 
 def _sleeve(rng: np.random.Generator, look: Style) -> float:
@@ -264,17 +303,16 @@ def view(rng: np.random.Generator, look: Look, both_sides: bool = True) -> Array
     return about_z @ about_x @ np.diag([1.0, -1.0, -1.0]) @ about_y
 
 
-def _frame(rng: np.random.Generator, look: Style, joints: Array, turn: Array, size: int) -> tuple[Array, Array, Array]:
-    """Stand the hand before the camera and crop to it: joints (21, 3), camera (4,), and the hand's place (3,).
+def _frame(rng: np.random.Generator, look: Style, joints: Array, size: int) -> tuple[Array, Array]:
+    """Stand the hand with `joints` (21, 3) before the camera and crop to it: camera (4,), and the hand's place (3,).
 
     As in a crop from a larger picture, the principal point need not be in the crop.
     """
-    stands = turned(joints, turn)
     distance = rng.uniform(*look.distance)
     off = look.off_axis * rng.uniform(-1, 1, 2)
-    middle = (stands.min(0) + stands.max(0)) / 2
+    middle = (joints.min(0) + joints.max(0)) / 2
     shift = np.array([off[0], off[1], 1.0]) * distance - middle
-    points = stands + shift
+    points = joints + shift
     seen = points[:, :2] / points[:, 2:]
     low, high = seen.min(0), seen.max(0)
     fill = rng.uniform(*look.fill)
@@ -282,10 +320,10 @@ def _frame(rng: np.random.Generator, look: Style, joints: Array, turn: Array, si
     # The flesh reaches a finger's thickness beyond the joints: a small border stays free.
     room = (1 - fill) / 2 * size - 0.03 * size + look.cut * size
     centre = size / 2 + room * rng.uniform(-1, 1, 2) - focal * (low + high) / 2
-    return points, np.array([focal, focal, *centre]), shift
+    return np.array([focal, focal, *centre]), shift
 
 
-def _skin(rng: np.random.Generator, look: Style) -> dict[str, Array]:
+def draw_skin(rng: np.random.Generator, look: Style) -> dict[str, Array]:
     """Colours of skin, palm and nails of one subject."""
     place = rng.uniform(*look.tone) * (len(TONES) - 1.001)
     low = int(place)
@@ -312,6 +350,13 @@ def draw_light(rng: np.random.Generator, look: Shot) -> dict[str, Array]:
         "ambient": tint[2] * rest,
         "wrap": np.array(0.5 - 0.4 * hard),
         "shadow": np.array(min(1.0, 0.25 + hard)),
+        **draw_cloth(rng),
+    }
+
+
+def draw_cloth(rng: np.random.Generator) -> dict[str, Array]:
+    """The sleeve's colour, and its stripes: how many a mm and how dark."""
+    return {
         "sleeve": rng.uniform(0.05, 0.9, 3) * rng.uniform(0.4, 1),
         "weave": np.array([rng.uniform(0.03, 0.25), rng.choice([0.0, 0.25, 0.5])]),
     }

@@ -3,12 +3,16 @@
 Everything is a function of (style, seed, index), bit for bit on one device, whatever else is rendered beside it. Blocks
 of 20 neighbouring indices show one subject (bones, flesh and skin); poses, views, light and scenes are drawn anew for
 each index.
+
+With `hands=[2, 4]` a picture has two to four of them, each at its own place before one camera, and a sample is one
+hand, cut around what the camera sees of it. With `crops=whole` a sample is the picture with all its hands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +20,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..options import option
+from ..options import BadOption, option
+from ..reading.people import AROUND_BOXES, square
 from ..sample import Item
 from ..skeleton import HAND
 from .backgrounds import digest, list_pictures
 from .cache import CachedSet
-from .hand_flesh import CLOTH, OWNS, SEGMENT, SPLIT
+from .hand_flesh import OF_HAND, PARTS
+from .hand_group import MOST, draw_group, hands_in
+from .hand_picture import render_drawn
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
 from .options import RenderedOptions
-from .raycast import Cones, cast_rays, raycast
-from .shading import background, develop, shade
+from .several import LEAST, in_order, padded, seen_boxes
 
 VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
+GROUP_VERSION = 1
+"""The same of pictures with several hands."""
 CHUNK = 24
 """Images rendered at once; their bits do not depend on it."""
 STORED = ("image", "camera", "points", "keypoints", "visible")
+OF_GROUPS = ("points", "keypoints", "visible", "seen", "pixels")
+SEEN, WHOLE = "seen", "whole"
 Array = np.ndarray
 
 
@@ -71,15 +81,13 @@ def render(
     `backgrounds` is the folder of pictures that the style "photo" puts behind its hands. `cull=False` meets every cone
     with every pixel in one broadcast: the plain form, equal, slower, and with about 60 MB an image.
     """
-    look = _style(style)
-    pictures = list_pictures(backgrounds) if look.photos else ()
+    look, pictures = _style(style), _pictures(style, backgrounds)
     scenes = [draw_scene(look, seed, int(index), size, pictures) for index in indices]
-    parts = [_render(scenes[i : i + CHUNK], size, device, cull) for i in range(0, len(scenes), CHUNK)]
-    joined = {
-        name: torch.cat([part[name] for part in parts])
-        for name in ("image", "depth", "camera", "points", "keypoints", "visible", "right")
-    }
-    return Render(**joined, gesture=tuple(str(scene["gesture"]) for scene in scenes))
+    groups = [(scene, [scene]) for scene in scenes]
+    parts = [render_drawn(groups[i : i + CHUNK], size, device, cull)[0] for i in range(0, len(groups), CHUNK)]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    alone = {name: joined[name][:, 0] for name in ("points", "keypoints", "visible", "right")}
+    return Render(**(joined | alone), gesture=tuple(str(scene["gesture"]) for scene in scenes))
 
 
 def _style(name: str | Style) -> Style:
@@ -90,54 +98,117 @@ def _style(name: str | Style) -> Style:
     return STYLES[name]
 
 
-def _render(scenes: list[dict[str, Any]], size: int, device: torch.device | str, cull: bool) -> dict[str, Tensor]:
-    """Cast, shade and develop one chunk of scenes."""
-    arrays = {name: np.stack([scene[name] for scene in scenes]) for name in scenes[0] if name != "gesture"}
-    exact = torch.from_numpy(arrays["points"] / arrays["points"][..., 2:])[..., :2]
-    seen = torch.from_numpy(arrays["camera"])
-    keypoints = exact * seen[:, None, :2] + seen[:, None, 2:]
-    scene = {
-        name: torch.from_numpy(value.astype(np.float32) if value.dtype == np.float64 else value).to(device)
-        for name, value in arrays.items()
-    }
-    scene["finger"] = torch.from_numpy(np.where(SEGMENT >= 0, SEGMENT % 3 + 1, 0)).to(device)
-    scene["cloth"] = torch.from_numpy(CLOTH.astype(np.float32)).to(device)
-    cones = Cones(scene["a"], scene["b"], scene["radii"][..., 0].contiguous(), scene["radii"][..., 1].contiguous())
-    hits = raycast(cones, scene["camera"], size, cull)
-    image = develop(shade(background(scene, size), hits, scene), scene)
-
-    rays = exact.to(torch.float32).to(device)
-    _, cone, share = cast_rays(cones, rays[..., 0].contiguous(), rays[..., 1].contiguous())
-    cone, hit = cone.clamp(min=0), cone >= 0
-    split = torch.from_numpy(SPLIT.astype(np.float32)).to(device)[cone]
-    # 0, 1 or 2: the first, middle or last part of the cone; where both meet, the last.
-    part = torch.where(share >= split[..., 1], 2, torch.where(share < split[..., 0], 0, 1))
-    own = torch.from_numpy(OWNS).to(device)[part, cone, torch.arange(21, device=device)]
-    keypoints = keypoints.to(torch.float32).to(device)
-    inside = ((keypoints >= 0) & (keypoints < size)).all(-1)
-    return {
-        "image": image,
-        "depth": hits.depth,
-        "camera": scene["camera"],
-        "points": scene["points"],
-        "keypoints": keypoints,
-        "visible": own & hit & inside,
-        "right": scene["right"],
-    }
+def _pictures(style: str | Style, backgrounds: str | Path | None) -> tuple[str, ...]:
+    return list_pictures(backgrounds) if _style(style).photos else ()
 
 
 @dataclass(frozen=True)
-class PhotoOptions(RenderedOptions):
+class Group:
+    """A rendered picture of P hands, nothing about it hidden; as `Render` where nothing else is said."""
+
+    image: Array
+    depth: Array
+    owner: Array
+    """(S, S) int8: whose surface each pixel shows: 0 to P - 1, -1 what is no hand; arms and sleeves are none."""
+    camera: Array
+    points: Array
+    """(P, 21, 3)"""
+    keypoints: Array
+    """(P, 21, 2)"""
+    visible: Array
+    """(P, 21)"""
+    right: Array
+    """(P,)"""
+    seen: Array
+    """(P, 4) float32 left, top, right, bottom of the hand's visible pixels; of its joints where there are few."""
+    pixels: Array
+    """(P,) int64 how many pixels of the hand are seen."""
+
+
+def render_group(
+    style: str | Style,
+    seed: int,
+    index: int,
+    size: int = 128,
+    hands: tuple[int, int] | None = None,
+    backgrounds: str | Path | None = None,
+) -> Group:
+    """A picture with as many hands as the pair `hands` says, lowest and highest; None: that of `render`."""
+    look, pictures = _style(style), _pictures(style, backgrounds)
+    if hands is None:
+        scene, count = draw_scene(look, seed, index, size, pictures), 1
+        drawn = scene, [scene]
+    else:
+        count = hands_in(look, seed, index, *hands)
+        drawn = draw_group(look, seed, index, size, pictures, count)
+    fields, cone = render_drawn([drawn], size)
+    made = {name: value[0].numpy() for name, value in fields.items()}
+    made |= {name: made[name][:count] for name in ("points", "keypoints", "visible", "right")}
+    hand, part = np.divmod(cone[0].numpy(), len(PARTS))
+    owner = np.where((hand >= 0) & OF_HAND[part], hand, -1).astype(np.int8)
+    around = np.concatenate([made["keypoints"].min(1), made["keypoints"].max(1)], -1)
+    seen, pixels = seen_boxes(owner, around)
+    return Group(**made, owner=owner, seen=seen, pixels=pixels)
+
+
+@dataclass(frozen=True)
+class Options(RenderedOptions):
+    """The options of rendered hands."""
+
+    hands: list[int] | None = option(
+        None,
+        "hands in a picture, lowest and highest, each as often; null: one, which fills the picture",
+        low=0,
+        high=MOST,
+        size=2,
+    )
+    crops: str | None = option(
+        None,
+        "what crops are made from: seen, around the visible pixels of the hand, as a detector would; whole, none: a "
+        "sample is a whole picture with all its hands, for systems that find them; null: whole where the system that "
+        "reads finds hands, else seen, but where a picture has one hand (hands=null) the picture",
+        choices=(SEEN, WHOLE),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hands is not None and not self.hands[0] <= self.hands[1] > 0:
+            raise BadOption(f"hands={self.hands} must be [lowest, highest], and the highest at least 1")
+
+
+@dataclass(frozen=True)
+class PhotoOptions(Options):
     """The options of the style that puts the user's own pictures behind its hands."""
 
     root: str | None = option(None, "folder of the pictures that stand behind the hands")
 
 
-def rendered_hands(options: RenderedOptions, part: str, style: str | Style) -> RenderedHands:
+def rendered_hands(options: RenderedOptions, part: str, style: str | Style) -> RenderedHands | HandGroups:
     """The part of a style, in the cache that the environment names."""
+    if isinstance(options, Options) and (options.hands is not None or options.crops is not None):
+        return HandGroups(style, options, part)
     count, first = options.scenes_of(part)
-    backgrounds = options.root if isinstance(options, PhotoOptions) else None
-    return RenderedHands(style, count, options.scenes, options.size, first, backgrounds)
+    return RenderedHands(style, count, options.scenes, options.size, first, _root(options))
+
+
+def _root(options: RenderedOptions) -> str | None:
+    return options.root if isinstance(options, PhotoOptions) else None
+
+
+def _identity(
+    look: Style, count: int, seed: int, size: int, first: int, backgrounds: str | Path | None
+) -> dict[str, Any]:
+    identity = {
+        "name": f"hands.{look.name}",
+        "style": look.name,
+        "seed": seed,
+        "first": first,
+        "count": count,
+        "size": size,
+        "version": VERSION,
+        "backgrounds": digest(_pictures(look, backgrounds)) if look.photos else None,
+    }
+    return identity if look.dials is None else identity | {"dials": dict(look.dials)}
 
 
 class RenderedHands(CachedSet):
@@ -167,19 +238,7 @@ class RenderedHands(CachedSet):
             raise ValueError(f"rendered hands need count >= 1, first >= 0, size >= 16; got {count}, {first}, {size}")
         self.style, self.seed, self.size, self.first = look, seed, size, first
         self.backgrounds = Path(backgrounds) if look.photos and backgrounds is not None else None
-        pictures = list_pictures(self.backgrounds) if look.photos else ()
-        identity = {
-            "name": f"hands.{look.name}",
-            "style": look.name,
-            "seed": seed,
-            "first": first,
-            "count": count,
-            "size": size,
-            "version": VERSION,
-            "backgrounds": digest(pictures) if look.photos else None,
-        }
-        dials = {} if look.dials is None else {"dials": dict(look.dials)}
-        super().__init__(identity | dials, count, cache)
+        super().__init__(_identity(look, count, seed, size, first, self.backgrounds), count, cache)
 
     def chunks(self) -> Iterator[dict[str, Array]]:
         for start in range(self.first, self.first + self.count, CHUNK):
@@ -202,4 +261,86 @@ class RenderedHands(CachedSet):
             visible=np.array(arrays["visible"][index]),
             annotated=np.asarray(((keypoints >= 0) & (keypoints < size)).all(-1)),
             points=np.array(arrays["points"][index]),
+        )
+
+
+class HandGroups(CachedSet):
+    """A `PoseDataset` of the hands in the pictures of a part, or with `crops=whole` of the pictures with all theirs.
+
+    As `RenderedHands`, but that `visible` counts what other hands hide. Boxes are squares around what is seen of a hand
+    without its arm. In whole pictures `area` counts the pixels of that and `bounds` are its box, and nothing is
+    annotated of hands of which fewer than LEAST pixels are seen; crops of these are around their joints.
+
+    Raises ValueError for an unknown style or part, and for "photo" without a folder of readable pictures.
+    """
+
+    skeleton = HAND
+
+    def __init__(
+        self, style: str | Style, options: Options, part: str = "train", cache: str | Path | None = None
+    ) -> None:
+        self.style, self.options = _style(style), options
+        count, self.first = options.scenes_of(part)
+        self.backgrounds = _root(options)
+        identity = _identity(self.style, count, options.scenes, options.size, self.first, self.backgrounds)
+        # One cache for both kinds of samples.
+        super().__init__(identity | {"hands": options.hands or "one", "group": GROUP_VERSION}, count, cache)
+        crops = options.crops or SEEN
+        self.identity = self.identity | {"crops": crops}
+        counts = [self._count(self.first + scene) for scene in range(count)]
+        slots = [(scene, slot) for scene, hands in enumerate(counts) for slot in range(hands)]
+        self.whole = crops == WHOLE
+        self.rows = np.array(list(enumerate(counts)) if self.whole else slots, np.int64).reshape(-1, 2)
+        """The picture of an item, and which of its hands it is; of whole pictures how many these are."""
+
+    def _count(self, number: int) -> int:
+        hands = self.options.hands
+        return 1 if hands is None else hands_in(self.style, self.options.scenes, number, *hands)
+
+    def chunks(self) -> Iterator[dict[str, Array]]:
+        hands = None if self.options.hands is None else (self.options.hands[0], self.options.hands[1])
+        most = 1 if hands is None else hands[1]
+        make = partial(render_group, self.style, self.options.scenes, size=self.options.size, hands=hands)
+        numbers = range(self.first, self.first + self.count)
+        for made in in_order(partial(make, backgrounds=self.backgrounds), numbers):
+            arrays = {"image": made.image, "camera": made.camera}
+            arrays |= {name: padded(getattr(made, name), most) for name in OF_GROUPS}
+            yield {name: value[None] for name, value in arrays.items()}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> Item:
+        if not 0 <= index < len(self.rows):
+            raise IndexError(f"{self.name} has items 0 to {len(self.rows) - 1}, not {index}")
+        arrays, scene, slot = self.arrays(), *(int(value) for value in self.rows[index])
+        if not self.whole:
+            one = self._item(scene, slot, square(np.array(arrays["seen"][scene, slot], np.float64), AROUND_BOXES))
+            return replace(one, id=f"{one.id}/{slot}")
+        who, side = slice(0, slot), self.options.size
+        whole = self._item(scene, who, np.array([0, 0, side, side]))
+        pixels, bounds = (np.array(arrays[name][scene, who]) for name in ("pixels", "seen"))
+        return replace(
+            whole,
+            annotated=whole.annotated & (pixels >= LEAST)[:, None],
+            area=pixels.astype(np.float32),
+            bounds=bounds,
+            crowd=np.zeros(slot, bool),
+        )
+
+    def _item(self, scene: int, who: int | slice, box: Array) -> Item:
+        """One hand of a picture, or several, in a box of it."""
+        arrays, number, seed = self.arrays(), self.first + scene, self.options.scenes
+        keypoints = np.array(arrays["keypoints"][scene, who])
+        return Item(
+            image=np.array(arrays["image"][scene]),
+            box=box.astype(np.float32),
+            id=f"{self.name}/{seed}/{number:05d}",
+            sequence=f"{self.name}/{seed}/subject{number // BLOCK:04d}",
+            frame=number,
+            camera=np.array(arrays["camera"][scene]),
+            keypoints=keypoints,
+            visible=np.array(arrays["visible"][scene, who]),
+            annotated=np.asarray(((keypoints >= 0) & (keypoints < self.options.size)).all(-1)),
+            points=np.array(arrays["points"][scene, who]),
         )

@@ -7,12 +7,8 @@ With `crops=whole` one item is the picture with all its people.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +33,11 @@ from .people_styles import BLOCK, MOST, STYLES, PeopleStyle
 from .person_anatomy import PERSON
 from .person_flesh import OWNS
 from .raycast import Cones, cast_rays, raycast
+from .several import LEAST, in_order, padded, seen_boxes
 from .shading import develop, shade
 
 VERSION = 1
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
-LEAST = 24
-"""Pixels of a person that a box is drawn around; of fewer, the box is the whole body's."""
 LARGER = 6.0
 """A person against a hand, as the shading knows it."""
 BLEND = 16.0
@@ -139,19 +134,8 @@ def render_scene(style: str | PeopleStyle, options: Options, index: int) -> Scen
 
 
 def render_scenes(style: str | PeopleStyle, options: Options, indices: Iterable[int]) -> Iterator[Scene]:
-    """Scenes in the order of `indices`, rendered by one thread for each core, a few ahead; within one scene, operations
-    are too small to be shared among cores."""
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(cores) as pool:
-            wanted = iter(indices)
-            ahead = deque(pool.submit(render_scene, style, options, index) for index in islice(wanted, 4 * cores))
-            while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(render_scene, style, options, index) for index in islice(wanted, 1))
-    finally:
-        torch.set_num_threads(threads)
+    """Scenes in the order of `indices`."""
+    return in_order(lambda index: render_scene(style, options, index), indices)
 
 
 def _render(drawn: dict[str, Any], size: int) -> Scene:
@@ -205,18 +189,6 @@ def body_boxes(drawn: dict[str, Any], people: int) -> Array:
     low = (middle - reach).reshape(people, -1, 2).min(1)
     high = (middle + reach).reshape(people, -1, 2).max(1)
     return np.concatenate([low, high], -1).astype(np.float32)
-
-
-def seen_boxes(owner: Array, body: Array) -> tuple[Array, Array]:
-    """(P, 4) px around the pixels that each person owns, and how many they are, (P,)."""
-    boxes, counts = body.copy(), np.zeros(len(body), np.int64)
-    for slot in range(len(body)):
-        mask = owner == slot
-        counts[slot] = mask.sum()
-        if counts[slot] >= LEAST:
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            boxes[slot] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return boxes, counts
 
 
 def poor_boxes(seen: Array, keypoints: Array, rng: np.random.Generator) -> Array:
@@ -277,8 +249,8 @@ class RenderedPeople(CachedSet):
     def chunks(self) -> Iterator[dict[str, Array]]:
         for made in render_scenes(self.style, self.options, range(self.first, self.first + self.count)):
             people = {name: getattr(made, name) for name in ("points", "keypoints", "visible", "seen", "body")}
-            arrays = {"image": made.image, "camera": made.camera, "pixels": _padded(made.pixels)}
-            arrays |= {name: _padded(value) for name, value in people.items()}
+            arrays = {"image": made.image, "camera": made.camera, "pixels": padded(made.pixels, MOST)}
+            arrays |= {name: padded(value, MOST) for name, value in people.items()}
             yield {name: value[None] for name, value in arrays.items()}
 
     def _block(self, number: int) -> str:
@@ -332,8 +304,3 @@ class RenderedPeople(CachedSet):
             annotated=np.ones(keypoints.shape[:-1], bool),
             points=np.array(arrays["points"][scene, who, :k]),
         )
-
-
-def _padded(values: Array) -> Array:
-    """(P, ...) with zeros to MOST people."""
-    return np.concatenate([values, np.zeros((MOST - len(values), *values.shape[1:]), values.dtype)])

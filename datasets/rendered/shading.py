@@ -81,9 +81,9 @@ Surface = Callable[[Tensor, Tensor, Tensor, Tensor, Scene], tuple[Tensor, Tensor
 """Colour (M, 3) and gloss (M,) of surface points by point (M, 3) mm, normal (M, 3), cone (M,), scene's index (M,)."""
 
 
-def shade(image: Tensor, hits: Hits, scene: Scene, surface: Surface | None = None, scale: float = 1.0) -> Tensor:
-    """Paint the hit pixels over the background; `surface` says what is to be seen there, by default a hand's. `scale`
-    is a hand's size against that of what is shown: how far shadows reach."""
+def shade(image: Tensor, hits: Hits, scene: Scene, surface: Surface, scale: float = 1.0) -> Tensor:
+    """Paint the hit pixels over the background; `surface` says what is to be seen there. `scale` is a hand's size
+    against that of what is shown: how far shadows reach."""
     closed = occlusion(hits.depth * scale)
     index, row, column = (hits.cone >= 0).nonzero(as_tuple=True)
     camera = scene["camera"][index]
@@ -93,7 +93,7 @@ def shade(image: Tensor, hits: Hits, scene: Scene, surface: Surface | None = Non
     y = ((row + 0.5) - camera[:, 3]) / camera[:, 1] * z
     point = torch.stack([x, y, z], 1)
 
-    albedo, gloss = (surface or _surface)(point, normal, cone, index, scene)
+    albedo, gloss = surface(point, normal, cone, index, scene)
     light = scene["ambient"][index] * (1 - closed * 0.75)[:, None] * (0.8 - 0.2 * normal[:, 1:2])
     view = -point / _length(point)
     for lamp in range(2):
@@ -130,7 +130,20 @@ def _power16(x: Tensor) -> Tensor:
     return x * x
 
 
-def _surface(point: Tensor, normal: Tensor, cone: Tensor, index: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+def hands_surface(hands: Scene) -> Surface:
+    """The surface of pictures that have as many hands each; `hands` are flat, those of the first picture first, and so
+    are their cones."""
+    cones = hands["a"].shape[1]
+
+    def surface(point: Tensor, normal: Tensor, cone: Tensor, index: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+        several = len(hands["a"]) // len(scene["camera"])
+        owner, part = torch.div(cone, cones, rounding_mode="floor"), cone % cones
+        return _hand_surface(point, normal, part, index * several + owner, hands)
+
+    return surface
+
+
+def _hand_surface(point: Tensor, normal: Tensor, cone: Tensor, index: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
     """Colour (M, 3) and gloss (M,) of surface points: skin with mottling, creases and nails, or cloth."""
     start, along = scene["a"][index, cone], scene["b"][index, cone] - scene["a"][index, cone]
     back, radius = scene["back"][index, cone], scene["radius"][index, cone]

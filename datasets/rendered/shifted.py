@@ -16,10 +16,8 @@ from functools import partial
 from typing import Any
 
 from ..options import Options, option
-from . import depth
+from . import depth, hands
 from .hand_scene import STYLES, Style
-from .hands import RenderedHands, rendered_hands
-from .options import RenderedOptions
 from .sensors import SENSORS, Sensor, weakened
 
 VERSION = 1
@@ -64,7 +62,7 @@ class Dials(Options):
 
 
 @dataclass(frozen=True)
-class HandOptions(RenderedOptions, Dials):
+class HandOptions(hands.Options, Dials):
     """The options of rendered hands with dials."""
 
     light: float = dial("coloured and hard lamps, exposure, vignette, stray light")
@@ -84,8 +82,8 @@ class DepthOptions(depth.Options, Dials):
     )
 
 
-def shifted_hands(options: HandOptions, part: str) -> RenderedHands:
-    return rendered_hands(options, part, hand_style(options))
+def shifted_hands(options: HandOptions, part: str) -> hands.RenderedHands | hands.HandGroups:
+    return hands.rendered_hands(options, part, hand_style(options))
 
 
 def shifted_depth(options: DepthOptions, part: str, what: str) -> depth.RenderedDepth:

@@ -21,18 +21,19 @@ from keyshift.experiments.commands.data_show import show
 from keyshift.experiments.runs.progress import Reporter
 
 RENDERED = {"train": 2000, "test": 500, "size": 128, "scenes": 0}
+HANDS = RENDERED | {"hands": None, "crops": None}
 DEPTH = {"centers": None, "joints": "all"}
 DIALS = dict.fromkeys(("camera", "sensor", "occlusion", "anatomy", "poses"), 0.0)
 PUBLIC = {"root": None, **DEPTH, "cube": None}
 PICTURES = {"root": None, "boxes": None, "keypoints": None, "rename": None}
 LABELS = PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "white": None}
 WANTED = {
-    **dict.fromkeys(("hands.studio", "hands.webcam"), RENDERED),
-    "hands.photo": RENDERED | {"root": None},
+    **dict.fromkeys(("hands.studio", "hands.webcam"), HANDS),
+    "hands.photo": HANDS | {"root": None},
     **dict.fromkeys(
         (name for name in DATASETS if name.startswith("depth_") and "." in name), RENDERED | DEPTH | {"cube": None}
     ),
-    "hands.shifted": RENDERED | DIALS | dict.fromkeys(("light", "skin", "clutter", "framing"), 0.0),
+    "hands.shifted": HANDS | DIALS | dict.fromkeys(("light", "skin", "clutter", "framing"), 0.0),
     **dict.fromkeys(
         ("depth_hands.shifted", "depth_bodies.shifted"),
         RENDERED | DEPTH | {"cube": None} | DIALS | {"toward": "time_of_flight"},
@@ -158,7 +159,7 @@ def test_how_much_is_rendered_may_stay_where_another_set_takes_the_place():
 
 
 def test_a_set_is_opened_with_its_own_options(tmp_path):
-    with pytest.raises(TypeError, match="rhd is opened with PictureOptions, not RenderedOptions"):
+    with pytest.raises(TypeError, match="rhd is opened with PictureOptions, not Options"):
         open_dataset("rhd", DATASETS["hands.studio"].Options(), "train")
     options = DATASETS["hands.studio"].Options(train=3, size=32)
     with pytest.raises(ValueError, match="part='val' is not known"):
