@@ -160,7 +160,7 @@ class HigherHRNet(PoseModel):
         width, height = self.input_size
         size = (height, width) if self.options.project else self.grid.shape
         each = [resized(maps, size) for maps in votes.extra["heat"]]
-        heat, tags = torch.stack(each).mean(0), votes.extra["tags"]
+        heat, tags = reduce(torch.add, each) / len(each), votes.extra["tags"]
         tags = resized(resized(tags.flatten(1, 2), self.grid.shape), size).unflatten(1, tags.shape[1:3])
         return candidates(heat, tags, self.options.pool, self.options.most)
 
