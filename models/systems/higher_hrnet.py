@@ -6,8 +6,8 @@ HRNet/HigherHRNet-Human-Pose-Estimation @ aa23881. Agrees with it numerically: t
 both resolutions, of mirror images and of several scales become one, and grouping. Keys of its checkpoints are ours
 behind `backbone.` and, of `final_layers` and `deconv_layers`, `head.`.
 
-A label's cell is int(x / stride), in the reference of coordinates that are what they are here but for a half pixel of
-COCO's own that nobody takes off; what is read from cell j is (j + 0.5) stride: that is where cell j of the grid stands.
+The grid: a label's cell is int(x / stride), so that cell j is drawn for labels from j to j + 1 strides, and what is read
+from it is (j + 0.5) strides: there cell j stands, with coordinates as here, 0 at the picture's corner.
 
 Against the reference:
 - the input is one of the letterboxed sizes of `input_size` (there its shorter side is 512, `multi_scale_size`), and

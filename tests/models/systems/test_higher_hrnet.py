@@ -250,6 +250,17 @@ def test_losses_of_any_number_of_people(people):
         assert losses["push"] > 0
 
 
+def test_half_precision_leaves_losses_finite():
+    model, sample = build(), crowd(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        votes = model(sample)
+        losses = model.loss(votes, sample)
+    assert votes.logits.dtype == torch.float32
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert model.decode(votes, sample).points.dtype == torch.float32
+
+
 def test_a_mask_of_zeros_without_labels_teaches_nothing():
     model, none = build(), torch.zeros(2, 32, 32, dtype=torch.uint8)
     sample = crowd(5, mask=none)
