@@ -104,7 +104,7 @@ def assigned(cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.i
     candidates, people = cost.shape
     if candidates > people:
         cost = np.concatenate([cost, np.full((candidates, candidates - people), UNWANTED)], 1)
-    return linear_sum_assignment(cost)  # type: ignore[no-any-return]
+    return linear_sum_assignment(cost)
 
 
 class _Crowd:
@@ -156,7 +156,7 @@ class _Crowd:
 def place(people: Array, heat: Array, adjust: bool) -> None:
     """Moves the points of `people` (P, K, 3 + T) from cells to the cells' middles, and with `adjust` a quarter of a
     cell to the higher neighbour, to the lower one of equals. What was not found stays."""
-    _, keypoint = np.indices(people.shape[:2])
+    keypoint = np.broadcast_to(np.arange(people.shape[1]), people.shape[:2])
     x, y = people[..., 0].astype(np.int64), people[..., 1].astype(np.int64)
     points = np.stack([x, y], -1) + 0.5
     if adjust:
@@ -212,18 +212,16 @@ def strongest(
     x, y = cells.T
     likely = worth(heat[y, x], tags[:, y, x], means).max(1)
     bound = np.maximum(likely, worth(heat[few].ravel(), tags[:, *few].reshape(len(tags), -1), means).max(1))
-    flat, spread = heat.ravel(), tags.reshape(len(tags), -1)
-    best = []
-    for mean, least in zip(means, bound, strict=True):
+    some = np.flatnonzero(heat.ravel() >= bound.min())
+    flat, spread = heat.ravel()[some], tags.reshape(len(tags), -1)[:, some]
+    best = np.empty(len(means), np.int64)
+    for person, least in enumerate(bound):
         chosen = np.flatnonzero(flat >= least)
-        best.append(chosen[worth(flat[chosen], spread[:, chosen], mean[None])[0].argmax()])
-    places = np.array(best, np.int64)
-    return places % width, places // width
+        best[person] = some[chosen[worth(flat[chosen], spread[:, chosen], means[person, None])[0].argmax()]]
+    return best % width, best // width
 
 
 def worth(heat: Array, tags: Array, means: Array) -> Array:
     """`heat` (N,) less the rounded distances of `tags` (T, N) from `means` (P, T): (P, N)."""
     away = sum(np.square(tag - mean[:, None]) for tag, mean in zip(tags, means.T, strict=True))
     return heat - np.rint(np.sqrt(away))
-
-

@@ -78,7 +78,7 @@ def refine_exact(people: Array, heat: Array, tags: Array) -> None:
         own = mean([tags[k, :, int(y), int(x)] for k, (x, y, score) in enumerate(person[:, :3]) if score > 0])
         for k, row in enumerate(person):
             away = ((tags[k].transpose(1, 2, 0) - own) ** 2).sum(axis=2) ** 0.5
-            y, x = np.unravel_index(np.argmax(heat[k] - np.round(away)), heat[k].shape)
+            y, x = map(int, np.unravel_index(np.argmax(heat[k] - np.round(away)), heat[k].shape))
             score = heat[k, y, x]
             if row[2] == 0 and score > 0:
                 row[:2] = x + 0.5 + _quarter(heat[k], x, y), y + 0.5 + _quarter(heat[k].T, y, x)

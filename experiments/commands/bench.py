@@ -32,6 +32,7 @@ from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
 from .bench_deformable import rows as deformable_rows
+from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_strategies import rows as strategy_rows
@@ -136,6 +137,11 @@ def bench_volumes(batch: int = 2) -> list[tuple[str, str, str]]:
 def bench_deformable() -> list[tuple[str, str, str]]:
     """Deformable convolutions of DEKR, DCPose and FastPose against torchvision's operator, in time and memory."""
     return deformable_rows(_device(), alternate)
+
+
+def bench_grouping() -> list[tuple[str, str, str]]:
+    """HigherHRNet's grouping of 30 people against the published form step by step."""
+    return grouping_rows(alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -305,6 +311,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "votes": bench_votes,
     "volumes": bench_volumes,
     "deformable": bench_deformable,
+    "grouping": bench_grouping,
     "render": bench_render,
     "loading": bench_loading,
 }

@@ -56,7 +56,8 @@ def mask_of(given: Tensor | None, size: Sequence[int]) -> Tensor | None:
     """A mask (B, H, W) of the input on maps of `size` (rows, columns): 1 of cells of which more than half counts."""
     if given is None:
         return None
-    shares = functional.adaptive_avg_pool2d(given.float()[:, None], tuple(size))
+    rows, columns = size
+    shares = functional.adaptive_avg_pool2d(given.float()[:, None], (rows, columns))
     return (shares[:, 0] > 0.5).float()
 
 

@@ -6,8 +6,8 @@ HRNet/HigherHRNet-Human-Pose-Estimation @ aa23881. Agrees with it numerically: t
 both resolutions, of mirror images and of several scales become one, and grouping. Keys of its checkpoints are ours
 behind `backbone.` and, of `final_layers` and `deconv_layers`, `head.`.
 
-A label's cell is int(x / stride), in the reference of coordinates that are what they are here but for a half pixel of
-COCO's own that nobody takes off; what is read from cell j is (j + 0.5) stride: that is where cell j of the grid stands.
+The grid: a label's cell is int(x / stride), so that cell j is drawn for labels from j to j + 1 strides, and what is read
+from it is (j + 0.5) strides: there cell j stands, with coordinates as here, 0 at the picture's corner.
 
 Against the reference:
 - the input is one of the letterboxed sizes of `input_size` (there its shorter side is 512, `multi_scale_size`), and
@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,9 @@ class HigherHRNet(PoseModel):
             32, "of the transposed convolutions above a backbone whose stride is more than 4, and of the head", low=1
         )
         blocks: int = option(4, "residual blocks of the head at half the input's resolution", low=0)
-        sigma: float = option(2.0, "of the Gaussians that heatmaps learn, cells of either resolution", low=0.1, high=100)
+        sigma: float = option(
+            2.0, "of the Gaussians that heatmaps learn, cells of either resolution", low=0.1, high=100
+        )
         push: float = option(0.001, "weight of the loss that drives the tags of two people apart", low=0)
         pull: float = option(0.001, "weight of the loss that draws the tags of one person together", low=0)
         push_kind: str = option("exp", "how it falls with the distance of two people's tags", choices=PUSHES)
@@ -104,9 +107,9 @@ class HigherHRNet(PoseModel):
         return self.upsampling(self.backbone(image))
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        """`extra` holds both stages' heatmaps `coarse` (B, K, H/4, W/4) and `fine` (B, K, H/2, W/2), and what people are
-        read from: `heat`, for each scale the mean of both at its finer resolution, and `tags` (B, K, T, H/4, W/4), T
-        being 1, and 2 with a mirror image's."""
+        """`extra` holds both stages' heatmaps `coarse` (B, K, H/4, W/4) and `fine` (B, K, H/2, W/2), and what people
+        are read from: `heat`, for each scale the mean of both at its finer resolution, and `tags` (B, K, T, H/4, W/4),
+        T being 1, and 2 with a mirror image's."""
         both, fine = (answer.float() for answer in (self.head if head is None else head)(features))
         coarse, tags = both.tensor_split([self.keypoints], 1)
         heat = (resized(coarse, fine.shape[-2:]) + fine) / 2
@@ -117,8 +120,12 @@ class HigherHRNet(PoseModel):
         votes = super().forward(sample)
         if self.training:
             return votes
-        more = [self.votes(self.pictured(self.scaled(sample, scale)), sample) for scale in self.options.scales if scale != 1]
-        return replace(votes, extra={**votes.extra, "heat": sum((one.extra["heat"] for one in more), votes.extra["heat"])})
+        more = [
+            self.votes(self.pictured(self.scaled(sample, scale)), sample) for scale in self.options.scales if scale != 1
+        ]
+        return replace(
+            votes, extra={**votes.extra, "heat": sum((one.extra["heat"] for one in more), votes.extra["heat"])}
+        )
 
     def scaled(self, sample: Unlabeled, scale: float) -> Tensor:
         """The pictures, normalised, at another scale."""
@@ -153,7 +160,7 @@ class HigherHRNet(PoseModel):
         width, height = self.input_size
         size = (height, width) if self.options.project else self.grid.shape
         each = [resized(maps, size) for maps in votes.extra["heat"]]
-        heat, tags = torch.stack(each).mean(0), votes.extra["tags"]
+        heat, tags = reduce(torch.add, each) / len(each), votes.extra["tags"]
         tags = resized(resized(tags.flatten(1, 2), self.grid.shape), size).unflatten(1, tags.shape[1:3])
         return candidates(heat, tags, self.options.pool, self.options.most)
 
@@ -165,7 +172,8 @@ class HigherHRNet(PoseModel):
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         """Points of keypoints that were not found stand in the middle of the person's others, with confidence 0."""
         peaks = self.peaks(votes)
-        found = [people_in(*one, self.rules) for one in zip(*(part.cpu().numpy() for part in peaks), strict=True)]
+        pictures = zip(*(part.cpu().numpy() for part in peaks), strict=True)
+        found = [people_in(heat, tags, *marks, self.rules) for heat, tags, *marks in pictures]
         people, score = (np.concatenate(part) for part in zip(*found, strict=True))
         index = np.repeat(np.arange(len(found)), [len(each) for each, _ in found])
         stride = self.input_size[0] / peaks.heat.shape[-1]
@@ -225,12 +233,19 @@ class Peaks(NamedTuple):
 
 def candidates(heat: Tensor, tags: Tensor, pool: int, most: int) -> Peaks:
     """The `most` highest cells of each map that no cell in a square of `pool` cells exceeds; 0 stands for others."""
-    width, around = heat.shape[-1], pool // 2
-    highest = functional.max_pool2d(heat, (pool, 1), 1, (around, 0))
-    highest = functional.max_pool2d(highest, (1, pool), 1, (0, around))
-    scores, place = (heat * (highest == heat)).flatten(2).topk(min(most, heat.shape[-2] * width))
+    width = heat.shape[-1]
+    scores, place = (heat * (highest(heat, pool) == heat)).flatten(2).topk(min(most, heat.shape[-2] * width))
     at = tags.flatten(3).gather(3, place.unsqueeze(2).expand(-1, -1, tags.shape[2], -1)).mT
     return Peaks(heat, tags, scores, torch.stack([place % width, place // width], -1), at)
+
+
+def highest(maps: Tensor, pool: int) -> Tensor:
+    """The highest value in the square of `pool` cells about each cell of maps (B, K, H, W). On CPUs twice as fast as
+    torch's pooling, which says where it stands too."""
+    for dim, sides in ((2, (0, 0, pool // 2, pool // 2)), (3, (pool // 2, pool // 2))):
+        wide = functional.pad(maps, sides, value=-torch.inf)
+        maps = reduce(torch.maximum, (wide.narrow(dim, step, maps.shape[dim]) for step in range(pool)))
+    return maps
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -256,7 +271,9 @@ def check_sizes(options: HigherHRNet.Options, stride: int) -> None:
             )
 
 
-def multi_scale_size(width: int, height: int, side: int = 512, scale: float = 1.0, least: float = 1.0) -> tuple[int, int]:
+def multi_scale_size(
+    width: int, height: int, side: int = 512, scale: float = 1.0, least: float = 1.0
+) -> tuple[int, int]:
     """The width and height of the published input for a picture: its shorter side is `side` times `scale`, the longer
     one a multiple of 64 at the `least` of the scales. lib/utils/transforms.py, get_multi_scale_size."""
     shorter, longer = sorted((width, height))

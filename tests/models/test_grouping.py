@@ -104,15 +104,15 @@ def test_equal_tags_overwrite_each_other():
 
 
 def test_somebody_new_with_a_known_tag_takes_it_over():
-    """Person 0's mean is 0.9 after two keypoints; one candidate of the third has the tag 0.0 that 0 is known by, and is
-    too far from the mean with `apart` 0.5: it overwrites 0's keypoint and is 0's only tag, so that 0.1 is near again."""
-    given = rows(
-        [(0.9, 1, 1, 0.0)], [(0.9, 2, 2, 0.4)], [(0.9, 3, 3, 0.85)], [(0.9, 4, 4, 0.0)], [(0.9, 5, 5, -0.45)]
-    )
+    """Person 0 is known by its first tag, 0. Keypoint 5 has it too, but the person's mean is 1.05 by then: it is
+    somebody new, who is the same one, and known by that tag alone: so keypoint 6 is near."""
+    tags = (0.0, 0.75, 1.25, 1.5, 1.75, 0.0, -0.75)
+    given = rows(*([(0.9, k, k, tag)] for k, tag in enumerate(tags)))
     for form in (group, group_exact):
-        people = form(*given, Rules(apart=0.41666))
-        assert people[0, :4, 0].tolist() == [1, 2, 0, 4]
-        assert len(people) == 3
+        people = form(*given, Rules())
+        assert people[..., 0].tolist() == [[0, 1, 2, 3, 4, 5, 6]]
+        assert people[0, :, 3].tolist() == list(tags)
+        assert len(form(*(part[[0, 1, 2, 3, 4, 6]] for part in given), Rules())) == 2
 
 
 def maps(rng, people=6, keypoints=5, dims=1, side=SIDE):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from keyshift.experiments.commands import bench_deformable, bench_memory
+from keyshift.experiments.commands import bench_deformable, bench_grouping, bench_memory
 from keyshift.experiments.commands.bench import alternate, iteration
 from keyshift.experiments.commands.bench_memory import compared, peak_bytes
 
@@ -53,6 +53,14 @@ def test_the_table_of_deformable_convolutions(monkeypatch):
     table = bench_deformable.rows("cpu", lambda sides, rounds: alternate(sides, 1))
     assert [len(row) for row in table] == [3] * 8
     assert table[4][0] == "DEKR, forward: seconds, ours / torchvision's"
+
+
+def test_the_table_of_grouping(monkeypatch):
+    for name, value in {"PEOPLE": 4, "KEYPOINTS": 3, "SIDE": 16, "TIMES": 1}.items():
+        monkeypatch.setattr(bench_grouping, name, value)
+    table = bench_grouping.rows(lambda sides, rounds: alternate(sides, 1))
+    assert [len(row) for row in table] == [3] * 7
+    assert table[0][0] == "4 people x 3 keypoints: step by step / grouping"
 
 
 def test_the_adversary_on_volumes_costs_no_more_than_twice_the_memory(toys, monkeypatch):

@@ -38,7 +38,7 @@ def drawn(golden):
 
 
 def test_the_released_checkpoint_loads_fully(golden, model):
-    state = {key: value for key, value in model.state_dict().items()}
+    state = model.state_dict()
     ours = {key.removeprefix("backbone.").removeprefix("head."): tuple(value.shape) for key, value in state.items()}
     assert ours == dict(golden.keys("higherhrnet_w32"))
     assert len(ours) == 1810

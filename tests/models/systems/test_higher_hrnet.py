@@ -18,6 +18,7 @@ from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.datasets.sample import Labeled
 from keyshift.models.output import Votes
+from keyshift.models.parts.hrnet import HRNETS, Form
 from keyshift.models.parts.tag_losses import cells_of, drawn_maps, mask_of, masked_error, tag_losses
 from keyshift.models.pose_model import mirrored
 from keyshift.models.saved import load_checkpoint, load_model, save_model
@@ -75,12 +76,14 @@ def test_the_published_sizes(backbone, count):
     assert (model.grid.shape, model.grid.origin) == ((256, 256), (1.0, 1.0))
 
 
-@pytest.mark.parametrize("keypoints", [14, 17, 21])
-def test_a_released_checkpoint_of_any_skeleton(keypoints):
+@pytest.mark.parametrize("keypoints", [14, 21])
+def test_a_released_checkpoint_of_any_skeleton(keypoints, monkeypatch):
+    """Of a narrow network of the same form."""
+    monkeypatch.setitem(HRNETS, "hrnet_w8", Form(8, 1, (1, 1, 1), ""))
     torch.manual_seed(0)
-    model = HigherHRNet(keypoints, HigherHRNet.Options(backbone="hrnet_w32", input_size=[64, 64]))
+    model = HigherHRNet(keypoints, HigherHRNet.Options(backbone="hrnet_w8", input_size=[64, 64]))
     state = {k.removeprefix("backbone.").removeprefix("head."): v for k, v in model.state_dict().items()}
-    again = load_reference(state, [64, 64])
+    again = load_reference({"state_dict": {f"module.{k}": v for k, v in state.items()}}, [64, 64])
     assert not again.training
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
     state.pop("final_layers.1.weight")
@@ -179,7 +182,10 @@ def test_tags_and_their_gradients_as_by_loops(kind, people):
     ours = torch.randn(2, 3, 8, 8, requires_grad=True)
     theirs = ours.detach().double().requires_grad_()
     cells, inside = cells_of(sample.keypoints, (8, 8), 4)
-    pairs = tag_losses(ours, cells, sample.annotated & inside, sample.image_index, kind), naive_tags(theirs, sample, 4, kind)
+    pairs = (
+        tag_losses(ours, cells, sample.annotated & inside, sample.image_index, kind),
+        naive_tags(theirs, sample, 4, kind),
+    )
     for one, other in zip(*pairs, strict=True):
         torch.testing.assert_close(one.double(), other, atol=1e-6, rtol=1e-6)
     weight = torch.tensor([1.0, 0.3])
@@ -194,7 +200,11 @@ def test_the_whole_loss_and_its_gradient_as_by_loops():
     model = build(push=0.5, pull=0.25)
     mask = (torch.rand(3, 32, 32) > 0.4).to(torch.uint8)
     sample = crowd(6, images=3, mask=mask)
-    sample = replace(sample, image_index=torch.tensor([0, 0, 0, 0, 2, 2]), annotated=sample.annotated & (torch.arange(6) != 1)[:, None])
+    sample = replace(
+        sample,
+        image_index=torch.tensor([0, 0, 0, 0, 2, 2]),
+        annotated=sample.annotated & (torch.arange(6) != 1)[:, None],
+    )
     votes = model(sample)
     leaves = {name: votes.extra[name].detach().requires_grad_() for name in ("coarse", "fine", "tags")}
     losses = model.loss(replace(votes, extra={**votes.extra, **leaves}), sample)
@@ -238,6 +248,17 @@ def test_losses_of_any_number_of_people(people):
         assert losses["fine"] > 0  # that nobody is there is learnt
     if people == 100:
         assert losses["push"] > 0
+
+
+def test_half_precision_leaves_losses_finite():
+    model, sample = build(), crowd(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        votes = model(sample)
+        losses = model.loss(votes, sample)
+    assert votes.logits.dtype == torch.float32
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert model.decode(votes, sample).points.dtype == torch.float32
 
 
 def test_a_mask_of_zeros_without_labels_teaches_nothing():
@@ -309,7 +330,7 @@ def test_people_are_where_they_were_painted(project):
     poses = model.decode(votes, sample)
     assert poses.image_index.tolist() == [1, 1]
     order = poses.points[:, 0, 0].argsort()
-    assert (poses.points[order] - PEOPLE).abs().max() <= 1  # labels are truncated to cells of two pixels
+    assert (poses.points[order] - PEOPLE).abs().max() <= 2  # labels are truncated to cells of four and two pixels
     assert (poses.confidence > 0.5).all()
     assert (poses.confidence <= 1).all()
     torch.testing.assert_close(poses.score, poses.confidence.mean(1))
@@ -322,7 +343,9 @@ def test_tags_tell_who_is_who():
     apart = model.decode(votes, sample)
     sides = apart.points[..., 0].sort(0).values
     assert (sides == apart.points[apart.points[:, 0, 0].argsort()][..., 0]).all()
-    votes, sample = painted(model, PEOPLE.roll(1, 1).where(torch.tensor([0, 1, 0]).bool()[None, :, None], PEOPLE), [0.0, 0.0])
+    votes, sample = painted(
+        model, PEOPLE.roll(1, 1).where(torch.tensor([0, 1, 0]).bool()[None, :, None], PEOPLE), [0.0, 0.0]
+    )
     assert len(model.decode(votes, sample)) == 1  # equal tags overwrite each other
 
 
@@ -333,7 +356,7 @@ def test_a_missing_keypoint_is_searched_for_or_stands_in_the_middle():
     heat[0, 2] *= 0.25
     votes = replace(votes, extra={**votes.extra, "heat": (heat,)})
     found = model.decode(votes, sample)
-    assert (found.points[0] - PEOPLE[0]).abs().max() <= 1
+    assert (found.points[0] - PEOPLE[0]).abs().max() <= 2
     assert 0 < found.confidence[0, 2] < 0.3
     assert found.score[0] < found.confidence[0].mean() * 1.0001
     lost = build(refine=False, threshold=0.3).decode(votes, sample)
@@ -381,7 +404,10 @@ def test_flip_test_of_several_people(toys):
     scenes = toys.Scenes(toys.Scenes.Options(test=4), "test", "plain")
     batches = [EvaluationBatches(scenes, 4, (32, 32))[0]]
     plain, twice = (predict(model, batches, CPU, flip) for flip in (None, FLIP))
-    assert not torch.equal(plain.points, twice.points)
+    with torch.no_grad():
+        both = model.with_mirrored(model(batches[0]), batches[0], FLIP)
+    assert twice.invented + twice.matched.sum() == len(model.decode(both, batches[0]))
+    assert plain.invented + plain.matched.sum() != len(model.decode(both, batches[0]))
     votes, sample = painted(model, PEOPLE, [0.0, 5.0])
     with pytest.raises(ValueError, match="HigherHRNet finds several people"):
         with_mirror(model.decode(votes, sample), model, sample, FLIP)
@@ -403,7 +429,11 @@ def test_scales_average_maps_and_leave_tags():
         )
         wide = [F.interpolate(maps, (32, 32), mode="bilinear") for maps in votes.extra["heat"]]
         torch.testing.assert_close(several.peaks(votes).heat, sum(wide) / 3)
-        tags = F.interpolate(F.interpolate(plain.extra["tags"][:, :, 0], scale_factor=2.0, mode="bilinear"), scale_factor=2.0, mode="bilinear")
+        tags = F.interpolate(
+            F.interpolate(plain.extra["tags"][:, :, 0], scale_factor=2.0, mode="bilinear"),
+            scale_factor=2.0,
+            mode="bilinear",
+        )
         torch.testing.assert_close(several.peaks(votes).tags[:, :, 0], tags)
         both = several.with_mirrored(votes, sample, FLIP)
         assert [maps.shape[-1] for maps in both.extra["heat"]] == [16, 8, 32]
@@ -502,7 +532,13 @@ def test_strategies_adapt_it(toys, tmp_path, name, labelled):
         target = data("shifted")
         fabric = Fabric(accelerator="cpu", devices=1)
         trainer = Trainer(
-            fabric, strategy, batches, folder, loop, 0, target=lambda m: everyone(m, target, 4, (32, 32), augmentation, CPU)
+            fabric,
+            strategy,
+            batches,
+            folder,
+            loop,
+            0,
+            target=lambda m: everyone(m, target, 4, (32, 32), augmentation, CPU),
         )
         trainer.fit()
         return load_checkpoint(folder / "checkpoint.pt")["strategy"]
@@ -518,7 +554,12 @@ class Empty:
     """The same pictures, of nobody."""
 
     def __init__(self, dataset):
-        self.dataset, self.skeleton, self.name, self.identity = dataset, dataset.skeleton, dataset.name, dataset.identity
+        self.dataset, self.skeleton, self.name, self.identity = (
+            dataset,
+            dataset.skeleton,
+            dataset.name,
+            dataset.identity,
+        )
 
     def __len__(self):
         return len(self.dataset)
@@ -530,17 +571,22 @@ class Empty:
 
 def test_it_learns(toys):
     """Whose keypoints are whose, too: tags come apart."""
-    model = build(channels=16, input_size=[48, 48], push=0.02, pull=0.02).train()
-    train, test = (toys.Scenes(toys.Scenes.Options(train=64, test=24, size=48), part, "plain") for part in ("train", "test"))
+    model = build(channels=16, input_size=[48, 48], push=0.005).train()
+    train, test = (
+        toys.Scenes(toys.Scenes.Options(train=64, test=24, size=48), part, "plain") for part in ("train", "test")
+    )
     batches = TrainingBatches(train, "source", 0, 8, (48, 48), Augmentation(10, [0.95, 1.0], 0, 0), True)
     plain = [EvaluationBatches(test, 24, (48, 48))[0]]
     untrained = scores(predict(model, plain, CPU), toys.DOTS, 0.1)
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    optimizer, pushes = torch.optim.Adam(model.parameters(), 5e-3), []
     for step in range(200):
         sample = batches[step]
+        losses = model.loss(model(sample), sample)
+        pushes.append(losses["push"].item())
         optimizer.zero_grad()
-        torch.stack(list(model.loss(model(sample), sample).values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
     after = scores(predict(model, plain, CPU), toys.DOTS, 0.1)
     assert after["pck"] > 0.6 > untrained["pck"] + 0.3
-    assert after["missed"] + after["invented"] < 12
+    assert after["missed"] < 8
+    assert sum(pushes[-30:]) < 0.6 * sum(pushes[:30])
