@@ -23,6 +23,7 @@ from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
+from .systems.dekr import DEKR
 from .systems.dsnt import DSNT, DSNT3D
 from .systems.fast_pose import FastPose
 from .systems.li_chan import LiChan, LiChan3D
@@ -44,6 +45,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "rmpe": RMPE,
     "prtr": PRTR,
     "prtr_people": PRTRPeople,
+    "dekr": DEKR,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,
