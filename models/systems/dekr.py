@@ -11,7 +11,8 @@ cell q gives to keypoint k, q - o_k(q) being its place, the losses are
                8 x 8 cells around the centres; area is the square of the diagonal of the box about the person's keypoints,
                px of the input. Of two people in a cell the smaller owns it.
 Read are the peaks of m_c, of each the offsets; a keypoint's confidence is m_c at the centre times m_k at its place, and
-the mean over keypoints the person's score. People that are the same are found by `dekr_decoding.kept`.
+the mean over keypoints the person's score. `dekr_decoding` says how people that
+are the same are found.
 
 `reference`, for numbers of the published models, differs in what follows.
 - A map's cell j stands at pixel 4 j; here at the middle of its pixels, so that mirrored pictures need no shift.
@@ -30,8 +31,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -40,14 +41,18 @@ from torchvision.models.resnet import BasicBlock
 
 from ...datasets.options import option
 from ...datasets.sample import MASK, Labeled, Unlabeled, invert, known_ends, transform
+from ...datasets.skeleton import Skeleton
 from ..heatmaps import SHARPNESS, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.adaptive import AdaptBlock
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.hrnet import BRANCHES, HRNETS, HRNet
+from ..parts.spatial_transformer import inverse, lattice, sampled
 from ..pose_model import PoseModel, normalize
 from ..released import loaded, read_released
-from . import dekr_decoding, dekr_labels
+from ..rescoring import Rescoring
+from . import dekr_labels
+from .dekr_decoding import Reading, people_in
 
 STRIDE = 4
 """Pixels of a cell."""
@@ -62,7 +67,7 @@ class DEKR(PoseModel):
     that are no multiple of 4."""
 
     @dataclass(frozen=True)
-    class Options(PoseModel.Options):
+    class Options(Reading, PoseModel.Options):
         input_size: list[int] = option([512, 512], "width, height; multiples of 4", low=4, high=8192, size=2)
         backbone: str = option("hrnet_w32", f"the network below the head: {ABOUT}")
         head_layers: int = option(2, "adaptive blocks of each keypoint; the heatmaps have one block less", low=1)
@@ -79,11 +84,10 @@ class DEKR(PoseModel):
             low=0,
         )
         offset_weight: float = option(0.03, "of the offsets' loss", low=0)
-        people: int = option(30, "the most people of a picture", low=1)
-        threshold: float = option(0.01, "heat of a centre above which someone is there", low=0, high=1)
-        near: float = option(
-            0.05, "keypoints nearer than this share of a person's diagonal are the same: then more than half say so", low=0
+        scales: list[float] = option(
+            [1.0], "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]", low=0.05
         )
+        rescored: bool = option(False, "people's scores are multiplied by a network's that `keyshift rescore` trains")
         reference: bool = option(False, "the published code in all it does: see the head of models/systems/dekr.py")
 
     single = False
@@ -106,6 +110,7 @@ class DEKR(PoseModel):
         first = 0.5 if options.reference else STRIDE / 2
         self.grid = Grid((rows // STRIDE, columns // STRIDE), (float(STRIDE),) * 2, (first,) * 2)
         self.head = self.new_head()
+        self.rescoring: Rescoring | None = None
 
     def new_head(self, layers: int | None = None) -> nn.Module:
         options = self.options
@@ -124,18 +129,66 @@ class DEKR(PoseModel):
         extra = {"center": center[:, 0], "offsets": offsets.float().unflatten(1, (self.keypoints, 2))}
         return Votes.from_maps(self.grid, SHARPNESS * heat, **extra)
 
+    def forward(self, sample: Unlabeled) -> Votes:
+        """In evaluation `extra` holds `more` too, the votes at the further scales."""
+        votes = super().forward(sample)
+        if self.training or not self.further():
+            return votes
+        image = normalize(sample.image)
+        more = tuple(self.seen(scaled(image, scale), sample) for scale in self.further())
+        return replace(votes, extra={**votes.extra, "more": more})
+
+    def seen(self, image: Tensor, sample: Unlabeled) -> Votes:
+        """The votes for a sample whose pictures (B, 3, h, w) are normalised and of another size."""
+        votes = self.votes(self.upsampling(self.backbone(image)), sample)
+        (width, height), (rows, columns) = self.input_size, votes.extra["center"].shape[-2:]
+        stride = width / columns, height / rows
+        origin = self.grid.origin[0] * stride[0] / STRIDE, self.grid.origin[1] * stride[1] / STRIDE
+        return replace(votes, grid=Grid((rows, columns), stride, origin))
+
+    def with_mirrored(self, votes: Votes, sample: Unlabeled, flip: Sequence[int]) -> Votes:
+        image = normalize(sample.image)
+        pairs = zip(votes.extra.get("more", ()), self.further(), strict=False)
+        more = tuple(self.averaged(one, scaled(image, scale), sample, list(flip)) for one, scale in pairs)
+        merged = self.averaged(votes, image, sample, list(flip))
+        return replace(merged, extra={**merged.extra, "more": more})
+
+    def averaged(self, votes: Votes, image: Tensor, sample: Unlabeled, flip: list[int]) -> Votes:
+        """The means of votes for pictures (B, 3, h, w), normalised, and for their mirror images, moved to the left by as
+        many pixels as bring cells to where cells were; keypoints change places by the permutation `flip`."""
+        columns = votes.grid.shape[1]
+        behind = round(image.shape[-1] - 2 * self.grid.origin[0] - STRIDE * (columns - 1))
+        turned = image.flip(-1)
+        turned = torch.cat([turned[..., behind:], turned[..., turned.shape[-1] - behind :]], -1)
+        there = self.seen(turned, sample)
+        offsets = there.extra["offsets"].flip(-1)[:, flip] * votes.logits.new_tensor([-1.0, 1.0])[:, None, None]
+        maps = (votes.maps + there.maps.flip(-1)[:, flip]) / 2
+        center = (votes.extra["center"] + there.extra["center"].flip(-1)) / 2
+        extra = {"center": center, "offsets": (votes.extra["offsets"] + offsets) / 2}
+        return Votes.from_maps(votes.grid, maps, **extra)
+
+    def further(self) -> list[float]:
+        """The scales but 1."""
+        return [scale for scale in self.options.scales if scale != 1]
+
+    def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
+        """Nobody stands where nothing was seen."""
+        cells = self.grid.to_cells(transform(inverse(affine), lattice(self.grid, affine)))
+        here, offsets = self.grid.to_cells(lattice(self.grid, affine)), extra["offsets"]
+        points = self.grid.to_points(cells[:, None] - sampled(offsets.flatten(1, 2), cells, "border").unflatten(
+            1, offsets.shape[1:3]
+        ).permute(0, 1, 3, 4, 2))
+        moved = here[:, None] - self.grid.to_cells(transform(affine, points))
+        return {"center": sampled(extra["center"][:, None], cells)[:, 0], "offsets": moved.permute(0, 1, 4, 2, 3)}
+
+    def know(self, skeleton: Skeleton) -> Self:
+        if self.options.rescored and self.rescoring is None:
+            self.rescoring = Rescoring(skeleton)
+        return self
+
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
-        options, grid = self.options, votes.grid
-        center, heat = votes.extra["center"], votes.maps / SHARPNESS
-        cell, sure, valid = dekr_decoding.centers(center, options.people, options.threshold)
-        points = grid.to_points(dekr_decoding.poses_at(votes.extra["offsets"], cell))
-        first = points.new_tensor(grid.origin)
-        pixels = (points - first).floor() + first
-        values = dekr_decoding.heat_at(heat, grid.to_cells(pixels))
-        chosen = dekr_decoding.kept(points, values.mean(-1), valid, options.near, self.keypoints // 2)
-        image, row = chosen.nonzero(as_tuple=True)
-        scores = sure[image, row, None] * values[image, row]
-        return Poses(points[image, row], scores.clamp(0, 1), image, scores.mean(-1))
+        views = [votes, *votes.extra.get("more", ())]
+        return people_in(views, self.options, self.options.sigma, self.rescoring)
 
     def on_map(self, cells: Tensor) -> Tensor:
         """Which points (..., 2) in cells are on the map: bool (...)."""
@@ -238,6 +291,12 @@ class Head(nn.Module):
 def _transition(inputs: int, outputs: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def scaled(image: Tensor, scale: float) -> Tensor:
+    """Pictures (B, 3, H, W) at another scale, their sides multiples of a cell."""
+    size = [max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in image.shape[-2:]]
+    return functional.interpolate(image, size, mode="bilinear", antialias=scale < 1)
 
 
 HEADS = ("transition_heatmap.", "head_heatmap.", "transition_offset.", "offset_feature_layers.", "offset_final_layer.")

@@ -1,20 +1,114 @@
-"""How DEKR reads people from a centre map, offsets and heatmaps.
+"""How DEKR reads people from centre maps, offsets and heatmaps, at one scale of the picture or several.
 
-HRNet/DEKR @ 7a30313, lib/core/inference.py and nms.py, with which it agrees; for all images of a batch together.
-Candidates are N cells of each image, the strongest first; points are in cells of the map, (x, y), cells at integers.
-The reference enlarges heatmaps to the input and reads them at whole pixels; here they are read there without that.
-Against it, cells of equal strength come in their order on the map, and who has no extent is a group of its own (there
-an error).
+HRNet/DEKR @ 7a30313, lib/core/inference.py, nms.py and match.py, with which it agrees; for all images of a batch
+together. Candidates are N cells of each image, the strongest first, and points in the order of (x, y).
+
+Against the reference: cells of equal strength come in their order on the map; who has no extent is a group alone (there
+an error); heatmaps are read at whole pixels without enlarging them, unless keypoints move to their peaks; of these a
+peak is above 0, and the fitted middle of a Gaussian among the cells that it was fitted to.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...datasets.options import Options, option
+from ..heatmaps import SHARPNESS
+from ..output import Grid, Poses, Votes
+from ..parts.gaussian_fit import fitted
+from ..parts.spatial_transformer import lattice, sampled
+from ..rescoring import Rescoring
+
 WIDE, WIDER = 200, 300
 """Cells along a map's side, on average, above which centres have to be the highest of 5x5 and of 7x7, not of 3x3."""
+NEAR = (0.05, 0.15)
+"""Which share of a person's diagonal is near, of one scale and of several."""
+SURE = 0.05
+"""Confidence of a keypoint above which a Gaussian is fitted."""
+
+
+@dataclass(frozen=True)
+class Reading(Options):
+    """How people are read."""
+
+    people: int = option(30, "the most people of a picture", low=1)
+    threshold: float = option(0.01, "heat of a centre above which someone is there", low=0, high=1)
+    near: float | None = option(
+        None,
+        "two people of whom more than half of the keypoints are nearer than this share of the diagonal are one; null: "
+        "0.05, and 0.15 with several scales",
+        low=0,
+    )
+    decrease: float = option(
+        0.9, "of the centres' heat at scales other than 1, against theirs there; published for CrowdPose: 0.8", low=0
+    )
+    snap: float = option(
+        0.0,
+        "pixels within which a keypoint moves to its heatmap's nearest peak, and to the middle of a Gaussian fitted "
+        "there; published with several scales: 75",
+        low=0,
+    )
+
+
+def people_in(views: Sequence[Votes], reading: Reading, width: float, judge: Rescoring | None = None) -> Poses:
+    """The people whom `views` show together, votes of the same pictures at several scales, the first at scale 1.
+    Gaussians are fitted from the `width` in px on, and scores multiplied by what `judge` says."""
+    base, several = views[0].grid, len(views) > 1
+    points, sure, valid = _candidates(views, reading)
+    first = points.new_tensor(base.origin)
+    whole = (points - first).floor() + first
+    values = torch.stack([heat_at(heat_of(one), one.grid.to_cells(whole)) for one in views]).mean(0)
+    heat, near = values.mean(-1), NEAR[several] if reading.near is None else reading.near
+    chosen = kept(points, heat, valid, near, points.shape[2] // 2)
+    chosen &= among(torch.where(chosen, heat, -torch.inf), reading.people)
+    image, row = chosen.nonzero(as_tuple=True)
+    people, scores = points[image, row], sure[image, row, None] * values[image, row]
+    if reading.snap:
+        pixels = Grid(tuple(4 * side for side in base.shape), (1.0, 1.0), base.origin)
+        maps = torch.stack([enlarged(heat_of(one), one.grid, pixels) for one in views]).mean(0)
+        moved = snapped(pixels.to_cells(people), maps, image, reading.people, reading.snap)
+        people = pixels.to_points(refined(moved, maps, image, scores > SURE, width))
+    score = scores.mean(-1)
+    if judge is not None:
+        score = score * judge(people, scores)
+    return Poses(people, scores.clamp(0, 1), image, score)
+
+
+def heat_of(votes: Votes) -> Tensor:
+    """The keypoints' heatmaps (B, K, H, W)."""
+    return votes.maps / SHARPNESS
+
+
+def _candidates(views: Sequence[Votes], reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
+    """Of all views together, the largest first, what is told of each candidate: points (B, N, K, 2) px, the heat of its
+    centre (B, N), and whether it is one (B, N) bool. At other scales than the first's the heat is made comparable."""
+    parts, strongest = [], None
+    for view in views:
+        cell, heat, valid = centers(view.extra["center"], reading.people, reading.threshold)
+        highest_heat = torch.where(valid[:, :1], heat[:, :1], 1.0)
+        if strongest is None:
+            strongest = highest_heat
+        else:
+            heat = heat / highest_heat * strongest * reading.decrease
+        parts.append((view.grid.to_points(poses_at(view.extra["offsets"], cell)), heat, valid))
+    order = sorted(range(len(views)), key=lambda place: views[place].grid.stride[0])
+    points, heat, valid = zip(*(parts[place] for place in order), strict=True)
+    return torch.cat(points, 1), torch.cat(heat, 1), torch.cat(valid, 1)
+
+
+def among(values: Tensor, most: int) -> Tensor:
+    """Whether values (B, N) are among the `most` highest of their row: bool."""
+    return values.argsort(dim=1, descending=True, stable=True).argsort(1) < most
+
+
+def enlarged(maps: Tensor, grid: Grid, pixels: Grid) -> Tensor:
+    """Maps (B, K, *grid.shape) as they are read at the cells of `pixels`: (B, K, *pixels.shape)."""
+    return sampled(maps, grid.to_cells(lattice(pixels, maps)), "border")
 
 
 def centers(heat: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,7 +117,7 @@ def centers(heat: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor, 
     side = (heat.shape[1] + heat.shape[2]) / 2
     reach = 1 + (side > WIDE) + (side > WIDER)
     peaks = torch.where(highest(heat, reach), heat, 0.0).flatten(1)
-    score, cell = peaks.sort(1, descending=True, stable=True)
+    score, cell = peaks.sort(stable=True, dim=1, descending=True)
     score, cell = score[:, :most], cell[:, :most]
     return cell, score, score > threshold
 
@@ -44,11 +138,8 @@ def poses_at(offsets: Tensor, cell: Tensor) -> Tensor:
 
 def heat_at(maps: Tensor, cells: Tensor) -> Tensor:
     """The values of maps (B, K, H, W) at points (B, N, K, 2) in cells, (B, N, K): bilinear, beyond the border as on it."""
-    size = cells.new_tensor(maps.shape[:1:-1]) - 1
-    places = 2 * cells / size.clamp_min(1) - 1
-    grid = places.transpose(1, 2).flatten(0, 1)[:, None]  # one row of N samples for each map
-    values = functional.grid_sample(maps.flatten(0, 1)[:, None], grid, "bilinear", "border", align_corners=True)
-    return values[:, 0, 0].unflatten(0, maps.shape[:2]).transpose(1, 2)
+    each = sampled(maps.flatten(0, 1)[:, None], cells.transpose(1, 2).flatten(0, 1)[:, None], "border")
+    return each[:, 0, 0].unflatten(0, maps.shape[:2]).transpose(1, 2)
 
 
 def extents(poses: Tensor) -> Tensor:
@@ -74,3 +165,38 @@ def kept(poses: Tensor, heat: Tensor, valid: Tensor, near: float, most_near: int
         chosen = chosen | (opens & (torch.arange(poses.shape[1], device=poses.device) == leader))
         taken = taken | (opens & group[:, candidate])
     return chosen
+
+
+def snapped(points: Tensor, maps: Tensor, image: Tensor, most: int, farthest: float) -> Tensor:
+    """Points (P, K, 2) of people in images (P,), in cells of maps (B, K, H, W), that move to the nearest of their map's
+    `most` highest peaks where that is nearer than `farthest` cells."""
+    columns = maps.shape[-1]
+    peaks = torch.where(highest(maps.flatten(0, 1), 2), maps.flatten(0, 1), 0.0).flatten(1)
+    score, cell = peaks.topk(min(most, peaks.shape[1]))
+    places = torch.stack([cell % columns, cell // columns], -1).to(points.dtype).unflatten(0, maps.shape[:2])[image]
+    away = (places - points[:, :, None]).norm(dim=-1)
+    nearest, index = torch.where(score.unflatten(0, maps.shape[:2])[image] > 0, away, torch.inf).min(-1)
+    there = places.gather(2, index[..., None, None].expand(-1, -1, 1, 2))[:, :, 0]
+    return torch.where((nearest < farthest)[..., None], there, points)
+
+
+def refined(points: Tensor, maps: Tensor, image: Tensor, sure: Tensor, sigma: float, reach: int = 6) -> Tensor:
+    """Points (P, K, 2) of people in images (P,), in cells of maps (B, K, H, W), that move to the middle of a Gaussian
+    fitted to the cells within `reach`, where they are `sure` (P, K). One that cannot be fitted stays, and one whose
+    middle is not among these cells (there it moves)."""
+    person, keypoint = sure.nonzero(as_tuple=True)
+    size = torch.tensor(maps.shape[:1:-1], device=points.device)
+    middle = (points[person, keypoint] + 0.5).long().clamp_min(0).minimum(size - 1)
+    line = torch.arange(-reach, reach + 1, device=points.device)
+    x, y = middle[:, 0, None] + line, middle[:, 1, None] + line
+    inside = ((y >= 0) & (y < size[1]))[:, :, None] & ((x >= 0) & (x < size[0]))[:, None]
+    rows, columns = y.clamp_min(0).minimum(size[1] - 1), x.clamp_min(0).minimum(size[0] - 1)
+    windows = maps[image[person, None, None], keypoint[:, None, None], rows[:, :, None], columns[:, None]]
+    place = torch.full_like(middle[:, 0], reach, dtype=torch.float64)
+    start = torch.stack([windows[:, reach, reach].double(), place, place, torch.full_like(place, sigma)], 1)
+    fit, done = fitted(windows, inside, start)
+    away = fit[:, 1:3] - reach
+    moved = torch.where((done & (away.abs() <= reach).all(1))[:, None], middle + away, points[person, keypoint])
+    refined = points.clone()
+    refined[person, keypoint] = moved.to(points.dtype)
+    return refined
