@@ -65,7 +65,8 @@ def people_in(views: Sequence[Votes], reading: Reading, width: float, judge: Res
     values = torch.stack([heat_at(heat_of(one), one.grid.to_cells(whole)) for one in views]).mean(0)
     heat, near = values.mean(-1), NEAR[several] if reading.near is None else reading.near
     chosen = kept(points, heat, valid, near, points.shape[2] // 2)
-    chosen &= among(torch.where(chosen, heat, -torch.inf), reading.people)
+    if chosen.shape[1] > reading.people:
+        chosen &= among(torch.where(chosen, heat, -torch.inf), reading.people)
     image, row = chosen.nonzero(as_tuple=True)
     people, scores = points[image, row], sure[image, row, None] * values[image, row]
     if reading.snap:
@@ -102,8 +103,9 @@ def _candidates(views: Sequence[Votes], reading: Reading) -> tuple[Tensor, Tenso
 
 
 def among(values: Tensor, most: int) -> Tensor:
-    """Whether values (B, N) are among the `most` highest of their row: bool."""
-    return values.argsort(dim=1, descending=True, stable=True).argsort(1) < most
+    """Whether values (B, N) are among the `most` highest of their row, the first of equals: bool."""
+    order = values.sort(stable=True, dim=1, descending=True).indices[:, :most]
+    return torch.zeros_like(values, dtype=torch.bool).scatter_(1, order, True)
 
 
 def enlarged(maps: Tensor, grid: Grid, pixels: Grid) -> Tensor:
@@ -117,8 +119,11 @@ def centers(heat: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor, 
     side = (heat.shape[1] + heat.shape[2]) / 2
     reach = 1 + (side > WIDE) + (side > WIDER)
     peaks = torch.where(highest(heat, reach), heat, 0.0).flatten(1)
-    score, cell = peaks.sort(stable=True, dim=1, descending=True)
-    score, cell = score[:, :most], cell[:, :most]
+    most = min(most, peaks.shape[1])
+    if torch.compiler.is_exporting():  # ONNX's TopK takes the first of equals; torch's takes any
+        score, cell = peaks.topk(most)
+    else:
+        score, cell = (part[:, :most] for part in peaks.sort(stable=True, dim=1, descending=True))
     return cell, score, score > threshold
 
 
