@@ -1,13 +1,13 @@
-"""How good a person's pose is, told from its shape: a small network that says its object keypoint similarity (OKS) to the
-true one, by which scores are multiplied.
+"""How good a person's pose is, told from its shape: a small network says its similarity to the true one (OKS), by which
+the person's score is multiplied.
 
 Geng et al., CVPR 2021 (DEKR), section 3.4; HRNet/DEKR @ 7a30313, lib/utils/rescore.py and models/predictOKS.py, with
-which features and keys agree. What is read are the links between keypoints, (dx, dy) and lengths, in units of a length
-of the person, and the keypoints' scores.
+which features and keys agree. Read are the links between keypoints, (dx, dy) and lengths, in units of a length of the
+person, and the keypoints' confidences.
 
 Links of COCO's 17 and CrowdPose's 14 keypoints are the published ones; those of other skeletons are its edges. The unit
-is the mean of links 9 and 11: with COCO's the torso's sides; with CrowdPose's, by the published code, a thigh and a shin
-of the left. Of others it is the mean of all links.
+is the mean of links 9 and 11, of COCO's the sides of the torso, of CrowdPose's, as the published code has it, a thigh
+and a shin. Of other skeletons it is the mean of all links; without edges confidences alone are read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..datasets.skeleton import Skeleton
 
 Links = tuple[tuple[int, int], ...]
 COCO_LINKS: Links = (
-    *((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 6), (5, 7), (5, 11), (6, 8), (6, 12), (7, 9), (8, 10)),
-    *((11, 12), (11, 13), (12, 14), (13, 15), (14, 16)),
+    *((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 6), (5, 7), (5, 11)),
+    *((6, 8), (6, 12), (7, 9), (8, 10), (11, 12), (11, 13), (12, 14), (13, 15), (14, 16)),
 )
 CROWD_LINKS: Links = (
-    *((12, 13), (13, 0), (13, 1), (0, 2), (1, 3), (2, 4), (3, 5), (0, 6), (1, 7), (6, 8), (7, 9), (8, 10), (9, 11)),
-    *((6, 7), (0, 1)),
+    *((12, 13), (13, 0), (13, 1), (0, 2), (1, 3), (2, 4), (3, 5), (0, 6)),
+    *((1, 7), (6, 8), (7, 9), (8, 10), (9, 11), (6, 7), (0, 1)),
 )
 UNIT = (9, 11)
 LIMBS = COCO17.keypoints[5:]
@@ -35,13 +35,11 @@ EPOCHS, BATCH, RATE = 20, 256, 1e-3
 
 
 def links_of(skeleton: Skeleton) -> tuple[Links, tuple[int, ...]]:
-    """Its links, and the places of those that are the unit. Raises ValueError for a skeleton without edges."""
+    """Its links, and the places of those that are the unit."""
     if skeleton.keypoints == COCO17.keypoints:
         return COCO_LINKS, UNIT
     if len(skeleton) == 14 and skeleton.keypoints[:12] == LIMBS:
         return CROWD_LINKS, UNIT
-    if not skeleton.edges:
-        raise ValueError(f"model.rescored: skeleton {skeleton.name!r} has no edges, by which poses are judged")
     return skeleton.edges, tuple(range(len(skeleton.edges)))
 
 
@@ -51,13 +49,9 @@ class Rescoring(nn.Module):
 
     def __init__(self, skeleton: Skeleton, hidden: int = 256) -> None:
         super().__init__()
-        links, self.unit = links_of(skeleton)
-        self.first, self.second = (list(ends) for ends in zip(*links, strict=True))
-        self.l1, self.l2, self.l3 = (
-            nn.Linear(3 * len(links) + len(skeleton), hidden),
-            nn.Linear(hidden, hidden),
-            nn.Linear(hidden, 1),
-        )
+        self.links, self.unit = links_of(skeleton)
+        self.l1 = nn.Linear(3 * len(self.links) + len(skeleton), hidden)
+        self.l2, self.l3 = nn.Linear(hidden, hidden), nn.Linear(hidden, 1)
         for layer in (self.l1, self.l2, self.l3):
             nn.init.kaiming_uniform_(layer.weight, a=1)
             nn.init.zeros_(layer.bias)
@@ -66,8 +60,10 @@ class Rescoring(nn.Module):
         self.requires_grad_(False)
 
     def described(self, points: Tensor, scores: Tensor) -> Tensor:
-        """What the network reads, (P, 3 L + K): the links' (dx, dy), their lengths, and the scores."""
-        links = points[:, self.first] - points[:, self.second]
+        """What the network reads, (P, 3 L + K): of L links (dx, dy) and lengths, and the scores."""
+        if not self.links:
+            return scores
+        links = points[:, [a for a, _ in self.links]] - points[:, [b for _, b in self.links]]
         lengths = links.norm(dim=-1)
         unit = lengths[:, list(self.unit)].mean(1).clamp_min(1)[:, None]
         return torch.cat([(links / unit[..., None]).flatten(1), lengths / unit, scores], 1)

@@ -1,5 +1,5 @@
-"""DEKR's adaptive convolutions: a 3x3 kernel whose taps turn, stretch and move at every pixel, as a branch's own features
-say (a pixel-wise spatial transformer).
+"""DEKR's adaptive convolutions: a 3x3 kernel whose taps turn, stretch and move at every pixel as the features there say
+(a pixel-wise spatial transformer).
 
 Geng et al., "Bottom-Up Human Pose Estimation Via Disentangled Keypoint Regression", CVPR 2021; HRNet/DEKR @ 7a30313,
 lib/models/conv_block.py, AdaptBlock. The reference has one block a keypoint and calls them one after another. Here the

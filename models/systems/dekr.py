@@ -1,28 +1,32 @@
-"""DEKR: where people's centres are, and from there by a branch of its own for each keypoint where that is.
+"""DEKR: where people's centres are, and from there, by a branch of its own for each keypoint, where that is.
 
 Geng et al., "Bottom-Up Human Pose Estimation Via Disentangled Keypoint Regression", CVPR 2021; HRNet/DEKR @ 7a30313,
-lib/models/hrnet_dekr.py, core/loss.py, core/inference.py, core/nms.py. Agrees with it numerically.
+lib/models/hrnet_dekr.py, core/loss.py, core/inference.py and core/nms.py. Agrees with it numerically.
 
-With m_k the heatmap of keypoint k, m_c that of the centres (the mean of a person's keypoints), and o_k(q) the offset that
-cell q gives to keypoint k, q - o_k(q) being its place, the losses are
-    heatmap    mean of w (m - g)^2,   w = 1 where g, the labels' Gaussians, are drawn, `background` elsewhere, and 0 where
-               the input `mask` says that people have no labels;
-    offset     0.03 * sum of h(o - o*) / sqrt(area) / number of them,   h the smooth L1 of beta 1/9, over the windows of
-               8 x 8 cells around the centres; area is the square of the diagonal of the box about the person's keypoints,
-               px of the input. Of two people in a cell the smaller owns it.
-Read are the peaks of m_c, of each the offsets; a keypoint's confidence is m_c at the centre times m_k at its place, and
-the mean over keypoints the person's score. `dekr_decoding` says how people that
-are the same are found.
+With m_k the heatmap of keypoint k, m_c that of centres (the mean of a person's keypoints), and o_k(q) the offset that
+cell q gives to keypoint k, whose place is q - o_k(q), the losses are
+    heatmap    mean of w (m - g)^2,   g the labels' Gaussians, w = 1 where they are drawn, elsewhere `background`, and 0
+               where the input `mask` says that people have no labels;
+    offset     0.03 sum of h(o - o*) / sqrt(area) over the windows of 8 x 8 cells around centres, by the number of its
+               terms; h is the smooth L1 of beta 1/9, and area the square of the diagonal of the box about the person's
+               keypoints, px of the input. Of two people in a cell the smaller owns it.
+Read are the peaks of m_c, and the offsets there. A keypoint's confidence is m_c at the centre times m_k at its place,
+and the mean over keypoints is the person's score. `dekr_decoding` says how people that are the same become one.
 
-`reference`, for numbers of the published models, differs in what follows.
-- A map's cell j stands at pixel 4 j; here at the middle of its pixels, so that mirrored pictures need no shift.
-- Heatmaps and offsets are of keypoints from pixel 0 to behind the last cell; here also nearer than half a cell to it.
-- Any keypoint from number 17 on is drawn as wide as a centre, and with fewer keypoints the centre as a keypoint.
-- The area is x^2 + y^2 of the person's lowest and rightmost keypoints in the file: a person far from the upper left corner
-  counts less. Here one that is narrower than the window counts as large as that.
-- Of two people in a cell the last owns it in some cases: see `dekr_labels.owners_by_turns`.
+With `reference`, for numbers of the published models, what differs is the following.
+- Cell j of a map stands at pixel 4 j; here in the middle of its pixels. With `flip_test` mirror images are moved by the
+  three pixels that this costs, here by none.
+- Heatmaps and offsets are of keypoints from pixel 0 to behind the last cell; here from half a cell before the first.
+- Keypoints from number 17 on are drawn as wide as centres, and centres of fewer keypoints as keypoints.
+- The area is x^2 + y^2 of the person's rightmost and lowest place in the file: the farther from its upper left corner,
+  the less a person counts. Here one who is narrower than the window counts as if as wide.
+- In some cells the larger of two people owns it: see `dekr_labels.owners_by_turns`.
+Against both, people of whom no keypoint is labelled have no centre (there one in the upper left corner).
 
-Keys of its checkpoints: the body is `backbone`, all else stands under `head`; the layers of the K keypoints' branches,
+On other backbones than an HRNet, `small` on CPUs, transposed convolutions bring features to a quarter of the input. At
+128 px `backbone=small head_layers=1 keypoint_channels=8 sigma=1 center_sigma=1 radius=2` learns fast on a CPU.
+
+Keys of its checkpoints: the body is `backbone`, all else stands under `head`; layers of the K keypoints' branches,
 `offset_feature_layers.k` and `offset_final_layer.k`, are groups of one layer here.
 """
 
@@ -50,7 +54,7 @@ from ..parts.hrnet import BRANCHES, HRNETS, HRNet
 from ..parts.spatial_transformer import inverse, lattice, sampled
 from ..pose_model import PoseModel, normalize
 from ..released import loaded, read_released
-from ..rescoring import Rescoring
+from ..rescoring import Rescoring, links_of
 from . import dekr_labels
 from .dekr_decoding import Reading, people_in
 
@@ -154,8 +158,9 @@ class DEKR(PoseModel):
         return replace(merged, extra={**merged.extra, "more": more})
 
     def averaged(self, votes: Votes, image: Tensor, sample: Unlabeled, flip: list[int]) -> Votes:
-        """The means of votes for pictures (B, 3, h, w), normalised, and for their mirror images, moved to the left by as
-        many pixels as bring cells to where cells were; keypoints change places by the permutation `flip`."""
+        """The means of votes for pictures (B, 3, h, w), normalised, and for their mirror images, in which keypoints
+        change places by the permutation `flip`. These are moved to the left by as many pixels as bring cells to where
+        cells were; what is then missing at the right stays as it was."""
         columns = votes.grid.shape[1]
         behind = round(image.shape[-1] - 2 * self.grid.origin[0] - STRIDE * (columns - 1))
         turned = image.flip(-1)
@@ -173,17 +178,22 @@ class DEKR(PoseModel):
 
     def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
         """Nobody stands where nothing was seen."""
+        here = self.grid.to_cells(lattice(self.grid, affine))
         cells = self.grid.to_cells(transform(inverse(affine), lattice(self.grid, affine)))
-        here, offsets = self.grid.to_cells(lattice(self.grid, affine)), extra["offsets"]
-        points = self.grid.to_points(cells[:, None] - sampled(offsets.flatten(1, 2), cells, "border").unflatten(
-            1, offsets.shape[1:3]
-        ).permute(0, 1, 3, 4, 2))
+        offsets = sampled(extra["offsets"].flatten(1, 2), cells, "border").unflatten(1, (self.keypoints, 2))
+        points = self.grid.to_points(cells[:, None] - offsets.movedim(2, -1))
         moved = here[:, None] - self.grid.to_cells(transform(affine, points))
-        return {"center": sampled(extra["center"][:, None], cells)[:, 0], "offsets": moved.permute(0, 1, 4, 2, 3)}
+        return {"center": sampled(extra["center"][:, None], cells)[:, 0], "offsets": moved.movedim(-1, 2)}
 
     def know(self, skeleton: Skeleton) -> Self:
-        if self.options.rescored and self.rescoring is None:
+        """Its links are what poses are judged by."""
+        if self.options.rescored and (self.rescoring is None or self.rescoring.links != links_of(skeleton)[0]):
             self.rescoring = Rescoring(skeleton)
+        return self
+
+    def judged_by(self, judge: Rescoring | None) -> Self:
+        """This network, with what judges its poses."""
+        self.rescoring, self.options = judge, replace(self.options, rescored=judge is not None)
         return self
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
@@ -312,7 +322,7 @@ def load_reference(state: Mapping[str, Any], input_size: Sequence[int] = (512, 5
     width = renamed["head.transition_heatmap.0.weight"].shape[1]
     names = [name for name, form in HRNETS.items() if form.width * (2**BRANCHES - 1) == width]
     if not names:
-        raise ValueError(f"not a DEKR checkpoint: its heads read {width} channels, those of none of {', '.join(HRNETS)}")
+        raise ValueError(f"not a DEKR checkpoint: no HRNet has the {width} channels that its heads read")
     own = renamed["head.offset_final_layer.0.weight"].shape[1]
     read = {"channels": renamed["head.transition_heatmap.0.weight"].shape[0], "keypoint_channels": own}
     keypoints = renamed["head.transition_offset.0.weight"].shape[0] // own

@@ -69,15 +69,15 @@ def people_in(views: Sequence[Votes], reading: Reading, width: float, judge: Res
         chosen &= among(torch.where(chosen, heat, -torch.inf), reading.people)
     image, row = chosen.nonzero(as_tuple=True)
     people, scores = points[image, row], sure[image, row, None] * values[image, row]
+    confidence, score = scores.clamp(0, 1), scores.mean(-1)
     if reading.snap:
         pixels = Grid(tuple(4 * side for side in base.shape), (1.0, 1.0), base.origin)
         maps = torch.stack([enlarged(heat_of(one), one.grid, pixels) for one in views]).mean(0)
         moved = snapped(pixels.to_cells(people), maps, image, reading.people, reading.snap)
-        people = pixels.to_points(refined(moved, maps, image, scores > SURE, width))
-    score = scores.mean(-1)
+        people = pixels.to_points(refined(moved, maps, image, confidence > SURE, width))
     if judge is not None:
-        score = score * judge(people, scores)
-    return Poses(people, scores.clamp(0, 1), image, score)
+        score = score * judge(people, confidence)
+    return Poses(people, confidence, image, score)
 
 
 def heat_of(votes: Votes) -> Tensor:
@@ -114,8 +114,8 @@ def enlarged(maps: Tensor, grid: Grid, pixels: Grid) -> Tensor:
 
 
 def centers(heat: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The `most` highest peaks of centre maps (B, H, W), or of all cells: their cells (B, N) int64, heat (B, N), and which
-    are above the threshold (B, N) bool."""
+    """The `most` highest peaks of centre maps (B, H, W): their cells (B, N) int64, heat (B, N), and which of them are
+    above the threshold (B, N) bool."""
     side = (heat.shape[1] + heat.shape[2]) / 2
     reach = 1 + (side > WIDE) + (side > WIDER)
     peaks = torch.where(highest(heat, reach), heat, 0.0).flatten(1)
@@ -134,7 +134,7 @@ def highest(maps: Tensor, reach: int) -> Tensor:
 
 def poses_at(offsets: Tensor, cell: Tensor) -> Tensor:
     """Poses (B, N, K, 2) in cells that start at `cell` (B, N) of maps of offsets (B, K, 2, H, W)."""
-    batch, keypoints, _, _, columns = offsets.shape
+    keypoints, columns = offsets.shape[1], offsets.shape[-1]
     away = offsets.flatten(3).permute(0, 3, 1, 2)
     index = cell[..., None, None].expand(-1, -1, keypoints, 2)
     start = torch.stack([cell % columns, cell // columns], -1).to(offsets.dtype)
@@ -142,7 +142,8 @@ def poses_at(offsets: Tensor, cell: Tensor) -> Tensor:
 
 
 def heat_at(maps: Tensor, cells: Tensor) -> Tensor:
-    """The values of maps (B, K, H, W) at points (B, N, K, 2) in cells, (B, N, K): bilinear, beyond the border as on it."""
+    """The values of maps (B, K, H, W) at points (B, N, K, 2) in cells, bilinear, beyond the border as on it:
+    (B, N, K)."""
     each = sampled(maps.flatten(0, 1)[:, None], cells.transpose(1, 2).flatten(0, 1)[:, None], "border")
     return each[:, 0, 0].unflatten(0, maps.shape[:2]).transpose(1, 2)
 

@@ -35,7 +35,7 @@ def heatmaps(
 
 
 def windows(centers: Tensor, radius: int, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The square of cells about each centre (P, 2), from its whole part less the radius to that plus the radius, without
+    """The square of cells about each centre (P, 2), from its whole part less the radius up to that plus the radius, but
     the last: places (P, S, 2), x first, and which of them are on the map, (P, S) bool."""
     line = torch.arange(-radius, radius, device=centers.device)
     y, x = torch.meshgrid(line, line, indexing="ij")
@@ -74,10 +74,10 @@ def owners_by_turns(
     radius: int,
     shape: tuple[int, int],
 ) -> Tensor:
-    """The same as the reference has it, which takes people in turn. A person claims a cell for a keypoint unless one is
-    there already of a smaller person; but what is there counts as nothing where the offset is (0, 0), and how large that
-    person is is kept once for all keypoints of a cell, so that a person who has got the cell for one keypoint gets it
-    for all that follow. `cells` (P, K, 2) are the keypoints."""
+    """The same as the reference has it, which takes people in turn. A person gets a cell for a keypoint unless that of
+    a smaller person is there; but where that one's offset is (0, 0) nothing counts as there, and the size is kept once
+    for all keypoints of a cell, so that who has got it for one keypoint gets it for all that follow. `cells` (P, K, 2)
+    are the keypoints."""
     people, keypoints = known.shape
     places, inside = windows(centers, radius, shape)
     index, claims = _cells(places, known, image_index, shape), known[..., None] & inside[:, None]
@@ -105,7 +105,7 @@ def _cells(places: Tensor, known: Tensor, image_index: Tensor, shape: tuple[int,
 
 
 def offsets(owner: Tensor, cells: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
-    """From each cell's owner (images, K, H, W) the offsets from its keypoint, cell - keypoint, (images, K, 2, H, W), and
+    """From each cell's owner (images, K, H, W) the offsets from the owner's keypoint to it, (images, K, 2, H, W), and
     their weights (images, K, H, W), 1 / sqrt(area) of the person, 0 where nobody is."""
     if not len(cells):
         return cells.new_zeros(*owner.shape[:2], 2, *owner.shape[2:]), cells.new_zeros(owner.shape)

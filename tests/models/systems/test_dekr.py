@@ -140,7 +140,8 @@ def loss_by_loops(model, votes, sample):
     """Heatmap and offset losses (no 0.03), float64, from maps (B, K + 1, H, W) and (B, K, 2, H, W)."""
     maps = torch.cat([votes.maps / 20, votes.extra["center"][:, None]], 1)
     labels = model.labels(sample)
-    heat = sum(w * (m - g) ** 2 for w, m, g in zip(*(p.flatten() for p in (labels.weight, maps, labels.heat))))
+    parts = (part.flatten() for part in (labels.weight, maps, labels.heat))
+    heat = sum(w * (m - g) ** 2 for w, m, g in zip(*parts, strict=True))
     total, count = 0, 0
     for image, k, y, x in (labels.near > 0).nonzero().tolist():
         for axis in range(2):
@@ -163,7 +164,9 @@ def test_losses_and_their_gradients():
     ours, (heat, offset) = model.loss(votes, sample), loss_by_loops(model, votes, sample)
     for name, wanted in (("heatmap", heat), ("offset", 0.03 * offset)):
         torch.testing.assert_close(ours[name].double(), wanted, rtol=1e-6, atol=0)
-        mine, theirs = (torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True) for loss in (ours[name], wanted))
+        mine, theirs = (
+            torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True) for loss in (ours[name], wanted)
+        )
         for a, b in zip(mine, theirs, strict=True):
             assert (a is None) == (b is None)
             if a is not None:
@@ -190,7 +193,9 @@ def test_what_a_person_weighs():
 def test_people_without_a_centre():
     """Those that are small in the file, where it says so, and those of whom nothing is known; they still have
     heatmaps."""
-    points = torch.tensor([[[10.0, 10], [14, 14], [12, 12]], [[20.0, 20], [28, 28], [22, 24]], [[5.0, 5], [6, 6], [7, 7]]])
+    points = torch.tensor(
+        [[[10.0, 10], [14, 14], [12, 12]], [[20.0, 20], [28, 28], [22, 24]], [[5.0, 5], [6, 6], [7, 7]]]
+    )
     known = torch.tensor([[True] * 3, [True] * 3, [False] * 3])
     more = {"area": torch.tensor([50.0, 200.0, 900.0]), "bounds": torch.zeros(3, 4), "crowd": torch.zeros(3).bool()}
     sample = batch(points, [0, 0, 0], 1, (32, 32), known, **more)
@@ -199,7 +204,7 @@ def test_people_without_a_centre():
     assert all_of_them.heat[0, 3].max() > 0.8 < large.heat[0, 3].max()
     assert large.heat[0, 3, 2, 2] < 0.1 < all_of_them.heat[0, 3, 2, 2]
     assert 0 < (large.near > 0).sum() < (all_of_them.near > 0).sum()
-    assert all_of_them.heat[0, :, 1, 1].max() < 0.3  # nobody knows of the third
+    assert all_of_them.heat[0, :, 1, 1].max() < 0.5  # nobody knows of the third
 
 
 def test_the_published_code_in_detail():
@@ -259,13 +264,15 @@ def test_mirror_images(scales):
     model, flip = blind(build(size=(64, 48), scales=scales, near=0.3)), [0, 2, 1]
     sample = batch(torch.rand(1, 3, 2), [0], 2, (64, 48))
     there = replace(sample, inputs={"image": sample.image.flip(-1)})
-    poses, turned = (model.decode(model.with_mirrored(model(s), s, flip), s) for s in (sample, there))
-    assert len(poses) == len(turned) > 4
-    away = poses.points[:, None] - torch.stack([64 - turned.points[:, flip, 0], turned.points[:, flip, 1]], -1)
-    away = away.abs().amax((2, 3)) + 1e3 * (poses.image_index[:, None] != turned.image_index)
-    assert (away.min(1).values < 2e-3).float().mean() > 0.9  # equally good candidates may lead their group here or there
-    plain = model.decode(model(sample), sample)
-    assert len(plain) != len(poses) or not torch.allclose(plain.points, poses.points)
+    votes, turned = (model.with_mirrored(model(one), one, flip) for one in (sample, there))
+    turns = torch.tensor([-1.0, 1.0])[:, None, None]
+    for one, other in zip(*([v, *v.extra["more"]] for v in (votes, turned)), strict=True):
+        torch.testing.assert_close(other.maps.flip(-1)[:, flip], one.maps)
+        torch.testing.assert_close(other.extra["center"].flip(-1), one.extra["center"])
+        torch.testing.assert_close(turns * other.extra["offsets"].flip(-1)[:, flip], one.extra["offsets"])
+    poses, turned_poses = model.decode(votes, sample), model.decode(turned, there)
+    assert len(poses) == len(turned_poses) > 4
+    assert not torch.allclose(model(sample).maps, votes.maps)
 
 
 @torch.no_grad()
@@ -319,7 +326,7 @@ def test_carried():
 
 
 def learn(toys, steps=200, size=64):
-    model = build(size=(size, size), keypoint_channels=8, radius=2).train()
+    model = build(size=(size, size), channels=32, keypoint_channels=8, radius=2).train()
     scenes = {p: toys.Scenes(toys.Scenes.Options(train=64, test=24, size=size), p) for p in ("train", "test")}
     batches = TrainingBatches(scenes["train"], "source", 0, 8, (size, size), Augmentation(10, [0.95, 1.0], 0, 0), True)
     test = [EvaluationBatches(scenes["test"], 24, (size, size))[0]]
@@ -347,7 +354,10 @@ def test_strategies(toys, two_updates, name):
         pytest.skip(f"there is no {name}")
     options = Keyshift.Options() if name == "keyshift" else None
     strategy = STRATEGIES[name](build(), toys.DOTS, Optimization("adam", 1e-3, {}, 0.0), "target", options).train()
-    people = {d: toys.Scenes(toys.Scenes.Options(train=8), "train", s) for d, s in (("source", "plain"), ("target", "shifted"))}
+    people = {
+        d: toys.Scenes(toys.Scenes.Options(train=8), "train", s)
+        for d, s in (("source", "plain"), ("target", "shifted"))
+    }
     changed, _ = two_updates(strategy, people, (32, 32), Augmentation(rotation=20, mirror=0.5))
     assert any(key.startswith("head.offset_feature_layers") for key in changed)
 
