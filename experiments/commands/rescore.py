@@ -1,4 +1,4 @@
-"""`keyshift rescore`: DEKR learns how good its poses are, by which people's scores are corrected (models/rescoring.py)."""
+"""`keyshift rescore`: DEKR learns how good its poses are, and people's scores are corrected by it."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def rescore(model: Path, output: Path | None, overrides: list[str], reporter: Re
 
 
 def likeness(poses: Poses, batch: Labeled, fall_offs: Sequence[float]) -> Tensor:
-    """The OKS (Q,) of each of the people found in a batch's pictures, points in the file's px, and the person whom it is
-    most like, 0 where nobody is labelled. Areas are the labels', or those of the boxes about the keypoints."""
+    """The OKS (Q,) of each of the people found in a batch's pictures, points in the file's px, with the person whom it
+    is most like, 0 where nobody is labelled. Areas are the labels', or those of the boxes about the keypoints."""
     points = transform(batch.to_file[batch.image_index], batch.keypoints)
     low, high = known_ends(points, batch.annotated)
     boxes = torch.cat([low, high], 1) if batch.bounds is None else batch.bounds

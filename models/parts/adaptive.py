@@ -2,9 +2,11 @@
 (a pixel-wise spatial transformer).
 
 Geng et al., "Bottom-Up Human Pose Estimation Via Disentangled Keypoint Regression", CVPR 2021; HRNet/DEKR @ 7a30313,
-lib/models/conv_block.py, AdaptBlock. The reference has one block a keypoint and calls them one after another. Here the
-branches of all keypoints are groups of the same layers, so that their number is the number of groups: the same numbers,
-and on one thread of a CPU 1.1 to 1.5 times as fast at 17 keypoints (more at few channels).
+lib/models/conv_block.py, AdaptBlock, with which it agrees. The reference has a block for each keypoint and calls them
+one after another. Here the branches of all keypoints are groups of the same layers: the same numbers from a seventeenth
+of the calls, which GPUs and exporters ask for. On one thread of a CPU both are about as fast: 17 of them, one block, at
+32x32 cells and 4 channels with gradients 1.2 times as fast, at 8 channels 0.95, and at 128x128 cells and 15 channels,
+where what all taps read leaves the cache, 0.84, and 0.7 without gradients.
 """
 
 from __future__ import annotations

@@ -68,11 +68,11 @@ WIDE_FROM = 17
 
 class DEKR(PoseModel):
     """Its features are those of the backbone at a quarter of the input, (B, C, H/4, W/4). Raises ValueError for inputs
-    that are no multiple of 4."""
+    that the backbone does not divide."""
 
     @dataclass(frozen=True)
     class Options(Reading, PoseModel.Options):
-        input_size: list[int] = option([512, 512], "width, height; multiples of 4", low=4, high=8192, size=2)
+        input_size: list[int] = option([512, 512], "width, height", low=4, high=8192, size=2)
         backbone: str = option("hrnet_w32", f"the network below the head: {ABOUT}")
         head_layers: int = option(2, "adaptive blocks of each keypoint; the heatmaps have one block less", low=1)
         channels: int = option(32, "of the heatmaps' block, and of layers that enlarge a backbone's maps", low=1)
@@ -99,9 +99,6 @@ class DEKR(PoseModel):
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
-        columns, rows = self.input_size
-        if columns % STRIDE or rows % STRIDE:
-            raise ValueError(f"model.input_size {columns}x{rows} must be a multiple of {STRIDE}")
         if options.backbone in HRNETS:
             self.backbone: Any = HRNet(options.backbone, options.weights, levels=BRANCHES)
             self.upsampling, width = nn.Sequential(), sum(self.backbone.channels)
@@ -110,7 +107,14 @@ class DEKR(PoseModel):
             doublings = max(int(math.log2(self.backbone.stride / STRIDE)), 0)
             self.upsampling = upsampling(self.backbone.channels, options.channels, doublings)
             width = options.channels if doublings else self.backbone.channels
-        self.width = width
+        self.width, (columns, rows), step = width, self.input_size, self.backbone.stride
+        if step < STRIDE or columns % step or rows % step:
+            raise ValueError(
+                f"model.input_size {columns}x{rows} must be a multiple of the backbone's stride, {step}, and that of "
+                f"{STRIDE} or more"
+            )
+        if 1 not in options.scales:
+            raise ValueError(f"model.scales={options.scales} must hold 1, at which people's scores are compared")
         first = 0.5 if options.reference else STRIDE / 2
         self.grid = Grid((rows // STRIDE, columns // STRIDE), (float(STRIDE),) * 2, (first,) * 2)
         self.head = self.new_head()
@@ -195,6 +199,14 @@ class DEKR(PoseModel):
         """This network, with what judges its poses."""
         self.rescoring, self.options = judge, replace(self.options, rescored=judge is not None)
         return self
+
+    def plain(self) -> PoseModel:
+        """Raises ValueError where it looks at several scales or moves keypoints to peaks, which exporters cannot write:
+        Gaussians are fitted until they fit."""
+        for name, wanted in (("scales", [1.0]), ("snap", 0.0)):
+            if getattr(self.options, name) != wanted:
+                raise ValueError(f"model.{name}: DEKR is exported with {name}={wanted}; train or ship it so")
+        return super().plain()
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
         views = [votes, *votes.extra.get("more", ())]

@@ -414,10 +414,12 @@ def test_saved_and_loaded(tmp_path):
     torch.testing.assert_close(first.score, 0.5 * plain.score)
 
 
-@pytest.mark.parametrize("size", [(30, 32), (32, 34)])
-def test_sizes_that_do_not_divide(size):
-    with pytest.raises(ValueError, match="must be a multiple of 4"):
-        build(size=size)
+@pytest.mark.parametrize(("size", "backbone", "step"), [((36, 32), "small", 8), ((32, 34), "hrnet_w18_small", 4)])
+def test_sizes_that_do_not_divide(size, backbone, step):
+    with pytest.raises(ValueError, match=f"must be a multiple of the backbone's stride, {step},"):
+        build(size=size, backbone=backbone)
+    with pytest.raises(ValueError, match=r"model\.scales=\[0\.5\] must hold 1"):
+        build(scales=[0.5])
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "hrnet_w18_small"])
@@ -436,11 +438,20 @@ def test_all_parameters_learn():
     assert not idle
 
 
-def test_onnx_answers_as_pytorch(tmp_path):
-    """Reading and grouping inside the file."""
+@pytest.mark.parametrize("options", [{"scales": [1.0, 2.0]}, {"snap": 75.0}])
+def test_what_is_not_exported(options, tmp_path):
+    with pytest.raises(ValueError, match=f"DEKR is exported with {next(iter(options))}="):
+        to_onnx(build(**options), (32, 32), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_answers_as_pytorch(toys, tmp_path):
+    """Reading, grouping and judging inside the file."""
     import onnxruntime
 
-    model, sample = blind(build(near=0.3)), batch(torch.rand(1, 3, 2), [0], 2)
+    model, sample = blind(build(near=0.3, people=8, rescored=True)), batch(torch.rand(1, 3, 2), [0], 2)
+    model.know(toys.DOTS)
+    torch.nn.init.normal_(model.rescoring.l3.weight, std=0.1)
     to_onnx(model, (32, 32), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     with torch.no_grad():
