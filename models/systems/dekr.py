@@ -101,7 +101,7 @@ class DEKR(PoseModel):
         super().__init__(keypoints, options)
         if options.backbone in HRNETS:
             self.backbone: Any = HRNet(options.backbone, options.weights, levels=BRANCHES)
-            self.upsampling, width = nn.Sequential(), sum(self.backbone.channels)
+            self.upsampling, width = nn.Sequential(), HRNETS[options.backbone].width * (2**BRANCHES - 1)
         else:
             self.backbone = build_backbone(options.backbone, options.weights, self.input_size)
             doublings = max(int(math.log2(self.backbone.stride / STRIDE)), 0)
@@ -271,7 +271,8 @@ class DEKR(PoseModel):
         """Which cells' people have labels: (B or 1, 1, H, W) float."""
         if MASK not in sample.inputs:
             return torch.ones(1, 1, 1, 1, device=sample.image.device)
-        mask = functional.adaptive_avg_pool2d(sample.inputs[MASK][:, None].float(), self.grid.shape)
+        rows, columns = self.grid.shape
+        mask = functional.adaptive_avg_pool2d(sample.inputs[MASK][:, None].float(), (rows, columns))
         return (mask > 0.5).float()
 
 
@@ -336,7 +337,7 @@ def load_reference(state: Mapping[str, Any], input_size: Sequence[int] = (512, 5
     if not names:
         raise ValueError(f"not a DEKR checkpoint: no HRNet has the {width} channels that its heads read")
     own = renamed["head.offset_final_layer.0.weight"].shape[1]
-    read = {"channels": renamed["head.transition_heatmap.0.weight"].shape[0], "keypoint_channels": own}
+    read: dict[str, Any] = {"channels": renamed["head.transition_heatmap.0.weight"].shape[0], "keypoint_channels": own}
     keypoints = renamed["head.transition_offset.0.weight"].shape[0] // own
     read |= {"backbone": names[-1], "input_size": list(input_size), "reference": True}
     model = DEKR(keypoints, DEKR.Options(**(read | options)))

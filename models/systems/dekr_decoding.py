@@ -98,8 +98,8 @@ def _candidates(views: Sequence[Votes], reading: Reading) -> tuple[Tensor, Tenso
             heat = heat / highest_heat * strongest * reading.decrease
         parts.append((view.grid.to_points(poses_at(view.extra["offsets"], cell)), heat, valid))
     order = sorted(range(len(views)), key=lambda place: views[place].grid.stride[0])
-    points, heat, valid = zip(*(parts[place] for place in order), strict=True)
-    return torch.cat(points, 1), torch.cat(heat, 1), torch.cat(valid, 1)
+    points, heats, valids = zip(*(parts[place] for place in order), strict=True)
+    return torch.cat(points, 1), torch.cat(heats, 1), torch.cat(valids, 1)
 
 
 def among(values: Tensor, most: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def heatmaps(
-    cells: Tensor, drawn: Tensor, sigmas: Sequence[float], image_index: Tensor, images: int, shape: tuple[int, int]
+    cells: Tensor, drawn: Tensor, sigmas: Sequence[float], image_index: Tensor, images: int, shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Gaussians of peak 1 at the points (P, K, 2) that are `drawn` (P, K), `sigmas` (K) cells wide, the highest of an
     image's people: (images, K, *shape), and where any was drawn, bool. Each is cut to its patch, which ends 3 sigma and
@@ -34,7 +34,7 @@ def heatmaps(
     return (whole := flat.view(images, len(sigmas), *shape)), whole > 0
 
 
-def windows(centers: Tensor, radius: int, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def windows(centers: Tensor, radius: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The square of cells about each centre (P, 2), from its whole part less the radius up to that plus the radius, but
     the last: places (P, S, 2), x first, and which of them are on the map, (P, S) bool."""
     line = torch.arange(-radius, radius, device=centers.device)
@@ -45,7 +45,7 @@ def windows(centers: Tensor, radius: int, shape: tuple[int, int]) -> tuple[Tenso
 
 
 def owners(
-    centers: Tensor, known: Tensor, area: Tensor, image_index: Tensor, images: int, radius: int, shape: tuple[int, int]
+    centers: Tensor, known: Tensor, area: Tensor, image_index: Tensor, images: int, radius: int, shape: Sequence[int]
 ) -> Tensor:
     """Whose offsets the cells learn: (images, K, *shape) int64, the person's number, or -1.
 
@@ -72,7 +72,7 @@ def owners_by_turns(
     image_index: Tensor,
     images: int,
     radius: int,
-    shape: tuple[int, int],
+    shape: Sequence[int],
 ) -> Tensor:
     """The same as the reference has it, which takes people in turn. A person gets a cell for a keypoint unless that of
     a smaller person is there; but where that one's offset is (0, 0) nothing counts as there, and the size is kept once
@@ -97,7 +97,7 @@ def owners_by_turns(
     return owner.view(images, keypoints, *shape)
 
 
-def _cells(places: Tensor, known: Tensor, image_index: Tensor, shape: tuple[int, int]) -> Tensor:
+def _cells(places: Tensor, known: Tensor, image_index: Tensor, shape: Sequence[int]) -> Tensor:
     """The place in maps (images, K, *shape), made flat, of the cells (P, S, 2) for each keypoint: (P, K, S)."""
     keypoints = torch.arange(known.shape[1], device=places.device)
     maps = image_index[:, None] * known.shape[1] + keypoints
