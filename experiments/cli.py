@@ -427,6 +427,12 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("--overwrite", action="store_true", help="write over the file")
     made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
+    made = command("rescore", _rescore, "let DEKR learn how good its poses are, to correct people's scores")
+    made.add_argument("model", metavar="RUN", type=path, help="a run folder whose source can be opened")
+    made.add_argument("--output", metavar="FILE", type=path, help="default: RUN/rescored.pt")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
+
     made = command("sync", _sync, "bring MLflow up to date with run folders")
     made.add_argument("folders", nargs="*", metavar="RUN", type=path, help="default: every run below runs/")
     made.add_argument("--tracking", metavar="URI", help="default: the run's own")
@@ -735,6 +741,13 @@ def _statistics(arguments: argparse.Namespace) -> None:
     from .runs.progress import Reporter
 
     statistics(arguments.model, arguments.output, arguments.overrides, Reporter(), arguments.overwrite)
+
+
+def _rescore(arguments: argparse.Namespace) -> None:
+    from .commands.rescore import rescore
+    from .runs.progress import Reporter
+
+    rescore(arguments.model, arguments.output, arguments.overrides, Reporter(), arguments.overwrite)
 
 
 def _sync(arguments: argparse.Namespace) -> None:

@@ -23,6 +23,7 @@ from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
+from .systems.dekr import DEKR
 from .systems.dsnt import DSNT, DSNT3D
 from .systems.fast_pose import FastPose
 from .systems.higher_hrnet import HigherHRNet
@@ -46,6 +47,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "prtr": PRTR,
     "prtr_people": PRTRPeople,
     "higher_hrnet": HigherHRNet,
+    "dekr": DEKR,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,
