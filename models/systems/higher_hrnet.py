@@ -173,7 +173,7 @@ class HigherHRNet(PoseModel):
         """Points of keypoints that were not found stand in the middle of the person's others, with confidence 0."""
         peaks = self.peaks(votes)
         pictures = zip(*(part.cpu().numpy() for part in peaks), strict=True)
-        found = [people_in(heat, tags, *marks, self.rules) for heat, tags, *marks in pictures]
+        found = [people_in(*one, rules=self.rules) for one in pictures]
         people, score = (np.concatenate(part) for part in zip(*found, strict=True))
         index = np.repeat(np.arange(len(found)), [len(each) for each, _ in found])
         stride = self.input_size[0] / peaks.heat.shape[-1]
