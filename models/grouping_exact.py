@@ -1,9 +1,9 @@
 """The grouping of the published code step by step, candidate by candidate: what grouping.py is held against, and what
 `keyshift bench` compares it with.
 
-Written from a description of HRNet/HigherHRNet-Human-Pose-Estimation @ aa23881, lib/core/group.py. Two choices are
-ours: scipy solves the assignment, on the published matrix, and means are sums in the order of entering, in float32, by
-their number (numpy's mean adds eight and more single numbers in another order, which may change the last bit).
+After HRNet/HigherHRNet-Human-Pose-Estimation, lib/core/group.py (MIT licence), written anew. Two choices are ours:
+scipy solves the assignment, on the published matrix, and means are sums in the order of entering, in float32, by their
+number (numpy's mean adds eight and more single numbers in another order, which may change the last bit).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ HRNet/HigherHRNet-Human-Pose-Estimation @ aa23881. Agrees with it numerically: t
 both resolutions, of mirror images and of several scales become one, and grouping. Keys of its checkpoints are ours
 behind `backbone.` and, of `final_layers` and `deconv_layers`, `head.`.
 
-The grid: a label's cell is int(x / stride), so that cell j is drawn for labels from j to j + 1 strides, and what is read
-from it is (j + 0.5) strides: there cell j stands, with coordinates as here, 0 at the picture's corner.
+The grid: a label's cell is int(x / stride), so that cell j is drawn for labels from j to j + 1 strides, and what is
+read from it is (j + 0.5) strides: there cell j stands, with coordinates as here, 0 at the picture's corner.
 
 Against the reference:
 - the input is one of the letterboxed sizes of `input_size` (there its shorter side is 512, `multi_scale_size`), and
@@ -173,7 +173,7 @@ class HigherHRNet(PoseModel):
         """Points of keypoints that were not found stand in the middle of the person's others, with confidence 0."""
         peaks = self.peaks(votes)
         pictures = zip(*(part.cpu().numpy() for part in peaks), strict=True)
-        found = [people_in(heat, tags, *marks, self.rules) for heat, tags, *marks in pictures]
+        found = [people_in(heat, tags, scores, cells, at, self.rules) for heat, tags, scores, cells, at in pictures]
         people, score = (np.concatenate(part) for part in zip(*found, strict=True))
         index = np.repeat(np.arange(len(found)), [len(each) for each, _ in found])
         stride = self.input_size[0] / peaks.heat.shape[-1]
