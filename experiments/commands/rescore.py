@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...adapt.scoring.evaluation import predict_people
-from ...adapt.scoring.matching import FALL_OFF
 from ...adapt.scoring.oks_ap import similarity
+from ...adapt.scoring.oks_sigmas import fall_offs
 from ...datasets.reading.files import check_output
 from ...datasets.sample import Labeled, known_ends, transform
 from ...models.output import Poses
@@ -43,8 +43,8 @@ def rescore(model: Path, output: Path | None, overrides: list[str], reporter: Re
     batches, device = task.batches(task.source_train), choose_device(config.device)
     every = (batches[number] for number in range(len(batches)))
     poses = predict_people(network.judged_by(None).to(device), every, device).each(Tensor.cpu)
-    fall_offs = skeleton.sigmas or (FALL_OFF / 2,) * len(skeleton)
-    alike = torch.cat([likeness(poses, batches[number], fall_offs) for number in range(len(batches))])
+    sigmas = fall_offs(skeleton)
+    alike = torch.cat([likeness(poses, batches[number], sigmas) for number in range(len(batches))])
     judge = Rescoring(skeleton)
     torch.manual_seed(config.seed)
     error = fit(judge, poses.points.float(), poses.confidence.float(), alike.float())
@@ -57,7 +57,7 @@ def rescore(model: Path, output: Path | None, overrides: list[str], reporter: Re
     return output
 
 
-def likeness(poses: Poses, batch: Labeled, fall_offs: Sequence[float]) -> Tensor:
+def likeness(poses: Poses, batch: Labeled, sigmas: Sequence[float]) -> Tensor:
     """The OKS (Q,) of each of the people found in a batch's pictures, points in the file's px, with the person whom it
     is most like, 0 where nobody is labelled. Areas are the labels', or those of the boxes about the keypoints."""
     points = transform(batch.to_file[batch.image_index], batch.keypoints)
@@ -67,7 +67,7 @@ def likeness(poses: Poses, batch: Labeled, fall_offs: Sequence[float]) -> Tensor
     someone = batch.annotated.any(1)
     own = torch.isin(poses.image_index, batch.row)
     each = similarity(
-        poses.points[own], points[someone], batch.annotated[someone], area[someone], boxes[someone], fall_offs
+        poses.points[own], points[someone], batch.annotated[someone], area[someone], boxes[someone], sigmas
     )
     here = poses.image_index[own, None] == batch.row[batch.image_index[someone]]
     return torch.cat([each * here, torch.zeros(len(each), 1)], 1).amax(1)

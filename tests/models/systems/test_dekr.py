@@ -275,6 +275,26 @@ def test_mirror_images(scales):
     assert not torch.allclose(model(sample).maps, votes.maps)
 
 
+def test_evaluation_looks_at_mirror_images(toys):
+    """`flip_test` reads people from the maps of both."""
+    model = blind(build())
+    people = EvaluationBatches(toys.Scenes(toys.Scenes.Options(), "test"), 12, (32, 32))[0]
+    plain, both = (predict(model, [people], CPU, mirror) for mirror in (None, toys.DOTS.flip))
+    with torch.no_grad():
+        votes = model(people)
+        wanted = [model.decode(one, people) for one in (votes, model.with_mirrored(votes, people, toys.DOTS.flip))]
+    for predictions, poses in zip((plain, both), wanted, strict=True):
+        assert int(predictions.matched.sum()) + predictions.invented == len(poses) - unlabelled(poses, people)
+    assert not torch.equal(plain.points, both.points)
+
+
+def unlabelled(poses, sample):
+    """How many people were found in pictures of which people, but no keypoint is known: nobody counts there."""
+    listed = torch.bincount(sample.image_index, minlength=len(sample))
+    known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
+    return int(((listed > 0) & (known == 0))[poses.image_index].sum())
+
+
 @torch.no_grad()
 def test_mirror_images_as_published():
     """The mirrored picture is moved by three pixels, the last three staying; means are of maps as they come back."""
