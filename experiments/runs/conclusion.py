@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...adapt.guard import sentence
@@ -19,6 +18,7 @@ from ...adapt.scoring.selection import Headline
 from ...datasets.loading import loader
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset
+from ...datasets.views import crowding_of
 from ...models.export import to_onnx
 from ...models.pose_model import PoseModel
 from ...models.saved import load_checkpoint, load_model
@@ -78,12 +78,6 @@ def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.
     if made.found is None or crowding is None:
         return made
     return replace(made, found=replace(made.found, crowded=torch.from_numpy(crowding)[made.found.picture]))
-
-
-def crowding_of(dataset: PoseDataset) -> np.ndarray | None:
-    """(N,) how crowded the pictures are, by CrowdPose's crowdIndex; None where no table says it."""
-    table = getattr(dataset, "crowding", None)
-    return None if table is None else table()
 
 
 def export(model: PoseModel, task: Task, folder: Path) -> None:
