@@ -22,7 +22,7 @@ from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
-from ..runs.shipping import Expected, called, counted, points
+from ..runs.shipping import Expected, People, called, counted, points
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -95,9 +95,12 @@ def basis(outcome: dict[str, Any]) -> list[str]:
 
 
 def own_terms(outcome: dict[str, Any]) -> list[str]:
-    """Of a system in space: what is expected in mm, and that the rule was not fitted on the likes of it."""
+    """Of a system that the rule was not fitted on the likes of: that, and what is expected in mm of one in space, how
+    many people are found by one that finds everyone."""
     if not outcome.get("borrowed"):
         return []
+    if outcome.get("people"):
+        return [People(**outcome["people"]).words, outcome["borrowed"]]
     expected = outcome.get("expected")
     if not expected:
         said = "in mm no gain is predicted, for there is no labelled source to learn errors in mm from"
