@@ -359,18 +359,20 @@ def _fading(frames: int) -> Tensor:
 def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]], exact: bool = True) -> Agreement:
     """How far `run` is from `decoded`. Raises OtherAnswers for answers of another shape or that are not finite, and
     where they are to be `exact` for others than `decoded`'s, save for peaks that are ties."""
-    distances = []
-    for given in inputs:
-        votes, sample = decoded.votes(*given)
-        answers = [torch.from_numpy(np.asarray(part)) for part in run(given)]
-        wanted = list(decoded.answers(votes, sample).values())
+    distances, outside = [], decoded.model.outside
+    for read in inputs:
+        votes, sample = decoded.votes(*read)
+        answers = [torch.from_numpy(np.asarray(part)) for part in run(read)]
+        given = decoded.answers(votes, sample)
+        wanted = list(given.values())
         if [part.shape for part in answers] != [part.shape for part in wanted]:
             shapes, ours = (" and ".join(str(tuple(part.shape)) for part in parts) for parts in (answers, wanted))
             raise OtherAnswers(f"the exported network gives {shapes}, PyTorch {ours}")
         if not exact and not all(part.isfinite().all() for part in answers):
             raise OtherAnswers("the exported network's answers are not finite: its numbers are too large for fp16")
-        if decoded.model.outside is not None:
-            distances.append(check_maps(answers, wanted, exact))
+        if outside is not None:
+            compared = [(a, b) for name, a, b in zip(given, answers, wanted, strict=True) if name in outside.compared]
+            distances.append(check_maps(compared, exact))
             continue
         wanted = wanted if decoded.single else in_order(wanted, answers)
         if exact:
@@ -380,10 +382,9 @@ def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]], exac
     return Agreement(float(every.mean()), float(every.max())) if len(every) else Agreement(0.0, 0.0)
 
 
-def check_maps(answers: Sequence[Tensor], wanted: Sequence[Tensor], exact: bool) -> Tensor:
+def check_maps(pairs: Sequence[tuple[Tensor, Tensor]], exact: bool) -> Tensor:
     """How far each output of which people are made is from PyTorch's, as a share of its largest number: (N,). Raises
     OtherAnswers where that is more than SURE and they are to be `exact`."""
-    pairs = list(zip(answers, wanted, strict=True))
     away = torch.stack([(a - b).abs().max() / b.abs().max().clamp_min(1e-6) for a, b in pairs])
     if exact and not bool((away <= SURE).all()):
         raise OtherAnswers(

@@ -35,6 +35,8 @@ class Outside:
     points (P, K, 2) in px of the input, confidence (P, K) and score (P,)."""
     parts: tuple[ModuleType | Callable[..., Any], ...]
     """The modules and functions that it is made of, itself among them, in an order in which they can stand in one file."""
+    compared: tuple[str, ...]
+    """The outputs that an exported network has to give as PyTorch does; others say which of equals was taken."""
 
 
 class PoseModel(nn.Module, ABC):
