@@ -131,7 +131,8 @@ def adapt(
     depth = config.target is not None and entry_of(config.target.name).depth
     flat, labels = None if depth else check, None
     if flat is not None and given is not None:
-        labels = open_labels(flat, check_root or target, load_model(given)[1])
+        network, skeleton = load_model(given)
+        labels = open_labels(flat, check_root or target, skeleton, network.single)
     task = prepare(config, [strategy], training=given is None)
     if given is not None:  # else `prepare` has looked
         check_mirroring(config, task.skeleton)
