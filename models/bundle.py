@@ -59,19 +59,22 @@ def answers_alone(model: PoseModel) -> bool:
 def joined(parts: Sequence[Part]) -> str:
     """The source of modules and functions as that of one module: imports first, those from keyshift and modules' own
     docstrings left out."""
-    imports, bodies = set[str](), []
+    plain, named, bodies = set[str](), dict[str, set[str]](), []
     for part in parts:
         lines = inspect.getsource(part).splitlines()
         for place, node in enumerate(ast.parse("\n".join(lines)).body):
             docstring = place == 0 and isinstance(node, ast.Expr)
-            if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not ours(node)):
-                imports.add(ast.unparse(node))
+            if isinstance(node, ast.Import):
+                plain.add(ast.unparse(node))
+            elif isinstance(node, ast.ImportFrom) and not ours(node):
+                named.setdefault(str(node.module), set()).update(map(ast.unparse, node.names))
             if docstring or isinstance(node, (ast.Import, ast.ImportFrom)):
                 assert node.end_lineno is not None
                 lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
         bodies.append("\n".join(lines).strip("\n"))
-    plain = sorted(imports - {"from __future__ import annotations"})
-    return "\n".join([*plain, "", "", *"\n\n\n".join(bodies).splitlines()]) + "\n"
+    named.pop("__future__", None)
+    imports = [*sorted(plain), *(f"from {name} import {', '.join(sorted(named[name]))}" for name in sorted(named))]
+    return "\n".join([*imports, "", "", *"\n\n\n".join(bodies).splitlines()]) + "\n"
 
 
 def ours(node: ast.ImportFrom) -> bool:
