@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -21,6 +22,8 @@ from keyshift.models.bundle import answers_alone, joined, runtime_of
 from keyshift.models.export import to_onnx, to_program
 from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import Outside, PoseModel
+from keyshift.models.systems.dekr import DEKR
+from keyshift.models.systems.higher_hrnet import HigherHRNet
 
 PAIR = Skeleton("pair", ("red", "below"), edges=((0, 1),), groups={"all": (0, 1)})
 MAKER = '''"""Text that is left out."""
@@ -173,9 +176,51 @@ def test_people_are_made_outside_by_the_written_file_as_keyshift_makes_them(outs
             assert min(np.hypot(*(points[place, 0] - dot)) for dot in form[2]) < max(form[:2]) / 40
 
 
-def test_the_file_says_how_people_are_made(outside, tmp_path):
-    import onnxruntime
+def system(name):
+    """A small network of the name that sees someone in noise."""
+    torch.manual_seed(0)
+    options = {"backbone": "small", "input_size": [64, 64], "channels": 8}
+    if name == "higher_hrnet":
+        model = HigherHRNet(2, HigherHRNet.Options(**options, blocks=1))
+        last = {model.head.final_layers[0]: 4.0, model.head.final_layers[1]: 0.5}
+    else:
+        model = DEKR(2, DEKR.Options(**options, people=5))
+        last = {model.head.head_heatmap[1]: 150.0, model.head.offset_final_layer: 0.5}
+    for layer, std in last.items():
+        torch.nn.init.normal_(layer.weight, std=std)
+    if name == "higher_hrnet":
+        torch.nn.init.constant_(model.head.final_layers[1].bias, 1.4)
+    noise = replace(model.empty(), inputs={"image": torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)})
+    with torch.no_grad():
+        for _ in range(30):  # batch norm makes the features of noise neither vanish nor grow
+            model.train()(noise)
+    return model.eval()
 
+
+@pytest.mark.parametrize(("name", "decode"), [("higher_hrnet", "outside"), ("dekr", "the model's own")])
+def test_systems_that_find_everyone_answer_alone_as_in_pytorch(tmp_path, name, decode):
+    """HigherHRNet gives maps and candidates, of which its own grouping makes people outside; DEKR gives people."""
+    model = system(name)
+    to_onnx(model, (64, 64), tmp_path / "model.onnx", PAIR)
+    (tmp_path / "model.py").write_text(runtime_of(type(model), "model.onnx", "model.py"))
+    rng = np.random.default_rng(1)
+    for number, size in enumerate([(64, 64), (90, 40), (31, 77)]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), rng.integers(0, 256, (*size, 3), np.uint8))
+    people, _ = alone(tmp_path, ["0.png", "1.png", "2.png"])
+    assert sum(map(len, people.values())) > 3, "else this tests nothing"
+    for number in range(3):
+        image = cv2.imread(str(tmp_path / f"{number}.png"))[..., ::-1]
+        points, confidence, score = answered(model, image)
+        own = people.get(f"{number}.png", [])
+        assert [person["score"] for person in own] == pytest.approx(score.tolist(), abs=2e-4)
+        wanted = np.concatenate([points, confidence[..., None]], -1)
+        np.testing.assert_allclose([list(person["keypoints"].values()) for person in own], wanted, atol=5e-3)
+    notes = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).get_modelmeta().custom_metadata_map
+    assert json.loads(notes["decode"]) == decode
+    assert ("people" in notes) == (decode == "outside")
+
+
+def test_the_file_says_how_people_are_made(outside, tmp_path):
     model = outside(2, outside.Options())
     to_onnx(model, (48, 32), tmp_path / "model.onnx", PAIR)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])

@@ -89,7 +89,7 @@ def test_people_are_adapted_to_by_a_lent_rule_and_counted(home, capsys):
     check = outcome["check"]
     assert check["metric"] == "ap"
     assert check["pictures"] == 44, "those that show nobody among them"
-    assert "on " + str(check["pictures"]) + " labelled pictures: AP" in out
+    assert "on " + str(check["pictures"]) + " labelled pictures: OKS-AP" in out
     assert check["before"]["invented"] + check["before"]["missed"] < 60, "everyone in a picture counts, not one"
 
 
