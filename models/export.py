@@ -324,7 +324,8 @@ def of_everyone(model: PoseModel) -> dict[str, Any]:
     """What `metadata` says of a system that finds several people: the cells of its maps, and from which score on
     someone is there."""
     grid, threshold = getattr(model, "grid", None), getattr(model.options, "threshold", None)
-    cells = {} if grid is None else {"grid": {name: list(getattr(grid, name)) for name in ("shape", "stride", "origin")}}
+    parts = ("shape", "stride", "origin")
+    cells = {} if grid is None else {"grid": {name: list(getattr(grid, name)) for name in parts}}
     return cells | ({} if threshold is None else {"threshold": threshold})
 
 

@@ -34,7 +34,8 @@ class Outside:
     """Takes `PoseModel.outputs` of one picture, each (1, ...), and what `PoseModel.notes` say under `people`; gives
     points (P, K, 2) in px of the input, confidence (P, K) and score (P,)."""
     parts: tuple[ModuleType | Callable[..., Any], ...]
-    """The modules and functions that it is made of, itself among them, in an order in which they can stand in one file."""
+    """The modules and functions that it is made of, itself among them, in an order in which they can stand in a
+    file."""
     compared: tuple[str, ...]
     """The outputs that an exported network has to give as PyTorch does; others say which of equals was taken."""
 

@@ -1,4 +1,4 @@
-"""Everyone in pictures by a network that `keyshift export` wrote for whole pictures, with numpy, OpenCV and onnxruntime.
+"""Everyone in pictures by a network that `keyshift export` wrote for whole pictures: numpy, OpenCV and onnxruntime.
 
 `keyshift export` writes this beside such a network, with what it takes of keyshift, so that it needs no keyshift.
 Pictures are cut exactly as keyshift cuts them: the square about the whole picture fits into the network's input.

@@ -31,8 +31,8 @@ def export(
     """Write the model of a run folder or weights file as `format`, onnx or torch; returns the file.
 
     `output` None: RUN's name in the current folder. `decode`: mean or peak of the votes, None the model's own. `opset`
-    and `precision` are of onnx: see to_onnx. The file is compared with PyTorch before it takes its place. Beside ONNX of
-    a network that finds several people a .py of that name is written, which answers pictures by it alone. Raises
+    and `precision` are of onnx: see to_onnx. The file is compared with PyTorch before it takes its place. Beside ONNX
+    of a network that finds several people a .py of that name is written, which answers pictures by it alone. Raises
     ValueError for bad input and for a network that cannot be exported, ArithmeticError where the comparison fails.
     """
     if format not in FORMATS:

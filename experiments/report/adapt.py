@@ -165,9 +165,10 @@ def with_labels(check: dict[str, Any]) -> list[tuple[str, str, str]]:
             before, after = before.get(key, nobody), after.get(key, nobody)
         return title, cell(before), cell(after)
 
-    several = headline.key == "ap"
-    beside = {"ap": headline.title, "ap50": "AP50", "ar": "AR", "missed": "people missed", "invented": "people invented"}
-    rows = [row(title, key) for key, title in beside.items() if several and key in {**check["before"], **check["after"]}]
+    several, known = headline.key == "ap", {*check["before"], *check["after"]}
+    beside = {"ap": headline.title, "ap50": "AP50", "ar": "AR"}
+    beside |= {"missed": "people missed", "invented": "people invented"}
+    rows = [row(title, key) for key, title in beside.items() if several and key in known]
     joint = f"{headline.by_joint.noun}, " if several else ""
     return rows + [row(f"{joint}{group}", "groups", group) for group in check["before"]["groups"]]
 

@@ -344,8 +344,8 @@ def drawn_rate(inputs: Inputs, video: str) -> float:
 
 
 def draw_people(image: np.ndarray, predicted: Predicted, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
-    """A picture with all its people, the lines as thick as their boxes ask for; without keypoints of confidence 0, which
-    were not found."""
+    """A picture with all its people, the lines as thick as their boxes ask for; keypoints of confidence 0, which were
+    not found, are left out."""
     colours = joint_colours(len(skeleton))
     for row in rows:
         side = float((predicted.boxes[row, 2:] - predicted.boxes[row, :2]).max())

@@ -95,7 +95,8 @@ class Reddest(PoseModel):
     def decode(self, votes, sample):
         given = self.outputs(votes, sample)["red"].numpy()
         each = [self.outside.maker({"red": one[None]}, self.notes()["people"]) for one in given]
-        points, confidence, score = (torch.from_numpy(np.concatenate(parts)).float() for parts in zip(*each))
+        whole = (np.concatenate(parts) for parts in zip(*each, strict=True))
+        points, confidence, score = (torch.from_numpy(part).float() for part in whole)
         index = torch.arange(len(given)).repeat_interleave(torch.tensor([len(own[2]) for own in each]))
         return Poses(points, confidence, index, score)
 

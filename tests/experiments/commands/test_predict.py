@@ -451,9 +451,7 @@ def test_several_people_in_every_form(crowd, tmp_path):
     run(weights, [tmp_path / "in"], tmp_path / "table.csv", format="deeplabcut")
     rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()]
     assert rows[1][1::9] == ["individual1", "individual2", "individual3"]
-    assert [(row[0], sum(map(bool, row[1:]))) for row in rows[4:]] == [
-        (name, 9 * len(people[name])) for name in SCENES
-    ]
+    assert [(row[0], sum(map(bool, row[1:]))) for row in rows[4:]] == [(name, 9 * len(people[name])) for name in SCENES]
 
 
 def test_nobody_anywhere(crowd, tmp_path, capsys):
