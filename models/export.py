@@ -43,9 +43,9 @@ SURE = 1e-4
 """How far confidences may differ, and scores above 1 as a share of them."""
 EXTRA = "keyshift.json"
 """The name under which torch's exported program keeps what `metadata` says."""
-OUTPUTS = ("keypoints", "confidence")
-OUTPUTS_OF_MANY = (*OUTPUTS, "image_index", "score")
-"""Of a system that finds several people: the image that each stands in, and how sure the system is of them."""
+OUTPUTS_OF_MANY = ("keypoints", "confidence", "image_index", "score")
+"""Of a system that finds several people: the image that each stands in, and how sure the system is of them; of others
+the first two."""
 RESAMPLED = "bilinear, black outside the picture, after an area average where it shrinks by a factor of two or more"
 """What datasets/augment.py does to a picture."""
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
@@ -62,7 +62,7 @@ class BadExport(ValueError):
 
 class Agreement(NamedTuple):
     """How far an exported network's keypoints are from PyTorch's on the examples that it is checked with, in px (points
-    in space: mm)."""
+    in space: mm); of outputs that people are made of outside it, as a share of their largest number."""
 
     mean: float
     most: float
@@ -70,7 +70,8 @@ class Agreement(NamedTuple):
 
 class Decoded(nn.Module):
     """The inputs that the network `reads`, in that order -> keypoints (P, K, D), confidence (P, K); of a network that
-    finds several people also image_index (P,) and score (P,), else P = B.
+    finds several people also image_index (P,) and score (P,), else P = B. Where people are made `outside` it gives what
+    they are made of.
 
     Images are (B, 3, H, W) uint8 and keypoints pixels of them; of depth (B, 1, H, W) float32 mm from the crop's centre
     with reach (B,), z in mm from the centre. `decode` is "mean" or "peak" of the votes, None the model's own way.
@@ -99,10 +100,16 @@ class Decoded(nn.Module):
         points = votes.mean() if self.decoding == "mean" else votes.peak()
         return Poses.of_crops(points, votes.confidence())
 
+    def answers(self, votes: Votes, sample: Unlabeled) -> dict[str, Tensor]:
+        """What the file gives, by name: poses, or what they are made of outside."""
+        if self.model.outside is not None:
+            return self.model.outputs(votes, sample)
+        poses = self.decode(votes, sample)
+        parts = (poses.points, poses.confidence, poses.image_index, poses.score)
+        return dict(zip(OUTPUTS_OF_MANY[: 2 if self.single else 4], parts, strict=False))
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        poses = self.decode(*self.votes(*inputs))
-        crops = (poses.points, poses.confidence)
-        return crops if self.single else (*crops, poses.image_index, poses.score)
+        return tuple(self.answers(*self.votes(*inputs)).values())
 
 
 def to_onnx(
@@ -129,12 +136,13 @@ def to_onnx(
 
     inputs = next(examples(model, size, (2,)))
     with _exporting(model, decode, path) as (decoded, temporary):
+        given = decoded.answers(*decoded.votes(*inputs))
         program = torch.onnx.export(
             traced(decoded, inputs),
             dynamo=True,
             verbose=False,
             input_names=list(model.reads),
-            output_names=list(OUTPUTS if model.single else OUTPUTS_OF_MANY),
+            output_names=list(given),
             opset_version=opset,
         )
         assert program is not None
@@ -150,7 +158,7 @@ def to_onnx(
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         return check(
             decoded,
-            lambda given: session.run(None, {k: v.numpy() for k, v in zip(model.reads, given, strict=True)}),
+            lambda read: session.run(None, {k: v.numpy() for k, v in zip(model.reads, read, strict=True)}),
             examples(model, size),
             exact=precision == "fp32",
         )
@@ -298,8 +306,10 @@ def metadata(
         notes["keypoints2d"] = (
             f"(B, T, K, 3): x, y in pixels of an input of {width}x{height}, its top left corner 0, 0, and a confidence"
         )
+    if not model.single:
+        notes |= of_everyone(model)
     notes |= model.notes()
-    notes["decode"] = decode or "the model's own"
+    notes["decode"] = "outside" if model.outside else decode or "the model's own"
     if skeleton is not None:
         notes |= {
             "skeleton": skeleton.name,
@@ -308,6 +318,15 @@ def metadata(
             "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
         }
     return notes | dict(about or {})
+
+
+def of_everyone(model: PoseModel) -> dict[str, Any]:
+    """What `metadata` says of a system that finds several people: the cells of its maps, and from which score on
+    someone is there."""
+    grid, threshold = getattr(model, "grid", None), getattr(model.options, "threshold", None)
+    parts = ("shape", "stride", "origin")
+    cells = {} if grid is None else {"grid": {name: list(getattr(grid, name)) for name in parts}}
+    return cells | ({} if threshold is None else {"threshold": threshold})
 
 
 def examples(
@@ -341,23 +360,51 @@ def _fading(frames: int) -> Tensor:
 def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]], exact: bool = True) -> Agreement:
     """How far `run` is from `decoded`. Raises OtherAnswers for answers of another shape or that are not finite, and
     where they are to be `exact` for others than `decoded`'s, save for peaks that are ties."""
-    distances = []
-    for given in inputs:
-        votes, sample = decoded.votes(*given)
-        poses = decoded.decode(votes, sample)
-        answers = [torch.from_numpy(np.asarray(part)) for part in run(given)]
-        wanted = [getattr(poses, name) for name in ("points", "confidence", "image_index", "score")][: len(answers)]
+    distances, outside = [], decoded.model.outside
+    for read in inputs:
+        votes, sample = decoded.votes(*read)
+        answers = [torch.from_numpy(np.asarray(part)) for part in run(read)]
+        given = decoded.answers(votes, sample)
+        wanted = list(given.values())
         if [part.shape for part in answers] != [part.shape for part in wanted]:
             shapes, ours = (" and ".join(str(tuple(part.shape)) for part in parts) for parts in (answers, wanted))
             raise OtherAnswers(f"the exported network gives {shapes}, PyTorch {ours}")
-        away = (answers[0] - poses.points).abs().amax(-1)
-        if exact:
-            check_exact(decoded, votes, sample, away, answers, wanted)
-        elif not all(part.isfinite().all() for part in answers):
+        if not exact and not all(part.isfinite().all() for part in answers):
             raise OtherAnswers("the exported network's answers are not finite: its numbers are too large for fp16")
-        distances.append((answers[0] - poses.points).norm(dim=-1).flatten())
+        if outside is not None:
+            compared = [(a, b) for name, a, b in zip(given, answers, wanted, strict=True) if name in outside.compared]
+            distances.append(check_maps(compared, exact))
+            continue
+        wanted = wanted if decoded.single else in_order(wanted, answers)
+        if exact:
+            check_exact(decoded, votes, sample, (answers[0] - wanted[0]).abs().amax(-1), answers, wanted)
+        distances.append((answers[0] - wanted[0]).norm(dim=-1).flatten())
     every = torch.cat(distances)
     return Agreement(float(every.mean()), float(every.max())) if len(every) else Agreement(0.0, 0.0)
+
+
+def check_maps(pairs: Sequence[tuple[Tensor, Tensor]], exact: bool) -> Tensor:
+    """How far each output of which people are made is from PyTorch's, as a share of its largest number: (N,). Raises
+    OtherAnswers where that is more than SURE and they are to be `exact`."""
+    away = torch.stack([(a - b).abs().max() / b.abs().max().clamp_min(1e-6) for a, b in pairs])
+    if exact and not bool((away <= SURE).all()):
+        raise OtherAnswers(
+            f"the exported network does not answer as PyTorch: its outputs are off by up to {float(away.max()):.2g} of "
+            "their largest number. Try another version of torch, onnx or onnxruntime"
+        )
+    return away
+
+
+def in_order(wanted: list[Tensor], answers: Sequence[Tensor]) -> list[Tensor]:
+    """PyTorch's people in the order of the exported network's: of people of one image with equal scores either may be
+    the first. As they are, where they are not the same people."""
+    if not len(answers[0]):
+        return wanted
+    tied = (wanted[3][:, None] - answers[3]).abs() <= SURE * answers[3].abs().clamp_min(1)
+    away = (wanted[0][:, None] - answers[0]).abs().amax((2, 3))
+    order = torch.where(tied & (wanted[2][:, None] == answers[2]), away, torch.inf).argmin(0)
+    same = len(order.unique()) == len(order)
+    return [part[order] for part in wanted] if same else wanted
 
 
 def check_exact(

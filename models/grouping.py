@@ -12,7 +12,9 @@ Needs numpy and scipy alone, and nothing else of keyshift: a program that runs a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +69,14 @@ def people_in(
     points, known = people[..., :2], people[..., 2:3] > 0
     middle = (points * known).sum(1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
     return np.concatenate([np.where(known, points, middle), people[..., 2:3]], -1, dtype=np.float32), certain
+
+
+def people_of(outputs: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[Array, Array, Array]:
+    """`people_in` one picture, of what an exported network gives for it, each (1, ...): points (P, K, 2) in pixels of
+    the input, confidence (P, K) and score (P,). `notes` are what the network's file says under `people`."""
+    parts = (outputs[name][0] for name in ("heat", "tags", "scores", "cells", "at"))
+    people, score = people_in(*parts, Rules(**notes["rules"]))
+    return people[..., :2] * np.float32(notes["stride"]), people[..., 2].clip(0, 1), score
 
 
 def group(scores: Array, cells: NDArray[np.int64], tags: Array, rules: Rules) -> Array:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,6 +23,21 @@ from .parts.adapters import adapted, add_adapters, merge_adapters
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WEIGHTS = "published ones by name (torchvision's IMAGENET1K_V1, a tag of timm's), a local state_dict, or null: random"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How people are made of what an exported network gives: by numpy and scipy alone, for a file that needs no
+    keyshift."""
+
+    maker: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], tuple[np.ndarray, np.ndarray, np.ndarray]]
+    """Takes `PoseModel.outputs` of one picture, each (1, ...), and what `PoseModel.notes` say under `people`; gives
+    points (P, K, 2) in px of the input, confidence (P, K) and score (P,)."""
+    parts: tuple[ModuleType | Callable[..., Any], ...]
+    """The modules and functions that it is made of, itself among them, in an order in which they can stand in a
+    file."""
+    compared: tuple[str, ...]
+    """The outputs that an exported network has to give as PyTorch does; others say which of equals was taken."""
 
 
 class PoseModel(nn.Module, ABC):
@@ -60,6 +76,8 @@ class PoseModel(nn.Module, ABC):
     fixed: Mapping[str, str] = MappingProxyType({})
     """What its votes hold besides that no affine of the input moves, each with the option, NAME=VALUE, that leaves it
     out, or ""."""
+    outside: ClassVar[Outside | None] = None
+    """How people are made of what an exported network gives; None: poses are decoded in it."""
     root: int = -1
     """The keypoint that z is counted from, of answers relative to it."""
     head: nn.Module
@@ -184,6 +202,10 @@ class PoseModel(nn.Module, ABC):
         merge_adapters(copy)
         copy.options = replace(copy.options, adapters=0)
         return copy
+
+    def outputs(self, votes: Votes, sample: Unlabeled) -> dict[str, Tensor]:
+        """What an exported network gives in place of poses, by name, each (B, ...); of systems with an `outside`."""
+        raise ValueError(f"{type(self).__name__} decodes poses itself, and gives nothing in their place")
 
     def example(self, name: str, batch: int) -> Tensor:
         """An input `name` for a batch, to try an exported network on; of systems that read more than images."""

@@ -117,6 +117,8 @@ class Views:
     """(V, P, K, D) in the plain view, in shares of the crop; P are the people of the plain view."""
     shown: Tensor
     """(V, P, K) bool: the view has the person, and shows the place where the plain view has the keypoint."""
+    lost: Tensor | None = None
+    """(V, P, K) bool: the view shows that place and has not the person; None where every view has everyone."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +256,9 @@ def viewed(
         poses = [one.decode(one(sample), sample) for one, sample in zip(models, samples, strict=True)]
         there = [carried(own, sample, plain, flip) for own, sample in zip(poses, samples, strict=True)]
         people, points, has = by_view(joined(there, len(plain)), len(samples), plain, model.single)
-        shown = [inside(carried(people, plain, sample, flip).points, sample, people.image_index) for sample in samples]
-        scaled = torch.stack([shares(own, plain, people.image_index) for own in points])
-        parts.append((scaled.cpu(), (torch.stack(shown) & has[..., None]).cpu()))
+        places = [inside(carried(people, plain, sample, flip).points, sample, people.image_index) for sample in samples]
+        scaled, shown = torch.stack([shares(own, plain, people.image_index) for own in points]), torch.stack(places)
+        parts.append((scaled.cpu(), (shown & has[..., None]).cpu(), (shown & ~has[..., None]).cpu()))
     for one, mode in zip(models, modes, strict=True):
         one.train(mode)
     return Views(*(torch.cat(values, 1) for values in zip(*parts, strict=True)))

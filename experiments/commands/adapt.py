@@ -49,6 +49,7 @@ from ..runs.shipping import (
     SHARES,
     Expected,
     Forecaster,
+    People,
     beforehand,
     borrowed,
     by_labels,
@@ -71,6 +72,7 @@ from ..runs.task import (
 )
 from ..runs.training import SCORED, adaptation, evaluator, fit, make_fabric, warped_batches
 from .adapt_dry import dry_run
+from .predict import check_no_boxes
 from .predict_depth import check_cube
 
 USUAL = "keyshift"
@@ -129,7 +131,8 @@ def adapt(
     depth = config.target is not None and entry_of(config.target.name).depth
     flat, labels = None if depth else check, None
     if flat is not None and given is not None:
-        labels = open_labels(flat, check_root or target, load_model(given)[1])
+        network, skeleton = load_model(given)
+        labels = open_labels(flat, check_root or target, skeleton, network.single)
     task = prepare(config, [strategy], training=given is None)
     if given is not None:  # else `prepare` has looked
         check_mirroring(config, task.skeleton)
@@ -286,6 +289,8 @@ def check_target(model: str, config: Config) -> None:
     not fit it: before any other data is opened."""
     assert config.target is not None
     options = config.target.options
+    if not MODELS[config.model.name].single:
+        check_no_boxes(model, getattr(options, "boxes", None), "target.boxes")
     if config.target.name in ("pictures", "depth_folder"):
         check_kind(model, "reach" in MODELS[config.model.name].reads, options.folder)
     if isinstance(options, depth_folder.Options):
@@ -340,8 +345,8 @@ def work(
     before = measure(start, task, fabric.device)
     reporter.say(f"before: {words.distance(before)}")
     given, system = Evidence(start, looks_of(task, fabric.device)), reading(type(start))
-    space, expected = start.in_space(), None
-    decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis, space)
+    lent, expected, people = borrowed(type(start), task.config.threshold, rule.basis), None, None
+    decision = None if by_check else beforehand(SCORES["agreement"](given), count, system, rule.basis, bool(lent))
     ended, step, share, shipped, after, forecast = "nothing was trained", 0, 0.0, start, before, None
     if decision is None:
         forecaster = Forecaster(rule, given)
@@ -351,19 +356,20 @@ def work(
         whole = not step or STRATEGIES[strategy].restarts(task.config.method(strategy))
         best = forecaster.best(adapted, (1.0,) if whole else SHARES)
         forecast = best.record
-        expected = in_mm(given, best.model) if space else None
+        expected = in_mm(given, best.model) if start.in_space() else None
+        people = None if start.single else counted_people(given, best.model)
         if by_check:
             decision = by_labels(step, by_check(best.model), best.share)
         else:
             beside = on_held_out(rule, start, best.model, task, fabric.device) if held >= FEWEST else None
-            decision = decide(step, best.prediction, beside, held, best.share, expected)
+            decision = decide(step, best.prediction, beside, held, best.share, expected, people)
         if decision.adapted:
             share, shipped, after = best.share, best.model, measure(best.model, task, fabric.device)
     outcome = {"strategy": strategy, "updates": step if decision.adapted else 0, "share": share}
     outcome |= {"pictures": count, "held_out": held}
     outcome |= {"adapted": decision.adapted, "outcome": decision.outcome, "why": decision.why, "ended": ended}
     outcome |= {"decided_by": "labels" if by_check else "rule", "prediction": forecast, "rule": rule.basis}
-    outcome |= {"expected": expected and asdict(expected), "borrowed": borrowed(type(start), task.config.threshold)}
+    outcome |= {"expected": expected and asdict(expected), "people": people and asdict(people), "borrowed": lent}
     return outcome | {"before": asdict(before), "after": asdict(after)}, shipped
 
 
@@ -373,6 +379,12 @@ def in_mm(given: Evidence, candidate: PoseModel) -> Expected | None:
     after = expected_error(Evidence(candidate, given.looks, given))
     known = math.isfinite(before) and math.isfinite(after)
     return Expected(before, after, error_of(type(candidate))) if known else None
+
+
+def counted_people(given: Evidence, candidate: PoseModel) -> People:
+    """How many people the given network and a candidate find on the pictures that scores are read of."""
+    after = Evidence(candidate, given.looks, given).target
+    return People(len(given.target.points), len(after.points), len(given.looks.target))
 
 
 def on_held_out(

@@ -42,7 +42,8 @@ def dry_run(
     of_given = measured(given, known)
     near = nearest(rule.pairs, of_given, strategy)
     agreement, count = SCORES["agreement"](given), len(task.target[0])
-    decision = beforehand(agreement, count, reading(type(start)), rule.basis, start.in_space())
+    lent = borrowed(type(start), task.config.threshold, rule.basis)
+    decision = beforehand(agreement, count, reading(type(start)), rule.basis, bool(lent))
     seen = shift(given) | {"agreement on the target": agreement, "agreement on the source": on_source(given, task)}
     outcome = {
         "strategy": strategy,
@@ -53,7 +54,7 @@ def dry_run(
         "nearest": [asdict(row) for row in near],
         "expected": expected(near),
         "error": rule.basis.get("dry"),
-        "borrowed": borrowed(type(start), task.config.threshold),
+        "borrowed": lent,
         "recommendation": recommend(near, strategy, rule.basis.get("dry")) if decision is None else decision.why,
     }
     for line in lines(outcome):
@@ -67,6 +68,8 @@ def shift(given: Evidence) -> dict[str, float | None]:
     """How the target differs from the held-out source for the given network; None without a source."""
     target, source = given.target, given.source
     spreads: dict[str, float | None] = {"spread of votes on the target": float(target.spread.mean())}
+    if not given.model.single:
+        spreads["people found in a picture of the target"] = len(target.points) / len(given.looks.target)
     if source is None or given.judged is None:
         return spreads
     groups = [f"source/{name}" for name in source.sequence] + [f"target/{name}" for name in target.sequence]

@@ -101,7 +101,12 @@ def adapt_online(
     if not isinstance(learner, Online):
         check_mirroring(config, skeleton)
         inputs = replace(inputs, views=(config.augmentation, learner.views["target"]))
-    if check is not None and (isinstance(inputs, DepthInputs) or inputs.boxes is not None or not given.single):
+    if check is not None and not given.single:
+        raise ValueError(
+            f"--check {check}: with --online labels are of whole pictures with one person, and {model} finds everyone; "
+            "adapt without --online to have it checked"
+        )
+    if check is not None and (isinstance(inputs, DepthInputs) or inputs.boxes is not None):
         raise ValueError(f"--check {check}: with --online labels are of whole pictures that the network answers once")
     labels = None if check is None else open_labels(check, target, skeleton)
     folder = folder or Path("runs") / name_of(target)
@@ -262,7 +267,8 @@ class Pass:
                 show(done, {"seconds/iteration": (time.monotonic() - started) / done})
         rate = (batch.places[-1] + 1) / (time.monotonic() - started)
         share = float(moved) / compared if compared else None
-        return {"updates": number, "pictures_per_second": rate, "moved": share}
+        counts = None if self.given.single else [self.before.count, self.gathering.count]
+        return {"updates": number, "pictures_per_second": rate, "moved": share, "people": counts}
 
     def answers(self, number: int, batch: Batch, plain: Unlabeled) -> tuple[Poses, Poses]:
         """The poses of a batch by the learner before its update, which is then made, and by the given model."""
@@ -307,6 +313,9 @@ def tell(outcome: dict[str, Any], folder: Path, kind: str, reporter: Reporter) -
             f"{moved:.1%} of the joints are more than {MOVED:.0%} of the crop's side from where the given model puts "
             "them; no label says which of the two is right"
         )
+    if outcome["people"] is not None:
+        before, after = outcome["people"]
+        reporter.say(f"{after} people were found, where the given model finds {before}; no label says which is right")
     if outcome["check"] is not None:
         reporter.say(check_words(outcome["check"]))
     reporter.say(f"predictions: {folder / 'predictions.json'}; the model that is left: {folder / 'model.pt'}")

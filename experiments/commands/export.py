@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.options import choose
+from ...datasets.reading.files import write_text
 from ...datasets.sample import CAMERA_MM
+from ...models.bundle import answers_alone, runtime_of
 from ...models.export import DECODINGS, PRECISIONS, to_onnx, to_program
 from ..runs.folder import identity_of, locate
 from ..runs.progress import Reporter
@@ -29,7 +31,8 @@ def export(
     """Write the model of a run folder or weights file as `format`, onnx or torch; returns the file.
 
     `output` None: RUN's name in the current folder. `decode`: mean or peak of the votes, None the model's own. `opset`
-    and `precision` are of onnx: see to_onnx. The file is compared with PyTorch before it takes its place. Raises
+    and `precision` are of onnx: see to_onnx. The file is compared with PyTorch before it takes its place. Beside ONNX
+    of a network that finds several people a .py of that name is written, which answers pictures by it alone. Raises
     ValueError for bad input and for a network that cannot be exported, ArithmeticError where the comparison fails.
     """
     if format not in FORMATS:
@@ -44,9 +47,11 @@ def export(
     output = output or Path((weights.stem if run.is_file() else run.resolve().name) + suffix)
     if output.suffix != suffix or not output.parent.is_dir():
         raise ValueError(f"cannot write {output}: expected the name of a {suffix} file in a folder that exists")
-    if output.exists() and not overwrite:
-        raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
     model, skeleton, size, trained = open_model(run)
+    code = output.with_suffix(".py") if format == "onnx" and answers_alone(model) else None
+    for file in (output, code):
+        if file is not None and file.exists() and not overwrite:
+            raise ValueError(f"{file} exists; pass --overwrite or --output FILE")
     about: dict[str, Any] = {"weights": weights.name, "data": licences(folder)}
     if trained is not None:
         about["cut"] = {"crop": trained.crop, "cube": trained.cube}
@@ -61,8 +66,15 @@ def export(
     agrees = "answers as PyTorch does"
     if precision == "fp16":
         unit = "mm" if model.space == CAMERA_MM else "px"
-        agrees = f"in fp16 its keypoints are {agreement.mean:.3g} {unit} from PyTorch's, at most {agreement.most:.3g}"
-    reporter.say(f"{output}: {len(skeleton)} keypoints of {reads}, {agrees}")
+        what = f"keypoints are {agreement.mean:.3g} {unit}"
+        if model.outside is not None:
+            what = f"maps are {agreement.mean:.3g} of their largest number"
+        agrees = f"in fp16 its {what} from PyTorch's, at most {agreement.most:.3g}"
+    outside = "" if model.outside is None else "; people are made of its maps outside it"
+    reporter.say(f"{output}: {len(skeleton)} keypoints of {reads}, {agrees}{outside}")
+    if code is not None:
+        write_text(code, runtime_of(type(model), output.name, code.name))
+        reporter.say(f"{code}: everyone in pictures without keyshift: python {code} PICTURE...")
     return output
 
 

@@ -74,9 +74,15 @@ def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
         wanted = f"answers in {model.space}, and predict writes pixels"
     if wanted is not None:
         raise ValueError(f"{path}: {name} {wanted}; score it on data that fits: keyshift evaluate RUN")
-    if not model.single and boxes not in (None, "whole"):
+    if not model.single:
+        check_no_boxes(str(path), boxes)
+
+
+def check_no_boxes(model: str, boxes: str | None, option: str = "boxes") -> None:
+    """Raises ValueError for boxes that are given to a model that finds people itself."""
+    if boxes not in (None, "whole"):
         raise ValueError(
-            f"boxes={boxes}: {path} finds the people of a whole picture itself, and reads no boxes; leave them out"
+            f"{option}={boxes}: {model} finds the people of a whole picture itself, and reads no boxes; leave them out"
         )
 
 

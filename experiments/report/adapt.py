@@ -22,7 +22,7 @@ from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
-from ..runs.shipping import Expected, called, counted, points
+from ..runs.shipping import Expected, People, called, counted, points
 from .crops import as_uri
 from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
 from .pages import template
@@ -34,6 +34,8 @@ PREDICTED = "It is predicted without labels, not measured: only labels can say w
 DECIDED = "these labels decided what is shipped, so they are no independent measurement of it"
 SHOWN = 12
 TILE = 224
+WHOLE_TILE = 448
+"""Of pictures with everyone in them, who are small there."""
 
 
 def distance(numbers: Distance) -> str:
@@ -95,9 +97,12 @@ def basis(outcome: dict[str, Any]) -> list[str]:
 
 
 def own_terms(outcome: dict[str, Any]) -> list[str]:
-    """Of a system in space: what is expected in mm, and that the rule was not fitted on the likes of it."""
+    """Of a system that the rule was not fitted on the likes of: that, and what is expected in mm of one in space, how
+    many people are found by one that finds everyone."""
     if not outcome.get("borrowed"):
         return []
+    if outcome.get("people"):
+        return [People(**outcome["people"]).words, outcome["borrowed"]]
     expected = outcome.get("expected")
     if not expected:
         said = "in mm no gain is predicted, for there is no labelled source to learn errors in mm from"
@@ -148,6 +153,33 @@ def check_words(check: dict[str, Any], decided: bool = False) -> str:
     )
 
 
+def with_labels(check: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of the page's table: what, before and after. Of people found in pictures AP and who was missed or invented
+    stand before the groups of keypoints, which are judged by PCK."""
+    headline = Headline.named(check["metric"])
+
+    def row(title: str, *path: str) -> tuple[str, str, str]:
+        before, after = (check[side] for side in ("before", "after"))
+        for key in path:
+            nobody = 0 if key in ("missed", "invented") else None  # said where there is someone
+            before, after = before.get(key, nobody), after.get(key, nobody)
+        return title, cell(before), cell(after)
+
+    several, known = headline.key == "ap", {*check["before"], *check["after"]}
+    beside = {"ap": headline.title, "ap50": "AP50", "ar": "AR"}
+    beside |= {"missed": "people missed", "invented": "people invented"}
+    rows = [row(title, key) for key, title in beside.items() if several and key in known]
+    joint = f"{headline.by_joint.noun}, " if several else ""
+    return rows + [row(f"{joint}{group}", "groups", group) for group in check["before"]["groups"]]
+
+
+def cell(value: float | None) -> str:
+    """A number of a table, a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
 def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseModel, task: Task) -> None:
     """report.html: the numbers, and the target pictures to judge by with both predictions. Beside what it is handed it
     reads what the folder says it is, config.yaml and identity.json."""
@@ -165,6 +197,8 @@ def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseM
         check=None if outcome["check"] is None else check_words(outcome["check"], decided(outcome)),
         pictures=[] if choice == "none" else pictures(before, after, task, hide=choice == "blurred"),
         choice=choice,
+        tile=tile_of(before),
+        rows=with_labels(outcome["check"]) if outcome["check"] else [],
         source="source_train" in identity,
         licences={side["name"]: side["licence"] for side in sides if "licence" in side},
         config=text,
@@ -174,22 +208,28 @@ def write(folder: Path, outcome: dict[str, Any], before: PoseModel, after: PoseM
 
 def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> list[tuple[str, str, str]]:
     """(id, picture before, picture after) of target pictures to judge by, with everyone whom a model sees in them."""
-    few = spread(WithoutLabels(task.target[1]), SHOWN)
+    few, tile = spread(WithoutLabels(task.target[1]), SHOWN), tile_of(before)
     edges, colours = few.skeleton.edges, joint_colours(len(few.skeleton))
     batch = EvaluationBatches(few, SHOWN, task.size, task.config.crop)[0]
     poses = [predict_people(model, [batch], torch.device("cpu"), few.skeleton.flip) for model in (before, after)]
     shown = []
     for row in np.flatnonzero(np.array(batch.sequence) != UNUSABLE).tolist():
         item = few[row]
-        crop = blur(view(item, TILE)) if hide else view(item, TILE)
+        crop = blur(view(item, tile)) if hide else view(item, tile)
 
         def drawn(people: Poses, picture: np.ndarray = crop, row: int = row, item: Item = item) -> str:
-            for person in in_picture(people.points[people.image_index == row].numpy(), item):
-                picture = draw(picture, to_tile(person, item.box, TILE), edges, colours)
+            own = people.each(lambda values: values[people.image_index == row])
+            for person, sure in zip(in_picture(own.points.numpy(), item), own.confidence.numpy(), strict=True):
+                picture = draw(picture, to_tile(person, item.box, tile), edges, colours, known=sure > 0)
             return as_uri(picture)
 
         shown.append((f"{item.id}{far(poses, row, before)}", drawn(poses[0]), drawn(poses[1])))
     return shown
+
+
+def tile_of(model: PoseModel) -> int:
+    """The side in px of a picture on the page."""
+    return TILE if model.single else WHOLE_TILE
 
 
 def far(poses: Sequence[Poses], row: int, model: PoseModel) -> str:

@@ -28,7 +28,7 @@ from ...datasets.own.depth_folder import DepthFolder
 from ...datasets.reading.doubts import resized, sizes_differ
 from ...datasets.reading.headers import read_headers
 from ...datasets.reading.images import UnreadableImage, read_image
-from ...datasets.reading.people import People, PictureSet
+from ...datasets.reading.people import WHOLE, People, PictureSet
 from ...datasets.reading.video import file_of, is_frame
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
@@ -79,15 +79,16 @@ class Labels:
     """Joints that the network predicts and the labels do not hold."""
 
 
-def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
+def open_labels(path: Path, root: Path, skeleton: Skeleton, single: bool = True) -> Labels:
     """The labelled pictures of --check below `root`, looked at as far as it takes no time: before anything else is
-    opened. Raises ValueError for labels without a joint of `skeleton`, of no picture that can be read, or of
-    pictures of another size."""
+    opened; for a network that is not `single` whole ones, with everyone whom the file knows. Raises ValueError for
+    labels without a joint of `skeleton`, of no picture that can be read, or of pictures of another size."""
     if path.suffix.lower() in (".yaml", ".yml", ".txt"):
         raise ValueError(f"--check {path}: expected a COCO keypoint JSON, or a CSV of DeepLabCut or Lightning Pose")
     name = "deeplabcut" if path.suffix.lower() == ".csv" else "coco_json"
     folder = root if root.is_dir() else root.parent
-    said: dict[str, Any] = {"root": str(folder), "labels": [str(path), str(path)], "boxes": "whole"}
+    said: dict[str, Any] = {"root": str(folder), "labels": [str(path), str(path)]}
+    said |= {"boxes": "whole"} if single else {"crops": WHOLE}
     try:
         table = picture_set(open_dataset(name, options_of(name, said, "--check"), "test"))
         assert table is not None
@@ -110,9 +111,9 @@ def open_labels(path: Path, root: Path, skeleton: Skeleton) -> Labels:
     headers = read_headers(table.root, table.people.pictures)
     people = table.people
     there = np.array([name in headers for name in people.pictures])
-    usable = np.flatnonzero(there & people.annotated[:, shared].any(1))
-    check_count(path, table, usable)
-    table = replace(table, people=people.select(usable))
+    known = there & people.annotated[:, shared].any(1)
+    check_count(path, table, np.flatnonzero(known))
+    table = replace(table, people=people.select(np.flatnonzero(known if single else there)))
     declared = {} if table.declared is None else table.declared()
     wrong = resized(declared, headers)
     if 2 * len(wrong) > len(headers):
@@ -170,7 +171,8 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
         return open_depth_check(path, task)
     target = picture_set(task.target[0])
     table = replace(labels.table, white=None if target is None else target.white)
-    rows = [row for row in range(len(table)) if reads(table, row)]
+    readable = {table.picture(index) for index in range(len(table)) if reads(table, index)}
+    rows = [row for row, name in enumerate(table.people.pictures) if name in readable]
     check_count(path, table, rows)
     boxes = target_boxes(task)
     if boxes is None:
@@ -319,7 +321,7 @@ def picture_set(dataset: PoseDataset) -> PictureSet | None:
 def unusable(dataset: PictureSet | PoseDataset, row: int) -> str | None:
     """The picture that cannot be read, or why a depth frame cannot be cut; None for one that can be used."""
     if isinstance(dataset, PictureSet):
-        return None if reads(dataset, row) else dataset.people.pictures[row]
+        return None if reads(dataset, row) else dataset.picture(row)
     try:
         check_item(dataset[row])
     except UnreadableImage as error:
@@ -328,9 +330,9 @@ def unusable(dataset: PictureSet | PoseDataset, row: int) -> str | None:
 
 
 def reads(table: PictureSet, row: int) -> bool:
-    """Whether a row's picture can be decoded and its crop be cut; frames of videos were decoded, when the video was
+    """Whether a sample's picture can be decoded and its crop be cut; frames of videos were decoded, when the video was
     opened."""
-    if is_frame(table.people.pictures[row]):
+    if is_frame(table.picture(row)):
         return True
     try:
         height, width = read_image(table.path(row)).shape[:2]

@@ -16,9 +16,10 @@ from ...adapt.scoring.evaluation import Predictions, predict, scores
 from ...adapt.scoring.people_ap import oks_words
 from ...adapt.scoring.selection import Headline
 from ...datasets.loading import loader
-from ...datasets.reading.files import write_json
+from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset
 from ...datasets.views import crowding_of
+from ...models.bundle import answers_alone, runtime_of
 from ...models.export import to_onnx
 from ...models.pose_model import PoseModel
 from ...models.saved import load_checkpoint, load_model
@@ -90,6 +91,8 @@ def export(model: PoseModel, task: Task, folder: Path) -> None:
     except Exception as error:  # the exporter's own troubles
         warnings.warn(f"no model.onnx: {type(error).__name__}: {error}", stacklevel=2)
         return
+    if answers_alone(model):
+        write_text(folder / "model.py", runtime_of(type(model), "model.onnx", "model.py"))
     about = {"input": {"width": task.size[0], "height": task.size[1]}, "keypoints": list(task.skeleton.keypoints)}
     write_json(folder / "model.json", about)
 

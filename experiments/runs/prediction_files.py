@@ -267,6 +267,7 @@ def annotation(number: int, row: np.void) -> dict[str, Any]:
     """A person as COCO has them, with the id `number`."""
     left, top, right, bottom = row["box"].round(3).tolist()
     points = (row["points"].astype(np.float64) - 0.5).round(3).tolist()
+    seen = np.where(row["confidence"] > 0, 2, 0).tolist()  # where the network has not found a keypoint of a person
     more: dict[str, Any] = {}
     for name in IN_JSON:
         if name in (row.dtype.names or ()):
@@ -283,8 +284,8 @@ def annotation(number: int, row: np.void) -> dict[str, Any]:
         "bbox": [left, top, round(right - left, 3), round(bottom - top, 3)],
         "area": round((right - left) * (bottom - top), 3),
         "iscrowd": 0,
-        "keypoints": [v for x, y in points for v in (x, y, 2)],
-        "num_keypoints": len(points),
+        "keypoints": [value for (x, y), v in zip(points, seen, strict=True) for value in (x, y, v)],
+        "num_keypoints": sum(v > 0 for v in seen),
         "keypoint_scores": row["confidence"].astype(np.float64).round(5).tolist(),
         "score": round(float(row["score"]), 5),
         **more,
@@ -343,10 +344,12 @@ def drawn_rate(inputs: Inputs, video: str) -> float:
 
 
 def draw_people(image: np.ndarray, predicted: Predicted, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
-    """A picture with all its people, the lines as thick as their boxes ask for."""
+    """A picture with all its people, the lines as thick as their boxes ask for; keypoints of confidence 0, which were
+    not found, are left out."""
     colours = joint_colours(len(skeleton))
     for row in rows:
         side = float((predicted.boxes[row, 2:] - predicted.boxes[row, :2]).max())
         weight = max(side / 192, 0.5) / max(image.shape[0] / 192, 0.5)
-        image = draw(image, predicted.points[row], skeleton.edges, colours, weight=weight)
+        known = predicted.confidence[row] > 0
+        image = draw(image, predicted.points[row], skeleton.edges, colours, known=known, weight=weight)
     return image

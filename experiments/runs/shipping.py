@@ -23,6 +23,9 @@ FEWEST = 30
 """Pictures of which scores say enough to predict by."""
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Of the way from the given weights to the adapted ones, of which the best is taken."""
+KEPT = 0.8
+"""Least share of the people whom the given model finds that a candidate must find too: scores of keypoints do not see
+whom nobody finds."""
 SURE = 0.975
 """The one-sided level at which labels decide: that of a 95 % interval's lower end."""
 
@@ -51,6 +54,19 @@ class Expected:
     @property
     def words(self) -> str:
         return f"{self.what} is expected to go from {self.before:.1f} to {self.after:.1f} mm"
+
+
+@dataclass(frozen=True)
+class People:
+    """How many people are found on the same pictures by the given network and by a candidate."""
+
+    before: int
+    after: int
+    pictures: int
+
+    @property
+    def words(self) -> str:
+        return f"in {counted(self.pictures)} the given model finds {self.before} people and the candidate {self.after}"
 
 
 @dataclass(frozen=True)
@@ -122,8 +138,15 @@ def fitted_on(basis: Mapping[str, Any], system: str) -> bool:
     return system in basis.get("systems", [system])
 
 
-def borrowed(kind: type[PoseModel], threshold: float) -> str | None:
-    """What is to be said of a rule that was not fitted on such systems; None where it was."""
+def borrowed(kind: type[PoseModel], threshold: float, basis: Mapping[str, Any] | None = None) -> str | None:
+    """What is to be said of a rule of that `basis` where it is used on systems that it was not fitted on: people in
+    space, and everyone in a picture; None where it was, and where it is not used."""
+    if not (kind.single or fitted_on(basis or {}, reading(kind))):
+        return (
+            f"the rule was fitted on systems that answer a crop with one person, on none that finds everyone in a "
+            f"picture as {kind.__name__} does: a point is 1 % of keypoints within {threshold:g} of the picture's side, "
+            "and how often it is wrong here is not known"
+        )
     if not kind.in_space():
         return None
     return (
@@ -139,10 +162,11 @@ def error_of(kind: type[PoseModel]) -> str:
 
 
 def beforehand(
-    agreement: float, pictures: int, system: str, basis: Mapping[str, Any], space: bool = False
+    agreement: float, pictures: int, system: str, basis: Mapping[str, Any], lent: bool = False
 ) -> Decision | None:
     """What is decided before any training, by the given network's `agreement` on the `pictures` to adapt to, what its
-    `system` reads, whether it sees people in `space`, and the rule's `basis`; None: nothing yet."""
+    `system` reads, the rule's `basis`, and whether it is `lent` to systems that it was not fitted on; None: nothing
+    yet."""
     if pictures < FEWEST:
         return Decision(
             "too few pictures",
@@ -156,7 +180,7 @@ def beforehand(
             f"its agreement with itself on the pictures to adapt to is hardly above chance ({number}), where no score "
             "says anything; train it longer, or on a source that is nearer to these pictures",
         )
-    if not fitted_on(basis, system) and not space:
+    if not fitted_on(basis, system) and not lent:
         return Decision(
             "not known to the rule",
             f"the rule was not fitted on models of {system}, but of {'; '.join(basis['systems'])}, so it predicts "
@@ -172,10 +196,12 @@ def decide(
     pictures: int = 0,
     share: float = 1.0,
     expected: Expected | None = None,
+    people: People | None = None,
 ) -> Decision:
     """Whether the checkpoint of `step`, or what is `share` of the way to it, is shipped, by its `prediction` on the
-    pictures adapted to, the one on the `pictures` held out, None where these are too few, and of a system in space the
-    error in mm that is `expected`, where one is. Step 0: training kept no checkpoint."""
+    pictures adapted to, the one on the `pictures` held out, None where these are too few, of a system in space the
+    error in mm that is `expected`, where one is, and of one that finds `people` how many. Step 0: training kept no
+    checkpoint."""
     if not step:
         return Decision("no checkpoint", "training kept no checkpoint")
     if prediction is None:
@@ -191,7 +217,9 @@ def decide(
         return Decision("worse on held-out", f"{words}, but on {counted(pictures)} held out it is {points(held.gain)}")
     if expected is not None and not expected.after < expected.before:
         return Decision("no gain in mm", f"{words}, but {expected.words}")
-    more = "" if expected is None else f"; {expected.words}"
+    if people is not None and people.after < KEPT * people.before:
+        return Decision("loses people", f"{words}, but {people.words}, under {KEPT:g} of them")
+    more = "".join(f"; {part.words}" for part in (expected, people) if part is not None)
     return Decision("adapted", f"{words}, above the {least}{more}")
 
 

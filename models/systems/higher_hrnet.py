@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -34,13 +34,14 @@ from torchvision.models.resnet import BasicBlock
 
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled, transform
+from .. import grouping
 from ..grouping import Rules, people_in
 from ..heatmaps import SHARPNESS, hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.spatial_transformer import inverse, lattice, sampled
 from ..parts.tag_losses import PUSHES, cells_of, drawn_maps, mask_of, masked_error, tag_losses
-from ..pose_model import PoseModel, mirrored, normalize
+from ..pose_model import Outside, PoseModel, mirrored, normalize
 from ..released import loaded, read_released
 
 COARSE, FINE = 4, 2
@@ -78,6 +79,7 @@ class HigherHRNet(PoseModel):
         )
 
     single = False
+    outside = Outside(grouping.people_of, (grouping,), ("heat", "tags", "scores"))
     options: Options
 
     def __init__(self, keypoints: int, options: Options) -> None:
@@ -163,6 +165,14 @@ class HigherHRNet(PoseModel):
         heat, tags = reduce(torch.add, each) / len(each), votes.extra["tags"]
         tags = resized(resized(tags.flatten(1, 2), self.grid.shape), size).unflatten(1, tags.shape[1:3])
         return candidates(heat, tags, self.options.pool, self.options.most)
+
+    def outputs(self, votes: Votes, sample: Unlabeled) -> dict[str, Tensor]:
+        return self.peaks(votes)._asdict()
+
+    def notes(self) -> dict[str, Any]:
+        width, _ = self.input_size
+        columns = width if self.options.project else self.grid.shape[1]
+        return {"people": {"rules": asdict(self.rules), "stride": width / columns}}
 
     @property
     def rules(self) -> Rules:

@@ -173,7 +173,7 @@ def test_a_gain_in_points_is_not_shipped_where_the_error_in_mm_is_expected_to_ri
 
 def test_a_system_in_space_is_judged_by_the_rule_and_others_are_not_borrowed():
     basis = {"systems": ["image, one person"]}
-    assert shipping.beforehand(0.5, 100, "image and k, one person", basis, space=True) is None
+    assert shipping.beforehand(0.5, 100, "image and k, one person", basis, lent=True) is None
     assert shipping.beforehand(0.5, 100, "image and k, one person", basis).outcome == "not known to the rule"
     assert shipping.borrowed(PoseResNet, 0.1) is None
     assert shipping.borrowed(A2J, 0.1) is None

@@ -417,6 +417,43 @@ def test_more_people_than_pictures(crowd, tmp_path):
     assert [a["image_id"] for a in content["annotations"]] == [1] * 81 + [2] * 61 + [3] * 41 + [4] * 21
 
 
+def test_odd_whole_pictures(crowd, tmp_path, capsys):
+    """The longer side of any picture becomes the input's: of one of 4000 px a cell is 31 px, and points are as coarse.
+    Grey is read as colour, a line of pixels as a picture; what is no picture is listed, and the others go on."""
+    folder, hundred = tmp_path / "in", [(9 + 12 * i, 9 + 12 * j) for j in range(10) for i in range(10)]
+    write(folder / "hundred.png", red_dots(128, 128, hundred))
+    write(folder / "wide.jpg", red_dots(4000, 300, [(700, 100), (3200, 180)], 40))
+    write(folder / "line.png", red_dots(256, 1, [(100, 0.5)], 4))
+    cv2.imwrite(str(folder / "grey.png"), red_dots(100, 80, [(40, 30)], 1.5)[..., 0])
+    (folder / "text.png").write_text("no picture")
+    predicted = run(crowd(128, 128), [folder], tmp_path / "out.json", draw=tmp_path / "drawn")
+    content, points = read(tmp_path / "out.json")
+    assert {name: len(own) for name, own in points.items()} == {"grey.png": 1, "hundred.png": 100, "wide.jpg": 2}
+    assert [image["file_name"] for image in content["images"]] == ["grey.png", "hundred.png", "line.png", "wide.jpg"]
+    assert [entry["file_name"] for entry in content["unreadable"]] == ["text.png"]
+    np.testing.assert_allclose(points["grey.png"][0][0] + 0.5, (40, 30), atol=1)
+    roots = sorted(map(tuple, np.round(np.array(points["hundred.png"])[:, 0] + 0.5).astype(int)))
+    np.testing.assert_allclose(roots, sorted(hundred), atol=1)
+    for own, place in zip(points["wide.jpg"], [(700, 100), (3200, 180)], strict=True):
+        np.testing.assert_allclose(own[0] + 0.5, place, atol=4000 / 128)
+    drawn = {path.name: cv2.imread(str(path)).shape[:2] for path in (tmp_path / "drawn").iterdir()}
+    assert drawn == {"grey.png": (80, 100), "hundred.png": (128, 128), "line.png": (1, 256), "wide.jpg": (300, 4000)}
+    assert len(predicted.people(list(predicted.sizes[:, 0]).index(256))) == 0
+    assert "text.png" in capsys.readouterr().err
+
+
+def test_several_people_in_every_form(crowd, tmp_path):
+    people = write_scenes(tmp_path / "in")
+    weights = crowd(64, 64)
+    run(weights, [tmp_path / "in"], tmp_path / "list.json", format="results")
+    entries = json.loads((tmp_path / "list.json").read_text())
+    assert [entry["file_name"] for entry in entries] == ["a/two.png"] * 2 + ["b/1.png"] * 3 + ["d/one.png"]
+    run(weights, [tmp_path / "in"], tmp_path / "table.csv", format="deeplabcut")
+    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()]
+    assert rows[1][1::9] == ["individual1", "individual2", "individual3"]
+    assert [(row[0], sum(map(bool, row[1:]))) for row in rows[4:]] == [(name, 9 * len(people[name])) for name in SCENES]
+
+
 def test_nobody_anywhere(crowd, tmp_path, capsys):
     write(tmp_path / "in/dark.png", red_dots(50, 40, []))
     (tmp_path / "in/broken.png").write_bytes(b"no picture")

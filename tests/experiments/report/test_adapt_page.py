@@ -113,3 +113,13 @@ def test_what_a_folder_of_0_1_says_is_told_as_it_stands() -> None:
 )
 def test_parts(count: int, held: int, said: str) -> None:
     assert words.parts(count, held) == said
+
+
+def test_people_are_judged_by_ap_and_their_joints_by_pck(job: Any) -> None:
+    before = {"ap": 0.25, "ap50": 0.5, "ar": 0.3, "missed": 12, "groups": {"all": 0.5}}
+    after = {"ap": 0.375, "ap50": 0.6, "ar": 0.4, "missed": 9, "invented": 2, "groups": {"all": 0.7}}
+    page = job(check=CHECK | {"metric": "ap", "before": before, "after": after})
+    assert '<th scope="row">OKS-AP</th><td>0.250</td><td>0.375</td>' in page
+    assert "people missed</th><td>12</td><td>9</td>" in page
+    assert "people invented</th><td>0</td><td>2</td>" in page
+    assert "PCK, all</th><td>0.500</td><td>0.700</td>" in page

@@ -12,7 +12,9 @@ from keyshift.experiments.runs.shipping import (
     CHANCE,
     FEWEST,
     Forecaster,
+    People,
     beforehand,
+    borrowed,
     by_labels,
     decide,
     known_rule,
@@ -89,6 +91,23 @@ def test_what_is_known_before_training():
     unknown = beforehand(0.9, FEWEST, "keypoints2d, one person", basis)
     assert unknown.outcome == "not known to the rule"
     assert "not fitted on models of keypoints2d, one person, but of image, one person; image and reach" in unknown.why
+
+
+@pytest.mark.parametrize(("after", "outcome"), [(80, "adapted"), (79, "loses people"), (500, "adapted")])
+def test_a_candidate_that_loses_people_is_not_shipped(after, outcome):
+    """However high its gain: scores of keypoints do not see whom nobody finds."""
+    decision = decide(7, SURE, None, people=People(100, after, 40))
+    assert decision.outcome == outcome
+    assert f"in 40 pictures the given model finds 100 people and the candidate {after}" in decision.why
+
+
+def test_the_rule_is_lent_to_systems_that_find_everyone_unless_it_was_fitted_on_them():
+    people, basis = MODELS["prtr_people"], {"systems": ["image, one person"]}
+    assert "on none that finds everyone in a picture as PRTRPeople does" in borrowed(people, 0.1, basis)
+    assert borrowed(people, 0.1, {"systems": ["image, several people"]}) is None
+    assert borrowed(MODELS["pose_resnet"], 0.1, basis) is None
+    assert beforehand(0.5, FEWEST, reading(people), basis, lent=True) is None
+    assert beforehand(0.5, FEWEST, reading(people), basis).outcome == "not known to the rule"
 
 
 def test_systems_are_told_by_what_they_read_and_find():
