@@ -87,6 +87,12 @@ class DEKR(PoseModel):
             "COCO: 1024, of CrowdPose: 0",
             low=0,
         )
+        loss_weight: float = option(
+            1000.0,
+            "of all its losses: means over cells that are nearly all empty, beside which a strategy's own would be "
+            "hundreds of times as large; published: 1",
+            low=0,
+        )
         offset_weight: float = option(0.03, "of the offsets' loss", low=0)
         scales: list[float] = option(
             [1.0], "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]", low=0.05
@@ -227,7 +233,8 @@ class DEKR(PoseModel):
         away = functional.smooth_l1_loss(votes.extra["offsets"], labels.offsets, reduction="none", beta=BETA)
         known = 2 * (labels.near > 0).sum()
         offset = (away * labels.near[:, :, None]).sum() / known.clamp_min(1)
-        return {"heatmap": heatmap, "offset": self.options.offset_weight * offset}
+        losses = {"heatmap": heatmap, "offset": self.options.offset_weight * offset}
+        return {name: self.options.loss_weight * loss for name, loss in losses.items()}
 
     def labels(self, sample: Labeled) -> Labels:
         """What a batch's people ask of the maps."""

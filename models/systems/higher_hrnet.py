@@ -62,6 +62,12 @@ class HigherHRNet(PoseModel):
         sigma: float = option(
             2.0, "of the Gaussians that heatmaps learn, cells of either resolution", low=0.1, high=100
         )
+        loss_weight: float = option(
+            1000.0,
+            "of all its losses: means over cells that are nearly all empty, beside which a strategy's own would be "
+            "hundreds of times as large; published: 1",
+            low=0,
+        )
         push: float = option(0.001, "weight of the loss that drives the tags of two people apart", low=0)
         pull: float = option(0.001, "weight of the loss that draws the tags of one person together", low=0)
         push_kind: str = option("exp", "how it falls with the distance of two people's tags", choices=PUSHES)
@@ -203,7 +209,8 @@ class HigherHRNet(PoseModel):
         cells, inside = cells_of(sample.keypoints, self.grid_of(COARSE).shape, COARSE)
         tags = votes.extra["tags"][:, :, 0]
         push, pull = tag_losses(tags, cells, sample.annotated & inside, people, options.push_kind)
-        return losses | {"push": options.push * push.mean(), "pull": options.pull * pull.mean()}
+        losses |= {"push": options.push * push.mean(), "pull": options.pull * pull.mean()}
+        return {name: options.loss_weight * loss for name, loss in losses.items()}
 
 
 class TwoStages(nn.Module):

@@ -22,7 +22,7 @@ from keyshift.models.systems import dekr_labels
 from keyshift.models.systems.dekr import DEKR
 
 CPU = torch.device("cpu")
-SMALL = {"backbone": "small", "channels": 16, "keypoint_channels": 4, "head_layers": 1, "radius": 1}
+SMALL = {"loss_weight": 1.0, "backbone": "small", "channels": 16, "keypoint_channels": 4, "head_layers": 1, "radius": 1}
 SMALL |= {"sigma": 1.0, "center_sigma": 1.0, "threshold": 0.1}
 
 

@@ -24,7 +24,7 @@ from keyshift.models.pose_model import mirrored
 from keyshift.models.saved import load_checkpoint, load_model, save_model
 from keyshift.models.systems.higher_hrnet import HigherHRNet, candidates, load_reference, multi_scale_size
 
-SMALL = {"backbone": "small", "input_size": [32, 32], "channels": 8, "blocks": 1, "sigma": 1.0}
+SMALL = {"loss_weight": 1.0, "backbone": "small", "input_size": [32, 32], "channels": 8, "blocks": 1, "sigma": 1.0}
 CPU = torch.device("cpu")
 FLIP = [0, 2, 1]
 
