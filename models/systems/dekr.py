@@ -149,8 +149,14 @@ class DEKR(PoseModel):
         if self.training or not self.further():
             return votes
         image = normalize(sample.image)
-        more = tuple(self.seen(scaled(image, scale), sample) for scale in self.further())
+        more = tuple(self.seen(self.scaled(image, scale), sample) for scale in self.further())
         return replace(votes, extra={**votes.extra, "more": more})
+
+    def scaled(self, image: Tensor, scale: float) -> Tensor:
+        """Pictures (B, 3, H, W) at another scale, their sides multiples of the backbone's stride."""
+        step = self.backbone.stride
+        size = [max(1, round(side * scale / step)) * step for side in image.shape[-2:]]
+        return functional.interpolate(image, size, mode="bilinear", antialias=scale < 1)
 
     def seen(self, image: Tensor, sample: Unlabeled) -> Votes:
         """The votes for a sample whose pictures (B, 3, h, w) are normalised and of another size."""
@@ -163,7 +169,7 @@ class DEKR(PoseModel):
     def with_mirrored(self, votes: Votes, sample: Unlabeled, flip: Sequence[int]) -> Votes:
         image = normalize(sample.image)
         pairs = zip(votes.extra.get("more", ()), self.further(), strict=False)
-        more = tuple(self.averaged(one, scaled(image, scale), sample, list(flip)) for one, scale in pairs)
+        more = tuple(self.averaged(one, self.scaled(image, scale), sample, list(flip)) for one, scale in pairs)
         merged = self.averaged(votes, image, sample, list(flip))
         return replace(merged, extra={**merged.extra, "more": more})
 
@@ -321,12 +327,6 @@ class Head(nn.Module):
 def _transition(inputs: int, outputs: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-def scaled(image: Tensor, scale: float) -> Tensor:
-    """Pictures (B, 3, H, W) at another scale, their sides multiples of a cell."""
-    size = [max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in image.shape[-2:]]
-    return functional.interpolate(image, size, mode="bilinear", antialias=scale < 1)
 
 
 HEADS = ("transition_heatmap.", "head_heatmap.", "transition_offset.", "offset_feature_layers.", "offset_final_layer.")

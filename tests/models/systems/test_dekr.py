@@ -328,6 +328,18 @@ def test_scales():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("scale", "side"), [(0.75, 32), (0.1, 8), (1.5, 72)])
+def test_scales_at_which_no_cell_is_cut(scale, side):
+    """48 px at 0.75 are 36, of which a backbone of stride 8 makes as many cells as of 40."""
+    model = build(size=(48, 48), scales=[1.0, scale]).eval()
+    sample = batch(torch.rand(1, 3, 2), [0], 1, (48, 48))
+    assert model.scaled(sample.image.float(), scale).shape[-2:] == (side, side)
+    (more,) = model(sample).extra["more"]
+    assert more.grid.shape == (side // 4, side // 4)
+    assert more.grid.stride == (48 / side * 4, 48 / side * 4)
+
+
+@torch.no_grad()
 def test_carried():
     """Where the input is moved, people move with it."""
     model = build(size=(64, 64), near=0.01)
