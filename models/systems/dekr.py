@@ -52,6 +52,7 @@ from ..parts.adaptive import AdaptBlock
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.hrnet import BRANCHES, HRNETS, HRNet
 from ..parts.spatial_transformer import inverse, lattice, sampled
+from ..parts.tag_losses import mask_of
 from ..pose_model import PoseModel, normalize
 from ..released import loaded, read_released
 from ..rescoring import Rescoring, links_of
@@ -255,7 +256,9 @@ class DEKR(PoseModel):
         drawn = torch.cat([counted, (has_center & self.on_map(center))[:, None]], 1)
         place = sample.image_index, images, grid.shape
         heat, covered = dekr_labels.heatmaps(points, drawn, self.sigmas(), *place)
-        weight = torch.where(covered, 1.0, options.background) * self.labelled(sample)
+        weight = torch.where(covered, 1.0, options.background)
+        if (mask := mask_of(sample.inputs.get(MASK), grid.shape)) is not None:
+            weight = weight * mask[:, None]
         inside = (center.trunc() >= 0) & (center.trunc() < center.new_tensor(grid.shape[::-1]))
         owning = counted & (has_center & inside.all(1))[:, None]
         where = sample.image_index, images, options.radius, grid.shape
@@ -279,14 +282,6 @@ class DEKR(PoseModel):
         shrinking = torch.linalg.det(invert(to_file)[:, :, :2]).abs()
         area = extent.nan_to_num(0, 0, 0).square().sum(-1) * shrinking
         return area.clamp_min(1e-6 if self.options.reference else (2 * self.options.radius * STRIDE) ** 2)
-
-    def labelled(self, sample: Labeled) -> Tensor:
-        """Which cells' people have labels: (B or 1, 1, H, W) float."""
-        if MASK not in sample.inputs:
-            return torch.ones(1, 1, 1, 1, device=sample.image.device)
-        rows, columns = self.grid.shape
-        mask = functional.adaptive_avg_pool2d(sample.inputs[MASK][:, None].float(), (rows, columns))
-        return (mask > 0.5).float()
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
 from ...datasets.options import option
-from ...datasets.sample import Labeled, Unlabeled, transform
+from ...datasets.sample import MASK, Labeled, Unlabeled, transform
 from .. import grouping
 from ..grouping import Rules, people_in
 from ..heatmaps import SHARPNESS, hidden_layers, small, upsampling
@@ -152,7 +152,6 @@ class HigherHRNet(PoseModel):
         """Heatmaps are 0 where nothing was seen, tags those of the border."""
 
         def moved(maps: Tensor, padding: str = "zeros") -> Tensor:
-            grid = self.grid_of(FINE)
             rows, columns = maps.shape[-2:]
             stride = self.input_size[0] / columns, self.input_size[1] / rows
             grid = Grid((rows, columns), stride, (stride[0] / 2, stride[1] / 2))
@@ -189,26 +188,29 @@ class HigherHRNet(PoseModel):
         """Points of keypoints that were not found stand in the middle of the person's others, with confidence 0."""
         peaks = self.peaks(votes)
         pictures = zip(*(part.cpu().numpy() for part in peaks), strict=True)
-        found = [people_in(heat, tags, scores, cells, at, self.rules) for heat, tags, scores, cells, at in pictures]
-        people, score = (np.concatenate(part) for part in zip(*found, strict=True))
-        index = np.repeat(np.arange(len(found)), [len(each) for each, _ in found])
+        groups = [people_in(*parts, self.rules) for parts in pictures]
+        people, score = (np.concatenate(part) for part in zip(*groups, strict=True))
+        index = np.repeat(np.arange(len(groups)), [len(each) for each, _ in groups])
         stride = self.input_size[0] / peaks.heat.shape[-1]
         poses = Poses(*map(torch.from_numpy, (people[..., :2] * np.float32(stride), people[..., 2], index, score)))
         return replace(poses, confidence=poses.confidence.clamp(0, 1)).each(lambda part: part.to(votes.logits.device))
 
     def counted(self, sample: Labeled) -> Tensor:
-        return sample.annotated & cells_of(sample.keypoints, self.grid_of(COARSE).shape, COARSE)[1]
+        return self.cells(sample, COARSE)[1]
+
+    def cells(self, sample: Labeled, stride: int) -> tuple[Tensor, Tensor]:
+        """The cells (P, K, 2) of people's keypoints on maps of a stride, and which of them count (P, K)."""
+        cells, inside = cells_of(sample.keypoints, self.grid_of(stride).shape, stride)
+        return cells, sample.annotated & inside
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         options, people, losses = self.options, sample.image_index, {}
         for name, stride in (("coarse", COARSE), ("fine", FINE)):
             size = self.grid_of(stride).shape
-            cells, inside = cells_of(sample.keypoints, size, stride)
-            target = drawn_maps(cells, sample.annotated & inside, people, len(sample), size, options.sigma)
-            losses[name] = masked_error(votes.extra[name], target, mask_of(sample.inputs.get("mask"), size)).mean()
-        cells, inside = cells_of(sample.keypoints, self.grid_of(COARSE).shape, COARSE)
+            target = drawn_maps(*self.cells(sample, stride), people, len(sample), size, options.sigma)
+            losses[name] = masked_error(votes.extra[name], target, mask_of(sample.inputs.get(MASK), size)).mean()
         tags = votes.extra["tags"][:, :, 0]
-        push, pull = tag_losses(tags, cells, sample.annotated & inside, people, options.push_kind)
+        push, pull = tag_losses(tags, *self.cells(sample, COARSE), people, options.push_kind)
         losses |= {"push": options.push * push.mean(), "pull": options.pull * pull.mean()}
         return {name: options.loss_weight * loss for name, loss in losses.items()}
 
