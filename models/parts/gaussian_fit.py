@@ -17,7 +17,10 @@ TOLERANCE = 1.49e-8
 
 def fitted(windows: Tensor, counted: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """A exp(-((x - x0)^2 + (y - y0)^2) / (2 s^2)) in windows (M, H, W), of whose cells some are `counted` (M, H, W):
-    (M, 4) float64 A, x0, y0, s from `start` on, cells of the window, and which of them converged (M,) bool."""
+    (M, 4) float64 A, x0, y0, s from `start` on, cells of the window, and which of them converged (M,) bool. Both are on
+    the CPU for windows on Apple's devices, which have no float64."""
+    if windows.device.type == "mps":
+        windows, counted, start = windows.cpu(), counted.cpu(), start.cpu()
     values, weight = windows.double().flatten(1), counted.double().flatten(1)
     y, x = (axis.flatten() for axis in torch.meshgrid(*(_line(windows, dim) for dim in (1, 2)), indexing="ij"))
     best, damping = start.double(), torch.full((len(start),), 1e-3, dtype=torch.float64, device=start.device)

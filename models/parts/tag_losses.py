@@ -34,9 +34,9 @@ def drawn_maps(
     `counted` (P, K), the highest of an image's people: (images, K, rows, columns). Only the squares are made."""
     (rows, columns), keypoints = size, cells.shape[1]
     reach = int(3 * sigma) + 1
+    away = torch.arange(-reach, reach + 1, dtype=torch.float64).square()  # not on the device: Apple's have no float64
+    patch = torch.exp(-(away[:, None] + away) / (2 * sigma**2)).float().to(cells.device)
     line = torch.arange(-reach, reach + 1, device=cells.device)
-    away = line.double().square()
-    patch = torch.exp(-(away[:, None] + away) / (2 * sigma**2)).float()
     x, y = (cells[..., None, None, dim] + step for dim, step in enumerate((line, line[:, None])))
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows) & counted[..., None, None]
     map_index = image_index[:, None] * keypoints + torch.arange(keypoints, device=cells.device)

@@ -164,11 +164,11 @@ def kept(poses: Tensor, heat: Tensor, valid: Tensor, near: float, most_near: int
     same = torch.eye(poses.shape[1], dtype=torch.bool, device=poses.device)
     group = ((close.sum(-1) > most_near) | same) & valid[:, None]
     best = torch.where(group, heat[:, None], -torch.inf).argmax(2)
-    chosen, taken = torch.zeros_like(valid), ~valid
+    chosen, taken, place = torch.zeros_like(valid), ~valid, torch.arange(poses.shape[1], device=poses.device)
     for candidate in range(poses.shape[1]):
         leader = best[:, candidate, None]
         opens = ~taken[:, candidate, None] & ~taken.gather(1, leader)
-        chosen = chosen | (opens & (torch.arange(poses.shape[1], device=poses.device) == leader))
+        chosen = chosen | (opens & (place == leader))
         taken = taken | (opens & group[:, candidate])
     return chosen
 
@@ -198,11 +198,12 @@ def refined(points: Tensor, maps: Tensor, image: Tensor, sure: Tensor, sigma: fl
     inside = ((y >= 0) & (y < size[1]))[:, :, None] & ((x >= 0) & (x < size[0]))[:, None]
     rows, columns = y.clamp_min(0).minimum(size[1] - 1), x.clamp_min(0).minimum(size[0] - 1)
     windows = maps[image[person, None, None], keypoint[:, None, None], rows[:, :, None], columns[:, None]]
-    place = torch.full_like(middle[:, 0], reach, dtype=torch.float64)
-    start = torch.stack([windows[:, reach, reach].double(), place, place, torch.full_like(place, sigma)], 1)
-    fit, done = fitted(windows, inside, start)
+    height = windows[:, reach, reach]
+    place = torch.full_like(height, reach)
+    fit, done = fitted(windows, inside, torch.stack([height, place, place, torch.full_like(height, sigma)], 1))
     away = fit[:, 1:3] - reach
-    moved = torch.where((done & (away.abs() <= reach).all(1))[:, None], middle + away, points[person, keypoint])
+    fits = (done & (away.abs() <= reach).all(1)).to(points.device)
+    moved = torch.where(fits[:, None], middle + away.to(points), points[person, keypoint])
     refined = points.clone()
-    refined[person, keypoint] = moved.to(points.dtype)
+    refined[person, keypoint] = moved
     return refined
