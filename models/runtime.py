@@ -20,7 +20,7 @@ from ..datasets.reading.people import square
 
 
 class People(NamedTuple):
-    """The P people of one picture, surest as the network gives them."""
+    """The P people of one picture, in the order in which the network gives them."""
 
     points: np.ndarray
     """(P, K, 2) x and y in pixels, whose centres stand at +0.5: the picture's top left corner is 0, 0."""

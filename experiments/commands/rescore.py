@@ -45,8 +45,8 @@ def rescore(model: Path, output: Path | None, overrides: list[str], reporter: Re
     poses = predict_people(network.judged_by(None).to(device), every, device).each(Tensor.cpu)
     sigmas = fall_offs(skeleton)
     alike = torch.cat([likeness(poses, batches[number], sigmas) for number in range(len(batches))])
-    judge = Rescoring(skeleton)
     torch.manual_seed(config.seed)
+    judge = Rescoring(skeleton)
     error = fit(judge, poses.points.float(), poses.confidence.float(), alike.float())
     step = load_checkpoint(weights)["step"]
     save_model(output, network.judged_by(judge).cpu(), skeleton, step)

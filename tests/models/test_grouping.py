@@ -183,6 +183,6 @@ def test_quarters_at_the_border():
 
 def test_the_order_of_keypoints():
     assert [k + 1 for k in keypoint_order(17)] == [1, 2, 3, 4, 5, 6, 7, 12, 13, 8, 9, 10, 11, 14, 15, 16, 17]
-    assert sorted(keypoint_order(14)) == list(range(14))
+    assert [k + 1 for k in keypoint_order(14)] == [1, 2, 3, 4, 5, 6, 7, 12, 13, 8, 9, 10, 11, 14]
     assert keypoint_order(21)[17:] == [17, 18, 19, 20]
     assert keypoint_order(1) == [0]
