@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ...adapt.scoring.evaluation import predict_people
+from ...adapt.scoring.finding import extents
 from ...adapt.scoring.oks_ap import similarity
 from ...adapt.scoring.oks_sigmas import fall_offs
 from ...datasets.reading.files import check_output
-from ...datasets.sample import Labeled, known_ends, transform
+from ...datasets.sample import Labeled, transform
 from ...models.output import Poses
 from ...models.rescoring import Rescoring, fit
 from ...models.saved import load_checkpoint, load_model, save_model
@@ -59,12 +60,11 @@ def rescore(model: Path, output: Path | None, overrides: list[str], reporter: Re
 
 def likeness(poses: Poses, batch: Labeled, sigmas: Sequence[float]) -> Tensor:
     """The OKS (Q,) of each of the people found in a batch's pictures, points in the file's px, with the person whom it
-    is most like, 0 where nobody is labelled. Areas are the labels', or those of the boxes about the keypoints."""
+    is most like, 0 where nobody is labelled. Areas and boxes are those that AP takes."""
     points = transform(batch.to_file[batch.image_index], batch.keypoints)
-    low, high = known_ends(points, batch.annotated)
-    boxes = torch.cat([low, high], 1) if batch.bounds is None else batch.bounds
-    area = (high - low).prod(1) if batch.area is None else batch.area
-    someone = batch.annotated.any(1)
+    own_side = batch.side[batch.image_index]
+    size = extents({"truth": points, "annotated": batch.annotated, "side": own_side}, batch)
+    area, boxes, someone = size["area"], size["bounds"], batch.annotated.any(1)
     own = torch.isin(poses.image_index, batch.row)
     each = similarity(
         poses.points[own], points[someone], batch.annotated[someone], area[someone], boxes[someone], sigmas

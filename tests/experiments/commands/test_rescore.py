@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import yaml
 
+from keyshift.adapt.scoring.matching import SMALLEST
 from keyshift.datasets.loading import EvaluationBatches
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.rescore import likeness
@@ -50,7 +51,8 @@ def test_likeness(toys):
         item, best = scenes[number], 0.0
         for person, known in zip(item.keypoints, item.annotated, strict=True):
             if known.any():
-                area = np.prod(np.ptp(person[known], axis=0)) + np.spacing(1)
+                sides = np.ptp(person[known], axis=0)
+                area = np.prod(np.maximum(sides, max(sides.max() / 4, SMALLEST * float(batch.side[number]))))
                 away = np.square(pose - person)[known].sum(1)
                 best = max(best, np.exp(-away / (2 * area * (2 * np.array(sigmas)[known]) ** 2)).mean())
         alike.append(best)
