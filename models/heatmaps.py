@@ -18,6 +18,9 @@ SHARPNESS = 20.0
 """Votes of maps that learned Gaussians of peak 1 are softmax(20 * map): a maximum of 1 is then a sure vote, one of 0.3
 among 3,000 cells an unsure one."""
 
+SCALES = "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]"
+"""The option of this name, of systems that find several people."""
+
 
 class HeatmapModel(PoseModel):
     """Logits on `grid` for K keypoints of one person; the labels are Gaussians, beyond `cut` cells 0."""
@@ -101,6 +104,13 @@ def _stride(input_size: Sequence[int], heatmap_size: Sequence[int], deepest: int
     if width % deepest or height % deepest:
         raise ValueError(f"model.input_size {width}x{height} must be a multiple of the backbone's stride {deepest}")
     return stride
+
+
+def further(scales: Sequence[float]) -> list[float]:
+    """The scales but 1. Raises ValueError where 1 is not among them, or one of them twice."""
+    if 1 not in scales or len(set(scales)) < len(scales):
+        raise ValueError(f"model.scales={scales} must differ, and 1 be among them: others are measured by it")
+    return [scale for scale in scales if scale != 1]
 
 
 def hidden_layers(channels: int, count: int) -> list[nn.Module]:

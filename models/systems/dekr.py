@@ -46,7 +46,7 @@ from torchvision.models.resnet import BasicBlock
 from ...datasets.options import option
 from ...datasets.sample import MASK, Labeled, Unlabeled, invert, known_ends, transform
 from ...datasets.skeleton import Skeleton
-from ..heatmaps import SHARPNESS, small, upsampling
+from ..heatmaps import SCALES, SHARPNESS, further, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.adaptive import AdaptBlock
 from ..parts.backbones import ABOUT, build_backbone
@@ -95,9 +95,7 @@ class DEKR(PoseModel):
             low=0,
         )
         offset_weight: float = option(0.03, "of the offsets' loss", low=0)
-        scales: list[float] = option(
-            [1.0], "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]", low=0.05
-        )
+        scales: list[float] = option([1.0], SCALES, low=0.05)
         rescored: bool = option(False, "people's scores are multiplied by a network's that `keyshift rescore` trains")
         reference: bool = option(False, "the published code in all it does: see the head of models/systems/dekr.py")
 
@@ -120,8 +118,7 @@ class DEKR(PoseModel):
                 f"model.input_size {columns}x{rows} must be a multiple of the backbone's stride, {step}, and that of "
                 f"{STRIDE} or more"
             )
-        if 1 not in options.scales:
-            raise ValueError(f"model.scales={options.scales} must hold 1, at which people's scores are compared")
+        self.further = further(options.scales)
         first = 0.5 if options.reference else STRIDE / 2
         self.grid = Grid((rows // STRIDE, columns // STRIDE), (float(STRIDE),) * 2, (first,) * 2)
         self.head = self.new_head()
@@ -147,10 +144,10 @@ class DEKR(PoseModel):
     def forward(self, sample: Unlabeled) -> Votes:
         """In evaluation `extra` holds `more` too, the votes at the further scales."""
         votes = super().forward(sample)
-        if self.training or not self.further():
+        if self.training or not self.further:
             return votes
         image = normalize(sample.image)
-        more = tuple(self.seen(self.scaled(image, scale), sample) for scale in self.further())
+        more = tuple(self.seen(self.scaled(image, scale), sample) for scale in self.further)
         return replace(votes, extra={**votes.extra, "more": more})
 
     def scaled(self, image: Tensor, scale: float) -> Tensor:
@@ -169,7 +166,7 @@ class DEKR(PoseModel):
 
     def with_mirrored(self, votes: Votes, sample: Unlabeled, flip: Sequence[int]) -> Votes:
         image = normalize(sample.image)
-        pairs = zip(votes.extra.get("more", ()), self.further(), strict=False)
+        pairs = zip(votes.extra.get("more", ()), self.further, strict=False)
         more = tuple(self.averaged(one, self.scaled(image, scale), sample, list(flip)) for one, scale in pairs)
         merged = self.averaged(votes, image, sample, list(flip))
         return replace(merged, extra={**merged.extra, "more": more})
@@ -188,10 +185,6 @@ class DEKR(PoseModel):
         center = (votes.extra["center"] + there.extra["center"].flip(-1)) / 2
         extra = {"center": center, "offsets": (votes.extra["offsets"] + offsets) / 2}
         return Votes.from_maps(votes.grid, maps, **extra)
-
-    def further(self) -> list[float]:
-        """The scales but 1."""
-        return [scale for scale in self.options.scales if scale != 1]
 
     def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
         """Nobody stands where nothing was seen."""

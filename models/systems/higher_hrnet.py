@@ -36,7 +36,7 @@ from ...datasets.options import option
 from ...datasets.sample import MASK, Labeled, Unlabeled, transform
 from .. import grouping
 from ..grouping import Rules, people_in
-from ..heatmaps import SHARPNESS, hidden_layers, small, upsampling
+from ..heatmaps import SCALES, SHARPNESS, further, hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.spatial_transformer import inverse, lattice, sampled
@@ -80,9 +80,7 @@ class HigherHRNet(PoseModel):
         tag_distance: float = option(1.0, "of a candidate's tag from a person's, from which on they are two", low=0)
         adjust: bool = option(True, "points move a quarter of a cell to the higher neighbour")
         refine: bool = option(True, "keypoints that a person lacks are searched for by the person's tag")
-        scales: list[float] = option(
-            [1.0], "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]", low=0.05
-        )
+        scales: list[float] = option([1.0], SCALES, low=0.05)
 
     single = False
     outside = Outside(grouping.people_of, (grouping,), ("heat", "tags", "scores"))
@@ -128,12 +126,9 @@ class HigherHRNet(PoseModel):
         votes = super().forward(sample)
         if self.training:
             return votes
-        more = [
-            self.votes(self.pictured(self.scaled(sample, scale)), sample) for scale in self.options.scales if scale != 1
-        ]
-        return replace(
-            votes, extra={**votes.extra, "heat": sum((one.extra["heat"] for one in more), votes.extra["heat"])}
-        )
+        scaled = (self.scaled(sample, scale) for scale in further(self.options.scales))
+        more = [self.votes(self.pictured(image), sample).extra["heat"] for image in scaled]
+        return replace(votes, extra={**votes.extra, "heat": sum(more, votes.extra["heat"])})
 
     def scaled(self, sample: Unlabeled, scale: float) -> Tensor:
         """The pictures, normalised, at another scale."""
@@ -188,7 +183,7 @@ class HigherHRNet(PoseModel):
         """Points of keypoints that were not found stand in the middle of the person's others, with confidence 0."""
         peaks = self.peaks(votes)
         pictures = zip(*(part.cpu().numpy() for part in peaks), strict=True)
-        groups = [people_in(*parts, self.rules) for parts in pictures]
+        groups = [people_in(heat, tags, scores, cells, at, self.rules) for heat, tags, scores, cells, at in pictures]
         people, score = (np.concatenate(part) for part in zip(*groups, strict=True))
         index = np.repeat(np.arange(len(groups)), [len(each) for each, _ in groups])
         stride = self.input_size[0] / peaks.heat.shape[-1]
@@ -279,9 +274,7 @@ def check_sizes(options: HigherHRNet.Options, stride: int) -> None:
     what else does not go together."""
     if options.pool % 2 == 0:
         raise ValueError(f"model.pool={options.pool} must be odd: a candidate stands in its middle")
-    if 1 not in options.scales or len(set(options.scales)) < len(options.scales):
-        raise ValueError(f"model.scales={options.scales} must differ, and 1 be among them: tags are read there")
-    for scale in options.scales:
+    for scale in (1, *further(options.scales)):
         width, height = (side * scale for side in options.input_size)
         if stride < COARSE or width % stride or height % stride:
             raise ValueError(

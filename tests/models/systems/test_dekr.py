@@ -450,8 +450,12 @@ def test_saved_and_loaded(tmp_path):
 def test_sizes_that_do_not_divide(size, backbone, step):
     with pytest.raises(ValueError, match=f"must be a multiple of the backbone's stride, {step},"):
         build(size=size, backbone=backbone)
-    with pytest.raises(ValueError, match=r"model\.scales=\[0\.5\] must hold 1"):
-        build(scales=[0.5])
+
+
+@pytest.mark.parametrize("scales", [[0.5], [1.0, 0.5, 0.5], []])
+def test_scales_that_do_not_go_together(scales):
+    with pytest.raises(ValueError, match="must differ, and 1 be among them"):
+        build(scales=scales)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "hrnet_w18_small"])
