@@ -74,8 +74,8 @@ def people_in(
 def people_of(outputs: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[Array, Array, Array]:
     """`people_in` one picture, of what an exported network gives for it, each (1, ...): points (P, K, 2) in pixels of
     the input, confidence (P, K) and score (P,). `notes` are what the network's file says under `people`."""
-    parts = (outputs[name][0] for name in ("heat", "tags", "scores", "cells", "at"))
-    people, score = people_in(*parts, Rules(**notes["rules"]))
+    heat, tags, scores, cells, at = (outputs[name][0] for name in ("heat", "tags", "scores", "cells", "at"))
+    people, score = people_in(heat, tags, scores, cells, at, Rules(**notes["rules"]))
     return people[..., :2] * np.float32(notes["stride"]), people[..., 2].clip(0, 1), score
 
 

@@ -5,6 +5,9 @@ Geng et al., CVPR 2021 (DEKR), section 3.4; HRNet/DEKR @ 7a30313, lib/utils/resc
 which features and keys agree. Read are the links between keypoints, (dx, dy) and lengths, in units of a length of the
 person, and the keypoints' confidences.
 
+Against it: confidences end at 0 and at 1, poses are in pixels of the input and not of the file (no link's unit is less
+than 1 of them), and people found where nobody is labelled count as like nobody (there they are left out).
+
 Links of COCO's 17 and CrowdPose's 14 keypoints are the published ones; those of other skeletons are its edges. The unit
 is the mean of links 9 and 11, of COCO's the sides of the torso, of CrowdPose's, as the published code has it, a thigh
 and a shin. Of other skeletons it is the mean of all links; without edges confidences alone are read.
