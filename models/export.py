@@ -321,8 +321,8 @@ def metadata(
 
 
 def of_everyone(model: PoseModel) -> dict[str, Any]:
-    """What `metadata` says of a system that finds several people: the cells of its maps, and from which score on
-    someone is there."""
+    """What `metadata` says of a system that finds several people: the cells of its maps, and how high that must be what
+    it takes for someone or for a part of someone (a query, a centre, a candidate), which is not the person's score."""
     grid, threshold = getattr(model, "grid", None), getattr(model.options, "threshold", None)
     parts = ("shape", "stride", "origin")
     cells = {} if grid is None else {"grid": {name: list(getattr(grid, name)) for name in parts}}

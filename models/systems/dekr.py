@@ -51,7 +51,6 @@ from ..output import Grid, Poses, Votes
 from ..parts.adaptive import AdaptBlock
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.hrnet import BRANCHES, HRNETS, HRNet
-from ..parts.spatial_transformer import inverse, lattice, sampled
 from ..parts.tag_losses import mask_of
 from ..pose_model import PoseModel, normalize
 from ..released import loaded, read_released
@@ -185,15 +184,6 @@ class DEKR(PoseModel):
         center = (votes.extra["center"] + there.extra["center"].flip(-1)) / 2
         extra = {"center": center, "offsets": (votes.extra["offsets"] + offsets) / 2}
         return Votes.from_maps(votes.grid, maps, **extra)
-
-    def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
-        """Nobody stands where nothing was seen."""
-        here = self.grid.to_cells(lattice(self.grid, affine))
-        cells = self.grid.to_cells(transform(inverse(affine), lattice(self.grid, affine)))
-        offsets = sampled(extra["offsets"].flatten(1, 2), cells, "border").unflatten(1, (self.keypoints, 2))
-        points = self.grid.to_points(cells[:, None] - offsets.movedim(2, -1))
-        moved = here[:, None] - self.grid.to_cells(transform(affine, points))
-        return {"center": sampled(extra["center"][:, None], cells)[:, 0], "offsets": moved.movedim(-1, 2)}
 
     def know(self, skeleton: Skeleton) -> Self:
         """Its links are what poses are judged by."""

@@ -12,6 +12,7 @@ read from it is (j + 0.5) strides: there cell j stands, with coordinates as here
 Against the reference:
 - the input is one of the letterboxed sizes of `input_size` (there its shorter side is 512, `multi_scale_size`), and
   further scales are made of it (there of the file's picture);
+- convolutions of the head's blocks begin as torch's do, not with a standard deviation of 0.001;
 - all people of a picture take part in the tags' loss; the reference keeps room for 30 and fails on the 31st;
 - without `project` further scales are brought to the half resolution of the input (there: of the largest scale).
 
@@ -33,13 +34,12 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
 from ...datasets.options import option
-from ...datasets.sample import MASK, Labeled, Unlabeled, transform
+from ...datasets.sample import MASK, Labeled, Unlabeled
 from .. import grouping
 from ..grouping import Rules, people_in
 from ..heatmaps import SCALES, SHARPNESS, further, hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
-from ..parts.spatial_transformer import inverse, lattice, sampled
 from ..parts.tag_losses import PUSHES, cells_of, drawn_maps, mask_of, masked_error, tag_losses
 from ..pose_model import Outside, PoseModel, mirrored, normalize
 from ..released import loaded, read_released
@@ -142,19 +142,6 @@ class HigherHRNet(PoseModel):
         tags = torch.cat([votes.extra["tags"], there.extra["tags"].flip(-1)[:, order]], 2)
         merged = Votes.from_maps(votes.grid, SHARPNESS * heat[0])
         return replace(merged, extra={**votes.extra, "heat": heat, "tags": tags})
-
-    def carried(self, extra: Mapping[str, Any], affine: Tensor) -> dict[str, Any]:
-        """Heatmaps are 0 where nothing was seen, tags those of the border."""
-
-        def moved(maps: Tensor, padding: str = "zeros") -> Tensor:
-            rows, columns = maps.shape[-2:]
-            stride = self.input_size[0] / columns, self.input_size[1] / rows
-            grid = Grid((rows, columns), stride, (stride[0] / 2, stride[1] / 2))
-            return sampled(maps, grid.to_cells(transform(inverse(affine), lattice(grid, affine))), padding)
-
-        tags = moved(extra["tags"].flatten(1, 2), "border").view_as(extra["tags"])
-        heat = tuple(moved(maps) for maps in extra["heat"])
-        return {"coarse": moved(extra["coarse"]), "fine": moved(extra["fine"]), "heat": heat, "tags": tags}
 
     @torch.no_grad()
     def peaks(self, votes: Votes) -> Peaks:

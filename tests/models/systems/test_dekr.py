@@ -339,24 +339,6 @@ def test_scales_at_which_no_cell_is_cut(scale, side):
     assert more.grid.stride == (48 / side * 4, 48 / side * 4)
 
 
-@torch.no_grad()
-def test_carried():
-    """Where the input is moved, people move with it."""
-    model = build(size=(64, 64), near=0.01)
-    votes = model(batch(torch.rand(1, 3, 2), [0], 1, (64, 64)))
-    center, offsets = torch.zeros(1, 16, 16), torch.zeros(1, 3, 2, 16, 16)
-    center[0, 6:9, 6:9] = torch.tensor([[0.4, 0.6, 0.4], [0.6, 0.9, 0.6], [0.4, 0.6, 0.4]])
-    cells = torch.stack(torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="xy"))
-    truth = torch.tensor([[30.0, 30.0], [40.0, 20.0], [22.0, 44.0]])
-    offsets[0] = cells - (truth / 4 - 0.5)[:, :, None, None]
-    affine = torch.tensor([[[0.0, -1.0, 64.0], [1.0, 0.0, 4.0]]])  # a quarter turn, and a cell down
-    extra = model.carried({"center": center, "offsets": offsets}, affine)
-    poses = model.decode(replace(votes, extra=extra), None)
-    wanted = truth @ affine[0, :, :2].T + affine[0, :, 2]
-    assert len(poses) == 1
-    torch.testing.assert_close(poses.points[0], wanted, atol=1e-3, rtol=0)
-
-
 def learn(toys, steps=200, size=64):
     model = build(size=(size, size), channels=32, keypoint_channels=8, radius=2).train()
     scenes = {p: toys.Scenes(toys.Scenes.Options(train=64, test=24, size=size), p) for p in ("train", "test")}

@@ -458,26 +458,6 @@ def test_the_published_input_sizes(size, scale, least, wanted):
     assert multi_scale_size(*size, scale=scale, least=least) == wanted
 
 
-# votes that are moved
-
-
-def test_maps_are_carried_with_the_pixels():
-    """Eight pixels to the right and four down: four and two cells, two and one; and a mirror image."""
-    model = build()
-    votes, _ = painted(model, PEOPLE, [1.0, 5.0])
-    shift = torch.tensor([[[1.0, 0.0, 8.0], [0.0, 1.0, 4.0]]]).repeat(2, 1, 1)
-    moved = model.carried(votes.extra, shift)
-    for name, (x, y) in {"fine": (4, 2), "coarse": (2, 1)}.items():
-        torch.testing.assert_close(moved[name][..., y:, x:], votes.extra[name][..., :-y, :-x], atol=1e-5, rtol=1e-5)
-        assert not moved[name][..., : y - 1, :].any()
-    torch.testing.assert_close(moved["tags"][..., 1:, 2:], votes.extra["tags"][..., :-1, :-2], atol=1e-5, rtol=1e-5)
-    assert torch.equal(moved["heat"][0], model.carried({**votes.extra, "fine": votes.extra["heat"][0]}, shift)["fine"])
-    mirror = torch.tensor([[[-1.0, 0.0, 32.0], [0.0, 1.0, 0.0]]]).repeat(2, 1, 1)
-    torch.testing.assert_close(
-        model.carried(votes.extra, mirror)["fine"], votes.extra["fine"].flip(-1), atol=1e-5, rtol=1e-5
-    )
-
-
 # as part of the whole
 
 
