@@ -26,7 +26,7 @@ ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
 UNWANTED = 1e10
 """What it costs to leave a candidate to nobody, where there are more of them than people."""
 COARSE = 4
-"""Each so manieth cell along both axes is looked at first, where a missing keypoint is searched for."""
+"""Where a missing keypoint is searched for, one cell in so many is looked at first along either axis."""
 
 
 @dataclass(frozen=True)

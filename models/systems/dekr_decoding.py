@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ...datasets.options import Options, option
 from ..heatmaps import SHARPNESS
 from ..output import Grid, Poses, Votes
 from ..parts.gaussian_fit import fitted
+from ..parts.maxima import local_maxima
 from ..parts.spatial_transformer import lattice, sampled
 from ..rescoring import Rescoring
 
@@ -118,18 +118,13 @@ def centers(heat: Tensor, most: int, threshold: float) -> tuple[Tensor, Tensor, 
     above the threshold (B, N) bool."""
     side = (heat.shape[1] + heat.shape[2]) / 2
     reach = 1 + (side > WIDE) + (side > WIDER)
-    peaks = torch.where(highest(heat, reach), heat, 0.0).flatten(1)
+    peaks = local_maxima(heat, 2 * reach + 1).flatten(1)
     most = min(most, peaks.shape[1])
     if torch.compiler.is_exporting():  # ONNX's TopK takes the first of equals; torch's takes any
         score, cell = peaks.topk(most)
     else:
         score, cell = (part[:, :most] for part in peaks.sort(stable=True, dim=1, descending=True))
     return cell, score, score > threshold
-
-
-def highest(maps: Tensor, reach: int) -> Tensor:
-    """Where maps (B, H, W) are as high as anywhere within `reach` cells: bool."""
-    return functional.max_pool2d(maps[:, None], 2 * reach + 1, 1, reach)[:, 0] == maps
 
 
 def poses_at(offsets: Tensor, cell: Tensor) -> Tensor:
@@ -177,7 +172,7 @@ def snapped(points: Tensor, maps: Tensor, image: Tensor, most: int, farthest: fl
     """Points (P, K, 2) of people in images (P,), in cells of maps (B, K, H, W), that move to the nearest of their map's
     `most` highest peaks where that is nearer than `farthest` cells."""
     columns = maps.shape[-1]
-    peaks = torch.where(highest(maps.flatten(0, 1), 2), maps.flatten(0, 1), 0.0).flatten(1)
+    peaks = local_maxima(maps.flatten(0, 1), 5).flatten(1)
     score, cell = peaks.topk(min(most, peaks.shape[1]))
     places = torch.stack([cell % columns, cell // columns], -1).to(points.dtype).unflatten(0, maps.shape[:2])[image]
     away = (places - points[:, :, None]).norm(dim=-1)
