@@ -21,7 +21,8 @@ With `reference`, for numbers of the published models, what differs is the follo
 - The area is x^2 + y^2 of the person's rightmost and lowest place in the file: the farther from its upper left corner,
   the less a person counts. Here one who is narrower than the window counts as if as wide.
 - In some cells the larger of two people owns it: see `dekr_labels.owners_by_turns`.
-Against both, people of whom no keypoint is labelled have no centre (there one in the upper left corner).
+Against both, losses are `loss_weight` times as large, and people of whom no keypoint is labelled have no centre (there
+one in the upper left corner).
 
 On other backbones than an HRNet, `small` on CPUs, transposed convolutions bring features to a quarter of the input. At
 128 px `backbone=small head_layers=1 keypoint_channels=8 sigma=1 center_sigma=1 radius=2` learns fast on a CPU.

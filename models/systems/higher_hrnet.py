@@ -12,6 +12,7 @@ read from it is (j + 0.5) strides: there cell j stands, with coordinates as here
 Against the reference:
 - the input is one of the letterboxed sizes of `input_size` (there its shorter side is 512, `multi_scale_size`), and
   further scales are made of it (there of the file's picture);
+- losses are `loss_weight` times as large;
 - convolutions of the head's blocks begin as torch's do, not with a standard deviation of 0.001;
 - all people of a picture take part in the tags' loss; the reference keeps room for 30 and fails on the 31st;
 - without `project` further scales are brought to the half resolution of the input (there: of the largest scale).

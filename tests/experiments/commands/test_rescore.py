@@ -23,6 +23,7 @@ SHORT = {
         "head_layers": 1,
         "keypoint_channels": 4,
         "threshold": 0.0,
+        "loss_weight": 1.0,
     },
     "source": {"name": "scenes.plain", "train": 8, "test": 4},
     "target": {"name": "scenes.shifted", "train": 4, "test": 4},
