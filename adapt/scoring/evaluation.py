@@ -66,6 +66,8 @@ def predict(
         del votes  # of volumes as large as all else together
         if mirror is not None and model.single:
             poses = with_mirror(poses, model, sample, mirror)
+        if not model.single:  # who is who is found in float64, which Apple's devices do not have
+            poses, sample = poses.each(torch.Tensor.cpu), sample.to("cpu")
         truth = sample.keypoints[..., : poses.points.shape[-1]]
         people = sample.image_index
         counted = sample.whole & countable(truth, sample, people)
