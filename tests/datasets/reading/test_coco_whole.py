@@ -82,6 +82,15 @@ def test_where_labels_count(tmp_path):
     assert masks[2].sum() > 160 * 120 - 22 * 32
 
 
+def test_boxes_of_joints_cut_nobody_out(tmp_path):
+    """Of crops they are a leak, of which a warning tells; warnings are errors here."""
+    people = [annotation(1, 0), {key: value for key, value in annotation(2, 0).items() if key != "bbox"}]
+    write(tmp_path, content(*people))
+    assert len(opened(tmp_path)[0].bounds) == 2
+    with pytest.warns(UserWarning, match="1 of 2 people, the first 2, have no box"):
+        opened(tmp_path, crops="person")
+
+
 def test_nobody_trains_nobody_and_is_tested(tmp_path):
     """A part that trains has the pictures with any annotation, as HigherHRNet's; all where none has."""
     write(tmp_path, made())
