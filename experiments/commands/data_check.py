@@ -264,10 +264,8 @@ def _notes(tally: Tally) -> list[str]:
         if nobody := tally.bare - tally.unlabelled:
             notes.append(f"{tally.part}: {nobody:,} pictures show nobody; whoever is found there is invented")
         if tally.unlabelled:
-            notes.append(
-                f"{tally.part}: {tally.unlabelled:,} pictures show crowds or people without keypoints alone; whoever is "
-                "found elsewhere in them is invented"
-            )
+            alone = f"{tally.unlabelled:,} pictures show crowds or people without keypoints alone"
+            notes.append(f"{tally.part}: {alone}; whoever is found elsewhere in them is invented")
     elif tally.bare:
         notes.append(f"{tally.part}: {tally.bare:,} samples have no annotated joint; losses and metrics skip them")
     notes += [f"{tally.part}, unusable: {reason}" for reason in tally.unusable[:5]]

@@ -118,6 +118,16 @@ def test_labels_without_boxes(tmp_path):
     assert made["labelled"] == whole["labelled"]
 
 
+def test_nobody_found(tmp_path, capsys):
+    """An empty list is an answer: everyone is missed."""
+    files(tmp_path, COCO17.keypoints)
+    (tmp_path / "found.json").write_text("[]")
+    made = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    assert (made["ap"], made["ar"], made["found"], made["invented"]) == (0, 0, 0, 0)
+    assert made["missed"] == made["labelled"] > 0
+    assert "not in" not in capsys.readouterr().out
+
+
 def test_categories_by_text_or_number(tmp_path):
     labels, _ = files(tmp_path, COCO17.keypoints)
     by_number = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
