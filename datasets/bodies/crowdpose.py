@@ -2,8 +2,9 @@
 
 Li et al., CVPR 2019. The publisher's layout: json/crowdpose_train.json, crowdpose_val.json and crowdpose_test.json, all
 their pictures in images/. They are COCO keypoint files (datasets/reading/coco_file.py) whose images say how crowded
-they are, `crowdIndex`, by which results are told apart: easy up to 0.1, hard from 0.8. What is published trains on
-train and val and tests on test; `held=val` trains on train and tests on val.
+they are, `crowdIndex`, by which results are told apart: easy below 0.2, hard from 0.8, as in the publisher's code; the
+paper says 0.1 and 0.8 (adapt/scoring/oks_ap.py). What is published trains on train and val and tests on test;
+`held=val` trains on train and tests on val.
 
 The joint that the files call head is the head's top. There are no outlines: the area of a person is taken as 0.53 of
 the box's, as in the publisher's evaluation, and in whole pictures no label counts in the boxes of people without

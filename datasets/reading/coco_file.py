@@ -88,7 +88,7 @@ def read_coco(
         if row.annotation.get("num_keypoints") == 0:
             notes.add("say num_keypoints 0 beside labelled joints: the flags v are believed", row.id)
     keypoints, annotated = joints[..., :2] + 0.5, joints[..., 2] > 0
-    boxes, guessed = _boxes(rows, keypoints, annotated, file, notes)
+    boxes, guessed = _boxes(rows, keypoints, annotated, file, notes, everyone)
     notes.warn(len(listed), "annotations")
     if skeleton is None and edges_from is None:
         doubt_edges(described, made, keypoints, annotated, file)
@@ -357,9 +357,10 @@ def _with_keypoints(rows: list[Row], file: Path, notes: Notes) -> list[Row]:
 
 
 def _boxes(
-    rows: list[Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path, notes: Notes
+    rows: list[Row], keypoints: np.ndarray, annotated: np.ndarray, file: Path, notes: Notes, everyone: bool
 ) -> tuple[np.ndarray | None, int]:
-    """(N, 4) left, top, right, bottom, and how many had to be made of joints; None where no row has a box."""
+    """(N, 4) left, top, right, bottom, and how many had to be made of joints, which is a leak where crops are cut by
+    them, and none where pictures are read whole; None where no row has a box."""
     values = [box_of(row.annotation.get("bbox")) for row in rows]
     given = stack(values, (4,), file, rows, "bbox")
     ends = given[:, :2] + given[:, 2:]
@@ -375,7 +376,7 @@ def _boxes(
         return None, 0
     for row in lacking:
         boxes[row] = joints_box(keypoints[row], annotated[row])
-    if len(lacking):
+    if len(lacking) and not everyone:
         warn_of_boxes(file, len(lacking), len(rows), rows[lacking[0]].id)
     return boxes, len(lacking)
 

@@ -55,7 +55,7 @@ class WholePictures(PictureSet):
         guessed = int((self.somebody & (self.people.area is None or np.isnan(self.people.area))).sum())
         if guessed:
             note = f"the area of {guessed} of {self.somebody.sum()} people is taken as {SEGMENT} of that of their box"
-            self.said = (*self.said, f"{self.name}: {note}, for OKS: the labels say none")
+            self.said = (*self.said, f"{note}, for OKS: the labels say none")
 
     def __len__(self) -> int:
         return len(self.pictures)

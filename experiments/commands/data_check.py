@@ -57,6 +57,8 @@ class Seen:
     visible: np.ndarray
     people: int | None
     """Of a whole picture those with an annotated joint; None of a crop."""
+    unlabelled: bool
+    """It is a whole picture, which shows people, and no joint of them is annotated."""
     outside: int
     """Annotated joints that are not in the picture."""
     off: bool
@@ -79,6 +81,8 @@ class Tally:
     twice: list[str] = field(default_factory=list)
     bare: int = 0
     """Samples without an annotated joint."""
+    unlabelled: int = 0
+    """Whole pictures of those, which show people."""
     outside: int = 0
     people: int | None = None
 
@@ -103,6 +107,7 @@ class Tally:
         if seen.people is not None:
             self.people = (self.people or 0) + seen.people
         self.bare += not seen.annotated.any()
+        self.unlabelled += seen.unlabelled
         self.outside += seen.outside
 
 
@@ -157,6 +162,7 @@ def look(dataset: PoseDataset, row: int) -> Seen | UnreadableImage:
         annotated=people.sum(0),
         visible=(people & item.visible.reshape(people.shape)).sum(0),
         people=int(people.any(1).sum()) if item.annotated.ndim == 2 else None,
+        unlabelled=item.annotated.ndim == 2 and len(people) > 0 and not people.any(),
         outside=int((item.annotated & ~inside).sum()),
         off=bool((corners[1] <= 0).any() or (corners[0] >= (width, height)).any()),
     )
@@ -254,10 +260,12 @@ def _notes(tally: Tally) -> list[str]:
     notes, readable = [], len(tally.ids) + len(tally.twice)
     if readable and tally.bare == readable:
         notes.append(f"{tally.part} has no labels: it can be a target's train part, and nothing can be scored on it")
-    elif tally.bare and tally.people is not None:
-        notes.append(
-            f"{tally.part}: {tally.bare:,} pictures show no labelled person; whoever is found there is invented"
-        )
+    elif tally.people is not None:
+        if nobody := tally.bare - tally.unlabelled:
+            notes.append(f"{tally.part}: {nobody:,} pictures show nobody; whoever is found there is invented")
+        if tally.unlabelled:
+            alone = f"{tally.unlabelled:,} pictures show crowds or people without keypoints alone"
+            notes.append(f"{tally.part}: {alone}; whoever is found elsewhere in them is invented")
     elif tally.bare:
         notes.append(f"{tally.part}: {tally.bare:,} samples have no annotated joint; losses and metrics skip them")
     notes += [f"{tally.part}, unusable: {reason}" for reason in tally.unusable[:5]]

@@ -61,7 +61,7 @@ def evaluate_pictures(path: Path, labels: Path, reporter: Reporter) -> dict[str,
     rows += [[score.heading, score.show(result[name], 2)] for name, score in shown.items()]
     rows += [["EPE of people found, px", f"{result['epe']:.2f}"]]
     reporter.table("people in pictures", ["", "score"], [[*map(dashed, row)] for row in rows])
-    areas = "of the labels" if pair.labels.areas else "0.53 of the boxes', for the labels have none, as of CrowdPose"
+    areas = "of the labels" if pair.labels.areas else "0.53 of the boxes' where the labels have none, as of CrowdPose"
     reporter.say(f"OKS: fall-offs (sigmas) are {said(pair.skeleton)}; areas are {areas}")
     return result | {"labelled": counted, "found": len(people)}
 

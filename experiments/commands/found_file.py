@@ -29,7 +29,7 @@ class FoundFile:
     """(Q,) of the boxes that a list of results gives its people, by which COCO's tool tells large ones; None: those of
     their keypoints' boxes."""
     listed: int
-    """Pictures of the label file that this one lists, of a list of results those with people."""
+    """Pictures of the label file that this one lists, of a list of results those with people; of an empty one all."""
     left_out: int
     """People in other pictures."""
 
@@ -54,6 +54,8 @@ def _coco(path: Path, labels: LabelFile) -> FoundFile:
 
 
 def _results(content: list[Any], path: Path, labels: LabelFile) -> FoundFile:
+    if not content:  # nobody was found anywhere
+        return _gathered([], [], labels.skeleton, None, len(labels.pictures))
     count = len(labels.skeleton)
     read = [_person(value, count, path, f"entry {number}") for number, value in enumerate(content)]
     named = [row for row, *_ in read if isinstance(row.get("file_name"), str)]
@@ -65,7 +67,7 @@ def _results(content: list[Any], path: Path, labels: LabelFile) -> FoundFile:
         images = [labels.ids.get(row["image_id"], -1) for row, *_ in read]
     boxes = [row.get("bbox") for row, *_ in read]
     area = None
-    if boxes and boxes[0]:
+    if boxes[0]:
         sides = [numbers(box, (4,), path, f"entry {number}", "bbox")[2:] for number, box in enumerate(boxes)]
         area = torch.tensor(np.prod(sides, axis=1))
     return _gathered(read, images, labels.skeleton, area, len({image for image in images if image >= 0}))

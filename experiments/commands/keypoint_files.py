@@ -15,6 +15,7 @@ from ...adapt.scoring.nms_fit import Candidates
 from ...adapt.scoring.oks_ap import HALF, FlatPeople
 from ...datasets.own.skeleton_file import of_category
 from ...datasets.reading.annotations import BadAnnotation, Words, entries, mapping, need_file, numbers, read_json
+from ...datasets.reading.people import joints_box
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
 from ..runs.people_nms import KIND, shrunk
@@ -83,19 +84,33 @@ def read_candidates(path: Path) -> CandidateFile:
 
 
 def read_flat_labels(path: Path) -> LabelFile:
-    """The people of a COCO keypoint JSON, crowds and those without keypoints among them. Where an annotation has no
-    area, it is OF_BOX of its box. Raises BadAnnotation, a ValueError, naming entry and field."""
-    content, skeleton, category, pictures, titles = content_of(path, "labels are a COCO keypoint JSON")
+    """The people of a COCO keypoint JSON, crowds and those without keypoints among them; pictures by their ids, as
+    COCO's tool takes them, which tells whom it takes first of equally sure people. Where an annotation has no area, it
+    is OF_BOX of its box, which without one is that of its joints; without either it is left out. Raises BadAnnotation,
+    a ValueError, naming entry and field."""
+    content, skeleton, category, _, _ = content_of(path, "labels are a COCO keypoint JSON")
+    images = content["images"]
+    if all(type(image["id"]) is int for image in images):
+        images = sorted(images, key=lambda image: image["id"])
+    pictures, titles = _listed(images)
     k = len(skeleton)
     columns: dict[str, list[Any]] = {name: [] for name in ("joints", "area", "box", "crowd", "image")}
     guessed = 0
     for number, value in enumerate(entries(content["annotations"], path, "", "annotations")):
         where = f"annotation {number}"
-        entry = mapping(value, path, where, "the annotation", ("image_id", "bbox"))
-        if entry.get("category_id", category) != category:
+        entry = mapping(value, path, where, "the annotation", ("image_id",))
+        if str(entry.get("category_id", category)) != str(category):
             continue
-        box = _box(entry, path, where)
+        crowd = entry.get("iscrowd") or 0
+        if crowd not in (0, 1):
+            raise BadAnnotation(path, where, "iscrowd", crowd, "0 or 1")
         joints = joints_of(entry, k, path, where) if entry.get("keypoints") else np.zeros((k, 3))
+        if entry.get("bbox"):
+            box = _box(entry, path, where)
+        elif (joints[:, 2] > 0).any():
+            box = joints_box(joints[:, :2] + HALF, joints[:, 2] > 0)
+        else:
+            continue
         area = OF_BOX * float((box[2:] - box[:2]).prod())
         if entry.get("area") is not None:
             area = float(numbers(entry["area"], (), path, where, "area"))
@@ -103,7 +118,7 @@ def read_flat_labels(path: Path) -> LabelFile:
         columns["joints"].append(joints)
         columns["area"].append(area)
         columns["box"].append(box)
-        columns["crowd"].append(bool(entry.get("iscrowd", 0)))
+        columns["crowd"].append(bool(crowd))
         columns["image"].append(_picture(entry, pictures, path, where))
     every = table(columns["joints"], k, 3)
     people = FlatPeople(
@@ -114,7 +129,7 @@ def read_flat_labels(path: Path) -> LabelFile:
         crowd=torch.tensor(columns["crowd"], dtype=torch.bool),
         image_index=torch.tensor(columns["image"], dtype=torch.int64),
     )
-    sides, crowded = _of_pictures(content["images"], path)
+    sides, crowded = _of_pictures(images, path)
     return LabelFile(path, skeleton, titles, people, pictures, sides, not guessed, crowded)
 
 
@@ -147,13 +162,15 @@ def content_of(path: Path, what: str) -> tuple[dict[str, Any], Skeleton, Any, di
         raise BadAnnotation(
             path, "", "categories", Words(f"{len(named)} with keypoints"), "one category with keypoints"
         )
-    pictures, titles = dict[Any, int](), list[str]()
     for number, value in enumerate(entries(content["images"], path, "", "images")):
-        image = mapping(value, path, f"image {number}", "the image", ("id", "file_name"))
-        pictures[image["id"]] = number
-        titles.append(str(image["file_name"]))
+        mapping(value, path, f"image {number}", "the image", ("id", "file_name"))
     skeleton = of_category({**named[0], "skeleton": []}, path, "the category")
-    return content, skeleton, named[0].get("id"), pictures, titles
+    return content, skeleton, named[0].get("id"), *_listed(content["images"])
+
+
+def _listed(images: list[dict[str, Any]]) -> tuple[dict[Any, int], list[str]]:
+    """The places of pictures by their ids, and their names."""
+    return {image["id"]: number for number, image in enumerate(images)}, [str(image["file_name"]) for image in images]
 
 
 def _picture(entry: dict[str, Any], pictures: dict[Any, int], path: Path, where: str) -> int:

@@ -555,7 +555,23 @@ def test_whole_pictures_are_checked(tmp_path, capsys):
     out = capsys.readouterr().out
     assert re.search(r"labelled people\W+2\W+2\b", out)
     assert re.search(r"nose\W+2\W+2\W+2\W+2\b", out)
-    assert "note: test: 1 pictures show no labelled person" in out
+    assert "note: test: 1 pictures show nobody; whoever is found there is invented" in out
+    assert "train: 1 pictures" not in out
+    assert "alone" not in out
+
+
+def test_a_crowd_alone_is_not_nobody(tmp_path, capsys):
+    """Who finds one of a crowd invents nobody."""
+    root = scenes_with_a_crowd(tmp_path / "set")
+    for part in ("train", "test"):
+        content = json.loads((root / part / "labels.json").read_text())
+        content["annotations"][3]["image_id"] = 1
+        (root / part / "labels.json").write_text(json.dumps(content))
+    assert check("coco_json", [f"root={root}", "crops=whole"], Reporter())
+    out = " ".join(capsys.readouterr().out.split())
+    for part in ("train", "test"):
+        assert f"note: {part}: 1 pictures show crowds or people without keypoints alone; whoever is found else" in out
+    assert "show nobody" not in out
 
 
 def test_whole_pictures_are_prepared_and_used(tmp_path):

@@ -89,6 +89,59 @@ def test_cocos_numbers_of_a_list_of_results(tmp_path, capsys, boxes):
     assert "areas are of the labels" in out
 
 
+def test_equally_sure_people_are_taken_by_the_pictures_ids(tmp_path):
+    """As COCO's tool does it, however the file lists its pictures."""
+    labels, results = files(tmp_path, COCO17.keypoints)
+    labels["images"] = labels["images"][::-1]
+    for row in results:
+        row["score"] = round(row["score"])
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    made = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    assert {name: made[name] for name in TEN} == pytest.approx(judged(tmp_path), abs=1e-9)
+
+
+def test_labels_without_boxes(tmp_path):
+    """Boxes are those of the joints; of whom neither is known nothing is."""
+    labels, _ = files(tmp_path, COCO17.keypoints)
+    whole = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    for n, row in enumerate(labels["annotations"]):
+        if row["num_keypoints"] and not row["iscrowd"]:
+            row["bbox"] = None
+            if n % 2:
+                del row["bbox"]
+    bare = {"id": 9999, "image_id": labels["images"][0]["id"], "category_id": 1, "iscrowd": 0, "num_keypoints": 0}
+    labels["annotations"].append(bare)
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    made = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    assert {name: made[name] for name in TEN} == pytest.approx({name: whole[name] for name in TEN}, abs=1e-9)
+    assert made["labelled"] == whole["labelled"]
+
+
+def test_nobody_found(tmp_path, capsys):
+    """An empty list is an answer: everyone is missed."""
+    files(tmp_path, COCO17.keypoints)
+    (tmp_path / "found.json").write_text("[]")
+    made = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    assert (made["ap"], made["ar"], made["found"], made["invented"]) == (0, 0, 0, 0)
+    assert made["missed"] == made["labelled"] > 0
+    assert "not in" not in capsys.readouterr().out
+
+
+def test_categories_by_text_or_number(tmp_path):
+    labels, _ = files(tmp_path, COCO17.keypoints)
+    by_number = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    for row in labels["annotations"]:
+        row["category_id"] = "1"
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    by_text = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+    assert by_text["labelled"] == by_number["labelled"] > 0
+    labels["annotations"][3]["iscrowd"] = "0"
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    with pytest.raises(ValueError, match="annotation 3: iscrowd"):
+        evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
+
+
 def test_crowdposes_numbers(tmp_path, capsys):
     files(tmp_path, CROWD14, areas=False, images=60)
     made = evaluate_pictures(tmp_path / "found.json", tmp_path / "labels.json", Reporter())
