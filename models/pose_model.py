@@ -37,7 +37,8 @@ class Outside:
     """The modules and functions that it is made of, itself among them, in an order in which they can stand in a
     file."""
     compared: tuple[str, ...]
-    """The outputs that an exported network has to give as PyTorch does; others say which of equals was taken."""
+    """The outputs that an exported network has to give as PyTorch does; the others are read off these, and say which of
+    nearly equal cells were taken."""
 
 
 class PoseModel(nn.Module, ABC):

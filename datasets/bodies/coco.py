@@ -16,7 +16,6 @@ from functools import partial
 from ..options import option
 from ..reading.annotations import need_file
 from ..reading.coco_file import declared_sizes, read_coco
-from ..reading.coco_whole import somewhere
 from ..reading.origin import Download, Origin
 from ..reading.people import WHOLE, PictureOptions, PictureSet, digest
 from ..reading.splits import check_part
@@ -51,7 +50,6 @@ def coco(options: CocoOptions, part: str) -> PictureSet:
     folder = options.folder
     file = need_file(folder / f"annotations/person_keypoints_{half}.json", f"COCO's layout is {ORIGIN.layout}")
     people, about = read_coco(file, COCO17, None, half, everyone=options.crops == WHOLE)
-    people = somewhere(people) if part == "train" else people
     about = {"part": part, **about, "sha256": digest(file)}
     if options.middles:
         people = with_middles(people, COCO19, {"thorax": SHOULDERS, "pelvis": HIPS})

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from ..options import option
 from ..reading.annotations import need_file
 from ..reading.coco_file import read_coco
-from ..reading.coco_whole import somewhere
 from ..reading.origin import Origin
 from ..reading.people import WHOLE, PictureOptions, PictureSet, digest, together
 from ..reading.splits import check_part
@@ -50,7 +49,6 @@ def crowdpose(options: CrowdPoseOptions, part: str) -> PictureSet:
     everyone = options.crops == WHOLE
     read = [read_coco(file, CROWDPOSE14, None, "images", everyone=everyone) for file in files]
     people = together([table for table, _ in read])
-    people = somewhere(people) if part == "train" else people
     about = {"part": part, "held": options.held, "sha256": digest(*files)}
     if guessed := sum(more.get("boxes made of joints", 0) for _, more in read):
         about["boxes made of joints"] = guessed

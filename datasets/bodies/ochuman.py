@@ -23,7 +23,6 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, entries, mapping, need_file, numbers, read_json, whole
 from ..reading.coco_file import read_coco
-from ..reading.coco_whole import somewhere
 from ..reading.origin import Origin
 from ..reading.people import WHOLE, PictureOptions, PictureSet, digest
 from ..reading.splits import check_part
@@ -60,7 +59,6 @@ def ochuman(options: OCHumanOptions, part: str) -> PictureSet:
     file = need_file(options.folder / name, f"OCHuman's layout is {ORIGIN.layout}")
     content = as_coco(file, part) if options.form == "own" else None
     people, about = read_coco(file, COCO17, None, "images", everyone=options.crops == WHOLE, content=content)
-    people = somewhere(people) if part == "train" else people
     about = {"part": part, "form": options.form, **about, "sha256": digest(file)}
     return PictureSet(f"ochuman.{part}", options.folder, people, about, ORIGIN, options.boxes, fallback="truth")
 

@@ -24,7 +24,6 @@ import numpy as np
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, mapping, need_file, numbers, picture_name, read_arrays
 from ..reading.coco_file import declared_sizes, read_coco
-from ..reading.coco_whole import somewhere
 from ..reading.files import from_home
 from ..reading.levels import white_of
 from ..reading.origin import Origin
@@ -67,7 +66,6 @@ def coco_json(options: Options, part: str) -> PictureSet:
         names += _read(options, _files(options, PARTS[part == "train"])[0], pictures, skeleton)[0].pictures
     white = white_of(options.white, pictures, names)
     people, about = take_part(people, part, options, parted)
-    people = somewhere(people) if part == "train" else people
     about |= {**more, "sha256": digest(file)}
     around, declared = (
         (1.0, None) if arrays else (AROUND_BOXES, partial(declared_sizes, _numbered(options) or file, root=pictures))

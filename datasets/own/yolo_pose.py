@@ -33,7 +33,6 @@ import numpy as np
 from ..bodies.skeletons import COCO17
 from ..options import option
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, picture_name, read_yaml
-from ..reading.coco_whole import somewhere
 from ..reading.files import from_home
 from ..reading.headers import read_header
 from ..reading.images import PICTURES
@@ -101,7 +100,6 @@ def yolo_pose(options: Options, part: str) -> PictureSet:
     everyone, wanted = options.crops == WHOLE, _wanted_class(content, source, options.category)
     lines = _lines(root, pictures, len(skeleton), shape, total, wanted, everyone)
     people, about = take_part(_people(source, lines, skeleton, options.block, everyone), part, options, parted)
-    people = somewhere(people) if part == "train" else people
     about |= {"category": options.category, "sha256": total.hexdigest()}
     if parted and options.white == "auto":  # one white for both parts
         pictures = [*pictures, *_parts(content, source, root, "train" if part == "test" else "test")[0]]

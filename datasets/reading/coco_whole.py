@@ -2,9 +2,9 @@
 
 Crowds (`iscrowd`) and people without an annotated keypoint are people of whom nothing is annotated: whoever finds one
 of them invents nobody. Where they stand no label counts: in their `segmentation`, or in their box where they have none;
-without either they are left out. Pictures without any annotation are there too. HRNet/HigherHRNet-Human-Pose-Estimation
-@ aa23881, lib/dataset/COCOKeypoints.py, masks the same regions, and trains on pictures with any annotation (a crowd is
-one); COCO's evaluation looks at all pictures that the file lists.
+without either they are left out. Pictures without any annotation are there too, in both parts: what a target trains on
+is not chosen by its labels. HRNet/HigherHRNet-Human-Pose-Estimation @ aa23881, lib/dataset/COCOKeypoints.py, masks the
+same regions, and trains on pictures with any annotation; COCO's evaluation looks at all that the file lists.
 
 `area` is the file's, else that of `segmentation`. `crowdIndex` of an image is read where it is there (CrowdPose).
 """
@@ -71,13 +71,6 @@ def with_everyone(
     )
     numbers = [*(row.number for row in every), *(0 for _ in empty)]
     return made.select(np.lexsort((np.array(numbers), made.frames)))
-
-
-def somewhere(people: People) -> People:
-    """The table of a part that trains: without pictures that show nobody, unless all do."""
-    if people.nobody is None or people.nobody.all():
-        return people
-    return people.select(~people.nobody)
 
 
 def _longer(values: np.ndarray, count: int) -> np.ndarray:

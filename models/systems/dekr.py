@@ -97,7 +97,9 @@ class DEKR(PoseModel):
         offset_weight: float = option(0.03, "of the offsets' loss", low=0)
         scales: list[float] = option([1.0], SCALES, low=0.05)
         rescored: bool = option(False, "people's scores are multiplied by a network's that `keyshift rescore` trains")
-        reference: bool = option(False, "the published code in all but loss_weight: see the head of models/systems/dekr.py")
+        reference: bool = option(
+            False, "the published code in all but loss_weight: see the head of models/systems/dekr.py"
+        )
 
     single = False
     options: Options

@@ -85,7 +85,7 @@ class HigherHRNet(PoseModel):
         scales: list[float] = option([1.0], SCALES, low=0.05)
 
     single = False
-    outside = Outside(grouping.people_of, (grouping,), ("heat", "tags", "scores"))
+    outside = Outside(grouping.people_of, (grouping,), ("heat", "tags"))
     options: Options
 
     def __init__(self, keypoints: int, options: Options) -> None:

@@ -34,7 +34,7 @@ def test_parts_and_how_crowded_they_are(tmp_path):
             raw.pictures(tmp_path, f"images/{name}{image['id']}.jpg")
         file.write_text(json.dumps(made))
     train, test = (opened(tmp_path, part, crops="whole") for part in ("train", "test"))
-    assert crowding_of(train).tolist() == [0.05] * 3 + [0.5] * 3
+    assert crowding_of(train).tolist() == [0.05] * 4 + [0.5] * 4
     assert crowding_of(test).tolist() == [0.9] * 4
     assert [len(test[i].keypoints) for i in range(4)] == [1, 2, 1, 0]
     assert test[1].annotated.any(1).tolist() == [True, False]
