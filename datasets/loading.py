@@ -176,9 +176,9 @@ def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:
     }
     if not labels:
         return Unlabeled(**shared)
-    told = {name: None if any(getattr(c.item, name) is None for c in crops) else of_whole(name) for name in PEOPLE}
+    extents = {name: None if any(getattr(c.item, name) is None for c in crops) else of_whole(name) for name in PEOPLE}
     return Labeled(
-        **shared | told,
+        **shared | extents,
         keypoints=people("keypoints"),
         visible=people("visible", np.bool_),
         annotated=people("annotated", np.bool_),

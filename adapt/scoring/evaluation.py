@@ -33,11 +33,11 @@ from ...models.output import Poses
 from ...models.pose_model import PoseModel, mirrored
 from ..strategy import Target
 from . import depth_metrics, metrics
-from .finding import extents, found, invented, joined, of_people
+from .finding import answers_of, extents, invented, joined, of_people
 from .matching import SPAN_MM, match, span
 from .oks_sigmas import UNPUBLISHED, fall_offs
 from .people_ap import ap_scores
-from .predictions import WORDS, Found, Predictions
+from .predictions import WORDS, Answers, Predictions
 from .selection import Headline
 from .space_scores import space_scores
 
@@ -56,7 +56,7 @@ def predict(
     mode = model.training
     model.eval()
     parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
-    seen: list[Found] = []
+    seen: list[Answers] = []
     for batch in batches:
         sample = of_people(batch.to(device))
         votes = model(sample)
@@ -92,7 +92,7 @@ def predict(
         alone = invented(poses, place, sample, sigmas)
         if not model.single and truth.shape[-1] == 2:
             values |= extents(values, sample)
-            seen.append(found(poses, alone, sample, sigmas))
+            seen.append(answers_of(poses, alone, sample, sigmas))
         for name, value in values.items():
             parts[name].append(value.cpu())
         for name in WORDS:
@@ -104,7 +104,7 @@ def predict(
     listed = {n: v for n, v in parts.items() if n not in ("space", "invented") and (v or n in WORDS)}
     whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
     root = model.root if space == ROOT_MM else -1
-    return Predictions(**whole, space=space, invented=invention, root=root, found=joined(seen))
+    return Predictions(**whole, space=space, invented=invention, root=root, answers=joined(seen))
 
 
 def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
@@ -214,7 +214,7 @@ def scores(predictions: Predictions, skeleton: Skeleton, threshold: float) -> di
     near = {"map": float(depth_metrics.mean_average_precision(errors, mask))} if headline.key == "mm" else {}
     pixels = predictions.pixels()
     lost = int((~predictions.matched & mask.any(1)).sum())
-    several = predictions.found is not None or lost > 0 or predictions.invented > 0
+    several = predictions.answers is not None or lost > 0 or predictions.invented > 0
     people = {"missed": lost, "invented": predictions.invented} if several else {}
     return {
         **ap_scores(predictions),

@@ -13,7 +13,7 @@ from ...datasets.sample import Labeled, known_ends, transform
 from ...models.output import Poses
 from .matching import SMALLEST
 from .oks_ap import HALF, FlatPeople, closest
-from .predictions import Found
+from .predictions import Answers
 
 ALIKE = 0.5
 """OKS from which on whoever is found is one of a crowd, or a person of whom the box alone is labelled: COCO's least."""
@@ -47,9 +47,9 @@ def invented(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[floa
         and poses.points.shape[-1] == 2
     ):
         image = sample.image_index
-        found = replace(poses, points=transform(sample.to_file[poses.image_index], poses.points))
+        answers = replace(poses, points=transform(sample.to_file[poses.image_index], poses.points))
         own = sample.keypoints, sample.annotated, sample.area, sample.bounds + HALF, sample.crowd, image
-        return nobodys(found, place, FlatPeople(*own), sigmas)
+        return nobodys(answers, place, FlatPeople(*own), sigmas)
     listed = torch.bincount(sample.image_index, minlength=len(sample))
     known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
     alone = torch.ones(len(poses), dtype=torch.bool, device=place.device)
@@ -70,9 +70,9 @@ def extents(values: dict[str, Tensor], sample: Labeled) -> dict[str, Tensor]:
     return {"area": area, "bounds": torch.zeros(len(area), 4), "crowd": torch.zeros(len(area), dtype=torch.bool)}
 
 
-def found(poses: Poses, alone: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Found:
+def answers_of(poses: Poses, alone: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Answers:
     """Everyone in a sample, of whom those who are `alone` (Q,) are invented."""
-    return Found(
+    return Answers(
         points=transform(sample.to_file[poses.image_index], poses.points).cpu(),
         score=poses.score.cpu(),
         row=sample.row[poses.image_index].cpu(),
@@ -84,7 +84,7 @@ def found(poses: Poses, alone: Tensor, sample: Labeled, sigmas: Sequence[float])
     )
 
 
-def joined(parts: Sequence[Found]) -> Found | None:
+def joined(parts: Sequence[Answers]) -> Answers | None:
     """Those of all batches; None without any."""
     if not parts:
         return None

@@ -10,7 +10,7 @@ from ...models.output import Poses
 from .oks_ap import HALF, FlatPeople, crowd_scores, judged, oks_scores
 from .oks_sigmas import said
 from .precision import Judged
-from .predictions import Found, Predictions
+from .predictions import Answers, Predictions
 from .space_scores import Named
 
 COCO = {
@@ -31,42 +31,42 @@ COCO = {
 
 def ap_scores(predictions: Predictions) -> dict[str, float]:
     """COCO's ten numbers, and CrowdPose's where pictures say how crowded they are; nothing of crops."""
-    found = predictions.found
-    if found is None:
+    answers = predictions.answers
+    if answers is None:
         return {}
-    people, truth, sigmas = everyone(found), labelled(predictions), found.sigmas.tolist()
+    people, truth, sigmas = everyone(answers), labelled(predictions), answers.sigmas.tolist()
     made = oks_scores(people, truth, sigmas)
-    if found.crowded is not None:
-        made |= crowd_scores(people, truth, sigmas, found.picture, found.crowded)
+    if answers.crowded is not None:
+        made |= crowd_scores(people, truth, sigmas, answers.picture, answers.crowded)
     return made
 
 
 def oks_words(predictions: Predictions, skeleton: Skeleton) -> str | None:
     """Which fall-offs and areas AP was made with; None of crops."""
-    if predictions.found is None:
+    if predictions.answers is None:
         return None
-    area = "as the dataset gives them" if predictions.found.own_area else "those of the boxes of annotated keypoints"
+    area = "as the dataset gives them" if predictions.answers.own_area else "those of the boxes of annotated keypoints"
     return f"fall-offs (sigmas) are {said(skeleton)}; areas are {area}"
 
 
 def judged_people(predictions: Predictions) -> Judged:
     """Who is right of those whom a system found. Raises ValueError for predictions of crops."""
-    if predictions.found is None:
+    if predictions.answers is None:
         raise ValueError("these are predictions of crops: AP is of people who are found in pictures")
-    sigmas = predictions.found.sigmas.tolist()
-    return judged(everyone(predictions.found), labelled(predictions), sigmas)[0]
+    sigmas = predictions.answers.sigmas.tolist()
+    return judged(everyone(predictions.answers), labelled(predictions), sigmas)[0]
 
 
-def sequences(found: Found) -> tuple[list[str], np.ndarray]:
+def sequences(answers: Answers) -> tuple[list[str], np.ndarray]:
     """The B sequences of the pictures in their order, and which one each of M pictures is of: (M,)."""
-    names, block = np.unique(np.array(found.sequence), return_inverse=True)
+    names, block = np.unique(np.array(answers.sequence), return_inverse=True)
     return names.tolist(), block
 
 
-def everyone(found: Found) -> Poses:
+def everyone(answers: Answers) -> Poses:
     """The people with the pictures' rows as their images."""
-    ones = torch.ones(found.points.shape[:2])
-    return Poses(found.points, ones, found.row, found.score)
+    ones = torch.ones(answers.points.shape[:2])
+    return Poses(answers.points, ones, answers.row, answers.score)
 
 
 def labelled(predictions: Predictions) -> FlatPeople:

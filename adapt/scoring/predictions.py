@@ -20,7 +20,7 @@ from .space_scores import placed
 
 
 @dataclass(frozen=True)
-class Found:
+class Answers:
     """Everyone whom a system that finds people found in the M pictures of a dataset, Q in number, and what average
     precision needs besides; of 2D points in file px."""
 
@@ -43,7 +43,7 @@ class Found:
     crowded: Tensor | None = None
     """(M,) CrowdPose's crowdIndex, NaN where it is not known; None where the dataset has none."""
 
-    def within(self, pictures: Tensor) -> Found:
+    def within(self, pictures: Tensor) -> Answers:
         """Those in some of the pictures, given by the dataset's samples."""
         people, kept = torch.isin(self.row, pictures), torch.isin(self.picture, pictures)
         parts = {name: getattr(self, name)[people] for name in ("points", "score", "row", "invented")}
@@ -92,15 +92,15 @@ class Predictions:
     """(N, 4) left, top, right, bottom of people's boxes, file px; zeros where the dataset says none."""
     crowd: Tensor | None = None
     """(N,) bool: many people under one label."""
-    found: Found | None = None
+    answers: Answers | None = None
     """Everyone whom a system that finds people in pictures predicted; None of one that answers for crops, and of files
     of version 0.1.0."""
 
     def save(self, path: Path) -> None:
         present = {f.name: getattr(self, f.name) for f in fields(self)}
-        if self.found is not None:
-            present |= {f"{FOUND}{f.name}": getattr(self.found, f.name) for f in fields(Found)}
-        arrays = {name: np.asarray(value) for name, value in present.items() if value is not None and name != "found"}
+        if self.answers is not None:
+            present |= {f"{FOUND}{f.name}": getattr(self.answers, f.name) for f in fields(Answers)}
+        arrays = {name: np.asarray(value) for name, value in present.items() if value is not None and name != "answers"}
         buffer = BytesIO()  # a zip archive whose writing fails complains once more when it is thrown away
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         write_whole(path, lambda file: file.write(buffer.getbuffer()))
@@ -120,8 +120,8 @@ class Predictions:
         values.setdefault("row", torch.arange(count))
         values.setdefault("matched", torch.ones(count, dtype=torch.bool))
         values.setdefault("space", PIXELS_AND_MM if dims == 3 else PIXELS)
-        found = {name.removeprefix(FOUND): values.pop(name) for name in list(values) if name.startswith(FOUND)}
-        return cls(**values, found=Found(**found) if found else None)
+        answers = {name.removeprefix(FOUND): values.pop(name) for name in list(values) if name.startswith(FOUND)}
+        return cls(**values, answers=Answers(**answers) if answers else None)
 
     @property
     def dims(self) -> int:
@@ -129,7 +129,7 @@ class Predictions:
 
     def headline(self, threshold: float) -> Headline:
         """What these are judged by: AP of people who were found in pictures, PCK at `threshold` of crops in pixels."""
-        return Headline.of(self.dims, threshold, several=self.found is not None)
+        return Headline.of(self.dims, threshold, several=self.answers is not None)
 
     def errors(self) -> Tensor:
         """Distances (N, K): as fractions of the crop's side, or of 3D points in mm in the camera's frame, relative to
@@ -167,17 +167,17 @@ class Predictions:
         whole = {f.name: getattr(self, f.name) for f in fields(self)}
         tensors: dict[str, Any] = {name: value[index] for name, value in whole.items() if isinstance(value, Tensor)}
         listed: dict[str, Any] = {name: tuple(whole[name][i] for i in index.tolist()) for name in WORDS}
-        found = None if self.found is None else self.found.within(self.row[index])
-        return replace(self, **tensors, **listed, invented=0, found=found)
+        answers = None if self.answers is None else self.answers.within(self.row[index])
+        return replace(self, **tensors, **listed, invented=0, answers=answers)
 
     def of_sequences(self, names: Collection[str]) -> Predictions:
         """The people of some sequences; of systems that find people those whom they invented there too."""
         made = self.select(torch.tensor([name in names for name in self.sequence], dtype=torch.bool))
-        if self.found is None:
+        if self.answers is None:
             return made
-        inside = torch.tensor([name in names for name in self.found.sequence], dtype=torch.bool)
-        found = self.found.within(self.found.picture[inside])
-        return replace(made, found=found, invented=int(found.invented.sum()))
+        inside = torch.tensor([name in names for name in self.answers.sequence], dtype=torch.bool)
+        answers = self.answers.within(self.answers.picture[inside])
+        return replace(made, answers=answers, invented=int(answers.invented.sum()))
 
     def in_plane(self) -> Predictions:
         """Their x and y alone, in file pixels."""

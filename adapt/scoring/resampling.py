@@ -76,7 +76,7 @@ class Precisions:
     def of(predictions: Sequence[Predictions]) -> Precisions:
         """Raises ValueError for predictions of crops."""
         judged = [judged_people(own) for own in predictions]
-        first = predictions[0].found
+        first = predictions[0].answers
         assert first is not None
         names, block = sequences(first)
         place = np.zeros(int(first.picture.max()) + 1, np.int64)

@@ -161,8 +161,8 @@ class Form:
 
     def person(self) -> np.dtype[Any]:
         """What people.npy holds of a person."""
-        told: list[Any] = [("area", "<f8"), ("bounds", "<f8", (4,)), ("crowd", "?")]
-        return np.dtype([*self._joints(), *told, *self._space()])
+        extents: list[Any] = [("area", "<f8"), ("bounds", "<f8", (4,)), ("crowd", "?")]
+        return np.dtype([*self._joints(), *extents, *self._space()])
 
     def _joints(self) -> list[Any]:
         k = self.keypoints
@@ -241,11 +241,11 @@ class Prepared:
         if self.form.whole:
             rows = slice(before["people_end"], int(values["people_end"]))
             if not 0 <= rows.start <= rows.stop <= len(arrays["people"]):
-                found = [rows.start, rows.stop]
-                raise BadAnnotation(self.folder / "labels.npy", index, "people_end", found, "places in people.npy")
+                ends = [rows.start, rows.stop]
+                raise BadAnnotation(self.folder / "labels.npy", index, "people_end", ends, "places in people.npy")
             values |= self._values("people", rows)
-        told = ("box", "camera", "keypoints", "visible", "annotated", "to_file", "points", "area", "bounds", "crowd")
-        stored: dict[str, Any] = {name: values[name] for name in told if name in values}
+        names = ("box", "camera", "keypoints", "visible", "annotated", "to_file", "points", "area", "bounds", "crowd")
+        stored: dict[str, Any] = {name: values[name] for name in names if name in values}
         return Item(
             image=np.array(arrays["images"][index]),
             id=identifier,
@@ -258,8 +258,8 @@ class Prepared:
 
     def crowding(self) -> np.ndarray | None:
         """(N,) CrowdPose's crowdIndex, where the set says it."""
-        told = np.array(self.arrays()["labels"]["crowding"]) if self.form.whole else np.array([-1.0])
-        return None if (told < 0).any() else told
+        crowding = np.array(self.arrays()["labels"]["crowding"]) if self.form.whole else np.array([-1.0])
+        return None if (crowding < 0).any() else crowding
 
     def _values(self, file: str, rows: int | slice) -> dict[str, np.ndarray]:
         """The fields of a file's records. Raises BadAnnotation for one that is no number."""

@@ -16,7 +16,7 @@ from ...adapt.scoring.matching import SMALLEST, match_within
 from ...adapt.scoring.oks_ap import HALF, oks_scores
 from ...adapt.scoring.oks_sigmas import fall_offs, said
 from ...adapt.scoring.people_ap import COCO
-from ...adapt.scoring.predictions import Found, Predictions
+from ...adapt.scoring.predictions import Answers, Predictions
 from ...datasets.skeleton import Skeleton
 from ..runs.progress import Reporter
 from .found_file import FoundFile, read_found
@@ -30,7 +30,7 @@ THRESHOLD = 0.1
 class Pair:
     """People found and labelled in the same pictures, by the same K keypoints."""
 
-    found: FoundFile
+    answers: FoundFile
     labels: LabelFile
     skeleton: Skeleton
 
@@ -46,10 +46,10 @@ def evaluate_pictures(path: Path, labels: Path, reporter: Reporter) -> dict[str,
     """
     pair = paired(read_flat_labels(labels), path, reporter)
     made = as_predictions(pair)
-    assert made.found is not None
-    people, truth = pair.found.people, pair.labels.people
+    assert made.answers is not None
+    people, truth = pair.answers.people, pair.labels.people
     result = scores(made, pair.skeleton, THRESHOLD)
-    result |= oks_scores(people, truth, made.found.sigmas.tolist(), pair.found.area)
+    result |= oks_scores(people, truth, made.answers.sigmas.tolist(), pair.answers.area)
     counted = int((~truth.ignored).sum())
     reporter.say(
         f"{path} on {labels}: {len(people)} people found, {counted} labelled in {len(pair.labels.pictures)} pictures, "
@@ -98,7 +98,7 @@ def paired(labelled: LabelFile, path: Path, reporter: Reporter) -> Pair:
 
 def as_predictions(pair: Pair) -> Predictions:
     """What a run keeps of the same."""
-    people, labels, sigmas = pair.found.people, pair.labels, fall_offs(pair.skeleton)
+    people, labels, sigmas = pair.answers.people, pair.labels, fall_offs(pair.skeleton)
     truth, side = labels.people, labels.longer or 1.0
     known = truth.annotated & ~truth.crowd[:, None]
     place = match_within(
@@ -106,7 +106,7 @@ def as_predictions(pair: Pair) -> Predictions:
     )
     matched, pictures = place >= 0, len(labels.pictures)
     alone = nobodys(people, place, replace(truth, annotated=known), sigmas)
-    found = Found(
+    answers = Answers(
         points=people.points,
         score=people.score,
         row=people.image_index,
@@ -133,7 +133,7 @@ def as_predictions(pair: Pair) -> Predictions:
         area=truth.area,
         bounds=truth.boxes - HALF,
         crowd=truth.crowd,
-        found=found,
+        answers=answers,
     )
 
 

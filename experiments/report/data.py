@@ -195,10 +195,10 @@ def predictions(run: Path) -> Predictions | None:
 
 def _invented(stored: evaluation.Predictions) -> dict[str, np.ndarray]:
     """Of systems that find people those whom nobody labelled."""
-    if stored.found is None:
+    if stored.answers is None:
         return {}
-    alone = stored.found.invented
-    return {"invented": stored.found.points[alone].numpy(), "invented_in": stored.found.row[alone].numpy()}
+    alone = stored.answers.invented
+    return {"invented": stored.answers.points[alone].numpy(), "invented_in": stored.answers.row[alone].numpy()}
 
 
 def _in_picture(stored: evaluation.Predictions, points: Tensor) -> Tensor:

@@ -253,9 +253,9 @@ def prediction_sheet(
     other, the sheet is one empty row.
     """
     row, matched, points = (np.asarray(part) for part in (predictions.row, predictions.matched, predictions.points))
-    found, within = points[matched], row[matched]
-    if predictions.found is not None:
-        found, within = np.asarray(predictions.found.points), np.asarray(predictions.found.row)
+    answers, within = points[matched], row[matched]
+    if predictions.answers is not None:
+        answers, within = np.asarray(predictions.answers.points), np.asarray(predictions.answers.row)
     tiles, usable = [], np.unique(row[np.asarray(predictions.annotated).any(1)])
     if not len(usable):
         return np.full((tile, columns * tile, 3), 255, np.uint8)
@@ -264,7 +264,7 @@ def prediction_sheet(
         picture = view(item, tile)
         for truth, _, known in everyone(item):
             picture = draw(picture, to_tile(truth, item.box, tile), edges, WHITE, known=known)
-        for person in in_picture(found[within == index], item):
+        for person in in_picture(answers[within == index], item):
             picture = draw(picture, to_tile(person, item.box, tile), edges, colours)
         tiles.append(picture)
     while len(tiles) % columns:

@@ -76,9 +76,9 @@ def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.
     """The model's predictions for a dataset in its order."""
     batches, crowding = task.batches(dataset), crowding_of(dataset)
     made = predict(model, loader(batches, range(len(batches))), device, task.mirror, task.skeleton)
-    if made.found is None or crowding is None:
+    if made.answers is None or crowding is None:
         return made
-    return replace(made, found=replace(made.found, crowded=torch.from_numpy(crowding)[made.found.picture]))
+    return replace(made, answers=replace(made.answers, crowded=torch.from_numpy(crowding)[made.answers.picture]))
 
 
 def export(model: PoseModel, task: Task, folder: Path) -> None:

@@ -60,22 +60,22 @@ def test_everyone_is_kept_in_file_pixels_with_what_labels_tell(sample, toys, tmp
     stranger = Poses(torch.full((1, 3, 2), 126.0), torch.ones(1, 3), torch.tensor([3]), torch.tensor([0.9]))
     both = Poses(*(torch.cat([getattr(one, name) for one in (poses, stranger)]) for name in vars(poses)))
     made = predict(Seer(both), [sample], CPU, skeleton=toys.DOTS)
-    assert made.found.invented.tolist() == [False] * len(poses) + [True]
+    assert made.answers.invented.tolist() == [False] * len(poses) + [True]
     assert made.invented == 1
-    torch.testing.assert_close(made.found.points[:-1], made.truth)
-    torch.testing.assert_close(made.found.points[-1], torch.full((3, 2), 63.0))
-    assert made.found.row.tolist() == [*sample.image_index.tolist(), 3]
-    assert made.found.picture.tolist() == list(range(8))
-    assert made.found.sequence == sample.sequence
+    torch.testing.assert_close(made.answers.points[:-1], made.truth)
+    torch.testing.assert_close(made.answers.points[-1], torch.full((3, 2), 63.0))
+    assert made.answers.row.tolist() == [*sample.image_index.tolist(), 3]
+    assert made.answers.picture.tolist() == list(range(8))
+    assert made.answers.sequence == sample.sequence
     assert torch.equal(made.area, sample.area)
-    assert made.found.sigmas.tolist() == [0.072] * 3
+    assert made.answers.sigmas.tolist() == [0.072] * 3
     assert oks_words(made, toys.DOTS).endswith("areas are as the dataset gives them")
 
     made.save(tmp_path / "predictions.npz")
     again = Predictions.load(tmp_path / "predictions.npz")
     assert str(scores(again, toys.DOTS, 0.1)) == str(scores(made, toys.DOTS, 0.1))
     score = scores(again, toys.DOTS, 0.1)
-    people = Poses(made.found.points, torch.ones(len(both), 3), made.found.row, both.score)
+    people = Poses(made.answers.points, torch.ones(len(both), 3), made.answers.row, both.score)
     truth = FlatPeople(made.truth, made.annotated, made.area, made.bounds, made.crowd, made.row)
     assert {name: score[name] for name in ("ap", "ar75")} == pytest.approx(
         {name: oks_scores(people, truth, [0.072] * 3)[name] for name in ("ap", "ar75")}
@@ -90,7 +90,7 @@ def test_sigmas_are_those_of_the_skeleton(sample):
 
     own = Skeleton("own", ("nose", "left_hip", "tail"))
     made = predict(Seer(exact(sample)), [sample], CPU, skeleton=own)
-    assert made.found.sigmas.tolist() == [0.026, 0.107, 0.072]
+    assert made.answers.sigmas.tolist() == [0.026, 0.107, 0.072]
 
 
 def test_whoever_finds_one_of_a_crowd_invents_nobody(sample, toys):
@@ -108,7 +108,7 @@ def test_whoever_finds_one_of_a_crowd_invents_nobody(sample, toys):
     points = 2 * torch.stack([inside[0], inside[0] + 1, inside[1], away, away])
     where = torch.tensor([image[crowd], image[crowd], image[blind], image[crowd], image[blind]])
     made = predict(Seer(Poses(points, torch.ones(5, 3), where, torch.ones(5))), [labels], CPU, skeleton=toys.DOTS)
-    assert made.found.invented.tolist() == [False, False, False, True, True]
+    assert made.answers.invented.tolist() == [False, False, False, True, True]
     assert not made.annotated[:2].any()  # the keypoints of a crowd are nobody's
     state = judged_people(made).state[0]  # COCO asks the same
     assert sorted(state.tolist()) == [-1, -1, -1, 0, 0]
@@ -134,7 +134,7 @@ def test_without_areas_boxes_of_keypoints_tell_them(sample, toys):
             width, height = (own.amax(0) - own.amin(0)).tolist()
             least = max(max(width, height) / 4, 0.05 * 32)
             assert made.area[person] == pytest.approx(max(width, least) * max(height, least), rel=1e-5)
-    assert not made.found.own_area
+    assert not made.answers.own_area
     assert oks_words(made, toys.DOTS).endswith("areas are those of the boxes of annotated keypoints")
 
 
@@ -153,7 +153,7 @@ def test_pictures_of_nobody_and_of_a_hundred(sample, toys):
         torch.cat([torch.linspace(1, 0.5, 100), torch.tensor([0.1])]),
     )
     made = predict(Seer(hundred), [sample], CPU, skeleton=toys.DOTS)
-    assert len(made.found.points) == 101
+    assert len(made.answers.points) == 101
     assert judged_people(made).state.shape == (10, 20)
     empty = replace(made, **{name: getattr(made, name)[:0] for name in ("truth", "annotated", "area", "bounds")})
     empty = replace(empty, crowd=made.crowd[:0], row=made.row[:0])
@@ -164,7 +164,7 @@ def test_crowded_pictures_have_scores_of_their_own(sample, toys):
     made = predict(Seer(exact(sample)), [sample], CPU, skeleton=toys.DOTS)
     assert "ap_easy" not in scores(made, toys.DOTS, 0.1)
     crowded = torch.tensor(np.where(np.arange(8) < 4, 0.1, 0.9))
-    score = scores(replace(made, found=replace(made.found, crowded=crowded)), toys.DOTS, 0.1)
+    score = scores(replace(made, answers=replace(made.answers, crowded=crowded)), toys.DOTS, 0.1)
     assert score["ap_easy"] == score["ap_hard"] == pytest.approx(1)
     assert math.isnan(score["ap_medium_crowd"])
 
@@ -172,12 +172,12 @@ def test_crowded_pictures_have_scores_of_their_own(sample, toys):
 def test_files_of_earlier_versions_load(sample, toys, tmp_path):
     """They hold those who were matched alone: PCK judges them."""
     made = predict(Seer(exact(sample)), [sample], CPU, skeleton=toys.DOTS)
-    old = replace(made, found=None, area=None, bounds=None, crowd=None)
+    old = replace(made, answers=None, area=None, bounds=None, crowd=None)
     old.save(tmp_path / "old.npz")
     with np.load(tmp_path / "old.npz") as arrays:
         assert not {"area", "found.points"} & set(arrays.files)
     again = Predictions.load(tmp_path / "old.npz")
-    assert again.found is None
+    assert again.answers is None
     assert again.headline(0.1).key == "pck"
     assert scores(again, toys.DOTS, 0.1)["pck"] == 1
     with pytest.raises(ValueError, match="predictions of crops"):

@@ -125,13 +125,13 @@ def judge(people, truth, sigmas, crowded=None, kind="keypoints"):
     content = {"images": images, "annotations": annotations, "categories": [category]}
     labels = COCO(content)
     labels.annotation_file = content  # read again for easy, medium and hard pictures
-    found = [
+    answers = [
         {"image_id": int(image) + 1, "category_id": 1, "score": score, "keypoints": flat(points, [1] * len(sigmas))}
         for image, score, points in zip(
             people.image_index.tolist(), people.score.tolist(), people.points.tolist(), strict=True
         )
     ]
-    evaluation = COCOeval_faster(labels, labels.loadRes(found), kind)
+    evaluation = COCOeval_faster(labels, labels.loadRes(answers), kind)
     evaluation.params.kpt_oks_sigmas = np.array(sigmas)
     evaluation.print_function = lambda *_: None
     evaluation.use_area = True

@@ -195,10 +195,10 @@ def test_predictions_of_people_come_back_from_their_file(toys, tmp_path):
     _, predictions = seen(toys, (0, 1))
     predictions.save(tmp_path / "predictions.npz")
     again = Predictions.load(tmp_path / "predictions.npz")
-    kept = vars(predictions) | vars(predictions.found)
+    kept = vars(predictions) | vars(predictions.answers)
     for name, value in kept.items():
-        if name != "found":
-            other = (vars(again) | vars(again.found))[name]
+        if name != "answers":
+            other = (vars(again) | vars(again.answers))[name]
             assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other, name
 
 

@@ -10,7 +10,7 @@ from keyshift.adapt.scoring.finding import joined
 from keyshift.adapt.scoring.oks_ap import FlatPeople, judged, oks_ap
 from keyshift.adapt.scoring.people_ap import everyone, labelled
 from keyshift.adapt.scoring.precision import weighted_precision
-from keyshift.adapt.scoring.predictions import Found, Predictions
+from keyshift.adapt.scoring.predictions import Answers, Predictions
 from keyshift.adapt.scoring.resampling import Precisions, Ratios, runs_of
 from keyshift.adapt.scoring.selection import AP, PCK, Headline, Selection
 from keyshift.datasets.skeleton import Skeleton
@@ -84,7 +84,7 @@ def predictions(people, truth, images=24):
     """As a run keeps them; the sequences of pictures are blocks of four."""
     count = len(truth)
     names = tuple(f"block{image // 4}" for image in range(images))
-    found = Found(
+    answers = Answers(
         people.points,
         people.score,
         people.image_index,
@@ -109,7 +109,7 @@ def predictions(people, truth, images=24):
         area=truth.area,
         bounds=truth.boxes - 0.5,
         crowd=truth.crowd,
-        found=found,
+        answers=answers,
     )
 
 
@@ -138,7 +138,7 @@ def test_a_comparison_of_ap_against_a_loop():
     assert all(isinstance(own, Precisions) for own in judged_runs.values())
     summary = summarized(judged_runs, AP, 40)
     exact = {
-        name: [oks_ap(everyone(one.found), labelled(one), SIGMAS).mean().item() for one in own]
+        name: [oks_ap(everyone(one.answers), labelled(one), SIGMAS).mean().item() for one in own]
         for name, own in runs.items()
     }
     for name, values in exact.items():
@@ -154,7 +154,7 @@ def test_a_comparison_of_ap_against_a_loop():
         means = []
         for own in (runs["regda"], runs["source_only"]):
             times = own_blocks[np.arange(24) // 4]
-            each = [oks_ap(*repeated(everyone(one.found), labelled(one), times), SIGMAS).mean().item() for one in own]
+            each = [oks_ap(*repeated(everyone(one.answers), labelled(one), times), SIGMAS).mean().item() for one in own]
             means.append((own_seeds * each).sum() / 2)
         drawn.append(means[0] - means[1])
     assert gain["interval"] == pytest.approx(list(np.quantile(drawn, [0.025, 0.975])), abs=1e-12)
@@ -190,7 +190,7 @@ def test_nothing_is_said_without_labels():
 
 def test_of_crops_the_ratio_stays():
     people, truth = drawn_people(0)
-    crops = replace(predictions(people, truth), found=None)
+    crops = replace(predictions(people, truth), answers=None)
     assert crops.headline(0.1) == replace(PCK, threshold=0.1)
     assert isinstance(runs_of([crops], crops.headline(0.1)), Ratios)
     assert predictions(people, truth).headline(0.1) == replace(AP, threshold=0.1)
@@ -217,24 +217,24 @@ def test_some_sequences_are_scored_alone():
     people, truth = drawn_people(1)
     whole = predictions(people, truth)
     invented = torch.rand(len(people), generator=torch.Generator().manual_seed(0)) > 0.5
-    whole = replace(whole, found=replace(whole.found, invented=invented), invented=int(invented.sum()))
+    whole = replace(whole, answers=replace(whole.answers, invented=invented), invented=int(invented.sum()))
     part = whole.of_sequences({"block1", "block4"})
     images = torch.tensor([4, 5, 6, 7, 16, 17, 18, 19])
     inside = torch.isin(people.image_index, images)
     wanted = oks_ap(people.each(lambda value: value[inside]), labelled(whole).of(images), SIGMAS)
-    assert torch.equal(oks_ap(everyone(part.found), labelled(part), SIGMAS), wanted)
+    assert torch.equal(oks_ap(everyone(part.answers), labelled(part), SIGMAS), wanted)
     assert part.invented == int(invented[inside].sum()) > 0
-    assert part.found.picture.tolist() == images.tolist()
+    assert part.answers.picture.tolist() == images.tolist()
 
 
 def test_batches_are_joined():
     people, truth = drawn_people(1)
-    found = predictions(people, truth).found
-    halves = [found.within(torch.arange(0, 10)), found.within(torch.arange(10, 24))]
+    answers = predictions(people, truth).answers
+    halves = [answers.within(torch.arange(0, 10)), answers.within(torch.arange(10, 24))]
     again = joined(halves)
     order = torch.cat([torch.nonzero(people.image_index < 10), torch.nonzero(people.image_index >= 10)])[:, 0]
-    assert torch.equal(again.points, found.points[order])
-    assert again.sequence == found.sequence
+    assert torch.equal(again.points, answers.points[order])
+    assert again.sequence == answers.sequence
     assert not joined([halves[0], replace(halves[1], own_area=False)]).own_area
     assert joined([]) is None
 
@@ -245,7 +245,7 @@ def test_two_models_are_compared_by_ap_on_labelled_pictures():
     given, adapted = (own[0] for own in runs.values())
     skeleton = Skeleton("own", ("a", "b", "c", "d"))
     made = check.compared(given, adapted, skeleton, 0.1)
-    exact = [oks_ap(everyone(own.found), labelled(own), SIGMAS).mean().item() for own in (given, adapted)]
+    exact = [oks_ap(everyone(own.answers), labelled(own), SIGMAS).mean().item() for own in (given, adapted)]
     assert (made["metric"], made["blocks"]) == ("ap", BLOCKS)
     assert [made[when]["ap"] for when in ("before", "after")] == pytest.approx(exact)
     assert made["gain"]["mean"] == pytest.approx(exact[1] - exact[0])
@@ -258,7 +258,7 @@ def test_two_models_are_compared_by_ap_on_labelled_pictures():
 def test_runs_of_two_versions_are_not_mixed(tmp_path):
     people, truth = drawn_people(0)
     new = predictions(people, truth)
-    for name, one in (("source_only", new), ("regda", replace(new, found=None))):
+    for name, one in (("source_only", new), ("regda", replace(new, answers=None))):
         (tmp_path / f"{name}-seed0").mkdir()
         one.save(tmp_path / f"{name}-seed0" / "predictions.npz")
     runs, headline = runs_in(tmp_path, ["source_only"], [0], 0.1)

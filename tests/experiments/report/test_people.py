@@ -236,7 +236,7 @@ def test_people_whom_nobody_labelled_are_drawn(crowd: Any) -> None:
             arrays = dict(stored)
         count = len(arrays["points"])
         strangers = np.array([[[2.0, 2.0], *[[60.0, 60.0]] * 20]] * len(CROWD))
-        found = {
+        answers = {
             "points": np.concatenate([arrays["points"], strangers]),
             "score": np.ones(count + len(CROWD)),
             "row": np.concatenate([arrays["row"], np.arange(len(CROWD))]),
@@ -247,7 +247,7 @@ def test_people_whom_nobody_labelled_are_drawn(crowd: Any) -> None:
             "own_area": np.array(True),
         }
         extents = {"area": np.full(count, 900.0), "bounds": np.zeros((count, 4)), "crowd": np.zeros(count, bool)}
-        np.savez(file, **arrays, **extents, **{f"found.{key}": value for key, value in found.items()})
+        np.savez(file, **arrays, **extents, **{f"found.{key}": value for key, value in answers.items()})
     results = json.loads((folder / "results.json").read_text())
     for runs in results["strategies"].values():
         for run in runs.values():
