@@ -19,7 +19,11 @@ SHARPNESS = 20.0
 among 3,000 cells an unsure one."""
 
 SCALES = "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]"
-"""The option of this name, of systems that find several people."""
+LOSS_WEIGHT = (
+    "of all its losses: means over cells that are nearly all empty, beside which a strategy's own would be hundreds of "
+    "times as large; published: 1"
+)
+"""The options of these names, of systems that find several people."""
 
 
 class HeatmapModel(PoseModel):

@@ -47,7 +47,7 @@ from torchvision.models.resnet import BasicBlock
 from ...datasets.options import option
 from ...datasets.sample import MASK, Labeled, Unlabeled, invert, known_ends, transform
 from ...datasets.skeleton import Skeleton
-from ..heatmaps import SCALES, SHARPNESS, further, small, upsampling
+from ..heatmaps import LOSS_WEIGHT, SCALES, SHARPNESS, further, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.adaptive import AdaptBlock
 from ..parts.backbones import ABOUT, build_backbone
@@ -88,12 +88,7 @@ class DEKR(PoseModel):
             "COCO: 1024, of CrowdPose: 0",
             low=0,
         )
-        loss_weight: float = option(
-            1000.0,
-            "of all its losses: means over cells that are nearly all empty, beside which a strategy's own would be "
-            "hundreds of times as large; published: 1",
-            low=0,
-        )
+        loss_weight: float = option(1000.0, LOSS_WEIGHT, low=0)
         offset_weight: float = option(0.03, "of the offsets' loss", low=0)
         scales: list[float] = option([1.0], SCALES, low=0.05)
         rescored: bool = option(False, "people's scores are multiplied by a network's that `keyshift rescore` trains")

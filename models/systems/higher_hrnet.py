@@ -38,7 +38,7 @@ from ...datasets.options import option
 from ...datasets.sample import MASK, Labeled, Unlabeled
 from .. import grouping
 from ..grouping import Rules, people_in
-from ..heatmaps import SCALES, SHARPNESS, further, hidden_layers, small, upsampling
+from ..heatmaps import LOSS_WEIGHT, SCALES, SHARPNESS, further, hidden_layers, small, upsampling
 from ..output import Grid, Poses, Votes
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.maxima import local_maxima
@@ -64,12 +64,7 @@ class HigherHRNet(PoseModel):
         sigma: float = option(
             2.0, "of the Gaussians that heatmaps learn, cells of either resolution", low=0.1, high=100
         )
-        loss_weight: float = option(
-            1000.0,
-            "of all its losses: means over cells that are nearly all empty, beside which a strategy's own would be "
-            "hundreds of times as large; published: 1",
-            low=0,
-        )
+        loss_weight: float = option(1000.0, LOSS_WEIGHT, low=0)
         push: float = option(0.001, "weight of the loss that drives the tags of two people apart", low=0)
         pull: float = option(0.001, "weight of the loss that draws the tags of one person together", low=0)
         push_kind: str = option("exp", "how it falls with the distance of two people's tags", choices=PUSHES)
