@@ -85,7 +85,7 @@ class Decoded(nn.Module):
         if decode is not None and not model.single:
             raise ValueError(f"decode={decode!r}: a system that finds several people is read in its own way")
         self.model, self.decoding, self.reads, self.single = model.plain(), decode, model.reads, model.single
-        self.space = model.space
+        self.space, self.outside = model.space, model.outside
 
     def votes(self, *inputs: Tensor) -> tuple[Votes, Unlabeled]:
         nothing = torch.zeros(0)
@@ -102,7 +102,7 @@ class Decoded(nn.Module):
 
     def answers(self, votes: Votes, sample: Unlabeled) -> dict[str, Tensor]:
         """What the file gives, by name: poses, or what they are made of outside."""
-        if self.model.outside is not None:
+        if self.outside is not None:
             return self.model.outputs(votes, sample)
         poses = self.decode(votes, sample)
         parts = (poses.points, poses.confidence, poses.image_index, poses.score)
@@ -360,7 +360,7 @@ def _fading(frames: int) -> Tensor:
 def check(decoded: Decoded, run: Run, inputs: Iterator[tuple[Tensor, ...]], exact: bool = True) -> Agreement:
     """How far `run` is from `decoded`. Raises OtherAnswers for answers of another shape or that are not finite, and
     where they are to be `exact` for others than `decoded`'s, save for peaks that are ties."""
-    distances, outside = [], decoded.model.outside
+    distances, outside = [], decoded.outside
     for read in inputs:
         votes, sample = decoded.votes(*read)
         answers = [torch.from_numpy(np.asarray(part)) for part in run(read)]
