@@ -112,10 +112,11 @@ def opened(chosen: Chosen, boxes: str | None = None) -> PoseDataset:
     option."""
     if boxes is None:
         return open_dataset(chosen.name, chosen.options, "test")
-    name = next((one.name for one in fields(chosen.options) if one.name in BOXES), None)
+    known = (one for one in fields(chosen.options) if one.name in BOXES and boxes in one.metadata["choices"])
+    name = next((one.name for one in known), None)
     if name is None:
         raise ValueError(
-            f"{chosen.name} has no option {' or '.join(BOXES)}, and the chain is told apart by its boxes: choose "
+            f"{chosen.name} has no option {' or '.join(BOXES)} that takes {boxes}, and the chain is told apart by its boxes: choose "
             "another set"
         )
     return open_dataset(chosen.name, replace(chosen.options, **{name: boxes}), "test")

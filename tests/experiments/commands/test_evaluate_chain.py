@@ -215,7 +215,7 @@ def test_what_is_refused(runs, tmp_path, capsys):
     for words, text in {
         (root, "--root", root): "holds a RootNet: the chain needs a run of pose_net",
         (pose, "--root", pose): "holds a PoseNet: the chain needs a run of root_net",
-        (pose, "--root", root, "target.name=hands.studio"): "has no option boxes or crops",
+        (pose, "--root", root, "target.name=hands.studio"): "has no option boxes or crops that takes truth",
         (pose, "--root", root, "--boxes", "fasterrcnn_resnet50_fpn"): "no picture files for a detector",
         (pose, "--root", str(tmp_path)): "is no run folder",
         (pose, "--root", root, "--by", "action"): "--by is of a run's test sets",
