@@ -116,8 +116,8 @@ def opened(chosen: Chosen, boxes: str | None = None) -> PoseDataset:
     name = next((one.name for one in known), None)
     if name is None:
         raise ValueError(
-            f"{chosen.name} has no option {' or '.join(BOXES)} that takes {boxes}, and the chain is told apart by its boxes: choose "
-            "another set"
+            f"{chosen.name} has no option {' or '.join(BOXES)} that takes {boxes}, and the chain is told apart by its "
+            "boxes: choose another set"
         )
     return open_dataset(chosen.name, replace(chosen.options, **{name: boxes}), "test")
 
