@@ -313,12 +313,17 @@ def _choose(side: str, said: Any, typed: Any, origin: str, over: str = "") -> Ch
     name = typed.get("name", before)
     said, typed = ({key: value for key, value in part.items() if key != "name"} for part in (said, typed))
     if name != before:
-        common = set() if side == "model" else {f.name for f in fields(entry_of(name).Options)}
+        common = {} if side == "model" else {f.name: f.metadata["choices"] for f in fields(entry_of(name).Options)}
         _options(side, before, said, origin)
-        said = {key: value for key, value in said.items() if key in common}
+        said = {key: one for key, one in said.items() if key in common and _taken(one, common[key])}
     for part, source in ((said, origin), (typed, over)):
         _options(side, name, part, source)
     return Chosen(str(name), _options(side, name, laid(said, typed), origin))
+
+
+def _taken(value: Any, choices: Any) -> bool:
+    """Whether an option of these choices, any where there are none, can have a value of another set's."""
+    return not choices or all(one in choices for one in (value if isinstance(value, list) else [value]))
 
 
 def _options(side: str, name: str, content: Mapping[str, Any], origin: str) -> Options:
