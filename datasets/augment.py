@@ -115,6 +115,11 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     return cv2.warpAffine(image, pixels[:2], size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
+def warp_mask(mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 of 0 and 1 under the same, 1 outside; what is half 0 is 0."""
+    return (warp(255 * (1 - mask), matrix, size) < 128).astype(np.uint8)
+
+
 def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """What is in the way, colour, resolution, blur, noise and compression of one uint8 image, from `rng` alone."""
     if options.occlude > 0 and rng.random() < options.occlude:

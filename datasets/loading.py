@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, warp
+from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, warp, warp_mask
 from .cameras import Cameras, another
 from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
@@ -135,7 +135,7 @@ def _picture(
         image = np.stack(warped) if item.image.ndim == 4 else warped[0]
         inputs["image"] = np.moveaxis(image, -1, -3)
         if MASK in inputs:
-            inputs[MASK] = (warp(255 * (1 - inputs[MASK]), stored, size) < 128).astype(np.uint8)
+            inputs[MASK] = warp_mask(inputs[MASK], stored, size)
     for name in MOVED & inputs.keys():
         moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]

@@ -246,6 +246,25 @@ class BottomUp(PoseModel):
         return {"heat": heat / len(sample), "offsets": 4 * away.sum() / len(sample)}
 
 
+class Seer(nn.Module):
+    """Answers what it was told, batch by batch."""
+
+    single = False
+
+    def __init__(self, *answers):
+        super().__init__()
+        self.answers = iter(answers)
+
+    def forward(self, sample):
+        return next(self.answers)
+
+    def decode(self, votes, sample):
+        return votes
+
+    def root_distance(self, votes):
+        return None
+
+
 class Lifter(PoseModel):
     """2D keypoints of five frames to the middle one's in the camera's frame: plain regression."""
 

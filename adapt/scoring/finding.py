@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ...datasets.sample import Labeled, known_ends, transform
 from ...models.output import Poses
-from .matching import SMALLEST
+from .matching import SMALLEST, unmatched
 from .oks_ap import HALF, FlatPeople, closest
 from .predictions import Answers
 
 ALIKE = 0.5
 """OKS from which on whoever is found is one of a crowd, or a person of whom the box alone is labelled: COCO's least."""
 EACH = ("points", "score", "row", "invented", "picture")
-"""What `Found` holds of each person or picture."""
+"""What `Answers` holds of each person or picture."""
 
 
 def of_people(sample: Labeled) -> Labeled:
@@ -31,10 +31,8 @@ def of_people(sample: Labeled) -> Labeled:
 def nobodys(people: Poses, place: Tensor, truth: FlatPeople, sigmas: Sequence[float]) -> Tensor:
     """Which of the predicted people nobody labelled: (Q,) bool. `place` (P,) says who is who. Crowds, and people of
     whom the box alone is labelled, are anybody who is like them, as of `oks_ap.similarity`."""
-    alone = torch.ones(len(people), dtype=torch.bool, device=place.device)
-    alone[place[place >= 0]] = False
     blind = FlatPeople(*(getattr(truth, one.name)[truth.ignored] for one in fields(FlatPeople)))
-    return alone & (closest(people, blind, sigmas) < ALIKE)
+    return unmatched(place, len(people)) & (closest(people, blind, sigmas) < ALIKE)
 
 
 def invented(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[float]) -> Tensor:
@@ -52,9 +50,7 @@ def invented(poses: Poses, place: Tensor, sample: Labeled, sigmas: Sequence[floa
         return nobodys(answers, place, FlatPeople(*own), sigmas)
     listed = torch.bincount(sample.image_index, minlength=len(sample))
     known = torch.bincount(sample.image_index[sample.annotated.any(1)], minlength=len(sample))
-    alone = torch.ones(len(poses), dtype=torch.bool, device=place.device)
-    alone[place[place >= 0]] = False
-    return alone & ((listed == 0) | (known > 0))[poses.image_index]
+    return unmatched(place, len(poses)) & ((listed == 0) | (known > 0))[poses.image_index]
 
 
 def extents(values: dict[str, Tensor], sample: Labeled) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...datasets.bodies.skeletons import MPI3DHP17
 from ...datasets.skeleton import Skeleton
 from . import metrics, mupots, people_metrics
-from .matching import match_within
+from .matching import match_within, unmatched
 from .people import LabelledPeople, PredictedPeople
 from .root_ap import root_ap, rootnet_ap
 from .space_scores import pose_errors, root_errors
@@ -56,9 +56,7 @@ def matched(predicted: PredictedPeople, truth: LabelledPeople, smallest: float) 
         smallest,
         ALIKE,
     )
-    alone = torch.ones(len(predicted), dtype=torch.bool)
-    alone[place[place >= 0]] = False
-    return place, alone
+    return place, unmatched(place, len(predicted))
 
 
 def paired(predicted: PredictedPeople, roots: Tensor, truth: LabelledPeople, place: Tensor) -> MatchedPeople:

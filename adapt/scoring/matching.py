@@ -53,6 +53,14 @@ def match(poses: Poses, truth: Tensor, counted: Tensor, image_index: Tensor, sam
     )
 
 
+def unmatched(place: Tensor, count: int) -> Tensor:
+    """Which of `count` predicted people no labelled person was matched with, `place` (P,) being what `match` answers:
+    (count,) bool."""
+    alone = torch.ones(count, dtype=torch.bool, device=place.device)
+    alone[place[place >= 0]] = False
+    return alone
+
+
 def match_within(
     points: Tensor,
     image_index: Tensor,

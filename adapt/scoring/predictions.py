@@ -79,7 +79,7 @@ class Predictions:
     """(N,) bool: the model has found the person; of crops all."""
     space: str = PIXELS
     invented: int = 0
-    """People that the model has found and nobody labelled: see `Found.invented`."""
+    """People that the model has found and nobody labelled: see `Answers.invented`."""
     depth: Tensor | None = None
     """(N,) mm: where z is counted from, the true root's distance; None where z is counted from the camera."""
     root: int = -1
@@ -87,7 +87,7 @@ class Predictions:
     own_depth: Tensor | None = None
     """(N,) mm: the same root's distance as a model says it that answers both."""
     area: Tensor | None = None
-    """(N,) file px squared, of pictures in which people are found: see `Found.own_area`."""
+    """(N,) file px squared, of pictures in which people are found: see `Answers.own_area`."""
     bounds: Tensor | None = None
     """(N, 4) left, top, right, bottom of people's boxes, file px; zeros where the dataset says none."""
     crowd: Tensor | None = None
@@ -191,4 +191,4 @@ class Predictions:
 WORDS = ("sequence", "id")
 """Fields of predictions that hold words."""
 FOUND = "found."
-"""Begins the names of what `Found` holds in a file."""
+"""Begins the names of what `Answers` holds in a file."""

@@ -32,7 +32,7 @@ from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_j
 from .coco_joints import read_joints
 from .coco_names import picture_names
 from .coco_results import read_labels
-from .coco_rows import Row, box_of, stack
+from .coco_rows import Row, boxes_of, cameras_of, stack
 from .coco_whole import with_everyone
 from .notes import Notes
 from .people import People, joints_box, warn_of_boxes
@@ -104,7 +104,7 @@ def read_coco(
         annotated,
         joints[..., 2] == 2 if says_hidden else annotated,
         boxes,
-        _cameras(rows),
+        cameras_of([row.image for row in rows]),
         _points(rows, len(made), file),
         _mirrored(rows, file),
     )
@@ -361,12 +361,9 @@ def _boxes(
 ) -> tuple[np.ndarray | None, int]:
     """(N, 4) left, top, right, bottom, and how many had to be made of joints, which is a leak where crops are cut by
     them, and none where pictures are read whole; None where no row has a box."""
-    values = [box_of(row.annotation.get("bbox")) for row in rows]
-    given = stack(values, (4,), file, rows, "bbox")
-    ends = given[:, :2] + given[:, 2:]
-    boxes = np.concatenate([np.minimum(given[:, :2], ends), np.maximum(given[:, :2], ends)], 1)
-    lacking = np.flatnonzero((given[:, 2:] == 0).any(1))
-    drawn = np.flatnonzero((given[:, 2:] < 0).any(1))
+    boxes, sides = boxes_of(rows, file)
+    lacking = np.flatnonzero((sides == 0).any(1))
+    drawn = np.flatnonzero((sides < 0).any(1))
     notes.add(
         "have a width or height below 0, as of a box drawn from its other end: it is taken so",
         rows[drawn[0]].id if len(drawn) else "",
@@ -379,13 +376,6 @@ def _boxes(
     if len(lacking) and not everyone:
         warn_of_boxes(file, len(lacking), len(rows), rows[lacking[0]].id)
     return boxes, len(lacking)
-
-
-def _cameras(rows: list[Row]) -> np.ndarray | None:
-    known = [row.image["camera"] for row in rows]
-    if all(camera is None for camera in known):
-        return None
-    return np.stack([np.zeros(4) if camera is None else camera for camera in known])
 
 
 def _points(rows: list[Row], k: int, file: Path) -> np.ndarray | None:

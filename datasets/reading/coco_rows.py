@@ -40,6 +40,22 @@ def stack(values: list[Any], shape: tuple[int, ...], file: Path, rows: list[Row]
         return np.stack([numbers(value, shape, file, f"annotation {row.id}", field) for value, row in each])
 
 
+def boxes_of(rows: list[Row], file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) left, top, right, bottom, a box that was drawn from its other end too; and widths and heights (N, 2) as
+    the file gives them."""
+    given = stack([box_of(row.annotation.get("bbox")) for row in rows], (4,), file, rows, "bbox")
+    ends = given[:, :2] + given[:, 2:]
+    return np.concatenate([np.minimum(given[:, :2], ends), np.maximum(given[:, :2], ends)], 1), given[:, 2:]
+
+
+def cameras_of(images: list[dict[str, Any]]) -> np.ndarray | None:
+    """(N, 4), zeros where an image has none; None where none has one."""
+    known = [image["camera"] for image in images]
+    if all(camera is None for camera in known):
+        return None
+    return np.stack([np.zeros(4) if camera is None else camera for camera in known])
+
+
 def box_of(value: Any) -> Any:
     """No box, or one of which something is missing, has no area."""
     lacking = not value or (isinstance(value, list) and any(x is None or x != x for x in value))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .annotations import BadAnnotation
-from .coco_rows import Row, box_of, stack
+from .coco_rows import Row, boxes_of, cameras_of
 from .people import People, joints_box
 from .regions import Region, read_region, rectangle
 
@@ -46,7 +46,6 @@ def with_everyone(
     own = people.boxes
     if own is None:
         own = np.array([joints_box(*pair) for pair in zip(people.keypoints, people.annotated, strict=True)])
-    cameras = [image["camera"] for image in shown]
     crowding = [_crowding(image, file) for image in shown]
     made = replace(
         people,
@@ -58,9 +57,7 @@ def with_everyone(
         annotated=np.concatenate([people.annotated, none]),
         visible=np.concatenate([people.visible, none]),
         boxes=np.concatenate([own.reshape(-1, 4), boxes, np.tile([0.0, 0.0, 1.0, 1.0], (len(empty), 1))]),
-        camera=None
-        if all(c is None for c in cameras)
-        else np.stack([np.zeros(4) if c is None else c for c in cameras]),
+        camera=cameras_of(shown),
         points=None if people.points is None else _longer(people.points, len(shown)),
         mirrored=None if people.mirrored is None else _longer(people.mirrored, len(shown)),
         area=np.array([*(_area(row, k < n, file) for k, row in enumerate(every)), *(np.nan for _ in empty)]),
@@ -80,9 +77,7 @@ def _longer(values: np.ndarray, count: int) -> np.ndarray:
 
 def _outlined(rows: list[Row], file: Path) -> tuple[list[Row], list[Region], np.ndarray]:
     """Those of whom it is said where they are, that, and their boxes (M, 4)."""
-    given = stack([box_of(row.annotation.get("bbox")) for row in rows], (4,), file, rows, "bbox")
-    ends = given[:, :2] + given[:, 2:]
-    boxes = np.concatenate([np.minimum(given[:, :2], ends), np.maximum(given[:, :2], ends)], 1)
+    boxes, _ = boxes_of(rows, file)
     kept, regions = [], []
     for place, row in enumerate(rows):
         region = read_region(row.annotation.get("segmentation"), file, f"annotation {row.id}")

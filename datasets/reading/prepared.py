@@ -37,8 +37,9 @@ FILE_OPTIONS: dict[str, tuple[str, ...]] = {
     **{"labels": ("",), "images": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
 }
 """Options that name files, and how they then end."""
-ENDS = ("name_end", "people_end")
-"""Fields of the records that say where a row ends in a file whose rows are of various lengths."""
+PEOPLE, NAMES = "people", "names"
+ENDS = {NAMES: "name_end", PEOPLE: "people_end"}
+"""Of files whose rows are of various lengths, the field of the records that says where a row ends."""
 DONE, BEGUN = "prepared.json", "unfinished.json"
 RENDERED = ("train", "test", "scenes")
 """What 0.1.0 also wrote down of sets that are not rendered, where it was set: it means nothing to them."""
@@ -236,13 +237,14 @@ class Prepared:
             raise IndexError(f"{self.name} has items 0 to {self.count - 1}, not {index}")
         arrays = self.arrays()
         values = self._values("labels", index)
-        before = {name: int(arrays["labels"][name][index - 1]) if index else 0 for name in ENDS if self.form.has(name)}
+        ends = [name for name in ENDS.values() if self.form.has(name)]
+        before = {name: int(arrays["labels"][name][index - 1]) if index else 0 for name in ends}
         identifier, sequence = self._names(arrays["names"], before["name_end"], values)
         if self.form.whole:
             rows = slice(before["people_end"], int(values["people_end"]))
             if not 0 <= rows.start <= rows.stop <= len(arrays["people"]):
-                ends = [rows.start, rows.stop]
-                raise BadAnnotation(self.folder / "labels.npy", index, "people_end", ends, "places in people.npy")
+                said = [rows.start, rows.stop]
+                raise BadAnnotation(self.folder / "labels.npy", index, "people_end", said, "places in people.npy")
             values |= self._values("people", rows)
         names = ("box", "camera", "keypoints", "visible", "annotated", "to_file", "points", "area", "bounds", "crowd")
         stored: dict[str, Any] = {name: values[name] for name in names if name in values}

@@ -20,7 +20,7 @@ from typing import IO, Any, TypeVar
 import cv2
 import numpy as np
 
-from ..augment import crop_matrix, shift, warp
+from ..augment import crop_matrix, shift, warp, warp_mask
 from ..loading import MAX_UNREADABLE, first_item
 from ..sample import MASK, Item, PoseDataset
 from ..views import crowding_of, innermost
@@ -28,7 +28,7 @@ from .annotations import entries, mapping, read_json, whole
 from .files import naming, write_text
 from .images import UnreadableImage
 from .people import PictureSet
-from .prepared import FORMAT, Form, stored_side
+from .prepared import ENDS, FORMAT, NAMES, PEOPLE, Form, stored_side
 from .video import is_frame
 
 MARK = "progress.json"
@@ -38,9 +38,6 @@ T = TypeVar("T")
 Stored = dict[str, Any]
 """Of a row, by file: the picture (S, S, 3), the record (), the people's records (P,), the mask (S, S), the line of
 names."""
-PEOPLE, NAMES = "people", "names"
-ENDS = {NAMES: "name_end", PEOPLE: "people_end"}
-"""Of files whose rows are of various lengths, the field of the records that says where a row ends."""
 
 
 def workers(dataset: PoseDataset) -> int:
@@ -83,13 +80,11 @@ def plan(name: str, options: dict[str, Any], size: int, parts: dict[str, PoseDat
             part: {
                 "name": dataset.name,
                 "count": len(dataset),
-                "points": form_of(dataset).points,
-                "whole": form_of(dataset).whole,
-                "masks": form_of(dataset).masks,
+                **{name: getattr(form, name) for name in ("points", "whole", "masks")},
                 "identity": dataset.identity,
                 "unreadable": [],
             }
-            for part, dataset in parts.items()
+            for part, dataset, form in ((part, one, form_of(one)) for part, one in parts.items())
         },
     }
     return json.loads(json.dumps(about, allow_nan=False))
@@ -199,8 +194,7 @@ def _stored(dataset: PoseDataset, row: int, size: int, form: Form, crowding: np.
         stored[PEOPLE] = np.zeros(len(item.keypoints), form.person())
         _fill(stored[PEOPLE], item, dataset, {})
     if form.masks:
-        left_out = warp(255 * (1 - item.inputs[MASK]), matrix, (side, side))
-        stored["masks"] = (left_out < 128).astype(np.uint8)
+        stored["masks"] = warp_mask(item.inputs[MASK], matrix, (side, side))
     return stored
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ...adapt.scoring.evaluation import scores
+from ...adapt.scoring.evaluation import picked, scores
 from ...adapt.scoring.finding import nobodys
 from ...adapt.scoring.matching import SMALLEST, match_within
 from ...adapt.scoring.oks_ap import HALF, oks_scores
@@ -118,8 +117,8 @@ def as_predictions(pair: Pair) -> Predictions:
         crowded=labels.crowded,
     )
     return Predictions(
-        points=taken(people.points, place),
-        confidence=taken(people.confidence, place),
+        points=picked(people.points, place.clamp_min(0), matched),
+        confidence=picked(people.confidence, place.clamp_min(0), matched),
         truth=truth.points,
         annotated=known,
         visible=known,
@@ -135,13 +134,6 @@ def as_predictions(pair: Pair) -> Predictions:
         crowd=truth.crowd,
         answers=answers,
     )
-
-
-def taken(values: Tensor, place: Tensor) -> Tensor:
-    """Rows `place` (P,) of values (Q, ...), zeros where that is -1."""
-    made = values.new_zeros(len(place), *values.shape[1:])
-    made[place >= 0] = values[place[place >= 0]]
-    return made
 
 
 def dashed(cell: str) -> str:

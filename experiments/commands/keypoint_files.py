@@ -16,12 +16,10 @@ from ...adapt.scoring.oks_ap import HALF, FlatPeople
 from ...datasets.own.skeleton_file import of_category
 from ...datasets.reading.annotations import BadAnnotation, Words, entries, mapping, need_file, numbers, read_json
 from ...datasets.reading.people import joints_box
+from ...datasets.reading.whole_pictures import SEGMENT
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
 from ..runs.people_nms import KIND, shrunk
-
-OF_BOX = 0.53
-"""The area of a person over that of the box, where a file has no areas (CrowdPose and others)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def read_candidates(path: Path) -> CandidateFile:
 def read_flat_labels(path: Path) -> LabelFile:
     """The people of a COCO keypoint JSON, crowds and those without keypoints among them; pictures by their ids, as
     COCO's tool takes them, which tells whom it takes first of equally sure people. Where an annotation has no area, it
-    is OF_BOX of its box, which without one is that of its joints; without either it is left out. Raises BadAnnotation,
+    is SEGMENT of its box, which without one is that of its joints; without either it is left out. Raises BadAnnotation,
     a ValueError, naming entry and field."""
     content, skeleton, category, _, _ = content_of(path, "labels are a COCO keypoint JSON")
     images = content["images"]
@@ -111,7 +109,7 @@ def read_flat_labels(path: Path) -> LabelFile:
             box = joints_box(joints[:, :2] + HALF, joints[:, 2] > 0)
         else:
             continue
-        area = OF_BOX * float((box[2:] - box[:2]).prod())
+        area = SEGMENT * float((box[2:] - box[:2]).prod())
         if entry.get("area") is not None:
             area = float(numbers(entry["area"], (), path, where, "area"))
         guessed += entry.get("area") is None

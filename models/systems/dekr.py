@@ -25,7 +25,7 @@ Against both, losses are `loss_weight` times as large, and people of whom no key
 one in the upper left corner).
 
 On other backbones than an HRNet, `small` on CPUs, transposed convolutions bring features to a quarter of the input. At
-128 px `backbone=small head_layers=1 keypoint_channels=8 sigma=1 center_sigma=1 radius=2` learns fast on a CPU.
+128 px `backbone=small head_layers=1 keypoint_channels=5 sigma=1 center_sigma=1 radius=1` learns fast on a CPU.
 
 Keys of its checkpoints: the body is `backbone`, all else stands under `head`; layers of the K keypoints' branches,
 `offset_feature_layers.k` and `offset_final_layer.k`, are groups of one layer here.

@@ -184,12 +184,12 @@ class HigherHRNet(PoseModel):
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
         options, people, losses = self.options, sample.image_index, {}
-        for name, stride in (("coarse", COARSE), ("fine", FINE)):
+        coarse, fine = (self.cells(sample, stride) for stride in (COARSE, FINE))
+        for name, stride, cells in (("coarse", COARSE, coarse), ("fine", FINE, fine)):
             size = self.grid_of(stride).shape
-            target = drawn_maps(*self.cells(sample, stride), people, len(sample), size, options.sigma)
+            target = drawn_maps(*cells, people, len(sample), size, options.sigma)
             losses[name] = masked_error(votes.extra[name], target, mask_of(sample.inputs.get(MASK), size)).mean()
-        tags = votes.extra["tags"][:, :, 0]
-        push, pull = tag_losses(tags, *self.cells(sample, COARSE), people, options.push_kind)
+        push, pull = tag_losses(votes.extra["tags"][:, :, 0], *coarse, people, options.push_kind)
         losses |= {"push": options.push * push.mean(), "pull": options.pull * pull.mean()}
         return {name: options.loss_weight * loss for name, loss in losses.items()}
 

@@ -16,25 +16,6 @@ from keyshift.models.output import Poses
 CPU = torch.device("cpu")
 
 
-class Seer(torch.nn.Module):
-    """Answers what it was told, batch by batch."""
-
-    single = False
-
-    def __init__(self, *answers):
-        super().__init__()
-        self.answers = iter(answers)
-
-    def forward(self, sample):
-        return next(self.answers)
-
-    def decode(self, votes, sample):
-        return votes
-
-    def root_distance(self, votes):
-        return None
-
-
 @pytest.fixture
 def sample(toys):
     """Four scenes, of which the labels tell areas, boxes, and that nobody is a crowd."""
@@ -59,7 +40,7 @@ def test_everyone_is_kept_in_file_pixels_with_what_labels_tell(sample, toys, tmp
     poses = exact(sample)
     stranger = Poses(torch.full((1, 3, 2), 126.0), torch.ones(1, 3), torch.tensor([3]), torch.tensor([0.9]))
     both = Poses(*(torch.cat([getattr(one, name) for one in (poses, stranger)]) for name in vars(poses)))
-    made = predict(Seer(both), [sample], CPU, skeleton=toys.DOTS)
+    made = predict(toys.Seer(both), [sample], CPU, skeleton=toys.DOTS)
     assert made.answers.invented.tolist() == [False] * len(poses) + [True]
     assert made.invented == 1
     torch.testing.assert_close(made.answers.points[:-1], made.truth)
@@ -85,11 +66,11 @@ def test_everyone_is_kept_in_file_pixels_with_what_labels_tell(sample, toys, tmp
     assert (score["missed"], score["invented"], score["pck"]) == (0, 1, 1)
 
 
-def test_sigmas_are_those_of_the_skeleton(sample):
+def test_sigmas_are_those_of_the_skeleton(toys, sample):
     from keyshift.datasets.skeleton import Skeleton
 
     own = Skeleton("own", ("nose", "left_hip", "tail"))
-    made = predict(Seer(exact(sample)), [sample], CPU, skeleton=own)
+    made = predict(toys.Seer(exact(sample)), [sample], CPU, skeleton=own)
     assert made.answers.sigmas.tolist() == [0.026, 0.107, 0.072]
 
 
@@ -107,13 +88,13 @@ def test_whoever_finds_one_of_a_crowd_invents_nobody(sample, toys):
     away = torch.tensor([[60.0, 60], [62, 62], [58, 62]])
     points = 2 * torch.stack([inside[0], inside[0] + 1, inside[1], away, away])
     where = torch.tensor([image[crowd], image[crowd], image[blind], image[crowd], image[blind]])
-    made = predict(Seer(Poses(points, torch.ones(5, 3), where, torch.ones(5))), [labels], CPU, skeleton=toys.DOTS)
+    made = predict(toys.Seer(Poses(points, torch.ones(5, 3), where, torch.ones(5))), [labels], CPU, skeleton=toys.DOTS)
     assert made.answers.invented.tolist() == [False, False, False, True, True]
     assert not made.annotated[:2].any()  # the keypoints of a crowd are nobody's
     state = judged_people(made).state[0]  # COCO asks the same
     assert sorted(state.tolist()) == [-1, -1, -1, 0, 0]
     unknown = replace(labels, area=None, bounds=None, crowd=None, annotated=known & ~mass[:, None])
-    other = predict(Seer(Poses(points, torch.ones(5, 3), where, torch.ones(5))), [unknown], CPU)
+    other = predict(toys.Seer(Poses(points, torch.ones(5, 3), where, torch.ones(5))), [unknown], CPU)
     assert other.invented != 2  # without boxes it is not known who is there
 
 
@@ -125,7 +106,9 @@ def test_without_areas_boxes_of_keypoints_tell_them(sample, toys):
     points = sample.keypoints.clone()
     points[1] = torch.tensor([[20.0, 20], [60, 20], [40, 20]])  # a straight line, 20 px of the file
     points[0] = 30.0
-    made = predict(Seer(exact(sample)), [replace(bare, keypoints=points, annotated=known)], CPU, skeleton=toys.DOTS)
+    made = predict(
+        toys.Seer(exact(sample)), [replace(bare, keypoints=points, annotated=known)], CPU, skeleton=toys.DOTS
+    )
     assert made.area[0] == pytest.approx((0.05 * 32) ** 2)
     assert made.area[1] == pytest.approx(20 * 5)
     for person in range(2, len(points)):
@@ -141,7 +124,7 @@ def test_without_areas_boxes_of_keypoints_tell_them(sample, toys):
 def test_pictures_of_nobody_and_of_a_hundred(sample, toys):
     """Nobody found: AP is 0; nobody labelled: there is none. Of a hundred found the twenty surest count."""
     nobody = exact(sample).each(lambda part: part[:0])
-    score = scores(predict(Seer(nobody), [sample], CPU, skeleton=toys.DOTS), toys.DOTS, 0.1)
+    score = scores(predict(toys.Seer(nobody), [sample], CPU, skeleton=toys.DOTS), toys.DOTS, 0.1)
     assert score["ap"] == score["ar"] == score["invented"] == 0
     assert score["missed"] == int(sample.annotated.any(1).sum())
     image = int(sample.image_index[0])
@@ -152,7 +135,7 @@ def test_pictures_of_nobody_and_of_a_hundred(sample, toys):
         torch.full((101,), image),
         torch.cat([torch.linspace(1, 0.5, 100), torch.tensor([0.1])]),
     )
-    made = predict(Seer(hundred), [sample], CPU, skeleton=toys.DOTS)
+    made = predict(toys.Seer(hundred), [sample], CPU, skeleton=toys.DOTS)
     assert len(made.answers.points) == 101
     assert judged_people(made).state.shape == (10, 20)
     empty = replace(made, **{name: getattr(made, name)[:0] for name in ("truth", "annotated", "area", "bounds")})
@@ -161,7 +144,7 @@ def test_pictures_of_nobody_and_of_a_hundred(sample, toys):
 
 
 def test_crowded_pictures_have_scores_of_their_own(sample, toys):
-    made = predict(Seer(exact(sample)), [sample], CPU, skeleton=toys.DOTS)
+    made = predict(toys.Seer(exact(sample)), [sample], CPU, skeleton=toys.DOTS)
     assert "ap_easy" not in scores(made, toys.DOTS, 0.1)
     crowded = torch.tensor(np.where(np.arange(8) < 4, 0.1, 0.9))
     score = scores(replace(made, answers=replace(made.answers, crowded=crowded)), toys.DOTS, 0.1)
@@ -171,7 +154,7 @@ def test_crowded_pictures_have_scores_of_their_own(sample, toys):
 
 def test_files_of_earlier_versions_load(sample, toys, tmp_path):
     """They hold those who were matched alone: PCK judges them."""
-    made = predict(Seer(exact(sample)), [sample], CPU, skeleton=toys.DOTS)
+    made = predict(toys.Seer(exact(sample)), [sample], CPU, skeleton=toys.DOTS)
     old = replace(made, answers=None, area=None, bounds=None, crowd=None)
     old.save(tmp_path / "old.npz")
     with np.load(tmp_path / "old.npz") as arrays:

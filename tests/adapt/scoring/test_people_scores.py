@@ -83,28 +83,9 @@ def test_the_crowd_holds_everything_that_matching_can_meet(toys):
     assert any(len(place) > len(set(place.tolist()) - {-1}) for place in places)
 
 
-class Seer(torch.nn.Module):
-    """Answers what it was told, batch by batch."""
-
-    single = False
-
-    def __init__(self, answers):
-        super().__init__()
-        self.answers = iter(answers)
-
-    def forward(self, sample):
-        return next(self.answers)
-
-    def decode(self, votes, sample):
-        return votes
-
-    def root_distance(self, votes):
-        return None
-
-
 def seen(toys, seeds):
     batches = [crowd(toys, seed) for seed in seeds]
-    return batches, predict(Seer([poses for _, poses in batches]), [sample for sample, _ in batches], CPU)
+    return batches, predict(toys.Seer(*(poses for _, poses in batches)), [sample for sample, _ in batches], CPU)
 
 
 def test_predictions_and_scores_against_a_loop(toys):
@@ -150,7 +131,7 @@ def test_missed_people_lower_pck_and_leave_the_mean_error(toys):
     known = int(sample.annotated.sum())
     for left in range(len(whole) + 1):
         poses = whole.each(lambda part, left=left: part[left:])
-        score = scores(predict(Seer([poses]), [sample], CPU), toys.DOTS, 0.1)
+        score = scores(predict(toys.Seer(poses), [sample], CPU), toys.DOTS, 0.1)
         assert score["pck"] == pytest.approx(int(sample.annotated[left:].sum()) / known)
         if left < len(whole):
             assert score["epe"] == pytest.approx(0, abs=1e-5)
@@ -172,7 +153,7 @@ def test_nobody_in_the_pictures(toys):
     poses = Poses(torch.rand(2, 3, 2), torch.rand(2, 3), torch.tensor([0, 2]), torch.rand(2))
     nobody = poses.each(lambda part: part[:0])
     for answer, invented in ((poses, 2), (nobody, 0)):
-        score = scores(predict(Seer([answer]), [sample], CPU), toys.DOTS, 0.1)
+        score = scores(predict(toys.Seer(answer), [sample], CPU), toys.DOTS, 0.1)
         assert math.isnan(score["pck"])
         assert score.get("invented") == invented
 
@@ -185,8 +166,8 @@ def test_people_in_pictures_without_labels_are_not_invented(toys):
     known = sample.annotated & (sample.image_index != image)[:, None]
     seen_there = poses.counts(4)[image]
     assert seen_there > 0
-    before = predict(Seer([poses]), [sample], CPU)
-    after = predict(Seer([poses]), [replace(sample, annotated=known)], CPU)
+    before = predict(toys.Seer(poses), [sample], CPU)
+    after = predict(toys.Seer(poses), [replace(sample, annotated=known)], CPU)
     in_image = before.matched & (sample.image_index == image)
     assert after.invented == before.invented - (seen_there - int(in_image.sum()))
 
@@ -208,7 +189,7 @@ def test_missed_people_in_space_have_no_distance(toys):
     sample = EvaluationBatches(kind(kind.Options(test=4), "test"), 4, (32, 32))[0]
     moved = sample.keypoints + torch.tensor([30.0, 0.0, 40.0])
     poses = Poses(moved, torch.ones(4, 3), torch.arange(4), torch.ones(4)).each(lambda part: part[:3])
-    predictions = predict(Seer([poses]), [sample], CPU)
+    predictions = predict(toys.Seer(poses), [sample], CPU)
     assert predictions.space == CAMERA_MM
     assert predictions.matched.tolist() == [True, True, True, False]
     score = scores(predictions, toys.DOTS, 0.1)

@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,18 +27,11 @@ from keyshift.datasets.rendered.several import LEAST
 from keyshift.datasets.rendered.shifted import HandOptions, hand_style
 from keyshift.datasets.sample import Labeled
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE, SEED, FEW = 96, 3, (2, 4)
 LOOKS = {**{name: STYLES[name] for name in ("studio", "webcam")}, "shifted": hand_style(HandOptions(occlusion=1.0))}
 SMALL = Options(size=SIZE, scenes=SEED, train=12, test=4, hands=[0, 4])
 ARRAYS = ("image", "depth", "owner", "camera", "points", "keypoints", "visible", "right", "seen", "pixels")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,12 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from keyshift.datasets.catalog import open_dataset, options_of
 from keyshift.datasets.options import BadOption
@@ -34,16 +32,9 @@ from keyshift.datasets.rendered.people_styles import BLOCK, STYLES
 from keyshift.datasets.rendered.person_anatomy import PERSON, PLACE
 from keyshift.datasets.rendered.person_flesh import OWNS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = Options(size=128, scenes=3, train=12, test=4)
 ARRAYS = ("image", "depth", "owner", "camera", "points", "keypoints", "visible", "seen", "body", "pixels")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -27,17 +27,9 @@ from keyshift.datasets.rendered.hand_scene import BLOCK
 from keyshift.datasets.rendered.hands import Render, RenderedHands, render
 from keyshift.datasets.rendered.raycast import Cones, cast_rays
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TENSORS = ("image", "depth", "camera", "points", "keypoints", "visible", "right")
 TIPS = [4, 8, 12, 16, 20]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads on a busy machine wait for each other at every small operation."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
