@@ -24,7 +24,7 @@ from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
 from .proposals import Proposals, proposed
 from .reading.images import UnreadableImage
-from .sample import MASK, MOVED, PEOPLE, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
+from .sample import MASK, MOVED, PEOPLE, SEQUENCES, Item, Labeled, PoseDataset, Unlabeled, distance_measure, there
 from .sensor import Sensor
 from .views import WithoutLabels
 
@@ -80,8 +80,10 @@ def crop(
     inputs, back = (_depth if item.depth else _picture)(item, size, extra, augment, mode)
     mirrored = np.linalg.det(back[:, :-1]) < 0
     order = list(flip) if mirrored else list(range(len(flip)))
-    if "keypoints2d" in inputs:
-        inputs["keypoints2d"] = inputs["keypoints2d"][..., order, :]
+    for name in inputs.keys() & SEQUENCES:
+        inputs[name] = inputs[name][..., order, :]
+    if mirrored and "random3d" in inputs:
+        inputs["random3d"] = inputs["random3d"] * [-1.0, 1.0, 1.0]
     if item.in_camera:
         back = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0, 1.0])[:3]
     elif item.keypoints.shape[-1] == len(back) + 1:  # z stays what it is
@@ -140,10 +142,20 @@ def _picture(
         moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
         inputs[name] = there(name, moved).astype(np.float32)
+    if "keypoints2d" in inputs:
+        inputs["lens"] = lens(item.camera, matrix)
     if "extent" in inputs:
         shown = size[0] * size[1] / abs(np.linalg.det(matrix[:2, :2]))
         inputs["k"] = np.array(distance_measure(item.camera.astype(np.float64), shown, inputs["extent"]))
     return inputs, np.linalg.inv(matrix)[:2]
+
+
+def lens(camera: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(4,) a camera in file px under the 3x3 `matrix` to px of the input, where it is the one that sees a mirror
+    image's mirrored points; zeros where it is unknown."""
+    scale = np.abs(np.diag(matrix)[:2])
+    moved = np.concatenate([camera[:2] * scale, matrix[:2, :2] @ camera[2:] + matrix[:2, 2]])
+    return moved.astype(np.float32) * (camera[:2] > 0).all()
 
 
 def collate(crops: Sequence[Crop], labels: bool) -> Unlabeled | Labeled:

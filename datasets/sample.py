@@ -24,12 +24,15 @@ from .skeleton import Skeleton
 
 Batch = TypeVar("Batch", bound="Unlabeled")
 PIXELS, PIXELS_AND_MM, CAMERA_MM = "pixels", "pixels and mm", "camera mm"
-ROOT_MM = "pixels and mm from the root"
+ROOT_MM, BODY_MM = "pixels and mm from the root", "mm from the root"
 """What coordinates are: (x, y) px of the input; (x px, y px, z mm from the crop's centre, or of pictures from the
-camera); mm in the camera's frame; (x px, y px, z mm from the skeleton's root)."""
+camera); mm in the camera's frame; (x px, y px, z mm from the skeleton's root); mm along the camera's axes from the
+skeleton's root."""
 
 
-MOVED = {"keypoints2d", "others"}
+SEQUENCES = ("keypoints2d", "random2d", "random3d")
+"""Inputs that hold poses (T, K, 3) of other frames: keypoints select, order and mirror them as they do the labels."""
+MOVED = {"keypoints2d", "random2d", "others"}
 """Of what a dataset gives besides, by name, what is places in the picture and moves with it."""
 MASK = "mask"
 """What a whole picture's sample says besides where not all people in it are labelled: (H, W) uint8, 1 where labels
@@ -73,12 +76,14 @@ class Item:
     """The network sees the crop mirrored: a right hand that is to look like a left one."""
     inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What else a system may read, by name. `keypoints2d` (T, K, 3), x and y in file pixels and a confidence, is moved
-    as the picture is, and so is `others` (O, 3): x and y of the middles of other people's boxes in file pixels and 1,
-    zeros where there is nobody. The rest goes on as it is."""
+    as the picture is, and so are `random2d` (R, K, 3), the same of other frames of the video, and `others` (O, 3): x
+    and y of the middles of other people's boxes in file pixels and 1, zeros where there is nobody. `random3d` (R, K, 3)
+    are labels of those other frames, as `keypoints` are of this one. `margins` (T - 1,) are the steps, in frames of the
+    video, from each frame of a clip to the next. The rest goes on as it is."""
     in_camera: bool = False
     """Keypoints are mm in the camera's frame, not pixels."""
     rooted: bool = False
-    """The z of a picture's keypoints is counted from the skeleton's root."""
+    """The z of a picture's keypoints is counted from the skeleton's root; all of it where they are `in_camera`."""
     deep: np.ndarray | None = None
     """(K,) or (P, K) bool, of a picture's keypoints with a z: it is known. None: wherever they are annotated."""
     area: np.ndarray | None = None
@@ -93,7 +98,7 @@ class Item:
     def space(self) -> str:
         """What the coordinates of `keypoints` are in the model's input."""
         if self.in_camera:
-            return CAMERA_MM
+            return BODY_MM if self.rooted else CAMERA_MM
         if self.depth or self.keypoints.shape[-1] == 3:
             return ROOT_MM if self.rooted else PIXELS_AND_MM
         return PIXELS
@@ -128,10 +133,11 @@ class Unlabeled:
     inputs: dict[str, Tensor]
     """What systems read, by name: `image` (B[, T], 3, H, W) uint8 or float, of depth (B, 1, H, W) float32 mm from the
     crop's centre, `reach` in the void; `reach` (B,) of depth, half the cube's edge along z in mm of the input;
-    `keypoints2d` (B, T, K, 3) px of the input and a confidence; `others` (B, O, 3), where other people are, px of the
-    input and 1, zeros for nobody; of pictures with a z `extent` (B,) mm, the edge of the square that holds a whole
-    person or hand, and `k` (B,) mm (see `distance_measure`), 0 where the camera is unknown; and whatever a dataset
-    gives besides."""
+    `keypoints2d` (B, T, K, 3) px of the input and a confidence, with `lens` (B, 4), the camera's fx, fy, cx, cy in px
+    of the input, zeros where it is unknown; `margins` (B, T - 1) of clips, frames of the video from each to the next;
+    `others` (B, O, 3), where other people are, px of the input and 1, zeros for nobody; of pictures with a z `extent`
+    (B,) mm, the edge of the square that holds a whole person or hand, and `k` (B,) mm (see `distance_measure`), 0 where
+    the camera is unknown; and whatever a dataset gives besides."""
     id: tuple[str, ...]
     sequence: tuple[str, ...]
     frame: Tensor
@@ -160,6 +166,18 @@ class Unlabeled:
     def gives(self) -> set[str]:
         """The names of what a system can read of it."""
         return {*self.inputs, *(["camera"] if bool((self.camera[:, :2] > 0).all()) else [])}
+
+    def window(self: Batch, start: int, frames: int) -> Batch:
+        """The batch with `frames` frames of its clips or 2D keypoints, from that of number `start` on; 0: that one as
+        single pictures."""
+        chosen = slice(start, start + max(frames, 1))
+        names: list[str] = [name for name in ("image", "keypoints2d") if name in self.inputs]
+        cut = {name: self.inputs[name][:, chosen] for name in names}
+        if "margins" in self.inputs:
+            cut["margins"] = self.inputs["margins"][:, start : start + max(frames, 1) - 1]
+        if frames == 0 and "image" in cut:
+            cut["image"] = cut["image"][:, 0]
+        return replace(self, inputs={**self.inputs, **cut})
 
     def to(self: Batch, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on `device`."""

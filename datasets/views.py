@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from .sample import MASK, PEOPLE, Item, PoseDataset
+from .sample import MASK, PEOPLE, SEQUENCES, Item, PoseDataset
 from .skeleton import Skeleton
 
 
@@ -39,6 +39,13 @@ class View:
         made.dataset = for_space(self.dataset)
         return made
 
+    def clips(self, frames: int) -> Self:
+        """The same view of what is beneath it in clips of `frames` frames (clips.py)."""
+        made = copy(self)
+        made.dataset = as_clips(self.dataset, frames)
+        made.identity = self.identity | {"frames": frames}
+        return made
+
     def cameras(self) -> np.ndarray | None:
         """What `cameras_of` gives, of this view."""
         return cameras_of(self.dataset)
@@ -52,6 +59,25 @@ def for_space(dataset: PoseDataset) -> PoseDataset:
     """A dataset as systems in space read it, where it makes a difference: see PictureSet.for_space."""
     change = getattr(dataset, "for_space", None)
     return dataset if change is None else change()
+
+
+def as_clips(dataset: PoseDataset, frames: int) -> PoseDataset:
+    """A dataset of clips of `frames` frames that follow each other, an odd number, of which the middle one is the
+    sample that it was, with that one's labels: pictures as `image` (T, H, W, 3) with `margins`, keypoints alone as
+    `keypoints2d` (T, K, 3). Where a video ends or cuts, its last frame stands again, with a margin of 1.
+
+    A dataset that knows its samples' neighbours has a method `clips(frames)`. Raises ValueError for others.
+    """
+    if frames % 2 == 0:
+        raise ValueError(f"clips have an odd number of frames, the middle one is the sample; got {frames}")
+    clips = getattr(dataset, "clips", None)
+    if clips is None:
+        raise ValueError(
+            f"{dataset.name} does not know which of its pictures follow each other, so that it gives no clips of "
+            f"{frames} frames. Choose a set of videos, or a system and a strategy that read single pictures"
+        )
+    made: PoseDataset = clips(frames)
+    return made
 
 
 def cameras_of(dataset: PoseDataset) -> np.ndarray | None:
@@ -85,8 +111,9 @@ class WithoutLabels(View):
             keypoints, none = np.zeros_like(item.keypoints), np.zeros_like(item.visible)
         gone: dict[str, Any] = {"deep": None if item.deep is None else none, **dict.fromkeys(("points", *PEOPLE))}
         inputs = item.inputs
-        if MASK in inputs:
-            inputs = {**inputs, MASK: np.ones_like(inputs[MASK])}
+        for name, empty in ((MASK, np.ones_like), ("random3d", np.zeros_like)):
+            if name in inputs:
+                inputs = {**inputs, name: empty(inputs[name])}
         return replace(item, inputs=inputs, keypoints=keypoints, visible=none, annotated=none, **gone)
 
 
@@ -99,9 +126,8 @@ class Selected(View):
         self.order = [dataset.skeleton.keypoints.index(name) for name in names]
 
     def __getitem__(self, index: int, /) -> Item:
-        item, inputs = self.dataset[index], {}
-        if "keypoints2d" in item.inputs:
-            inputs["keypoints2d"] = item.inputs["keypoints2d"][..., self.order, :]
+        item = self.dataset[index]
+        inputs = {name: item.inputs[name][..., self.order, :] for name in item.inputs.keys() & SEQUENCES}
         return replace(
             item,
             inputs={**item.inputs, **inputs},
@@ -170,9 +196,8 @@ class Extended(View):
         self.there = np.array([name in names for name in skeleton.keypoints])
 
     def __getitem__(self, index: int, /) -> Item:
-        item, inputs = self.dataset[index], {}
-        if "keypoints2d" in item.inputs:
-            inputs["keypoints2d"] = self.spread_out(item.inputs["keypoints2d"], -2)
+        item = self.dataset[index]
+        inputs = {name: self.spread_out(item.inputs[name], -2) for name in item.inputs.keys() & SEQUENCES}
         return replace(
             item,
             inputs={**item.inputs, **inputs},

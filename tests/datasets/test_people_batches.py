@@ -10,7 +10,7 @@ from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import UNUSABLE, EvaluationBatches, TrainingBatches, crop
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.rendered.hands import RenderedHands
-from keyshift.datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM, Labeled
+from keyshift.datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM, Labeled, to_pixels
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.datasets.views import Selected, View, WithoutLabels
 from keyshift.models.output import per_image
@@ -122,7 +122,9 @@ def test_sequences_are_cut_and_mirrored_and_never_turned(toys):
     data = sequences(toys, 12)
     paired = View(data, skeleton=Skeleton("pair", toys.DOTS.keypoints, flip_pairs=((1, 2),)))
     batch = TrainingBatches(paired, "source", 0, 12, (64, 64), Augmentation(rotation=90, mirror=0.5), labels=True)[0]
-    assert batch.gives == {"keypoints2d", "camera"}
+    assert batch.gives == {"keypoints2d", "lens", "camera"}
+    projected = to_pixels(batch.keypoints, batch.inputs["lens"])[..., :2]
+    torch.testing.assert_close(projected, batch.inputs["keypoints2d"][:, 2, :, :2], atol=0.5, rtol=0)  # both mirrored
     given = batch.inputs["keypoints2d"]
     assert given.shape == (12, 5, 3, 3)
     seen = set()
@@ -194,6 +196,19 @@ def test_keypoints_that_one_side_lacks_leave_the_sequences_too(toys):
     assert np.array_equal(few[0].keypoints, data[0].keypoints[[2, 0]])
     cut = crop(few[0], (32, 32), None, None, few.skeleton.flip)
     assert cut.inputs["keypoints2d"].shape == (5, 2, 3)
+
+
+def test_a_window_of_a_clip(toys):
+    batch = EvaluationBatches(toys.Clips(toys.Scenes.Options(train=2), "train"), 2, (32, 32))[0]
+    batch = replace(batch, inputs={**batch.inputs, "margins": torch.tensor([[1.0, 2.0]]).repeat(2, 1)})
+    middle, pair = batch.window(1, 0), batch.window(1, 2)
+    assert torch.equal(middle.image, batch.image[:, 1])
+    assert middle.inputs["margins"].shape == (2, 0)
+    assert torch.equal(pair.image, batch.image[:, 1:])
+    assert pair.inputs["margins"].tolist() == [[2.0], [2.0]]
+    points = EvaluationBatches(sequences(toys), 2, (32, 32))[0]
+    assert torch.equal(points.window(1, 3).inputs["keypoints2d"], points.inputs["keypoints2d"][:, 1:4])
+    assert torch.equal(points.window(1, 3).keypoints, points.keypoints)
 
 
 @pytest.mark.parametrize("kind", ["Scenes", "Clips", "Sequences", "Lifted"])
