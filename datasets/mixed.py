@@ -14,7 +14,7 @@ import numpy as np
 
 from .loading import first_item
 from .sample import MASK, Item, PoseDataset
-from .views import Extended, for_space
+from .views import Extended, as_clips, for_space
 
 
 class Mixed:
@@ -65,6 +65,10 @@ class Mixed:
         """Both as systems in space read them."""
         return Mixed(for_space(self.first), for_space(self.second.dataset))
 
+    def clips(self, frames: int) -> Mixed:
+        """Both in clips of `frames` frames."""
+        return Mixed(as_clips(self.first, frames), as_clips(self.second.dataset, frames))
+
     def __len__(self) -> int:
         return 2 * self.half
 
@@ -76,7 +80,7 @@ class Mixed:
         item = dataset[drawn(place, len(dataset), self.half)]
         unknown = np.zeros((*item.annotated.shape, 3)) if self.deep else None
         points = unknown if item.points is None else item.points
-        masks = {MASK: np.ones(item.image.shape[:2], np.uint8)} if self.masked else {}
+        masks = {MASK: np.ones(item.image.shape[-3:-1], np.uint8)} if self.masked else {}
         return replace(item, inputs={**self.empty, **masks, **item.inputs}, points=points)
 
 

@@ -66,11 +66,14 @@ def as_clips(dataset: PoseDataset, frames: int) -> PoseDataset:
     sample that it was, with that one's labels: pictures as `image` (T, H, W, 3) with `margins`, keypoints alone as
     `keypoints2d` (T, K, 3). Where a video ends or cuts, its last frame stands again, with a margin of 1.
 
-    A dataset that knows its samples' neighbours has a method `clips(frames)`. Raises ValueError for others.
+    A dataset that knows its samples' neighbours has a method `clips(frames)`; one whose samples are such clips stays as
+    it is. Raises ValueError for others.
     """
     if frames % 2 == 0:
         raise ValueError(f"clips have an odd number of frames, the middle one is the sample; got {frames}")
     clips = getattr(dataset, "clips", None)
+    if clips is None and frames_in(dataset[0]) == frames:
+        return dataset
     if clips is None:
         raise ValueError(
             f"{dataset.name} does not know which of its pictures follow each other, so that it gives no clips of "
@@ -78,6 +81,13 @@ def as_clips(dataset: PoseDataset, frames: int) -> PoseDataset:
         )
     made: PoseDataset = clips(frames)
     return made
+
+
+def frames_in(item: Item) -> int:
+    """How many frames an item's clip has, of pictures or of 2D keypoints; 0 of a single picture."""
+    if item.image.ndim == 4:
+        return len(item.image)
+    return len(item.inputs["keypoints2d"]) if "keypoints2d" in item.inputs else 0
 
 
 def cameras_of(dataset: PoseDataset) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..clips import Clips
 from ..options import option
 from ..sample import Item
 from ..skeleton import Skeleton
@@ -273,9 +274,20 @@ class PictureSet:
         """The file that holds row `index`: a picture or a video."""
         return self.root / file_of(self.picture(index))
 
+    def clips(self, frames: int) -> Clips:
+        """The same in clips of `frames` frames, where its pictures follow each other."""
+        return Clips(self, frames)
+
+    def read(self, name: str) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a picture below the root. Raises UnreadableImage."""
+        return read_named(self.root, name, self.white)
+
     def __getitem__(self, index: int, /) -> Item:
+        return self.item(index, self.read(self.picture(index)))
+
+    def item(self, index: int, image: np.ndarray) -> Item:
+        """A row's sample, of which the picture (H, W, 3) has been read."""
         people = self.people
-        image = read_named(self.root, people.pictures[index], self.white)
         return Item(
             image=image,
             box=self.box(index, image.shape[1], image.shape[0]),

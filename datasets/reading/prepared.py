@@ -258,6 +258,13 @@ class Prepared:
             **stored,
         )
 
+    def clips(self, frames: int) -> Prepared:
+        """Raises ValueError: what stands before and after a picture is not stored."""
+        raise ValueError(
+            f"{self.name} is prepared, and prepared sets hold single pictures, not the {frames} frames of a clip: set "
+            "root to the raw set"
+        )
+
     def crowding(self) -> np.ndarray | None:
         """(N,) CrowdPose's crowdIndex, where the set says it."""
         crowding = np.array(self.arrays()["labels"]["crowding"]) if self.form.whole else np.array([-1.0])

@@ -133,6 +133,11 @@ def frame_rate(path: Path) -> float:
         return float(stream.average_rate or stream.guessed_rate or USUAL_RATE)
 
 
+def count_frames(path: Path) -> int:
+    """How many frames a video has. Raises UnreadableImage."""
+    return len(_index(*_key(path)).stamps)
+
+
 def check_video(path: Path) -> None:
     """Raises UnreadableImage for a file that is no video, and for a video that is broken or has no pictures."""
     _index(*_key(path))

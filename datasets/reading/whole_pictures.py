@@ -19,7 +19,6 @@ from ..sample import MASK, Item
 from ..skeleton import Skeleton
 from .images import UnreadableImage
 from .people import WHOLE, PictureSet
-from .video import read_named
 
 SEGMENT = 0.53
 """Area of a person over that of the box."""
@@ -114,9 +113,8 @@ class WholePictures(PictureSet):
     def picture(self, index: int) -> str:
         return self.pictures[index]
 
-    def __getitem__(self, index: int, /) -> Item:
+    def item(self, index: int, image: np.ndarray) -> Item:
         people, first = self.people, self.firsts[index]
-        image = read_named(self.root, self.picture(index), self.white)
         rows = [row for row in self.rows[self.picture(index)] if self.somebody[row]]
         annotated = people.annotated[rows]
         return Item(

@@ -68,7 +68,7 @@ class Part:
                 f"{self.run} answers with {', '.join(lacking)}, which {dataset.name} does not label: choose a set that "
                 "has them"
             )
-        seen = seen_by(type(self.model), dataset, self.skeleton)
+        seen = seen_by(type(self.model), dataset, self.skeleton, self.model.frames)
         check_fits(self.config, self.model, seen, side)
         count = at_once(type(self.model), self.model.options, len(self.skeleton))
         batches = EvaluationBatches(seen, count, self.model.input_size, self.config.crop)

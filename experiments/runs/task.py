@@ -35,7 +35,7 @@ from ...datasets.reading.people import LEAKS, WHOLE, PictureSet
 from ...datasets.sample import ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
-from ...datasets.views import InSpace, Selected, WithoutLabels, cameras_of, innermost, spread
+from ...datasets.views import InSpace, Selected, WithoutLabels, as_clips, cameras_of, innermost, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
@@ -235,7 +235,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
             raise ValueError(
                 f"{dataset.name} has {len(dataset)} samples for {processes} processes; start fewer processes"
             )
-        opened[name] = seen_by(type(model), dataset, skeleton)
+        opened[name] = seen_by(type(model), dataset, skeleton, model.frames)
     check_deep(model, opened.get("source_train"))
     for part, dataset in opened.items():
         check_fits(config, model, dataset, part.partition("_")[0])  # renders what is not cached yet
@@ -361,9 +361,17 @@ def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, s
     return {FILES: sums} if sums else {}
 
 
-def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton) -> PoseDataset:
-    """A dataset with the keypoints of a skeleton, in the coordinates in which a system sees people. Raises ValueError
-    where such a system would count from another root than the dataset's."""
+def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton, frames: int = 0) -> PoseDataset:
+    """A dataset with the keypoints of a skeleton, in the coordinates in which a system sees people, and in clips of
+    `frames` frames; 0: single ones. Raises ValueError where such a system would count from another root than the
+    dataset's, and for a dataset that gives no clips."""
+    if frames:
+        try:
+            dataset = as_clips(dataset, frames)
+        except ValueError as error:
+            raise ValueError(
+                f"{kind.__name__} reads clips of {frames} frames; {dataset.name} gives single frames: {error}"
+            ) from error
     if dataset.skeleton.keypoints != skeleton.keypoints:
         dataset = Selected(dataset, skeleton.keypoints)
     if not kind.in_space():

@@ -1,0 +1,167 @@
+"""Clips: pictures of a set with the ones before and after them, as systems of videos read them.
+
+The middle frame of a clip is the sample that it was, with its labels and its box; the others are what stands beside it
+on the disk, labelled or not (reading/neighbours.py). `margins` say how many frames lie from each to the next. Where a
+video or series ends, where a picture cannot be read or has another size, and where there is a cut, the last frame
+stands again with a margin of 1, as at the ends of videos in DCPose (Liu et al., CVPR 2021; its published settings take
+the very next frames, whatever the distance is that they name).
+
+A clip's frames are kept until the next one is asked for: clips in the order of their video decode each frame once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+
+from .reading.images import UnreadableImage
+from .reading.listing import evenly
+from .reading.neighbours import Neighbours
+from .reading.video import is_frame
+from .sample import Item
+from .views import View
+
+if TYPE_CHECKING:
+    from .reading.people import PictureSet
+
+SMALL = 32
+"""Side in pixels of what cuts are told by: noise is averaged away, and so is what moves within the picture."""
+SHIFT = 4
+"""Of those pixels: so far a camera may swing from one frame to the next."""
+ALIKE = 0.65
+"""Least correlation of frames of one shot. Of photographs of nothing in common 2 % have more; of pictures and the same
+moved by up to an eighth, turned, zoomed and, some, blurred, noisy and twice as bright 92 to 98 %; frames of the real
+videos that were at hand all have 0.83 and more."""
+FLAT = 2.0
+"""Grey levels of deviation below which a picture shows nothing."""
+LOOKED_AT = 10
+"""Pictures by which photographs are told from the frames of a video, where files are numbered."""
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    """(SMALL, SMALL) float32, of a picture (H, W, 3) or (H, W) uint8."""
+    levels = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.ndim == 3 else picture
+    return cv2.resize(levels, (SMALL, SMALL), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def is_cut(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two pictures that follow each other, (H, W, 3) uint8 or their `grey` versions, are of two shots.
+
+    The middle of each is looked for in the other, up to SHIFT away in each direction, and compared by correlation: how
+    bright a frame is does not count, so that a flash is no cut; one that leaves nothing but white is.
+    """
+    one, other = (picture if picture.shape == (SMALL, SMALL) else grey(picture) for picture in (first, second))
+    shown = one.std() >= FLAT, other.std() >= FLAT
+    if not all(shown):
+        return any(shown)
+    middle = slice(SHIFT, -SHIFT)
+    pairs = ((one, other), (other, one))
+    return bool(max(_likeness(where, what[middle, middle]) for where, what in pairs) < ALIKE)
+
+
+def _likeness(where: np.ndarray, what: np.ndarray) -> float:
+    """The highest correlation of a small picture with a part of another; 0 where it shows nothing."""
+    return float(cv2.matchTemplate(where, what, cv2.TM_CCOEFF_NORMED).max()) if what.std() >= FLAT else 0.0
+
+
+class Frame(NamedTuple):
+    image: np.ndarray
+    """(H, W, 3) uint8"""
+    grey: np.ndarray
+
+
+class Clips(View):
+    """A picture set in clips of `frames` frames. Raises ValueError where nothing of it follows anything: no picture has
+    one beside it, or more than half of those that are looked at have nothing in common with what is."""
+
+    def __init__(self, dataset: PictureSet, frames: int) -> None:
+        super().__init__(dataset, frames=frames)
+        self.half, self.neighbours = frames // 2, Neighbours(dataset.root)
+        self.held: dict[str, Frame | None] = {}
+        followed = [name for name in dict.fromkeys(dataset.people.pictures) if self.beside(name)]
+        some = evenly([name for name in followed if not is_frame(name)], LOOKED_AT)
+        apart = sum(map(self.stands_alone, some))
+        if not followed or 2 * apart > len(some):
+            shown = f"{apart} of {len(some)} that were looked at have nothing in common with the one beside them"
+            raise ValueError(
+                f"{dataset.name} gives no clips of {frames} frames, for of its pictures "
+                f"{shown if followed else 'none has one beside it'}. Clips are of videos, and of folders of frames with "
+                "numbers in their names: choose such a set, or a system and a strategy that read single pictures"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pictures stay behind: a worker process reads its own."""
+        return {**self.__dict__, "held": {}}
+
+    @property
+    def pictures(self) -> PictureSet:
+        return cast("PictureSet", self.dataset)
+
+    def clips(self, frames: int) -> Clips:  # type: ignore[override]
+        return Clips(self.pictures, frames)
+
+    def beside(self, name: str) -> str | None:
+        """The picture before or after one; None where there is none, and for a video that is broken."""
+        with suppress(UnreadableImage):
+            near = [one for step in (-1, 1) for one, _ in self.neighbours.from_here(name, step, 1)]
+            return near[0] if near else None
+        return None
+
+    def stands_alone(self, name: str) -> bool:
+        """Whether a picture, which can be read, is of no shot with the one beside it."""
+        with suppress(UnreadableImage):
+            first, second = self.pictures.read(name), self.pictures.read(str(self.beside(name)))
+            return first.shape != second.shape or is_cut(first, second)
+        return False
+
+    def __getitem__(self, index: int, /) -> Item:
+        name = self.pictures.picture(index)
+        before, after = (self.neighbours.from_here(name, step, self.half) for step in (-1, 1))
+        frames = self.read(name, [*(one for one, _ in reversed(before)), name, *(one for one, _ in after)])
+        middle = frames[name]
+        assert middle is not None
+        earlier, back = self.shot(middle, before, frames)
+        later, ahead = self.shot(middle, after, frames)
+        item = self.pictures.item(index, middle.image)
+        margins = np.array([*reversed(back), *ahead], np.float32)
+        image = np.stack([frame.image for frame in (*reversed(earlier), middle, *later)])
+        return replace(item, image=image, inputs={**item.inputs, "margins": margins})
+
+    def read(self, middle: str, names: Sequence[str]) -> dict[str, Frame | None]:
+        """The pictures by name, read in their order; None for those that cannot be read. Raises UnreadableImage where
+        the middle one cannot."""
+        held, frames = self.held, dict[str, Frame | None]()
+        for name in names:
+            if held.get(name) is None and (name == middle or name not in held):
+                try:
+                    image = self.pictures.read(name)
+                except UnreadableImage:
+                    if name == middle:
+                        raise
+                    frames[name] = None
+                    continue
+                frames[name] = Frame(image, grey(image))
+            else:
+                frames[name] = held[name]
+        self.held = frames  # at once, as several threads may read
+        return frames
+
+    def shot(
+        self, middle: Frame, steps: Sequence[tuple[str, int]], frames: dict[str, Frame | None]
+    ) -> tuple[list[Frame], list[int]]:
+        """The frames on one side of the middle one, the nearest first, as long as they are of its shot, and their
+        margins; then the last one again."""
+        shown, margins = [middle], list[int]()
+        for name, margin in steps:
+            frame = frames[name]
+            if frame is None or frame.image.shape != middle.image.shape or is_cut(shown[-1].grey, frame.grey):
+                break
+            shown.append(frame)
+            margins.append(margin)
+        lacking = self.half - len(margins)
+        return [*shown[1:], *[shown[-1]] * lacking], [*margins, *[1] * lacking]
