@@ -364,14 +364,12 @@ def files_of(config: Config, strategies: Sequence[str]) -> dict[str, dict[str, s
 def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton, frames: int = 0) -> PoseDataset:
     """A dataset with the keypoints of a skeleton, in the coordinates in which a system sees people, and in clips of
     `frames` frames; 0: single ones. Raises ValueError where such a system would count from another root than the
-    dataset's, and for a dataset that gives no clips."""
-    if frames:
+    dataset's, and for a dataset of which nothing follows anything."""
+    if frames and hasattr(innermost(dataset), "clips"):  # of others the network says that they do not fit
         try:
             dataset = as_clips(dataset, frames)
         except ValueError as error:
-            raise ValueError(
-                f"{kind.__name__} reads clips of {frames} frames; {dataset.name} gives single frames: {error}"
-            ) from error
+            raise ValueError(f"{kind.__name__} reads clips of {frames} frames; {error}") from error
     if dataset.skeleton.keypoints != skeleton.keypoints:
         dataset = Selected(dataset, skeleton.keypoints)
     if not kind.in_space():
