@@ -365,7 +365,9 @@ def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton, fra
     """A dataset with the keypoints of a skeleton, in the coordinates in which a system sees people, and in clips of
     `frames` frames; 0: single ones. Raises ValueError where such a system would count from another root than the
     dataset's, and for a dataset of which nothing follows anything."""
-    if frames and hasattr(innermost(dataset), "clips"):  # of others the network says that they do not fit
+    inner = innermost(dataset)
+    pictures = isinstance(inner, PictureSet) and "image" not in kind.reads
+    if frames and hasattr(inner, "clips") and not pictures:  # else the network says that they do not fit
         try:
             dataset = as_clips(dataset, frames)
         except ValueError as error:
