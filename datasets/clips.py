@@ -31,13 +31,19 @@ if TYPE_CHECKING:
 
 SMALL = 32
 """Side in pixels of what cuts are told by: noise is averaged away, and so is what moves within the picture."""
+AROUND = 9
+"""Side of the square in which levels are compared with their surroundings: light, and how much of it, does not count,
+and whoever walks in counts by the area alone."""
 SHIFT = 4
-"""Of those pixels: so far a camera may swing from one frame to the next."""
-ALIKE = 0.65
-"""Least correlation of frames of one shot. Of photographs of nothing in common 2 % have more; of pictures and the same
-moved by up to an eighth, turned, zoomed and, some, blurred, noisy and twice as bright 92 to 98 %; frames of the real
-videos that were at hand all have 0.83 and more."""
-FLAT = 2.0
+"""So many pixels a camera may swing from one frame to the next."""
+ALIKE = 0.4
+"""Least correlation of frames of one shot. Of photographs that have nothing in common 1 % have more. Of photographs
+and the same moved by up to an eighth, turned and zoomed 99.7 % have more, 96 % if they are noisy, blurred and up to
+twice as bright or dark besides, 88 % if someone in black or white fills a fifth of the second one. All frames of the
+real videos that were at hand have 0.84 and more."""
+FLAT = 4.0
+"""Grey levels of deviation in a square, below which there is little to see in it."""
+NOTHING = 2.0
 """Grey levels of deviation below which a picture shows nothing."""
 LOOKED_AT = 10
 """Pictures by which photographs are told from the frames of a video, where files are numbered."""
@@ -52,21 +58,24 @@ def grey(picture: np.ndarray) -> np.ndarray:
 def is_cut(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two pictures that follow each other, (H, W, 3) uint8 or their `grey` versions, are of two shots.
 
-    The middle of each is looked for in the other, up to SHIFT away in each direction, and compared by correlation: how
-    bright a frame is does not count, so that a flash is no cut; one that leaves nothing but white is.
+    The middle of each is looked for in the other, up to SHIFT away in each direction, and compared by correlation. A
+    flash is no cut, but one that leaves nothing but white is.
     """
     one, other = (picture if picture.shape == (SMALL, SMALL) else grey(picture) for picture in (first, second))
-    shown = one.std() >= FLAT, other.std() >= FLAT
+    shown = one.std() >= NOTHING, other.std() >= NOTHING
     if not all(shown):
         return any(shown)
+    one, other = relief(one), relief(other)
     middle = slice(SHIFT, -SHIFT)
-    pairs = ((one, other), (other, one))
-    return bool(max(_likeness(where, what[middle, middle]) for where, what in pairs) < ALIKE)
+    pairs = ((one, other[middle, middle]), (other, one[middle, middle]))
+    return bool(max(cv2.matchTemplate(*pair, cv2.TM_CCOEFF_NORMED).max() for pair in pairs) < ALIKE)
 
 
-def _likeness(where: np.ndarray, what: np.ndarray) -> float:
-    """The highest correlation of a small picture with a part of another; 0 where it shows nothing."""
-    return float(cv2.matchTemplate(where, what, cv2.TM_CCOEFF_NORMED).max()) if what.std() >= FLAT else 0.0
+def relief(levels: np.ndarray) -> np.ndarray:
+    """How levels (H, W) float32 stand out from the square around each, in deviations there."""
+    mean, square = (cv2.blur(values, (AROUND, AROUND)) for values in (levels, levels * levels))
+    spread: np.ndarray = np.sqrt(np.maximum(square - mean * mean, 0))
+    return (levels - mean) / (spread + FLAT)
 
 
 class Frame(NamedTuple):
