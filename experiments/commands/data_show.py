@@ -16,7 +16,7 @@ from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.splits import PARTS
 from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
-from ...datasets.views import View
+from ...datasets.views import View, as_clips, spread
 from ..report.drawing import DARK, PAPER, Colour, contact_sheet, joint_colours, write_picture
 from ..runs.centers import open_centered
 from .data_words import read_words
@@ -33,6 +33,9 @@ class ShowOptions(Options):
     """Of the command, beside the dataset's."""
 
     part: str = option("train", "which part is shown", choices=PARTS)
+    frames: int | None = option(
+        None, "clips of so many frames, an odd number, side by side; null: single pictures", low=1, high=15
+    )
 
 
 def show(name: str, words: list[str], path: Path) -> None:
@@ -42,10 +45,40 @@ def show(name: str, words: list[str], path: Path) -> None:
     """
     few = {"size": 192, "train": COUNT, "test": COUNT} if issubclass(entry_of(name).Options, RenderedOptions) else {}
     own, options = read_words(name, words, ShowOptions, few)
-    shown = Shown(open_centered(name, options, own.part))
-    whole = first_item(shown.dataset).keypoints.ndim == 3
-    sheet = contact_sheet(shown, COUNT, **(WHOLE if whole else {}))
+    dataset = open_centered(name, options, own.part)
+    if own.frames is None:
+        shown = Shown(dataset)
+        whole = first_item(dataset).keypoints.ndim == 3
+        sheet = contact_sheet(shown, COUNT, **(WHOLE if whole else {}))
+    else:
+        shown = Shown(spread(as_clips(dataset, own.frames), max(COUNT // own.frames, 1)))
+        frames = SideBySide(shown, own.frames)
+        sheet = contact_sheet(frames, len(frames), own.frames)
     write_picture(path, with_legend(sheet, shown))
+
+
+class SideBySide(View):
+    """The frames of clips as pictures one after the other; labels are the middle one's."""
+
+    def __init__(self, dataset: PoseDataset, frames: int) -> None:
+        super().__init__(dataset)
+        self.frames = frames
+        self.last: tuple[int, Item] | None = None
+
+    def __len__(self) -> int:
+        return self.frames * len(self.dataset)
+
+    def __getitem__(self, index: int, /) -> Item:
+        row, place = divmod(index, self.frames)
+        if self.last is None or self.last[0] != row:
+            self.last = row, self.dataset[row]  # what is shown is counted once
+        item, middle = self.last[1], self.frames // 2
+        if item.image.ndim != 4:
+            raise ValueError(f"{self.name} has no pictures, so that its clips are not shown: leave out frames=")
+        steps = np.cumsum([0, *item.inputs["margins"]]) if "margins" in item.inputs else np.arange(self.frames)
+        known = item.annotated if place == middle else np.zeros_like(item.annotated)
+        name = f"{int(steps[place] - steps[middle]):+d} {item.id}"
+        return replace(item, image=item.image[place], annotated=known, inputs={}, id=name)
 
 
 class Shown(View):

@@ -25,9 +25,10 @@ from keyshift.datasets.reading.people import PictureOptions, PictureSet, digest,
 from keyshift.datasets.reading.prepared import Prepared
 from keyshift.datasets.reading.splits import SAME, SplitOptions
 from keyshift.datasets.skeleton import Skeleton
+from keyshift.datasets.views import as_clips
 from keyshift.experiments.commands.data_check import check
 from keyshift.experiments.commands.data_prepare import prepare
-from keyshift.experiments.commands.data_show import Shown, of_people, show, with_legend
+from keyshift.experiments.commands.data_show import Shown, SideBySide, of_people, show, with_legend
 from keyshift.experiments.report.drawing import counted
 from keyshift.experiments.runs.progress import Reporter
 
@@ -507,6 +508,22 @@ def test_show_tells_what_is_seen_hidden_and_unknown(root, rows, tmp_path):
     # the same legend with every joint seen looks another way
     shown.items = [shown[2]] * 3
     assert (with_legend(sheet, shown) != table).any()
+
+
+def test_clips_are_shown_frame_by_frame(root, rows, tmp_path):
+    for number in range(3):
+        Image.new("RGB", (64, 48), (60 * number,) * 3).save(root / f"arm_{number}.png")
+    rows[0]["picture"] = "arm_1.png"
+    write(root, rows[:1])
+    shown = Shown(as_clips(toy(ToyOptions(root=str(root)), "train"), 3))
+    frames = SideBySide(shown, 3)
+    items = [frames[index] for index in range(3)]
+    assert [item.id for item in items] == ["-1 arm0", "+0 arm0", "+1 arm0"]
+    assert [item.image.mean() for item in items] == [0, 60, 120]
+    assert [item.annotated.all() for item in items] == [False, True, False]
+    assert len(shown.items) == 1
+    show("toy", [f"root={root}", "frames=3"], tmp_path / "toy.png")
+    assert read_image(tmp_path / "toy.png").shape[1] > 3 * 192
 
 
 def scenes_with_a_crowd(folder):
