@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from .bodies import coco, crowdpose, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, ochuman, surreal, threedpw
+from .bodies import coco, crowdpose, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, ochuman, posetrack, surreal, threedpw
 from .depth import icvl, msra
 from .depth.center_task import CenterTask
 from .depth.files import PublicOptions
@@ -94,6 +94,7 @@ DATASETS: dict[str, Data] = {
     "coco": Data(coco.coco, coco.CocoOptions, coco.ORIGIN),
     "crowdpose": Data(crowdpose.crowdpose, crowdpose.CrowdPoseOptions, crowdpose.ORIGIN),
     "ochuman": Data(ochuman.ochuman, ochuman.OCHumanOptions, ochuman.ORIGIN),
+    "posetrack": Data(posetrack.posetrack, posetrack.PoseTrackOptions, posetrack.ORIGIN),
     "coco_json": Data(labels.coco_json, labels.Options, labels.ORIGIN),
     "deeplabcut": Data(deeplabcut.deeplabcut, deeplabcut.Options, deeplabcut.ORIGIN),
     "yolo_pose": Data(yolo_pose.yolo_pose, yolo_pose.Options, yolo_pose.ORIGIN),

@@ -102,6 +102,9 @@ CROWDPOSE14 = body(
     (*_sides(*_LIMBS), "head_top", "neck"),
     tuple(_SIGMAS[name] for name in (*_sides(*_LIMBS), "head_top", "neck")),
 )
+_POSETRACK = ("nose", "neck", "head_top", *_sides(*_LIMBS))
+POSETRACK15 = body("posetrack15", _POSETRACK, tuple(_SIGMAS[name] for name in _POSETRACK))
+"""PoseTrack's head_bottom is MPII's upper neck, and neck here as there."""
 H36M17 = body(
     "h36m17",
     (

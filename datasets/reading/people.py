@@ -104,13 +104,17 @@ class People:
     """(N) where in the picture people are of whom no keypoint is labelled; None of the others."""
     crowding: np.ndarray | None = None
     """(N,) how crowded the picture is, CrowdPose's crowdIndex, 0 to 1."""
+    heads: np.ndarray | None = None
+    """(N, 4) boxes of heads, left, top, right, bottom, by which PoseTrack counts distances; zeros where not known."""
+    tracks: np.ndarray | None = None
+    """(N,) who it is in its sequence, -1 where that is not known."""
 
     def __post_init__(self) -> None:
         n, k = len(self.pictures), len(self.skeleton)
         shapes = {
             **{"keypoints": (n, k, 2), "annotated": (n, k), "visible": (n, k), "frames": (n,)},
             **{"boxes": (n, 4), "camera": (n, 4), "points": (n, k, 3), "mirrored": (n,)},
-            **{"area": (n,), "crowd": (n,), "nobody": (n,), "crowding": (n,)},
+            **{"area": (n,), "crowd": (n,), "nobody": (n,), "crowding": (n,), "heads": (n, 4), "tracks": (n,)},
         }
         for name, shape in shapes.items():
             value = getattr(self, name)
@@ -146,7 +150,7 @@ class People:
             lists["unlabelled"] = [self.unlabelled[i] for i in index]
         arrays = (
             *("frames", "keypoints", "annotated", "visible", "boxes", "camera", "points", "mirrored"),
-            *("area", "crowd", "nobody", "crowding"),
+            *("area", "crowd", "nobody", "crowding", "heads", "tracks"),
         )
         parts: dict[str, Any] = {
             name: None if getattr(self, name) is None else getattr(self, name)[index] for name in arrays
