@@ -631,6 +631,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             if a.by is not None:
                 raise ValueError("--by is of a run's test sets, or of people in space; leave it out")
             evaluate_pictures(a.folder, path(a.overrides[0]), Reporter())
+        elif a.folder.suffix.lower() == ".json" and a.overrides[:1] == ["posetrack"]:
+            from .commands.evaluate_posetrack import evaluate_posetrack
+
+            if a.by is not None:
+                raise ValueError("--by is of a run's test sets, or of people in space; leave it out")
+            evaluate_posetrack(a.folder, a.overrides[1:], Reporter())
         elif a.folder.suffix.lower() == ".json":
             from .commands.evaluate_people import evaluate_people
 

@@ -166,8 +166,8 @@ def _ignored(images: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
         across, down = ([side] if flat else side for side in sides)
         if len(across) != len(down) or any(len(x) != len(y) for x, y in zip(across, down, strict=True)):
             raise BadAnnotation(place, entry, "ignore_regions", Words("of several lengths"), "an x for each y")
-        polygons = [[v for corner in zip(x, y, strict=True) for v in corner] for x, y in zip(across, down, strict=True)]
-        polygons = [polygon for polygon in polygons if len(polygon) >= 6]
+        corners = [np.array([x, y], np.float64).T + 0.5 for x, y in zip(across, down, strict=True)]
+        polygons = [polygon.ravel().tolist() for polygon in corners if len(polygon) > 2]
         if polygons:
             crowd = {"image_id": image["id"], "iscrowd": 1, "segmentation": polygons, "category_id": 1}
             made.append({**crowd, "id": f"ignored {image['id']}"})

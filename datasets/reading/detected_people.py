@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from .detections import Detections
 from .others import by_picture
-from .people import People
+from .people import People, joints_box
 
 OVERLAP = 0.3
 """Least intersection over union of a detected box and that of the person who is in it."""
@@ -20,11 +20,13 @@ def by_boxes(people: People, found: Mapping[str, Detections]) -> People:
     """A row for each box of the pictures that `people` are in, in the order of the table's pictures: with the labels of
     the person whom it overlaps most, where each box and each person has one at most, and the sum of overlaps in a
     picture is the highest there can be. Of boxes that find nobody nothing is annotated."""
+    labelled = people.boxes
+    if labelled is None:
+        labelled = np.array([joints_box(*pair) for pair in zip(people.keypoints, people.annotated, strict=True)])
     chosen, boxes, matched, ids = [], [], [], []
     for picture, rows in by_picture(people.pictures).items():
         own = found[picture].boxes if picture in found else np.zeros((0, 4))
-        given = np.zeros((len(rows), 4)) if people.boxes is None else people.boxes[rows]
-        alike = overlaps(own, given)
+        alike = overlaps(own, labelled[rows])
         pairs = {box: person for box, person in zip(*linear_sum_assignment(-alike)) if alike[box, person] >= OVERLAP}
         chosen += [rows[pairs.get(box, 0)] for box in range(len(own))]
         matched += [box in pairs for box in range(len(own))]

@@ -55,6 +55,15 @@ class Region:
         corners = np.concatenate(self.polygons).astype(np.float64)
         return np.concatenate([corners.min(0), corners.max(0)])
 
+    def holds(self, points: np.ndarray) -> np.ndarray:
+        """Which points (N, 2), px, lie in it: (N,) bool."""
+        if self.counts is None:
+            return np.array([_encloses(polygon, points) for polygon in self.polygons]).any(0)
+        height, width = self.size
+        x, y = np.floor(points).astype(np.int64).T
+        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        return inside & self.pixels()[y.clip(0, height - 1), x.clip(0, width - 1)]
+
     def pixels(self) -> np.ndarray:
         """(H, W) bool of run lengths."""
         assert self.counts is not None
@@ -72,6 +81,16 @@ class Region:
             raise ValueError(f"run lengths of {self.size[1]}x{self.size[0]} px")
         else:
             mask[self.pixels()] = 0
+
+
+def _encloses(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Which points (N, 2) an even-odd count of the edges to their right puts inside of corners (M, 2): (N,) bool."""
+    (x, y), start = points.T[..., None], polygon.astype(np.float64)
+    end = np.roll(start, -1, 0)
+    crosses = (start[:, 1] > y) != (end[:, 1] > y)
+    rise = np.where(start[:, 1] == end[:, 1], 1.0, end[:, 1] - start[:, 1])
+    edge = start[:, 0] + (y - start[:, 1]) / rise * (end[:, 0] - start[:, 0])
+    return np.asarray((crosses & (x < edge)).sum(1) % 2 == 1)
 
 
 def rectangle(box: np.ndarray) -> Region:
