@@ -18,9 +18,9 @@ The part `test` is the publisher's val, whose labels are public. A `sequence` is
 picture's name.
 
 Boxes: the annotations' are those of the labelled joints, 1.3 times as large (`boxes=joints`, which leaks where the set
-is a target). A .json or .csv file of a detector's (datasets/reading/boxes.py; pictures may be named by their ids) gives
-a sample for each box of a score of at least 0.2, as in DCPose, with the labels of the person in it; where there is
-nobody, nothing is annotated.
+is a target). `detections`, a .json or .csv file of a detector's boxes (datasets/reading/boxes.py; pictures may be named
+by their ids), gives a sample for each box of a score of at least 0.2, as in DCPose, with the labels of the person in
+it; where there is nobody, nothing is annotated.
 """
 
 from __future__ import annotations
@@ -34,16 +34,15 @@ from typing import Any
 import numpy as np
 
 from ..options import option
-from ..reading.annotations import BadAnnotation, Words, entries, mapping, numbers, read_json
+from ..reading.annotations import BadAnnotation, Words, entries, mapping, need_file, numbers, read_json
 from ..reading.box_rows import result_rows, rows_of
-from ..reading.boxes import FILES
 from ..reading.coco_file import read_coco
 from ..reading.detected_people import by_boxes
 from ..reading.detections import checked, gathered
 from ..reading.files import from_home
 from ..reading.mppe_file import sizes_by_name
 from ..reading.origin import Origin
-from ..reading.people import BOXES, JOINTS, WHOLE, People, PictureOptions, PictureSet, digest
+from ..reading.people import JOINTS, WHOLE, People, PictureOptions, PictureSet, digest
 from ..reading.splits import check_part
 from ..skeleton import Skeleton
 from .skeletons import POSETRACK15
@@ -66,10 +65,8 @@ FOLDERS = (".", "annotations", "jsons")
 class PoseTrackOptions(PictureOptions):
     """The options of PoseTrack."""
 
-    boxes: str | None = option(
-        None,
-        "what crops are made from: null, the labels' own boxes, made of the true joints (a leak on a target); a .json "
-        "or .csv file of a detector's boxes; whole, the whole picture; truth or tllib, the true joints",
+    detections: str | None = option(
+        None, "a .json or .csv file of a detector's boxes, which crops are made from; null: what `boxes` says"
     )
 
 
@@ -77,15 +74,15 @@ def posetrack(options: PoseTrackOptions, part: str) -> PictureSet:
     """The people of `part`. Raises ValueError for missing files and boxes that do not fit, BadAnnotation for malformed
     ones."""
     check_part(part)
-    detector = options.boxes is not None and options.boxes not in BOXES
-    if detector and not str(options.boxes).lower().endswith(FILES):
-        raise ValueError(f"boxes={options.boxes} is not known; choose {', '.join(BOXES)}, null, or a .json or .csv file")
+    if options.detections is not None and (options.boxes is not None or options.crops == WHOLE):
+        beside = f"boxes={options.boxes}" if options.boxes is not None else "crops=whole"
+        raise ValueError(f"detections={options.detections} says how people are cut out: leave out {beside}")
     place, files = label_files(options.folder, "train" if part == "train" else "val")
     images, annotations = _content(files)
     about: dict[str, Any] = {"part": part, "sha256": digest(*files)}
     people, more = _people(place, images, annotations, options.crops == WHOLE)
-    if detector:
-        path = from_home(str(options.boxes))
+    if options.detections is not None:
+        path = need_file(from_home(options.detections), "detections= takes a .json or .csv file of boxes")
         people, about = _detected(people, path, images), about | {"boxes_from": digest(path)}
     shown = [image for image in images if {"width", "height"} <= image.keys()]
     sizes = np.array([(image["width"], image["height"]) for image in shown], np.float64).reshape(-1, 2)
@@ -95,9 +92,9 @@ def posetrack(options: PoseTrackOptions, part: str) -> PictureSet:
         people,
         about | more,
         ORIGIN,
-        None if detector else options.boxes,
+        options.boxes,
         declared=sizes_by_name([str(image["file_name"]) for image in shown], sizes),
-        own="file" if detector else JOINTS,
+        own=JOINTS if options.detections is None else "file",
     )
 
 
@@ -197,5 +194,5 @@ def _detected(people: People, path: Path, images: list[dict[str, Any]]) -> Peopl
     found = checked(gathered(rows, path, pictures, list(names.values()), least=SCORE).people, pictures, str(path))
     made = by_boxes(people, found)
     if not len(made):
-        raise ValueError(f"boxes={path}: not one box of a score of {SCORE:g} in the {len(pictures)} labelled pictures")
+        raise ValueError(f"detections={path}: not one box of a score of {SCORE:g} in the {len(pictures)} labelled pictures")
     return made

@@ -34,7 +34,8 @@ from .files import from_home
 
 FORMAT = "keyshift prepared 1"
 FILE_OPTIONS: dict[str, tuple[str, ...]] = {
-    **{"labels": ("",), "images": ("",), "skeleton": (".yaml", ".yml"), "boxes": (".csv", ".json")}
+    **{"labels": ("",), "images": ("",), "skeleton": (".yaml", ".yml")},
+    **dict.fromkeys(("boxes", "detections"), (".csv", ".json")),
 }
 """Options that name files, and how they then end."""
 PEOPLE, NAMES = "people", "names"

@@ -42,7 +42,7 @@ def evaluate_posetrack(path: Path, words: list[str], reporter: Reporter) -> dict
     Raises ValueError where none is the set's, where the file lacks a keypoint, and BadAnnotation for other files.
     """
     own, options = read_words(NAME, words, EvaluateOptions)
-    dataset = open_dataset(NAME, replace(options, crops=WHOLE, boxes=None), own.part)  # type: ignore[call-arg]
+    dataset = open_dataset(NAME, replace(options, crops=WHOLE, boxes=None, detections=None), own.part)  # type: ignore[call-arg]
     assert isinstance(dataset, WholePictures)
     labels = dataset.people
     assert labels.crowd is not None
@@ -130,6 +130,6 @@ def ignored(labels: People, place: dict[str, int], points: Tensor, image_index: 
     for picture, region, crowd in zip(labels.pictures, labels.unlabelled, labels.crowd, strict=True):
         if region is not None and crowd and picture in place:
             rows = (image_index == place[picture]).nonzero()[:, 0]
-            inside = region.holds(points[rows].reshape(-1, 2).numpy()).reshape(len(rows), -1)
+            inside = region.holds(points[rows].reshape(-1, 2).numpy()).reshape(len(rows), points.shape[1])
             made[rows] |= torch.from_numpy(inside)
     return made

@@ -295,6 +295,12 @@ def crowdpose(root):
     return RawSet({"name": "crowdpose"}, {"json/crowdpose_test.json": "json"})
 
 
+def posetrack(root):
+    tests = beside("test_posetrack")
+    tests.write_set(root, ("val",))
+    return RawSet({"name": "posetrack"}, {f"annotations/val/{video}.json": "json" for video in tests.VIDEOS})
+
+
 def ochuman(root):
     """The publisher's conversion."""
     made = coco_content()
@@ -503,7 +509,7 @@ WRITERS: dict[str, Callable[[Path], RawSet]] = {
         *(muco, mupots, threedpw),
         *(mpi_inf_3dhp_train, mpi_inf_3dhp_test, lsp, lspet, mpii_lists, mpii_published, coco, coco_json, coco_npz),
         *(skeleton, boxes_csv, boxes_json, boxes_list, boxes_coco, coco_results, coco_results_numbered, coco_nested),
-        *(deeplabcut, deeplabcut_animals, yolo_pose, crowdpose, ochuman, ochuman_own),
+        *(deeplabcut, deeplabcut_animals, yolo_pose, crowdpose, posetrack, ochuman, ochuman_own),
     )
 }
 ROUGH = {"coco_rough": coco_rough, "coco_whole": coco_whole}

@@ -45,6 +45,7 @@ WANTED = {
     ),
     "hand_snap": {"root": None, "block": 20},
     **dict.fromkeys(("rhd", "interhand", "onehand10k", "panoptic_hands", "mpii"), PICTURES),
+    "posetrack": PICTURES | {"detections": None},
     "coco": PICTURES | {"middles": False},
     "crowdpose": PICTURES | {"held": "test"},
     "ochuman": PICTURES | {"form": "coco"},
