@@ -8,7 +8,20 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from .bodies import coco, crowdpose, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, ochuman, posetrack, surreal, threedpw
+from .bodies import (
+    coco,
+    crowdpose,
+    human36m,
+    lsp,
+    mpi_inf_3dhp,
+    mpii,
+    muco,
+    mupots,
+    ochuman,
+    posetrack,
+    surreal,
+    threedpw,
+)
 from .depth import icvl, msra
 from .depth.center_task import CenterTask
 from .depth.files import PublicOptions

@@ -97,10 +97,11 @@ class Clips(View):
         apart = sum(map(self.stands_alone, some))
         if not followed or 2 * apart > len(some):
             shown = f"{apart} of {len(some)} that were looked at have nothing in common with the one beside them"
+            why = shown if followed else "none has one beside it"
             raise ValueError(
-                f"{dataset.name} gives no clips of {frames} frames, for of its pictures "
-                f"{shown if followed else 'none has one beside it'}. Clips are of videos, and of folders of frames with "
-                "numbers in their names: choose such a set, or a system and a strategy that read single pictures"
+                f"{dataset.name} gives no clips of {frames} frames, for of its pictures {why}. Clips are of videos, "
+                "and of folders of frames with numbers in their names: choose such a set, or a system and a strategy "
+                "that read single pictures"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class Clips(View):
     def pictures(self) -> PictureSet:
         return cast("PictureSet", self.dataset)
 
-    def clips(self, frames: int) -> Clips:  # type: ignore[override]
+    def clips(self, frames: int) -> Clips:
         return Clips(self.pictures, frames)
 
     def beside(self, name: str) -> str | None:

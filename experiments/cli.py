@@ -206,7 +206,8 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         type=path,
         nargs="?",
         help="a run folder; or what predict wrote: FILE.json LABELS.json, people in pictures against a COCO keypoint "
-        "JSON, or FILE.json NAME, people in space against a labelled set",
+        "JSON; FILE.json posetrack, against PoseTrack's labels; or FILE.json NAME, people in space against a "
+        "labelled set",
     )
     made.add_argument(
         "--root", metavar="RUN", type=path, help="beside a run of pose_net one of root_net: which part loses what"

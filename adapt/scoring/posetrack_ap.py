@@ -25,11 +25,12 @@ from .metrics import distances
 
 HEAD = 0.6
 """A head's size over the diagonal of its box."""
+_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 WITHIN = 0.5
 """Of a head's size."""
 PARTS = {
     "head": ("nose", "neck", "head_top"),
-    **{f"{part}s": (f"left_{part}", f"right_{part}") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
+    **{f"{limb}s": (f"left_{limb}", f"right_{limb}") for limb in _LIMBS},
 }
 """What published tables show, besides the mean of all joints."""
 
@@ -71,10 +72,11 @@ def right_joints(predicted: Poses, truth: HeadedPeople, counted: Tensor) -> Tens
     size = HEAD * (truth.heads[:, 2:] - truth.heads[:, :2]).double().norm(dim=1)
     for row, column in zip(rows, columns, strict=True):
         here, there = row.clamp_min(0), column.clamp_min(0)
-        away = distances(predicted.points[here][..., :2].double().unsqueeze(2), truth.points[there].double().unsqueeze(1))
+        found, true = predicted.points[here][..., :2].double(), truth.points[there].double()
+        reach = WITHIN * size[there][:, None, :, None]
+        near = (distances(found.unsqueeze(2), true.unsqueeze(1)) <= reach) & (reach > 0)
         both = ((row >= 0).unsqueeze(2) & (column >= 0).unsqueeze(1)).unsqueeze(-1)
         labelled = truth.annotated[there].unsqueeze(1)
-        near = (away <= WITHIN * size[there][:, None, :, None]) & (size[there][:, None, :, None] > 0)
         hits = near & both & labelled & counted[here].unsqueeze(2)
         share = hits.sum(-1) / labelled.sum(-1).clamp_min(1)
         made[here[row >= 0]] = (hits & partners(share).unsqueeze(-1)).any(2)[row >= 0]
@@ -84,7 +86,7 @@ def right_joints(predicted: Poses, truth: HeadedPeople, counted: Tensor) -> Tens
 def partners(share: Tensor) -> Tensor:
     """Who is paired with whom, (..., M, N) bool, by the shares (..., M, N) of joints of N labelled people that M
     predicted ones have right."""
-    people, others = torch.arange(share.shape[-2], device=share.device), torch.arange(share.shape[-1], device=share.device)
+    people, others = (torch.arange(count, device=share.device) for count in share.shape[-2:])
     best = others == share.argmax(-1, keepdim=True)
     kept = share.where(best, torch.zeros_like(share))
     chosen = people.unsqueeze(-1) == kept.argmax(-2, keepdim=True)
@@ -104,7 +106,7 @@ def precision(right: Tensor, score: Tensor, counted: Tensor, labelled: Tensor) -
 def by_part(ap: Tensor, keypoints: Sequence[str]) -> dict[str, float]:
     """The numbers of published tables: means over the joints of PARTS of which any is there, and over all joints,
     `total`. Joints that are NaN are left out."""
-    made = {}
+    made: dict[str, float] = {}
     for part, names in PARTS.items():
         members = [keypoints.index(name) for name in names if name in keypoints]
         made |= {part: float(ap[members].nanmean())} if members else {}

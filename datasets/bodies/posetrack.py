@@ -115,7 +115,8 @@ def label_files(root: Path, half: str) -> tuple[Path, list[Path]]:
 def _content(files: Sequence[Path]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The labelled and unlabelled images and the annotations of all files, each annotation under the number that it has
     among all. Raises BadAnnotation."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for file in files:
         content = mapping(read_json(file), file, "", "the content", ("images", "annotations"))
         for n, value in enumerate(entries(content["images"], file, "", "images")):
@@ -139,7 +140,7 @@ def _people(
     by_id = {str(one["id"]): one for one in rows}
     own = [by_id.get(row, {}) for row in people.ids]
     named = len({str(one["own"]) for one in rows}) == len(rows)
-    heads = [numbers(one.get("bbox_head") or [0] * 4, (4,), place, f"annotation {one.get('own')}", "bbox_head") for one in own]
+    heads = [_head(one, place) for one in own]
     corners = np.stack(heads) if heads else np.zeros((0, 4))
     order = [SLOTS.keypoints.index(name) for name in POSETRACK15.keypoints]
     made = replace(
@@ -150,7 +151,7 @@ def _people(
         heads=np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], 1),
         tracks=np.array([_track(one, place) for one in own], np.int64),
     )
-    return (made if everyone else made.select(made.annotated.any(1))), more
+    return (made if everyone else made.select(np.flatnonzero(made.annotated.any(1)))), more
 
 
 def _ignored(images: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
@@ -158,7 +159,8 @@ def _ignored(images: list[dict[str, Any]], place: Path) -> list[dict[str, Any]]:
     made = []
     for image in images:
         entry = f"image {image['id']}"
-        sides = [entries(image.get(f"ignore_regions_{axis}") or [], place, entry, f"ignore_regions_{axis}") for axis in "xy"]
+        fields = ("ignore_regions_x", "ignore_regions_y")
+        sides = [entries(image.get(field) or [], place, entry, field) for field in fields]
         flat = bool(sides[0]) and not isinstance(sides[0][0], list)
         across, down = ([side] if flat else side for side in sides)
         if len(across) != len(down) or any(len(x) != len(y) for x, y in zip(across, down, strict=True)):
@@ -178,6 +180,11 @@ def _number(picture: str, place: Path) -> int:
     return int(match[1])
 
 
+def _head(annotation: dict[str, Any], place: Path) -> np.ndarray:
+    given = annotation.get("bbox_head") or [0] * 4
+    return numbers(given, (4,), place, f"annotation {annotation.get('own')}", "bbox_head")
+
+
 def _track(annotation: dict[str, Any], place: Path) -> int:
     track = annotation.get("track_id", -1)
     if type(track) is not int:
@@ -194,5 +201,5 @@ def _detected(people: People, path: Path, images: list[dict[str, Any]]) -> Peopl
     found = checked(gathered(rows, path, pictures, list(names.values()), least=SCORE).people, pictures, str(path))
     made = by_boxes(people, found)
     if not len(made):
-        raise ValueError(f"detections={path}: not one box of a score of {SCORE:g} in the {len(pictures)} labelled pictures")
+        raise ValueError(f"detections={path}: no box of a score of {SCORE:g} in the {len(pictures)} labelled pictures")
     return made

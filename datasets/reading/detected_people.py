@@ -27,7 +27,8 @@ def by_boxes(people: People, found: Mapping[str, Detections]) -> People:
     for picture, rows in by_picture(people.pictures).items():
         own = found[picture].boxes if picture in found else np.zeros((0, 4))
         alike = overlaps(own, labelled[rows])
-        pairs = {box: person for box, person in zip(*linear_sum_assignment(-alike)) if alike[box, person] >= OVERLAP}
+        taken = zip(*linear_sum_assignment(-alike), strict=True)
+        pairs = {box: person for box, person in taken if alike[box, person] >= OVERLAP}
         chosen += [rows[pairs.get(box, 0)] for box in range(len(own))]
         matched += [box in pairs for box in range(len(own))]
         ids += [f"{picture}/{box}" for box in range(len(own))]

@@ -50,9 +50,7 @@ class Neighbours:
         return {name: (one, place) for one in series_of(pictures) for place, (name, _) in enumerate(one)}
 
 
-def _near(
-    series: list[tuple[str, int]], place: int, step: int, most: int, folder: str
-) -> list[tuple[str, int]]:
+def _near(series: list[tuple[str, int]], place: int, step: int, most: int, folder: str) -> list[tuple[str, int]]:
     chosen: list[tuple[str, int]] = []
     while len(chosen) < most and 0 <= place + step < len(series):
         margin = abs(series[place + step][1] - series[place][1])

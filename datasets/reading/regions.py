@@ -58,7 +58,7 @@ class Region:
     def holds(self, points: np.ndarray) -> np.ndarray:
         """Which points (N, 2), px, lie in it: (N,) bool."""
         if self.counts is None:
-            return np.array([_encloses(polygon, points) for polygon in self.polygons]).any(0)
+            return np.asarray(np.array([_encloses(polygon, points) for polygon in self.polygons]).any(0))
         height, width = self.size
         x, y = np.floor(points).astype(np.int64).T
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)

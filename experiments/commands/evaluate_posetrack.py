@@ -47,7 +47,7 @@ def evaluate_posetrack(path: Path, words: list[str], reporter: Reporter) -> dict
     labels = dataset.people
     assert labels.crowd is not None
     assert labels.heads is not None
-    rows = np.flatnonzero(dataset.somebody & ~labels.crowd)
+    rows: list[int] = np.flatnonzero(dataset.somebody & ~labels.crowd).tolist()
     pictures = list(dict.fromkeys(labels.pictures[row] for row in rows))
     people, given, left_out = _read(path, pictures, labels.skeleton.keypoints, dataset.name)
     place = {name: number for number, name in enumerate(pictures)}
@@ -86,7 +86,9 @@ def _read(path: Path, pictures: list[str], keypoints: tuple[str, ...], name: str
     there = _renamed(skeleton.keypoints)
     lacking = [one for one in keypoints if one not in there]
     if lacking:
-        raise ValueError(f"{path} has the keypoints {', '.join(there)}, and not {', '.join(lacking)}, which {name} counts")
+        raise ValueError(
+            f"{path} has the keypoints {', '.join(there)}, and not {', '.join(lacking)}, which {name} counts"
+        )
     place = places(titles, pictures)
     if max(place, default=-1) < 0:
         raise ValueError(f"{path}: none of its pictures ({', '.join(titles[:3])}, ...) is labelled by {name}")

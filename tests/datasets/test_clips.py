@@ -1,6 +1,7 @@
 """Clips of videos and of folders of frames: what stands beside a picture, where shots end, and what is decoded."""
 
 import pickle
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -118,7 +119,7 @@ def test_what_cannot_be_read_and_other_sizes_are_ends(tmp_path):
     clips = as_clips(opened(tmp_path), 3)
     assert shown(clips[1]) == [0, 1, 1]
     assert shown(clips[5]) == [4, 5, 5]
-    with pytest.raises(ValueError, match="cannot read the image .*0002.png"):
+    with pytest.raises(ValueError, match=r"cannot read the image .*0002.png"):
         clips[2]
 
 
@@ -161,7 +162,7 @@ def test_views_and_whole_pictures(tmp_path):
     assert shown(as_clips(whole_pictures(opened(tmp_path, crops="whole")), 3)[1]) == [0, 1, 2]
     mixed = as_clips(Mixed(data, data), 3)
     assert shown(mixed[9]) == [0, 1, 2]
-    with pytest.raises(ValueError, match="odd number of frames, .* got 4"):
+    with pytest.raises(ValueError, match=r"odd number of frames, .* got 4"):
         as_clips(data, 4)
 
 
@@ -181,7 +182,7 @@ def test_photographs_are_no_clips(tmp_path):
     (tmp_path / "photos").mkdir()
     for k in range(12):
         Image.fromarray(scene(k)).save(tmp_path / f"photos/IMG_{k:04d}.png")
-    with pytest.raises(ValueError, match="pictures.train gives no clips of 3 frames, for .* have nothing in common"):
+    with pytest.raises(ValueError, match=r"pictures.train gives no clips of 3 frames, for .* have nothing in common"):
         as_clips(opened(tmp_path), 3)
     for k in range(12):
         (tmp_path / f"photos/IMG_{k:04d}.png").rename(tmp_path / f"photos/IMG_{100 * k:04d}.png")
@@ -198,7 +199,7 @@ def test_prepared_sets_say_that_they_hold_single_pictures(tmp_path):
     made = open_dataset(
         "pictures", options_of("pictures", {"root": str(tmp_path / "made"), "skeleton": "hand21"}, "test"), "train"
     )
-    with pytest.raises(ValueError, match="is prepared, and prepared sets hold single pictures.* set root to the raw"):
+    with pytest.raises(ValueError, match=r"is prepared, and prepared sets hold single pictures.* set root to the raw"):
         as_clips(made, 3)
 
 
@@ -250,10 +251,12 @@ def test_real_videos_have_no_cuts_and_photographs_nothing_else(shared):
     data = shared / "data"
     for path in (data / "mouse_four_cameras/videos").glob("*.mp4"):
         pictures = list(frames(path))
-        assert not any(is_cut(*pair) for pair in zip(pictures, pictures[1:], strict=False))
+        assert not any(is_cut(*pair) for pair in pairwise(pictures))
     path = data / "mmpose_samples/posetrack18/videos/000001_mpiinew_test/000001_mpiinew_test.mp4"
     pictures = list(frames(path))
-    assert not any(is_cut(*pair) for pair in zip(pictures, pictures[1:], strict=False))
-    photos = [np.array(Image.open(file).convert("RGB")) for file in sorted((data / "body_lspet/images").iterdir())[:100]]
-    told = [is_cut(*pair) for pair in zip(photos, photos[1:], strict=False)]
+    assert not any(is_cut(*pair) for pair in pairwise(pictures))
+    photos = [
+        np.array(Image.open(file).convert("RGB")) for file in sorted((data / "body_lspet/images").iterdir())[:100]
+    ]
+    told = [is_cut(*pair) for pair in pairwise(photos)]
     assert np.mean(told) >= 0.95

@@ -78,7 +78,9 @@ def test_as_the_naive_one(seed):
     everything = torch.ones_like(predicted.confidence, dtype=torch.bool)
     some = torch.tensor(rng.random(everything.shape) < 0.7)
     for counted in (everything, some):
-        np.testing.assert_allclose(posetrack_ap(predicted, truth, counted), naive(predicted, truth, counted), atol=1e-12)
+        np.testing.assert_allclose(
+            posetrack_ap(predicted, truth, counted), naive(predicted, truth, counted), atol=1e-12
+        )
     np.testing.assert_allclose(posetrack_ap(predicted, truth), naive(predicted, truth, everything), atol=1e-12)
     assert 0.05 < float(posetrack_ap(predicted, truth).mean()) < 0.95
 
@@ -97,12 +99,19 @@ def test_the_threshold_is_three_tenths_of_the_diagonal():
     for away, wanted in ((2.999, [1, 1]), (3.001, [0, 1])):
         moved = found.points.clone()
         moved[0, 0, 0] += away
-        assert posetrack_ap(Poses(moved, *(getattr(found, n) for n in ("confidence", "image_index", "score"))), truth).tolist() == wanted
+        assert (
+            posetrack_ap(
+                Poses(moved, *(getattr(found, n) for n in ("confidence", "image_index", "score"))), truth
+            ).tolist()
+            == wanted
+        )
 
 
 def test_a_second_prediction_of_a_person_is_false():
     truth, found = one([[5.0, 5.0], [50.0, 50.0]])
-    twice = Poses(*(torch.cat([part, part]) for part in (found.points, found.confidence, found.image_index, found.score)))
+    twice = Poses(
+        *(torch.cat([part, part]) for part in (found.points, found.confidence, found.image_index, found.score))
+    )
     twice.confidence[0] = 0.5
     assert right_joints(twice, truth, torch.ones(2, 2, dtype=torch.bool)).tolist() == [[True] * 2, [False] * 2]
     assert posetrack_ap(twice, truth).tolist() == [0.5, 0.5]  # the false one is the surer

@@ -146,7 +146,7 @@ def test_a_detectors_boxes(tmp_path):
     ]
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps([{**box, "category_id": 1} for box in boxes]))
-    with pytest.warns(UserWarning, match="1 boxes of a score below 0.2|no box for 4 of 6 pictures"):
+    with pytest.warns(UserWarning, match=r"1 boxes of a score below 0.2|no box for 4 of 6 pictures"):
         data = opened(tmp_path, detections=str(path))
     assert data.people.tracks.tolist() == [0, -1, -1, 1]
     assert data.people.annotated.any(1).tolist() == [True, False, False, True]
@@ -161,18 +161,18 @@ def test_a_detectors_boxes(tmp_path):
     path.write_text(json.dumps([boxes[-1] | {"category_id": 1}]))
     with (
         pytest.warns(UserWarning, match="no box for 6 of 6"),
-        pytest.raises(ValueError, match="not one box of a score of 0.2 in the 6 labelled pictures"),
+        pytest.raises(ValueError, match=r"no box of a score of 0.2 in the 6 labelled pictures"),
     ):
         opened(tmp_path, detections=str(path))
     for words in ({"boxes": "truth"}, {"crops": "whole"}):
-        with pytest.raises(ValueError, match="says how people are cut out: leave out (boxes=truth|crops=whole)"):
+        with pytest.raises(ValueError, match=r"says how people are cut out: leave out (boxes=truth|crops=whole)"):
             opened(tmp_path, detections=str(path), **words)
-    with pytest.raises(ValueError, match="no file .*nowhere.json: detections= takes a .json or .csv file of boxes"):
+    with pytest.raises(ValueError, match=r"no file .*nowhere.json: detections= takes a .json or .csv file of boxes"):
         opened(tmp_path, detections="nowhere.json")
 
 
 def test_what_is_wrong_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no labels in .*annotations/val, nor posetrack_val.json, .*layout is"):
+    with pytest.raises(ValueError, match=r"no labels in .*annotations/val, nor posetrack_val.json, .*layout is"):
         opened(tmp_path)
     write_set(tmp_path)
     file = tmp_path / "annotations/val/000342_mpii_test.json"
@@ -230,7 +230,7 @@ def test_the_sample(sample):
 
 def test_the_samples_detections(sample):
     root, folder = sample
-    with pytest.warns(UserWarning, match="92 boxes of a score below 0.2"):
+    with pytest.warns(UserWarning, match=r"92 boxes of a score below 0.2"):
         data = opened(root, detections=str(folder / "annotations/test_posetrack18_human_detections.json"))
     assert len(data) == 278 - 92
     assert data.people.annotated.any(1).sum() == 13

@@ -51,7 +51,11 @@ def test_a_folder_with_gaps(tmp_path):
     (tmp_path / "day/f3.txt").write_bytes(b"x")
     (tmp_path / "day/.f3.jpg").write_bytes(b"x")
     near = Neighbours(tmp_path)
-    assert near.from_here("day/f1.jpg", 1, 3) == [("day/f2.jpg", 1), ("day/f4.jpg", 2), (f"day/f{3 + FAR}.jpg", FAR - 1)]
+    assert near.from_here("day/f1.jpg", 1, 3) == [
+        ("day/f2.jpg", 1),
+        ("day/f4.jpg", 2),
+        (f"day/f{3 + FAR}.jpg", FAR - 1),
+    ]
     assert near.from_here("day/f4.jpg", -1, 5) == [("day/f2.jpg", 2), ("day/f1.jpg", 1)]
     assert near.from_here(f"day/f{3 + FAR}.jpg", 1, 2) == []
     assert near.from_here("day/f1.jpg", -1, 2) == []

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from faster_coco_eval.core import mask as api
@@ -78,6 +79,25 @@ def test_polygons_cover_what_lies_in_them():
     assert ((mask == 0) != own).mean() < 0.02
     assert region.area == pytest.approx(780 + 15.5 * 20.25 + 150)
     assert region.bounds().tolist() == [10, 10, 75.5, 50]
+
+
+def test_what_lies_in_a_region():
+    """As drawn pixels have it, away from edges; of several polygons what lies in any of them."""
+    yy, xx = np.mgrid[:60, :80] + 0.5
+    polygons = [[10, 10, 50, 12, 30, 50], [20, 15, 40, 15, 40, 30], [60, 5, 78, 5, 78, 25, 70, 25, 70, 12, 60, 12]]
+    region = read_region(polygons, FILE, "annotation 1")
+    mask = np.ones((60, 80), np.uint8)
+    region.clear(mask)
+    inside = region.holds(np.stack([xx.ravel(), yy.ravel()], 1)).reshape(60, 80)
+    assert inside.sum() == pytest.approx((mask == 0).sum(), rel=0.1)
+    edges = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+    assert (inside == (mask == 0))[~edges].all()
+    assert inside[20, 74]
+    assert not inside[20, 64]
+    drawn = read_region(run_lengths(mask == 0), FILE, "annotation 1")
+    points = np.array([[30.4, 20.2], [64.0, 20.0], [-1.0, 3.0], [30.0, 70.0]])
+    assert drawn.holds(points).tolist() == [True, False, False, False]
+    assert drawn.holds(np.zeros((0, 2))).shape == (0,)
 
 
 def test_boxes_and_nothing():
