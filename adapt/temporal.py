@@ -50,7 +50,7 @@ def survey(dataset: PoseDataset) -> Survey:
     for row in range(len(dataset)):
         item = read(row)
         spans.append(span(item))
-        if item.space == PIXELS and item.image.ndim == 3:
+        if item.space == PIXELS and item.image.ndim in (3, 4):
             pictures.append(row)
             sequences.append(item.sequence)
             frames.append(item.frame)
@@ -140,6 +140,7 @@ def _moved(labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def grey(item: Item, matrix: np.ndarray) -> np.ndarray:
-    """A picture's levels (H, W) uint8 under the 3x3 `matrix` from file pixels to SIZE."""
+    """A picture's levels (H, W) uint8, of a clip the middle frame's, under the 3x3 `matrix` from file pixels to SIZE."""
     stored = matrix if item.to_file is None else matrix @ np.vstack([item.to_file, [0, 0, 1]])
-    return cv2.cvtColor(warp(item.image, stored, SIZE), cv2.COLOR_RGB2GRAY)
+    image = item.image[len(item.image) // 2] if item.image.ndim == 4 else item.image
+    return cv2.cvtColor(warp(image, stored, SIZE), cv2.COLOR_RGB2GRAY)

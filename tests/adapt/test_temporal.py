@@ -95,6 +95,25 @@ def test_what_is_unsure_moves_with_the_picture(dots):
     assert torch.equal(poses.confidence, confidence)
 
 
+def test_of_clips_the_middle_frame_moves_with_the_picture(dots):
+    """The other frames are of another picture, so that following any of them would carry nothing."""
+
+    class Clipped(Film):
+        def __getitem__(self, index):
+            item, other = (
+                super().__getitem__(index),
+                np.random.default_rng(index).integers(0, 255, (96, 96, 3), np.uint8),
+            )
+            return replace(item, image=np.stack([other, item.image, other]), inputs={"margins": np.ones(2)})
+
+    confidence = torch.tensor([[0.9, 0.9, 0.9]] + 4 * [[0.1, 0.88, 0.9]])
+    _, poses = labels(5, confidence)
+    single, clips = (propagated(kind(dots, 5), poses, survey(Film(dots, 5)).pairs) for kind in (Film, Clipped))
+    assert not torch.equal(clips.points, poses.points)
+    assert torch.equal(clips.points, single.points)
+    assert survey(Clipped(dots, 5)).pairs == survey(Film(dots, 5)).pairs
+
+
 def test_a_cut_is_not_followed(dots):
     """Where another picture follows, under one sequence's name, nothing is carried over; the reference's code loses
     the earlier frame's labels there."""

@@ -328,6 +328,47 @@ def test_a_clip_is_trained_on(home, registered, capsys):
     assert results("runs/clips")["metric"] == "pck@0.1"
 
 
+def write_film(toys, folder, count=20):
+    """Frames of a walk before one wall, and a label file of every second one."""
+    clips, start = toys.Clips(toys.Clips.Options(train=1), "train"), np.array([[10.0, 10], [20, 10], [15, 20]])
+    Path(folder).mkdir()
+    images, annotations = [], []
+    for i in range(count):
+        points = start + 0.2 * i
+        cv2.imwrite(f"{folder}/f{i:03d}.png", clips.picture([points], np.random.default_rng(0))[..., ::-1])
+        if i % 2:
+            images.append({"id": i, "file_name": f"f{i:03d}.png"})
+            flat = np.concatenate([points - 0.5, np.full((3, 1), 2)], 1).ravel().tolist()
+            annotations.append({"id": i, "image_id": i, "category_id": 1, "keypoints": flat, "bbox": [0, 0, 32, 32]})
+    categories = [{"id": 1, "name": "dots", "keypoints": list(toys.DOTS.keypoints)}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    Path(f"{folder}.json").write_text(json.dumps(content))
+
+
+def test_frames_of_your_own_are_read_in_clips_on_both_sides(home, registered, monkeypatch, capsys):
+    write_film(registered, "film")
+    shown, features = [], registered.ClipNet.features
+
+    def look(self, sample):
+        shown.append((sample.id, tuple(sample.image.shape[1:]), sample.inputs["margins"].tolist()))
+        return features(self, sample)
+
+    monkeypatch.setattr(registered.ClipNet, "features", look)
+    source = ["source.name=coco_json", "source.labels=film.json", "source.root=film", "source.block=2"]
+    words = [*source, "target.name=pictures", "target.root=film", "model.name=clip_net"]
+    assert main(["compare", "toys.yaml", *words, "strategies=[relabel]", "output=runs/film"]) == 0
+    assert {shape for _, shape, _ in shown if len(shape) == 4} == {(3, 3, 32, 32)}
+    seen = {name for names, shape, margins in shown for name, one in zip(names, margins, strict=True) if one == [1, 1]}
+    assert {"1", "3", "f004.png", "f005.png"} <= seen
+    Path("photos").mkdir()
+    for i in range(12):
+        cv2.imwrite(f"photos/{i}.png", np.random.default_rng(i).integers(0, 255, (40, 40, 3), np.uint8))
+    assert main(["compare", "toys.yaml", *words, "target.root=photos", "strategies=[relabel]", "output=runs/no"]) == 2
+    error = capsys.readouterr().err
+    assert "ClipNet reads clips of 3 frames; pictures.train gives no clips of 3 frames, for of its pictures" in error
+    assert not Path("runs/no").exists()
+
+
 # What does not fit
 
 
