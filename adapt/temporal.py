@@ -140,7 +140,7 @@ def _moved(labels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def grey(item: Item, matrix: np.ndarray) -> np.ndarray:
-    """A picture's levels (H, W) uint8, of a clip the middle frame's, under the 3x3 `matrix` from file pixels to SIZE."""
+    """Levels (H, W) uint8 of a picture, of a clip its middle frame, under the 3x3 `matrix` from file pixels to SIZE."""
     stored = matrix if item.to_file is None else matrix @ np.vstack([item.to_file, [0, 0, 1]])
     image = item.image[len(item.image) // 2] if item.image.ndim == 4 else item.image
     return cv2.cvtColor(warp(image, stored, SIZE), cv2.COLOR_RGB2GRAY)

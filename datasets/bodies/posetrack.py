@@ -57,6 +57,8 @@ SCORE = 0.2
 """A detector's boxes of a lower score are left out, as in DCPose."""
 SLOTS = Skeleton("posetrack17", (*POSETRACK15.keypoints[:3], "left_ear", "right_ear", *POSETRACK15.keypoints[3:]))
 """The keypoints of the files."""
+HALVES = {"train": "train", "test": "val"}
+"""What the publisher calls the parts."""
 NAMES = ("posetrack_{}.json", "posetrack17_{}.json", "posetrack18_{}.json")
 FOLDERS = (".", "annotations", "jsons")
 
@@ -77,7 +79,7 @@ def posetrack(options: PoseTrackOptions, part: str) -> PictureSet:
     if options.detections is not None and (options.boxes is not None or options.crops == WHOLE):
         beside = f"boxes={options.boxes}" if options.boxes is not None else "crops=whole"
         raise ValueError(f"detections={options.detections} says how people are cut out: leave out {beside}")
-    place, files = label_files(options.folder, "train" if part == "train" else "val")
+    place, files = label_files(options.folder, HALVES[part])
     images, annotations = _content(files)
     about: dict[str, Any] = {"part": part, "sha256": digest(*files)}
     people, more = _people(place, images, annotations, options.crops == WHOLE)

@@ -5,11 +5,12 @@ FILE.json is what `keyshift predict` wrote, or PoseTrack's own form, which is CO
 `categories` with the names of keypoints, and `annotations` with image_id, keypoints and the scores of each joint,
 `keypoint_scores` or `scores`. A joint's score is that times `box_score`, the detector's, where an entry has it, as in
 DCPose. Joints in regions to ignore do not count, predicted or labelled; nor do pictures in which nobody is labelled.
+`write=FOLDER` writes the same people for PoseTrack's published tool, which knows MOTA too (posetrack_files.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ import torch
 from torch import Tensor
 
 from ...adapt.scoring.posetrack_ap import PARTS, HeadedPeople, by_part, posetrack_ap
+from ...datasets.bodies.posetrack import HALVES, PoseTrackOptions, label_files
 from ...datasets.catalog import open_dataset
+from ...datasets.options import option
 from ...datasets.reading.annotations import BadAnnotation, Words, entries, mapping, numbers
+from ...datasets.reading.files import from_home
 from ...datasets.reading.people import WHOLE, People
 from ...datasets.reading.whole_pictures import WholePictures
 from ...models.output import Poses
@@ -29,27 +33,37 @@ from .evaluate_people import EvaluateOptions
 from .evaluate_pictures import dashed
 from .keypoint_files import content_of, joints_of, table
 from .people_file import places
+from .posetrack_files import write_posetrack
 
 NAME = "posetrack"
 JOINT_SCORES = ("keypoint_scores", "scores")
 
 
+@dataclass(frozen=True)
+class PoseTrackEvaluation(EvaluateOptions):
+    """Of the command, beside the dataset's."""
+
+    write: str | None = option(None, "a folder for the same people in the form of PoseTrack's published tool")
+
+
 def evaluate_posetrack(path: Path, words: list[str], reporter: Reporter) -> dict[str, Any]:
     """Print and return AP of joints, their groups and their mean of the people in `path`; `words` are key=value of the
-    set's options and of EvaluateOptions. Shares of 1, NaN of joints without labels.
+    set's options and of PoseTrackEvaluation. Shares of 1, NaN of joints without labels.
 
     Pictures are paired by name, keypoints too; labelled pictures that the file does not list have nobody in them.
     Raises ValueError where none is the set's, where the file lacks a keypoint, and BadAnnotation for other files.
     """
-    own, options = read_words(NAME, words, EvaluateOptions)
-    dataset = open_dataset(NAME, replace(options, crops=WHOLE, boxes=None, detections=None), own.part)  # type: ignore[call-arg]
-    assert isinstance(dataset, WholePictures)
+    own, options = read_words(NAME, words, PoseTrackEvaluation)
+    assert isinstance(options, PoseTrackOptions)
+    dataset = open_dataset(NAME, replace(options, crops=WHOLE, boxes=None, detections=None), own.part)
+    if not isinstance(dataset, WholePictures):
+        raise ValueError(f"{dataset.name} is prepared, without boxes of heads: set root to the raw set")
     labels = dataset.people
     assert labels.crowd is not None
     assert labels.heads is not None
     rows: list[int] = np.flatnonzero(dataset.somebody & ~labels.crowd).tolist()
     pictures = list(dict.fromkeys(labels.pictures[row] for row in rows))
-    people, given, left_out = _read(path, pictures, labels.skeleton.keypoints, dataset.name)
+    people, given, tracks, left_out = _read(path, pictures, labels.skeleton.keypoints, dataset.name)
     place = {name: number for number, name in enumerate(pictures)}
     truth = HeadedPeople(
         torch.from_numpy(labels.keypoints[rows]),
@@ -57,6 +71,10 @@ def evaluate_posetrack(path: Path, words: list[str], reporter: Reporter) -> dict
         torch.from_numpy(labels.heads[rows]),
         torch.tensor([place[labels.pictures[row]] for row in rows]),
     )
+    if own.write is not None:
+        _, files = label_files(options.folder, HALVES[own.part])
+        made = write_posetrack(from_home(own.write), files, people, given.numpy(), tracks, pictures)
+        reporter.say(f"written to {own.write}: {len(made)} files, the first {made[0].name}")
     given, known = (
         joints & ~ignored(labels, place, points, image)
         for joints, points, image in (
@@ -79,9 +97,12 @@ def evaluate_posetrack(path: Path, words: list[str], reporter: Reporter) -> dict
     return {"ap": dict(zip(labels.skeleton.keypoints, ap.tolist(), strict=True)), "parts": parts, "map": parts["total"]}
 
 
-def _read(path: Path, pictures: list[str], keypoints: tuple[str, ...], name: str) -> tuple[Poses, Tensor, int]:
+def _read(
+    path: Path, pictures: list[str], keypoints: tuple[str, ...], name: str
+) -> tuple[Poses, Tensor, np.ndarray, int]:
     """The people in the labelled `pictures`, joints in the order of `keypoints` and their scores as confidence; which
-    joints there are (Q, K); and how many people are in other pictures."""
+    joints there are (Q, K); their tracks (Q,), -1 of who has none; and how many people are in other
+    pictures."""
     content, skeleton, _, ids, titles = content_of(path, "evaluate takes what `keyshift predict` wrote")
     there = _renamed(skeleton.keypoints)
     lacking = [one for one in keypoints if one not in there]
@@ -92,13 +113,14 @@ def _read(path: Path, pictures: list[str], keypoints: tuple[str, ...], name: str
     place = places(titles, pictures)
     if max(place, default=-1) < 0:
         raise ValueError(f"{path}: none of its pictures ({', '.join(titles[:3])}, ...) is labelled by {name}")
-    joints, scores, images, order = [], [], [], [there.index(one) for one in keypoints]
+    joints, scores, images, tracks, order = [], [], [], [], [there.index(one) for one in keypoints]
     for number, value in enumerate(entries(content["annotations"], path, "", "annotations")):
         where = f"annotation {number}"
         entry = mapping(value, path, where, "the person", ("image_id", "keypoints"))
         if entry["image_id"] not in ids:
             raise BadAnnotation(path, where, "image_id", entry["image_id"], "the id of one of images")
         images.append(place[ids[entry["image_id"]]])
+        tracks.append(int(numbers(entry.get("track_id", -1), (), path, where, "track_id")))
         joints.append(joints_of(entry, len(there), path, where)[order])
         scores.append(_scores(entry, len(there), path, where)[order])
     image = torch.tensor(images, dtype=torch.int64)
@@ -106,7 +128,7 @@ def _read(path: Path, pictures: list[str], keypoints: tuple[str, ...], name: str
     sure = table(scores, len(keypoints))
     people = Poses(known[..., :2] + 0.5, sure, image, sure.mean(1))
     chosen = Poses(*(getattr(people, one.name)[kept] for one in fields(Poses)))
-    return chosen, (known[..., 2] > 0)[kept], int((~kept).sum())
+    return chosen, (known[..., 2] > 0)[kept], np.array(tracks, np.int64)[kept.numpy()], int((~kept).sum())
 
 
 def _renamed(keypoints: tuple[str, ...]) -> list[str]:

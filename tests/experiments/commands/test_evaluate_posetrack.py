@@ -111,6 +111,30 @@ def test_posetracks_own_form(root):
     assert scored(answers, root)["map"] == 1
 
 
+def test_people_are_written_for_the_published_tool(root, capsys):
+    answers = known()
+    for number, one in enumerate(answers.annotations[:2]):
+        one["track_id"] = 7 + number
+    made = scored(answers, root, f"write={root.parent / 'own'}")
+    assert "2 files, the first 000342_mpii_relpose.json" in capsys.readouterr().out
+    file = root.parent / "own/000342_mpii_test.json"
+    written, labelled = json.loads(file.read_text()), json.loads((root / f"annotations/val/{file.name}").read_text())
+    assert written["images"] == labelled["images"]
+    assert written["categories"][0]["keypoints"] == labelled["categories"][0]["keypoints"]
+    assert [one["track_id"] for one in written["annotations"][:2]] == [7, 8]
+    assert [one["track_id"] for one in written["annotations"][2:]] == [9, 10] * 2
+    truth = [one for one in labelled["annotations"] if any(one["keypoints"])]
+    for one, wanted in zip(written["annotations"], truth, strict=True):
+        assert one["image_id"] == wanted["image_id"]
+        np.testing.assert_allclose(one["keypoints"], wanted["keypoints"], atol=1e-3)
+        np.testing.assert_allclose(one["scores"], 0.9 * np.array(wanted["keypoints"][2::3]))
+    again = evaluate_posetrack(file, [f"root={root}"], Reporter())
+    assert again["parts"]["head"] == pytest.approx(0.5)  # it is one video of two
+    assert made["map"] == 1
+    with pytest.raises(ValueError, match=r"000342_mpii_relpose.json exists: remove it, or choose another folder"):
+        scored(answers, root, f"write={root.parent / 'own'}")
+
+
 def test_who_is_missed(root):
     answers = known()
     answers.images, answers.annotations = answers.images[:5], answers.annotations[:6]
