@@ -11,9 +11,10 @@ A clip's frames are kept until the next one is asked for: clips in the order of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cv2
@@ -84,72 +85,40 @@ class Frame(NamedTuple):
     grey: np.ndarray
 
 
-class Clips(View):
-    """A picture set in clips of `frames` frames. Raises ValueError where nothing of it follows anything: no picture has
-    one beside it, or more than half of those that are looked at have nothing in common with what is."""
+Read = Callable[[str], np.ndarray]
 
-    def __init__(self, dataset: PictureSet, frames: int) -> None:
-        super().__init__(dataset, frames=frames)
-        self.half, self.neighbours = frames // 2, Neighbours(dataset.root)
+
+class Window:
+    """The frames around one picture after another, those of one shot. They are kept until the next picture is asked
+    for: in the order of a video each frame is read once."""
+
+    def __init__(self, root: Path, frames: int) -> None:
+        self.half, self.neighbours = frames // 2, Neighbours(root)
         self.held: dict[str, Frame | None] = {}
-        followed = [name for name in dict.fromkeys(dataset.people.pictures) if self.beside(name)]
-        some = evenly([name for name in followed if not is_frame(name)], LOOKED_AT)
-        apart = sum(map(self.stands_alone, some))
-        if not followed or 2 * apart > len(some):
-            shown = f"{apart} of {len(some)} that were looked at have nothing in common with the one beside them"
-            why = shown if followed else "none has one beside it"
-            raise ValueError(
-                f"{dataset.name} gives no clips of {frames} frames, for of its pictures {why}. Clips are of videos, "
-                "and of folders of frames with numbers in their names: choose such a set, or a system and a strategy "
-                "that read single pictures"
-            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Pictures stay behind: a worker process reads its own."""
         return {**self.__dict__, "held": {}}
 
-    @property
-    def pictures(self) -> PictureSet:
-        return cast("PictureSet", self.dataset)
-
-    def clips(self, frames: int) -> Clips:
-        return Clips(self.pictures, frames)
-
-    def beside(self, name: str) -> str | None:
-        """The picture before or after one; None where there is none, and for a video that is broken."""
-        with suppress(UnreadableImage):
-            near = [one for step in (-1, 1) for one, _ in self.neighbours.from_here(name, step, 1)]
-            return near[0] if near else None
-        return None
-
-    def stands_alone(self, name: str) -> bool:
-        """Whether a picture, which can be read, is of no shot with the one beside it."""
-        with suppress(UnreadableImage):
-            first, second = self.pictures.read(name), self.pictures.read(str(self.beside(name)))
-            return first.shape != second.shape or is_cut(first, second)
-        return False
-
-    def __getitem__(self, index: int, /) -> Item:
-        name = self.pictures.picture(index)
+    def around(self, name: str, read: Read) -> tuple[list[Frame], np.ndarray]:
+        """The clip of the picture `name`, which is in the middle, and its margins (T - 1,). `read` gives the picture
+        (H, W, 3) of a name, and raises UnreadableImage."""
         before, after = (self.neighbours.from_here(name, step, self.half) for step in (-1, 1))
-        frames = self.read(name, [*(one for one, _ in reversed(before)), name, *(one for one, _ in after)])
+        frames = self.read(read, name, [*(one for one, _ in reversed(before)), name, *(one for one, _ in after)])
         middle = frames[name]
         assert middle is not None
         earlier, back = self.shot(middle, before, frames)
         later, ahead = self.shot(middle, after, frames)
-        item = self.pictures.item(index, middle.image)
-        margins = np.array([*reversed(back), *ahead], np.float32)
-        image = np.stack([frame.image for frame in (*reversed(earlier), middle, *later)])
-        return replace(item, image=image, inputs={**item.inputs, "margins": margins})
+        return [*reversed(earlier), middle, *later], np.array([*reversed(back), *ahead], np.float32)
 
-    def read(self, middle: str, names: Sequence[str]) -> dict[str, Frame | None]:
+    def read(self, read: Read, middle: str, names: Sequence[str]) -> dict[str, Frame | None]:
         """The pictures by name, read in their order; None for those that cannot be read. Raises UnreadableImage where
         the middle one cannot."""
         held, frames = self.held, dict[str, Frame | None]()
         for name in names:
             if held.get(name) is None and (name == middle or name not in held):
                 try:
-                    image = self.pictures.read(name)
+                    image = read(name)
                 except UnreadableImage:
                     if name == middle:
                         raise
@@ -175,3 +144,50 @@ class Clips(View):
             margins.append(margin)
         lacking = self.half - len(margins)
         return [*shown[1:], *[shown[-1]] * lacking], [*margins, *[1] * lacking]
+
+
+class Clips(View):
+    """A picture set in clips of `frames` frames. Raises ValueError where nothing of it follows anything: no picture has
+    one beside it, or more than half of those that are looked at have nothing in common with what is."""
+
+    def __init__(self, dataset: PictureSet, frames: int) -> None:
+        super().__init__(dataset, frames=frames)
+        self.window = Window(dataset.root, frames)
+        followed = [name for name in dict.fromkeys(dataset.people.pictures) if self.beside(name)]
+        some = evenly([name for name in followed if not is_frame(name)], LOOKED_AT)
+        apart = sum(map(self.stands_alone, some))
+        if not followed or 2 * apart > len(some):
+            shown = f"{apart} of {len(some)} that were looked at have nothing in common with the one beside them"
+            why = shown if followed else "none has one beside it"
+            raise ValueError(
+                f"{dataset.name} gives no clips of {frames} frames, for of its pictures {why}. Clips are of videos, "
+                "and of folders of frames with numbers in their names: choose such a set, or a system and a strategy "
+                "that read single pictures"
+            )
+
+    @property
+    def pictures(self) -> PictureSet:
+        return cast("PictureSet", self.dataset)
+
+    def clips(self, frames: int) -> Clips:
+        return Clips(self.pictures, frames)
+
+    def beside(self, name: str) -> str | None:
+        """The picture before or after one; None where there is none, and for a video that is broken."""
+        with suppress(UnreadableImage):
+            near = [one for step in (-1, 1) for one, _ in self.window.neighbours.from_here(name, step, 1)]
+            return near[0] if near else None
+        return None
+
+    def stands_alone(self, name: str) -> bool:
+        """Whether a picture, which can be read, is of no shot with the one beside it."""
+        with suppress(UnreadableImage):
+            first, second = self.pictures.read(name), self.pictures.read(str(self.beside(name)))
+            return first.shape != second.shape or is_cut(first, second)
+        return False
+
+    def __getitem__(self, index: int, /) -> Item:
+        frames, margins = self.window.around(self.pictures.picture(index), self.pictures.read)
+        item = self.pictures.item(index, frames[len(frames) // 2].image)
+        image = np.stack([frame.image for frame in frames])
+        return replace(item, image=image, inputs={**item.inputs, "margins": margins})

@@ -148,7 +148,7 @@ def test_kept_frames_do_not_travel(tmp_path):
     clips = as_clips(opened(tmp_path), 3)
     before = clips[2]
     sent = pickle.loads(pickle.dumps(clips))
-    assert not sent.held
+    assert not sent.window.held
     np.testing.assert_array_equal(sent[2].image, before.image)
 
 
