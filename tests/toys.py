@@ -94,7 +94,8 @@ class Clips(Scenes):
         points = rng.uniform(0.3, 0.7, (3, 2)) * self.options.size
         step = rng.uniform(-2, 2, 2)
         frames = np.stack([self.picture([points + t * step], rng) for t in (-1, 0, 1)])
-        return self.item(self.first + index, frames, points, np.ones(3, bool))
+        inputs = {"margins": np.ones(2, np.float32)}
+        return self.item(self.first + index, frames, points, np.ones(3, bool), inputs=inputs)
 
 
 class Sequences(Scenes):
