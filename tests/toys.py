@@ -87,6 +87,11 @@ class Scenes:
 class Clips(Scenes):
     """Three frames of one person who walks; labelled in the middle one."""
 
+    def clips(self, frames):
+        if frames != 3:
+            raise ValueError(f"{self.name} gives clips of 3 frames, not {frames}")
+        return self
+
     def __getitem__(self, index):
         if not 0 <= index < self.count:
             raise IndexError(index)

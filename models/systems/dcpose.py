@@ -67,7 +67,7 @@ class DCPose(DrawnMaps):
         input_size: list[int] = option([288, 384], "width, height", low=1, high=8192, size=2)
         weights: str | None = option(
             None,
-            "of the single-frame network: a file of a run with stage=rough; one of the published pose HRNet, which "
+            "of the single-frame network: a run with stage=rough, or its file; one of the published pose HRNet, which "
             "also gives heatmaps where it has as many keypoints; or of its backbone alone as of any: a published tag "
             "(ms_in1k), a local state_dict; null: random",
         )
@@ -307,8 +307,12 @@ class Rough(NamedTuple):
 def read_rough(weights: str | None) -> Rough:
     """Of a run of ours backbone and heatmaps, of the published pose HRNet the layer of its heatmaps. Nothing of other
     weights, which are a backbone's. Raises ValueError for a file that cannot be read."""
-    path = from_home(weights or "")
-    if weights is None or not path.is_file():
+    if weights is None:
+        return Rough({})
+    path = from_home(weights)
+    if not path.is_file():
+        if "/" in weights or path.suffix in (".pt", ".pth", ".safetensors"):
+            raise ValueError(f"model.weights={weights}: no such file. Name one, a tag of the backbone's, or null")
         return Rough({})
     try:
         content = read_content(path)
