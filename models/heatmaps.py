@@ -65,10 +65,10 @@ class DrawnMaps(HeatmapModel):
     SHARPNESS times as high.
 
     Labels are exact and the error of a map is summed over its cells, so that it weighs against strategies' losses as
-    the divergence of other heatmaps does. With `reference` they are as AlphaPose and DCPose have them: the label's centre
-    is rounded to a cell, the Gaussian cut at 3 sigma and counted where any of it lies in the map, the error is the mean
-    over cells, a peak is moved by a quarter of a cell towards the higher neighbour, cell j stands at pixel 4j + 0.5,
-    and the peak's height is the confidence.
+    the divergence of other heatmaps does. With `reference` they are as AlphaPose and DCPose have them: the label's
+    centre is rounded to a cell, the Gaussian cut at 3 sigma and counted where any of it lies in the map, the error is
+    the mean over cells, a peak is moved by a quarter of a cell towards the higher neighbour, cell j stands at pixel
+    4j + 0.5, and the peak's height is the confidence.
     """
 
     @dataclass(frozen=True)

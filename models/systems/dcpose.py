@@ -1,9 +1,10 @@
 """DCPose: the pose in the middle of three frames of a video, from heatmaps of each.
 
-Liu et al., "Deep Dual Consecutive Network for Human Pose Estimation", CVPR 2021; Pose-Group/DCPose @ 8d90d88, DcPose_RSN.
-That repository has no licence: nothing of it is here, this is written from the description. Agrees with it numerically,
-and reads its released checkpoints. With h_p, h, h_n a single-frame network's heatmaps of the previous, the middle and
-the next frame, and m_p, m_n the frames between them (the input `margins`), w_p = m_n / (m_p + m_n), w_n = m_p / (...):
+Liu et al., "Deep Dual Consecutive Network for Human Pose Estimation", CVPR 2021; Pose-Group/DCPose @ 8d90d88,
+DcPose_RSN. That repository has no licence: nothing of it is here, this is written from its description. Agrees with it
+numerically, and reads its released checkpoints. With h_p, h, h_n a single-frame network's heatmaps of the previous, the
+middle and the next frame, m_p, m_n the frames between them (the input `margins`), and w_p = m_n / (m_p + m_n),
+w_n = m_p / (m_p + m_n):
 
     difference   of [h - h_p, w_p (h - h_p), h - h_n, w_n (h - h_n)] of each keypoint in turn, to 2 K maps
     support      of [h, w_p h_p, w_n h_n] of each keypoint in turn, to K maps
@@ -29,7 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -74,9 +75,7 @@ class DCPose(DrawnMaps):
         sigma: float = option(3.0, "of the Gaussians that heatmaps learn, cells", low=0.1, high=100)
         stage: str = option("full", "rough: the single-frame network by itself, from pictures", choices=STAGES)
         backbone: str = option("hrnet_w48", f"the network below the rough heatmaps: {ABOUT}")
-        channels: int = option(
-            64, "of the transposed convolutions above a backbone whose stride is more than 4", low=1
-        )
+        channels: int = option(64, "of the transposed convolutions above a backbone whose stride is more than 4", low=1)
         fused: int = option(64, "channels that offsets and weights are made of", low=1)
         dilations: list[int] = option([3, 6, 9, 12, 15], "of the deformable convolutions, cells", low=1)
         frozen: bool | None = option(
@@ -100,7 +99,7 @@ class DCPose(DrawnMaps):
         def freezes(self) -> str:
             return "frozen=true" if self.frozen and self.weights is None else super().freezes
 
-    reads = ("image", "margins")
+    reads: ClassVar[tuple[str, ...]] = ("image", "margins")
     frames = FRAMES
     options: Options
 
@@ -191,7 +190,7 @@ class DCPose(DrawnMaps):
     def with_adapters(self, rank: int) -> Self:
         if rank and self.options.frozen:
             raise ValueError(
-                f"model.adapters={rank} lets the single-frame network learn, model.frozen=true keeps it: say one of them"
+                f"model.adapters={rank} lets the single-frame network learn, model.frozen=true keeps it: say one"
             )
         return super().with_adapters(rank)
 

@@ -66,7 +66,9 @@ def test_from_one_frame_to_three(home, capsys):
     assert "PCK@0.1" in capsys.readouterr().out
     again = ["train", "walks.yaml", "strategy=source_only", "start=runs/rough", "output=runs/again"]
     assert main(again) == 2
-    assert "is of model.stage=rough, not full: say model.stage=rough, or build a full one on it" in capsys.readouterr().err
+    assert (
+        "is of model.stage=rough, not full: say model.stage=rough, or build a full one on it" in capsys.readouterr().err
+    )
     assert not Path("runs/again").exists()
 
 

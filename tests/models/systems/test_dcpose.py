@@ -1,7 +1,6 @@
 """DCPose: its parts, labels and losses against plain loops; what is frozen and what is not; its two stages and the
 weights that lead from one to the other; that it learns, and what three frames are for."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -175,7 +174,9 @@ def test_frames_pass_the_network_below_together_and_alike(labeled):
     alone.load_state_dict(own | {f"head.{end}": state[f"rough.{end}"] for end in ("weight", "bias")})
     torch.testing.assert_close(alone(sample).maps / 20, rough)
     assert torch.equal(alone(sample).maps, alone(sample.window(1, 0)).maps)  # pictures, or the middle of clips
-    black = replace(sample, inputs={**sample.inputs, "image": sample.image * torch.tensor([0, 1, 1]).byte().view(3, 1, 1, 1)})
+    black = replace(
+        sample, inputs={**sample.inputs, "image": sample.image * torch.tensor([0, 1, 1]).byte().view(3, 1, 1, 1)}
+    )
     assert torch.equal(alone(black).maps, alone(sample).maps)
     assert not torch.allclose(model(black).maps, model(sample).maps)
     later = replace(sample, inputs={**sample.inputs, "margins": sample.inputs["margins"].flip(1)})
@@ -398,7 +399,11 @@ def test_weights_of_the_published_pose_hrnet(tmp_path, monkeypatch):
 def test_a_released_checkpoint_of_any_size(monkeypatch):
     small = tiny_hrnet(monkeypatch)
     model = shaken(build(5, **small, dilations=[3, 6, 9, 12, 15]))
-    lists = {"offsets": ("offsets_list", "0."), "masks": ("masks_list", "0."), "warps": ("modulated_deform_conv_list", "deform_conv.")}
+    lists = {
+        "offsets": ("offsets_list", "0."),
+        "masks": ("masks_list", "0."),
+        "warps": ("modulated_deform_conv_list", "deform_conv."),
+    }
     begins = {
         "backbone.": "rough_pose_estimation_net.",
         "rough.": "rough_pose_estimation_net.final_layer.",
@@ -421,7 +426,9 @@ def test_a_released_checkpoint_of_any_size(monkeypatch):
     assert read.options.backbone == "hrnet_w4"
     assert read.options.fused == 16
     assert all(torch.equal(read.state_dict()[key], value) for key, value in model.state_dict().items())
-    with pytest.raises(ValueError, match=r"not a DCPose checkpoint: found 1 entries such as \['a'\]; expected rough_pose"):
+    with pytest.raises(
+        ValueError, match=r"not a DCPose checkpoint: found 1 entries such as \['a'\]; expected rough_pose"
+    ):
         load_reference({"a": torch.ones(1)})
 
 
@@ -434,7 +441,7 @@ def test_weights_that_do_not_fit(tmp_path):
     other = Skeleton("others", ("blue", "green", "red"))
     with pytest.raises(ValueError, match=r"rough.pt answers red, green, blue; here they are blue, green, red"):
         model.know(other)
-    with pytest.raises(ValueError, match="model.frozen=true is of model.stage=full"):
+    with pytest.raises(ValueError, match=r"model.frozen=true is of model.stage=full"):
         build(stage="rough", frozen=True)
     with pytest.raises(ValueError, match=r"model.input_size 36x32 must be a multiple of the backbone's stride 8"):
         build(input_size=[36, 32])
@@ -446,7 +453,9 @@ def test_weights_that_do_not_fit(tmp_path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("options", [{}, {"stage": "rough"}, {"dilations": [2], "head_layers": 2, "input_size": [24, 40]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"stage": "rough"}, {"dilations": [2], "head_layers": 2, "input_size": [24, 40]}]
+)
 def test_it_is_saved_and_built_again(tmp_path, labeled, options):
     model = shaken(build(**options)).eval()
     save_model(tmp_path / "model.pt", model, DOTS, 0)
@@ -474,7 +483,9 @@ def test_what_a_set_lacks_is_said(toys):
             return replace(self.dataset[index], inputs={})
 
     sample = EvaluationBatches(NoMargins(data(toys)), 2, (32, 32))[0]
-    with pytest.raises(ValueError, match=r"DCPose reads image and margins; walks gives image. Choose a system and data"):
+    with pytest.raises(
+        ValueError, match=r"DCPose reads image and margins; walks gives image. Choose a system and data"
+    ):
         build().check(sample, "walks")
     scenes = EvaluationBatches(toys.Scenes(toys.Scenes.Options(), "train"), 2, (32, 32))[0]
     with pytest.raises(ValueError, match="DCPose reads image and margins; scenes gives image"):
