@@ -65,9 +65,11 @@ def running_statistics(policy: str, domain: str, *modules: nn.Module) -> Iterato
                 norm.num_batches_tracked += 1
 
 
-def norms_of(model: nn.Module) -> list[_BatchNorm]:
-    """The layers that have running statistics."""
-    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+def norms_of(model: PoseModel) -> list[_BatchNorm]:
+    """The layers with running statistics that may move: not those of parts that the system holds."""
+    kept = {module for name in model.held for module in model.get_submodule(name).modules()}
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm) and module not in kept)
+    return [norm for norm in norms if norm.running_mean is not None]
 
 
 @torch.no_grad()

@@ -42,8 +42,9 @@ class NormLearner(Online):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.model.requires_grad_(False)
         layers = [norm for module in self.learning() for norm in norms(module) if norm.affine]
+        layers = [norm for norm in layers if norm.weight.requires_grad]  # not those that a system holds
+        self.model.requires_grad_(False)
         if not layers:
             raise ValueError(
                 f"{type(self).__name__} learns what batch norm scales and shifts by, and {type(self.model).__name__} "

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..datasets.options import option
@@ -18,6 +20,8 @@ SHARPNESS = 20.0
 """Votes of maps that learned Gaussians of peak 1 are softmax(20 * map): a maximum of 1 is then a sure vote, one of 0.3
 among 3,000 cells an unsure one."""
 
+CELL = 4
+"""Pixels between the cells of maps that learn by their squared error."""
 SCALES = "of the input that are looked at where nothing learns, 1 among them; published: [0.5,1,2]"
 LOSS_WEIGHT = (
     "of all its losses: means over cells that are nearly all empty, beside which a strategy's own would be hundreds of "
@@ -54,6 +58,80 @@ class HeatmapModel(PoseModel):
         points, counted = self.labels(sample)
         target = self.grid.target(points, self.options.sigma, self.cut)
         return {"heatmap": spatial_kl(votes.log_density()[sample.image_index], target, counted)}
+
+
+class DrawnMaps(HeatmapModel):
+    """Maps, one cell every `CELL` pixels, that learn Gaussians of peak 1 by their squared error; votes read them
+    SHARPNESS times as high.
+
+    Labels are exact and the error of a map is summed over its cells, so that it weighs against strategies' losses as
+    the divergence of other heatmaps does. With `reference` they are as AlphaPose and DCPose have them: the label's
+    centre is rounded to a cell, the Gaussian cut at 3 sigma and counted where any of it lies in the map, the error is
+    the mean over cells, a peak is moved by a quarter of a cell towards the higher neighbour, cell j stands at pixel
+    4j + 0.5, and the peak's height is the confidence.
+    """
+
+    @dataclass(frozen=True)
+    class Options(HeatmapModel.Options):
+        reference: bool = option(False, "labels, loss and decoding as published, for comparison")
+
+    options: Options
+    factor: ClassVar[float] = 1.0
+    """Of the squared error."""
+
+    def set_grid(self, stride: int) -> None:
+        """The grid of this input's size, and where labels are cut. Raises ValueError where the size is no multiple of
+        the backbone's stride, or that is too small."""
+        width, height = self.input_size
+        if stride < CELL or width % stride or height % stride:
+            raise ValueError(
+                f"model.input_size {width}x{height} must be a multiple of the backbone's stride {stride}, and that at "
+                f"least {CELL}"
+            )
+        origin, self.cut = (0.5, 3 * self.options.sigma) if self.options.reference else (CELL / 2, None)
+        self.grid = Grid((height // CELL, width // CELL), (float(CELL), float(CELL)), (origin, origin))
+
+    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
+        return Votes.from_maps(self.grid, SHARPNESS * (self.head if head is None else head)(features))
+
+    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
+        if not self.options.reference:
+            return super().decode(votes, sample)
+        return Poses.of_crops(quarter_on(votes), (votes.logits.amax(1).float() / SHARPNESS).clamp(0, 1))
+
+    def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
+        if self.cut is None:
+            return super().labels(sample)
+        cells = (self.grid.to_cells(sample.keypoints) + 0.5).trunc()
+        last = cells.new_tensor(self.grid.shape[::-1]) - 1
+        reached = ((cells >= -self.cut) & (cells <= last + self.cut)).all(-1)
+        return self.grid.to_points(cells), sample.annotated & reached
+
+    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
+        return {"heatmap": self.error(votes.maps.float() / SHARPNESS, sample)}
+
+    def error(self, maps: Tensor, sample: Labeled) -> Tensor:
+        """The squared error of maps (B, K, H, W), the mean over all keypoints, those that do not count included."""
+        points, counted = self.labels(sample)
+        target = self.grid.target(points, self.options.sigma, self.cut)
+        each = (maps[sample.image_index] - target).square().flatten(2)
+        each = each.mean(-1) if self.options.reference else each.sum(-1)
+        return self.factor * (each * counted).mean()
+
+
+def quarter_on(votes: Votes) -> Tensor:
+    """The strongest cell of maps and a quarter of a cell from there towards the higher of its neighbours, on each axis,
+    (B, K, 2) px; the cell itself where it is one of the map's first two or its last on either axis."""
+    maps = votes.maps.flatten(2)
+    rows, columns = votes.grid.shape
+    best = maps.argmax(-1, keepdim=True)
+    x, y = best % columns, best // columns
+    inner = (x > 1) & (x < columns - 1) & (y > 1) & (y < rows - 1)
+    last = maps.shape[-1] - 1  # neighbours beyond the map are not looked at
+    pairs = [((best + step).clamp_max(last), (best - step).clamp_min(0)) for step in (1, columns)]
+    slopes = [maps.gather(-1, after) - maps.gather(-1, before) for after, before in pairs]
+    cells = torch.cat([x, y], -1) + 0.25 * torch.cat(slopes, -1).sign() * inner
+    return votes.grid.to_points(cells.float())
 
 
 class UpsampledMaps(HeatmapModel):

@@ -85,6 +85,8 @@ class PoseModel(nn.Module, ABC):
     options: Options
     frozen: frozenset[str] = frozenset()
     """Names of the batch-norm layers whose statistics stay, in training too."""
+    held: tuple[str, ...] = ()
+    """Names of the parts that stay as they were given, with their statistics, whatever a strategy does."""
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__()
@@ -195,6 +197,10 @@ class PoseModel(nn.Module, ABC):
             self.options = replace(self.options, adapters=rank)
         return self
 
+    def resumed(self, options: Options) -> Self:
+        """This network as a run of these options goes on with it: with their adapters."""
+        return self.with_adapters(options.adapters)
+
     def merged(self) -> Self:
         """The same network with its adapters in its weights, a copy where it has any."""
         if not any(adapted(self)):
@@ -248,11 +254,21 @@ class PoseModel(nn.Module, ABC):
         )
         self.train(self.training)
 
+    def hold(self, names: Sequence[str]) -> None:
+        """Keep these parts, and no others, as they are: they learn nothing, and are in evaluation mode in training
+        too."""
+        for name in names:
+            self.get_submodule(name).requires_grad_(False)
+        self.held = tuple(names)
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for name, norm in _norms(self):
             if name in self.frozen:
                 norm.eval()
+        for name in self.held:
+            self.get_submodule(name).eval()
         return self
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:

@@ -23,6 +23,7 @@ from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
 from .systems.awr import AWR
+from .systems.dcpose import DCPose
 from .systems.dekr import DEKR
 from .systems.dsnt import DSNT, DSNT3D
 from .systems.fast_pose import FastPose
@@ -48,6 +49,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "prtr_people": PRTRPeople,
     "higher_hrnet": HigherHRNet,
     "dekr": DEKR,
+    "dcpose": DCPose,
     "a2j": A2J,
     "awr": AWR,
     "root_net": RootNet,

@@ -87,6 +87,11 @@ class Scenes:
 class Clips(Scenes):
     """Three frames of one person who walks; labelled in the middle one."""
 
+    def clips(self, frames):
+        if frames != 3:
+            raise ValueError(f"{self.name} gives clips of 3 frames, not {frames}")
+        return self
+
     def __getitem__(self, index):
         if not 0 <= index < self.count:
             raise IndexError(index)
@@ -94,7 +99,8 @@ class Clips(Scenes):
         points = rng.uniform(0.3, 0.7, (3, 2)) * self.options.size
         step = rng.uniform(-2, 2, 2)
         frames = np.stack([self.picture([points + t * step], rng) for t in (-1, 0, 1)])
-        return self.item(self.first + index, frames, points, np.ones(3, bool))
+        inputs = {"margins": np.ones(2, np.float32)}
+        return self.item(self.first + index, frames, points, np.ones(3, bool), inputs=inputs)
 
 
 class Sequences(Scenes):

@@ -8,7 +8,8 @@ So the variance is that of all values together; batch norm's own moving average,
 how far the batches' means lie apart. A second pass over the target goes on with the same mean. A batch is that of all
 processes together; while statistics are gathered, each process's share of it is normalised by its own.
 
-The policy `batch_norm` does not apply: moving the statistics, frozen ones too, is the method.
+The policy `batch_norm` does not apply: moving the statistics, frozen ones too, is the method; those of parts that a
+system holds (`PoseModel.held`) stay.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...datasets.sample import Labeled, Unlabeled
-from ..batch_norm import running_statistics
+from ..batch_norm import norms_of, running_statistics
 from ..processes import gather
 from ..strategy import Strategy, Update
 
@@ -41,23 +42,20 @@ class AdaBN(Strategy):
         self.model.frozen = frozenset()
         self.model.requires_grad_(False)
         self.register_buffer("begun", torch.zeros((), dtype=torch.int64))
-        if not self.norms():
+        if not norms_of(self.model):
             raise ValueError(
                 f"AdaBN moves the statistics of batch norm, and {type(self.model).__name__} has no such layer: "
                 "choose another strategy"
             )
 
-    def norms(self) -> list[_BatchNorm]:
-        return [m for m in self.model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-
     def optimizers(self) -> dict[str, Any]:
         return {}
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        for norm in self.norms():
+        for norm in norms_of(self.model):
             counted(norm).mul_(self.begun)  # batches of the source do not count
         self.begun.fill_(1)
-        hooks = [norm.register_forward_pre_hook(absorb) for norm in self.norms()]
+        hooks = [norm.register_forward_pre_hook(absorb) for norm in norms_of(self.model)]
         try:
             with torch.no_grad(), running_statistics("target", "source", self.model):  # not by the layers' own rule
                 self.model(target)

@@ -10,7 +10,8 @@ with mean and var over the samples and places of the batch, and its running stat
 
 from those of the given model or, with `reset`, from 0 and 1. They are what the shipped model normalises by;
 `momentum=0` keeps the given model's. Where a network has no batch norm, nothing changes. The policy `batch_norm` does
-not apply: moving the statistics, frozen ones too, is the method.
+not apply: moving the statistics, frozen ones too, is the method; those of parts that a system holds
+(`PoseModel.held`) stay.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
-from ..online import Online, norms
+from ..batch_norm import norms_of
+from ..online import Online
 from ..strategy import Update
 
 
@@ -43,7 +45,7 @@ class BatchNormOnline(Online):
         super().__init__(*args, **kwargs)
         self.model.frozen = frozenset()
         self.model.requires_grad_(False)
-        for norm in norms(self.model):
+        for norm in norms_of(self.model):
             norm.momentum = self.options.momentum
             if self.options.reset:
                 norm.reset_running_stats()

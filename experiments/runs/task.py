@@ -214,7 +214,10 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     processes = world_size()
     if config.batch % processes:
         raise ValueError(f"batch={config.batch} does not divide among {processes} processes; choose a multiple")
-    given = None if config.start is None else load_model(locate(Path(config.start))[0])[1]
+    given = None
+    if config.start is not None:
+        network, given = load_model(locate(Path(config.start))[0])
+        network.resumed(config.model.options)  # says what does not fit
     opened = open_sides(config, needs_source(config, strategies), given)
     notes = say_doubts(opened.values())
     if training:
@@ -403,8 +406,12 @@ def with_crops(options: Options, kind: type[PoseModel]) -> Options:
 
 
 def build_model(chosen: Chosen, skeleton: Skeleton, weights: bool = True) -> PoseModel:
-    """A fresh network for the keypoints of a skeleton; with the weights that its options name, or random."""
-    options = chosen.options if weights else replace(chosen.options, weights=None)
+    """A fresh network for the keypoints of a skeleton; with the weights that its options name, a run's folder among
+    them, or random."""
+    named = chosen.options.weights if weights else None
+    if named is not None and from_home(named).is_dir():
+        named = str(locate(from_home(named))[0])
+    options = replace(chosen.options, weights=named)
     model = MODELS[chosen.name](len(skeleton), options).know(skeleton)
     return model.with_adapters(options.adapters)
 

@@ -179,14 +179,14 @@ def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
     """The model of the phase's weights, or a fresh one."""
     torch.manual_seed(seed)
     if phase.start is not None:
-        return load_model(phase.start)[0].with_adapters(task.config.model.options.adapters)
+        return load_model(phase.start)[0].resumed(task.config.model.options)
     return build_model(task.config.model, task.skeleton)
 
 
 def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = None) -> Strategy:
     """The strategy around the starting model, or the one with batch norm as it was settled."""
-    norm, adapters = norm or Settled(phase.batch_norm), task.config.model.options.adapters
-    model = starting_model(task, phase, seed) if norm.start is None else norm.start.with_adapters(adapters)
+    norm, own = norm or Settled(phase.batch_norm), task.config.model.options
+    model = starting_model(task, phase, seed) if norm.start is None else norm.start.resumed(own)
     torch.manual_seed(seed + 1)
     kind, options = STRATEGIES[phase.strategy], task.config.method(phase.strategy)
     return kind(model, task.skeleton, phase.rates, norm.policy, options)

@@ -18,33 +18,29 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
 from ...datasets.options import choose, option
-from ...datasets.sample import Labeled, Unlabeled
-from ..heatmaps import SHARPNESS, HeatmapModel, hidden_layers, small
-from ..output import Grid, Poses, Votes
+from ...datasets.sample import Unlabeled
+from ..heatmaps import CELL, DrawnMaps, hidden_layers, small
 from ..parts.backbones import ABOUT, build_backbone
 from ..parts.deformable import DeformConv
 from ..pose_model import intensities, normalize
 
-CELL = 4
-"""Pixels between the cells of the maps."""
 SQUEEZED = tuple(f"se_resnet{depth}" for depth in (18, 34, 50, 101, 152))
 REFERENCE_MEAN = 0.406, 0.457, 0.480
 """What AlphaPose takes from red, green and blue of 0 to 1."""
 
 
-class FastPose(HeatmapModel):
+class FastPose(DrawnMaps):
     """Maps of K keypoints, one cell every 4 pixels.
 
     Input sizes are multiples of the backbone's stride; raises ValueError for others, and for unknown backbones.
     """
 
     @dataclass(frozen=True)
-    class Options(HeatmapModel.Options):
+    class Options(DrawnMaps.Options):
         backbone: str = option(
             "se_resnet50", f"the network below the head: {', '.join(SQUEEZED)} (50 to 152 are published), {ABOUT}"
         )
@@ -62,6 +58,7 @@ class FastPose(HeatmapModel):
         )
 
     options: Options
+    factor = 0.5
 
     def __init__(self, keypoints: int, options: Options) -> None:
         super().__init__(keypoints, options)
@@ -73,15 +70,8 @@ class FastPose(HeatmapModel):
             squeeze(self.backbone)
         if options.deformable:
             deform(self.backbone, name)
-        stride, (width, height) = self.backbone.stride, self.input_size
-        if stride < CELL or width % stride or height % stride:
-            raise ValueError(
-                f"model.input_size {width}x{height} must be a multiple of the backbone's stride {stride}, and that at "
-                f"least {CELL}"
-            )
-        self.upsampling, self.channels = shuffles(self.backbone.channels, int(math.log2(stride // CELL)))
-        origin, self.cut = (0.5, 3 * options.sigma) if options.reference else (CELL / 2, None)
-        self.grid = Grid((height // CELL, width // CELL), (float(CELL), float(CELL)), (origin, origin))
+        self.set_grid(self.backbone.stride)
+        self.upsampling, self.channels = shuffles(self.backbone.channels, int(math.log2(self.backbone.stride // CELL)))
         self.head = self.new_head()
 
     def new_head(self, layers: int | None = None) -> nn.Module:
@@ -95,30 +85,6 @@ class FastPose(HeatmapModel):
         self.check_size(sample.image)
         image = less_mean(sample.image) if self.options.reference else normalize(sample.image)
         return self.upsampling(self.backbone(image))
-
-    def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        return Votes.from_maps(self.grid, SHARPNESS * (self.head if head is None else head)(features))
-
-    def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
-        if not self.options.reference:
-            return super().decode(votes, sample)
-        return Poses.of_crops(quarter_on(votes), (votes.logits.amax(1).float() / SHARPNESS).clamp(0, 1))
-
-    def labels(self, sample: Labeled) -> tuple[Tensor, Tensor]:
-        if self.cut is None:
-            return super().labels(sample)
-        cells = (self.grid.to_cells(sample.keypoints) + 0.5).trunc()
-        last = cells.new_tensor(self.grid.shape[::-1]) - 1
-        reached = ((cells >= -self.cut) & (cells <= last + self.cut)).all(-1)
-        return self.grid.to_points(cells), sample.annotated & reached
-
-    def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        """Half the squared error of the maps, the mean over all keypoints, those that do not count included."""
-        points, counted = self.labels(sample)
-        target = self.grid.target(points, self.options.sigma, self.cut)
-        each = (votes.maps.float()[sample.image_index] / SHARPNESS - target).square().flatten(2)
-        each = each.mean(-1) if self.options.reference else each.sum(-1)
-        return {"heatmap": 0.5 * (each * counted).mean()}
 
 
 def squeeze(backbone: nn.Module) -> None:
@@ -182,18 +148,3 @@ def less_mean(image: Tensor) -> Tensor:
     """Images (B, 3, H, W), uint8 or floats as ImageNet normalises them, as AlphaPose's network sees them."""
     shares = intensities(image) / 255
     return shares - shares.new_tensor(REFERENCE_MEAN).view(3, 1, 1)
-
-
-def quarter_on(votes: Votes) -> Tensor:
-    """The strongest cell of maps and a quarter of a cell from there towards the higher of its neighbours, on each axis,
-    (B, K, 2) px; the cell itself where it is one of the map's first two or its last on either axis."""
-    maps = votes.maps.flatten(2)
-    rows, columns = votes.grid.shape
-    best = maps.argmax(-1, keepdim=True)
-    x, y = best % columns, best // columns
-    inner = (x > 1) & (x < columns - 1) & (y > 1) & (y < rows - 1)
-    last = maps.shape[-1] - 1  # neighbours beyond the map are not looked at
-    pairs = [((best + step).clamp_max(last), (best - step).clamp_min(0)) for step in (1, columns)]
-    slopes = [maps.gather(-1, after) - maps.gather(-1, before) for after, before in pairs]
-    cells = torch.cat([x, y], -1) + 0.25 * torch.cat(slopes, -1).sign() * inner
-    return votes.grid.to_points(cells.float())

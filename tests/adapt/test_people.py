@@ -1,5 +1,5 @@
-"""Each strategy on a system that finds several people in a picture, or nobody, and on one that lifts 2D keypoints to
-points in the camera's frame: neither has one person an image as crops have, or a picture at all."""
+"""Each strategy on a system that finds several people in a picture, or nobody, on one that lifts 2D keypoints to points
+in the camera's frame, and on one that reads clips: none has one person an image as crops have, and a picture of it."""
 
 import importlib.util
 import os
@@ -31,8 +31,8 @@ from keyshift.models.output import Poses
 from keyshift.models.saved import MODELS, load_checkpoint
 
 SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
-PUBLISHED = ("higher_hrnet", "dekr")
-"""Systems that find people in pictures, as the toy does; the toy is the faster one."""
+PUBLISHED = {"higher_hrnet": "Scenes", "dekr": "Scenes", "dcpose": "Clips"}
+"""Systems that find people in pictures, as the toy does; the toy is the faster one. And one that reads clips."""
 SMALL = {
     "bottom_up": {"channels": 8, "threshold": 0.55, "most": 9},
     "lifter": {"channels": 8},
@@ -45,6 +45,7 @@ SMALL = {
         "people": 4,
         "threshold": 0.0,
     },
+    "dcpose": {"backbone": "small", "channels": 8, "fused": 8, "dilations": [1, 2], "sigma": 1.0},
 }
 NAMES = (*STRATEGIES, "surer", "relabel")
 OPTIONS = {"regda": RegDA.Options(warmup=5), "mean_teacher": MeanTeacher.Options(decay=0.5, sigma=1.0)}
@@ -63,7 +64,7 @@ class Noise(View):
 
 
 def data(toys, system, style, part="train", train=10, size=32):
-    kind = getattr(toys, SYSTEMS.get(system, "Scenes"))
+    kind = getattr(toys, (SYSTEMS | PUBLISHED)[system])
     return kind(kind.Options(train=train, test=10, size=size), part, style)
 
 

@@ -12,10 +12,11 @@ from torchvision.models.resnet import Bottleneck
 from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.models.export import to_onnx
+from keyshift.models.heatmaps import quarter_on
 from keyshift.models.output import Grid, Votes
 from keyshift.models.pose_model import normalize
 from keyshift.models.saved import load_model, save_model
-from keyshift.models.systems.fast_pose import Deformed, FastPose, less_mean, quarter_on, squeeze
+from keyshift.models.systems.fast_pose import Deformed, FastPose, less_mean, squeeze
 from keyshift.models.systems.pose_resnet import PoseResNet
 
 RGB = Skeleton("rgb", ("red", "green", "blue"))
