@@ -21,7 +21,8 @@ from keyshift.experiments.commands.data_show import show
 from keyshift.experiments.runs.progress import Reporter
 
 RENDERED = {"train": 2000, "test": 500, "size": 128, "scenes": 0}
-HANDS = RENDERED | {"hands": None, "crops": None}
+VIDEOS = {"video": 0, "speed": 1.0, "smeared": 0.0, "exposure": 1.5, "passing": 0.0}
+HANDS = RENDERED | VIDEOS | {"hands": None, "crops": None}
 DEPTH = {"centers": None, "joints": "all"}
 DIALS = dict.fromkeys(("camera", "sensor", "occlusion", "anatomy", "poses"), 0.0)
 PUBLIC = {"root": None, **DEPTH, "cube": None}
