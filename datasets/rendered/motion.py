@@ -72,9 +72,25 @@ class Motion:
     """(F, 2, 4, 3) of thigh, shank, foot and the sole's normal."""
     lift: Array
     """(F,) how high the lowest joint is over its usual height in the clip, in lengths of a leg."""
+    way: Array
+    """(F, 2) x and z of the pelvis in the world, in lengths of a leg."""
+    frame_time: float
+    """Seconds."""
 
     def __len__(self) -> int:
         return len(self.pelvis)
+
+    def at(self, place: float) -> Motion:
+        """The one frame between two of the clip's, `place` from 0 to F - 1."""
+        low = min(int(place), max(len(self) - 2, 0))
+        share, high = place - low, min(low + 1, len(self) - 1)
+
+        def mixed(values: Array) -> Array:
+            return (values[low] + share * (values[high] - values[low]))[None]
+
+        axes = (frames(one[..., 0], one[..., 1]) for one in map(mixed, (self.pelvis, self.chest, self.skull)))
+        limbs = (unit(mixed(values)) for values in (self.arms, self.legs))
+        return Motion(self.file, *axes, *limbs, mixed(self.lift), mixed(self.way), self.frame_time)
 
 
 def plain(name: str) -> str:
@@ -134,6 +150,8 @@ def read_motion(path: str | Path) -> Motion:
         unit(np.stack(arms, 2)) @ pelvis[:, None],
         legs @ pelvis[:, None],
         (floor - np.quantile(floor, 0.2)) / leg,
+        low[:, [0, 2]] / leg,
+        clip.frame_time,
     )
 
 

@@ -177,11 +177,11 @@ class Bars:
 
 
 def panned(around: dict[str, Array], pan: Array) -> dict[str, Array]:
-    """What stands behind a subject, as `shading.background` paints it, moved by `pan` (2,), shares of the picture."""
+    """What stands behind a subject, as `shading.background` paints it or as a photo, moved by `pan` (2,), shares of the picture."""
     x, y = pan
     made = dict(around)
-    for name in ("wall", "grain"):
-        if made[name].size:
+    for name in ("wall", "grain", "photo"):
+        if name in made and made[name].size:
             cells = made[name].shape[-1] - 1
             made[name] = shift(made[name], (0, y * cells, x * cells), order=1, mode="mirror")
     shapes = made["shapes"].copy()
@@ -206,6 +206,11 @@ class Filmed:
             return self.first + row, 0
         video, frame = divmod(row, self.video.frames)
         return self.first + video, frame
+
+    def unique(self, row: int) -> int:
+        """A number of a row's frame that no other frame has, in whatever part."""
+        scene, frame = self.scene_of(row)
+        return scene if self.video is None else scene * self.video.frames + frame
 
     def videos(self) -> range:
         """The numbers of the set's videos; the last may have fewer frames than others."""
