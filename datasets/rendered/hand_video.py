@@ -117,10 +117,10 @@ class PlacedHand:
         return {**made, **self.hand.skin, "weave": self.hand.cloth["weave"], "key": self.hand.key}
 
     def pixels(self, frame: int, camera: Array) -> float:
-        """How far its fastest joint moves in the picture in the frame's time."""
+        """How far its fastest joint moves in the picture in the frame's time, or half as far as the fastest bar."""
         points = self.hand.joints(frame + np.array([-0.5, 0.5])) + self.shift
         seen = points[..., :2] / points[..., 2:] * camera[:2]
-        return float(np.linalg.norm(seen[1] - seen[0], axis=-1).max())
+        return float(max(np.linalg.norm(seen[1] - seen[0], axis=-1).max(), self.bars.pixels(camera[0]) / 2))
 
 
 def frame_moving(rng: np.random.Generator, look: Style, joints: Array, size: int) -> tuple[Array, Array]:

@@ -83,15 +83,19 @@ def yawed(angle: float) -> Array:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def stand(person: Person, outfit: Outfit, stance: Stance, yaw: float, spot: Array) -> Standing:
-    """A person turned by `yaw` about the vertical at `spot` (2,) x, z of the pelvis, the lowest flesh on the floor."""
+def stand(
+    person: Person, outfit: Outfit, stance: Stance, yaw: float, spot: Array, bearing: Array | None = None
+) -> Standing:
+    """A person turned by `yaw` about the vertical at `spot` (2,) x, z of the pelvis, the lowest flesh on the floor, or
+    of that what is `bearing` (N,)."""
     worn = dress(person, stance.pose, outfit)
     a, b, radii = person_cones(person, stance.pose, max(outfit.hair, 0), outfit.skirt)
     if outfit.hair < 0 and not outfit.hat:
         radii[[PERSON_PARTS.index("hair")]] = 0
     radii = radii * worn.pop("wider")
     turn = yawed(yaw) @ stance.root
-    low = min(float(((ends @ turn[1]) - radii[:, i])[radii[:, i] > 0].min()) for i, ends in enumerate((a, b)))
+    lowest = radii > 0 if bearing is None else (radii > 0) & bearing[:, None]
+    low = min(float(((ends @ turn[1]) - radii[:, i])[lowest[:, i]].min()) for i, ends in enumerate((a, b)))
     place = np.array([spot[0], stance.lift - low, spot[1]])
     return Standing(person, stance, outfit, turn, place, (a, b, radii), worn)
 

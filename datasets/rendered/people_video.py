@@ -4,6 +4,7 @@ says, before one camera that may sway, in one room and light.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,8 +17,9 @@ from .people_room import casters_of, draw_lamp, draw_room, draw_things
 from .people_scene import gathered, materials
 from .people_stage import Standing, View, draw_places, people_in, stand, yawed
 from .people_styles import PeopleStyle
-from .person_anatomy import Person, place_person, sample_person, within_person_limits
+from .person_anatomy import LEGS, Person, place_person, sample_person, within_person_limits
 from .person_clothes import Outfit, sample_outfit
+from .person_flesh import PERSON_PARTS
 from .person_poses import GAIT, STRIDE, Stance, clear_of_flesh, draw_family, draw_stride, stance_of
 from .video import BARS, Bars, Video, drifting, instants, normals, panned, stepped
 
@@ -28,15 +30,20 @@ POSE, DRIFT = 18.0, 12.0
 """Frames from a pose to the next, and from a key value of what never rests to the next."""
 RESTLESS, TURNING = np.deg2rad(2.0), np.deg2rad(10.0)
 """Standard deviations of key values of all joints, and of where a person faces."""
-PERIOD, LENGTH = {False: 27.0, True: 18.0}, {False: 1350.0, True: 2100.0}
-"""Of a stride, walking and running: frames, and mm of somebody of 1.70 m."""
-STRAIGHT = 1300.0
-"""mm that somebody walks nearly straight on; who walks farther goes in a circle, to stay before the camera."""
-TRIES, MOVED = 6, np.deg2rad(6.0)
+PERIOD, LENGTH, RADIUS = {False: 27.0, True: 19.0}, {False: 1350.0, True: 1900.0}, {False: 900.0, True: 1700.0}
+"""Of a stride, walking and running: frames, and mm of somebody of 1.70 m; and mm of the circle of who goes far."""
+STRAIGHT = 2500.0
+"""mm that somebody goes nearly straight on; who goes farther does so in a circle, to stay before the camera."""
+TRIES, MOVED, ROLLED = 8, np.deg2rad(6.0), np.deg2rad(60.0)
 """Draws of a next pose, of which the first is taken to which the way leads past the body: where flesh is in the way,
-joints are moved by more than this."""
+joints are moved by more than MOVED. The trunk turns by no more than ROLLED."""
 SCALE = 6.0
 """A person against a hand."""
+LOW = ("pelvis", "buttock", "thigh", "knee", "calf", "shin", "heel", "instep", "foot")
+SETTLED = ("stand", "gesture", "sit", "floor", "kneel", "lie")
+"""Families whose feet and pelvis stay where they are, while trunk, head and arms move."""
+BEARING = np.array([name.split("_")[0] in LOW for name in PERSON_PARTS])
+"""(N,) the parts of their flesh that stand on the floor: a hand on its way beneath it lifts nobody."""
 CURVES = {name: CubicSpline(STRIDE, values, bc_type="periodic") for name, values in GAIT.items()}
 
 
@@ -62,7 +69,7 @@ class Striding:
         pace = video.speed / PERIOD[running]
         self.pace, self.length = pace, LENGTH[running] * self.stride.size * person.body.stature / 1700
         far = self.length * pace * video.frames
-        self.radius = rng.choice([-1, 1]) * (rng.uniform(2000, 8000) if far < STRAIGHT else rng.uniform(600, 900))
+        self.radius = rng.choice([-1, 1]) * (3000 + 6000 * rng.random() if far < STRAIGHT else RADIUS[running])
         self.middle = np.zeros(2)
         self.middle = np.mean([self.way(time) for time in range(video.frames)], axis=0)
 
@@ -92,7 +99,10 @@ class Posing:
             keys.append(_next_stance(rng, person, keys[-1]))
         self.seat = keys[0].seat
         self.keys = np.stack([np.concatenate([key.angles, key.root.ravel(), [key.lift]]) for key in keys])
-        self.restless = normals(rng, video.keys(DRIFT), 27) * np.append(np.full(26, RESTLESS), TURNING)
+        sizes = np.append(np.full(26, RESTLESS), TURNING)
+        if family in SETTLED:
+            sizes[LEGS[0].start :] = 0
+        self.restless = normals(rng, video.keys(DRIFT), 27) * sizes
         self.start = rng.random()
 
     def _drift(self, time: float) -> Array:
@@ -113,22 +123,42 @@ class Posing:
 
 
 def _next_stance(rng: np.random.Generator, person: Person, last: Stance) -> Stance:
-    """A pose of the same family, one to which limbs come past the body where `TRIES` draws find it."""
-    assert last.angles is not None
+    """A pose of the same family to which limbs come past the body, as far as `TRIES` draws find it; else the last."""
     least, best = np.inf, last
     for _ in range(TRIES):
-        other = stance_of(rng, person, last.family)
-        assert other.angles is not None
-        moved = 0.0
-        for share in (0.3, 0.5, 0.7):
-            between = within_person_limits(last.angles + share * (other.angles - last.angles))
-            clear = clear_of_flesh(person, between)
-            moved = max(moved, np.inf if clear is None else float(np.abs(clear - between).max()))
-        if moved < least or best is last:
+        other = _settled(person, last, stance_of(rng, person, last.family))
+        moved = _in_the_way(person, last, other)
+        if moved < least:
             least, best = moved, other
         if moved < MOVED:
             break
     return best
+
+
+def _settled(person: Person, last: Stance, other: Stance) -> Stance:
+    """The other pose, of `SETTLED` families with the pelvis and legs of the last; that one, where flesh is in the way."""
+    if last.family not in SETTLED:
+        return other
+    assert last.angles is not None
+    assert other.angles is not None
+    upper, legs = slice(0, LEGS[0].start), slice(LEGS[0].start, None)
+    angles = clear_of_flesh(person, np.concatenate([other.angles[upper], last.angles[legs]]))
+    return last if angles is None else replace(last, angles=angles, pose=place_person(person, angles))
+
+
+def _in_the_way(person: Person, last: Stance, other: Stance) -> float:
+    """By how much (radians) some joint must be moved between two poses, as flesh is in its way; infinite where that
+    does not do, or the trunk turns over."""
+    assert last.angles is not None
+    assert other.angles is not None
+    if np.trace(last.root.T @ other.root) < 1 + 2 * np.cos(ROLLED):
+        return np.inf
+    moved = 0.0
+    for share in (0.3, 0.5, 0.7):
+        between = within_person_limits(last.angles + share * (other.angles - last.angles))
+        clear = clear_of_flesh(person, between)
+        moved = max(moved, np.inf if clear is None else float(np.abs(clear - between).max()))
+    return moved
 
 
 class Captured:
@@ -184,8 +214,9 @@ class Actor(NamedTuple):
     def at(self, time: float) -> Standing:
         way = self.act.way(time)
         x, _, z = yawed(self.yaw) @ np.array([way[0], 0, way[1]])
-        facing = self.yaw + self.act.facing(time)
-        return stand(self.person, self.outfit, self.act.stance(time), facing, self.spot + [x, z])
+        facing, stance = self.yaw + self.act.facing(time), self.act.stance(time)
+        bearing = BEARING if stance.family in SETTLED else None
+        return stand(self.person, self.outfit, stance, facing, self.spot + [x, z], bearing)
 
 
 def draw_actors(
@@ -244,10 +275,11 @@ class Film:
         return self.view.points(one.world(one.stance.pose.joints))
 
     def pixels(self, frame: int) -> float:
-        """How far the fastest joint moves in the picture in a frame's time."""
+        """How far the fastest joint moves in the picture in a frame's time, or half as far as the fastest bar."""
         ends = (np.stack([self.joints(actor, frame + half) for actor in self.actors]) for half in (-0.5, 0.5))
         first, last = (points[..., :2] / points[..., 2:].clip(100) * self.focal for points in ends)
-        return float(np.linalg.norm(last - first, axis=-1).max())
+        bars = (bar.pixels(self.focal) / 2 for bar in self.bars)
+        return float(max(np.linalg.norm(last - first, axis=-1).max(), *bars, 0))
 
     def at(self, time: float) -> dict[str, Any]:
         """All that a picture of an instant is made from."""

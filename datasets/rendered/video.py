@@ -169,6 +169,10 @@ class Bars:
         self.middle = middle * (depth / middle[2])[:, None] + 0.3 * span * rng.uniform(-1, 1, (BARS, 1)) * along
         self.radii = np.tile(radii[:, None], 2) * self.there[:, None]
 
+    def pixels(self, focal: float) -> float:
+        """How far the fastest moves in the picture in the time of a frame."""
+        return float((np.abs(self.pace) * self.path / self.middle[:, 2] * self.there).max() * focal)
+
     def at(self, time: float) -> tuple[Array, Array, Array]:
         """Ends a, b (BARS, 3) and radii (BARS, 2) mm, 0 of what is not there."""
         way = ((self.start + time * self.pace) % 1 - 0.5) * self.path
