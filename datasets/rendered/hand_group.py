@@ -85,8 +85,7 @@ def draw_group(
 
 
 def group_camera(rng: np.random.Generator, look: Style, size: int, count: int) -> Array:
-    """(4,) The camera's axis goes through the middle of the picture, which shows hands at all of the style's distances.
-    """
+    """(4,) The camera's axis goes through the middle of the picture, which shows hands at all the style's distances."""
     share = SHARE * min(1.0, FEW / max(count, 1)) ** 0.5
     focal = rng.uniform(*look.fill) * share * size * np.mean(look.distance) / SPAN
     return np.array([focal, focal, size / 2, size / 2])

@@ -16,8 +16,6 @@ from .shading import Scene, background, develop, hands_surface, shade
 JOINTS = 21
 Drawn = tuple[dict[str, Any], list[dict[str, Any]]]
 """What a picture is made from besides its hands, and each of them."""
-
-
 Fields = dict[str, Tensor]
 
 
@@ -33,16 +31,16 @@ def render_drawn(
 def render_exposed(frames: Sequence[Sequence[Drawn]], size: int, chunk: int) -> tuple[Fields, Tensor]:
     """As `render_drawn` for pictures that are each exposed while several scenes, an odd number, follow each other: the
     mean of their light, all else as in the middle one. `chunk` scenes are rendered at once."""
-    scenes = [scene for instants in frames for scene in instants]
+    scenes, counts = [scene for instants in frames for scene in instants], [len(instants) for instants in frames]
+    middles = torch.from_numpy(np.cumsum(counts) - 1 - np.array(counts) // 2)
     parts = [_shaded(scenes[i : i + chunk], size, torch.device("cpu"), True) for i in range(0, len(scenes), chunk)]
-    light, cone = (torch.cat([part[i] for part in parts]) for i in (0, 3))
-    ends = np.cumsum([len(instants) for instants in frames])
-    middles = torch.from_numpy(ends - np.array([len(instants) // 2 + 1 for instants in frames]))
-    scene, fields = (
-        {name: torch.cat([part[i][name] for part in parts])[middles] for name in parts[0][i]} for i in (1, 2)
-    )
-    lit = torch.stack([one.mean(0) for one in light.split([len(instants) for instants in frames])])
-    return {"image": develop(lit, scene), **fields}, cone[middles]
+    lights, pictures, labels, cones = zip(*parts, strict=True)
+
+    def joined(chunks: Sequence[Fields]) -> Fields:
+        return {name: torch.cat([one[name] for one in chunks])[middles] for name in chunks[0]}
+
+    light = torch.stack([one.mean(0) for one in torch.cat(lights).split(counts)])
+    return {"image": develop(light, joined(pictures)), **joined(labels)}, torch.cat(cones)[middles]
 
 
 def _shaded(

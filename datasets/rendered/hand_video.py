@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .hand_anatomy import Subject, forward, sample_pose, sample_subject, within_limits
+from .hand_anatomy import forward, sample_pose, sample_subject, within_limits
 from .hand_flesh import Flesh, flesh
 from .hand_group import Placed, group_camera, long_armed, place_hand, spheres_of
 from .hand_picture import Drawn
@@ -178,9 +178,7 @@ def _hand(
     return draws, MovingHand(own, draws, look, video, right)
 
 
-def _single(
-    name: str, look: Style, seed: int, number: int, size: int, video: Video
-) -> tuple[Array, list[PlacedHand]]:
+def _single(name: str, look: Style, seed: int, number: int, size: int, video: Video) -> tuple[Array, list[PlacedHand]]:
     """The camera (4,) and the one hand that fills the picture."""
     draws, hand = _hand(name, look, seed, number, video, 0, None)
     joints = hand.joints(np.arange(video.frames, dtype=float))

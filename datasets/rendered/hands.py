@@ -248,7 +248,8 @@ class RenderedHands(Filmed, CachedSet):
 
     The set is rendered once, on the CPU, when its first item is asked for, into memory maps under `cache` (see
     `cache.cache_root`). Items of one sequence are neighbouring indices of one subject; without `video` they are
-    independent renders, not a movement in time, with it a sequence is a video, and `first` counts videos. The box is the whole picture. Every joint in the frame is annotated, hidden ones too.
+    independent renders, not a movement in time, with it a sequence is a video, and `first` counts videos. The box is
+    the whole picture. Every joint in the frame is annotated, hidden ones too.
 
     Raises ValueError for an unknown style, an empty set, or "photo" without a folder of readable pictures.
     """
@@ -275,9 +276,9 @@ class RenderedHands(Filmed, CachedSet):
 
     def chunks(self) -> Iterator[dict[str, Array]]:
         if self.video is not None:
-            for made in _frames(self, self.style, self.seed, self.size, None, self.backgrounds):
-                one = {name: getattr(made, name)[0] for name in ("points", "keypoints", "visible")}
-                yield {name: value[None] for name, value in {"image": made.image, "camera": made.camera, **one}.items()}
+            for frame in _frames(self, self.video, self.style, self.seed, self.size, None, self.backgrounds):
+                own = {name: getattr(frame, name)[:1] for name in ("points", "keypoints", "visible")}
+                yield {"image": frame.image[None], "camera": frame.camera[None], **own}
             return
         for start in range(self.first, self.first + self.count, CHUNK):
             numbers = range(start, min(start + CHUNK, self.first + self.count))
@@ -303,10 +304,16 @@ class RenderedHands(Filmed, CachedSet):
 
 
 def _frames(
-    filmed: Filmed, style: Style, seed: int, size: int, hands: tuple[int, int] | None, root: str | Path | None
+    filmed: Filmed,
+    video: Video,
+    style: Style,
+    seed: int,
+    size: int,
+    hands: tuple[int, int] | None,
+    root: str | Path | None,
 ) -> Iterator[Group]:
     """The frames of all videos of a set."""
-    make = partial(render_video, style, seed, video=filmed.video, size=size, hands=hands, backgrounds=root)
+    make = partial(render_video, style, seed, video=video, size=size, hands=hands, backgrounds=root)
     return islice(chain.from_iterable(in_order(make, filmed.videos())), filmed.count)
 
 
@@ -359,7 +366,7 @@ class HandGroups(Filmed, CachedSet):
         look, seed, size, root = self.style, self.options.scenes, self.options.size, self.backgrounds
         make = partial(render_group, look, seed, size=size, hands=hands, backgrounds=root)
         pictures = in_order(make, range(self.first, self.first + self.count))
-        for made in pictures if self.video is None else _frames(self, look, seed, size, hands, root):
+        for made in pictures if self.video is None else _frames(self, self.video, look, seed, size, hands, root):
             arrays = {"image": made.image, "camera": made.camera}
             arrays |= {name: padded(getattr(made, name), most) for name in OF_GROUPS}
             yield {name: value[None] for name, value in arrays.items()}

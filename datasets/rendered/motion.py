@@ -88,9 +88,20 @@ class Motion:
         def mixed(values: Array) -> Array:
             return (values[low] + share * (values[high] - values[low]))[None]
 
-        axes = (frames(one[..., 0], one[..., 1]) for one in map(mixed, (self.pelvis, self.chest, self.skull)))
-        limbs = (unit(mixed(values)) for values in (self.arms, self.legs))
-        return Motion(self.file, *axes, *limbs, mixed(self.lift), mixed(self.way), self.frame_time)
+        def turned(axes: Array) -> Array:
+            return frames(mixed(axes[..., 0]), mixed(axes[..., 1]))
+
+        return Motion(
+            self.file,
+            turned(self.pelvis),
+            turned(self.chest),
+            turned(self.skull),
+            unit(mixed(self.arms)),
+            unit(mixed(self.legs)),
+            mixed(self.lift),
+            mixed(self.way),
+            self.frame_time,
+        )
 
 
 def plain(name: str) -> str:

@@ -85,7 +85,9 @@ class Options(VideoOptions):
         choices=tuple(BOXES),
     )
     joints: str = option("h36m17", "Human3.6M's 17 joints, all 29, or COCO's 17", choices=tuple(JOINTS))
-    motion: str | None = option(None, "folder of BVH clips whose poses people take, in videos one after the other; null: the style's own poses")
+    motion: str | None = option(
+        None, "folder of BVH clips whose poses people take, in videos one after the other; null: the style's own poses"
+    )
     photos: str | None = option(None, "folder of pictures that stand behind the people; null: drawn rooms")
 
     def __post_init__(self) -> None:

@@ -136,7 +136,7 @@ def _next_stance(rng: np.random.Generator, person: Person, last: Stance) -> Stan
 
 
 def _settled(person: Person, last: Stance, other: Stance) -> Stance:
-    """The other pose, of `SETTLED` families with the pelvis and legs of the last; that one, where flesh is in the way."""
+    """The other pose, of `SETTLED` families with the last one's pelvis and legs; the last, where flesh is in the way."""
     if last.family not in SETTLED:
         return other
     assert last.angles is not None
@@ -216,7 +216,7 @@ class Actor(NamedTuple):
         x, _, z = yawed(self.yaw) @ np.array([way[0], 0, way[1]])
         facing, stance = self.yaw + self.act.facing(time), self.act.stance(time)
         bearing = BEARING if stance.family in SETTLED else None
-        return stand(self.person, self.outfit, stance, facing, self.spot + [x, z], bearing)
+        return stand(self.person, self.outfit, stance, facing, self.spot + np.array([x, z]), bearing)
 
 
 def draw_actors(

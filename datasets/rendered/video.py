@@ -72,14 +72,16 @@ class VideoOptions(RenderedOptions):
         low=0,
         high=100_000,
     )
-    speed: float = option(1.0, "of videos: how fast subjects move; 1: as people do at 25 frames a second", low=0, high=8)
+    speed: float = option(
+        1.0, "of videos: how fast subjects move; 1: as people do at 25 frames a second", low=0, high=8
+    )
     smeared: float = option(
         0.0, "of videos: share of frames, drawn for each by itself, that motion smears", low=0, high=1
     )
     exposure: float = option(
         1.5,
-        "of videos: for how many frames smeared ones are exposed, at most; at least half of it. The labels are those of "
-        "the middle of that time",
+        "of videos: for how many frames smeared ones are exposed, at most; at least half of it. Labels are those of the "
+        "middle of that time",
         low=0,
         high=MARGIN,
     )
@@ -95,7 +97,9 @@ class VideoOptions(RenderedOptions):
         super().__post_init__()
         for name in ("smeared", "passing"):
             if getattr(self, name) and not self.video:
-                raise BadOption(f"{name}={getattr(self, name)} is of videos: say how long they are, for example video=16")
+                raise BadOption(
+                    f"{name}={getattr(self, name)} is of videos: say how long they are, for example video=16"
+                )
 
     @property
     def moving(self) -> Video | None:
@@ -181,7 +185,8 @@ class Bars:
 
 
 def panned(around: dict[str, Array], pan: Array) -> dict[str, Array]:
-    """What stands behind a subject, as `shading.background` paints it or as a photo, moved by `pan` (2,), shares of the picture."""
+    """What stands behind a subject, as `shading.background` paints it or as a photo, moved by `pan` (2,), shares of the
+    picture."""
     x, y = pan
     made = dict(around)
     for name in ("wall", "grain", "photo"):
@@ -232,8 +237,8 @@ class Filmed:
         """The same set in clips of `frames` frames (see views.as_clips). Raises ValueError without videos."""
         if self.video is None:
             raise ValueError(
-                f"{self.name}: its pictures do not follow each other, so that it gives no clips of {frames} frames. Say "
-                "how long its videos are, for example source.video=16 or target.video=16"
+                f"{self.name}: its pictures do not follow each other, so that it gives no clips of {frames} frames. "
+                "Say how long its videos are, for example source.video=16 or target.video=16"
             )
         made = copy(self)
         made.frames, made.identity = frames, self.identity | {"frames": frames}

@@ -41,7 +41,8 @@ WANTED = {
     ),
     **dict.fromkeys(
         ("people.lab", "people.wild"),
-        VIDEOS | {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": None}
+        VIDEOS
+        | {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": None}
         | {"joints": "h36m17", "motion": None, "photos": None},
     ),
     "hand_snap": {"root": None, "block": 20},

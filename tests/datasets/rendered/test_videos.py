@@ -6,9 +6,10 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from keyshift.datasets.rendered.hand_scene import STYLES, draws_of, generator
 from keyshift.datasets.rendered.hand_video import GESTURE, MovingHand, draw_video
 from keyshift.datasets.rendered.hands import Group, Options, RenderedHands, render_group, render_video, rendered_hands
 from keyshift.datasets.rendered.shading import background
+from keyshift.datasets.rendered.shifted import HandOptions, hand_style
 from keyshift.datasets.rendered.video import Bars, Video, drifting, instants, panned, stepped
 from keyshift.datasets.views import Selected, as_clips
 
@@ -35,12 +37,16 @@ LABELS = ("camera", "points", "keypoints")
 
 @pytest.fixture(scope="module")
 def plain() -> dict[str, list[list[Group]]]:
-    return {style: [render_video(style, 1, number, PLAIN, SIZE) for number in range(4)] for style in ("studio", "webcam")}
+    return {
+        style: [render_video(style, 1, number, PLAIN, SIZE) for number in range(4)] for style in ("studio", "webcam")
+    }
 
 
 @pytest.fixture(scope="module")
 def hard() -> dict[str, list[list[Group]]]:
-    return {style: [render_video(style, 1, number, HARD, SIZE) for number in range(4)] for style in ("studio", "webcam")}
+    return {
+        style: [render_video(style, 1, number, HARD, SIZE) for number in range(4)] for style in ("studio", "webcam")
+    }
 
 
 def points_of(video: list[Group]) -> np.ndarray:
@@ -121,7 +127,9 @@ def test_labels_are_exact_in_each_frame(hard: dict[str, list[list[Group]]]) -> N
     depths: list[float] = []
     for frame in (one for made in hard.values() for video in made for one in video):
         points, camera = frame.points[0].astype(np.float64), frame.camera.astype(np.float64)
-        np.testing.assert_allclose(points[:, :2] / points[:, 2:] * camera[:2] + camera[2:], frame.keypoints[0], atol=2e-3)
+        np.testing.assert_allclose(
+            points[:, :2] / points[:, 2:] * camera[:2] + camera[2:], frame.keypoints[0], atol=2e-3
+        )
         inside = ((frame.keypoints[0] >= 0) & (frame.keypoints[0] < SIZE)).all(-1)
         assert not (frame.visible[0] & ~inside).any()
         column, row = frame.keypoints[0][frame.visible[0]].astype(int).T
@@ -159,7 +167,9 @@ def test_visibility_against_a_naive_ray_test(hard: dict[str, list[list[Group]]])
 
 
 def sharpness(image: np.ndarray) -> float:
-    return float(np.abs(np.diff(image.astype(float), axis=0)).mean() + np.abs(np.diff(image.astype(float), axis=1)).mean())
+    return float(
+        np.abs(np.diff(image.astype(float), axis=0)).mean() + np.abs(np.diff(image.astype(float), axis=1)).mean()
+    )
 
 
 def test_smeared_frames_keep_their_labels() -> None:
@@ -168,7 +178,7 @@ def test_smeared_frames_keep_their_labels() -> None:
     smeared = replace(PLAIN, smeared=0.5)
     sharp, mixed = ([render_video("studio", 2, n, video, SIZE) for n in range(4)] for video in (PLAIN, smeared))
     blurred = []
-    for one, other in zip(sum(sharp, []), sum(mixed, []), strict=True):
+    for one, other in zip(chain.from_iterable(sharp), chain.from_iterable(mixed), strict=True):
         for name in (*LABELS, "visible", "depth"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         blurred.append((one.image != other.image).any())
@@ -230,7 +240,8 @@ def test_a_swaying_camera_takes_the_scene_with_it() -> None:
     behind = {name: around[name] for name in ("wall", "grain", "shapes", "shape_colours")}
 
     def painted(scene: dict[str, np.ndarray]) -> np.ndarray:
-        return background({name: torch.from_numpy(value)[None].float() for name, value in scene.items()}, SIZE)[0].numpy()
+        batch = {name: torch.from_numpy(value)[None].float() for name, value in scene.items()}
+        return background(batch, SIZE)[0].numpy()
 
     still, moved = painted(behind), painted(panned(behind, np.array([8 / SIZE, -4 / SIZE])))
     aligned = moved[:, 4:-16, 20:-8] - still[:, 8:-12, 12:-16]
@@ -238,8 +249,28 @@ def test_a_swaying_camera_takes_the_scene_with_it() -> None:
     assert np.abs(aligned).mean() < 0.4 * np.abs(shifted).mean()
 
 
+def test_videos_before_a_folder_of_pictures_and_with_dials(tmp_path: Path) -> None:
+    """The picture behind stays the same one, and dials move videos as they do pictures."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), (40, 200, 90), np.uint8))
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((60, 80, 3), (200, 40, 90), np.uint8))
+    for number in range(3):
+        made = render_video("photo", 0, number, replace(PLAIN, frames=4), 32, backgrounds=tmp_path)
+        greens = [frame.image[frame.depth == 0].astype(int).mean(0)[1] for frame in made]
+        assert np.ptp(greens) < 12
+    near, far = (hand_style(HandOptions(camera=camera, occlusion=0.0)) for camera in (0.0, 1.0))
+    still, swaying = (render_video(style, 0, 0, replace(PLAIN, frames=4), 32) for style in (near, far))
+    assert np.ptp([frame.camera[2] for frame in still]) == 0 < np.ptp([frame.camera[2] for frame in swaying])
+    hidden = [
+        np.mean([frame.visible for n in range(3) for frame in render_video(style, 0, n, PLAIN, 24)])
+        for style in (near, hand_style(HandOptions(occlusion=1.0)))
+    ]
+    assert hidden[1] < hidden[0] - 0.05
+
+
 def test_the_same_bits_in_any_company_and_process(hard: dict[str, list[list[Group]]], tmp_path: Path) -> None:
-    few, many = (RenderedHands("webcam", count, 1, SIZE, cache=tmp_path, video=HARD) for count in (FRAMES + 3, 3 * FRAMES))
+    few, many = (
+        RenderedHands("webcam", count, 1, SIZE, cache=tmp_path, video=HARD) for count in (FRAMES + 3, 3 * FRAMES)
+    )
     for row in range(len(few)):
         for name in ("image", *LABELS, "visible"):
             np.testing.assert_array_equal(getattr(few[row], name), getattr(many[row], name))
@@ -259,8 +290,10 @@ def test_the_same_bits_in_any_company_and_process(hard: dict[str, list[list[Grou
 
 def test_a_sequence_is_a_video_and_its_frames_follow_each_other(tmp_path: Path) -> None:
     options = Options(video=5, train=12, test=7, size=32)
-    parts = {part: RenderedHands("studio", count, 0, 32, first, cache=tmp_path, video=options.moving)
-             for part, (count, first) in ((part, options.scenes_of(part)) for part in ("train", "test"))}
+    parts = {
+        part: RenderedHands("studio", count, 0, 32, first, cache=tmp_path, video=options.moving)
+        for part, (count, first) in ((part, options.scenes_of(part)) for part in ("train", "test"))
+    }
     sequences: set[str] = set()
     for part, lengths in (("train", [5, 5, 2]), ("test", [5, 2])):
         items = [parts[part][row] for row in range(len(parts[part]))]
@@ -283,8 +316,14 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> RenderedHands:
 def test_clips_keep_to_their_video(short: RenderedHands) -> None:
     """Of five frames: at both ends of a video, and at the end of the shorter last one, the last frame stands again."""
     clips = as_clips(short, 5)
-    rows = {0: [0, 0, 0, 1, 2], 1: [0, 0, 1, 2, 3], 2: [0, 1, 2, 3, 4], 4: [2, 3, 4, 4, 4], 5: [5, 5, 5, 6, 6],
-            6: [5, 5, 6, 6, 6]}
+    rows = {
+        0: [0, 0, 0, 1, 2],
+        1: [0, 0, 1, 2, 3],
+        2: [0, 1, 2, 3, 4],
+        4: [2, 3, 4, 4, 4],
+        5: [5, 5, 5, 6, 6],
+        6: [5, 5, 6, 6, 6],
+    }
     for row, wanted in rows.items():
         clip = clips[row]
         assert clip.image.shape == (5, 32, 32, 3)
