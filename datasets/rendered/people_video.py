@@ -136,7 +136,7 @@ def _next_stance(rng: np.random.Generator, person: Person, last: Stance) -> Stan
 
 
 def _settled(person: Person, last: Stance, other: Stance) -> Stance:
-    """The other pose, of `SETTLED` families with the last one's pelvis and legs; the last, where flesh is in the way."""
+    """The other pose, of `SETTLED` families with the last one's pelvis and legs; the last where flesh is in the way."""
     if last.family not in SETTLED:
         return other
     assert last.angles is not None

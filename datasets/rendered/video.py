@@ -80,7 +80,7 @@ class VideoOptions(RenderedOptions):
     )
     exposure: float = option(
         1.5,
-        "of videos: for how many frames smeared ones are exposed, at most; at least half of it. Labels are those of the "
+        "of videos: for how many frames smeared ones are exposed, at most; at least half of it. Labels are of the "
         "middle of that time",
         low=0,
         high=MARGIN,
