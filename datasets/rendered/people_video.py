@@ -12,7 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from .backgrounds import random_crop
 from .hand_scene import draw_camera, generator
-from .motion import Motion, frames, motion_stance
+from .motion import LIFTED, Motion, frames, motion_stance, sampled
 from .people_room import casters_of, draw_lamp, draw_room, draw_things
 from .people_scene import gathered, materials
 from .people_stage import Standing, View, draw_places, people_in, stand, yawed
@@ -167,26 +167,27 @@ class Captured:
 
     def __init__(self, rng: np.random.Generator, person: Person, video: Video, clips: tuple[Motion, ...]) -> None:
         self.person, self.clip = person, clips[int(rng.integers(len(clips)))]
-        self.rate = video.speed / (RATE * self.clip.frame_time)
-        self.start = rng.uniform(0, max(len(self.clip) - 1 - (video.frames - 1) * self.rate, 0))
+        self.pace, end = video.speed / RATE, (len(self.clip) - 1) * self.clip.seconds
+        self.start = rng.uniform(0, max(end - (video.frames - 1) * self.pace, 0))
         self.leg = person.body.lengths["thigh"] + person.body.lengths["shank"]
-        ways = np.stack([self._at(time).way[0] for time in range(video.frames)]) * self.leg
+        ways = self.at(np.arange(video.frames)).place[:, [0, 2]] * self.leg
         self.share, self.middle = min(1.0, STRAIGHT / max(np.ptp(ways, axis=0).max(), 1.0)), ways.mean(0)
 
-    def _at(self, time: float) -> Motion:
-        return self.clip.at(float(np.clip(self.start + time * self.rate, 0, len(self.clip) - 1)))
+    def at(self, times: Array) -> Motion:
+        """The clip at times of the video (F,)."""
+        return sampled(self.clip, (self.start + times * self.pace).clip(0))
 
     def stance(self, time: float) -> Stance:
-        now = self._at(time)
+        now = self.at(np.array([time]))
         made = motion_stance(self.person, now, 0)
-        high = max(float(now.lift[0]) * self.leg - 60, 0.0)
-        return Stance(made.pose, made.root, high, False, made.family)
+        # Of single frames what is no jump stands on the floor; here nobody is to be lifted all at once.
+        return replace(made, lift=max(float(now.lift[0]) * self.leg - LIFTED, 0.0))
 
     def facing(self, time: float) -> float:
         return 0.0
 
     def way(self, time: float) -> Array:
-        return self.share * (self._at(time).way[0] * self.leg - self.middle)
+        return self.share * (self.at(np.array([time])).place[0, [0, 2]] * self.leg - self.middle)
 
 
 def draw_act(

@@ -185,8 +185,8 @@ def test_videos_play_clips_at_their_rate(tmp_path: Path) -> None:
 
     for speed in (1.0, 2.0):
         act = Captured(np.random.default_rng(1), person, Video(5, speed, 0.0, 0.0, 0.0), clips)
-        shares = np.clip(act.start + speed * np.arange(30) * 0.04 / 0.5, 0, 1)
-        assert 0 <= act.start <= 1 - 4 * speed * 0.08
+        shares = np.clip((act.start + speed * np.arange(30) * 0.04) / 0.5, 0, 1)
+        assert 0 <= act.start <= 0.5 - 4 * speed * 0.04
         made = [lowered(act, time) for time in range(30)]
         way = np.stack([1 - shares + shares * np.cos(np.deg2rad(80)), shares * np.sin(np.deg2rad(80))])
         np.testing.assert_allclose(made, np.rad2deg(np.arctan2(way[1], way[0])), atol=0.5)
