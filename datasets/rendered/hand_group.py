@@ -64,20 +64,17 @@ def draw_group(
     picture of none has one that is absent."""
     apart = look.dials is not None
     draws = draws_of(f"{look.name}/hands", seed, index, apart)
-    # The camera's axis goes through the middle of the picture, which shows hands at all of the style's distances.
-    share = SHARE * min(1.0, FEW / max(count, 1)) ** 0.5
-    focal = draws("frame").uniform(*look.fill) * share * size * np.mean(look.distance) / SPAN
-    camera = np.array([focal, focal, size / 2, size / 2])
+    camera = group_camera(draws("frame"), look, size, count)
     around = draw_surroundings(draws, look, size, pictures)
     hands: list[dict[str, Any]] = []
-    placed: list[_Placed] = []
+    placed: list[Placed] = []
     for slot in range(max(count, 1)):
         own = generator(f"{look.name}/subject{slot // 2}", seed, 1, index // BLOCK)
         subject, skin, cloth = sample_subject(own, look.anatomy), draw_skin(own, look), draw_cloth(own)
         of_hand = draws_of(f"{look.name}/hand{slot}", seed, index, apart)
         hand = draw_hand(of_hand, look, subject, None if slot % 2 == 0 else not hands[-1]["right"])
-        hand = replace(hand, flesh=_long_armed(hand.flesh))
-        placed.append(_place(of_hand("frame"), look, hand, camera, size, placed))
+        hand = replace(hand, flesh=long_armed(hand.flesh))
+        placed.append(place_hand(of_hand("frame"), look, hand, spheres_of(hand.flesh), camera, size, placed))
         before = draw_occluders(of_hand("occluders"), look.occlusion, hand.joints + placed[-1].shift)
         made = held(hand, placed[-1].shift, before, cloth["sleeve"], draw_paint(of_hand, look))
         key = np.array(of_hand("noise").integers(-(2**31), 2**31), dtype=np.int32)
@@ -87,12 +84,19 @@ def draw_group(
     return {"camera": camera, **around, **draw_camera(draws, look, size)}, hands
 
 
-def _long_armed(body: Flesh) -> Flesh:
+def group_camera(rng: np.random.Generator, look: Style, size: int, count: int) -> Array:
+    """(4,) The camera's axis goes through the middle of the picture, which shows hands at all the style's distances."""
+    share = SHARE * min(1.0, FEW / max(count, 1)) ** 0.5
+    focal = rng.uniform(*look.fill) * share * size * np.mean(look.distance) / SPAN
+    return np.array([focal, focal, size / 2, size / 2])
+
+
+def long_armed(body: Flesh) -> Flesh:
     """Arms that seldom end within the picture."""
     return replace(body, b=np.where(ARM[:, None], body.a + LONGER * (body.b - body.a), body.b))
 
 
-def _spheres(body: Flesh) -> tuple[Array, Array]:
+def spheres_of(body: Flesh) -> tuple[Array, Array]:
     """Centres (N, 3) and radii (N,) mm of spheres that stand for a hand's flesh."""
     share = PLACES[:, None, None]
     centres, radii = body.a + share * (body.b - body.a), body.radii[:, :1].T + share[..., 0] * np.diff(body.radii).T
@@ -100,7 +104,7 @@ def _spheres(body: Flesh) -> tuple[Array, Array]:
     return centres[kept], radii[kept]
 
 
-class _Placed:
+class Placed:
     """A hand at its place in a picture."""
 
     def __init__(self, hand: Hand, spheres: Array, radii: Array, camera: Array, middle: Array, distance: float) -> None:
@@ -111,7 +115,7 @@ class _Placed:
         self.extent = float(camera[0] * (high - low)[:2].max() / distance)
         self.spheres, self.radii = spheres + self.shift, radii
 
-    def room(self, other: _Placed) -> float:
+    def room(self, other: Placed) -> float:
         """1 where two hands neither meet nor hide too much of one another."""
         off = np.linalg.norm(self.middle - other.middle) / (APART * (self.extent + other.extent) / 2)
         if off < 1:
@@ -120,11 +124,17 @@ class _Placed:
         return float(1 + min(gap.min(), 0) / SPAN)
 
 
-def _place(
-    rng: np.random.Generator, look: Style, hand: Hand, camera: Array, size: int, others: list[_Placed]
-) -> _Placed:
-    """A place beside other hands: of `TRIES` draws the first that leaves them room, else the one that leaves most."""
-    spheres, radii = _spheres(hand.flesh)
+def place_hand(
+    rng: np.random.Generator,
+    look: Style,
+    hand: Hand,
+    body: tuple[Array, Array],
+    camera: Array,
+    size: int,
+    others: list[Placed],
+) -> Placed:
+    """A place beside other hands for one with the spheres `body`, as `spheres_of` gives them: of `TRIES` draws the
+    first that leaves the others room, else the one that leaves most."""
     best, most = None, -np.inf
     for _ in range(TRIES):
         distance = rng.uniform(*look.distance)
@@ -136,7 +146,7 @@ def _place(
             beside = others[int(rng.integers(len(others)))]
             near = beside.middle + (beside.extent + extent) / 2 * rng.uniform(-1, 1, 2)
             middle = near.clip(size / 2 - edge, size / 2 + edge)
-        one = _Placed(hand, spheres, radii, camera, middle, distance)
+        one = Placed(hand, *body, camera, middle, distance)
         room = min((one.room(other) for other in others), default=1.0)
         if room > most:
             best, most = one, room

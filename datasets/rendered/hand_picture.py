@@ -11,19 +11,43 @@ from torch import Tensor
 
 from .hand_flesh import CLOTH, OWNS, PARTS, SEGMENT, SPLIT
 from .raycast import Cones, cast_rays, raycast
-from .shading import background, develop, hands_surface, shade
+from .shading import Scene, background, develop, hands_surface, shade
 
 JOINTS = 21
 Drawn = tuple[dict[str, Any], list[dict[str, Any]]]
 """What a picture is made from besides its hands, and each of them."""
+Fields = dict[str, Tensor]
 
 
 def render_drawn(
     groups: Sequence[Drawn], size: int, device: torch.device | str = "cpu", cull: bool = True
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> tuple[Fields, Tensor]:
     """Cast, shade and develop B scenes that have P hands each: what a `hands.Render` holds, (B, P, ...) where it is of
     a hand, and (B, S, S) the cone that each pixel shows, -1 for none, those of the first hand first."""
-    several, device = len(groups[0][1]), torch.device(device)
+    light, scene, fields, cone = _shaded(groups, size, torch.device(device), cull)
+    return {"image": develop(light, scene), **fields}, cone
+
+
+def render_exposed(frames: Sequence[Sequence[Drawn]], size: int, chunk: int) -> tuple[Fields, Tensor]:
+    """As `render_drawn` for pictures that are each exposed while several scenes, an odd number, follow each other: the
+    mean of their light, all else as in the middle one. `chunk` scenes are rendered at once."""
+    scenes, counts = [scene for instants in frames for scene in instants], [len(instants) for instants in frames]
+    middles = torch.from_numpy(np.cumsum(counts) - 1 - np.array(counts) // 2)
+    parts = [_shaded(scenes[i : i + chunk], size, torch.device("cpu"), True) for i in range(0, len(scenes), chunk)]
+    lights, pictures, labels, cones = zip(*parts, strict=True)
+
+    def joined(chunks: Sequence[Fields]) -> Fields:
+        return {name: torch.cat([one[name] for one in chunks])[middles] for name in chunks[0]}
+
+    light = torch.stack([one.mean(0) for one in torch.cat(lights).split(counts)])
+    return {"image": develop(light, joined(pictures)), **joined(labels)}, torch.cat(cones)[middles]
+
+
+def _shaded(
+    groups: Sequence[Drawn], size: int, device: torch.device, cull: bool
+) -> tuple[Tensor, Scene, Fields, Tensor]:
+    """The light (B, 3, S, S) that falls into the camera, the pictures' scenes, and all else of `render_drawn`."""
+    several = len(groups[0][1])
     scene = _stacked([picture for picture, _ in groups])
     hands = _stacked([hand for _, hands in groups for hand in hands])
     exact = (hands["points"] / hands["points"][..., 2:])[..., :2].view(len(groups), -1, 2)
@@ -38,12 +62,11 @@ def render_drawn(
     ends = (hands["a"], hands["b"], hands["radii"][..., 0], hands["radii"][..., 1])
     cones = Cones(*(of_pictures(values) for values in ends))
     hits = raycast(cones, scene["camera"], size, cull)
-    image = develop(shade(background(scene, size), hits, scene, hands_surface(hands)), scene)
+    light = shade(background(scene, size), hits, scene, hands_surface(hands))
     keypoints = keypoints.to(torch.float32).to(device)
     inside = ((keypoints >= 0) & (keypoints < size)).all(-1)
     by_hand = (len(groups), several, JOINTS)
     fields = {
-        "image": image,
         "depth": hits.depth,
         "camera": scene["camera"],
         "points": hands["points"].view(*by_hand, 3),
@@ -51,7 +74,7 @@ def render_drawn(
         "visible": (_own(cones, exact.to(torch.float32).to(device)) & inside).view(by_hand),
         "right": hands["right"].view(len(groups), several),
     }
-    return fields, hits.cone
+    return light, scene, fields, hits.cone
 
 
 def _stacked(scenes: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

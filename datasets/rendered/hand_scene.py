@@ -35,9 +35,12 @@ STAGES = (
     "blur",
     "exposure",
     "noise",
+    "motion",
+    "sway",
+    "passing",
 )
 Draws = Callable[[str], np.random.Generator]
-"""The generator that each of the `STAGES` of a picture draws from."""
+"""The generator that each of the `STAGES` of a picture or video draws from."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Style:
     """How unusual hands are, 0 to 1."""
     poses: float = 0.0
     """How common rare gestures are, 0 to 1."""
+    shake: float = 0.0
+    """Of videos: standard deviation of the camera's sway, share of the picture."""
     dials: Mapping[str, Any] | None = None
     """What the style is made from, where it is made from numbers: each stage then has a generator of its own, so that
     no number changes what others say."""
@@ -105,6 +110,7 @@ _WILD: dict[str, Any] = {
     "noise": (0.01, 0.045),
     "vignette": 0.2,
     "veil": 0.2,
+    "shake": 0.02,
 }
 
 STYLES: dict[str, Style] = {
@@ -174,7 +180,7 @@ def draw_hand(draws: Draws, look: Style, subject: Subject, right: bool | None = 
     angles, gesture = sample_pose(draws("pose"), subject, look.poses)
     either = bool(draws("side").random() < 0.5)
     right = either if right is None else right
-    sleeve = _sleeve(draws("sleeve"), look)
+    sleeve = sleeve_of(draws("sleeve"), look)
     pose = forward(subject, angles)
     body = flesh(subject, pose, sleeve)
     mirror = np.array([1.0 if right else -1.0, 1.0, 1.0])
@@ -239,7 +245,7 @@ def draw_paint(draws: Draws, look: Style) -> Array:
     return draw_colours(draws("paint"), OCCLUDERS) if look.occlusion else np.zeros((OCCLUDERS, 3))
 
 
-def _sleeve(rng: np.random.Generator, look: Style) -> float:
+def sleeve_of(rng: np.random.Generator, look: Style) -> float:
     """mm from the wrist to where the sleeve begins; infinite for a bare arm."""
     return rng.uniform(12, 95) if rng.random() < look.sleeves else np.inf
 

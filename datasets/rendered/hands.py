@@ -2,7 +2,7 @@
 
 Everything is a function of (style, seed, index), bit for bit on one device, whatever else is rendered beside it. Blocks
 of 20 neighbouring indices show one subject (bones, flesh and skin); poses, views, light and scenes are drawn anew for
-each index.
+each index. With `video=16` they are videos of 16 frames, in which a hand moves before one camera and scene.
 
 With `hands=[2, 4]` a picture has two to four of them, each at its own place before one camera, and a sample is one
 hand, cut around what the camera sees of it. With `crops=whole` a sample is the picture with all its hands.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from .backgrounds import digest, list_pictures
 from .cache import CachedSet
 from .hand_flesh import OF_HAND, PARTS
 from .hand_group import MOST, draw_group, hands_in
-from .hand_picture import render_drawn
+from .hand_picture import Fields, render_drawn, render_exposed
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
+from .hand_video import draw_video
 from .options import RenderedOptions
 from .several import LEAST, in_order, padded, seen_boxes
+from .video import Filmed, Video, VideoOptions
 
 VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
@@ -142,9 +145,30 @@ def render_group(
         count = hands_in(look, seed, index, *hands)
         drawn = draw_group(look, seed, index, size, pictures, count)
     fields, cone = render_drawn([drawn], size)
-    made = {name: value[0].numpy() for name, value in fields.items()}
+    return _group(fields, cone, 0, count)
+
+
+def render_video(
+    style: str | Style,
+    seed: int,
+    number: int,
+    video: Video,
+    size: int = 128,
+    hands: tuple[int, int] | None = None,
+    backgrounds: str | Path | None = None,
+) -> list[Group]:
+    """The frames of video `number`, as `render_group` for pictures; all of them show as many hands."""
+    look, pictures = _style(style), _pictures(style, backgrounds)
+    count = None if hands is None else hands_in(look, seed, number, *hands)
+    fields, cone = render_exposed(draw_video(look, seed, number, size, pictures, video, count), size, CHUNK)
+    return [_group(fields, cone, frame, 1 if count is None else count) for frame in range(video.frames)]
+
+
+def _group(fields: Fields, cones: Tensor, row: int, count: int) -> Group:
+    """A rendered picture of `count` hands."""
+    made = {name: value[row].numpy() for name, value in fields.items()}
     made |= {name: made[name][:count] for name in ("points", "keypoints", "visible", "right")}
-    hand, part = np.divmod(cone[0].numpy(), len(PARTS))
+    hand, part = np.divmod(cones[row].numpy(), len(PARTS))
     owner = np.where((hand >= 0) & OF_HAND[part], hand, -1).astype(np.int8)
     around = np.concatenate([made["keypoints"].min(1), made["keypoints"].max(1)], -1)
     seen, pixels = seen_boxes(owner, around)
@@ -152,7 +176,7 @@ def render_group(
 
 
 @dataclass(frozen=True)
-class Options(RenderedOptions):
+class Options(VideoOptions):
     """The options of rendered hands."""
 
     hands: list[int] | None = option(
@@ -188,7 +212,8 @@ def rendered_hands(options: RenderedOptions, part: str, style: str | Style) -> R
     if isinstance(options, Options) and (options.hands is not None or options.crops is not None):
         return HandGroups(style, options, part)
     count, first = options.scenes_of(part)
-    return RenderedHands(style, count, options.scenes, options.size, first, _root(options))
+    video = options.moving if isinstance(options, VideoOptions) else None
+    return RenderedHands(style, count, options.scenes, options.size, first, _root(options), video=video)
 
 
 def _root(options: RenderedOptions) -> str | None:
@@ -196,7 +221,13 @@ def _root(options: RenderedOptions) -> str | None:
 
 
 def _identity(
-    look: Style, count: int, seed: int, size: int, first: int, backgrounds: str | Path | None
+    look: Style,
+    count: int,
+    seed: int,
+    size: int,
+    first: int,
+    backgrounds: str | Path | None,
+    video: Video | None,
 ) -> dict[str, Any]:
     identity = {
         "name": f"hands.{look.name}",
@@ -208,15 +239,17 @@ def _identity(
         "version": VERSION,
         "backgrounds": digest(_pictures(look, backgrounds)) if look.photos else None,
     }
-    return identity if look.dials is None else identity | {"dials": dict(look.dials)}
+    identity |= {} if look.dials is None else {"dials": dict(look.dials)}
+    return identity if video is None else identity | video.named
 
 
-class RenderedHands(CachedSet):
+class RenderedHands(Filmed, CachedSet):
     """A `PoseDataset` of `count` rendered hands, from index `first` on.
 
     The set is rendered once, on the CPU, when its first item is asked for, into memory maps under `cache` (see
-    `cache.cache_root`). Items of one sequence are neighbouring indices of one subject; they are independent renders,
-    not a movement in time. The box is the whole picture. Every joint in the frame is annotated, hidden ones too.
+    `cache.cache_root`). Items of one sequence are neighbouring indices of one subject; without `video` they are
+    independent renders, not a movement in time, with it a sequence is a video, and `first` counts videos. The box is
+    the whole picture. Every joint in the frame is annotated, hidden ones too.
 
     Raises ValueError for an unknown style, an empty set, or "photo" without a folder of readable pictures.
     """
@@ -232,15 +265,21 @@ class RenderedHands(CachedSet):
         first: int = 0,
         backgrounds: str | Path | None = None,
         cache: str | Path | None = None,
+        video: Video | None = None,
     ) -> None:
         look = _style(style)
         if count < 1 or first < 0 or size < 16:
             raise ValueError(f"rendered hands need count >= 1, first >= 0, size >= 16; got {count}, {first}, {size}")
-        self.style, self.seed, self.size, self.first = look, seed, size, first
+        self.style, self.seed, self.size, self.first, self.video = look, seed, size, first, video
         self.backgrounds = Path(backgrounds) if look.photos and backgrounds is not None else None
-        super().__init__(_identity(look, count, seed, size, first, self.backgrounds), count, cache)
+        super().__init__(_identity(look, count, seed, size, first, self.backgrounds, video), count, cache)
 
     def chunks(self) -> Iterator[dict[str, Array]]:
+        if self.video is not None:
+            for frame in _frames(self, self.video, self.style, self.seed, self.size, None, self.backgrounds):
+                own = {name: getattr(frame, name)[:1] for name in ("points", "keypoints", "visible")}
+                yield {"image": frame.image[None], "camera": frame.camera[None], **own}
+            return
         for start in range(self.first, self.first + self.count, CHUNK):
             numbers = range(start, min(start + CHUNK, self.first + self.count))
             made = render(self.style, self.seed, numbers, self.size, "cpu", self.backgrounds)
@@ -248,23 +287,47 @@ class RenderedHands(CachedSet):
 
     def __getitem__(self, index: int, /) -> Item:
         self.check(index)
-        arrays, number, size = self.arrays(), self.first + index, self.size
+        arrays, size = self.arrays(), self.size
         keypoints = np.array(arrays["keypoints"][index])
+        image, margins = self.shown(arrays["image"], index)
         return Item(
-            image=np.array(arrays["image"][index]),
+            image=image,
             box=np.array([0, 0, size, size], dtype=np.float32),
-            id=f"{self.name}/{self.seed}/{number:05d}",
-            sequence=f"{self.name}/{self.seed}/subject{number // BLOCK:04d}",
-            frame=number,
+            **_names(self, index, self.seed),
             camera=np.array(arrays["camera"][index]),
             keypoints=keypoints,
             visible=np.array(arrays["visible"][index]),
             annotated=np.asarray(((keypoints >= 0) & (keypoints < size)).all(-1)),
             points=np.array(arrays["points"][index]),
+            inputs=margins,
         )
 
 
-class HandGroups(CachedSet):
+def _frames(
+    filmed: Filmed,
+    video: Video,
+    style: Style,
+    seed: int,
+    size: int,
+    hands: tuple[int, int] | None,
+    root: str | Path | None,
+) -> Iterator[Group]:
+    """The frames of all videos of a set."""
+    make = partial(render_video, style, seed, video=video, size=size, hands=hands, backgrounds=root)
+    return islice(chain.from_iterable(in_order(make, filmed.videos())), filmed.count)
+
+
+def _names(filmed: Filmed, row: int, seed: int) -> dict[str, Any]:
+    """The id, sequence and frame of a picture."""
+    number, frame = filmed.scene_of(row)
+    if filmed.video is not None:
+        sequence = f"{filmed.name}/{seed}/video{number:05d}"
+        return {"id": f"{sequence}/{frame:04d}", "sequence": sequence, "frame": frame}
+    sequence = f"{filmed.name}/{seed}/subject{number // BLOCK:04d}"
+    return {"id": f"{filmed.name}/{seed}/{number:05d}", "sequence": sequence, "frame": number}
+
+
+class HandGroups(Filmed, CachedSet):
     """A `PoseDataset` of the hands in the pictures of a part, or with `crops=whole` of the pictures with all theirs.
 
     As `RenderedHands`, but that `visible` counts what other hands hide. Boxes are squares around what is seen of a hand
@@ -279,16 +342,16 @@ class HandGroups(CachedSet):
     def __init__(
         self, style: str | Style, options: Options, part: str = "train", cache: str | Path | None = None
     ) -> None:
-        self.style, self.options = _style(style), options
+        self.style, self.options, self.video = _style(style), options, options.moving
         count, self.first = options.scenes_of(part)
         self.backgrounds = _root(options)
-        identity = _identity(self.style, count, options.scenes, options.size, self.first, self.backgrounds)
+        identity = _identity(self.style, count, options.scenes, options.size, self.first, self.backgrounds, self.video)
         # One cache for both kinds of samples.
         super().__init__(identity | {"hands": options.hands or "one", "group": GROUP_VERSION}, count, cache)
         crops = options.crops or SEEN
         self.identity = self.identity | {"crops": crops}
-        counts = [self._count(self.first + scene) for scene in range(count)]
-        slots = [(scene, slot) for scene, hands in enumerate(counts) for slot in range(hands)]
+        counts = [self._count(self.scene_of(scene)[0]) for scene in range(count)]
+        slots = self.ordered([(scene, slot) for scene, hands in enumerate(counts) for slot in range(hands)])
         self.whole = crops == WHOLE
         self.rows = np.array(list(enumerate(counts)) if self.whole else slots, np.int64).reshape(-1, 2)
         """The picture of an item, and which of its hands it is; of whole pictures how many these are."""
@@ -300,9 +363,10 @@ class HandGroups(CachedSet):
     def chunks(self) -> Iterator[dict[str, Array]]:
         hands = None if self.options.hands is None else (self.options.hands[0], self.options.hands[1])
         most = 1 if hands is None else hands[1]
-        make = partial(render_group, self.style, self.options.scenes, size=self.options.size, hands=hands)
-        numbers = range(self.first, self.first + self.count)
-        for made in in_order(partial(make, backgrounds=self.backgrounds), numbers):
+        look, seed, size, root = self.style, self.options.scenes, self.options.size, self.backgrounds
+        make = partial(render_group, look, seed, size=size, hands=hands, backgrounds=root)
+        pictures = in_order(make, range(self.first, self.first + self.count))
+        for made in pictures if self.video is None else _frames(self, self.video, look, seed, size, hands, root):
             arrays = {"image": made.image, "camera": made.camera}
             arrays |= {name: padded(getattr(made, name), most) for name in OF_GROUPS}
             yield {name: value[None] for name, value in arrays.items()}
@@ -316,7 +380,8 @@ class HandGroups(CachedSet):
         arrays, scene, slot = self.arrays(), *(int(value) for value in self.rows[index])
         if not self.whole:
             one = self._item(scene, slot, square(np.array(arrays["seen"][scene, slot], np.float64), AROUND_BOXES))
-            return replace(one, id=f"{one.id}/{slot}")
+            sequence = one.sequence if self.video is None else f"{one.sequence}/{slot}"
+            return replace(one, id=f"{one.id}/{slot}", sequence=sequence)
         who, side = slice(0, slot), self.options.size
         whole = self._item(scene, who, np.array([0, 0, side, side]))
         pixels, bounds = (np.array(arrays[name][scene, who]) for name in ("pixels", "seen"))
@@ -330,17 +395,17 @@ class HandGroups(CachedSet):
 
     def _item(self, scene: int, who: int | slice, box: Array) -> Item:
         """One hand of a picture, or several, in a box of it."""
-        arrays, number, seed = self.arrays(), self.first + scene, self.options.scenes
+        arrays = self.arrays()
         keypoints = np.array(arrays["keypoints"][scene, who])
+        image, margins = self.shown(arrays["image"], scene)
         return Item(
-            image=np.array(arrays["image"][scene]),
+            image=image,
             box=box.astype(np.float32),
-            id=f"{self.name}/{seed}/{number:05d}",
-            sequence=f"{self.name}/{seed}/subject{number // BLOCK:04d}",
-            frame=number,
+            **_names(self, scene, self.options.scenes),
             camera=np.array(arrays["camera"][scene]),
             keypoints=keypoints,
             visible=np.array(arrays["visible"][scene, who]),
             annotated=np.asarray(((keypoints >= 0) & (keypoints < self.options.size)).all(-1)),
             points=np.array(arrays["points"][scene, who]),
+            inputs=margins,
         )

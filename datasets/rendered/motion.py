@@ -53,6 +53,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 """Names of rigs' joints, in small letters without blanks, signs and what stands before a colon; the first that a rig
 has is taken. Where a rig calls the collar bones shoulders, it has arms, which come first."""
 OPTIONAL = ("left_toe", "right_toe")
+LIFTED = 60.0
+"""mm over the usual height from which on somebody does not stand on the floor."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class Motion:
     """(F, 2, 4, 3) of thigh, shank, foot and the sole's normal."""
     lift: Array
     """(F,) how high the lowest joint is over its usual height in the clip, in lengths of a leg."""
+    place: Array
+    """(F, 3) the middle of the hips over the floor, in lengths of a leg."""
+    seconds: float
+    """From a frame to the next."""
 
     def __len__(self) -> int:
         return len(self.pelvis)
@@ -126,6 +132,7 @@ def read_motion(path: str | Path) -> Motion:
     legs, arms = _legs(pair, joints, pelvis), [pair("elbow") - shoulders, pair("wrist") - pair("elbow")]
     leg = sum(np.linalg.norm(bone, axis=-1).mean() for bone in (pair("knee") - hips, pair("ankle") - pair("knee")))
     floor = np.stack([at(name)[:, 1] for name in joints if joints[name] >= 0]).min(0)
+    usual = np.quantile(floor, 0.2)
     return Motion(
         str(path),
         pelvis,
@@ -133,7 +140,9 @@ def read_motion(path: str | Path) -> Motion:
         inward @ turned @ chest,
         unit(np.stack(arms, 2)) @ pelvis[:, None],
         legs @ pelvis[:, None],
-        (floor - np.quantile(floor, 0.2)) / leg,
+        (floor - usual) / leg,
+        (low - [0, usual, 0]) / leg,
+        clip.frame_time,
     )
 
 
@@ -202,6 +211,34 @@ def _legs(pair: Callable[[str], Array], joints: dict[str, int], pelvis: Array) -
     return np.stack([thigh, shank, foot, up], 2)
 
 
+def sampled(motion: Motion, times: Array) -> Motion:
+    """The same motion at `times` (F,) seconds from its first frame on, which are within it: between two frames turns
+    and directions are the shares of both, made rotations and unit vectors again."""
+    at = (times / motion.seconds).clip(0, len(motion) - 1)
+    before = np.floor(at).astype(int).clip(0, max(len(motion) - 2, 0))
+    after = np.minimum(before + 1, len(motion) - 1)
+
+    def between(values: Array) -> Array:
+        share = (at - before).reshape(-1, *(1,) * (values.ndim - 1))
+        return values[before] * (1 - share) + values[after] * share
+
+    def turned(rotations: Array) -> Array:
+        mean = between(rotations)
+        return frames(mean[..., 0], mean[..., 1])
+
+    return Motion(
+        motion.file,
+        turned(motion.pelvis),
+        turned(motion.chest),
+        turned(motion.skull),
+        unit(between(motion.arms)),
+        unit(between(motion.legs)),
+        between(motion.lift),
+        between(motion.place),
+        float(times[1] - times[0]) if len(times) > 1 else motion.seconds,
+    )
+
+
 def motion_files(folder: str | Path) -> tuple[Path, ...]:
     """The clips of a folder and below, by path. Raises ValueError where there are none."""
     if not Path(folder).is_dir():
@@ -259,4 +296,4 @@ def motion_stance(person: Person, clip: Motion, frame: int) -> Stance:
     pose = assemble(person, upper_body, clip.legs[frame])
     leg = size["thigh"] + size["shank"]
     high = float(clip.lift[frame]) * leg
-    return Stance(pose, clip.pelvis[frame], high if high > 60 else 0.0, False, "motion")
+    return Stance(pose, clip.pelvis[frame], high if high > LIFTED else 0.0, False, "motion")

@@ -2,13 +2,16 @@
 
 Everything is a function of (style, seed, index), bit for bit on one kind of processor, whatever else is rendered beside
 it. One item is one person; the picture is the whole scene's, and its box is around what the camera sees of the person.
-With `crops=whole` one item is the picture with all its people; their areas are the pixels that are seen of them.
+With `crops=whole` one item is the picture with all its people; their areas are the pixels that are seen of them. With
+`video=16` scenes are videos of 16 frames in which the people move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +29,17 @@ from . import motion
 from .backgrounds import digest, list_pictures
 from .cache import CachedSet
 from .hand_scene import generator
-from .options import RenderedOptions
 from .people_scene import PARTS, draw_scene
 from .people_shading import paint_room, people_surface
 from .people_stage import people_in
 from .people_styles import BLOCK, MOST, STYLES, PeopleStyle
+from .people_video import Exposed, draw_video
 from .person_anatomy import PERSON, PLACE
 from .person_flesh import OWNS
-from .raycast import Cones, cast_rays, raycast
+from .raycast import Cones, Hits, cast_rays, raycast
 from .several import LEAST, in_order, padded, seen_boxes
 from .shading import develop, shade
+from .video import Filmed, VideoOptions
 
 VERSION = 1
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
@@ -55,7 +59,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Options(RenderedOptions):
+class Options(VideoOptions):
     """The options of rendered people."""
 
     train: int = option(1000, "pictures of the part that trains; each person in them is a sample", low=1)
@@ -81,7 +85,9 @@ class Options(RenderedOptions):
         choices=tuple(BOXES),
     )
     joints: str = option("h36m17", "Human3.6M's 17 joints, all 29, or COCO's 17", choices=tuple(JOINTS))
-    motion: str | None = option(None, "folder of BVH clips whose poses people take; null: the style's own poses")
+    motion: str | None = option(
+        None, "folder of BVH clips whose poses people take, in videos one after the other; null: the style's own poses"
+    )
     photos: str | None = option(None, "folder of pictures that stand behind the people; null: drawn rooms")
 
     def __post_init__(self) -> None:
@@ -132,12 +138,9 @@ def style_of(name: str | PeopleStyle) -> PeopleStyle:
 
 def render_scene(style: str | PeopleStyle, options: Options, index: int) -> Scene:
     """Scene `index` of a style with the seed, size, camera and background of `options`."""
-    look = style_of(style)
-    focal = look.focal if options.focal is None else (options.focal[0], options.focal[1])
-    pictures = list_pictures(options.photos) if options.photos is not None else ()
-    clips = motion.motions(options.motion) if options.motion is not None else ()
-    drawn = draw_scene(look, options.scenes, index, options.size, focal, options.zoom, pictures, clips)
-    return _render(drawn, options.size)
+    drawn = draw_scene(style_of(style), options.scenes, index, options.size, *_shots(style, options))
+    light, hits, cones = _light(drawn, options.size)
+    return _developed(drawn, light, hits, cones, options.size)
 
 
 def render_scenes(style: str | PeopleStyle, options: Options, indices: Iterable[int]) -> Iterator[Scene]:
@@ -145,11 +148,44 @@ def render_scenes(style: str | PeopleStyle, options: Options, indices: Iterable[
     return in_order(lambda index: render_scene(style, options, index), indices)
 
 
-def _render(drawn: dict[str, Any], size: int) -> Scene:
+def render_video(style: str | PeopleStyle, options: Options, number: int) -> list[Scene]:
+    """The frames of video `number`, as `render_scene`. Raises ValueError where `options` are of no videos."""
+    if options.moving is None:
+        raise ValueError("video=0 is no video: say how many frames it has, for example video=16")
+    size, shots = options.size, _shots(style, options)
+    film = draw_video(style_of(style), options.scenes, number, size, *shots, options.moving)
+    return [_exposed(frame, size) for frame in film]
+
+
+def _exposed(frame: Exposed, size: int) -> Scene:
+    """The mean of the light of all instants, all else as in the middle one."""
+    lit = [_light(drawn, size) for drawn in frame.instants]
+    middle = len(lit) // 2
+    light = torch.stack([one for one, *_ in lit]).mean(0)
+    return _developed(frame.instants[middle] | {"key": frame.key}, light, *lit[middle][1:], size)
+
+
+def _shots(
+    style: str | PeopleStyle, options: Options
+) -> tuple[tuple[float, float], float, tuple[str, ...], tuple[motion.Motion, ...]]:
+    """Focal lengths, zoom, pictures behind people, and clips."""
+    focal = style_of(style).focal if options.focal is None else (options.focal[0], options.focal[1])
+    pictures = list_pictures(options.photos) if options.photos is not None else ()
+    clips = motion.motions(options.motion) if options.motion is not None else ()
+    return focal, options.zoom, pictures, clips
+
+
+def _light(drawn: dict[str, Any], size: int) -> tuple[Tensor, Hits, Cones]:
+    """(1, 3, S, S) the light that falls into the camera, where it comes from, and the cones of all flesh and things."""
     scene = {name: _tensor(value)[None] for name, value in drawn.items()}
     cones = Cones(scene["a"], scene["b"], *(scene["radii"][..., i].contiguous() for i in (0, 1)))
     hits = raycast(cones, scene["camera"], size, blend=BLEND)
-    image = develop(shade(paint_room(scene, size), hits, scene, people_surface, 1 / LARGER), scene)
+    return shade(paint_room(scene, size), hits, scene, people_surface, 1 / LARGER), hits, cones
+
+
+def _developed(drawn: dict[str, Any], light: Tensor, hits: Hits, cones: Cones, size: int) -> Scene:
+    lens = ("blur", "vignette", "gain", "veil", "key", "noise")
+    image = develop(light, {name: _tensor(drawn[name])[None] for name in lens})
     cone = hits.cone[0].numpy()
     owner = np.where(cone >= 0, drawn["owner"][cone.clip(min=0)], -1).astype(np.int8)
     points = drawn["points"]
@@ -213,8 +249,8 @@ def rendered_people(options: Options, part: str, style: str | PeopleStyle) -> Re
     return RenderedPeople(style, options, part)
 
 
-class RenderedPeople(CachedSet):
-    """A `PoseDataset` of the people in the scenes of a part.
+class RenderedPeople(Filmed, CachedSet):
+    """A `PoseDataset` of the people in the scenes of a part, or in the frames of its videos.
 
     Scenes are rendered once, on the CPU, when the first item is asked for, into memory maps under `cache` (see
     `cache.cache_root`). Every joint is annotated, hidden ones and those beyond the border too. `inputs["others"]`
@@ -229,7 +265,7 @@ class RenderedPeople(CachedSet):
     def __init__(
         self, style: str | PeopleStyle, options: Options, part: str = "train", cache: str | Path | None = None
     ) -> None:
-        self.style, self.options = style_of(style), options
+        self.style, self.options, self.video = style_of(style), options, options.moving
         count, self.first = options.scenes_of(part)
         self.skeleton = JOINTS[options.joints]
         self.order = [PLACE[name] for name in self.skeleton.keypoints]
@@ -247,23 +283,39 @@ class RenderedPeople(CachedSet):
             identity["motion"] = motion.digest(options.motion)
         if pictures:
             identity["photos"] = digest(pictures)
+        if self.video is not None:
+            identity |= self.video.named
         super().__init__(identity, count, cache)
         self.identity = self.identity | {"boxes": options.cut, "joints": options.joints}
-        counts = [people_in(self.style, seed, self.first + scene) for scene in range(count)]
-        slots = [(scene, slot) for scene, people in enumerate(counts) for slot in range(people)]
+        counts = [people_in(self.style, seed, self.scene_of(scene)[0]) for scene in range(count)]
+        slots = self.ordered([(scene, slot) for scene, people in enumerate(counts) for slot in range(people)])
         self.rows = np.array(list(enumerate(counts)) if options.cut == WHOLE else slots)
         """The scene of an item, and which of its people it is; of whole pictures how many these are."""
 
     def chunks(self) -> Iterator[dict[str, Array]]:
-        for made in render_scenes(self.style, self.options, range(self.first, self.first + self.count)):
+        for made in self.scenes():
             people = {name: getattr(made, name) for name in ("points", "keypoints", "visible", "seen", "body")}
             arrays = {"image": made.image, "camera": made.camera, "pixels": padded(made.pixels, MOST)}
             arrays |= {name: padded(value, MOST) for name, value in people.items()}
             yield {name: value[None] for name, value in arrays.items()}
 
-    def _block(self, number: int) -> str:
-        """The scenes of the same subjects."""
-        return f"{self.name}/{self.options.scenes}/subjects{number // BLOCK:06d}"
+    def scenes(self) -> Iterator[Scene]:
+        """All scenes, or the frames of all videos."""
+        if self.video is None:
+            return render_scenes(self.style, self.options, range(self.first, self.first + self.count))
+        videos = in_order(partial(render_video, self.style, self.options), self.videos())
+        return islice(chain.from_iterable(videos), self.count)
+
+    def _names(self, row: int) -> dict[str, Any]:
+        """The id, sequence and frame of a picture; the sequence of the lab's are the scenes of the same subjects."""
+        number, frame = self.scene_of(row)
+        whole = f"{self.name}/{self.options.scenes}"
+        if self.video is not None:
+            video = f"{whole}/video{number:06d}"
+            return {"id": f"{video}/{frame:04d}", "sequence": video, "frame": frame}
+        picture = f"{whole}/{number:07d}"
+        block = f"{whole}/subjects{number // BLOCK:06d}"
+        return {"id": picture, "sequence": block if self.style.fixed else picture, "frame": number}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -274,14 +326,15 @@ class RenderedPeople(CachedSet):
         boxes = np.array(arrays[BOXES[self.options.cut]][scene][:people], np.float64)
         if self.options.cut != "poor":
             return boxes
-        rng = generator(f"people.{self.style.name}", self.options.scenes, 64, self.first + scene)
+        rng = generator(f"people.{self.style.name}", self.options.scenes, 64, self.unique(scene))
         return poor_boxes(boxes, np.array(arrays["keypoints"][scene][:people], np.float64), rng)
 
     def own_boxes(self) -> Array | None:
         """(N, 4) px of all samples; of whole pictures None."""
         if self.options.cut == WHOLE:
             return None
-        return np.concatenate([self.boxes(scene) for scene in range(self.count)])
+        boxes = [self.boxes(scene) for scene in range(self.count)]
+        return np.stack([boxes[scene][slot] for scene, slot in self.rows])
 
     def __getitem__(self, index: int, /) -> Item:
         if not 0 <= index < len(self.rows):
@@ -299,22 +352,23 @@ class RenderedPeople(CachedSet):
             )
         boxes = self.boxes(int(scene))
         one = self._item(int(scene), int(slot), square(boxes[slot], AROUND_BOXES))
-        return replace(one, id=f"{one.id}/{slot}", inputs={"others": others(boxes, int(slot))})
+        sequence = one.sequence if self.video is None else f"{one.sequence}/{slot}"
+        inputs = {**one.inputs, "others": others(boxes, int(slot))}
+        return replace(one, id=f"{one.id}/{slot}", sequence=sequence, inputs=inputs)
 
     def _item(self, scene: int, who: int | slice, box: Array) -> Item:
         """One person of a scene, or several, in a box of its picture."""
-        arrays, number = self.arrays(), self.first + scene
-        picture = f"{self.name}/{self.options.scenes}/{number:07d}"
+        arrays = self.arrays()
+        image, margins = self.shown(arrays["image"], scene)
         keypoints, visible, points = (arrays[name][scene, who] for name in ("keypoints", "visible", "points"))
         return Item(
-            image=np.array(arrays["image"][scene]),
+            image=image,
             box=box.astype(np.float32),
-            id=picture,
-            sequence=self._block(number) if self.style.fixed else picture,
-            frame=number,
+            **self._names(scene),
             camera=np.array(arrays["camera"][scene]),
             keypoints=np.array(keypoints[..., self.order, :]),
             visible=np.array(visible[..., self.order]),
             annotated=np.ones((*keypoints.shape[:-2], len(self.order)), bool),
             points=np.array(points[..., self.order, :]),
+            inputs=margins,
         )

@@ -61,8 +61,10 @@ def write_scenes(
 ) -> Path:
     """Render the scenes of a part into `folder`; the answer is the annotation file. `progress` hears how many are done.
 
-    Raises ValueError for a layout or style that is not known, and where the annotation file is there already.
+    Raises ValueError for a layout or style that is not known, for videos, and where the annotation file is there.
     """
+    if options.video:
+        raise ValueError(f"video={options.video}: scenes alone are written in others' layouts; leave video=0")
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r} is not known; choose one of {', '.join(LAYOUTS)}")
     form, look = LAYOUTS[layout], style_of(style)

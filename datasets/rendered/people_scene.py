@@ -35,7 +35,7 @@ def draw_scene(
     """
     name = f"people.{look.name}"
     view, people = draw_people(look, seed, index, focal, clips)
-    cones, worn = _gathered(view, people)
+    cones, worn = gathered(view, people)
     things, colours = draw_things(generator(name, seed, 4, index), look, view, people)
     for key, value in zip(("a", "b", "radii"), things, strict=True):
         cones[key] = np.concatenate([cones[key], value])
@@ -49,7 +49,7 @@ def draw_scene(
     return {
         **cones,
         **worn,
-        **_materials(people, colours),
+        **materials(people, colours),
         "points": np.stack([view.points(one.world(one.stance.pose.joints)) for one in people]),
         "camera": np.array([focal_px, focal_px, size / 2, size / 2]),
         "view_turn": view.turn,
@@ -61,7 +61,7 @@ def draw_scene(
     }
 
 
-def _materials(people: list[Standing], colours: Array) -> dict[str, Array]:
+def materials(people: list[Standing], colours: Array) -> dict[str, Array]:
     """Colours and patterns by owner, MOST people and then the things, and material."""
     outfits = [one.outfit for one in people]
     palette = np.zeros((MOST + 1, *outfits[0].colours.shape))
@@ -74,8 +74,8 @@ def _materials(people: list[Standing], colours: Array) -> dict[str, Array]:
     return made
 
 
-def _gathered(view: View, people: list[Standing]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The cones of all people, and what they and things are clad in, in the camera's frame."""
+def gathered(view: View, people: list[Standing], bars: int = 0) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The cones of all people, and what they, things and bars before them are clad in, in the camera's frame."""
     cones: dict[str, list[Array]] = {"a": [], "b": [], "radii": []}
     worn: dict[str, list[Array]] = {key: [] for key in ("low", "high", "origin", "along", "aside", "owner")}
     for slot, one in enumerate(people):
@@ -89,8 +89,9 @@ def _gathered(view: View, people: list[Standing]) -> tuple[dict[str, Array], dic
         for key in ("low", "high"):
             worn[key].append(one.worn[key])
         worn["owner"].append(np.full(len(a), slot))
-    filler: dict[str, Array] = {key: np.zeros((THINGS, 3)) for key in ("origin", "along", "aside")}
-    filler |= {"low": np.arange(THINGS) % 6, "high": np.arange(THINGS) % 6, "owner": np.full(THINGS, MOST)}
+    more = THINGS + bars
+    filler: dict[str, Array] = {key: np.zeros((more, 3)) for key in ("origin", "along", "aside")}
+    filler |= {"low": np.arange(more) % 6, "high": np.arange(more) % 6, "owner": np.full(more, MOST)}
     for key, value in filler.items():
         worn[key].append(value)
     joined = ({key: np.concatenate(value) for key, value in group.items()} for group in (cones, worn))

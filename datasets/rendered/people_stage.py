@@ -77,20 +77,25 @@ def _subject(name: str, seed: int, number: int, slot: int) -> tuple[Person, Outf
     return sample_person(rng, look.children), sample_outfit(rng, look.tone, look.varied)
 
 
-def _yaw(angle: float) -> Array:
+def yawed(angle: float) -> Array:
+    """(3, 3): turned about the vertical, from z towards x."""
     s, c = np.sin(angle), np.cos(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def stand(person: Person, outfit: Outfit, stance: Stance, yaw: float, spot: Array) -> Standing:
-    """A person turned by `yaw` about the vertical at `spot` (2,) x, z of the pelvis, the lowest flesh on the floor."""
+def stand(
+    person: Person, outfit: Outfit, stance: Stance, yaw: float, spot: Array, bearing: Array | None = None
+) -> Standing:
+    """A person turned by `yaw` about the vertical at `spot` (2,) x, z of the pelvis, the lowest flesh on the floor, or
+    of that what is `bearing` (N,)."""
     worn = dress(person, stance.pose, outfit)
     a, b, radii = person_cones(person, stance.pose, max(outfit.hair, 0), outfit.skirt)
     if outfit.hair < 0 and not outfit.hat:
         radii[[PERSON_PARTS.index("hair")]] = 0
     radii = radii * worn.pop("wider")
-    turn = _yaw(yaw) @ stance.root
-    low = min(float(((ends @ turn[1]) - radii[:, i])[radii[:, i] > 0].min()) for i, ends in enumerate((a, b)))
+    turn = yawed(yaw) @ stance.root
+    lowest = radii > 0 if bearing is None else (radii > 0) & bearing[:, None]
+    low = min(float(((ends @ turn[1]) - radii[:, i])[lowest[:, i]].min()) for i, ends in enumerate((a, b)))
     place = np.array([spot[0], stance.lift - low, spot[1]])
     return Standing(person, stance, outfit, turn, place, (a, b, radii), worn)
 
@@ -110,21 +115,27 @@ def draw_people(
         stance = sample_motion(rng, person, clips) if clips else sample_stance(rng, person, look.poses)
         drawn.append((person, outfit, stance))
     rng = generator(name, seed, 2, index)
-    if look.fixed:
-        view = _lab_camera(look, seed, int(rng.integers(CAMERAS)), focal)
-        spots = _scattered(rng, look, count)
-    else:
-        height = rng.uniform(*look.height)
-        share = np.exp(rng.uniform(*np.log(focal)))
-        spots = _before_camera(rng, look, share, [stance for *_, stance in drawn])
-        middle = np.mean([_middle(stance) for *_, stance in drawn])
-        pitch = np.arctan2(height - middle, np.mean(spots[:, 1])) + np.deg2rad(look.aim * rng.standard_normal())
-        roll = np.deg2rad(look.roll * rng.standard_normal())
-        view = looking(np.array([0, height, 0]), 0.0, float(pitch), float(roll), float(share))
+    view, spots = draw_places(rng, look, seed, focal, [stance for *_, stance in drawn])
     people = []
     for (person, outfit, stance), spot in zip(drawn, spots, strict=True):
         people.append(stand(person, outfit, stance, rng.uniform(-np.pi, np.pi), spot))
     return view, people
+
+
+def draw_places(
+    rng: np.random.Generator, look: PeopleStyle, seed: int, focal: tuple[float, float], stances: list[Stance]
+) -> tuple[View, Array]:
+    """The camera, and where before it people stand, (P, 2) x and z."""
+    if look.fixed:
+        view = _lab_camera(look, seed, int(rng.integers(CAMERAS)), focal)
+        return view, _scattered(rng, look, len(stances))
+    height = rng.uniform(*look.height)
+    share = np.exp(rng.uniform(*np.log(focal)))
+    spots = _before_camera(rng, look, share, stances)
+    middle = np.mean([_middle(stance) for stance in stances])
+    pitch = np.arctan2(height - middle, np.mean(spots[:, 1])) + np.deg2rad(look.aim * rng.standard_normal())
+    roll = np.deg2rad(look.roll * rng.standard_normal())
+    return looking(np.array([0, height, 0]), 0.0, float(pitch), float(roll), float(share)), spots
 
 
 def _middle(stance: Stance) -> float:

@@ -55,6 +55,8 @@ class PeopleStyle:
     noise: tuple[float, float] = (0.0, 0.006)
     vignette: float = 0.04
     veil: float = 0.0
+    shake: float = 0.0
+    """Of videos: standard deviation of the camera's sway, share of the picture."""
 
 
 STYLES = {
@@ -99,5 +101,6 @@ STYLES = {
         noise=(0.004, 0.03),
         vignette=0.15,
         veil=0.18,
+        shake=0.012,
     ),
 }

@@ -75,17 +75,26 @@ def sample_stance(rng: np.random.Generator, person: Person, shares: dict[str, fl
 
     Raises RuntimeError when 60 draws of a family all end in the body.
     """
+    family = draw_family(rng, shares)
+    return stance_of(rng, person, family)
+
+
+def draw_family(rng: np.random.Generator, shares: dict[str, float]) -> str:
     names = tuple(shares)
-    family = names[rng.choice(len(names), p=np.array(list(shares.values())) / sum(shares.values()))]
+    return names[rng.choice(len(names), p=np.array(list(shares.values())) / sum(shares.values()))]
+
+
+def stance_of(rng: np.random.Generator, person: Person, family: str) -> Stance:
+    """One pose of a family, as `sample_stance`."""
     for _ in range(60):
         angles, root, lift, seat = FAMILIES[family](rng, person)
-        clear = _clear(person, within_person_limits(angles))
+        clear = clear_of_flesh(person, within_person_limits(angles))
         if clear is not None:
             return Stance(place_person(person, clear), root, lift, seat, family, clear)
     raise RuntimeError(f"60 draws of the pose {family!r} all end inside the person")
 
 
-def _clear(person: Person, angles: Array) -> Array | None:
+def clear_of_flesh(person: Person, angles: Array) -> Array | None:
     """The angles with legs spread until they are apart and arms pushed out of the flesh; None where that fails."""
     for _ in range(12):
         pose = place_person(person, angles)
@@ -184,36 +193,71 @@ def _swing(angle: float, aside: float) -> tuple[float, float]:
     return float(np.arctan2(way[2], way[0])), float(np.arccos(np.clip(-way[1], -1, 1)))
 
 
-def _stride(rng: np.random.Generator, person: Person, running: bool) -> Drawn:
+@dataclass(frozen=True)
+class Stride:
+    """How somebody walks or runs; the pose follows from the phase, which is 1 after a stride of both legs."""
+
+    running: bool
+    phase: float
+    size: float
+    """Of steps, against those of `GAIT`."""
+    trunk: Array
+    """(26,) radians: spine and neck."""
+    noise: Array
+    """(2, 5) degrees by which right and left leg differ from `GAIT`."""
+    arms: Array
+    """(2, 4): degrees that they swing more forwards, that they stand off, bend and turn."""
+    busy: tuple[slice, Array] | None
+    """An arm that does something else, and its angles in radians."""
+    root: Array
+    lift: float
+
+    def angles(self, phase: float, curve: Callable[[float, str], float]) -> Array:
+        """(26,) radians; `curve` gives the degrees of `GAIT` by phase and name."""
+        angles, size = self.trunk.copy(), self.size
+        angles[2] += np.deg2rad(6 * size * np.sin(2 * np.pi * phase))
+        for side, (leg, noise) in enumerate(zip(LEGS, self.noise, strict=True)):
+            hip, knee, ankle = (curve((phase + 0.5 * side) % 1, name) for name in ("hip", "knee", "ankle"))
+            if self.running:
+                hip, knee, ankle = 1.35 * hip + 4, 1.5 * knee + 12, 1.5 * ankle
+            bent = [size * hip, 2 + 0.4 * abs(noise[1]), 4 + noise[2], size * knee, ankle]
+            angles[leg] = np.deg2rad(np.array(bent) + noise * [1, 0, 0, 1, 1])
+        elbow, swing = (85.0, 38.0) if self.running else (18.0, 24.0)
+        for side, (arm, (more, aside, bent_by, turned)) in enumerate(zip(ARMS, self.arms, strict=True)):
+            forth = swing * size * np.cos(2 * np.pi * (phase + 0.5 * (1 - side))) + more
+            plane, elevation = _swing(np.deg2rad(forth), np.deg2rad(aside))
+            bend = np.deg2rad(elbow + 0.3 * forth + bent_by)
+            # The forearm bends forwards whatever plane the upper arm is in.
+            angles[arm] = plane, elevation, np.deg2rad(turned), bend, np.deg2rad(30)
+        if self.busy is not None:
+            angles[self.busy[0]] = self.busy[1]
+        return angles
+
+
+def draw_stride(rng: np.random.Generator, running: bool) -> Stride:
+    """A way to walk or run."""
     phase, size = rng.random(), rng.uniform(0.9, 1.3) if running else rng.uniform(0.55, 1.15)
-    angles = _trunk(rng, 12.0 if running else 4.0, 0.7)
-    twist = np.sin(2 * np.pi * phase)
-    angles[2] += np.deg2rad(6 * size * twist)
-    for side, leg in enumerate(LEGS):
-        at = (phase + 0.5 * side) % 1
-        hip, knee, ankle = (np.interp(at, STRIDE, GAIT[name]) for name in ("hip", "knee", "ankle"))
-        if running:
-            hip, knee, ankle = 1.35 * hip + 4, 1.5 * knee + 12, 1.5 * ankle
-        noise = 3 * rng.standard_normal(5).clip(-2, 2)
-        bent = [size * hip, 2 + 0.4 * abs(noise[1]), 4 + noise[2], size * knee, ankle]
-        angles[leg] = np.deg2rad(np.array(bent) + noise * [1, 0, 0, 1, 1])
-    elbow, swing = (85.0, 38.0) if running else (18.0, 24.0)
-    for side, arm in enumerate(ARMS):
-        forth = swing * size * np.cos(2 * np.pi * (phase + 0.5 * (1 - side))) + rng.normal(0, 4)
-        plane, elevation = _swing(np.deg2rad(forth), np.deg2rad(rng.uniform(6, 14)))
-        bend = np.deg2rad(elbow + 0.3 * forth + 8 * rng.standard_normal())
-        angles[arm] = plane, elevation, -plane + np.pi / 2 if not running else np.deg2rad(10), bend, np.deg2rad(30)
-        # The forearm bends forwards whatever plane the upper arm is in.
-        angles[arm.start + 2] = np.deg2rad(rng.normal(-5, 8))
+    trunk = _trunk(rng, 12.0 if running else 4.0, 0.7)
+    noise = np.stack([3 * rng.standard_normal(5).clip(-2, 2) for _ in LEGS])
+    arms = [[rng.normal(0, 4), rng.uniform(6, 14), 8 * rng.standard_normal(), rng.normal(-5, 8)] for _ in ARMS]
+    busy = None
     if not running and rng.random() < 0.2:
-        _one_arm(rng, angles, ("phone", "carry", "wave"))
+        busy = _one_arm(rng, ("phone", "carry", "wave"))
     root = pitched((8.0 if running else 1.5) + rng.normal(0, 2), rng.normal(0, 1.5))
-    return angles, root, rng.uniform(0, 90) * running, False
+    lift = rng.uniform(0, 90) * running
+    return Stride(running, phase, size, trunk, noise, np.array(arms), busy, root, lift)
 
 
-def _one_arm(rng: np.random.Generator, angles: Array, kinds: tuple[str, ...]) -> None:
+def _stride(rng: np.random.Generator, person: Person, running: bool) -> Drawn:
+    stride = draw_stride(rng, running)
+    angles = stride.angles(stride.phase, lambda phase, name: float(np.interp(phase, STRIDE, GAIT[name])))
+    return angles, stride.root, stride.lift, False
+
+
+def _one_arm(rng: np.random.Generator, kinds: tuple[str, ...]) -> tuple[slice, Array]:
+    """An arm and its angles (5,) in radians."""
     arm, kind = ARMS[int(rng.integers(2))], kinds[int(rng.integers(len(kinds)))]
-    angles[arm] = MORE_ARMS[kind](rng) if kind in MORE_ARMS else draw_arm(rng, kind)
+    return arm, MORE_ARMS[kind](rng) if kind in MORE_ARMS else draw_arm(rng, kind)
 
 
 def _planted(

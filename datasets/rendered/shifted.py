@@ -33,6 +33,7 @@ FAR: dict[str, dict[str, Any]] = {
         "turn": (40.0, 36.0, 60.0),
         "pitch": 15.0,
         "any_yaw": 0.35,
+        "shake": 0.03,
     },
     "sensor": {"blur": (0.5, 3.0), "noise": (0.02, 0.1)},
     "framing": {"fill": (0.3, 0.75), "cut": 0.12},

@@ -21,7 +21,8 @@ from keyshift.experiments.commands.data_show import show
 from keyshift.experiments.runs.progress import Reporter
 
 RENDERED = {"train": 2000, "test": 500, "size": 128, "scenes": 0}
-HANDS = RENDERED | {"hands": None, "crops": None}
+VIDEOS = {"video": 0, "speed": 1.0, "smeared": 0.0, "exposure": 1.5, "passing": 0.0}
+HANDS = RENDERED | VIDEOS | {"hands": None, "crops": None}
 DEPTH = {"centers": None, "joints": "all"}
 DIALS = dict.fromkeys(("camera", "sensor", "occlusion", "anatomy", "poses"), 0.0)
 PUBLIC = {"root": None, **DEPTH, "cube": None}
@@ -40,7 +41,8 @@ WANTED = {
     ),
     **dict.fromkeys(
         ("people.lab", "people.wild"),
-        {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": None}
+        VIDEOS
+        | {"train": 1000, "test": 250, "size": 384, "scenes": 0, "focal": None, "zoom": 1.0, "crops": None}
         | {"joints": "h36m17", "motion": None, "photos": None},
     ),
     "hand_snap": {"root": None, "block": 20},

@@ -9,8 +9,10 @@ import pytest
 from keyshift.datasets.reading.annotations import BadAnnotation
 from keyshift.datasets.reading.bvh import read_bvh
 from keyshift.datasets.rendered.motion import mapping, motion_files, motion_stance, motions, read_motion
-from keyshift.datasets.rendered.people import Options, RenderedPeople, render_scene
+from keyshift.datasets.rendered.people import Options, RenderedPeople, render_scene, render_video
+from keyshift.datasets.rendered.people_video import Captured
 from keyshift.datasets.rendered.person_anatomy import PLACE, SIDES, sample_person
+from keyshift.datasets.rendered.video import Video
 
 RIG = {
     "Hips": ("", (0, 0, 0)),
@@ -163,3 +165,51 @@ def test_shared_clips_are_carried_over(shared: Path) -> None:
             # The angles between bones do not depend on which axis is up.
             np.testing.assert_allclose(a @ a.T, b @ b.T, atol=1e-6)
         assert (motion.pelvis[:, 1, 1] > 0.5).mean() > 0.9
+
+
+def slow_clip(path: Path) -> Path:
+    """An arm that comes down by 80 degrees within half a second."""
+    text = write(path, {"LeftArm": (0.0, 0.0, -80.0)}).read_text()
+    path.write_text(text.replace("Frame Time: 0.04", "Frame Time: 0.5"))
+    return path
+
+
+def test_videos_play_clips_at_their_rate(tmp_path: Path) -> None:
+    """At 25 frames a second, between the clip's frames too; at its end they stand still."""
+    clips, person = (read_motion(slow_clip(tmp_path / "a.bvh")),), sample_person(np.random.default_rng(0))
+
+    def lowered(act: Captured, time: float) -> float:
+        joints = act.stance(time).pose.joints
+        arm = joints[PLACE["left_elbow"]] - joints[PLACE["left_shoulder"]]
+        return float(np.rad2deg(np.arccos(arm[0] / np.linalg.norm(arm))))
+
+    for speed in (1.0, 2.0):
+        act = Captured(np.random.default_rng(1), person, Video(5, speed, 0.0, 0.0, 0.0), clips)
+        shares = np.clip((act.start + speed * np.arange(30) * 0.04) / 0.5, 0, 1)
+        assert 0 <= act.start <= 0.5 - 4 * speed * 0.04
+        made = [lowered(act, time) for time in range(30)]
+        way = np.stack([1 - shares + shares * np.cos(np.deg2rad(80)), shares * np.sin(np.deg2rad(80))])
+        np.testing.assert_allclose(made, np.rad2deg(np.arctan2(way[1], way[0])), atol=0.5)
+        assert made[-1] == made[-2] > made[0]
+
+
+def test_videos_of_a_folder_of_clips(tmp_path: Path) -> None:
+    slow_clip(tmp_path / "a.bvh")
+    made = render_video("lab", Options(size=64, motion=str(tmp_path), video=4), 0)
+    elbows = np.stack([scene.points[:, PLACE["left_elbow"]] for scene in made])
+    knees = np.stack([scene.points[:, PLACE["left_knee"]] for scene in made])
+    assert (np.linalg.norm(np.diff(elbows, axis=0), axis=-1) > 10).all()
+    assert np.linalg.norm(np.diff(knees, axis=0), axis=-1).max() < 1
+
+
+def test_the_own_clips_move_smoothly(shared: Path) -> None:
+    folder = shared / "data/mocap_bvh/bandai_namco"
+    if not folder.is_dir():
+        pytest.skip("no motion capture beside the checkout")
+    for number in range(2):
+        made = render_video("lab", Options(size=64, motion=str(folder), video=8), number)
+        points = np.stack([scene.points for scene in made]).astype(float)
+        steps, changes = (np.linalg.norm(np.diff(points, order, axis=0), axis=-1) for order in (1, 2))
+        assert 0.5 < steps.mean() < 80
+        assert steps.max() < 400
+        assert changes.mean() < 0.5 * steps.mean()
