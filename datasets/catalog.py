@@ -8,7 +8,20 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from .bodies import coco, crowdpose, human36m, lsp, mpi_inf_3dhp, mpii, muco, mupots, ochuman, surreal, threedpw
+from .bodies import (
+    coco,
+    crowdpose,
+    human36m,
+    human36m_2d,
+    lsp,
+    mpi_inf_3dhp,
+    mpii,
+    muco,
+    mupots,
+    ochuman,
+    surreal,
+    threedpw,
+)
 from .depth import icvl, msra
 from .depth.center_task import CenterTask
 from .depth.files import PublicOptions
@@ -84,6 +97,7 @@ DATASETS: dict[str, Data] = {
     "panoptic_hands": Data(panoptic_hands.panoptic_hands, PictureOptions, panoptic_hands.ORIGIN),
     "surreal": Data(surreal.surreal, surreal.Options, surreal.ORIGIN),
     "human36m": Data(human36m.human36m, human36m.Options, human36m.ORIGIN),
+    "human36m_2d": Data(human36m_2d.human36m_2d, human36m_2d.Options, human36m_2d.ORIGIN),
     "mpi_inf_3dhp": Data(mpi_inf_3dhp.mpi_inf_3dhp, mpi_inf_3dhp.Options, mpi_inf_3dhp.ORIGIN),
     "muco": Data(muco.muco, muco.Options, muco.ORIGIN),
     "mupots": Data(mupots.mupots, mupots.Options, mupots.ORIGIN),

@@ -109,7 +109,10 @@ class LengthNet(nn.Module):
     def __init__(self, keypoints: int, bones: int, pairs: int, channels: int, dropout: float) -> None:
         super().__init__()
         self.entry = layer(2 * keypoints, channels, dropout)
-        double = (nn.Sequential(*layer(channels, channels, dropout), *layer(channels, channels, dropout)) for _ in range(pairs))
+        double = (
+            nn.Sequential(*layer(channels, channels, dropout), *layer(channels, channels, dropout))
+            for _ in range(pairs)
+        )
         self.pairs = nn.ModuleList(double)
         self.last = nn.Linear(channels, 3 * keypoints)
         self.attention = nn.Linear(6 * keypoints, bones)

@@ -4,11 +4,11 @@ Chen et al., "Anatomy-aware 3D Human Pose Estimation with Bone-based Pose Decomp
 sunnychencool/Anatomy3D @ cdac552, which has no licence: written from a description of it, and agrees with it
 numerically. Directions come from a window of frames, lengths from frames anywhere in the video: a person's bones stay
 as long as they are, so that the clearest frames, which attention finds, tell them for all others. In metres,
-    points         mpjpe(x, x*)                        x = V (L len . D dir2), both detached: what joins them learns
-    frame          mpjpe(q_r, q*_r)                    q the pose of a single frame, r one of a sample's
-    lengths        100 mean (len - len*)^2             len_b = sum_t softmax_t(10 A [q, |q|])_b |bone_b(q_t)|, of detached q
-    directions     0.3 mean_b |dir2 - dir*|^2          the second net's, 0.15 of the first's
-    shifts         2 mpjpe(js2, js*)                   J_j - J_i of joints that no bone joins, 1 of the first's
+    points         mpjpe(x, x*)                   x = V (L len . D dir2), of detached ones: what joins them learns
+    frame          mpjpe(q_r, q*_r)               q the pose of a single frame, r one of a sample's
+    lengths        100 mean (len - len*)^2        len_b = sum_t softmax_t(10 A [q, |q|])_b |bone_b(q_t)|, q detached
+    directions     0.3 mean_b |dir2 - dir*|^2     the second net's, 0.15 of the first's
+    shifts         2 mpjpe(js2, js*)              J_j - J_i of joints that no bone joins, 1 of the first's
 and `augmented_frame`, `augmented_lengths` of the same frames of people whose bones are up to 30 % longer or shorter,
 seen again by the camera. Means run over all keypoints or bones, those that are not annotated being 0 in them.
 
@@ -32,7 +32,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -171,8 +171,8 @@ class Anatomy3D(PoseModel):
         return window, (window if others is None else self.normalised(others, lens))[..., :2]
 
     def one(self, sample: Unlabeled, poses: Tensor) -> Tensor:
-        """Of poses (B, R, ...) of single frames that of the frame r: of random ones by the frame's number, of the window
-        the one that is answered. (B, ...)."""
+        """Of poses (B, R, ...) of single frames that of r, (B, ...): of random frames by the sample's number, of the
+        window the frame that is answered."""
         count = poses.shape[1]
         if self.others(sample) is None:
             return poses[:, count - 1 if self.options.causal else count // 2]
@@ -228,7 +228,7 @@ class Anatomy3D(PoseModel):
         return sample.annotated
 
     def loss(self, votes: Votes, sample: Labeled) -> dict[str, Tensor]:
-        """By name as above. Of a further head's votes `points` and `directions`; what is augmented in training alone."""
+        """By name as above; of a further head's votes `points` and `directions`. Augmentation is for training."""
         people, known, truth = sample.image_index, sample.annotated, sample.keypoints / METRE
         bones, both = vectors(truth, self.ends), known[:, self.ends].all(-1)
         said = {name: value[people] for name, value in votes.extra.items()}
@@ -371,7 +371,9 @@ class Anatomy3D(PoseModel):
         try:
             state = fitting(content, wanted, file)
         except ValueError as error:
-            raise ValueError(f"model.weights={file} is no Anatomy3D of these model.widths, channels: {error}") from error
+            raise ValueError(
+                f"model.weights={file} is no Anatomy3D of these model.widths, channels: {error}"
+            ) from error
         self.load_state_dict({key: state.get(name, own[key]).view_as(own[key]) for key, name in names.items()})
 
 

@@ -19,7 +19,9 @@ FACTORS = [
 @pytest.fixture(scope="module")
 def model(golden):
     model = Anatomy3D(17, Anatomy3D.Options()).know(H36M17)
-    model.load_released({"model_pos": {f"module.{k}": v for k, v in golden.weights("anatomy3d", FACTORS).items()}}, "it")
+    model.load_released(
+        {"model_pos": {f"module.{k}": v for k, v in golden.weights("anatomy3d", FACTORS).items()}}, "it"
+    )
     return model.eval()
 
 
@@ -50,7 +52,10 @@ def test_training_form(golden, model, monkeypatch):
     arrays = golden.load("anatomy3d")
     monkeypatch.setattr(model, "normalised", lambda keypoints2d, lens: keypoints2d)
     window = frames(golden, "frames", (2, 243, 17, 3))
-    for name, frame, lengths in (("random_frames", "train.x_rand", "train.bonelength"), ("random_frames.aug", "train.x_randaug", "train.bonelengthaug")):
+    for name, frame, lengths in (
+        ("random_frames", "train.x_rand", "train.bonelength"),
+        ("random_frames.aug", "train.x_randaug", "train.bonelengthaug"),
+    ):
         places = golden.normal(name, (2, 50, 17, 2), 0.5)
         poses = model.length.poses(places)
         golden.compare(arrays, frame, poses)
