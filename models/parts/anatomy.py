@@ -122,12 +122,12 @@ class LengthNet(nn.Module):
         maps = self.entry(places.reshape(-1, 2 * places.shape[-2]))
         for pair in self.pairs:
             maps = maps + pair(maps)
-        return self.last(maps).float().view(*places.shape[:-1], 3)
+        return full(self.last(maps)).view(*places.shape[:-1], 3)
 
     def belief(self, poses: Tensor) -> Tensor:
         """Of poses (..., K, 3) logits (..., bones), which a softmax over a person's frames turns into shares."""
         flat = poses.detach().flatten(-2)
-        return self.attention(torch.cat([flat, flat.abs()], -1)).float()
+        return full(self.attention(torch.cat([flat, flat.abs()], -1)))
 
 
 def layer(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
@@ -166,3 +166,8 @@ class AnatomyHead(nn.Module):
 def unit(vectors: Tensor) -> Tensor:
     """(B, 3 * bones) with each bone's three of norm 1."""
     return F.normalize(vectors.unflatten(-1, (-1, 3)), dim=-1).flatten(-2)
+
+
+def full(values: Tensor) -> Tensor:
+    """Values of half precision, as autocast gives them, in float32; others as they are."""
+    return values.float() if values.element_size() < 4 else values

@@ -39,13 +39,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...datasets.bodies.skeletons import H36M17
 from ...datasets.options import option
 from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content
 from ...datasets.sample import BODY_MM, Labeled, Unlabeled
 from ...datasets.skeleton import Skeleton
 from ..output import Grid, Poses, Votes
-from ..parts.anatomy import AnatomyHead, DirectionNet, Fusion, LengthNet, unit
+from ..parts.anatomy import AnatomyHead, DirectionNet, Fusion, LengthNet, full, unit
 from ..parts.bones import below, bones_of, lengthened, shifts, star, vectors
 from ..people import need_root
 from ..pose_model import PoseModel
@@ -93,11 +94,11 @@ class Anatomy3D(PoseModel):
     ends: Tensor
     moves: Tensor
     apart: Tensor
+    told = False
 
     def __init__(self, keypoints: int, options: Options) -> None:
+        keypoints = max(keypoints, 2)  # of a single one options are tried out, before data is read
         super().__init__(keypoints, options)
-        if keypoints < 2:
-            raise ValueError(f"Anatomy3D needs 2 keypoints or more, which have a bone between them; got {keypoints}")
         even = [width for width in options.widths if width % 2 == 0]
         if even or not options.widths:
             raise ValueError(f"model.widths={options.widths} must be odd numbers, so that windows have a middle")
@@ -122,18 +123,26 @@ class Anatomy3D(PoseModel):
     def draw(self, bones: Sequence[tuple[int, int]]) -> None:
         """Take `bones`, (one, other), as those that are answered."""
         device = next(self.parameters()).device
-        plain = tuple(bones)
+        plain, count = tuple(bones), len(bones) + 1
         self.register_buffer("ends", torch.tensor(plain, device=device), persistent=False)
-        self.register_buffer("moves", below(plain, self.root, self.keypoints).to(device), persistent=False)
-        self.register_buffer("apart", torch.tensor(shifts(plain, self.keypoints), device=device), persistent=False)
+        self.register_buffer("moves", below(plain, self.root, count).to(device), persistent=False)
+        self.register_buffer("apart", torch.tensor(shifts(plain, count), device=device), persistent=False)
 
     @classmethod
     def learns(cls, skeleton: Skeleton) -> Skeleton:
-        """All keypoints. Raises ValueError for a skeleton without a root."""
+        """All keypoints. Raises ValueError for a skeleton without a root, or with nothing besides."""
         need_root(cls.__name__, skeleton)
+        if len(skeleton) < 2:
+            raise ValueError(f"{cls.__name__} needs 2 keypoints or more; skeleton {skeleton.name!r} has one")
         return skeleton
 
     def know(self, skeleton: Skeleton) -> Self:
+        """Raises ValueError where released weights are of other keypoints."""
+        if self.options.weights is not None and skeleton.keypoints != H36M17.keypoints:
+            raise ValueError(
+                f"model.weights={self.options.weights} is of {', '.join(H36M17.keypoints)}, in this order; skeleton "
+                f"{skeleton.name!r} has {', '.join(skeleton.keypoints)}"
+            )
         self.root = skeleton.root or 0
         self.draw(bones_of(skeleton))
         return self
@@ -186,7 +195,7 @@ class Anatomy3D(PoseModel):
         levels = self.direction.levels(window)
         poses = self.length.poses(singles)
         lengths, pose = self.lengths_of(poses), self.one(sample, poses).flatten(1)
-        return torch.cat([self.direction.again(levels).float(), levels[-1][..., 0].float(), lengths, pose], 1)
+        return torch.cat([full(self.direction.again(levels)), full(levels[-1][..., 0]), lengths, pose], 1)
 
     def lengths_of(self, poses: Tensor) -> Tensor:
         """The bones' lengths (B, bones) in m that poses (B, R, K, 3) of a person's single frames tell."""
@@ -199,7 +208,7 @@ class Anatomy3D(PoseModel):
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
         with torch.autocast(features.device.type, enabled=False):
-            second, first, lengths, pose = self.split(features.float())
+            second, first, lengths, pose = self.split(full(features))
             own: Any = self.head if head is None else head
             directions = own.directed(second)
             apart = own.joints(lengths.detach(), directions.detach())
@@ -255,11 +264,13 @@ class Anatomy3D(PoseModel):
         truth = sample.keypoints[:, None] if self.others(sample) is None else sample.inputs.get("random3d")
         if truth is None:
             return {}
-        truth, lens = truth / METRE, sample.inputs["lens"]
+        truth = truth / METRE
+        lens = sample.inputs.get("lens", truth.new_zeros(len(truth), 4))
         plain = self.one(sample, truth)
         if not self.training or self.options.lengthening == 0:
             return {"frame": mpjpe(pose, plain, known)}
         seen = (lens[:, :2] > 0).all(-1, keepdim=True)
+        self.tell(seen)
         longer, places = self.augmented(truth, torch.where(seen, lens, torch.ones_like(lens)))
         poses, one = self.length.poses(places), self.one(sample, longer)
         wanted = vectors(longer, self.ends).norm(dim=-1).mean(1)
@@ -269,6 +280,16 @@ class Anatomy3D(PoseModel):
             "augmented_frame": mpjpe(self.one(sample, poses), one, known & seen),
             "augmented_lengths": 100 * away.mean(),
         }
+
+    def tell(self, seen: Tensor) -> None:
+        """Warns, the first time, of samples whose camera is not known."""
+        if not self.told and not bool(seen.all()):
+            warnings.warn(
+                "samples without a camera, by which people with other bones could be seen: they are trained on without "
+                "model.lengthening",
+                stacklevel=2,
+            )
+        self.told = True
 
     def augmented(self, poses: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """Poses (P, R, K, 3) in m of people with other bones, and their normalised places (P, R, K, 2), seen by cameras
@@ -329,7 +350,7 @@ class Anatomy3D(PoseModel):
         for start in range(0, len(lengths), PART):
             for maps in self.direction.sequence(frames[start : start + PART + self.window - 1]):
                 own = lengths[done : done + len(maps)]
-                parts.append(head.joints(own, head.directed(maps.float())))  # type: ignore[operator]
+                parts.append(head.joints(own, head.directed(full(maps))))  # type: ignore[operator]
                 done += len(maps)
         joints = torch.cat(parts)
         return joints - joints[:, self.root, None] if rooted else joints
@@ -338,13 +359,10 @@ class Anatomy3D(PoseModel):
 
     def check(self, sample: Unlabeled, giver: str, cube: str | None = None) -> None:
         super().check(sample, giver, cube)
-        self.normalised(sample.inputs["keypoints2d"], sample.inputs["lens"])
-        if self.training and self.options.lengthening > 0 and not bool((sample.inputs["lens"][:, :2] > 0).all()):
-            warnings.warn(
-                f"{giver} gives no camera by which people with other bones could be seen: its samples are trained on "
-                "without model.lengthening",
-                stacklevel=2,
-            )
+        try:
+            self.normalised(sample.inputs["keypoints2d"], sample.inputs.get("lens"))
+        except ValueError as error:
+            raise ValueError(f"{giver}: {error}") from error
 
     def example(self, name: str, batch: int) -> Tensor:
         width, height = self.input_size
