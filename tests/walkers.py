@@ -19,10 +19,12 @@ MM = (450.0, 400.0, 450.0, 400.0)
 
 
 def walk(rng, frames):
-    """(T, 5, 3) mm in the camera's frame: a root that drifts, and four bones that swing about their means."""
+    """(T, 5, 3) mm in the camera's frame: a root that drifts, and four bones that swing, all away from the camera, so
+    that 2D keypoints tell how far."""
     time = np.arange(frames)[:, None, None] / 6
     swing = rng.uniform(-1, 1, (1, 4, 3)) * np.sin(time * rng.uniform(0.5, 1, (1, 4, 1)) + rng.uniform(0, 6, (1, 4, 1)))
     along = swing + [0, 1.0, 0] + 0.3 * rng.uniform(-1, 1, (1, 4, 3))
+    along[..., 2] = np.abs(along[..., 2])
     along /= np.linalg.norm(along, axis=-1, keepdims=True)
     bones = along * np.array(MM)[:, None] * rng.uniform(0.8, 1.2)
     root = rng.uniform(-300, 300, 3) + [0, -300, 4000] + time[:, 0] * rng.uniform(-40, 40, 3)

@@ -222,7 +222,5 @@ def _check(made: Recording, file: Path) -> None:
     assert made.points is not None
     away = np.linalg.norm(project(made.points, made.camera) - made.keypoints2d[..., :2], axis=-1)
     if not np.median(away) < APART:
-        wanted = (
-            f"half of the joints projected less than {APART:g} px from their keypoints (R' (X - T), T in metres)"
-        )
+        wanted = f"half of the joints projected less than {APART:g} px from their keypoints (R' (X - T), T in metres)"
         raise BadAnnotation(file, made.name, "the camera's answer", Words(f"{np.median(away):.0f} px away"), wanted)

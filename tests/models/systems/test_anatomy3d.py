@@ -1,7 +1,6 @@
 """Anatomy3D: its losses by loops, its two forms, what it may look at, and what it learns."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -44,7 +43,9 @@ def settled(model, sample):
 
 def batch(walkers, model, count=4, **more):
     data = as_clips(walkers.walkers(**more), model.frames)
-    return TrainingBatches(data, "source", 0, count, model.input_size, Augmentation(mirror=0.5, area=[1.0, 1.0]), True)[0]
+    return TrainingBatches(data, "source", 0, count, model.input_size, Augmentation(mirror=0.5, area=[1.0, 1.0]), True)[
+        0
+    ]
 
 
 # Bones
@@ -153,7 +154,10 @@ def test_losses_and_gradients_are_those_of_loops(walkers, options):
     parameters = list(model.parameters())
     for name, value in wanted.items():
         torch.testing.assert_close(losses[name], value, atol=1e-10, rtol=1e-8)
-        pairs = [torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in (losses[name], value)]
+        pairs = [
+            torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            for loss in (losses[name], value)
+        ]
         for ours, theirs in zip(*pairs, strict=True):
             assert (ours is None) == (theirs is None)
             if ours is not None:
@@ -164,7 +168,9 @@ def test_losses_and_gradients_are_those_of_loops(walkers, options):
 def reached(model, loss):
     names, parameters = zip(*model.named_parameters(), strict=True)
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    there = {name for name, value in zip(names, gradients, strict=True) if value is not None and bool((value != 0).any())}
+    there = {
+        name for name, value in zip(names, gradients, strict=True) if value is not None and bool((value != 0).any())
+    }
     return {".".join(name.split(".")[:2]) for name in there}
 
 
@@ -264,7 +270,11 @@ def test_both_forms_agree(walkers, monkeypatch, options):
     video, lens = given(walkers, model)
     count = len(video)
     sample = batch(walkers, model, count)
-    inputs = {"keypoints2d": windows(model, video), "random2d": video.expand(count, -1, -1, -1), "lens": lens.expand(count, 4)}
+    inputs = {
+        "keypoints2d": windows(model, video),
+        "random2d": video.expand(count, -1, -1, -1),
+        "lens": lens.expand(count, 4),
+    }
     with torch.no_grad():
         wanted = model.decode(model(replace(sample, inputs=inputs)), sample).points
     assert wanted.std(0).max() > 1, "else windows would not matter"
@@ -324,7 +334,11 @@ def test_a_mirrored_video_and_the_flip_test(walkers):
     torch.testing.assert_close(model.lift(there, lens, flip), back * wanted[:, flip], atol=0.02, rtol=1e-5)
     count = len(video)
     sample = batch(walkers, model, count)
-    inputs = {"keypoints2d": windows(model, video), "random2d": video.expand(count, -1, -1, -1), "lens": lens.expand(count, 4)}
+    inputs = {
+        "keypoints2d": windows(model, video),
+        "random2d": video.expand(count, -1, -1, -1),
+        "lens": lens.expand(count, 4),
+    }
     sample = replace(sample, inputs=inputs)
     with torch.no_grad():
         poses = with_mirror(model.decode(model(sample), sample), model, sample, flip)
@@ -342,13 +356,18 @@ def test_a_long_video(walkers):
     hook.remove()
     assert poses.shape == (15_000, 5, 3)
     assert max(held) <= anatomy.AT_ONCE * 3 * 8, "no more windows at once than in a short video"
-    part = model.joints_over(model.normalised(video[None], None)[0, 9_000:9_109], model.lengths_over(model.normalised(video[None], None)[0])[:101])
+    part = model.joints_over(
+        model.normalised(video[None], None)[0, 9_000:9_109],
+        model.lengths_over(model.normalised(video[None], None)[0])[:101],
+    )
     torch.testing.assert_close(poses[9_004:9_105], 1000 * (part - part[:, :1]), atol=0.02, rtol=1e-5)
 
 
 def test_what_another_camera_changes(walkers):
     """Of rays nothing: the same directions seen by a longer lens, shifted and with uneven pixels."""
-    rays, screen = (settled(m, batch(walkers, m)) for m in (build(walkers, coordinates=c) for c in ("camera", "screen")))
+    rays, screen = (
+        settled(m, batch(walkers, m)) for m in (build(walkers, coordinates=c) for c in ("camera", "screen"))
+    )
     video, lens = given(walkers, rays)
     other = torch.tensor([700.0, 650.0, 80.0, 130.0])
     seen = torch.cat([(video[..., :2] - lens[2:]) / lens[:2] * other[:2] + other[2:], video[..., 2:]], -1)
@@ -405,7 +424,9 @@ def test_released_weights(walkers, tmp_path):
         assert torch.equal(value, model.state_dict()[key]), key
     with pytest.raises(ValueError, match=r"epoch_60.bin is no Anatomy3D of these model.widths, channels"):
         Anatomy3D(17, Anatomy3D.Options(widths=[3, 3, 3], channels=8, weights=path))
-    with pytest.raises(ValueError, match=r"is of pelvis, right_hip.*in this order; skeleton 'mpi_inf_3dhp17' has head_top"):
+    with pytest.raises(
+        ValueError, match=r"is of pelvis, right_hip.*in this order; skeleton 'mpi_inf_3dhp17' has head_top"
+    ):
         Anatomy3D(17, Anatomy3D.Options(**options, weights=path)).know(MPI3DHP17)
 
 
@@ -441,29 +462,26 @@ def test_an_exported_window_answers_as_pytorch(walkers, tmp_path, options):
     assert (confidence == 1).all()
 
 
-def learned(walkers, seed, steps=150, **options):
-    """A network that learned from walkers, and what it is wrong by on others, mm, before and after."""
+def learned(walkers, seed, steps=100, rate=1e-2, **options):
+    """How far a network that learned from walkers is from others, mm, and how far the mean of the first is."""
     model = build(walkers, seed, channels=32, dropout=0.0, **options)
-    data = as_clips(walkers.walkers(count=24, frames=20), model.frames)
+    some, others = walkers.walkers(count=60, frames=15), walkers.walkers(count=10, frames=20, first=500)
     mirrored = Augmentation(rotation=0, area=[1.0, 1.0], mirror=0.5)
-    batches = TrainingBatches(data, "source", seed, 32, model.input_size, mirrored, True)
-    other = as_clips(walkers.walkers(count=10, frames=20, first=500), model.frames)
-    tests = [batch for batch in (EvaluationBatches(other, 50, model.input_size)[i] for i in range(4))]
-
-    def wrong():
-        predictions = predict(model, tests, CPU)
-        return float((predictions.points - predictions.truth).norm(dim=-1).mean())
-
-    optimizer, before = torch.optim.Adam(model.parameters(), 3e-3, amsgrad=True), wrong()
+    batches = TrainingBatches(as_clips(some, model.frames), "source", seed, 32, model.input_size, mirrored, True)
+    optimizer = torch.optim.Adam(model.parameters(), rate, amsgrad=True)
     for step in range(steps):
         sample = batches[step]
         optimizer.zero_grad()
         sum(model.loss(model(sample), sample).values()).backward()
         optimizer.step()
-    return model, before, wrong()
+    tests = EvaluationBatches(as_clips(others, model.frames), 200, model.input_size)[0]
+    predictions = predict(model, [tests], CPU)
+    rooted = [np.concatenate([one.points - one.points[:, :1] for one in data.recordings]) for data in (some, others)]
+    mean = np.linalg.norm(rooted[1] - rooted[0].mean(0), axis=-1).mean()
+    return float((predictions.points - predictions.truth).norm(dim=-1).mean()), float(mean)
 
 
 @pytest.mark.parametrize("seed", [0])
 def test_it_learns(walkers, seed):
-    _, before, after = learned(walkers, seed)
-    assert after < 0.4 * before
+    error, mean = learned(walkers, seed)
+    assert error < 0.85 * mean
