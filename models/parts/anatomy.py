@@ -148,10 +148,8 @@ class Fusion(nn.Module):
 
 
 class AnatomyHead(nn.Module):
-    """What the second net came to (B, C) to the directions of bones (B, 3 * bones); with lengths to joints in m.
-
-    In float32 under autocast too: a step in bf16 is 4 mm of a metre.
-    """
+    """What the second net came to (B, C) to the directions of bones (B, 3 * bones); these, with lengths, to joints in
+    m."""
 
     def __init__(self, keypoints: int, bones: int, channels: int, layers: int) -> None:
         super().__init__()

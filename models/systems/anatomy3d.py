@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from ...datasets.bodies.skeletons import H36M17
 from ...datasets.options import option
 from ...datasets.reading.files import from_home
-from ...datasets.reading.weights import fitting, read_content
+from ...datasets.reading.weights import fitting, read_content, unwrapped
 from ...datasets.sample import BODY_MM, Labeled, Unlabeled
 from ...datasets.skeleton import Skeleton
 from ..output import Grid, Poses, Votes
@@ -207,7 +207,7 @@ class Anatomy3D(PoseModel):
         return features.split([channels, channels, bones, 3 * self.keypoints], 1)
 
     def votes(self, features: Tensor, sample: Unlabeled, head: nn.Module | None = None) -> Votes:
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast(features.device.type, enabled=False):  # a step in bf16 is 4 mm of a metre
             second, first, lengths, pose = self.split(full(features))
             own: Any = self.head if head is None else head
             directions = own.directed(second)
@@ -294,9 +294,10 @@ class Anatomy3D(PoseModel):
     def augmented(self, poses: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """Poses (P, R, K, 3) in m of people with other bones, and their normalised places (P, R, K, 2), seen by cameras
         `lens` (P, 4). A person's bones change alike in all frames; roots stand about (0, -0.3, distance) m."""
-        bones = vectors(poses, self.ends).norm(dim=-1).mean(1)
-        change = (torch.rand_like(bones) - 0.5) * self.options.lengthening * bones
-        longer = lengthened(poses, self.ends, self.moves, change)
+        with torch.autocast(poses.device.type, enabled=False):  # labels are no rougher than they were
+            bones = vectors(poses, self.ends).norm(dim=-1).mean(1)
+            change = (torch.rand_like(bones) - 0.5) * self.options.lengthening * bones
+            longer = lengthened(poses, self.ends, self.moves, change)
         root = 0.5 * torch.randn_like(longer[:, :, :1]) + longer.new_tensor([0.0, -0.3, self.options.distance])
         space = longer + root
         around = lens[:, None, None]
@@ -398,3 +399,20 @@ class Anatomy3D(PoseModel):
 def mpjpe(answer: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     """Mean distance of points (..., 3), those that are not known being 0 in it."""
     return ((answer - truth).norm(dim=-1) * known).mean()
+
+
+def load_reference(content: Mapping[str, Any], **options: Any) -> Anatomy3D:
+    """Anatomy3D from a released checkpoint's content, of Human3.6M's joints where it has 17, in evaluation mode; sizes
+    are read off the shapes. `options` are its own. Raises ValueError for other checkpoints."""
+    state = unwrapped(content, "expand_conv.weight")
+    if "expand_conv.weight" not in state:
+        raise ValueError(f"not an Anatomy3D checkpoint: expected expand_conv.weight, found {sorted(state)[:3]}")
+    first, later = state["expand_conv.weight"], 0
+    widths = [first.shape[2]]
+    while (key := f"layers_conv.{2 * later}.weight") in state:
+        widths.append(state[key].shape[2])
+        later += 1
+    chosen = {"widths": widths, "channels": first.shape[0]} | options
+    model = Anatomy3D(first.shape[1] // 2, Anatomy3D.Options(**chosen))
+    model.load_released(state, "the checkpoint")
+    return (model.know(H36M17) if len(H36M17) == model.keypoints else model).eval()

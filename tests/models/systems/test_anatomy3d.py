@@ -422,6 +422,11 @@ def test_released_weights(walkers, tmp_path):
     again = Anatomy3D(17, Anatomy3D.Options(**options, weights=path)).know(H36M17)
     for key, value in again.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
+    sized = anatomy3d.load_reference(torch.load(path), causal=True)
+    assert (sized.options.widths, sized.options.channels, sized.options.causal) == ([3, 3], 8, True)
+    assert torch.equal(sized.head.joints.vectors.weight, model.head.joints.vectors.weight)
+    with pytest.raises(ValueError, match=r"not an Anatomy3D checkpoint: expected expand_conv.weight"):
+        anatomy3d.load_reference({"model_pos": {"layers_conv.0.weight": torch.zeros(8, 16, 3)}})
     with pytest.raises(ValueError, match=r"epoch_60.bin is no Anatomy3D of these model.widths, channels"):
         Anatomy3D(17, Anatomy3D.Options(widths=[3, 3, 3], channels=8, weights=path))
     with pytest.raises(

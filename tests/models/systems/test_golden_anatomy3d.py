@@ -5,7 +5,7 @@ import torch
 
 from keyshift.datasets.bodies.skeletons import H36M17
 from keyshift.models.parts.bones import PUBLISHED, bones_of, shifts, vectors
-from keyshift.models.systems.anatomy3d import Anatomy3D
+from keyshift.models.systems.anatomy3d import load_reference
 from keyshift.models.systems.anatomy3d_released import released_names
 
 FACTORS = [
@@ -18,11 +18,8 @@ FACTORS = [
 
 @pytest.fixture(scope="module")
 def model(golden):
-    model = Anatomy3D(17, Anatomy3D.Options()).know(H36M17)
-    model.load_released(
-        {"model_pos": {f"module.{k}": v for k, v in golden.weights("anatomy3d", FACTORS).items()}}, "it"
-    )
-    return model.eval()
+    state = {f"module.{key}": value for key, value in golden.weights("anatomy3d", FACTORS).items()}
+    return load_reference({"epoch": 60, "model_pos": state})
 
 
 def frames(golden, name, shape):
@@ -40,6 +37,8 @@ class Sample:
 
 
 def test_keys(golden, model):
+    assert (model.options.widths, model.options.channels, model.frames) == ([3] * 5, 1024, 243)
+    assert not model.training
     own = model.state_dict()
     names = released_names(own, 4)
     assert set(names.values()) == {key for key, _ in golden.keys("anatomy3d")}
