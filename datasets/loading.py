@@ -408,7 +408,8 @@ def empty_like(name: str, item: Item) -> Item:
         deep = None if item.deep is None else np.zeros(keypoints, bool)
         empty = replace(empty, keypoints=flat, rooted=item.rooted, deep=deep)
     if item.in_camera:
-        empty = replace(empty, in_camera=True, keypoints=np.tile([0.0, 0.0, 1000.0], (keypoints, 1)))
+        middle = np.array([0.0, 0.0, 0.0 if item.rooted else 1000.0])
+        empty = replace(empty, in_camera=True, rooted=item.rooted, keypoints=np.tile(middle, (keypoints, 1)))
     points = None if item.points is None else np.zeros((keypoints, 3))
     inputs = {name: np.zeros_like(value) for name, value in item.inputs.items()}
     inputs |= {name: value for name, value in item.inputs.items() if name == "extent"}  # of the set, not of the sample

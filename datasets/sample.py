@@ -28,8 +28,8 @@ ROOT_MM, BODY_MM = "pixels and mm from the root", "mm from the root"
 """What coordinates are: (x, y) px of the input; (x px, y px, z mm from the crop's centre, or of pictures from the
 camera); mm in the camera's frame; (x px, y px, z mm from the skeleton's root); mm along the camera's axes from the
 skeleton's root."""
-
-
+IN_MM = (CAMERA_MM, BODY_MM)
+"""Of these what is mm along all axes: no affine of the picture moves it."""
 SEQUENCES = ("keypoints2d", "random2d", "random3d")
 """Inputs that hold poses (T, K, 3) of other frames: keypoints select, order and mirror them as they do the labels."""
 MOVED = {"keypoints2d", "random2d", "others"}
@@ -151,7 +151,7 @@ class Unlabeled:
     row: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     """(B,) int64, the sample's place in its dataset: where a bank of pseudo labels keeps it."""
     space: str = PIXELS
-    """What the coordinates of points in the model's input are: PIXELS, PIXELS_AND_MM, CAMERA_MM or ROOT_MM."""
+    """What the coordinates of points in the model's input are: PIXELS, PIXELS_AND_MM, CAMERA_MM, ROOT_MM or BODY_MM."""
     views: tuple[Unlabeled, ...] = ()
     """The same samples under other known warps."""
 
@@ -247,8 +247,8 @@ def check_reads(reader: str, reads: Collection[str], giver: str, gives: Collecti
 
 def inside(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
     """Whether points (P, K, D) of the model's input lie in what the input shows, the picture and of depth the cube:
-    (P, K) bool. In the camera's frame all do."""
-    if sample.space == CAMERA_MM:
+    (P, K) bool. In mm along all axes all do."""
+    if sample.space in IN_MM:
         return torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
     size = points.new_tensor(sample.image.shape[:-3:-1])
     seen = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)

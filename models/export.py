@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..datasets.reading.files import naming
 from ..datasets.reading.people import AROUND_BOXES
-from ..datasets.sample import CAMERA_MM, ROOT_MM, Unlabeled
+from ..datasets.sample import BODY_MM, CAMERA_MM, IN_MM, ROOT_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
 from .half import halved
 from .output import Poses, Votes
@@ -302,6 +302,8 @@ def metadata(
         notes["pixels"] += "; z in mm from the camera, along the optical axis"
     if model.space == CAMERA_MM:
         notes["pixels"] = "keypoints are x, y, z in mm in the camera's frame"
+    elif model.space == BODY_MM:
+        notes["pixels"] = "keypoints are x, y, z in mm along the camera's axes, counted from the skeleton's root"
     if "keypoints2d" in model.reads:
         notes["keypoints2d"] = (
             f"(B, T, K, 3): x, y in pixels of an input of {width}x{height}, its top left corner 0, 0, and a confidence"
@@ -412,7 +414,7 @@ def check_exact(
 ) -> None:
     """Raises OtherAnswers where keypoints are `away` (P, K) from PyTorch's, save for ties, or other answers differ."""
     points = wanted[0]
-    share = CLOSE_IN_SPACE if sample.space in (CAMERA_MM, ROOT_MM) or "k" in decoded.reads else 0.0
+    share = CLOSE_IN_SPACE if sample.space in (*IN_MM, ROOT_MM) or "k" in decoded.reads else 0.0
     wrong = ~(away <= CLOSE + share * points.abs().amax(-1))
     if decoded.single:
         wrong &= ~(_tied(votes.logits) & (points == votes.peak()).all(-1))

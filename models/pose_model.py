@@ -349,6 +349,19 @@ def mirrored(sample: Unlabeled) -> Unlabeled:
     return replace(sample, inputs={**sample.inputs, "image": sample.image.flip(-1)})
 
 
+def mirrored_sequences(sample: Unlabeled, width: int, flip: Sequence[int]) -> Unlabeled:
+    """The same batch with its 2D sequences in an input `width` px wide, and the camera that sees them, mirrored;
+    keypoints change places by the permutation `flip`."""
+    inputs = dict(sample.inputs)
+    for name in inputs.keys() & {"keypoints2d", "random2d"}:
+        there = inputs[name][..., list(flip), :]
+        inputs[name] = torch.cat([width - there[..., :1], there[..., 1:]], -1)
+    if "lens" in inputs:
+        fx, fy, cx, cy = inputs["lens"].unbind(-1)
+        inputs["lens"] = torch.stack([fx, fy, torch.where(fx > 0, width - cx, cx), cy], -1)
+    return replace(sample, inputs=inputs)
+
+
 def counted_per_image(mask: Tensor, sample: Labeled) -> Tensor:
     """Which keypoints count in each image, being counted (P, K) for one of its people: (B, K) float."""
     return per_image(mask.float(), sample.image_index, len(sample))

@@ -22,6 +22,7 @@ from ..datasets.sides import completed
 from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
 from .systems.a2j import A2J
+from .systems.anatomy3d import Anatomy3D
 from .systems.awr import AWR
 from .systems.dcpose import DCPose
 from .systems.dekr import DEKR
@@ -58,6 +59,7 @@ MODELS: dict[str, type[PoseModel]] = {
     "dsnt_3d": DSNT3D,
     "li_chan": LiChan,
     "li_chan_3d": LiChan3D,
+    "anatomy3d": Anatomy3D,
     "own": OwnModel,
 }
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)

@@ -216,6 +216,15 @@ def toys():
 
 
 @pytest.fixture(scope="session")
+def walkers():
+    """The module walkers.py: 2D sequences of people whose bones swing, seen by two cameras."""
+    spec = importlib.util.spec_from_file_location("walkers", Path(__file__).with_name("walkers.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
 def persons(toys):
     """Persons(count, style, first) before a camera, as the toys have them."""
 

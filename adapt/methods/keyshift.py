@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.options import option
-from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled
+from ...datasets.sample import IN_MM, Labeled, Unlabeled
 from ...models.output import Poses, Votes
 from ..consistency import labelled
 from ..processes import uniform
@@ -96,7 +96,7 @@ class Keyshift(Teacher):
         return {f"target_{name}": self.options.weight * loss for name, loss in losses.items()}
 
     def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
-        if self.options.occluded == 0 or "image" not in view.inputs or view.space == CAMERA_MM:
+        if self.options.occluded == 0 or "image" not in view.inputs or view.space in IN_MM:
             return view
         sure = surely(poses.confidence, 0.9, ragged=not self.model.single)
         half = round(self.options.square * min(view.image.shape[-2:]) / 2)

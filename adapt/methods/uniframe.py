@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.options import FILE, BadOption, option
-from ...datasets.sample import CAMERA_MM, Labeled, Unlabeled, inside
+from ...datasets.sample import IN_MM, Labeled, Unlabeled, inside
 from ...models.output import Poses
 from ..processes import gather, uniform
 from ..strategy import Update
@@ -95,7 +95,7 @@ class UniFrame(MeanTeacher):
         return with_image(content, image)
 
     def shown(self, view: Unlabeled, poses: Poses) -> Unlabeled:
-        if "image" not in view.inputs or view.space == CAMERA_MM:
+        if "image" not in view.inputs or view.space in IN_MM:
             return view
         sure = surely(poses.confidence, self.options.sure, self.options.surest, ragged=not self.model.single)
         half = round(self.options.square * min(view.image.shape[-2:]) / 2)

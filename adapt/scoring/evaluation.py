@@ -13,7 +13,8 @@ from torch import Tensor
 from ...datasets.augment import Augmentation
 from ...datasets.loading import EvaluationBatches
 from ...datasets.sample import (
-    CAMERA_MM,
+    BODY_MM,
+    IN_MM,
     PIXELS_AND_MM,
     ROOT_MM,
     Labeled,
@@ -30,7 +31,7 @@ from ...datasets.sample import (
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels
 from ...models.output import Poses
-from ...models.pose_model import PoseModel, mirrored
+from ...models.pose_model import PoseModel, mirrored, mirrored_sequences
 from ..strategy import Target
 from . import depth_metrics, metrics
 from .finding import answers_of, extents, invented, joined, of_people
@@ -58,7 +59,7 @@ def predict(
     parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
     seen: list[Answers] = []
     for batch in batches:
-        sample = of_people(batch.to(device))
+        sample = blind(of_people(batch.to(device)))
         votes = model(sample)
         if mirror is not None and not model.single:
             votes = model.with_mirrored(votes, sample, mirror)
@@ -82,10 +83,13 @@ def predict(
             "side": sample.side[people],
             "camera": sample.camera[people],
             "row": sample.row[people],
+            "frame": sample.frame[people],
             "matched": matched,
         }
         if sample.space == ROOT_MM:
             values["depth"] = root_depth(sample, model.root)
+        if sample.space == BODY_MM:
+            values["place"] = root_place(sample, model.root)
         if distance is not None:
             values["own_depth"] = distance[people]
         sigmas = fall_offs(skeleton) if skeleton is not None else (UNPUBLISHED,) * truth.shape[1]
@@ -103,8 +107,13 @@ def predict(
     space, invention = parts["space"][0], sum(parts["invented"])
     listed = {n: v for n, v in parts.items() if n not in ("space", "invented") and (v or n in WORDS)}
     whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
-    root = model.root if space == ROOT_MM else -1
+    root = model.root if space in (ROOT_MM, BODY_MM) else -1
     return Predictions(**whole, space=space, invented=invention, root=root, answers=joined(seen))
+
+
+def blind(sample: Labeled) -> Labeled:
+    """The batch without the labels of other frames, which no answer may be made of."""
+    return replace(sample, inputs={name: value for name, value in sample.inputs.items() if name != "random3d"})
 
 
 def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequence[int]) -> Poses:
@@ -114,11 +123,12 @@ def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequenc
     check_mirrored(model)
     if not model.single:
         raise ValueError(f"flip_test: {type(model).__name__} finds several people; with_mirrored is for its votes")
-    there_sample = mirrored(sample)
+    lifts, order = model.space == BODY_MM, list(flip)
+    there_sample = mirrored_sequences(sample, model.input_size[0], order) if lifts else mirrored(sample)
     there = model.decode(model(there_sample), there_sample)
-    order = list(flip)
     points = there.points[:, order]
-    points = torch.cat([sample.image.shape[-1] - points[..., :1], points[..., 1:]], -1)
+    edge = 0 if lifts else sample.image.shape[-1]
+    points = torch.cat([edge - points[..., :1], points[..., 1:]], -1)
     return replace(
         poses,
         points=(poses.points + points) / 2,
@@ -129,10 +139,15 @@ def with_mirror(poses: Poses, model: PoseModel, sample: Unlabeled, flip: Sequenc
 
 def check_mirrored(model: PoseModel) -> None:
     """Raises ValueError where mirror images tell nothing: for a system that finds several people and has no way to
-    bring together what it says of both, and for one that does not answer in pixels of pictures."""
+    bring together what it says of both, and for one that answers neither in pixels of pictures nor, from 2D keypoints,
+    in mm from the root."""
     able = model.single or type(model).with_mirrored is not PoseModel.with_mirrored
-    if not able or "image" not in model.reads or model.space == CAMERA_MM:
-        raise ValueError(f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels")
+    pictures = "image" in model.reads and model.space not in IN_MM
+    if not able or not (pictures or (model.space == BODY_MM and "keypoints2d" in model.reads)):
+        raise ValueError(
+            f"flip_test: {type(model).__name__} does not answer for one person in a picture's pixels, nor from 2D "
+            "keypoints in mm from the root"
+        )
 
 
 def root_depth(sample: Labeled, root: int) -> Tensor:
@@ -142,6 +157,13 @@ def root_depth(sample: Labeled, root: int) -> Tensor:
         return torch.full((len(sample.keypoints),), 1000.0, device=sample.keypoints.device)
     z = sample.points[:, root, 2]
     return torch.where(z > 0, z, 1000.0)
+
+
+def root_place(sample: Labeled, root: int) -> Tensor:
+    """(P, 3) mm in the camera's frame: where each person's true root stands, zeros where it is not known."""
+    if sample.points is None or root < 0:
+        return sample.keypoints.new_zeros(len(sample.keypoints), 3)
+    return sample.points[:, root]
 
 
 def arrange(poses: Poses, truth: Tensor, counted: Tensor, sample: Labeled, single: bool) -> Tensor:
@@ -240,8 +262,8 @@ def hits(predictions: Predictions, batches: Sequence[Labeled], threshold: float)
 
 
 def edge(batch: Labeled) -> Tensor:
-    """(B,) mm of the cube's edge, of a picture the extent; of a person in the camera's frame a person's length."""
-    return torch.full((len(batch),), SPAN_MM) if batch.space == CAMERA_MM else z_edge(batch).cpu().float()
+    """(B,) mm of the cube's edge, of a picture the extent; of a person in mm a person's length."""
+    return torch.full((len(batch),), SPAN_MM) if batch.space in IN_MM else z_edge(batch).cpu().float()
 
 
 def curve(headline: Headline, errors: Tensor, mask: Tensor, thresholds: Tensor) -> Tensor:
@@ -291,8 +313,8 @@ def agreement(
 
 def near(here: Tensor, there: Tensor, sample: Unlabeled, image_index: Tensor, threshold: float) -> Tensor:
     """Whether points (P, K, D) of a sample agree: to `threshold` of the input's longer side, along z of the cube's
-    edge, in the camera's frame of SPAN_MM: (P, K) bool."""
-    if sample.space == CAMERA_MM:
+    edge, in mm along all axes of SPAN_MM: (P, K) bool."""
+    if sample.space in IN_MM:
         return metrics.distances(here, there) <= threshold * span(sample)
     close = metrics.distances(here[..., :2], there[..., :2]) <= threshold * span(sample)
     if sample.space in (PIXELS_AND_MM, ROOT_MM) and here.shape[-1] == 3:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...datasets.sample import CAMERA_MM, Unlabeled, known_ends
+from ...datasets.sample import IN_MM, Unlabeled, known_ends
 from ...models.output import Poses
 
 FALL_OFF = 0.2
@@ -22,7 +22,7 @@ FALL_OFF = 0.2
 LEAST = 0.1
 """Similarity below which two people are not the same."""
 SMALLEST = 0.05
-"""What s is at least, as a share of the input's longer side, in the camera's frame of SPAN_MM."""
+"""What s is at least, as a share of the input's longer side, in mm of SPAN_MM."""
 SPAN_MM = 2000.0
 """About the length of a person."""
 CHUNK = 256
@@ -31,7 +31,7 @@ CHUNK = 256
 
 def span(sample: Unlabeled) -> float:
     """The length in which points of a sample are judged: the input's longer side in px, of 3D points in mm."""
-    return SPAN_MM if sample.space == CAMERA_MM else float(max(sample.image.shape[-2:]))
+    return SPAN_MM if sample.space in IN_MM else float(max(sample.image.shape[-2:]))
 
 
 def similarity(predicted: Tensor, truth: Tensor, counted: Tensor, smallest: float) -> Tensor:

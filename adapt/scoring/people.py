@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...datasets.sample import CAMERA_MM, PIXELS, to_pixels, to_space
+from ...datasets.sample import BODY_MM, CAMERA_MM, PIXELS, to_pixels, to_space
 from ...models.output import Poses
 from .matching import SMALLEST, SPAN_MM, match_within
 
@@ -32,6 +32,8 @@ class PredictedPeople:
     def of(cls, poses: Poses, camera: Tensor, space: str) -> PredictedPeople:
         """Poses in file pixels and mm, or in mm, as `space` says, seen by cameras (B, 4), one for each image."""
         cameras = camera[poses.image_index]
+        if space == BODY_MM:
+            raise ValueError("poses from the root stand nowhere: people in space need a system that says where they are")
         if space == PIXELS:
             raise ValueError("poses in pixels have no depth: people in space need a 3D system")
         if not (cameras[:, :2] > 0).all():

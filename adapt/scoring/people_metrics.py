@@ -52,13 +52,15 @@ def pa_mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, scale: bool = True)
     return metrics.mean(pa_errors(predicted, truth, mask, scale), mask)
 
 
-def n_errors(predicted: Tensor, truth: Tensor, mask: Tensor, root: int) -> Tensor:
-    """Distances (N, K), counted from the root, after each prediction has the scale that fits best."""
-    truth = root_aligned(truth, root)
-    return metrics.distances(scaled(root_aligned(predicted, root), truth, rooted(mask, root)), truth)
+def n_errors(predicted: Tensor, truth: Tensor, mask: Tensor, root: int | None) -> Tensor:
+    """Distances (N, K), counted from the root, after each prediction has the scale that fits best; of `root=None` about
+    the origin."""
+    if root is not None:
+        predicted, truth = root_aligned(predicted, root), root_aligned(truth, root)
+    return metrics.distances(scaled(predicted, truth, rooted(mask, root)), truth.double())
 
 
-def n_mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, root: int, count_root: bool = True) -> Tensor:
+def n_mpjpe(predicted: Tensor, truth: Tensor, mask: Tensor, root: int | None, count_root: bool = True) -> Tensor:
     """Mean of `n_errors`, mm (Rhodin, Salzmann, Fua, ECCV 2018)."""
     return metrics.mean(n_errors(predicted, truth, mask, root), rooted(mask, root, count_root))
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...datasets.reading.files import write_whole
-from ...datasets.sample import CAMERA_MM, PIXELS, PIXELS_AND_MM, to_pixels
-from . import metrics
+from ...datasets.sample import BODY_MM, IN_MM, PIXELS, PIXELS_AND_MM, to_pixels
+from . import metrics, people_metrics
 from .selection import Headline
 from .space_scores import placed
 
@@ -55,7 +55,7 @@ class Answers:
 @dataclass
 class Predictions:
     """Predictions and truth for the N labelled people of a dataset in its order, of crops one each; in file pixels, z
-    in mm beside them, or mm in the camera's frame, as `space` says."""
+    in mm beside them, or mm in the camera's frame or along its axes from the root, as `space` says."""
 
     points: Tensor
     """(N, K, 2 or 3); zeros of people that were missed."""
@@ -83,9 +83,14 @@ class Predictions:
     depth: Tensor | None = None
     """(N,) mm: where z is counted from, the true root's distance; None where z is counted from the camera."""
     root: int = -1
-    """The keypoint that z is counted from."""
+    """The keypoint that z, or all, is counted from."""
     own_depth: Tensor | None = None
     """(N,) mm: the same root's distance as a model says it that answers both."""
+    place: Tensor | None = None
+    """(N, 3) mm in the camera's frame: where the true root stands of poses along the camera's axes from the root, zeros
+    where it is not known."""
+    frame: Tensor | None = None
+    """(N,) int64: the sample's frame in its sequence; None of files of earlier versions."""
     area: Tensor | None = None
     """(N,) file px squared, of pictures in which people are found: see `Answers.own_area`."""
     bounds: Tensor | None = None
@@ -136,8 +141,8 @@ class Predictions:
         the root where z is; infinite for people that were missed. Raises ValueError for 3D points without a camera."""
         if self.dims == 2:
             return self.of_matched(metrics.relative_errors(self.points, self.truth, self.side))
-        if self.space == CAMERA_MM:
-            return self.of_matched(metrics.distances(self.points, self.truth))
+        if self.space in IN_MM:
+            return self.of_matched(people_metrics.root_errors(self.points, self.truth, self.counted_from))
         blind = (self.camera[:, :2] == 0).any(1) & self.annotated.any(1)
         if blind.any():
             raise ValueError(
@@ -145,6 +150,11 @@ class Predictions:
                 "first: errors in mm need fx and fy in file pixels; let the dataset give them"
             )
         return self.of_matched(metrics.distances(*(self.in_space(points) for points in (self.points, self.truth))))
+
+    @property
+    def counted_from(self) -> int | None:
+        """The root that poses are counted from; None where they are not."""
+        return None if self.root < 0 else self.root
 
     def in_space(self, points: Tensor) -> Tensor:
         """Points (N, K, 3) in file pixels and mm as mm in the camera's frame; of a pose relative to its root, which is
@@ -154,11 +164,18 @@ class Predictions:
 
     def pixels(self) -> Tensor:
         """Distances in the picture, file px, of points in space through the camera: (N, K)."""
-        points, truth = self.points, self.truth
-        if self.space == CAMERA_MM:
-            seen = (self.camera[:, :2] > 0).all(1)[:, None, None]  # without a camera there is no picture to measure in
-            points, truth = (torch.where(seen, to_pixels(p, self.camera), torch.nan) for p in (points, truth))
-        return self.of_matched(metrics.distances(points[..., :2], truth[..., :2]))
+        return self.of_matched(metrics.distances(self.in_picture(self.points), self.in_picture(self.truth)))
+
+    def in_picture(self, points: Tensor) -> Tensor:
+        """x and y in file px of points (N, K, 2 or 3); of those in mm through the camera, a pose that is counted from
+        its root standing where the true one does, NaN where either is not known: (N, K, 2)."""
+        if self.space not in IN_MM:
+            return points[..., :2]
+        seen = (self.camera[:, :2] > 0).all(1)
+        if self.space == BODY_MM:
+            assert self.place is not None
+            seen, points = seen & (self.place[:, 2] > 0), points + self.place[:, None]
+        return torch.where(seen[:, None, None], to_pixels(points, self.camera)[..., :2], torch.nan)
 
     def select(self, rows: Tensor) -> Predictions:
         """Those of the people at `rows`, indices or a mask, and who was found in their pictures; who was invented is
@@ -182,7 +199,7 @@ class Predictions:
     def in_plane(self) -> Predictions:
         """Their x and y alone, in file pixels."""
         points, truth = self.points[..., :2], self.truth[..., :2]
-        return replace(self, points=points, truth=truth, space=PIXELS, depth=None, root=-1, own_depth=None)
+        return replace(self, points=points, truth=truth, space=PIXELS, depth=None, root=-1, own_depth=None, place=None)
 
     def of_matched(self, distances: Tensor) -> Tensor:
         return torch.where(self.matched[:, None], distances, torch.inf)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...datasets.bodies.skeletons import H36M18
-from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, to_space
+from ...datasets.sample import BODY_MM, PIXELS_AND_MM, ROOT_MM, to_space
 from ...datasets.skeleton import Skeleton
 from . import human36m, metrics, people_metrics
 
@@ -51,6 +51,7 @@ SHOWN = {
     "absolute_mm": Named("absolute MPJPE", "mm", "the mean distance of joints in the camera's frame"),
     "pa_mm": Named("PA-MPJPE", "mm", "the mean error after the rotation, shift and scale that fit best"),
     "n_mm": Named("N-MPJPE", "mm", "the mean error from the root after the scale that fits best"),
+    "velocity_mm": Named("MPJVE", "mm a frame", "the mean error of joints' moves from a frame to the next, from the root"),
     "pck_150mm": Named("3DPCK", "%", "the share of joints within 150 mm, counted from the root, which is left out"),
     "auc_150mm": Named("3D AUC", "%", "the mean of 3DPCK over thresholds from 0 to 150 mm"),
     "protocol1_mm": Named("protocol 1", "mm", "Human3.6M's as PoseNet computes it: aligned by turning and shifting"),
@@ -62,7 +63,7 @@ SHOWN = {
 def space_scores(predictions: Predictions, skeleton: Skeleton) -> dict[str, float]:
     """Some of `SHOWN` of answers in pixels and mm to pictures, mm and shares; nothing of other answers.
 
-    Of roots alone MRPE's axes; of poses counted from the root the aligned errors and 3DPCK, and Human3.6M's protocols
+    Of roots alone MRPE's axes; of poses that were lifted from 2D sequences also the error of their velocities; of poses counted from the root the aligned errors and 3DPCK, and Human3.6M's protocols
     where its 17 joints are among the skeleton's; of systems that say the root's distance too MRPE and the absolute
     error, the root standing where they see the root's keypoint. Raises ValueError without cameras.
     """
@@ -70,6 +71,9 @@ def space_scores(predictions: Predictions, skeleton: Skeleton) -> dict[str, floa
     if predictions.space == ROOT_MM:
         points, truth = (predictions.in_space(p) for p in (predictions.points, predictions.truth))
         return _poses(points, truth, seen, predictions.root, skeleton) | _absolute(predictions, seen)
+    if predictions.space == BODY_MM:
+        parts = predictions.points, predictions.truth, seen, predictions.counted_from
+        return _poses(*parts, skeleton) | {"velocity_mm": _velocity(predictions, seen)}
     if predictions.space == PIXELS_AND_MM and len(skeleton) == 1 and skeleton.root == 0:
         roots, true = (predictions.in_space(p)[:, 0] for p in (predictions.points, predictions.truth))
         return _axes(roots, true, seen[:, 0])
@@ -95,7 +99,20 @@ def pose_errors(points: Tensor, truth: Tensor, mask: Tensor, root: int, skeleton
     return {"mm": float(people_metrics.mpjpe(points, truth, mask, root))} | _poses(points, truth, mask, root, skeleton)
 
 
-def _poses(points: Tensor, truth: Tensor, mask: Tensor, root: int, skeleton: Skeleton) -> dict[str, Any]:
+def _velocity(predictions: Predictions, seen: Tensor) -> float:
+    """MPJVE over frames that follow each other in their sequence, as far as the predictions hold them."""
+    some = seen.any(1)  # of frames that could not be read nothing says when they were
+    if predictions.frame is None or not some.any():
+        return float("nan")
+    names = [name for name, known in zip(predictions.sequence, some.tolist(), strict=True) if known]
+    track = people_metrics.numbered(names, seen[some])[1]
+    parts = (values[some] for values in (predictions.points, predictions.truth, seen))
+    return float(people_metrics.mpjve(*parts, predictions.counted_from, track, predictions.frame[some]))
+
+
+def _poses(
+    points: Tensor, truth: Tensor, mask: Tensor, root: int | None, skeleton: Skeleton
+) -> dict[str, Any]:
     errors = people_metrics.root_errors(points, truth, root)
     joints, limit = people_metrics.rooted(mask, root, count_root=False), people_metrics.THRESHOLD
     values: dict[str, Any] = {

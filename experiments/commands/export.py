@@ -8,7 +8,7 @@ from typing import Any
 
 from ...datasets.options import choose
 from ...datasets.reading.files import write_text
-from ...datasets.sample import CAMERA_MM
+from ...datasets.sample import IN_MM
 from ...models.bundle import answers_alone, runtime_of
 from ...models.export import DECODINGS, PRECISIONS, to_onnx, to_program
 from ..runs.folder import identity_of, locate
@@ -65,7 +65,7 @@ def export(
     )
     agrees = "answers as PyTorch does"
     if precision == "fp16":
-        unit = "mm" if model.space == CAMERA_MM else "px"
+        unit = "mm" if model.space in IN_MM else "px"
         what = f"keypoints are {agreement.mean:.3g} {unit}"
         if model.outside is not None:
             what = f"maps are {agreement.mean:.3g} of their largest number"

@@ -13,7 +13,7 @@ import torch
 from ...datasets.loading import Crop, collate
 from ...datasets.own.kind import check_kind
 from ...datasets.reading.boxes import SCORE
-from ...datasets.sample import CAMERA_MM, PIXELS_AND_MM, Unlabeled, to_space, transform
+from ...datasets.sample import IN_MM, PIXELS_AND_MM, Unlabeled, to_space, transform
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
@@ -70,7 +70,7 @@ def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
         wanted = f"reads {' and '.join(model.reads)}, and predict gives pictures and depth frames alone"
     elif model.frames:
         wanted = f"reads clips of {model.frames} frames, and predict gives single pictures"
-    elif model.space == CAMERA_MM:
+    elif model.space in IN_MM:
         wanted = f"answers in {model.space}, and predict writes pixels"
     if wanted is not None:
         raise ValueError(f"{path}: {name} {wanted}; score it on data that fits: keyshift evaluate RUN")

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
-from torch import Tensor
 
 from ...adapt.scoring import evaluation
 from ...adapt.scoring.selection import Headline
-from ...datasets.sample import CAMERA_MM, to_pixels
 from ..runs.results import base_of
 from ..tracking.addresses import masked
 from . import registry
@@ -178,7 +175,7 @@ def predictions(run: Path) -> Predictions | None:
     if not file.is_file():
         return None
     stored = evaluation.Predictions.load(file)
-    points, truth = (_in_picture(stored, values).numpy() for values in (stored.points, stored.truth))
+    points, truth = (stored.in_picture(values).numpy() for values in (stored.points, stored.truth))
     return Predictions(
         points=points,
         truth=truth,
@@ -199,14 +196,6 @@ def _invented(stored: evaluation.Predictions) -> dict[str, np.ndarray]:
         return {}
     alone = stored.answers.invented
     return {"invented": stored.answers.points[alone].numpy(), "invented_in": stored.answers.row[alone].numpy()}
-
-
-def _in_picture(stored: evaluation.Predictions, points: Tensor) -> Tensor:
-    """Points (N, K, 2 or 3) as x and y in file px."""
-    if stored.space != CAMERA_MM:
-        return points[..., :2]
-    seen = (stored.camera[:, :2] > 0).all(1)
-    return torch.where(seen[:, None, None], to_pixels(points, stored.camera)[..., :2], torch.nan)
 
 
 def curves(run: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
