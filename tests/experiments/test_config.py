@@ -153,7 +153,7 @@ def test_a_saved_run_of_0_1_0_reads_as_today():
         "mean_teacher": {"decay": 0.99, "weight": 1.0, "masked": 0.5, "sigma": 1.0},
     }
     config = build(saved)
-    newer = {"hands": None, "crops": None}
+    newer = {"hands": None, "crops": None, "video": 0, "speed": 1.0, "smeared": 0.0, "exposure": 1.5, "passing": 0.0}
     assert config.source.plain() == {"name": "hands.studio", "train": 24, "test": 16, "size": 64, "scenes": 0} | newer
     assert config.model.options.head_layers == 1
     assert (config.batch_norm, config.policy("regda", True)) == ("own", "target")

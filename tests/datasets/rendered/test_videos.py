@@ -269,7 +269,7 @@ def test_videos_before_a_folder_of_pictures_and_with_dials(tmp_path: Path) -> No
 
 def test_the_same_bits_in_any_company_and_process(hard: dict[str, list[list[Group]]], tmp_path: Path) -> None:
     few, many = (
-        RenderedHands("webcam", count, 1, SIZE, cache=tmp_path, video=HARD) for count in (FRAMES + 3, 3 * FRAMES)
+        RenderedHands("webcam", count, 1, SIZE, cache=tmp_path, video=HARD) for count in (FRAMES + 3, 2 * FRAMES)
     )
     for row in range(len(few)):
         for name in ("image", *LABELS, "visible"):
