@@ -38,15 +38,31 @@ def by_view(poses: Poses, views: int, sample: Unlabeled, single: bool) -> tuple[
         parts = poses.each(lambda values: values.unflatten(0, (views, images)))
         first = parts.each(lambda values: values[0])
         return first, parts.points, torch.ones_like(parts.score, dtype=torch.bool)
-    view = poses.image_index // images
-    every = [poses.each(lambda values, own=view == v: values[own]) for v in range(views)]  # type: ignore[misc]
-    every = [replace(each, image_index=each.image_index % images) for each in every]
-    first = every[0]
-    counted = torch.ones_like(first.confidence, dtype=torch.bool)
-    place = [torch.arange(len(first), device=view.device)]
-    place += [match(each, first.points, counted, first.image_index, sample) for each in every[1:]]
-    points = [each.points[p.clamp_min(0)] if len(each) else first.points for each, p in zip(every, place, strict=True)]
-    return first, torch.stack(points), torch.stack(place) >= 0
+    first = _of_view(poses, 0, images)
+    sides = [partners(first, poses, view, sample, single) for view in range(1, views)]
+    points = torch.stack([first.points, *(side.points for side, _ in sides)])
+    return first, points, torch.stack([torch.ones_like(first.score, dtype=torch.bool), *(seen for _, seen in sides)])
+
+
+def partners(people: Poses, poses: Poses, view: int, sample: Unlabeled, single: bool) -> tuple[Poses, Tensor]:
+    """Of poses of several batches in one, those of the number `view`, in the order of `people` (P,) in `sample`, and who
+    has one there (P,) bool. Of crops all have; where a network is not `single`, partners are those that
+    scoring/matching.py finds most similar."""
+    if single:
+        own = poses.each(lambda values: values.unflatten(0, (-1, len(sample)))[view])
+        return own, torch.ones_like(people.score, dtype=torch.bool)
+    own = _of_view(poses, view, len(sample))
+    counted = torch.ones_like(people.confidence, dtype=torch.bool)
+    place = match(own, people.points, counted, people.image_index, sample)
+    matched = own.each(lambda values: values[place.clamp_min(0)]) if len(own) else people
+    return matched, place >= 0
+
+
+def _of_view(poses: Poses, view: int, images: int) -> Poses:
+    """Those of the batch of the number `view`, of `images` each."""
+    there = poses.image_index // images == view
+    own = poses.each(lambda values: values[there])
+    return replace(own, image_index=own.image_index % images)
 
 
 def agreed(points: Tensor, seen: Tensor, grid: Grid, floor: float) -> tuple[Tensor, Tensor]:
