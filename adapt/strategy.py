@@ -100,10 +100,10 @@ class Strategy(nn.Module, ABC):
         soft_reset: float = option(
             1.0, "share of its weights that each update keeps; the rest is the given model's (0.95)", low=0, high=1
         )
-        temporal: float = option(
+        steady: float = option(
             0.0, "of targets that are videos: weight of the agreement of neighbouring frames; 0: none", low=0
         )
-        temporal_slack: float = option(0.25, "acceleration that this allows, cells of the model's grid", low=0)
+        steady_slack: float = option(0.25, "acceleration that this allows, cells of the model's grid", low=0)
 
     title: ClassVar[str]
     """Its name as a person reads it."""
@@ -126,7 +126,7 @@ class Strategy(nn.Module, ABC):
     clip: ClassVar[int] = 0
     """How many windows of the frames that the model reads the target's training samples hold, as clips of a video; 0 or
     1: one. With 3 a step finds at `target.window(0, model.frames)` the frame before, at 1 the sample itself and at 2
-    the frame after. Where the option `temporal` asks for it, an instance has its own."""
+    the frame after. Where the option `steady` asks for it, an instance has its own."""
     reads: ClassVar[frozenset[str]] = frozenset()
     """The inputs of samples that it is made for: it suits the systems that read them all."""
     learns: ClassVar[bool] = True
@@ -155,8 +155,8 @@ class Strategy(nn.Module, ABC):
         self.model, self.skeleton, self.optimization, self.batch_norm = model, skeleton, optimization, batch_norm
         self.options = self.Options() if options is None else options
         self.clip = self.windows(self.options)  # type: ignore[misc]
-        self.temporal: float = getattr(self.options, "temporal", 0.0)
-        self.slack: float = getattr(self.options, "temporal_slack", 0.0)
+        self.steady: float = getattr(self.options, "steady", 0.0)
+        self.slack: float = getattr(self.options, "steady_slack", 0.0)
         if batch_norm == "frozen":
             model.freeze_statistics()
         self.kept: float = getattr(self.options, "soft_reset", 1.0)
@@ -182,11 +182,11 @@ class Strategy(nn.Module, ABC):
     def windows(cls, options: Any) -> int:
         """What `clip` is with `options`. Raises ValueError for temporal consistency where no update learns from the
         target."""
-        if getattr(options, "temporal", 0.0) == 0:
+        if getattr(options, "steady", 0.0) == 0:
             return cls.clip
         if not (cls.adapts and cls.learns and "target" in cls.needs):
             raise ValueError(
-                f"temporal={options.temporal:g}: {cls.title} trains no weights on the unlabelled target, so that nothing "
+                f"steady={options.steady:g}: {cls.title} trains no weights on the unlabelled target, so that nothing "
                 "learns from neighbouring frames; leave it at 0, or choose another strategy"
             )
         return max(cls.clip, 3)
@@ -249,7 +249,7 @@ def frames_of(model: PoseModel, clip: int) -> int:
     if "keypoints2d" in model.reads and model.frames == 0:
         raise ValueError(
             f"{type(model).__name__} reads 2D keypoints of any number of frames, so that a sample has no neighbours of "
-            "its own: choose a system with a window, or a strategy that reads single samples (temporal=0)"
+            "its own: choose a system with a window, or a strategy that reads single samples (steady=0)"
         )
     return max(model.frames, 1) + clip - 1
 

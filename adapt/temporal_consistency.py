@@ -48,7 +48,7 @@ def smoothed(strategy: Strategy, optimizers: Mapping[str, Any], source: Any, tar
     for losses, names in strategy.step(source, target):
         groups = [group for name in names for group in optimizers[name][0].param_groups]
         if not given and any(id(parameter) in own for group in groups for parameter in group["params"]):
-            losses = losses | {"temporal": strategy.temporal * inconsistency(model, clip, strategy.slack)}
+            losses = losses | {"steady": strategy.steady * inconsistency(model, clip, strategy.slack)}
             given = True
         yield losses, names
 

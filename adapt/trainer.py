@@ -293,7 +293,7 @@ def updates(
 ) -> Iterator[dict[str, Tensor]]:
     """One iteration: the losses of each of its updates, once that is made."""
     steps = strategy.step(source, target)
-    if strategy.temporal > 0:
+    if strategy.steady > 0:
         steps = smoothed(strategy, optimizers, source, target)
     while True:
         # forward: up to the next losses

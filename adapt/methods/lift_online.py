@@ -36,8 +36,7 @@ class LiftOnline(NormLearner):
         self.terms = Terms(self.model, self.skeleton, self.options)
 
     def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
-        if batches is not None and self.options.source > 0:
-            self.terms.know(batches())
+        self.terms.see(batches)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         with self.statistics("target"):

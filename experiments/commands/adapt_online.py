@@ -95,7 +95,7 @@ def adapt_online(
     )
     if learner.clip > 1:
         raise ValueError(
-            f"{strategy}.temporal={learner.temporal:g} compares a frame with the one after it, and a stream has not seen "
+            f"{strategy}.steady={learner.steady:g} compares a frame with the one after it, and a stream has not seen "
             "that yet: leave it at 0, or leave --online out"
         )
     learner.see_source(None)
