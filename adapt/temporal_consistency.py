@@ -20,7 +20,7 @@ running ones. It costs three passes forward and one backward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -59,21 +59,24 @@ def inconsistency(model: PoseModel, clip: Unlabeled, slack: float) -> Tensor:
     before, now, after = (replace(clip.window(start, model.frames), views=()) for start in range(3))
     with moved(0, model):
         # the pass that learns comes first: autocast would keep the weights that the others cast, without gradient
-        people, grid = answers(model, now)
+        people, points, grid = answers(model, now)
         with torch.no_grad():
-            others, _ = answers(model, stacked([before, after]))
-    sides, seen = zip(*(partners(people, others, side, now, model.single) for side in range(2)), strict=True)
-    apart = departure(people.points, sides[0].points, sides[1].points, steps(clip)[people.image_index], grid)
-    known = (seen[0] & seen[1] & moving(clip)[people.image_index])[:, None]
-    sure = torch.minimum(sides[0].confidence, sides[1].confidence) * known
+            others, elsewhere, _ = answers(model, stacked([before, after]))
+    later = replace(others, image_index=others.image_index + len(clip))
+    everyone = Poses(*(torch.cat([getattr(one, f.name) for one in (people, later)]) for f in fields(Poses)))
+    (before_at, first), (after_at, second) = (partners(people, everyone, n, now, model.single) for n in (1, 2))
+    where = torch.cat([points.detach(), elsewhere])
+    apart = departure(points, where[before_at], where[after_at], steps(clip)[people.image_index], grid)
+    known = first & second & moving(clip)[people.image_index]
+    sure = torch.minimum(everyone.confidence[before_at], everyone.confidence[after_at]) * known[:, None]
     return (sure * huber(apart - slack)).sum() / (len(clip) * apart.shape[-1])
 
 
-def answers(model: PoseModel, sample: Unlabeled) -> tuple[Poses, Grid]:
-    """The poses of a sample with points that carry gradient, and the grid that they are votes on."""
+def answers(model: PoseModel, sample: Unlabeled) -> tuple[Poses, Tensor, Grid]:
+    """The poses of a sample, their points (P, K, D) as means of votes that carry gradient, and the grid of those."""
     votes = model(sample)
     poses = model.decode(votes, sample).each(Tensor.detach)
-    return replace(poses, points=located(votes, poses, model.single, NEAR)), votes.grid
+    return poses, located(votes, poses, model.single, NEAR), votes.grid
 
 
 def departure(now: Tensor, before: Tensor, after: Tensor, steps: Tensor, grid: Grid) -> Tensor:

@@ -547,11 +547,11 @@ class Relabel(Strategy):
 
 SETS = {
     f"{kind.__name__.lower()}.{style}": Data(partial(kind, style=style), kind.Options)
-    for kind in (Scenes, Sequences, Clips, Persons, Sketches)
+    for kind in (Scenes, Sequences, Clips, Persons, Sketches, Walks, Recordings)
     for style in ("plain", "shifted")
 }
 """Lines of the registries."""
-SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet}
+SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet, "body_lifter": BodyLifter}
 METHODS = {"surer": Surer, "relabel": Relabel}
 
 
