@@ -103,4 +103,3 @@ def steps(clip: Unlabeled) -> Tensor:
         return torch.ones(len(clip), 2, device=clip.frame.device)
     first = clip.inputs["margins"].shape[1] // 2 - 1
     return clip.inputs["margins"][:, first : first + 2]
-

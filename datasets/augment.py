@@ -50,7 +50,10 @@ class Augmentation(Options):
         high=1,
     )
     jitter: float = option(
-        0.0, "of 2D keypoints: highest standard deviation of noise in each frame, share of the input's width", low=0, high=1
+        0.0,
+        "of 2D keypoints: highest standard deviation of noise in each frame, share of the input's width",
+        low=0,
+        high=1,
     )
     missing: float = option(
         0.0, "of 2D keypoints: highest share of them that is missing, zeros as where a detector saw none", low=0, high=1
@@ -147,7 +150,7 @@ def disturbed(poses: np.ndarray, width: float, options: Augmentation, rng: np.ra
     """2D keypoints (T, K, 3), px of an input of `width` and a confidence, as a worse detector would have seen them: how
     much worse is drawn once, where it errs in each frame. A frame that repeats the one before, as at the ends of
     videos, errs as that does; a keypoint without confidence stays as it is."""
-    if options.jitter == 0 and options.missing == 0:
+    if not len(poses) or options.jitter == options.missing == 0:
         return poses
     noise, gone = rng.uniform(0, options.jitter) * width, rng.uniform(0, options.missing)
     new = np.concatenate([[True], (poses[1:] != poses[:-1]).any((1, 2))])

@@ -142,8 +142,8 @@ def _picture(
         moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
         inputs[name] = there(name, moved).astype(np.float32)
-    for name in ("keypoints2d", "random2d") if augment is not None else ():
-        if name in inputs and len(inputs[name]):
+    if augment is not None:
+        for name in [name for name in ("keypoints2d", "random2d") if name in inputs]:  # draws have an order
             inputs[name] = disturbed(inputs[name], size[0], *augment).astype(np.float32)
     if "keypoints2d" in inputs:
         inputs["lens"] = lens(item.camera, matrix)

@@ -129,12 +129,16 @@ class Walks(Scenes):
         times = np.arange(time - half, time + half + 1).clip(0, self.length - 1)
         image = np.stack([self.seen(video, t) for t in times])
         more = {"inputs": {"margins": np.ones(len(times) - 1)}} if self.frames else {}
-        item = self.item(self.first + index, image if self.frames else image[0], self.places(video, time), KNOWN, **more)
+        item = self.item(
+            self.first + index, image if self.frames else image[0], self.places(video, time), KNOWN, **more
+        )
         return replace(item, sequence=f"video{video}", frame=time)
 
     def places(self, video, time):
         rng = np.random.default_rng([video, 19])
-        return (rng.uniform(0.3, 0.7, (3, 2)) + (time - self.length / 2) * rng.uniform(-0.05, 0.05, 2)) * self.options.size
+        return (
+            rng.uniform(0.3, 0.7, (3, 2)) + (time - self.length / 2) * rng.uniform(-0.05, 0.05, 2)
+        ) * self.options.size
 
     def seen(self, video, time):
         rng = np.random.default_rng([video, time, 20])
@@ -401,7 +405,7 @@ class Recordings(Sequences2D):
         time = np.arange(options.frames)[:, None, None]
         turns = rng.uniform(-1, 1, (2, 5, 3)) * [[[1.0]], [[0.6]]]
         swing = turns[0] + turns[1] * np.sin(time * rng.uniform(0.15, 0.4, (5, 1)) + rng.uniform(0, 6, (5, 1)))
-        away = swing + [[0, -3, 0], [2, 0, 0], [-2, 0, 0], [1, 1, -1], [-1, 1, -1]]
+        away = swing + np.array([[0, -3, 0], [2, 0, 0], [-2, 0, 0], [1, 1, -1], [-1, 1, -1]])
         away *= np.array(self.bones)[:, None] * rng.uniform(0.9, 1.1) / np.linalg.norm(away, axis=-1, keepdims=True)
         points = np.zeros((options.frames, 6, 3))
         for (start, end), bone in zip(FIGURE.edges, away.swapaxes(0, 1), strict=True):

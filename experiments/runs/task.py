@@ -296,7 +296,7 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
 
 
 def check_suits(config: Config, strategies: Sequence[str], model: PoseModel, target: PoseDataset | None) -> None:
-    """Raises ValueError where a strategy is not made for the system, and where one reads clips of a target that knows no
+    """Raises ValueError where a strategy is not made for the system, and where one reads clips of a target without
     neighbours."""
     for name in strategies:
         kind = STRATEGIES[name]

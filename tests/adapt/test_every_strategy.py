@@ -102,7 +102,9 @@ class NoWait(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", sorted(set(suited(["image"])) - {"maps", "uniframe"}))  # which draw a number on the CPU
+@pytest.mark.parametrize(
+    "name", sorted(set(suited(["image"])) - {"maps", "uniframe"})
+)  # which draw a number on the CPU
 def test_no_step_waits_for_the_device(dots, batches, name):
     """Of a network that answers with one person; how many people there are is known to the host alone when it asks."""
     strategy = build(name, dots.skeleton).train()

@@ -60,7 +60,11 @@ def test_what_says_no_distance_is_not_located_and_has_finite_gradients(poses):
     points, _ = poses
     points = points.clone().requires_grad_()
     one_place, unknown = torch.full((6, 5, 2), 500.0), torch.zeros(6, 4)
-    for places, lens, weight in ((one_place, LENS, 1.0), (torch.rand(6, 5, 2) * 1000, LENS, 0.0), (one_place, unknown, 1.0)):
+    for places, lens, weight in (
+        (one_place, LENS, 1.0),
+        (torch.rand(6, 5, 2) * 1000, LENS, 0.0),
+        (one_place, unknown, 1.0),
+    ):
         placed, known = rooted(points, rays(places, lens), torch.full((6, 5), weight))
         assert not known.any()
         apart = unseen(points + placed[:, None], rays(places, lens))

@@ -1,4 +1,4 @@
-"""Neighbouring frames agree: the term against a loop, what costs nothing, every strategy with it, its effect, and runs."""
+"""Neighbouring frames agree: the term against a loop, what costs nothing, every strategy with it, its effect, runs."""
 
 import dataclasses
 import json

@@ -42,11 +42,12 @@ def made(toys, kind, model, rate=1e-3, options=None):
 
 
 def batches_of(strategy, source, target, batch=4, augmentation=LESS_EXACT):
-    sides = {"source": as_clips(source, 5), "target": as_clips(target, frames_of(strategy.model, max(strategy.clip, 1)))}
-    labels = {"source": True, "target": strategy.labelled_target}
-    return {
-        d: TrainingBatches(sides[d], d, 0, batch, SIZE, augmentation, labels[d], strategy.views[d]) for d in sides
+    sides = {
+        "source": as_clips(source, 5),
+        "target": as_clips(target, frames_of(strategy.model, max(strategy.clip, 1))),
     }
+    labels = {"source": True, "target": strategy.labelled_target}
+    return {d: TrainingBatches(sides[d], d, 0, batch, SIZE, augmentation, labels[d], strategy.views[d]) for d in sides}
 
 
 def trained(toys, strategy, source, target, count, batch=4, augmentation=LESS_EXACT):
@@ -148,7 +149,9 @@ def test_what_consistent_lifting_cannot_do_without(toys):
     made(toys, Lift, model, options=Lift.Options(known=0.0)).see_source(None)
     with pytest.raises(ValueError, match=r"are 2; 'figure' has 5 bones: pelvis to chest"):
         made(toys, LiftOnline, model, options=LiftOnline.Options(lengths=[100.0, 200.0]))
-    with pytest.raises(ValueError, match=r"Consistent lifting is made for systems that read keypoints2d; TopDown reads im"):
+    with pytest.raises(
+        ValueError, match=r"Consistent lifting is made for systems that read keypoints2d; TopDown reads im"
+    ):
         made(toys, Lift, toys.TopDown(3, toys.TopDown.Options()))
     bare = dataclasses.replace(skeleton, edges=(), flip_pairs=())
     with pytest.raises(ValueError, match=r"symmetry, bones, known, reprojection there is none .* 'figure' allows"):
@@ -156,7 +159,9 @@ def test_what_consistent_lifting_cannot_do_without(toys):
 
 
 def test_a_run_of_another_system_is_refused_before_it_starts(registered):
-    config = build({}, ["source.name=scenes.plain", "target.name=scenes.shifted", "model.name=bottom_up", "strategy=lift"])
+    config = build(
+        {}, ["source.name=scenes.plain", "target.name=scenes.shifted", "model.name=bottom_up", "strategy=lift"]
+    )
     with pytest.raises(ValueError, match=r"Consistent lifting is made for systems that read keypoints2d; BottomUp"):
         prepare(config, ["lift"])
 
