@@ -55,8 +55,8 @@ def rays(pixels: Tensor, lens: Tensor) -> Tensor:
 
 
 def rooted(points: Tensor, rays: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the roots of points (P, K, 3) mm stand in the camera's frame, seen along rays (P, K, 2) of weights (P, K): (P,
-    3) mm, and whether the rays say so: (P,) bool, with all joints before the camera."""
+    """Where the roots of points (P, K, 3) mm stand in the camera's frame, seen along rays (P, K, 2) of weights (P,
+    K): (P, 3) mm, and whether the rays say so: (P,) bool, with all joints before the camera."""
     share = (weight / weight.sum(1, keepdim=True).clamp_min(1e-6)).unsqueeze(-1)
     shift = rays * points[..., 2:] - points[..., :2]
     middle = (share * rays).sum(1, keepdim=True)
