@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 
 import torch
@@ -43,12 +43,16 @@ CANDIDATES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the target's statistics that `auto` compares with none: three mixtures, and target."""
 
 
-@contextmanager
-def running_statistics(policy: str, domain: str, *modules: nn.Module) -> Iterator[None]:
+def running_statistics(policy: str, domain: str, *modules: nn.Module) -> AbstractContextManager[None]:
     """Within it, a pass of `domain` ("source" or "target") moves the statistics of `modules` as `policy` says."""
     if policy not in MOVED:
         raise ValueError(f"batch_norm={policy!r} does not say how training moves it; choose one of {', '.join(MOVED)}")
-    times = MOVED[policy][domain]
+    return moved(MOVED[policy][domain], *modules)
+
+
+@contextmanager
+def moved(times: int, *modules: nn.Module) -> Iterator[None]:
+    """Within it, a pass moves the statistics of `modules` as often."""
     if times == 1:
         yield
         return

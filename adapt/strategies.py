@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .methods.adabn import AdaBN
 from .methods.anatomy import AnatomyTeacher
@@ -18,6 +18,8 @@ from .methods.distil import Distil
 from .methods.hamipose import HamiPose
 from .methods.jan import JAN
 from .methods.keyshift import Keyshift
+from .methods.lift import Lift
+from .methods.lift_online import LiftOnline
 from .methods.maps import MAPS
 from .methods.mcd import MCD
 from .methods.mean_teacher import MeanTeacher
@@ -58,19 +60,27 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "distil": Distil,
     "post": Post,
     "maps": MAPS,
+    "lift": Lift,
     "bn_online": BatchNormOnline,
     "tent": Tent,
     "ssa": SSA,
+    "lift_online": LiftOnline,
     "oracle": Oracle,
 }
 
 
-def expanded(names: Sequence[str]) -> list[str]:
+def suited(reads: Collection[str]) -> list[str]:
+    """The strategies for systems that read the inputs `reads`."""
+    return [name for name, one in STRATEGIES.items() if one.reads <= set(reads)]
+
+
+def expanded(names: Sequence[str], reads: Collection[str]) -> list[str]:
     """`names`, of which some may be kinds, or `all`: the strategies meant, once each. A kind stands for those of it
-    that require no file; all for every kind, with what they are measured against around them."""
+    that require no file and are for systems that read the inputs `reads`; all for every kind, with what they are
+    measured against around them."""
 
     def members(kind: str) -> list[str]:
-        return [name for name, one in STRATEGIES.items() if one.kind == kind and not one.requires]
+        return [name for name in suited(reads) if STRATEGIES[name].kind == kind and not STRATEGIES[name].requires]
 
     groups = {kind: members(kind) for kind in KINDS}
     groups["all"] = [name for kind in KINDS for name in groups[kind] if not STRATEGIES[name].labelled_target]

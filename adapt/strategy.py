@@ -100,6 +100,10 @@ class Strategy(nn.Module, ABC):
         soft_reset: float = option(
             1.0, "share of its weights that each update keeps; the rest is the given model's (0.95)", low=0, high=1
         )
+        steady: float = option(
+            0.0, "of targets that are videos: weight of the agreement of neighbouring frames; 0: none", low=0
+        )
+        steady_slack: float = option(0.25, "acceleration that this allows, cells of the model's grid", low=0)
 
     title: ClassVar[str]
     """Its name as a person reads it."""
@@ -119,6 +123,14 @@ class Strategy(nn.Module, ABC):
     """Without "source" it is source-free: its run opens no source."""
     views: ClassVar[dict[str, int]] = {"source": 1, "target": 1}
     """In how many known warps each domain's samples come; where an option says it, an instance has its own."""
+    clip: ClassVar[int] = 0
+    """How many windows of the frames that the model reads the target's training samples hold, as clips of a video; 0 or
+    1: one. With 3 a step finds at `target.window(0, model.frames)` the frame before, at 1 the sample itself and at 2
+    the frame after. Where the option `steady` asks for it, an instance has its own."""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """The inputs of samples that it is made for: it suits the systems that read them all."""
+    learns: ClassVar[bool] = True
+    """False where no weights are trained, but batch norm's statistics alone move."""
     labelled_target: ClassVar[bool] = False  # only the oracle is handed target labels
     adapts: ClassVar[bool] = True
     """False of what adaptation is measured against."""
@@ -138,8 +150,13 @@ class Strategy(nn.Module, ABC):
                 f"batch_norm={batch_norm} is settled on the target before training starts, and here it is not: choose "
                 f"one of {', '.join(MOVED)}"
             )
+        if self.reads:
+            self.check(model)
         self.model, self.skeleton, self.optimization, self.batch_norm = model, skeleton, optimization, batch_norm
         self.options = self.Options() if options is None else options
+        self.clip = self.windows(self.options)  # type: ignore[misc]
+        self.steady: float = getattr(self.options, "steady", 0.0)
+        self.slack: float = getattr(self.options, "steady_slack", 0.0)
         if batch_norm == "frozen":
             model.freeze_statistics()
         self.kept: float = getattr(self.options, "soft_reset", 1.0)
@@ -150,6 +167,29 @@ class Strategy(nn.Module, ABC):
     def remarks(cls, options: Any) -> list[str]:
         """What a user should know before a run with `options`: what it does without, say."""
         return []
+
+    @classmethod
+    def check(cls, model: type[PoseModel] | PoseModel) -> None:
+        """Raises ValueError for a system that it is not made for."""
+        if not cls.reads <= set(model.reads):
+            name = model.__name__ if isinstance(model, type) else type(model).__name__
+            raise ValueError(
+                f"{cls.title} is made for systems that read {' and '.join(sorted(cls.reads))}; {name} reads "
+                f"{' and '.join(model.reads)}. Choose another strategy (keyshift strategies)"
+            )
+
+    @classmethod
+    def windows(cls, options: Any) -> int:
+        """What `clip` is with `options`. Raises ValueError for temporal consistency where no update learns from the
+        target."""
+        if getattr(options, "steady", 0.0) == 0:
+            return cls.clip
+        if not (cls.adapts and cls.learns and "target" in cls.needs):
+            raise ValueError(
+                f"steady={options.steady:g}: {cls.title} trains no weights on the unlabelled target, so that nothing "
+                "learns from neighbouring frames; leave it at 0, or choose another strategy"
+            )
+        return max(cls.clip, 3)
 
     @classmethod
     def restarts(cls, options: Any) -> bool:
@@ -201,6 +241,17 @@ class Strategy(nn.Module, ABC):
     def supervised(self, batch: Labeled) -> dict[str, Tensor]:
         """The model's own losses on a labelled batch."""
         return self.model.loss(self.model(batch), batch)
+
+
+def frames_of(model: PoseModel, clip: int) -> int:
+    """How many frames a sample has that holds `clip` windows of what the model reads. Raises ValueError for a system
+    that reads keypoints of any number of frames."""
+    if "keypoints2d" in model.reads and model.frames == 0:
+        raise ValueError(
+            f"{type(model).__name__} reads 2D keypoints of any number of frames, so that a sample has no neighbours of "
+            "its own: choose a system with a window, or a strategy that reads single samples (steady=0)"
+        )
+    return max(model.frames, 1) + clip - 1
 
 
 def lacking(name: str, strategy: type[Strategy], options: Any) -> list[str]:

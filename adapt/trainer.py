@@ -27,6 +27,7 @@ from .guard import Guard
 from .processes import any_process, average, average_gradients, broadcast_buffers, of_first, together
 from .scoring.selection import Selection
 from .strategy import Strategy, Target
+from .temporal_consistency import smoothed
 
 Evaluate = Callable[[PoseModel], dict[str, float]]
 Optimizers = dict[str, tuple[torch.optim.Optimizer, LRScheduler]]
@@ -292,6 +293,8 @@ def updates(
 ) -> Iterator[dict[str, Tensor]]:
     """One iteration: the losses of each of its updates, once that is made."""
     steps = strategy.step(source, target)
+    if strategy.steady > 0:
+        steps = smoothed(strategy, optimizers, source, target)
     while True:
         # forward: up to the next losses
         with fabric.autocast():  # one context an update: a longer one keeps stale casts of weights

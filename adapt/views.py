@@ -34,19 +34,27 @@ def by_view(poses: Poses, views: int, sample: Unlabeled, single: bool) -> tuple[
     their keypoints (V, P, K, D), and which views have the person (V, P) bool. Of crops P = B and all have; where a
     network is not `single`, people are those that scoring/matching.py finds most similar."""
     images = len(sample)
-    if single:
-        parts = poses.each(lambda values: values.unflatten(0, (views, images)))
-        first = parts.each(lambda values: values[0])
-        return first, parts.points, torch.ones_like(parts.score, dtype=torch.bool)
-    view = poses.image_index // images
-    every = [poses.each(lambda values, own=view == v: values[own]) for v in range(views)]  # type: ignore[misc]
-    every = [replace(each, image_index=each.image_index % images) for each in every]
-    first = every[0]
-    counted = torch.ones_like(first.confidence, dtype=torch.bool)
-    place = [torch.arange(len(first), device=view.device)]
-    place += [match(each, first.points, counted, first.image_index, sample) for each in every[1:]]
-    points = [each.points[p.clamp_min(0)] if len(each) else first.points for each, p in zip(every, place, strict=True)]
-    return first, torch.stack(points), torch.stack(place) >= 0
+    first = poses.image_index < images
+    people = poses.each(lambda values: values[:images] if single else values[first])
+    sides = [partners(people, poses, view, sample, single) for view in range(views)]
+    places, seen = (torch.stack(parts) for parts in zip(*sides, strict=True))
+    return people, poses.points[places], seen
+
+
+def partners(people: Poses, poses: Poses, view: int, sample: Unlabeled, single: bool) -> tuple[Tensor, Tensor]:
+    """Of `poses` of several batches in one, the first of them `people`'s (P,) in `sample`, those of the batch of number
+    `view` in the order of `people`: their places (P,), and who has one there (P,) bool. Of crops all have; where a
+    network is not `single`, partners are those that scoring/matching.py finds most similar."""
+    if single or view == 0:
+        places = torch.arange(len(people), device=poses.points.device) + view * len(people)
+        return places, torch.ones_like(people.score, dtype=torch.bool)
+    rows = (poses.image_index // len(sample) == view).nonzero().squeeze(1)
+    own = poses.each(lambda values: values[rows])
+    own = replace(own, image_index=own.image_index % len(sample))
+    counted = torch.ones_like(people.confidence, dtype=torch.bool)
+    chosen = match(own, people.points, counted, people.image_index, sample)
+    places = rows[chosen.clamp_min(0)] if len(rows) else torch.zeros_like(chosen)
+    return places, chosen >= 0
 
 
 def agreed(points: Tensor, seen: Tensor, grid: Grid, floor: float) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,5 @@
 """RegDA's augmentation: one affine for rotation, crop and resize, then colour and blur by albumentations; and, where
-it is asked for, what sensors, files and things in the way do to pictures.
+it is asked for, what sensors, files and things in the way do to pictures, and detectors to 2D keypoints.
 
 Ranges of TLLib (thuml/Transfer-Learning-Library @ c4aa59e, examples/domain_adaptation/keypoint_detection/regda.py):
 rotation U(-180, 180) degrees for hands and 30 for bodies about the crop's centre, a square crop of U(0.6, 1) of the
@@ -48,6 +48,15 @@ class Augmentation(Options):
         "probability of a rectangle of noise, of pictures of up to 70 % of them (PoseNet's occlusion)",
         low=0,
         high=1,
+    )
+    jitter: float = option(
+        0.0,
+        "of 2D keypoints: highest standard deviation of noise in each frame, share of the input's width",
+        low=0,
+        high=1,
+    )
+    missing: float = option(
+        0.0, "of 2D keypoints: highest share of them that is missing, zeros as where a detector saw none", low=0, high=1
     )
     mirror: float = option(0.0, "probability that a sample is mirrored", low=0, high=1)
     draws: str = option(
@@ -135,6 +144,21 @@ def recolor(image: np.ndarray, options: Augmentation, rng: np.random.Generator) 
     pipeline = _pipeline(*(getattr(options, name) for name in PICTURES))
     pipeline.set_random_state(rng, random.Random(int(rng.integers(2**63))))
     return pipeline(image=image)["image"]
+
+
+def disturbed(poses: np.ndarray, width: float, options: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """2D keypoints (T, K, 3), px of an input of `width` and a confidence, as a worse detector would have seen them: how
+    much worse is drawn once, where it errs in each frame. A frame that repeats the one before, as at the ends of
+    videos, errs as that does; a keypoint without confidence stays as it is."""
+    if not len(poses) or options.jitter == options.missing == 0:
+        return poses
+    noise, gone = rng.uniform(0, options.jitter) * width, rng.uniform(0, options.missing)
+    new = np.concatenate([[True], (poses[1:] != poses[:-1]).any((1, 2))])
+    frame = np.cumsum(new) - 1  # of those that are drawn
+    moved = rng.normal(0, 1, (*poses.shape[:2], 2))[frame] * noise
+    kept = rng.random(poses.shape[:2])[frame] >= gone
+    seen = (poses[..., 2] > 0)[..., None]
+    return np.where(seen, np.concatenate([poses[..., :2] + moved, poses[..., 2:]], -1) * kept[..., None], poses)
 
 
 def occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import Augmentation, crop_matrix, random_matrix, recolor, shift, warp, warp_mask
+from .augment import Augmentation, crop_matrix, disturbed, random_matrix, recolor, shift, warp, warp_mask
 from .cameras import Cameras, another
 from .depth.center import UnusableDepth, check_center, check_depth
 from .depth.crop import cut, disturb
@@ -142,6 +142,9 @@ def _picture(
         moved = inputs[name].astype(np.float64)
         moved[..., :2] = moved[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
         inputs[name] = there(name, moved).astype(np.float32)
+    if augment is not None:
+        for name in [name for name in ("keypoints2d", "random2d") if name in inputs]:  # draws have an order
+            inputs[name] = disturbed(inputs[name], size[0], *augment).astype(np.float32)
     if "keypoints2d" in inputs:
         inputs["lens"] = lens(item.camera, matrix)
     if "extent" in inputs:

@@ -169,7 +169,7 @@ class Unlabeled:
 
     def window(self: Batch, start: int, frames: int) -> Batch:
         """The batch with `frames` frames of its clips or 2D keypoints, from that of number `start` on; 0: that one as
-        single pictures."""
+        single pictures. Its views likewise."""
         chosen = slice(start, start + max(frames, 1))
         names: list[str] = [name for name in ("image", "keypoints2d") if name in self.inputs]
         cut = {name: self.inputs[name][:, chosen] for name in names}
@@ -177,7 +177,8 @@ class Unlabeled:
             cut["margins"] = self.inputs["margins"][:, start : start + max(frames, 1) - 1]
         if frames == 0 and "image" in cut:
             cut["image"] = cut["image"][:, 0]
-        return replace(self, inputs={**self.inputs, **cut})
+        views = tuple(view.window(start, frames) for view in self.views)
+        return replace(self, inputs={**self.inputs, **cut}, views=views)
 
     def to(self: Batch, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on `device`."""

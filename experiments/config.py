@@ -257,7 +257,7 @@ def build(
         settings["strategies"] = [alone]
     made = make(Settings, settings, origin)
     refuse_secret(made.tracking)
-    made = replace(made, strategies=expanded(made.strategies))
+    made = replace(made, strategies=expanded(made.strategies, MODELS[chosen["model"].name].reads))
     choose("strategy", made.strategy, list(STRATEGIES))
     for name in made.strategies:
         choose("strategy", name, [*STRATEGIES, *KINDS, "all"])

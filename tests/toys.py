@@ -4,6 +4,7 @@ sequences, and clips; a system for each; a strategy without a source, and one th
 Loaded by path, and registered by `register(put)`, put(registry, name, entry) being monkeypatch.setitem.
 """
 
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,7 +19,9 @@ from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Strategy
 from keyshift.datasets.catalog import DATASETS, Data
 from keyshift.datasets.options import Options, option
-from keyshift.datasets.sample import CAMERA_MM, Item
+from keyshift.datasets.reading.sequences import Recording, SequenceOptions
+from keyshift.datasets.reading.sequences import Sequences as Sequences2D
+from keyshift.datasets.sample import BODY_MM, CAMERA_MM, Item
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.models.output import Grid, Poses, Votes, per_image, spatial_kl
 from keyshift.models.pose_model import PoseModel, normalize
@@ -101,6 +104,55 @@ class Clips(Scenes):
         frames = np.stack([self.picture([points + t * step], rng) for t in (-1, 0, 1)])
         inputs = {"margins": np.ones(2, np.float32)}
         return self.item(self.first + index, frames, points, np.ones(3, bool), inputs=inputs)
+
+
+class Walks(Scenes):
+    """Videos of one person who walks at constant speed, whose frames are samples. In the other style colours are faint
+    and each frame has its own noise, with spots of all colours that come and go."""
+
+    length = 6
+
+    def __init__(self, options, part, style="plain", frames=0):
+        super().__init__(options, part, style)
+        self.frames = frames
+
+    def clips(self, frames):
+        made = copy(self)
+        made.frames, made.identity = frames, self.identity | {"frames": frames}
+        return made
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        video, time = divmod(self.first + index, self.length)
+        half = self.frames // 2
+        times = np.arange(time - half, time + half + 1).clip(0, self.length - 1)
+        image = np.stack([self.seen(video, t) for t in times])
+        more = {"inputs": {"margins": np.ones(len(times) - 1)}} if self.frames else {}
+        item = self.item(
+            self.first + index, image if self.frames else image[0], self.places(video, time), KNOWN, **more
+        )
+        return replace(item, sequence=f"video{video}", frame=time)
+
+    def places(self, video, time):
+        rng = np.random.default_rng([video, 19])
+        return (
+            rng.uniform(0.3, 0.7, (3, 2)) + (time - self.length / 2) * rng.uniform(-0.05, 0.05, 2)
+        ) * self.options.size
+
+    def seen(self, video, time):
+        rng = np.random.default_rng([video, time, 20])
+        image = self.picture([self.places(video, time)], rng)
+        if self.style == "plain":
+            return image
+        yy, xx = np.mgrid[: self.options.size, : self.options.size] + 0.5
+        spots = np.zeros(image.shape)
+        for x, y, *colour in rng.uniform(0, [*(2 * [self.options.size]), 120, 120, 120], (4, 5)):
+            spots += np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 6)[..., None] * colour
+        return (image * 0.8 + spots + rng.normal(0, 10, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+KNOWN = np.ones(3, bool)
 
 
 class Sequences(Scenes):
@@ -317,6 +369,91 @@ class Lifter(PoseModel):
         return torch.rand(batch, self.frames, self.keypoints, 3) * self.input_size[0]
 
 
+FIGURE = Skeleton(
+    "figure",
+    ("pelvis", "chest", "left_elbow", "right_elbow", "left_hand", "right_hand"),
+    edges=((0, 1), (1, 2), (1, 3), (2, 4), (3, 5)),
+    flip_pairs=((2, 3), (4, 5)),
+    groups={"all": (0, 1, 2, 3, 4, 5)},
+    root=0,
+)
+
+
+class Recordings(Sequences2D):
+    """Recordings of figures that move smoothly before a camera, each of other lengths of bones, as 2D keypoints. The
+    other style's camera is longer and looks from above, and its keypoints jump from frame to frame."""
+
+    skeleton = FIGURE
+    bones = 450.0, 220.0, 220.0, 280.0, 280.0
+
+    @dataclass(frozen=True)
+    class Options(SequenceOptions):
+        train: int = option(8, "recordings to train on", low=1)
+        test: int = option(4, "recordings to test on", low=1)
+        frames: int = option(24, "of a recording", low=1)
+        random: int = option(0, "other frames that a sample shows besides", low=0)
+        noise: float = option(3.0, "standard deviation of the other style's keypoints, px of 1000", low=0)
+
+    def __init__(self, options, part, style="plain"):
+        count, first = (options.train, 0) if part == "train" else (options.test, 10_000)
+        name = f"recordings.{style}.{part}"
+        made = [self.recording(options, first + index, style == "shifted") for index in range(count)]
+        super().__init__(name, FIGURE, made, options, {"name": name, "count": count, "noise": options.noise})
+
+    def recording(self, options, number, shifted):
+        rng = np.random.default_rng([number, 17])
+        time = np.arange(options.frames)[:, None, None]
+        turns = rng.uniform(-1, 1, (2, 5, 3)) * [[[1.0]], [[0.6]]]
+        swing = turns[0] + turns[1] * np.sin(time * rng.uniform(0.15, 0.4, (5, 1)) + rng.uniform(0, 6, (5, 1)))
+        away = swing + np.array([[0, -3, 0], [2, 0, 0], [-2, 0, 0], [1, 1, -1], [-1, 1, -1]])
+        away *= np.array(self.bones)[:, None] * rng.uniform(0.9, 1.1) / np.linalg.norm(away, axis=-1, keepdims=True)
+        points = np.zeros((options.frames, 6, 3))
+        for (start, end), bone in zip(FIGURE.edges, away.swapaxes(0, 1), strict=True):
+            points[:, end] = points[:, start] + bone
+        turn = np.deg2rad(rng.uniform(0, 360)) + 0.02 * time[:, 0, 0]
+        points = points @ rotations(turn, 1)
+        points = points @ rotations(np.full(1, 0.35 if shifted else 0.0), 0) + [0, 0, 3500 if shifted else 4000]
+        camera = np.array([1500.0, 1500.0, 500.0, 500.0] if shifted else [1200.0, 1200.0, 500.0, 500.0])
+        pixels = points[..., :2] / points[..., 2:] * camera[:2] + camera[2:]
+        pixels += rng.normal(0, options.noise if shifted else 0.5, pixels.shape)
+        seen = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1)
+        return Recording(f"recording{number}", seen, (1000, 1000), points, camera)
+
+
+def rotations(angles, axis):
+    """Matrices (n, 3, 3) of rows about the x (0) or y (1) axis."""
+    made = np.zeros((len(angles), 3, 3))
+    one, two = (1, 2) if axis == 0 else (2, 0)
+    made[:, axis, axis], made[:, one, one], made[:, two, two] = 1, np.cos(angles), np.cos(angles)
+    made[:, one, two], made[:, two, one] = np.sin(angles), -np.sin(angles)
+    return made
+
+
+class BodyLifter(Lifter):
+    """2D keypoints of five frames to the middle one's, mm from its root along the camera's axes."""
+
+    space, middle = BODY_MM, (0.0, 0.0, 0.0)
+
+    @dataclass(frozen=True)
+    class Options(Lifter.Options):
+        input_size: list[int] = option([1000, 1000], "width, height", low=1, size=2)
+        channels: int = option(64, "of the features", low=1)
+
+    def __init__(self, keypoints, options):
+        super().__init__(keypoints, options)
+        depth = Grid((16,), (125.0,), (-937.5,))
+        self.grid = Grid((16, 16), (125.0, 125.0), (-937.5, -937.5), depth)
+
+    def features(self, sample):
+        places, sure = sample.inputs["keypoints2d"].tensor_split([2], -1)
+        root = places[:, self.frames // 2, None, :1]
+        return self.backbone(torch.cat([(places - root) / (0.1 * self.input_size[0]), sure], -1).flatten(1))
+
+    def votes(self, features, sample, head=None):
+        votes = super().votes(features, sample, head)
+        return replace(votes, where=votes.where - votes.where[:, :, :1])
+
+
 class TopDown(BottomUp):
     """Heatmaps of one person: the smallest network of the usual form."""
 
@@ -414,11 +551,11 @@ class Relabel(Strategy):
 
 SETS = {
     f"{kind.__name__.lower()}.{style}": Data(partial(kind, style=style), kind.Options)
-    for kind in (Scenes, Sequences, Clips, Persons, Sketches)
+    for kind in (Scenes, Sequences, Clips, Persons, Sketches, Walks, Recordings)
     for style in ("plain", "shifted")
 }
 """Lines of the registries."""
-SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet}
+SYSTEMS = {"bottom_up": BottomUp, "lifter": Lifter, "clip_net": ClipNet, "body_lifter": BodyLifter}
 METHODS = {"surer": Surer, "relabel": Relabel}
 
 

@@ -35,6 +35,7 @@ class AdaBN(Strategy):
     cost = 0.6
     kind = "source_free"
     needs = frozenset({"target"})
+    learns = False
     begun: Tensor
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -40,6 +40,7 @@ class BatchNormOnline(Online):
     title = "Batch norm online"
     about = "batch norm by each batch's own statistics, which the running ones follow"
     cost = 0.3
+    learns = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

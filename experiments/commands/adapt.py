@@ -67,6 +67,7 @@ from ..runs.task import (
     check_mirroring,
     check_proposals,
     check_sensor,
+    check_suits,
     files_of,
     prepare,
 )
@@ -145,6 +146,7 @@ def adapt(
         reporter.say(line)
     start = build_model(config.model, task.skeleton) if given is None else load_model(given)[0]
     if given is not None:
+        check_suits(config, [strategy], start, task.target_train)
         check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
     for remark in STRATEGIES[strategy].remarks(config.method(strategy)):
         reporter.say(f"note: {remark}")

@@ -93,6 +93,11 @@ def adapt_online(
     learner = kind(
         deepcopy(given), skeleton, config.optimization, config.policy(strategy, False), config.method(strategy)
     )
+    if learner.clip > 1:
+        raise ValueError(
+            f"{strategy}.steady={learner.steady:g} compares a frame with the one after it, and a stream has not seen "
+            "that yet: leave it at 0, or leave --online out"
+        )
     learner.see_source(None)
     for remark in kind.remarks(learner.options):
         reporter.say(f"note: {remark}")

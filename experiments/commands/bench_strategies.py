@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...adapt.scoring.evaluation import everyone
-from ...adapt.strategies import STRATEGIES
+from ...adapt.strategies import STRATEGIES, suited
 from ...adapt.strategy import Optimization
 from ...datasets.augment import Augmentation
 from ...datasets.loading import TrainingBatches
@@ -36,7 +36,8 @@ def steps(batch: int, device: str, iteration: Callable[..., Step]) -> dict[str, 
             domain: RenderedHands(style, 2 * batch, 0, SIZE, cache=cache)
             for domain, style in (("source", "studio"), ("target", "webcam"))
         }
-        for name, kind in STRATEGIES.items():
+        for name in suited(model.reads):
+            kind = STRATEGIES[name]
             strategy = kind(deepcopy(model), HAND, Optimization("adam", 1e-4)).to(device).train()
             drawn = {
                 domain: TrainingBatches(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...adapt.scoring.evaluation import check_mirrored
 from ...adapt.strategies import STRATEGIES
-from ...adapt.strategy import Strategy, files, lacking
+from ...adapt.strategy import Strategy, files, frames_of, lacking
 from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.files import sha256
 from ...datasets.depth.sets import other_settings
@@ -247,6 +247,7 @@ def prepare(config: Config, strategies: Sequence[str], training: bool = True) ->
     if training and any(STRATEGIES[name].labelled_target for name in strategies):
         check_labels(opened["target_train"])
     if training:
+        check_suits(config, strategies, model, opened.get("target_train"))
         check_proposals(config.proposals, skeleton, opened.get("source_train"))
         check_files(config, strategies, model, skeleton, "source_train" in opened)
     return Task(config, skeleton, left_out, **opened, notes=notes)
@@ -292,6 +293,17 @@ def check_required(config: Config, strategies: Sequence[str]) -> None:
             raise ValueError(
                 f"{name} needs {STRATEGIES[name].besides}: say {' '.join(f'{key}FILE' for key in missing)}"
             )
+
+
+def check_suits(config: Config, strategies: Sequence[str], model: PoseModel, target: PoseDataset | None) -> None:
+    """Raises ValueError where a strategy is not made for the system, and where one reads clips of a target without
+    neighbours."""
+    for name in strategies:
+        kind = STRATEGIES[name]
+        kind.check(model)
+        clip = kind.windows(config.method(name))
+        if clip > 1 and target is not None:
+            as_clips(target, frames_of(model, clip))
 
 
 def check_frozen(config: Config) -> None:

@@ -19,13 +19,13 @@ from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.label_free import SCORES, Score
 from ...adapt.strategies import STRATEGIES
-from ...adapt.strategy import Optimization, Strategy, Target
+from ...adapt.strategy import Optimization, Strategy, Target, frames_of
 from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
 from ...datasets.loading import TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.sensor import Sensor
-from ...datasets.views import WithoutLabels
+from ...datasets.views import WithoutLabels, as_clips
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import Config, of_pretraining, of_run
@@ -221,7 +221,10 @@ def training_batches(
 
     made: dict[str, Dataset[Any]] = {}
     if task.target_train is not None:
-        made["target"] = batches(task.target_train, "target", strategy.labelled_target)
+        target = task.target_train
+        if strategy.clip > 1:  # training samples alone: what else looks at the target sees what the model reads
+            target = as_clips(target, frames_of(strategy.model, strategy.clip))
+        made["target"] = batches(target, "target", strategy.labelled_target)
     if task.source_train is not None:
         cameras = config.cameras if config.cameras.others else None
         shown = {"cameras": cameras, "sensor": sensor, "proposals": task.proposals}

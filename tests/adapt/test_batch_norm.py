@@ -14,14 +14,14 @@ from keyshift.adapt.scoring.evaluation import everyone, predict, scores
 from keyshift.adapt.scoring.evidence import Evidence, Looks
 from keyshift.adapt.scoring.label_free import measured
 from keyshift.adapt.scoring.rule import load
-from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategies import STRATEGIES, suited
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.datasets.sample import Labeled
 from keyshift.datasets.views import WithoutLabels
 
-NAMES = (*STRATEGIES, "surer", "relabel")
+NAMES = (*suited(["image"]), "surer", "relabel")
 SYSTEMS = {"bottom_up": "Scenes", "lifter": "Sequences"}
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.methods.uniframe import UniFrame
 from keyshift.adapt.scoring.evaluation import agreement, everyone, predict, predict_people
-from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategies import STRATEGIES, suited
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import updates
 from keyshift.datasets.augment import Augmentation
@@ -49,7 +49,7 @@ class NoFloat64(TorchDispatchMode):
         return answer
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", suited(["image"]))
 def test_three_updates(dots, batches, iterate, name):
     """All weights have an optimiser, nothing is computed in float64, and the state is complete: a copy through the
     state dicts after two iterations is the same after the third, to the bit."""
@@ -102,7 +102,9 @@ class NoWait(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - {"maps", "uniframe"}))  # which draw a number on the CPU
+@pytest.mark.parametrize(
+    "name", sorted(set(suited(["image"])) - {"maps", "uniframe"})
+)  # which draw a number on the CPU
 def test_no_step_waits_for_the_device(dots, batches, name):
     """Of a network that answers with one person; how many people there are is known to the host alone when it asks."""
     strategy = build(name, dots.skeleton).train()
@@ -139,7 +141,7 @@ def innermost(tensor):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", suited(["image"]))
 def test_one_keypoint_and_two_mirrored_channels_last_in_half_precision(toys, dots, name, count):
     """Losses are finite, and the state that they leave, float32."""
     sets = {d: Few(dots(8, style), count) for d, style in (("source", "plain"), ("target", "shifted"))}

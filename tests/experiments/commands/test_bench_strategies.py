@@ -7,7 +7,7 @@ from keyshift.experiments.commands.bench_strategies import kept_for_backward, st
 
 def test_every_strategy_has_a_step():
     made = steps(2, "cpu", iteration)
-    assert set(made) == set(STRATEGIES)
+    assert set(made) == {name for name, one in STRATEGIES.items() if not one.reads}
     for name in ("ssa", "distil"):
         with kept_for_backward() as kept:
             made[name]()

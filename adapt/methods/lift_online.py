@@ -1,0 +1,45 @@
+"""Consistent lifting on a stream: the terms of `lift`, by what batch norm scales and shifts by alone.
+
+The batches come in their order, each is answered by the pass that it is learned from, and one step of Adam on weight
+and bias of the batch-norm layers follows,
+    loss = the sum of the terms of lift.py
+so that frames of a batch are mostly those of one recording, whose lengths of bones are one person's. The form of Tent
+(Wang et al., ICLR 2021) for answers that have no entropy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ...datasets.sample import Labeled, Unlabeled
+from ..online import NormLearner
+from ..strategy import Update
+from .lift import Lift, Terms
+
+
+class LiftOnline(NormLearner):
+    """The network is evaluated and shipped as the last batch left it."""
+
+    @dataclass(frozen=True)
+    class Options(Lift.Options, NormLearner.Options):
+        pass
+
+    title = "Consistent lifting online"
+    about = "lengths, symmetry and reprojection of lifted poses, by batch norm's weight and bias"
+    besides = "2D sequences; can use their cameras"
+    reads = frozenset({"keypoints2d"})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.terms = Terms(self.model, self.skeleton, self.options)
+
+    def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
+        self.terms.see(batches)
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        with self.statistics("target"):
+            votes = self.model(target)
+        self.answer(votes, target)
+        yield self.terms(votes.mean(), target), ("norms",)
