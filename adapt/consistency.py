@@ -1,5 +1,5 @@
 """What teachers share: poses that travel from one known view to another, which of them are trusted, and the loss that
-draws a student to them."""
+draws a student to them; and a robust loss of distances."""
 
 from __future__ import annotations
 
@@ -64,3 +64,9 @@ def labelled(sample: Unlabeled, poses: Poses, keep: Tensor, single: bool) -> Lab
         image_index = torch.arange(len(sample), device=points.device)
     given = {field.name: getattr(sample, field.name) for field in fields(Unlabeled)}
     return Labeled(**given, keypoints=points, visible=keep, annotated=keep, image_index=image_index)
+
+
+def huber(distances: Tensor) -> Tensor:
+    """Huber's loss of distances: r^2 / 2 below 1, from there on r - 1/2; 0 below 0."""
+    beyond = distances.clamp_min(0)
+    return torch.where(beyond < 1, beyond.square() / 2, beyond - 0.5)
