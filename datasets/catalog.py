@@ -32,7 +32,7 @@ from .depth.nyu import NyuHands
 from .depth.options import DepthOptions
 from .hands import freihand, h3d, hand_snap, interhand, onehand10k, panoptic_hands, rhd
 from .options import Options, make
-from .own import deeplabcut, depth_folder, labels, pictures, yolo_pose
+from .own import deeplabcut, depth_folder, labels, pictures, sequences2d, yolo_pose
 from .own.chosen import chosen
 from .reading.origin import FolderOptions, Origin
 from .reading.people import WHOLE, PictureOptions, PictureSet
@@ -114,6 +114,7 @@ DATASETS: dict[str, Data] = {
     "deeplabcut": Data(deeplabcut.deeplabcut, deeplabcut.Options, deeplabcut.ORIGIN),
     "yolo_pose": Data(yolo_pose.yolo_pose, yolo_pose.Options, yolo_pose.ORIGIN),
     "pictures": Data(pictures.own_pictures, pictures.Options, pictures.ORIGIN, labelled=False),
+    "sequences2d": Data(sequences2d.own_sequences, sequences2d.Options, sequences2d.ORIGIN, labelled=False),
     "nyu": Data(NyuHands, PublicOptions, NyuHands.source.origin),
     "icvl": Data(icvl.IcvlHands, icvl.Options, icvl.IcvlHands.source.origin),
     "msra": Data(msra.MsraHands, msra.Options, msra.MsraHands.source.origin),

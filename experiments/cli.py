@@ -326,7 +326,7 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
         metavar="PATH",
         type=word,
         nargs="+",
-        help="a picture, folder or video; depth frames for a model of depth",
+        help="a picture, folder or video; depth frames for a model of depth; for a lifter what predict wrote (.json)",
     )
     made.add_argument(
         "overrides",
@@ -346,6 +346,11 @@ def _add_using(command: Callable[[str, Any, str], Command]) -> None:
         "--nms",
         metavar="NMS",
         help="one answer for each person: pose, rmpe, alphapose, oks, or what keyshift nms wrote",
+    )
+    made.add_argument(
+        "--tracks",
+        action=argparse.BooleanOptionalAction,
+        help="people keep a number over a video, or a folder of frames (default: in videos of several people)",
     )
     _add_chain(made)
     made.add_argument("--draw", metavar="FOLDER", type=path, help="write drawn pictures and videos there")
@@ -709,13 +714,14 @@ def _predict(arguments: argparse.Namespace) -> None:
     output = options.pop("output") or Path("predictions" + ending(arguments.format))
     model = options.pop("model")
     if sees_people(model):
-        for name in (name for name in ("nms", "box_score") if options.pop(name) is not None):
+        for name in (name for name in ("nms", "box_score", "tracks") if options.pop(name) is not None):
             raise ValueError(
                 f"--{name.replace('_', '-')} is of pictures: {model} places people in space. Predict with a model of "
                 "pictures and --nms, and give what that writes as --boxes here"
             )
         predict_chain(model, paths, output, Reporter(), **options, **of_chain)
         return
+    options |= {name: of_chain.pop(name) for name in ("focal", "camera")}
     for name in (name for name, value in of_chain.items() if value not in (None, False)):
         option = f"--{name.replace('_', '-')}"
         raise ValueError(f"{option} is of people in space, and {model} is no PoseNet, RootNet or chain of them")

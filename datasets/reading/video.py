@@ -133,6 +133,21 @@ def frame_rate(path: Path) -> float:
         return float(stream.average_rate or stream.guessed_rate or USUAL_RATE)
 
 
+def frame_time(path: Path, number: int) -> float | None:
+    """Seconds from the first frame of a video to frame `number`, by their time stamps; None where the frames have none,
+    or these do not rise. Raises UnreadableImage."""
+    times = _times(*_key(path))
+    return None if times is None else float(times[number])
+
+
+@lru_cache(maxsize=8)
+def _times(path: str, size: int, changed: int) -> np.ndarray | None:
+    index, video = _index(path, size, changed), _Video(Path(path))
+    with video.container:
+        base = video.stream.time_base
+    return (index.stamps - index.stamps[0]) * float(base) if index.rising and base else None
+
+
 def count_frames(path: Path) -> int:
     """How many frames a video has. Raises UnreadableImage."""
     return len(_index(*_key(path)).stamps)

@@ -269,7 +269,7 @@ def settings(
             "EXPERIMENT, what it was trained on, or choose a strategy without a source"
         )
     chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
-    kind_of_target = "depth_folder" if "reach" in MODELS[chosen.name].reads else "pictures"
+    kind_of_target = target_kind(MODELS[chosen.name], target)
     content = plain(base) | {"name": name_of(target), "strategy": strategy, "strategies": [strategy]}
     content |= {
         "target": {"name": str(target)} if is_set(target) else {"name": kind_of_target, "root": str(target)},
@@ -284,6 +284,14 @@ def settings(
         often = max(1, min(config.evaluate_every, config.steps // EVALUATIONS))
         config = replace(config, evaluate_every=often)
     return config, weights
+
+
+def target_kind(system: type[PoseModel], target: Path) -> str:
+    """The dataset of one's own files that a system reads; of a lifter, whose target holds no predictions, pictures, of
+    which it says itself that they do not fit."""
+    if "keypoints2d" in system.reads and (target.suffix.lower() == ".json" or any(target.glob("*.json"))):
+        return "sequences2d"
+    return "depth_folder" if "reach" in system.reads else "pictures"
 
 
 def check_target(model: str, config: Config) -> None:

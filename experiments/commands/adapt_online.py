@@ -42,6 +42,7 @@ from ..config import Config, of_run
 from ..report.adapt import check_words
 from ..runs.check import Labels, compared, labelled_answers, open_labels
 from ..runs.folder import STREAM, describe, locate, locked, world_size
+from ..runs.prediction_clips import in_order
 from ..runs.prediction_files import Gathering, Person, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
@@ -181,6 +182,7 @@ def open_target(
     else:
         white = trained_white(model) if options.white is None else options.white
         inputs = open_inputs([target], options.boxes, options.stride, options.duplicates, white)
+        inputs = in_order(inputs, given.frames) if given.frames else inputs
     return replace(inputs, said={"online": {"strategy": config.strategy, "batch": config.batch}})
 
 

@@ -13,6 +13,7 @@ import torch
 from ...datasets.loading import Crop, collate
 from ...datasets.own.kind import check_kind
 from ...datasets.reading.boxes import SCORE
+from ...datasets.reading.video import is_frame
 from ...datasets.sample import IN_MM, PIXELS_AND_MM, Unlabeled, to_space, transform
 from ...datasets.skeleton import Skeleton
 from ...models.output import Poses
@@ -21,12 +22,15 @@ from ...models.saved import load_model
 from ..runs.device import choose_device
 from ..runs.folder import identity_of, locate
 from ..runs.people_nms import check_nms, one_for_each, with_box_scores
+from ..runs.prediction_clips import OrderedInputs, in_order
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
 from ..runs.prediction_formats import writer
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
 from ..runs.subjects import compare_whole, recall
+from ..runs.tracks import with_tracks
 from .predict_depth import Trained, open_depth, training_of
+from .predict_lift import check_lifter, predict_lift, predictions_file
 
 NAMED = 10
 """Files without an answer that are named on the terminal; all are in COCO's JSON."""
@@ -63,13 +67,11 @@ def trained_white(model: Path) -> int | None:
 
 
 def check_model(path: Path, model: PoseModel, boxes: str | None) -> None:
-    """Raises ValueError for a system that reads other things than pictures or depth frames or does not answer in their
-    pixels, and for boxes where it finds people itself."""
+    """Raises ValueError for a system that reads other things than pictures, clips of them or depth frames, or does not
+    answer in their pixels, and for boxes where it finds people itself."""
     name, wanted = type(model).__name__, None
-    if set(model.reads) - {"reach"} != {"image"}:
-        wanted = f"reads {' and '.join(model.reads)}, and predict gives pictures and depth frames alone"
-    elif model.frames:
-        wanted = f"reads clips of {model.frames} frames, and predict gives single pictures"
+    if set(model.reads) - {"reach", "margins"} != {"image"}:
+        wanted = f"reads {' and '.join(model.reads)}, and predict gives pictures, clips and depth frames alone"
     elif model.space in IN_MM:
         wanted = f"answers in {model.space}, and predict writes pixels"
     if wanted is not None:
@@ -119,6 +121,9 @@ def predict(
     format: str = "coco",
     box_score: float | None = None,
     nms: str | None = None,
+    tracks: bool | None = None,
+    focal: str | None = None,
+    camera: str | None = None,
 ) -> Predicted:
     """Write `output`, a COCO keypoint file unless `format` says otherwise, for the pictures, folders and videos
     `paths`, or for depth frames where the model reads depth; returns what it holds.
@@ -128,14 +133,34 @@ def predict(
     `mirror` shows pictures mirrored to the network: right hands to one that knows left ones. `format` is a key of
     FORMATS in experiments/runs/prediction_formats.py. `box_score` is the least of boxes that are used (default: SCORE
     of datasets/reading/boxes.py); `nms` puts the answers for one person together, as `nms_of` in
-    experiments/runs/people_nms.py reads it. Files that cannot be read are listed on stderr and in COCO's JSON. Raises
-    ValueError for bad input, before anything is written, and where no picture at all can be read.
+    experiments/runs/people_nms.py reads it. `focal` and `camera` are those of CameraOptions, for a lifter, which takes
+    what this wrote of a video as its only path (predict_lift.py). `tracks` says whether people keep numbers over the
+    frames of a video and the pictures of a folder; None: where there are videos, and several people can be in a
+    picture. Files that cannot be read are listed on stderr and in COCO's JSON. Raises ValueError for bad input, before
+    anything is written, and where no picture at all can be read.
     """
     write = writer(format, output)
     opened, processor = open_model(model), choose_device(device)
-    check_model(model, opened.model, boxes)
     if batch < 1 or workers < 1:
         raise ValueError(f"batch={batch} and workers={workers} must be at least 1")
+    if "keypoints2d" in opened.model.reads:
+        path = predictions_file(model, paths)
+        check_lifter(model, opened.model, opened.skeleton)
+        takes = f"{model} lifts 2D keypoints, and takes --focal, --camera, --draw and --batch"
+        of_pictures: dict[str, object] = {"boxes": boxes, "box_score": box_score, "nms": nms, "tracks": tracks}
+        of_pictures |= {"stride": stride, "duplicates": duplicates, "white": white, "mirror": mirror or None}
+        refuse(takes, **of_pictures, format="uvd" if format == "uvd" else None, **words_of(words))
+        network, weights = opened.model.to(processor), locate(model)[0]
+        return predict_lift(
+            *(network, opened.skeleton, path, output, write, weights, reporter),
+            focal=focal,
+            camera=camera,
+            draw=draw,
+            batch=batch,
+            overwrite=overwrite,
+        )
+    refuse(f"{model} is no lifter, PoseNet or RootNet, which read a camera", focal=focal, camera=camera)
+    check_model(model, opened.model, boxes)
     if mirror:
         check_mirror(model, opened.skeleton, reporter)
     depth = "reach" in opened.model.reads
@@ -146,19 +171,23 @@ def predict(
     chosen = None
     if depth:
         takes = "reads depth, and takes --stride and key=value of depth_folder"
-        of_people: dict[str, object] = {"boxes": boxes, "box_score": box_score, "nms": nms}
+        of_people: dict[str, object] = {"boxes": boxes, "box_score": box_score, "nms": nms, "tracks": tracks}
         refuse(f"{model} {takes}", **of_people, duplicates=duplicates, white=white)
         network = opened.model.to(processor)
         inputs = open_depth(paths, words, network, opened.skeleton, opened.trained, stride, processor, reporter)
     else:
         takes = "reads pictures, and takes --boxes, --box-score, --nms, --stride, --duplicates and --white"
         of_depth = "uvd" if format == "uvd" else None
-        refuse(f"{model} {takes}", format=of_depth, **dict(word.partition("=")[::2] for word in words))
+        refuse(f"{model} {takes}", format=of_depth, **words_of(words))
         several = boxes not in (None, "whole") or not opened.model.single
         least = check_box_score(box_score, boxes)
         chosen = None if nms is None else check_nms(nms, several, opened.skeleton)
         seen_as = trained_white(model) if white is None else white
         inputs = open_inputs(paths, boxes, stride, duplicates, seen_as, least)
+        if tracks is None:
+            tracks = several and any(map(is_frame, inputs.names))
+        if tracks or opened.model.frames:
+            inputs = in_order(inputs, opened.model.frames)
     check_outputs(inputs, output, draw, overwrite)
     predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
     if not depth:
@@ -172,6 +201,8 @@ def predict(
     if chosen is not None:
         predicted, said = one_for_each(predicted, inputs, chosen, opened.skeleton)
         reporter.say(f"--nms {nms}: {said}")
+    if tracks and isinstance(inputs, OrderedInputs):
+        predicted = with_tracks(predicted, inputs, opened.skeleton)
     write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
     reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
     if draw is not None:
@@ -193,6 +224,11 @@ def check_box_score(least: float | None, boxes: str | None) -> float:
     if least is not None and not 0 <= least <= 1:
         raise ValueError(f"--box-score {least:g} must be at least 0 and at most 1")
     return SCORE if least is None else least
+
+
+def words_of(words: Sequence[str]) -> dict[str, str]:
+    """{key: value} of words key=value."""
+    return {key: value for key, _, value in (word.partition("=") for word in words)}
 
 
 def refuse(why: str, **options: object) -> None:

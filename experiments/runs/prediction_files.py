@@ -23,9 +23,10 @@ from ...datasets.loading import Crop
 from ...datasets.reading.files import check_place, write_whole
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import digest
-from ...datasets.reading.video import file_of, frame_rate, is_frame, write_video
+from ...datasets.reading.video import file_of, is_frame, write_video
 from ...datasets.skeleton import Skeleton
 from ..report.drawing import draw, joint_colours, write_picture
+from ..report.people_views import PEOPLE
 from .prediction_inputs import Cut, Inputs, is_video
 from .progress import Callback, Reporter
 
@@ -40,7 +41,13 @@ IN_SPACE = (
     "count as those of keypoints and z in mm, cube its edges in mm, and bbox what its face covers there; camera is "
     "fx, fy, cx, cy in the same pixels"
 )
-IN_JSON = {"points3d": "keypoints_mm", "center": "center", "cube": "cube", "root3d": "root_mm"}
+IN_JSON = {
+    "points3d": "keypoints_mm",
+    "center": "center",
+    "cube": "cube",
+    "root3d": "root_mm",
+    "lifted": "keypoints_from_root_mm",
+}
 Person = tuple[int, list[Crop]]
 """The picture's place, and a person's crops, as in `Cut`."""
 Drawing = Callable[[np.ndarray, "Predicted", int], np.ndarray]
@@ -117,12 +124,15 @@ class Predicted:
 def row_type(keypoints: int, more: Iterable[str] = ()) -> np.dtype[np.void]:
     """What is known of one person; `place` is the picture's number. `more`: points3d (K, 3) mm in the camera's frame;
     the center (3,) px, px, mm and the cube (3,) mm that a depth frame was cut by; root3d (3,) mm in the camera's frame;
-    track, the number of the person in a video, -1 in pictures; box_score, the detector's."""
+    track, the number of the person in a video, -1 in pictures; box_score, the detector's; lifted (K, 3) mm from the
+    skeleton's root, where points3d and root3d are zeros if the person's place is not known; interpolated, all 2D
+    keypoints lie between those of other frames."""
     points = ("points", np.float32, (keypoints, 2)), ("confidence", np.float32, (keypoints,))
     known = ("place", np.int64), ("box", np.float64, (4,)), *points, ("score", np.float64)
     in_space = ("points3d", np.float32, (keypoints, 3)), ("center", np.float64, (3,)), ("cube", np.float64, (3,))
     of_people = ("root3d", np.float64, (3,)), ("track", np.int64), ("box_score", np.float64)
-    return np.dtype([*known, *(column for column in (*in_space, *of_people) if column[0] in more)])
+    over_time = ("lifted", np.float32, (keypoints, 3)), ("interpolated", np.bool_)
+    return np.dtype([*known, *(column for column in (*in_space, *of_people, *over_time) if column[0] in more)])
 
 
 class Gathering:
@@ -260,6 +270,8 @@ def _image(number: int, inputs: Inputs, size: list[int], name: str) -> dict[str,
     entry: dict[str, Any] = {"id": number, "file_name": name, "width": size[0], "height": size[1]}
     if is_frame(name):
         entry |= {"video": file_of(name), "frame": int(name.rpartition("#")[2])}
+        seconds = inputs.time(name)
+        entry |= {} if seconds is None else {"time": round(seconds, 6)}
     return entry | inputs.about_picture(name, size)
 
 
@@ -269,12 +281,15 @@ def annotation(number: int, row: np.void) -> dict[str, Any]:
     points = (row["points"].astype(np.float64) - 0.5).round(3).tolist()
     seen = np.where(row["confidence"] > 0, 2, 0).tolist()  # where the network has not found a keypoint of a person
     more: dict[str, Any] = {}
+    nowhere = ("points3d", "root3d") if "lifted" in (row.dtype.names or ()) and row["root3d"][2] <= 0 else ()
     for name in IN_JSON:
-        if name in (row.dtype.names or ()):
+        if name in (row.dtype.names or ()) and name not in nowhere:
             shift = (0.5, 0.5, 0.0) if name == "center" else 0.0
             more[IN_JSON[name]] = (row[name].astype(np.float64) - shift).round(3).tolist()
     if "track" in (row.dtype.names or ()) and row["track"] >= 0:
         more["track_id"] = int(row["track"])
+    if "interpolated" in (row.dtype.names or ()) and row["interpolated"]:
+        more["interpolated"] = True
     if "box_score" in (row.dtype.names or ()):
         more["box_score"] = round(float(row["box_score"]), 5)
     return {
@@ -340,14 +355,15 @@ def drawn_rate(inputs: Inputs, video: str) -> float:
     """Frames a second, so that a video of every n-th frame lasts as long as the one it is of."""
     numbers = [int(name.rpartition("#")[2]) for name in inputs.names if name.startswith(f"{video}#")]
     share = len(numbers) / (numbers[-1] - numbers[0] + 1)
-    return min(max(frame_rate(inputs.root / video) * share, 1.0), 1000.0)
+    return min(max(inputs.frame_rate(video) * share, 1.0), 1000.0)
 
 
 def draw_people(image: np.ndarray, predicted: Predicted, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
     """A picture with all its people, the lines as thick as their boxes ask for; keypoints of confidence 0, which were
-    not found, are left out."""
-    colours = joint_colours(len(skeleton))
+    not found, are left out. Who has a track has its colour."""
+    tracks = predicted.rows["track"] if "track" in predicted.columns else None
     for row in rows:
+        colours = joint_colours(len(skeleton)) if tracks is None else PEOPLE[tracks[row] % len(PEOPLE)]
         side = float((predicted.boxes[row, 2:] - predicted.boxes[row, :2]).max())
         weight = max(side / 192, 0.5) / max(image.shape[0] / 192, 0.5)
         known = predicted.confidence[row] > 0

@@ -9,7 +9,8 @@
 `image_id` is the number that a file is called (000000397133.jpg is 397133, as in COCO), where all are called so and
 differently; else a picture's place from 1, as in the COCO JSON. In the CSV a row is a picture, or of one single video
 the number of its frame, from 0. Where a picture has several people, they are individual1, individual2, ..., surest
-first as the model gives them; empty cells are people whom a picture does not have. Keypoints count pixel centres from 0
+first as the model gives them, or where people keep numbers over a video track0, track1, ...; empty cells are people
+whom a picture does not have. Keypoints count pixel centres from 0
 in all of them: half a pixel less than keyshift's.
 """
 
@@ -43,7 +44,8 @@ def write_results(
         for row in predicted.rows:
             entry = annotation(0, row)
             place = int(row["place"])
-            kept = {key: entry[key] for key in ("category_id", "keypoints", "bbox", "score")}
+            names = ("category_id", "keypoints", "bbox", "score", "track_id")
+            kept: dict[str, Any] = {name: entry[name] for name in names if name in entry}
             yield {"image_id": numbers[place], "file_name": inputs.names[place], **kept}
 
     def write(file: Any) -> None:
@@ -65,8 +67,11 @@ def write_deeplabcut(
 ) -> None:
     """Write the CSV, whole or not at all. Pictures without people have rows without numbers."""
     places = np.flatnonzero(predicted.readable).tolist()
-    most = max((len(predicted.people(place)) for place in places), default=0)
+    column = predicted.rows["track"] if "track" in predicted.columns else _rank(predicted)
+    most = int(column.max(initial=-1)) + 1
     people = [f"individual{k + 1}" for k in range(most)] if most > 1 else [""]
+    if "track" in predicted.columns and most > 1:
+        people = [f"track{k}" for k in range(most)]
     columns = [
         (who, joint, what) for who in people for joint in skeleton.keypoints for what in ("x", "y", "likelihood")
     ]
@@ -81,12 +86,20 @@ def write_deeplabcut(
         writer.writerow(["coords", *(what for *_, what in columns)])
         titles = row_titles([inputs.names[place] for place in places])
         for place, title in zip(places, titles, strict=True):
-            cells = [cell for row in predicted.people(place) for cell in _cells(predicted.rows[row])]
-            writer.writerow([title, *cells, *[""] * (len(columns) - len(cells))])
+            cells: list[list[Any]] = [[""] * 3 * len(skeleton) for _ in people]
+            for row in predicted.people(place):
+                cells[column[row]] = _cells(predicted.rows[row])
+            writer.writerow([title, *(cell for one in cells for cell in one)])
         text.flush()
         text.detach()
 
     write_whole(path, write)
+
+
+def _rank(predicted: Predicted) -> np.ndarray:
+    """(N,) how many people of the same picture come before each."""
+    ranks: np.ndarray = np.arange(len(predicted)) - predicted.first[predicted.rows["place"]]
+    return ranks
 
 
 def row_titles(names: list[str]) -> list[str]:

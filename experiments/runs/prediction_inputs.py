@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
 from ...datasets.reading.listing import by_path, walk
 from ...datasets.reading.people import AROUND_BOXES, square
-from ...datasets.reading.video import VIDEOS, is_frame, read_named
+from ...datasets.reading.video import VIDEOS, file_of, frame_rate, frame_time, is_frame, read_named
 from ...datasets.sample import Item
 from ...datasets.skeleton import Skeleton
 
@@ -50,6 +50,11 @@ class Inputs:
     """As what, and how many times, each crop comes augmented besides."""
     said: dict[str, Any] = field(default_factory=dict)
     """What the JSON says besides."""
+    numbers: list[int] = field(default_factory=list)
+    """(P) places of frames in their video, and of pictures in their folder."""
+
+    ordered: ClassVar[bool] = False
+    """Whether pictures must be cut one after the other."""
 
     def people(self, name: str) -> int:
         """How many crops a picture gives."""
@@ -66,6 +71,14 @@ class Inputs:
     def about_picture(self, name: str, size: Sequence[int]) -> dict[str, Any]:
         """What the JSON says of a picture of that width and height besides."""
         return {}
+
+    def time(self, name: str) -> float | None:
+        """Seconds from a video's first frame to the frame `name`; None where that is not known."""
+        return frame_time(self.root / file_of(name), int(name.rpartition("#")[2]))
+
+    def frame_rate(self, video: str) -> float:
+        """Frames a second of a video, on average."""
+        return frame_rate(self.root / video)
 
     def lists(self, nobody: Sequence[str]) -> dict[str, list[Any]]:
         """Lists that the JSON has besides, where the pictures `nobody` were read and have no people."""
@@ -129,9 +142,19 @@ def open_inputs(
                 listing.sizes[name] = size
             elif reason:
                 left_out[name] = "of a type that is not read" if reason == UNKNOWN else reason
-    names = [frame.name for frame in listed_frames(listing, 1, stride, duplicates)]
+    frames = listed_frames(listing, 1, stride, duplicates)
+    names, numbers = [frame.name for frame in frames], [frame.number for frame in frames]
     level, folders = white_of(white, root, list(listing.sizes)), [path for path in paths if path.is_dir()]
-    inputs = Inputs(root, names, None, boxes or "whole", list(left_out.items()), folders, list(listing.sizes), level)
+    inputs = Inputs(
+        root,
+        names,
+        boxes_from=boxes or "whole",
+        unreadable=list(left_out.items()),
+        folders=folders,
+        files=list(listing.sizes),
+        white=level,
+        numbers=numbers,
+    )
     if boxes in (None, "whole") or not names:
         return inputs
     if boxes.lower().endswith(FILES):
@@ -175,7 +198,8 @@ def read_ahead(
     inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, mirror: bool, ahead: int, workers: int
 ) -> Iterator[Cut | UnreadableImage]:
     """Every picture in its order, read by threads, at most `ahead` before their use; those that cannot be read as their
-    errors. Frames of videos are decoded by one thread, in their order."""
+    errors. Frames of videos are decoded by one thread, in their order, and so are all pictures of inputs
+    that are `ordered`."""
 
     def cut(place: int) -> Cut | UnreadableImage:
         try:
@@ -187,7 +211,7 @@ def read_ahead(
     waiting: deque[Future[Cut | UnreadableImage]] = deque()
     with ThreadPoolExecutor(workers) as many, ThreadPoolExecutor(1) as one:
         for place, name in enumerate(inputs.names):
-            waiting.append((one if is_frame(name) else many).submit(cut, place))
+            waiting.append((one if inputs.ordered or is_frame(name) else many).submit(cut, place))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:

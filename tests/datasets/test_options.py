@@ -83,6 +83,7 @@ WANTED = {
     "yolo_pose": LABELS | {"category": None},
     "pictures": {"root": None, "boxes": None, "block": 20, "stride": None, "duplicates": None, "skeleton": None}
     | {"white": None, "focal": None, "camera": None, "crops": None},
+    "sequences2d": {"root": None, "random": 50, "every": 1, "focal": None, "camera": None, "skeleton": None, "gap": 10},
     **dict.fromkeys(("nyu", "hands2017", "itop_front", "itop_top"), PUBLIC),
     "icvl": PUBLIC | {"rotated": True},
     "msra": PUBLIC | {"subject": 0},
@@ -107,7 +108,9 @@ def test_what_the_entries_declare():
         *(name for name in DATASETS if name.startswith("depth_")),
         *("nyu", "icvl", "msra", "hands2017", "itop_front", "itop_top"),
     }
-    assert {name for name, data in DATASETS.items() if not data.labelled} == {"pictures", "depth_folder"}
+    assert {name for name, data in DATASETS.items() if not data.labelled} == {
+        *("pictures", "depth_folder", "sequences2d")
+    }
     rendered = {name for name, data in DATASETS.items() if data.origin is None}
     assert rendered == {name for name in DATASETS if "." in name}
     assert all(issubclass(data.Options, FolderOptions) for data in DATASETS.values() if data.origin is not None)

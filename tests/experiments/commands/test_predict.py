@@ -17,6 +17,7 @@ from keyshift.datasets.skeleton import HAND, Skeleton
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.predict import open_model, predict
 from keyshift.experiments.config import Config, plain
+from keyshift.experiments.report.people_views import PEOPLE
 from keyshift.experiments.runs.progress import Reporter
 from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import PoseModel
@@ -258,8 +259,6 @@ def test_other_forms_are_written_on_request(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lifter", "Lifter reads keypoints2d, and predict gives pictures and depth frames alone; score it on data"),
-        ("clip_net", "ClipNet reads clips of 3 frames, and predict gives single pictures"),
         ("in_space", "InSpace answers in camera mm, and predict writes pixels"),
     ],
 )
@@ -474,6 +473,44 @@ def test_everyone_in_the_frames_of_a_video(crowd, tmp_path):
     predicted = run(crowd(64, 64), [tmp_path / "in"], tmp_path / "out.json", draw=tmp_path / "drawn")
     assert [len(predicted.people(place)) for place in range(3)] == counts
     assert len(list(frames(tmp_path / "drawn/clip.mp4"))) == 3
+
+
+def test_people_keep_a_number_over_a_video(crowd, tmp_path):
+    """The upper one walks to the right and the lower one to the left; both are found from the top to the bottom. Then
+    the upper one is lower; a third comes; there is a cut."""
+    people = [[(10 + 2 * t, 20 + 2 * t), (50 - 2 * t, 42 - 2 * t), (50, 52)][: 2 + (t > 11)] for t in range(14)]
+    images = [red_dots(64, 64, each, 2) for each in [*people, *2 * [[(20, 20)]]]]
+    x, y = np.mgrid[:64, :64] / 64
+    for number, image in enumerate(images):
+        image[..., 2] = 250 * (x if number < len(people) else 1 - y)
+    write_video(tmp_path / "clip.mp4", images, 10)
+    weights, video = crowd(64, 64), tmp_path / "clip.mp4"
+    predicted = run(weights, [video], tmp_path / "out.json", draw=tmp_path / "drawn")
+    content, _ = read(tmp_path / "out.json")
+    tracks = predicted.rows["track"]
+    assert [one["track_id"] for one in content["annotations"]] == tracks.tolist()
+    roots = predicted.points[:, 0]
+    for place, each in enumerate(people):
+        rows = predicted.people(place)
+        nearest = [min(range(len(each)), key=lambda k: np.hypot(*(roots[row] - each[k]))) for row in rows]
+        assert tracks[rows.start : rows.stop].tolist() == nearest
+    assert tracks[-2:].tolist() == [3, 3]
+    assert any(tracks[list(predicted.people(place))].tolist() == [1, 0] for place in range(12))  # their order changed
+    for place, (first, second) in ((0, people[0]), (11, people[11])):
+        picture = list(frames(tmp_path / "drawn/clip.mp4"))[place].astype(int)
+        for (x, y), colour in ((first, PEOPLE[0]), (second, PEOPLE[1])):
+            seen = picture[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].reshape(-1, 3)
+            assert np.abs(seen - colour).sum(1).min() < 120
+    run(weights, [video], tmp_path / "table.csv", format="deeplabcut")
+    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()]
+    assert rows[1][1::9] == ["track0", "track1", "track2", "track3"]
+    columns = np.array([[cell != "" for cell in row[1::9]] for row in rows[4:]])
+    assert columns.sum(0).tolist() == [14, 14, 2, 2]
+    assert abs(float(rows[4][1]) + 0.5 - people[0][0][0]) < 1
+    run(weights, [video], tmp_path / "list.json", format="results")
+    assert [one["track_id"] for one in json.loads((tmp_path / "list.json").read_text())] == tracks.tolist()
+    run(weights, [video], tmp_path / "none.json", tracks=False)
+    assert not any("track_id" in one for one in json.loads((tmp_path / "none.json").read_text())["annotations"])
 
 
 def test_people_who_were_found_are_labels_that_keyshift_reads(crowd, tmp_path):

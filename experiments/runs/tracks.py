@@ -1,0 +1,150 @@
+"""Who is who over a video: each person keeps a number from frame to frame.
+
+The people of a frame are given to those who were seen last so that the sum of their likenesses is highest (the
+Hungarian method, scipy's). Likeness is COCO's object keypoint similarity, a mean over keypoints of exp(-d^2 / (2 s^2
+k^2)), with the last pose moved on by the person's velocity, and k^2 widened by what a person may move beyond that in
+the time between: keypoints need no detector's features for it, and no library. Well-kept ones were looked at: those
+that are free to use (supervision, norfair, trackers) match boxes with Kalman filters, and ask for more packages than
+these lines; those that learn appearance ask for networks and licences. People who look alike and cross while one of
+them is hidden for longer than `gap` get new numbers, and so does everyone after a cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ...datasets.bodies.skeletons import published_sigma
+from ...datasets.options import Options, option
+from ...datasets.skeleton import Skeleton
+from .prediction_clips import OrderedInputs, recording_of
+from .prediction_files import Predicted, row_type
+
+Array = np.ndarray
+USUAL_SIGMA = 0.08
+"""The fall-off of keypoints of which none is published: about the middle of COCO's."""
+
+RECENT = 0.98
+"""What likeness with someone is worth for each frame in which they were not found."""
+
+
+@dataclass(frozen=True)
+class TrackOptions(Options):
+    """How people are followed."""
+
+    least: float = option(0.1, "likeness of poses, 0 to 1, that can be one person's", low=0, high=1)
+    gap: int = option(10, "frames in a row in which a person may not be found", low=0)
+    drift: float = option(0.08, "what a person moves in a frame beyond a steady motion, share of their size", low=0)
+    start: float = option(0.2, "the same of those who were seen once, whose motion is not known", low=0)
+    steady: float = option(0.5, "weight of the velocity before, in that of now", low=0, high=1)
+
+
+@dataclass
+class Seen:
+    """M people as they were seen last."""
+
+    points: Array
+    """(M, K, 2)"""
+    known: Array
+    """(M, K) bool"""
+    velocity: Array
+    """(M, 2) px a frame; NaN of those who were seen once."""
+    track: Array
+    place: Array
+    """(M,) where they were seen, in frames that were looked at."""
+    number: Array
+    """(M,) the same in frames of the video."""
+
+    def some(self, rows: Array) -> Seen:
+        return Seen(**{name: values[rows] for name, values in vars(self).items()})
+
+    def and_more(self, others: Seen) -> Seen:
+        return Seen(**{name: np.concatenate([values, vars(others)[name]]) for name, values in vars(self).items()})
+
+
+class Tracker:
+    """Follows the people of one video, frame by frame; it holds those alone who may come again."""
+
+    def __init__(self, skeleton: Skeleton, options: TrackOptions | None = None) -> None:
+        self.options, self.count = options or TrackOptions(), 0
+        sigmas = skeleton.sigmas or [published_sigma(name) or USUAL_SIGMA for name in skeleton.keypoints]
+        self.sigmas = np.array(sigmas)
+        self.forget()
+
+    def forget(self) -> None:
+        """Nobody goes on, as after a cut."""
+        nobody, keypoints = np.zeros(0, np.int64), len(self.sigmas)
+        self.seen = Seen(np.zeros((0, keypoints, 2)), np.zeros((0, keypoints), bool), np.zeros((0, 2)), *3 * [nobody])
+
+    def follow(self, points: Array, known: Array, place: int, number: int) -> Array:
+        """The numbers (P,) of the people of a frame, from 0: their `points` (P, K, 2) px, of which some are `known`
+        (P, K). `place` counts the frames that are looked at, `number` those of the video; both rise from call to
+        call."""
+        seen = self.seen = self.seen.some(place - self.seen.place <= self.options.gap + 1)
+        steps, settled = number - seen.number, np.isfinite(seen.velocity[:, 0])
+        moved = seen.points + (np.nan_to_num(seen.velocity) * steps[:, None])[:, None]
+        wide = np.where(settled, self.options.drift, self.options.start) * steps
+        alike = likeness(points, known, moved, seen.known, self.sigmas, wide)
+        alike *= RECENT ** (place - seen.place - 1)  # of two who would stand here, the one who was not hidden
+        mine, theirs = linear_sum_assignment(-alike)
+        right = alike[mine, theirs] >= self.options.least
+        mine, theirs = mine[right], theirs[right]
+        track, velocity = np.full(len(points), -1), np.full((len(points), 2), np.nan)
+        track[mine] = seen.track[theirs]
+        velocity[mine] = self.velocity(points[mine], known[mine], seen.some(theirs), steps[theirs])
+        new = np.flatnonzero(track < 0)
+        track[new] = self.count + np.arange(len(new))
+        self.count += len(new)
+        now = Seen(points, known, velocity, track, np.full(len(points), place), np.full(len(points), number))
+        self.seen = seen.some(np.setdiff1d(np.arange(len(steps)), theirs)).and_more(now)
+        return track
+
+    def velocity(self, points: Array, known: Array, seen: Seen, steps: Array) -> Array:
+        """(P, 2) px a frame: of keypoints that are known now and were then."""
+        both = (known & seen.known)[..., None]
+        moved = ((points - seen.points) * both).sum(1) / np.maximum(both.sum(1), 1) / steps[:, None]
+        before = np.where(np.isfinite(seen.velocity), seen.velocity, moved)
+        return self.options.steady * before + (1 - self.options.steady) * moved
+
+
+def likeness(points: Array, known: Array, others: Array, others_known: Array, sigmas: Array, wide: Array) -> Array:
+    """(P, M) similarity of poses `points` (P, K, 2) and `others` (M, K, 2), 0 to 1, by the keypoints that are known of
+    both; `wide` (M,) is added to the others' fall-offs, share of their size."""
+    square = np.square(points[:, None] - others[None]).sum(-1)
+    area = np.maximum((areas(points, known)[:, None] + areas(others, others_known)[None]) / 2, 1.0)
+    spread = np.square(2 * sigmas) + np.square(wide)[:, None]
+    both = known[:, None] & others_known[None]
+    alike = np.exp(-square / (2 * area[..., None] * spread)) * both
+    made: Array = alike.sum(-1) / np.maximum(both.sum(-1), 1)
+    return made
+
+
+def areas(points: Array, known: Array) -> Array:
+    """(P,) square px: of a box around the known of `points` (P, K, 2), as wide at least as a quarter of its height, and
+    the other way round, for people seen from the side."""
+    low = np.where(known[..., None], points, np.inf).min(1, initial=np.inf)
+    high = np.where(known[..., None], points, -np.inf).max(1, initial=-np.inf)
+    sides = np.where(known.any(1, keepdims=True), high - low, 0.0)
+    made: Array = np.maximum(sides, sides[:, ::-1] / 4).prod(1)
+    return made
+
+
+def with_tracks(predicted: Predicted, inputs: OrderedInputs, skeleton: Skeleton) -> Predicted:
+    """The same with `track`: numbers from 0 in each video or folder."""
+    made = np.zeros(len(predicted), row_type(len(skeleton), [*predicted.columns, "track"]))
+    for name in predicted.columns:
+        made[name] = predicted.rows[name]
+    tracker, recording, shot = Tracker(skeleton), "", -1
+    for place in np.flatnonzero(predicted.readable).tolist():
+        here = recording_of(inputs.names[place])
+        if here != recording:
+            tracker = Tracker(skeleton)
+        elif inputs.shots[place] != shot:
+            tracker.forget()
+        recording, shot = here, inputs.shots[place]
+        rows = slice(*predicted.first[place : place + 2])
+        points, known = made["points"][rows].astype(np.float64), made["confidence"][rows] > 0
+        made["track"][rows] = tracker.follow(points, known, place, inputs.numbers[place])
+    return replace(predicted, rows=made)
