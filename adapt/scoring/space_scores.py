@@ -51,7 +51,9 @@ SHOWN = {
     "absolute_mm": Named("absolute MPJPE", "mm", "the mean distance of joints in the camera's frame"),
     "pa_mm": Named("PA-MPJPE", "mm", "the mean error after the rotation, shift and scale that fit best"),
     "n_mm": Named("N-MPJPE", "mm", "the mean error from the root after the scale that fits best"),
-    "velocity_mm": Named("MPJVE", "mm a frame", "the mean error of joints' moves from a frame to the next, from the root"),
+    "velocity_mm": Named(
+        "MPJVE", "mm a frame", "the mean error of joints' moves from a frame to the next, from the root"
+    ),
     "pck_150mm": Named("3DPCK", "%", "the share of joints within 150 mm, counted from the root, which is left out"),
     "auc_150mm": Named("3D AUC", "%", "the mean of 3DPCK over thresholds from 0 to 150 mm"),
     "protocol1_mm": Named("protocol 1", "mm", "Human3.6M's as PoseNet computes it: aligned by turning and shifting"),
@@ -110,9 +112,7 @@ def _velocity(predictions: Predictions, seen: Tensor) -> float:
     return float(people_metrics.mpjve(*parts, predictions.counted_from, track, predictions.frame[some]))
 
 
-def _poses(
-    points: Tensor, truth: Tensor, mask: Tensor, root: int | None, skeleton: Skeleton
-) -> dict[str, Any]:
+def _poses(points: Tensor, truth: Tensor, mask: Tensor, root: int | None, skeleton: Skeleton) -> dict[str, Any]:
     errors = people_metrics.root_errors(points, truth, root)
     joints, limit = people_metrics.rooted(mask, root, count_root=False), people_metrics.THRESHOLD
     values: dict[str, Any] = {
