@@ -13,7 +13,7 @@ zeros) there is no reprojection. What the source says of lengths is read off the
 label travels; where a run opens no source (`keyshift adapt`), `lengths` have to be said.
 
 Why it helps: reprojection fixes x and y of every bone but for the person's size, and lengths then fix that, and how far
-it reaches towards or away from the camera, but for the sign, which the given model knows. Alone none helps, for any pose
+it reaches towards or away from the camera, but for the sign, which the given model knows. Alone none helps: any pose
 that is drawn out along the rays is seen where it should be, and one pose for all frames, which `hold` keeps away, is
 symmetric. So lengths count most, in mm. Terms of this kind: Chen et al., TCSVT 2021 (Anatomy3D: lengths over a video),
 Pavllo et al., CVPR 2019 (reprojection of unlabelled video, lengths of the source's).

@@ -6,6 +6,9 @@ import os
 import signal
 from copy import deepcopy
 
+import av
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -302,6 +305,38 @@ def test_a_target_that_is_no_video_is_refused_before_anything_is_written(home, c
     assert main(["train", *words, "mean_teacher.steady=1", "output=run"]) == 2
     assert "does not know which of its pictures follow each other" in capsys.readouterr().err
     assert not (home / "run").exists()
+
+
+def write_video(path, pictures):
+    with av.open(path, "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for picture in pictures:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        file.mux(stream.encode())
+
+
+def test_your_own_video_has_it_and_your_photographs_do_not(home, capsys):
+    """Of photographs none is another's neighbour; both commands say so before anything is written."""
+    rng = np.random.default_rng(0)
+    wide = cv2.GaussianBlur(rng.integers(0, 256, (64, 128, 3)).astype(np.uint8), (9, 9), 0)
+    write_video("clip.mp4", [wide[:, left : left + 64] for left in range(40)])
+    (home / "photos").mkdir()
+    for number in range(30):
+        cv2.imwrite(f"photos/{number:03d}.png", rng.integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    words = ["strategy=mean_teacher", "mean_teacher.steady=1", "target.name=pictures"]
+    assert main(["train", "walks.yaml", *words, "target.root=clip.mp4", "output=given"]) == 0
+    logged = (home / "given/metrics.jsonl").read_text().splitlines()
+    assert all("loss/steady" in json.loads(line)["metrics"] for line in logged)
+    capsys.readouterr()
+    free = ["--strategy", "mean_teacher_free", "mean_teacher_free.steady=1"]
+    for command in (
+        ["train", "walks.yaml", *words, "target.root=photos", "output=none"],
+        ["adapt", "given", "--target", "photos", *free, "--output", "none"],
+    ):
+        assert main(command) == 2
+        assert "gives no clips of 3 frames" in capsys.readouterr().err
+        assert not (home / "none").exists()
 
 
 def test_a_stream_has_not_seen_the_next_frame(home, capsys):

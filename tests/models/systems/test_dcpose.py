@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import deform_conv2d
 
 from keyshift.adapt.scoring.evaluation import everyone, predict, scores, with_mirror
-from keyshift.adapt.strategies import STRATEGIES
+from keyshift.adapt.strategies import STRATEGIES, suited
 from keyshift.adapt.strategy import Optimization
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
@@ -303,7 +303,7 @@ def test_a_given_network_is_frozen_with_its_statistics(tmp_path, labeled, option
     assert model.fusion.training
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", suited(["image"]))
 def test_no_strategy_touches_what_is_frozen(tmp_path, toys, iterate, name):
     """Neither by gradients, nor by averages, nor by statistics, which some move whatever is frozen by a policy."""
     model = shaken(build(weights=str(given(tmp_path)[0]), dilations=[1, 2]))
