@@ -1,0 +1,53 @@
+"""`keyshift adapt` of what reads several frames: clips of a video, and 2D keypoints that were predicted of one."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from keyshift.datasets.reading.video import write_video
+from keyshift.experiments.cli import main
+from keyshift.experiments.commands.adapt import target_kind
+from keyshift.models.saved import MODELS, load_model, save_model
+
+
+@pytest.fixture
+def clips(tmp_path, monkeypatch, registered):
+    """The weights file of a system of clips, beside a video of 24 frames."""
+    monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    save_model(tmp_path / "clips.pt", MODELS["clip_net"](3, MODELS["clip_net"].Options()), registered.DOTS, 1)
+    scene = np.random.default_rng(0).uniform(30, 220, (6, 6, 3)).astype(np.float32)
+    scene = cv2.resize(scene, (32, 32), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+    shown = [cv2.circle(scene.copy(), (6 + t // 2, 16), 3, (255, 0, 0), -1) for t in range(24)]
+    write_video(tmp_path / "wild.mp4", shown, 25)
+    return tmp_path / "clips.pt"
+
+
+def test_a_stream_of_clips(clips, tmp_path):
+    words = ["--target", "wild.mp4", "--online", "--output", "streamed", "batch=8"]
+    assert main(["adapt", str(clips), *words]) == 0
+    content = json.loads((tmp_path / "streamed/predictions.json").read_text())
+    assert [image["frame"] for image in content["images"]] == list(range(24))
+    assert len(content["annotations"]) == 24
+    before, after = (dict(load_model(path)[0].named_parameters()) for path in (clips, tmp_path / "streamed/model.pt"))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_dry_run_opens_a_video_in_clips(clips, capsys):
+    assert main(["adapt", str(clips), "--target", "wild.mp4", "--strategy", "bn_online", "--dry"]) == 0
+    assert "clips" not in capsys.readouterr().err
+
+
+def test_what_a_lifter_takes_is_a_file_of_predictions(tmp_path, registered):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat/a.json").write_text("{}")
+    lifter, single = registered.Lifter, registered.TopDown
+    assert target_kind(lifter, tmp_path / "flat/a.json") == "sequences2d"
+    assert target_kind(lifter, tmp_path / "flat") == "sequences2d"
+    assert target_kind(lifter, tmp_path / "pictures") == "pictures"
+    assert target_kind(single, tmp_path / "flat") == "pictures"
