@@ -39,7 +39,7 @@ class Recording:
     """What one camera saw of one person over T frames. Raises ValueError where the arrays do not fit together."""
 
     name: str
-    """The samples' `sequence`."""
+    """The samples' `sequence`; recordings that are no independent evidence share one, with other frames' numbers."""
     keypoints2d: Array
     """(T, K, 3) x and y in px of the picture and a confidence, 0 where nothing was found."""
     size: tuple[int, int]
@@ -64,6 +64,10 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.keypoints2d)
+
+    def number(self, t: int) -> int:
+        """That of the frame at place `t`."""
+        return t if self.frames is None else int(self.frames[t])
 
 
 class Sequences:
@@ -95,7 +99,7 @@ class Sequences:
             raise IndexError(index)
         number = int(np.searchsorted(self.starts, index, "right")) - 1
         recording, t = self.recordings[number], int(index - self.starts[number]) * self.every
-        frame = t if recording.frames is None else int(recording.frames[t])
+        frame = recording.number(t)
         width, height = recording.size
         keypoints, known = self.labels(recording, [t])
         return Item(
@@ -123,12 +127,12 @@ class Sequences:
 
     def inputs(self, recording: Recording, t: int) -> dict[str, Array]:
         """The window around frame `t`, at the recording's ends its last frame again and again, and random frames, which
-        are drawn by the recording's name and `t` alone."""
+        are drawn by the recording's name and the frame's number alone."""
         half = self.frames // 2
         window = np.arange(t - half, t + half + 1).clip(0, len(recording) - 1)
         inputs = {"keypoints2d": recording.keypoints2d[window]}
         if self.random:
-            rng = np.random.default_rng([zlib.crc32(recording.name.encode()), t])
+            rng = np.random.default_rng([zlib.crc32(recording.name.encode()), recording.number(t)])
             chosen = rng.choice(len(recording), self.random, replace=len(recording) < self.random)
             inputs["random2d"] = recording.keypoints2d[chosen]
             inputs["random3d"] = self.labels(recording, chosen)[0]
