@@ -16,7 +16,7 @@ from scipy.special import ndtri
 Array = np.ndarray
 HARD = {"wrist": 1.6, "elbow": 1.2, "ankle": 1.4, "knee": 1.1}
 """How much noisier than others some joints are."""
-TAIL = 0.7
+TAIL = 0.5
 """Standard deviation of the logarithm of how far misses go: beside most stand a few that are far off."""
 TRUST = 4.0
 """By how much the confidence falls with the error, in the person's size."""
@@ -56,7 +56,7 @@ class Detector:
         error = np.where(self.now(rng, shape[:2], self.missed)[..., None], wrong, error)
         unsure = 2 * self.noise * np.abs(rng.standard_normal(shape[:2]))
         confidence = (1 - TRUST * np.linalg.norm(error, axis=-1) - unsure).clip(0.05, 1)
-        found = np.concatenate([places + person * error, confidence[..., None]], -1)
+        found = np.concatenate([(places + person * error).clip(0, size), confidence[..., None]], -1)
         for limbs in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
             found = np.where(self.now(rng, (len(found), 1), self.swapped)[..., None], exchanged(found, names, limbs), found)
         return held(found, ~visible | self.now(rng, shape[:2], self.lost))

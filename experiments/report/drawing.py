@@ -30,6 +30,8 @@ MASKED: Colour = (235, 70, 70)
 """Where people stand of whom nothing is labelled."""
 ROOM = 0.6
 """Half the side of a tile about keypoints alone, in lengths of what they span."""
+SURE = 0.5
+"""From which confidence on a 2D keypoint of a detector's is drawn as seen."""
 INSET = 0.4
 """The side of a tile's corner that shows a pose from the side."""
 AMONG = 0.6
@@ -112,11 +114,11 @@ def everyone(item: Item) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def shown_box(item: Item) -> np.ndarray:
     """(4,) left, top, right, bottom of what a tile shows, file px: the item's box, of keypoints alone a square about
-    those that are seen."""
+    those that the detector is sure of."""
     if item.image.size or "keypoints2d" not in item.inputs:
         return item.box
     here = middle_frame(item)
-    seen = here[here[:, 2] > 0, :2]
+    seen = here[here[:, 2] >= SURE, :2]
     if not len(seen):
         return item.box
     middle, half = (seen.min(0) + seen.max(0)) / 2, ROOM * max(np.ptp(seen, axis=0).max(), 1)
@@ -207,13 +209,13 @@ def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.nda
 def draw_sequence(
     picture: np.ndarray, item: Item, edges: Sequence[tuple[int, int]], colours: Sequence[Colour]
 ) -> np.ndarray:
-    """A tile with the 2D keypoints of a sample of keypoints alone, hollow where the detector is less than half sure,
+    """A tile with the 2D keypoints of a sample of keypoints alone, hollow where the detector is not sure,
     over the true ones in white; of a pose from the root, in a corner, how it looks from the side."""
     tile, box, here = picture.shape[0], shown_box(item), middle_frame(item)
     for truth, _, known in everyone(item):
         picture = draw(picture, to_tile(truth, box, tile), edges, WHITE, known=known, weight=AMONG)
     sure = here[:, 2]
-    picture = draw(picture, to_tile(here, box, tile), edges, colours, known=sure > 0, hidden=sure < 0.5)
+    picture = draw(picture, to_tile(here, box, tile), edges, colours, known=sure > 0, hidden=sure < SURE)
     return inset(picture, item.keypoints, edges, colours) if item.rooted and item.annotated.any() else picture
 
 
