@@ -39,7 +39,7 @@ class Recording:
     """What one camera saw of one person over T frames. Raises ValueError where the arrays do not fit together."""
 
     name: str
-    """The samples' `sequence`; recordings that are no independent evidence share one, with other frames' numbers."""
+    """The samples' `sequence`."""
     keypoints2d: Array
     """(T, K, 3) x and y in px of the picture and a confidence, 0 where nothing was found."""
     size: tuple[int, int]

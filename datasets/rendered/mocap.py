@@ -7,9 +7,9 @@ The skeleton is Human3.6M's 17 joints, of which rigs give the directions (motion
 whatever the rig; lengths are the person's, about 1.70 m tall, so that the clips' unit does not matter.
 
 Clips (`root`, a folder of BVH files) part by their paths: in sorted order each `held_out`-th tests, the others train,
-and `half` takes every other of those, so that the two sides of a pair show other motion. Recordings of one clip are one
-`sequence`, each with frames of its own, since they are no independent evidence: intervals resample clips. Without a
-folder motion is made up, `CLIPS` clips a part.
+and `half` takes every other of those, so that the two sides of a pair show other motion. Recordings of one clip are takes
+of it, and no independent evidence: intervals resample clips (`sample.block_of`). Without a folder motion is made up,
+`CLIPS` clips a part.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ..reading.bvh import about
 from ..reading.files import from_home
 from ..reading.sequences import Recording, SequenceOptions, Sequences
 from ..reading.splits import PARTS, by_group, check_part
+from ..sample import TAKE
 from .detector import Detector
 from .filming import Style, film
 from .motion import Motion, digest, motion_files, motions
@@ -36,12 +37,10 @@ from .person_anatomy import sample_person
 
 VERSION = 1
 """Raise it when any number of these sets changes."""
-CLIPS = {"train": 12, "test": 6}
+CLIPS = {"train": 12, "test": 8}
 """How many motions are made up."""
 MADE_UP = 16.0
 """Seconds of each."""
-APART = 100_000
-"""Frames between the recordings of one clip: none is another's neighbour."""
 STYLES = {
     "lab": Style(
         (1000, 1000), (1.14, 1.15), (1400, 1600), (4000, 5000), Detector(noise=0.004), ring=4, room=2500, aim=0.5
@@ -69,8 +68,8 @@ class Options(SequenceOptions):
     """The options of people seen by cameras."""
 
     root: str | None = option(None, "folder of BVH clips; null: motion is made up")
-    train: int = option(48, "recordings that train, over all clips in turn", low=1, high=99_999)
-    test: int = option(12, "recordings that test", low=1, high=99_999)
+    train: int = option(48, "recordings that train, of all clips in turn", low=1)
+    test: int = option(12, "recordings that test", low=1)
     longest: float = option(8.0, "seconds of a recording at most; longer clips show a part of them", low=0.1)
     rate: float = option(25.0, "frames a second, whatever the clips have", low=1, high=1000)
     noise: float = option(1.0, "times the errors of the style's detector; 0: exact 2D keypoints", low=0, high=10)
@@ -125,12 +124,11 @@ def recordings(options: Options, part: str, style: str) -> Iterator[Recording]:
         detector = look.detector.times(options.noise)
         found = detector.detect(shot.keypoints, look.size, H36M17.keypoints, rng)
         yield Recording(
-            f"mocap/{name}",
+            f"mocap/{name}{TAKE}{number}",
             found.astype(np.float32),
             look.size,
             shot.points,
             shot.camera if options.intrinsics else np.zeros(4),
-            np.arange(len(found)) + APART * number,
         )
 
 

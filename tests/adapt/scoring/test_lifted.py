@@ -10,6 +10,8 @@ from keyshift.adapt.scoring import people_metrics
 from keyshift.adapt.scoring.evaluation import agreement, check_mirrored, predict, scores
 from keyshift.adapt.scoring.people import PredictedPeople
 from keyshift.adapt.scoring.predictions import Predictions
+from keyshift.adapt.scoring.resampling import block_totals
+from keyshift.adapt.scoring.selection import MM
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.bodies.skeletons import H36M17
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
@@ -93,6 +95,15 @@ def test_scores_against_numpy(data):
     answered = np.stack([model.answer(i) for i in range(len(data))]) + place
     pixels = answered[..., :2] / answered[..., 2:] * CAMERA[:2] + CAMERA[2:]
     assert made["epe"] == pytest.approx(np.linalg.norm(pixels - true, axis=-1).mean(), rel=1e-4)
+
+
+def test_takes_of_the_same_are_one_block(data):
+    named = [replace(one, name=f"walk#take{i}") for i, one in enumerate(data.recordings)]
+    takes = Sequences("walks.test", H36M17, [*named, recording("other", 5)], SequenceOptions(random=0), {})
+    totals, counts = block_totals(predicted(takes), MM)
+    assert counts.tolist() == [5 * 17, 10 * 17], "by name: other, walk"
+    errors = predicted(takes).errors().numpy()
+    np.testing.assert_allclose(totals, [errors[10:].sum(), errors[:10].sum()])
 
 
 def test_no_answer_is_made_of_labels(data):

@@ -9,8 +9,8 @@ import pytest
 from keyshift.datasets.catalog import DATASETS, open_dataset, options_of
 from keyshift.datasets.loading import EvaluationBatches
 from keyshift.datasets.reading.annotations import BadAnnotation
-from keyshift.datasets.rendered.mocap import APART, STYLES, Options, mocap
-from keyshift.datasets.sample import BODY_MM
+from keyshift.datasets.rendered.mocap import STYLES, Options, mocap
+from keyshift.datasets.sample import BODY_MM, block_of
 from keyshift.datasets.views import as_clips, cameras_of
 
 CHAIN = {
@@ -114,20 +114,19 @@ def test_recordings_are_functions_of_the_options():
 def test_clips_part_by_their_paths(clips):
     options = replace(FEW, root=clips, train=12, test=4)
     train, test = (mocap(options, part, "lab") for part in ("train", "test"))
-    names = [{one.name for one in data.recordings} for data in (train, test)]
+    names = [{block_of(one.name) for one in data.recordings} for data in (train, test)]
     assert names[1] == {"mocap/set0/clip6", "mocap/set1/clip7"}
     assert len(names[0]) == 6
-    halves = [{one.name for one in mocap(replace(options, half=h), "train", "lab").recordings} for h in (0, 1)]
+    halves = [{block_of(one.name) for one in mocap(replace(options, half=h), "train", "lab").recordings} for h in (0, 1)]
     assert halves[0] | halves[1] == names[0]
     assert not halves[0] & halves[1]
-    assert {one.name for one in mocap(replace(options, half=1), "test", "lab").recordings} == names[1]
+    assert {block_of(one.name) for one in mocap(replace(options, half=1), "test", "lab").recordings} == names[1]
 
 
-def test_recordings_of_a_clip_are_one_sequence_and_no_neighbours(clips):
+def test_recordings_of_a_clip_are_one_block_of_sequences(clips):
     data = mocap(replace(FEW, root=clips, train=12), "train", "lab")
-    same = [one for one in data.recordings if one.name == "mocap/set0/clip0"]
-    assert len(same) == 2
-    assert same[1].frames[0] - same[0].frames[0] == 6 * APART
+    same = [one for one in data.recordings if block_of(one.name) == "mocap/set0/clip0"]
+    assert [one.name for one in same] == ["mocap/set0/clip0#take0", "mocap/set0/clip0#take6"]
     assert len({data[i].id for i in range(len(data))}) == len(data)
     first, second = (data[i].inputs["random2d"] for i in (0, 6 * len(data.recordings[0])))
     assert not np.array_equal(first, second), "random frames are of the own recording"
@@ -182,7 +181,7 @@ def test_registered(clips):
         options = options_of(f"mocap.{style}", {"train": 2, "random": 0, "root": clips, "every": 4}, "a test")
         data = open_dataset(f"mocap.{style}", options, "train")
         assert data.name == f"mocap.{style}.train"
-        assert [data[i].frame % APART for i in range(3)] == [0, 4, 8]
+        assert [data[i].frame for i in range(3)] == [0, 4, 8]
     with pytest.raises(ValueError, match=r"mocap.lab, which takes .* Did you mean noise"):
         options_of("mocap.lab", {"noises": 2}, "a test")
     assert DATASETS["mocap.lab"].Options is Options
@@ -193,8 +192,8 @@ def test_shared_clips(shared):
     if not folder.is_dir():
         pytest.skip("no motion capture beside the checkout")
     train, test = (mocap(Options(root=str(folder), test=8), part, "lab") for part in ("train", "test"))
-    assert len({one.name for one in train.recordings}) == 14
-    assert len({one.name for one in test.recordings}) == 4
+    assert len({block_of(one.name) for one in train.recordings}) == 14
+    assert len({block_of(one.name) for one in test.recordings}) == 4
     assert len(train) > 4000
     for one in train.recordings:
         assert (one.keypoints2d[..., 2] > 0).mean() > 0.9, one.name
