@@ -65,10 +65,6 @@ class Recording:
     def __len__(self) -> int:
         return len(self.keypoints2d)
 
-    def number(self, t: int) -> int:
-        """That of the frame at place `t`."""
-        return t if self.frames is None else int(self.frames[t])
-
 
 class Sequences:
     """A dataset of recordings. `identity` is plain data that names their content exactly."""
@@ -99,7 +95,7 @@ class Sequences:
             raise IndexError(index)
         number = int(np.searchsorted(self.starts, index, "right")) - 1
         recording, t = self.recordings[number], int(index - self.starts[number]) * self.every
-        frame = recording.number(t)
+        frame = t if recording.frames is None else int(recording.frames[t])
         width, height = recording.size
         keypoints, known = self.labels(recording, [t])
         return Item(
@@ -127,12 +123,12 @@ class Sequences:
 
     def inputs(self, recording: Recording, t: int) -> dict[str, Array]:
         """The window around frame `t`, at the recording's ends its last frame again and again, and random frames, which
-        are drawn by the recording's name and the frame's number alone."""
+        are drawn by the recording's name and `t` alone."""
         half = self.frames // 2
         window = np.arange(t - half, t + half + 1).clip(0, len(recording) - 1)
         inputs = {"keypoints2d": recording.keypoints2d[window]}
         if self.random:
-            rng = np.random.default_rng([zlib.crc32(recording.name.encode()), recording.number(t)])
+            rng = np.random.default_rng([zlib.crc32(recording.name.encode()), t])
             chosen = rng.choice(len(recording), self.random, replace=len(recording) < self.random)
             inputs["random2d"] = recording.keypoints2d[chosen]
             inputs["random3d"] = self.labels(recording, chosen)[0]
