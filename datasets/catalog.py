@@ -40,9 +40,8 @@ from .reading.prepared import given, is_prepared, open_prepared
 from .reading.whole_pictures import check_whole, whole_pictures
 from .rendered import depth as rendered_depth
 from .rendered import hands as rendered_hands
-from .rendered import mocap
+from .rendered import mocap, shifted
 from .rendered import people as rendered_people
-from .rendered import shifted
 from .rendered.options import RenderedOptions
 from .rendered.sensors import SENSORS
 from .sample import PoseDataset

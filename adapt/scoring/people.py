@@ -33,7 +33,9 @@ class PredictedPeople:
         """Poses in file pixels and mm, or in mm, as `space` says, seen by cameras (B, 4), one for each image."""
         cameras = camera[poses.image_index]
         if space == BODY_MM:
-            raise ValueError("poses from the root stand nowhere: people in space need a system that says where they are")
+            raise ValueError(
+                "poses from the root stand nowhere: people in space need a system that says where they are"
+            )
         if space == PIXELS:
             raise ValueError("poses in pixels have no depth: people in space need a 3D system")
         if not (cameras[:, :2] > 0).all():

@@ -8,8 +8,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from .paired import paired
 from ...datasets.sample import block_of
+from .paired import paired
 from .people_ap import judged_people, sequences
 from .precision import Judged, weighted_precision
 from .predictions import Predictions

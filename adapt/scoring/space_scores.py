@@ -51,7 +51,9 @@ SHOWN = {
     "absolute_mm": Named("absolute MPJPE", "mm", "the mean distance of joints in the camera's frame"),
     "pa_mm": Named("PA-MPJPE", "mm", "the mean error after the rotation, shift and scale that fit best"),
     "n_mm": Named("N-MPJPE", "mm", "the mean error from the root after the scale that fits best"),
-    "velocity_mm": Named("MPJVE", "mm a frame", "the mean error of joints' moves from a frame to the next, from the root"),
+    "velocity_mm": Named(
+        "MPJVE", "mm a frame", "the mean error of joints' moves from a frame to the next, from the root"
+    ),
     "pck_150mm": Named("3DPCK", "%", "the share of joints within 150 mm, counted from the root, which is left out"),
     "auc_150mm": Named("3D AUC", "%", "the mean of 3DPCK over thresholds from 0 to 150 mm"),
     "protocol1_mm": Named("protocol 1", "mm", "Human3.6M's as PoseNet computes it: aligned by turning and shifting"),
@@ -63,9 +65,10 @@ SHOWN = {
 def space_scores(predictions: Predictions, skeleton: Skeleton) -> dict[str, float]:
     """Some of `SHOWN` of answers in pixels and mm to pictures, mm and shares; nothing of other answers.
 
-    Of roots alone MRPE's axes; of poses that were lifted from 2D sequences also the error of their velocities; of poses counted from the root the aligned errors and 3DPCK, and Human3.6M's protocols
-    where its 17 joints are among the skeleton's; of systems that say the root's distance too MRPE and the absolute
-    error, the root standing where they see the root's keypoint. Raises ValueError without cameras.
+    Of roots alone MRPE's axes; of poses counted from the root the aligned errors and 3DPCK, and Human3.6M's protocols
+    where its 17 joints are among the skeleton's; where all of them is mm also the error of their velocities; of systems
+    that say the root's distance too MRPE and the absolute error, the root standing where they see the root's keypoint.
+    Raises ValueError for pixels without cameras.
     """
     seen = predictions.annotated & predictions.matched[:, None]
     if predictions.space == ROOT_MM:
@@ -106,13 +109,12 @@ def _velocity(predictions: Predictions, seen: Tensor) -> float:
         return float("nan")
     names = [name for name, known in zip(predictions.sequence, some.tolist(), strict=True) if known]
     track = people_metrics.numbered(names, seen[some])[1]
-    parts = (values[some] for values in (predictions.points, predictions.truth, seen))
-    return float(people_metrics.mpjve(*parts, predictions.counted_from, track, predictions.frame[some]))
+    points, truth, mask = (values[some] for values in (predictions.points, predictions.truth, seen))
+    frame = predictions.frame[some]
+    return float(people_metrics.mpjve(points, truth, mask, predictions.counted_from, track, frame))
 
 
-def _poses(
-    points: Tensor, truth: Tensor, mask: Tensor, root: int | None, skeleton: Skeleton
-) -> dict[str, Any]:
+def _poses(points: Tensor, truth: Tensor, mask: Tensor, root: int | None, skeleton: Skeleton) -> dict[str, Any]:
     errors = people_metrics.root_errors(points, truth, root)
     joints, limit = people_metrics.rooted(mask, root, count_root=False), people_metrics.THRESHOLD
     values: dict[str, Any] = {

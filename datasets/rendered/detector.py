@@ -1,4 +1,4 @@
-"""What a 2D detector makes of true keypoints over time: noise that drifts, misses, sides that are mistaken, joints lost.
+"""What a 2D detector makes of true keypoints over time: noise that drifts, misses, sides mistaken, joints lost.
 
 All errors are shares of the person's size in the picture, the longer side of the box around the joints, and come and go
 over `memory` frames, as those of detectors do: neighbouring frames look alike.
@@ -45,7 +45,7 @@ class Detector:
     def detect(self, keypoints: Array, size: tuple[int, int], names: Sequence[str], rng: np.random.Generator) -> Array:
         """(T, K, 3) px and confidence of true keypoints (T, K, 2) called `names`, in a picture of width and height
         `size`: joints that are not in it, or not in front of the camera (NaN), are lost."""
-        visible = ((keypoints >= 0) & (keypoints < size)).all(-1)
+        visible: Array = np.all((keypoints >= 0) & (keypoints < size), axis=-1)
         places = np.where(visible[..., None], keypoints, _middle(keypoints, visible))
         person = np.ptp(places, axis=1).max(-1).clip(1)[:, None, None]
         hard = np.array([HARD.get(name.rpartition("_")[2], 1.0) for name in names])[:, None]
@@ -58,7 +58,9 @@ class Detector:
         confidence = (1 - TRUST * np.linalg.norm(error, axis=-1) - unsure).clip(0.05, 1)
         found = np.concatenate([(places + person * error).clip(0, size), confidence[..., None]], -1)
         for limbs in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-            found = np.where(self.now(rng, (len(found), 1), self.swapped)[..., None], exchanged(found, names, limbs), found)
+            found = np.where(
+                self.now(rng, (len(found), 1), self.swapped)[..., None], exchanged(found, names, limbs), found
+            )
         return held(found, ~visible | self.now(rng, shape[:2], self.lost))
 
     def now(self, rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Array:

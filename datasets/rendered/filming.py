@@ -43,7 +43,7 @@ class Style:
     roll: float = 0.0
     """Degrees, standard deviation of how it is tilted."""
     sway: float = 0.0
-    """mm and, a twentieth of it, tenths of a degree that a hand sways; 0: a tripod. A held camera follows the person."""
+    """mm that a hand sways, and two hundredths of it degrees; 0: a tripod. A held camera follows the person."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ def film(world: Array, style: Style, number: int, rate: float, rng: np.random.Ge
     """A person's joints (T, K, 3), y up, by a camera of the style drawn from `rng`, of a ring its camera `number`;
     `rate` frames a second."""
     world = in_room(world, style.room)
-    width, height = style.size
     focal = rng.uniform(*style.focal) * max(style.size)
     camera = np.array([focal, focal, *(np.array(style.size) * rng.uniform(0.49, 0.51, 2))])
     azimuth = 2 * np.pi * (number % style.ring + 0.125) / style.ring if style.ring else rng.uniform(0, 2 * np.pi)
@@ -71,7 +70,7 @@ def film(world: Array, style: Style, number: int, rate: float, rng: np.random.Ge
     far = max(rng.uniform(*style.distance), enough(world - aims[:, None], camera, style.size))
     eye = far * toward + [0, rng.uniform(*style.height), 0]
     held = style.sway * drifting(rng, (len(world), 6), HELD * rate)
-    turn = np.deg2rad(rng.standard_normal(3) * [style.aim, style.aim, style.roll] + held[:, 3:] / 200)
+    turn = np.deg2rad(rng.standard_normal(3) * [style.aim, style.aim, style.roll] + held[:, 3:] / 50)
     rotation = about(2, turn[:, 2]) @ about(1, turn[:, 1]) @ about(0, turn[:, 0]) @ looking(aims - (eye + held[:, :3]))
     points = (world - (eye + held[:, :3])[:, None]) @ rotation.swapaxes(1, 2)
     ahead = points[..., 2:] > 1

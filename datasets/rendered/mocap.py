@@ -7,9 +7,9 @@ The skeleton is Human3.6M's 17 joints, of which rigs give the directions (motion
 whatever the rig; lengths are the person's, about 1.70 m tall, so that the clips' unit does not matter.
 
 Clips (`root`, a folder of BVH files) part by their paths: in sorted order each `held_out`-th tests, the others train,
-and `half` takes every other of those, so that the two sides of a pair show other motion. Recordings of one clip are takes
-of it, and no independent evidence: intervals resample clips (`sample.block_of`). Without a folder motion is made up,
-`CLIPS` clips a part.
+and `half` takes every other of those, so that the two sides of a pair show other motion. Recordings of one clip are
+takes of it, and no independent evidence: intervals resample clips (`sample.block_of`). Without a folder motion is made
+up, `CLIPS` clips a part.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Options(SequenceOptions):
 
 
 def mocap(options: Options, part: str, style: str) -> Sequences:
-    """The `part` of people as the cameras of a style see them. Raises ValueError for a folder without clips, or with too
-    few for two parts, BadAnnotation for a clip that cannot be read or mapped."""
+    """The `part` of people as the cameras of a style see them. Raises ValueError for a folder without clips, or with
+    too few for two parts, BadAnnotation for a clip that cannot be read or mapped."""
     check_part(part)
     about_it: dict[str, Any] = {"style": style, "part": part, "version": VERSION, "scenes": options.scenes}
     for name in ("longest", "rate", "noise", "intrinsics", "held_out", "half", part):
@@ -119,7 +119,9 @@ def recordings(options: Options, part: str, style: str) -> Iterator[Recording]:
         rng = np.random.default_rng([options.scenes, crc32(style.encode()), PARTS.index(part), number])
         name = list(clips)[number % len(clips)]
         motion = _part(clips[name], options.longest, rng)
-        world = performed(sample_person(rng), at_rate(motion, options.rate)) @ about(1, rng.uniform(0, 2 * np.pi, 1))[0].T
+        world = (
+            performed(sample_person(rng), at_rate(motion, options.rate)) @ about(1, rng.uniform(0, 2 * np.pi, 1))[0].T
+        )
         shot = film(world, look, number // len(clips) + number, options.rate, rng)
         detector = look.detector.times(options.noise)
         found = detector.detect(shot.keypoints, look.size, H36M17.keypoints, rng)

@@ -75,10 +75,17 @@ def sampled(motion: Motion, times: Array) -> Motion:
         mean = between(rotations)
         return frames(mean[..., 0], mean[..., 1])
 
-    turns = [turned(values) for values in (motion.pelvis, motion.chest, motion.skull)]
-    ways = [unit(between(values)) for values in (motion.arms, motion.legs)]
-    step = float(times[1] - times[0]) if len(times) > 1 else motion.seconds
-    return Motion(motion.file, *turns, *ways, between(motion.lift), between(motion.place), step)
+    return Motion(
+        motion.file,
+        turned(motion.pelvis),
+        turned(motion.chest),
+        turned(motion.skull),
+        unit(between(motion.arms)),
+        unit(between(motion.legs)),
+        between(motion.lift),
+        between(motion.place),
+        float(times[1] - times[0]) if len(times) > 1 else motion.seconds,
+    )
 
 
 def improvised(rng: np.random.Generator, seconds: float) -> Motion:

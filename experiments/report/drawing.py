@@ -222,7 +222,7 @@ def draw_sequence(
 def inset(
     picture: np.ndarray, pose: np.ndarray, edges: Sequence[tuple[int, int]], colours: Colour | Sequence[Colour]
 ) -> np.ndarray:
-    """A tile with a pose (K, 3) mm from the root in its lower right corner, from the side. What is drawn there stays."""
+    """A tile with a pose (K, 3) mm from the root in its lower right corner, from the side, over what is there."""
     result, small = picture.copy(), round(INSET * picture.shape[0])
     corner = result[-small:, -small:]
     corner[:] = draw(corner, from_the_side(pose, small), edges, colours, weight=AMONG)
@@ -327,8 +327,9 @@ def prediction_sheet(
         for person in in_picture(answers[within == index], item):
             picture = draw(picture, to_tile(person, box, tile), edges, colours)
         if item.in_camera and item.rooted:
-            for pose, colour in ((item.keypoints, WHITE), *((own, colours) for own in answers[within == index])):
-                picture = inset(picture, pose, edges, colour)
+            picture = inset(picture, item.keypoints, edges, WHITE)
+            for pose in answers[within == index]:
+                picture = inset(picture, pose, edges, colours)
         tiles.append(picture)
     while len(tiles) % columns:
         tiles.append(np.full_like(tiles[0], 255))

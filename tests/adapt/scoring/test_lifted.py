@@ -51,7 +51,7 @@ class Guesser(torch.nn.Module):
 
 def recording(name, frames, gap=0):
     rng = np.random.default_rng(frames)
-    points = (rng.uniform(-700, 700, (frames, 17, 3)) + [0, 0, 4000]).astype(np.float32)
+    points = (rng.uniform(-700, 700, (frames, 17, 3)) + np.array([0, 0, 4000])).astype(np.float32)
     flat = points[..., :2] / points[..., 2:] * CAMERA[:2] + CAMERA[2:]
     keypoints = np.concatenate([flat, np.ones((frames, 17, 1))], -1).astype(np.float32)
     numbers = np.arange(frames) + (np.arange(frames) >= 3) * gap

@@ -25,7 +25,9 @@ def test_an_exact_one_is_exact_and_sure(truth):
     found = detected(truth)
     np.testing.assert_array_equal(found[..., :2], truth)
     np.testing.assert_array_equal(found[..., 2], 1)
-    np.testing.assert_array_equal(Detector(0.1, 2.0, 0.1, 0.2, 0.1, 0.1).times(0).detect(truth, SIZE, NAMES, np.random.default_rng(0)), found)
+    np.testing.assert_array_equal(
+        Detector(0.1, 2.0, 0.1, 0.2, 0.1, 0.1).times(0).detect(truth, SIZE, NAMES, np.random.default_rng(0)), found
+    )
 
 
 @pytest.mark.parametrize("memory", [0.0, 3.0])
