@@ -6,7 +6,7 @@ that people hold, at all heights and distances, and a detector that errs; `ceili
 The skeleton is Human3.6M's 17 joints, of which rigs give the directions (motion.py), so that it is the same one
 whatever the rig; lengths are the person's, about 1.70 m tall, so that the clips' unit does not matter.
 
-Clips (`root`, a folder of BVH files) part by their paths: in sorted order each `held_out`-th tests, the others train,
+Clips (`motion`, a folder of BVH files) part by their paths: in sorted order each `held_out`-th tests, the others train,
 and `half` takes every other of those, so that the two sides of a pair show other motion. Recordings of one clip are
 takes of it, and no independent evidence: intervals resample clips (`sample.block_of`). Without a folder motion is made
 up, `CLIPS` clips a part.
@@ -67,9 +67,9 @@ STYLES = {
 class Options(SequenceOptions):
     """The options of people seen by cameras."""
 
-    root: str | None = option(None, "folder of BVH clips; null: motion is made up")
-    train: int = option(48, "recordings that train, of all clips in turn", low=1)
-    test: int = option(12, "recordings that test", low=1)
+    motion: str | None = option(None, "folder of BVH clips that people perform; null: motion is made up")
+    takes: int = option(48, "recordings that train, of all clips in turn", low=1)
+    test_takes: int = option(12, "recordings that test", low=1)
     longest: float = option(8.0, "seconds of a recording at most; longer clips show a part of them", low=0.1)
     rate: float = option(25.0, "frames a second, whatever the clips have", low=1, high=1000)
     noise: float = option(1.0, "times the errors of the style's detector; 0: exact 2D keypoints", low=0, high=10)
@@ -83,21 +83,22 @@ def mocap(options: Options, part: str, style: str) -> Sequences:
     """The `part` of people as the cameras of a style see them. Raises ValueError for a folder without clips, or with
     too few for two parts, BadAnnotation for a clip that cannot be read or mapped."""
     check_part(part)
+    amount = "takes" if part == "train" else "test_takes"
     about_it: dict[str, Any] = {"style": style, "part": part, "version": VERSION, "scenes": options.scenes}
-    for name in ("longest", "rate", "noise", "intrinsics", "held_out", "half", part):
+    for name in ("longest", "rate", "noise", "intrinsics", "held_out", "half", amount):
         about_it[name] = getattr(options, name)
-    if options.root is not None:
-        about_it["motion"] = digest(str(from_home(options.root)))
+    if options.motion is not None:
+        about_it["motion"] = digest(str(from_home(options.motion)))
     name = f"mocap.{style}.{part}"
     return Sequences(name, H36M17, list(recordings(options, part, style)), options, {"name": name, **about_it})
 
 
 def clips_of(options: Options, part: str) -> dict[str, Motion]:
     """The clips of a part by their names: paths below `root` without the ending."""
-    if options.root is None:
+    if options.motion is None:
         clips = {f"made-up/{part}/{number:02d}": _improvised(part, number) for number in range(CLIPS[part])}
     else:
-        folder = str(from_home(options.root))
+        folder = str(from_home(options.motion))
         paths = [path.relative_to(folder).with_suffix("").as_posix() for path in motion_files(folder)]
         chosen = by_group(paths, part, options.held_out)
         clips = {paths[i]: motions(folder)[i] for i in chosen}
@@ -115,7 +116,7 @@ def _improvised(part: str, number: int) -> Motion:
 def recordings(options: Options, part: str, style: str) -> Iterator[Recording]:
     """Each is a function of the options and its number."""
     look, clips = STYLES[style], clips_of(options, part)
-    for number in range(options.train if part == "train" else options.test):
+    for number in range(options.takes if part == "train" else options.test_takes):
         rng = np.random.default_rng([options.scenes, crc32(style.encode()), PARTS.index(part), number])
         name = list(clips)[number % len(clips)]
         motion = _part(clips[name], options.longest, rng)
@@ -136,6 +137,6 @@ def recordings(options: Options, part: str, style: str) -> Iterator[Recording]:
 
 def _part(motion: Motion, longest: float, rng: np.random.Generator) -> Motion:
     """At most `longest` seconds of a motion, from where `rng` says."""
-    spare = (len(motion) - 1) * motion.seconds - longest
-    start = rng.uniform(0, max(spare, 0)) + np.arange(len(motion)) * motion.seconds
+    spare = (len(motion) - 1) * motion.frame_time - longest
+    start = rng.uniform(0, max(spare, 0)) + np.arange(len(motion)) * motion.frame_time
     return sampled(motion, start[start <= start[0] + longest]) if spare > 0 else motion

@@ -30,7 +30,7 @@ PACE = 0.5
 
 def performed(person: Person, motion: Motion) -> Array:
     """(F, 17, 3) mm, the joints of Human3.6M in its order, y up, the floor at 0: what `motion_stance` poses frame by
-    frame, where the motion goes."""
+    frame, where the motion goes, the lowest joint an ankle's height over the floor and as much more as it lifts."""
     size = person.body.lengths
     chest, skull = motion.chest, motion.skull
     torso = np.array([0, size["loin"], 0])
@@ -50,20 +50,22 @@ def performed(person: Person, motion: Motion) -> Array:
         joints[f"{side}_hip"] = np.broadcast_to([mirror * size["hip"], 0, 0], neck.shape)
         joints[f"{side}_knee"] = joints[f"{side}_hip"] + size["thigh"] * thigh
         joints[f"{side}_ankle"] = joints[f"{side}_knee"] + size["shank"] * shank
-    own = np.stack([joints[name] for name in H36M17.keypoints], 1)
-    return own @ motion.pelvis.swapaxes(1, 2) + (size["thigh"] + size["shank"]) * motion.place[:, None]
+    own = np.stack([joints[name] for name in H36M17.keypoints], 1) @ motion.pelvis.swapaxes(1, 2)
+    leg, (x, z) = size["thigh"] + size["shank"], motion.way.T
+    high = leg * motion.lift + size["ankle"] - own[..., 1].min(1)
+    return own + np.stack([leg * x, high, leg * z], 1)[:, None]
 
 
 def at_rate(motion: Motion, rate: float) -> Motion:
     """The same motion, `rate` frames a second from its first frame on: between two frames turns and directions are the
     shares of both, made rotations and unit vectors again."""
-    end = (len(motion) - 1) * motion.seconds
+    end = (len(motion) - 1) * motion.frame_time
     return sampled(motion, np.arange(int(end * rate + 1e-6) + 1) / rate)
 
 
 def sampled(motion: Motion, times: Array) -> Motion:
     """The same at `times` (F,) seconds from its first frame on, which are within it."""
-    at = (times / motion.seconds).clip(0, len(motion) - 1)
+    at = (times / motion.frame_time).clip(0, len(motion) - 1)
     before = np.floor(at).astype(int).clip(0, max(len(motion) - 2, 0))
     after = np.minimum(before + 1, len(motion) - 1)
 
@@ -83,8 +85,8 @@ def sampled(motion: Motion, times: Array) -> Motion:
         unit(between(motion.arms)),
         unit(between(motion.legs)),
         between(motion.lift),
-        between(motion.place),
-        float(times[1] - times[0]) if len(times) > 1 else motion.seconds,
+        between(motion.way),
+        float(times[1] - times[0]) if len(times) > 1 else motion.frame_time,
     )
 
 
@@ -128,10 +130,8 @@ def _of_poses(person: Person, poses: list[PersonPose], root: Array, way: Array, 
     knees, ankles, balls = each(lambda p: p.upper.knees), each(lambda p: p.ankles), each(lambda p: p.balls)
     foot = unit(balls - each(lambda pose: pose.heels))
     legs = [unit(knees - hips), unit(ankles - knees), foot, np.cross(foot, each(lambda pose: pose.across))]
-    low = (np.concatenate([ankles, balls, each(lambda p: p.heels), knees], 1) @ root.swapaxes(1, 2))[..., 1].min(1)
-    leg = person.body.lengths["thigh"] + person.body.lengths["shank"]
-    place = np.stack([way[:, 0], -low / leg, way[:, 1]], 1)
     turns = each(lambda pose: pose.upper.frames)
+    still = np.zeros(len(way))
     return Motion(
-        name, root, turns[:, 1], turns[:, 2], unit(np.stack(arms, 2)), np.stack(legs, 2), low * 0, place, 1 / KEYS
+        name, root, turns[:, 1], turns[:, 2], unit(np.stack(arms, 2)), np.stack(legs, 2), still, way, 1 / KEYS
     )

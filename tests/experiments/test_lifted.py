@@ -18,7 +18,7 @@ from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import PoseModel
 from keyshift.models.saved import MODELS
 
-FEW = {"train": 3, "test": 3, "longest": 0.6, "random": 4}
+FEW = {"takes": 3, "test_takes": 3, "longest": 0.6, "random": 4}
 PAIR = {
     "name": "lifted",
     "source": {"name": "mocap.lab", **FEW},
@@ -137,7 +137,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(home, monkeypatch):
 
 
 def test_sets_are_shown_and_checked(home, capsys):
-    words = ["train=2", "test=2", "longest=0.4", "root=clips"]
+    words = ["takes=2", "test_takes=2", "longest=0.4", "motion=clips"]
     assert main(["data", "show", "mocap.field", *words[:3], "--output", "sheet.png"]) == 0
     sheet = cv2.imread("sheet.png")
     assert sheet.shape[1] > 700

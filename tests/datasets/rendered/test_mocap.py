@@ -27,7 +27,7 @@ CHAIN = {
     **{f"{s}Foot": (f"{s}Leg", (0, -42, 0)) for s, x in (("Left", 1), ("Right", -1))},
 }
 """A rig of plain joints: parent and offset."""
-FEW = Options(train=4, test=2, longest=1.0, random=3)
+FEW = Options(takes=4, test_takes=2, longest=1.0, random=3)
 
 
 def write(path, frames=20, unit=1.0, seconds=1 / 30, bend=30.0):
@@ -108,13 +108,13 @@ def test_recordings_are_functions_of_the_options():
         np.testing.assert_array_equal(a.keypoints2d, b.keypoints2d)
     assert once.identity == again.identity != other.identity
     assert not np.array_equal(once.recordings[0].keypoints2d, other.recordings[0].keypoints2d)
-    more = mocap(replace(FEW, train=6), "train", "field")
+    more = mocap(replace(FEW, takes=6), "train", "field")
     np.testing.assert_array_equal(more.recordings[3].points, once.recordings[3].points)
     assert len(pickle.dumps(once)) < 1_000_000
 
 
 def test_clips_part_by_their_paths(clips):
-    options = replace(FEW, root=clips, train=12, test=4)
+    options = replace(FEW, motion=clips, takes=12, test_takes=4)
     train, test = (mocap(options, part, "lab") for part in ("train", "test"))
     names = [{block_of(one.name) for one in data.recordings} for data in (train, test)]
     assert names[1] == {"mocap/set0/clip6", "mocap/set1/clip7"}
@@ -128,7 +128,7 @@ def test_clips_part_by_their_paths(clips):
 
 
 def test_recordings_of_a_clip_are_one_block_of_sequences(clips):
-    data = mocap(replace(FEW, root=clips, train=12), "train", "lab")
+    data = mocap(replace(FEW, motion=clips, takes=12), "train", "lab")
     same = [one for one in data.recordings if block_of(one.name) == "mocap/set0/clip0"]
     assert [one.name for one in same] == ["mocap/set0/clip0#take0", "mocap/set0/clip0#take6"]
     assert len({data[i].id for i in range(len(data))}) == len(data)
@@ -144,7 +144,7 @@ def test_neither_unit_nor_rate_matters(tmp_path):
         for number in range(2):
             write(tmp_path / name / f"{number}.bvh", unit=unit, frames=20 * rate // 30, seconds=1 / rate)
     cm, inch, fast = (
-        mocap(replace(FEW, root=str(tmp_path / name), train=1), "train", "lab").recordings[0]
+        mocap(replace(FEW, motion=str(tmp_path / name), takes=1), "train", "lab").recordings[0]
         for name in ("cm", "inch", "fast")
     )
     np.testing.assert_allclose(inch.points, cm.points, atol=0.1)
@@ -158,7 +158,7 @@ def test_neither_unit_nor_rate_matters(tmp_path):
 def test_long_clips_are_shown_in_part(tmp_path):
     for number in range(2):
         write(tmp_path / f"{number}.bvh", frames=200)
-    data = mocap(replace(FEW, root=str(tmp_path), longest=2.0, rate=10.0), "train", "field")
+    data = mocap(replace(FEW, motion=str(tmp_path), longest=2.0, rate=10.0), "train", "field")
     assert {len(one) for one in data.recordings} <= {20, 21}
     assert len({one.points[0].tobytes() for one in data.recordings}) == 4
 
@@ -171,18 +171,18 @@ def test_an_unknown_camera_is_zeros():
 
 def test_folders_and_clips_that_do_not_do_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"is not a folder"):
-        mocap(replace(FEW, root=str(tmp_path / "gone")), "train", "lab")
+        mocap(replace(FEW, motion=str(tmp_path / "gone")), "train", "lab")
     write(tmp_path / "one.bvh")
     with pytest.raises(ValueError, match="1 samples in 1 groups leave no test part"):
-        mocap(replace(FEW, root=str(tmp_path)), "test", "lab")
+        mocap(replace(FEW, motion=str(tmp_path)), "test", "lab")
     (tmp_path / "two.bvh").write_text((tmp_path / "one.bvh").read_text().replace("LeftForeArm", "Flipper"))
     with pytest.raises(BadAnnotation, match=r"two\.bvh.*left_elbow"):
-        mocap(replace(FEW, root=str(tmp_path)), "train", "lab")
+        mocap(replace(FEW, motion=str(tmp_path)), "train", "lab")
 
 
 def test_registered(clips):
     for style in STYLES:
-        options = options_of(f"mocap.{style}", {"train": 2, "random": 0, "root": clips, "every": 4}, "a test")
+        options = options_of(f"mocap.{style}", {"takes": 2, "random": 0, "motion": clips, "every": 4}, "a test")
         data = open_dataset(f"mocap.{style}", options, "train")
         assert data.name == f"mocap.{style}.train"
         assert [data[i].frame for i in range(3)] == [0, 4, 8]
@@ -195,7 +195,7 @@ def test_shared_clips(shared):
     folder = shared / "data" / "mocap_bvh"
     if not folder.is_dir():
         pytest.skip("no motion capture beside the checkout")
-    train, test = (mocap(Options(root=str(folder), test=8), part, "lab") for part in ("train", "test"))
+    train, test = (mocap(Options(motion=str(folder), test_takes=8), part, "lab") for part in ("train", "test"))
     assert len({block_of(one.name) for one in train.recordings}) == 14
     assert len({block_of(one.name) for one in test.recordings}) == 4
     assert len(train) > 4000
