@@ -31,8 +31,8 @@ from ..reading.splits import PARTS, by_group, check_part
 from ..sample import TAKE
 from .detector import Detector
 from .filming import Style, film
-from .motion import Motion, digest, motion_files, motions
-from .performance import at_rate, improvised, performed, sampled
+from .motion import Motion, digest, motion_files, motions, sampled
+from .performance import at_rate, improvised, performed
 from .person_anatomy import sample_person
 
 VERSION = 1
@@ -137,6 +137,6 @@ def recordings(options: Options, part: str, style: str) -> Iterator[Recording]:
 
 def _part(motion: Motion, longest: float, rng: np.random.Generator) -> Motion:
     """At most `longest` seconds of a motion, from where `rng` says."""
-    spare = (len(motion) - 1) * motion.frame_time - longest
-    start = rng.uniform(0, max(spare, 0)) + np.arange(len(motion)) * motion.frame_time
+    spare = (len(motion) - 1) * motion.seconds - longest
+    start = rng.uniform(0, max(spare, 0)) + np.arange(len(motion)) * motion.seconds
     return sampled(motion, start[start <= start[0] + longest]) if spare > 0 else motion

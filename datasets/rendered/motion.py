@@ -74,36 +74,13 @@ class Motion:
     """(F, 2, 4, 3) of thigh, shank, foot and the sole's normal."""
     lift: Array
     """(F,) how high the lowest joint is over its usual height in the clip, in lengths of a leg."""
-    way: Array
-    """(F, 2) x and z of the pelvis in the world, in lengths of a leg."""
-    frame_time: float
-    """Seconds."""
+    place: Array
+    """(F, 3) the middle of the hips over the floor, in lengths of a leg."""
+    seconds: float
+    """From a frame to the next."""
 
     def __len__(self) -> int:
         return len(self.pelvis)
-
-    def at(self, place: float) -> Motion:
-        """The one frame between two of the clip's, `place` from 0 to F - 1."""
-        low = min(int(place), max(len(self) - 2, 0))
-        share, high = place - low, min(low + 1, len(self) - 1)
-
-        def mixed(values: Array) -> Array:
-            return (values[low] + share * (values[high] - values[low]))[None]
-
-        def turned(axes: Array) -> Array:
-            return frames(mixed(axes[..., 0]), mixed(axes[..., 1]))
-
-        return Motion(
-            self.file,
-            turned(self.pelvis),
-            turned(self.chest),
-            turned(self.skull),
-            unit(mixed(self.arms)),
-            unit(mixed(self.legs)),
-            mixed(self.lift),
-            mixed(self.way),
-            self.frame_time,
-        )
 
 
 def plain(name: str) -> str:
@@ -155,6 +132,7 @@ def read_motion(path: str | Path) -> Motion:
     legs, arms = _legs(pair, joints, pelvis), [pair("elbow") - shoulders, pair("wrist") - pair("elbow")]
     leg = sum(np.linalg.norm(bone, axis=-1).mean() for bone in (pair("knee") - hips, pair("ankle") - pair("knee")))
     floor = np.stack([at(name)[:, 1] for name in joints if joints[name] >= 0]).min(0)
+    usual = np.quantile(floor, 0.2)
     return Motion(
         str(path),
         pelvis,
@@ -162,8 +140,8 @@ def read_motion(path: str | Path) -> Motion:
         inward @ turned @ chest,
         unit(np.stack(arms, 2)) @ pelvis[:, None],
         legs @ pelvis[:, None],
-        (floor - np.quantile(floor, 0.2)) / leg,
-        low[:, [0, 2]] / leg,
+        (floor - usual) / leg,
+        (low - [0, usual, 0]) / leg,
         clip.frame_time,
     )
 

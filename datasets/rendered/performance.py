@@ -13,7 +13,7 @@ import numpy as np
 from ..bodies.skeletons import H36M17
 from ..reading.bvh import about
 from .body_anatomy import collar_lift
-from .motion import Motion, frames, unit
+from .motion import Motion, frames, sampled, unit
 from .person_anatomy import FACE, SIDES, Person, PersonPose, place_person, sample_person, within_person_limits
 from .person_poses import sample_stance
 
@@ -51,7 +51,7 @@ def performed(person: Person, motion: Motion) -> Array:
         joints[f"{side}_knee"] = joints[f"{side}_hip"] + size["thigh"] * thigh
         joints[f"{side}_ankle"] = joints[f"{side}_knee"] + size["shank"] * shank
     own = np.stack([joints[name] for name in H36M17.keypoints], 1) @ motion.pelvis.swapaxes(1, 2)
-    leg, (x, z) = size["thigh"] + size["shank"], motion.way.T
+    leg, (x, _, z) = size["thigh"] + size["shank"], motion.place.T
     high = leg * motion.lift + size["ankle"] - own[..., 1].min(1)
     return own + np.stack([leg * x, high, leg * z], 1)[:, None]
 
@@ -59,35 +59,8 @@ def performed(person: Person, motion: Motion) -> Array:
 def at_rate(motion: Motion, rate: float) -> Motion:
     """The same motion, `rate` frames a second from its first frame on: between two frames turns and directions are the
     shares of both, made rotations and unit vectors again."""
-    end = (len(motion) - 1) * motion.frame_time
+    end = (len(motion) - 1) * motion.seconds
     return sampled(motion, np.arange(int(end * rate + 1e-6) + 1) / rate)
-
-
-def sampled(motion: Motion, times: Array) -> Motion:
-    """The same at `times` (F,) seconds from its first frame on, which are within it."""
-    at = (times / motion.frame_time).clip(0, len(motion) - 1)
-    before = np.floor(at).astype(int).clip(0, max(len(motion) - 2, 0))
-    after = np.minimum(before + 1, len(motion) - 1)
-
-    def between(values: Array) -> Array:
-        share = (at - before).reshape(-1, *(1,) * (values.ndim - 1))
-        return values[before] * (1 - share) + values[after] * share
-
-    def turned(rotations: Array) -> Array:
-        mean = between(rotations)
-        return frames(mean[..., 0], mean[..., 1])
-
-    return Motion(
-        motion.file,
-        turned(motion.pelvis),
-        turned(motion.chest),
-        turned(motion.skull),
-        unit(between(motion.arms)),
-        unit(between(motion.legs)),
-        between(motion.lift),
-        between(motion.way),
-        float(times[1] - times[0]) if len(times) > 1 else motion.frame_time,
-    )
 
 
 def improvised(rng: np.random.Generator, seconds: float) -> Motion:
@@ -131,7 +104,8 @@ def _of_poses(person: Person, poses: list[PersonPose], root: Array, way: Array, 
     foot = unit(balls - each(lambda pose: pose.heels))
     legs = [unit(knees - hips), unit(ankles - knees), foot, np.cross(foot, each(lambda pose: pose.across))]
     turns = each(lambda pose: pose.upper.frames)
-    still = np.zeros(len(way))
-    return Motion(
-        name, root, turns[:, 1], turns[:, 2], unit(np.stack(arms, 2)), np.stack(legs, 2), still, way, 1 / KEYS
-    )
+    leg = person.body.lengths["thigh"] + person.body.lengths["shank"]
+    feet = np.concatenate([ankles, balls, each(lambda pose: pose.heels)], 1) @ root.swapaxes(1, 2)
+    place = np.stack([way[:, 0], -feet[..., 1].min(1) / leg, way[:, 1]], 1)
+    ways = unit(np.stack(arms, 2)), np.stack(legs, 2)
+    return Motion(name, root, turns[:, 1], turns[:, 2], *ways, np.zeros(len(way)), place, 1 / KEYS)

@@ -52,14 +52,14 @@ def test_made_up_motion_is_smooth_and_stands_on_the_floor(motion):
     assert (world[:, PLACE["head_top"], 1] > 600).all()
     again = improvised(np.random.default_rng(3), 4.0)
     np.testing.assert_array_equal(again.arms, motion.arms)
-    assert motion.frame_time == 1 / KEYS
-    assert HOLD[0] > motion.frame_time, "several frames from one pose to the next"
+    assert motion.seconds == 1 / KEYS
+    assert HOLD[0] > motion.seconds, "several frames from one pose to the next"
 
 
 def test_rates_share_the_time(motion):
     there = at_rate(motion, 24.0)
     assert len(there) == 4 * 24 + 1
-    assert there.frame_time == pytest.approx(1 / 24)
+    assert there.seconds == pytest.approx(1 / 24)
     np.testing.assert_allclose(there.pelvis[::3], motion.pelvis, atol=1e-9)
     for turn in (there.pelvis, there.chest, there.skull):
         np.testing.assert_allclose(turn @ turn.swapaxes(1, 2), np.broadcast_to(np.eye(3), turn.shape), atol=1e-9)
@@ -69,11 +69,11 @@ def test_rates_share_the_time(motion):
 
 def test_between_two_frames_turns_are_halfway():
     turns = np.concatenate([about(1, np.array([0.0])), about(1, np.array([0.6]))])
-    still, way = np.tile(np.eye(3), (2, 1, 1)), np.array([[0.0, 0], [2, 0]])
+    still, way = np.tile(np.eye(3), (2, 1, 1)), np.array([[0, 1.0, 0], [2, 1, 0]])
     arms = np.tile([0, -1.0, 0], (2, 2, 2, 1))
     legs = np.tile([0, -1.0, 0], (2, 2, 4, 1))
     motion = Motion("a", turns, still, still, arms, legs, np.zeros(2), way, 0.5)
     there = at_rate(motion, 4.0)
     np.testing.assert_allclose(there.pelvis[1], about(1, np.array([0.3]))[0], atol=1e-9)
-    np.testing.assert_allclose(there.way[:, 0], [0, 1, 2])
-    assert len(at_rate(replace(motion, frame_time=10.0), 1000)) == 10001
+    np.testing.assert_allclose(there.place[:, 0], [0, 1, 2])
+    assert len(at_rate(replace(motion, seconds=10.0), 1000)) == 10001
