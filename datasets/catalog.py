@@ -40,8 +40,8 @@ from .reading.prepared import given, is_prepared, open_prepared
 from .reading.whole_pictures import check_whole, whole_pictures
 from .rendered import depth as rendered_depth
 from .rendered import hands as rendered_hands
+from .rendered import mocap, shifted
 from .rendered import people as rendered_people
-from .rendered import shifted
 from .rendered.options import RenderedOptions
 from .rendered.sensors import SENSORS
 from .sample import PoseDataset
@@ -86,6 +86,7 @@ def _shifted(what: str) -> Data:
 DATASETS: dict[str, Data] = {
     **{f"hands.{style}": _hands(style) for style in rendered_hands.STYLES},
     **{f"people.{style}": _people(style) for style in rendered_people.STYLES},
+    **{f"mocap.{style}": Data(partial(mocap.mocap, style=style), mocap.Options) for style in mocap.STYLES},
     "hands.shifted": Data(shifted.shifted_hands, shifted.HandOptions),
     **{f"depth_{what}.{sensor}": _depth(what, sensor) for what in rendered_depth.SUBJECTS for sensor in SENSORS},
     **{f"depth_{what}.shifted": _shifted(what) for what in rendered_depth.SUBJECTS},

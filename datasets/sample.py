@@ -37,6 +37,9 @@ MOVED = {"keypoints2d", "random2d", "others"}
 MASK = "mask"
 """What a whole picture's sample says besides where not all people in it are labelled: (H, W) uint8, 1 where labels
 count and 0 where there are people without. It is a label, moves with the picture, and is 1 beyond its border."""
+TAKE = "#take"
+"""Stands in the name of a sequence before the number of a recording that shows what others show too, by another camera
+or another person: they are no independent evidence."""
 PEOPLE = ("area", "bounds", "crowd")
 """Fields that tell of the people of a whole picture what evaluation needs besides, all of them or none."""
 
@@ -107,6 +110,11 @@ class Item:
     def depth(self) -> bool:
         """Whether the image is depth, cut by a cube around a centre."""
         return self.cube is not None
+
+
+def block_of(sequence: str) -> str:
+    """What intervals resample as a whole: a sequence, and with it the other takes of the same."""
+    return sequence.partition(TAKE)[0]
 
 
 def there(name: str, moved: np.ndarray) -> np.ndarray:

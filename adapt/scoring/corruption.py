@@ -1,8 +1,8 @@
 """Source samples made harder in ways that keep their labels: a ladder on which a network's accuracy is known.
 
 Of pictures, and of depth in mm from the crop's centre: steps towards the target (its low frequencies by a Fourier swap,
-see style.py; a share of its pictures; patches of them), blur and noise. Of 2D keypoints: noise. What is drawn is a
-function of the samples' rows.
+see style.py; a share of its pictures; patches of them), blur and noise. Of 2D keypoints: noise in shares of a sample's
+own size. What is drawn is a function of the samples' rows.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ def noisy(image: Tensor, other: Tensor, draws: torch.Generator, deviation: float
     return image + deviation * torch.randn(image.shape, generator=draws).to(image.device)
 
 
+def shaken(places: Tensor, other: Tensor, draws: torch.Generator, share: float) -> Tensor:
+    """Keypoints (B, T, K, 2) by a `share` of each sample's standard deviation."""
+    spread = (places - places.mean((1, 2), keepdim=True)).square().mean((1, 2, 3), keepdim=True).sqrt()
+    return places + share * spread * torch.randn(places.shape, generator=draws).to(places.device)
+
+
 def mixed(image: Tensor, other: Tensor, draws: torch.Generator, share: float) -> Tensor:
     return torch.lerp(image, other, share)
 
@@ -74,7 +80,7 @@ COMMON: dict[str, Change] = {
 }
 PICTURES: dict[str, Change] = COMMON | {"noisy": partial(noisy, deviation=30.0)}
 DEPTHS: dict[str, Change] = COMMON | {"noisy": partial(noisy, deviation=20.0)}
-KEYPOINTS: dict[str, Change] = {f"noisy {level}": partial(noisy, deviation=level) for level in (0.5, 1.0, 2.0)}
+KEYPOINTS: dict[str, Change] = {f"noisy {level}": partial(shaken, share=level) for level in (0.05, 0.1, 0.2)}
 
 
 def ladder(sample: Unlabeled) -> dict[str, Change]:

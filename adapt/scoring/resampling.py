@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from ...datasets.sample import block_of
 from .paired import paired
 from .people_ap import judged_people, sequences
 from .precision import Judged, weighted_precision
@@ -129,7 +130,7 @@ def blocked(predictions: Predictions, values: np.ndarray) -> tuple[np.ndarray, n
     """The same of `values` (N, K), those that are not finite left out."""
     labelled = predictions.annotated.numpy()
     counted = labelled & np.isfinite(values)
-    _, block = np.unique(np.array(predictions.sequence), return_inverse=True)
+    _, block = np.unique(np.array([block_of(name) for name in predictions.sequence]), return_inverse=True)
     totals = np.bincount(block, np.where(counted, values, 0).sum(1))
     counts = np.bincount(block, counted.sum(1).astype(float))
     some = np.bincount(block, labelled.sum(1)) > 0  # a block without labels would leave nothing to divide by

@@ -65,9 +65,10 @@ SHOWN = {
 def space_scores(predictions: Predictions, skeleton: Skeleton) -> dict[str, float]:
     """Some of `SHOWN` of answers in pixels and mm to pictures, mm and shares; nothing of other answers.
 
-    Of roots alone MRPE's axes; of poses that were lifted from 2D sequences also the error of their velocities; of poses counted from the root the aligned errors and 3DPCK, and Human3.6M's protocols
-    where its 17 joints are among the skeleton's; of systems that say the root's distance too MRPE and the absolute
-    error, the root standing where they see the root's keypoint. Raises ValueError without cameras.
+    Of roots alone MRPE's axes; of poses counted from the root the aligned errors and 3DPCK, and Human3.6M's protocols
+    where its 17 joints are among the skeleton's; where all of them is mm also the error of their velocities; of systems
+    that say the root's distance too MRPE and the absolute error, the root standing where they see the root's keypoint.
+    Raises ValueError for pixels without cameras.
     """
     seen = predictions.annotated & predictions.matched[:, None]
     if predictions.space == ROOT_MM:
@@ -108,8 +109,9 @@ def _velocity(predictions: Predictions, seen: Tensor) -> float:
         return float("nan")
     names = [name for name, known in zip(predictions.sequence, some.tolist(), strict=True) if known]
     track = people_metrics.numbered(names, seen[some])[1]
-    parts = (values[some] for values in (predictions.points, predictions.truth, seen))
-    return float(people_metrics.mpjve(*parts, predictions.counted_from, track, predictions.frame[some]))
+    points, truth, mask = (values[some] for values in (predictions.points, predictions.truth, seen))
+    frame = predictions.frame[some]
+    return float(people_metrics.mpjve(points, truth, mask, predictions.counted_from, track, frame))
 
 
 def _poses(points: Tensor, truth: Tensor, mask: Tensor, root: int | None, skeleton: Skeleton) -> dict[str, Any]:

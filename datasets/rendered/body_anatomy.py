@@ -12,6 +12,7 @@ the breadths given there. Ranges of motion after the American Academy of Orthopa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -196,10 +197,10 @@ def _arm(size: dict[str, float], angles: Array) -> Array:
     return np.stack([shoulder, elbow, wrist, wrist + size["hand"] / 2 * fore, wrist + size["hand"] * fore, thumb])
 
 
-def collar_lift(elevation: float) -> float:
+def collar_lift(elevation: Any) -> Any:
     """By how much (radians) the collarbone lifts the shoulder with the arm (the scapulohumeral rhythm): past 30 degrees
-    of an elevation in radians."""
-    return float(np.deg2rad(25) * np.clip((elevation - np.pi / 6) / (5 * np.pi / 6), 0, 1))
+    of an elevation in radians, a number or an array."""
+    return np.deg2rad(25) * np.clip((elevation - np.pi / 6) / (5 * np.pi / 6), 0, 1)
 
 
 def _leg(angles: Array) -> Array:

@@ -28,6 +28,7 @@ from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
 from ...datasets.skeleton import HAND
 from ...datasets.views import innermost
+from ..report.drawing import in_picture, middle_frame
 from ..runs.centers import open_centered
 from ..runs.progress import Reporter
 from .data_words import read_words
@@ -50,7 +51,7 @@ class Seen:
     id: str
     sequence: str
     picture: int
-    """64 bits of a hash of its pixels: the same picture under another name is found too."""
+    """64 bits of a hash of its pixels, or 2D keypoints: the same picture under another name is found too."""
     size: tuple[int, int]
     annotated: np.ndarray
     """(K,) of how many people."""
@@ -149,21 +150,22 @@ def look(dataset: PoseDataset, row: int) -> Seen | UnreadableImage:
         item = check_item(dataset[row])
     except UnreadableImage as error:
         return error
-    height, width = item.image.shape[:2]
+    width, height = item.image.shape[1::-1] if item.image.size else (int(side) for side in item.box[2:])
     corners = _in_picture(item, np.asarray(item.box, np.float64).reshape(2, 2))
     people = item.annotated.reshape(-1, item.annotated.shape[-1])
-    xy = _in_picture(item, item.keypoints[..., :2])
-    inside = ((xy >= 0) & (xy <= (width, height))).all(-1)
+    flat = in_picture(item.keypoints.reshape(-1, *item.keypoints.shape[-2:]), item)
+    xy = _in_picture(item, flat[..., :2])
+    beyond = ((xy < 0) | (xy > (width, height))).any(-1)
     return Seen(
         id=item.id,
         sequence=item.sequence,
-        picture=_hash(item.image),
+        picture=_hash(item.image if item.image.size else middle_frame(item)),
         size=(width, height),
         annotated=people.sum(0),
         visible=(people & item.visible.reshape(people.shape)).sum(0),
         people=int(people.any(1).sum()) if item.annotated.ndim == 2 else None,
         unlabelled=item.annotated.ndim == 2 and len(people) > 0 and not people.any(),
-        outside=int((item.annotated & ~inside).sum()),
+        outside=int((people & beyond).sum()),
         off=bool((corners[1] <= 0).any() or (corners[0] >= (width, height)).any()),
     )
 

@@ -24,7 +24,7 @@ from ...models.pose_model import PoseModel
 from ..runs.progress import Reporter
 from ..runs.shipping import Expected, People, called, counted, points
 from .crops import as_uri
-from .drawing import blur, draw, in_picture, joint_colours, to_tile, view
+from .drawing import blur, draw, draw_item, in_picture, inset, joint_colours, to_tile, view
 from .pages import template
 
 if TYPE_CHECKING:
@@ -216,11 +216,15 @@ def pictures(before: PoseModel, after: PoseModel, task: Task, hide: bool) -> lis
     for row in np.flatnonzero(np.array(batch.sequence) != UNUSABLE).tolist():
         item = few[row]
         crop = blur(view(item, tile)) if hide else view(item, tile)
+        if not item.image.size:
+            crop = draw_item(item, edges, tile)
 
         def drawn(people: Poses, picture: np.ndarray = crop, row: int = row, item: Item = item) -> str:
             own = people.each(lambda values: values[people.image_index == row])
             for person, sure in zip(in_picture(own.points.numpy(), item), own.confidence.numpy(), strict=True):
                 picture = draw(picture, to_tile(person, item.box, tile), edges, colours, known=sure > 0)
+            for pose in own.points.numpy() if item.rooted and item.in_camera else ():
+                picture = inset(picture, pose, edges, colours)
             return as_uri(picture)
 
         shown.append((f"{item.id}{far(poses, row, before)}", drawn(poses[0]), drawn(poses[1])))

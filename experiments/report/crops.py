@@ -16,7 +16,7 @@ import numpy as np
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.sample import Item, PoseDataset
 from .data import Comparison, Predictions, predictions
-from .drawing import DARK, OUTSIDE, WHITE, Colour, blur, draw, to_tile, view
+from .drawing import DARK, OUTSIDE, WHITE, Colour, blur, draw, inset, shown_box, to_tile, view
 
 EACH = 6
 TILE = 288
@@ -190,18 +190,21 @@ def _person(p: Predictions, i: int) -> str:
 
 def _picture(item: Item, p: Predictions, i: int, dataset: PoseDataset, colour: Colour, hide: bool) -> str:
     """The crop as JPEG: truth in white beneath, the prediction in the strategy's colour; others in the picture thin."""
-    edges = dataset.skeleton.edges
+    edges, box = dataset.skeleton.edges, shown_box(item)
     picture = view(item, TILE) if item.image.size else np.full((TILE, TILE, 3), OUTSIDE, np.uint8)
     picture = blur(picture) if hide else picture
     others = [int(j) for j in np.flatnonzero(p.row == p.row[i]) if j != i]
     for person, weight in [(other, THIN) for other in others] + [(i, 1.0)]:
-        truth, points = (to_tile(value[person], item.box, TILE) for value in (p.truth, p.points))
+        truth, points = (to_tile(value[person], box, TILE) for value in (p.truth, p.points))
         known, hidden = p.annotated[person], ~p.visible[person]
         picture = draw(picture, truth, edges, WHITE, known=known, hidden=hidden, halo=DARK, weight=weight)
         if p.matched[person]:
             picture = draw(picture, points, edges, colour, halo=WHITE, weight=0.85 * weight)
     for stranger in p.invented[p.invented_in == p.row[i]]:
-        picture = draw(picture, to_tile(stranger, item.box, TILE), edges, INVENTED, weight=0.85 * THIN)
+        picture = draw(picture, to_tile(stranger, box, TILE), edges, INVENTED, weight=0.85 * THIN)
+    if p.rooted is not None and p.matched[i]:
+        for pose, shade in ((p.rooted[1][i], WHITE), (p.rooted[0][i], colour)):
+            picture = inset(picture, pose, edges, shade)
     return as_uri(picture)
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from ...adapt.scoring import evaluation
 from ...adapt.scoring.selection import Headline
+from ...datasets.sample import BODY_MM
 from ..runs.results import base_of
 from ..tracking.addresses import masked
 from . import registry
@@ -122,6 +123,8 @@ class Predictions:
     """(Q, K, 2) file px: people whom nobody labelled."""
     invented_in: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     """(Q,) the samples that they were found in."""
+    rooted: tuple[np.ndarray, np.ndarray] | None = None
+    """(N, K, 3) mm from the root, predicted and true, of systems that answer so."""
 
     @property
     def counted(self) -> np.ndarray:
@@ -187,6 +190,7 @@ def predictions(run: Path) -> Predictions | None:
         row=stored.row.numpy(),
         matched=stored.matched.numpy(),
         **_invented(stored),
+        rooted=(stored.points.numpy(), stored.truth.numpy()) if stored.space == BODY_MM else None,
     )
 
 

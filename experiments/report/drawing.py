@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ...adapt.scoring.evaluation import Predictions
+from ...adapt.scoring.matching import SPAN_MM
 from ...datasets.reading.files import write_whole
 from ...datasets.sample import MASK, Item, PoseDataset, to_pixels
 from ...datasets.sensor import Sensor
@@ -27,6 +28,12 @@ OUTSIDE: Colour = (70, 70, 70)
 """What a crop shows beyond the image's border."""
 MASKED: Colour = (235, 70, 70)
 """Where people stand of whom nothing is labelled."""
+ROOM = 0.6
+"""Half the side of a tile about keypoints alone, in lengths of what they span."""
+SURE = 0.5
+"""From which confidence on a 2D keypoint of a detector's is drawn as seen."""
+INSET = 0.4
+"""The side of a tile's corner that shows a pose from the side."""
 AMONG = 0.6
 """The weight of one person's lines in a picture of several."""
 NEAREST, FARTHEST = 255, 90
@@ -86,12 +93,14 @@ def to_tile(points: np.ndarray, box: np.ndarray, tile: int) -> np.ndarray:
 
 
 def in_picture(points: np.ndarray, item: Item) -> np.ndarray:
-    """Points (P, K, 2 or 3) of an item's people in file px; those in the camera's frame through its camera, NaN where
-    that is not known."""
+    """Points (P, K, 2 or 3) of an item's people in file px; those in the camera's frame through its camera, those from
+    the root with it at its true place, NaN where either is not known."""
     if not item.in_camera:
         return points
-    if not (item.camera[:2] > 0).all():
+    if not (item.camera[:2] > 0).all() or (item.rooted and item.points is None):
         return np.full_like(points, np.nan)
+    if item.rooted and item.points is not None:
+        points = points + (item.points - item.keypoints)[..., :1, :]
     camera = torch.from_numpy(np.asarray(item.camera, np.float64))
     return to_pixels(torch.from_numpy(np.asarray(points, np.float64)), camera[None]).numpy()
 
@@ -101,6 +110,32 @@ def everyone(item: Item) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     count = item.annotated.shape[-1]
     points = in_picture(item.keypoints.reshape(-1, *item.keypoints.shape[-2:]), item)
     yield from zip(points, item.visible.reshape(-1, count), item.annotated.reshape(-1, count), strict=True)
+
+
+def shown_box(item: Item) -> np.ndarray:
+    """(4,) left, top, right, bottom of what a tile shows, file px: the item's box, of keypoints alone a square about
+    those that the detector is sure of."""
+    if item.image.size or "keypoints2d" not in item.inputs:
+        return item.box
+    here = middle_frame(item)
+    seen = here[here[:, 2] >= SURE, :2]
+    if not len(seen):
+        return item.box
+    middle, half = (seen.min(0) + seen.max(0)) / 2, ROOM * max(np.ptp(seen, axis=0).max(), 1)
+    return np.array([*(middle - half), *(middle + half)])
+
+
+def middle_frame(item: Item) -> np.ndarray:
+    """(K, 3) the 2D keypoints of the sample itself, file px and a confidence."""
+    window = item.inputs["keypoints2d"]
+    middle: np.ndarray = window[len(window) // 2]
+    return middle
+
+
+def from_the_side(points: np.ndarray, tile: int) -> np.ndarray:
+    """Poses (..., K, 3) mm from the root as they look from the left: (..., K, 2) px of a tile that is 2 m wide, what
+    is nearer to the camera on the left."""
+    return points[..., [2, 1]] * (tile / SPAN_MM) + tile / 2
 
 
 def blur(picture: np.ndarray, cells: int = 7) -> np.ndarray:
@@ -160,6 +195,8 @@ def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.nda
     """An item's crop with everyone's keypoints: seen joints filled, hidden ones hollow, unknown ones left out. Of a
     whole picture with its people's boxes, and shaded where no label counts."""
     picture, colours = view(item, tile), joint_colours(item.annotated.shape[-1])
+    if not item.image.size and "keypoints2d" in item.inputs:
+        return draw_sequence(picture, item, edges, colours)
     picture = around(shaded(picture, item), item)
     weight = AMONG if item.keypoints.ndim == 3 else 1.0
     for points, visible, annotated in everyone(item):
@@ -167,6 +204,29 @@ def draw_item(item: Item, edges: Sequence[tuple[int, int]], tile: int) -> np.nda
         hidden = ~np.asarray(visible, bool)
         picture = draw(picture, at, edges, colours, known=annotated, hidden=hidden, weight=weight)
     return picture
+
+
+def draw_sequence(
+    picture: np.ndarray, item: Item, edges: Sequence[tuple[int, int]], colours: Sequence[Colour]
+) -> np.ndarray:
+    """A tile with the 2D keypoints of a sample of keypoints alone, hollow where the detector is not sure,
+    over the true ones in white; of a pose from the root, in a corner, how it looks from the side."""
+    tile, box, here = picture.shape[0], shown_box(item), middle_frame(item)
+    for truth, _, known in everyone(item):
+        picture = draw(picture, to_tile(truth, box, tile), edges, WHITE, known=known, weight=AMONG)
+    sure = here[:, 2]
+    picture = draw(picture, to_tile(here, box, tile), edges, colours, known=sure > 0, hidden=sure < SURE)
+    return inset(picture, item.keypoints, edges, colours) if item.rooted and item.annotated.any() else picture
+
+
+def inset(
+    picture: np.ndarray, pose: np.ndarray, edges: Sequence[tuple[int, int]], colours: Colour | Sequence[Colour]
+) -> np.ndarray:
+    """A tile with a pose (K, 3) mm from the root in its lower right corner, from the side, over what is there."""
+    result, small = picture.copy(), round(INSET * picture.shape[0])
+    corner = result[-small:, -small:]
+    corner[:] = draw(corner, from_the_side(pose, small), edges, colours, weight=AMONG)
+    return result
 
 
 def shaded(picture: np.ndarray, item: Item) -> np.ndarray:
@@ -261,11 +321,15 @@ def prediction_sheet(
         return np.full((tile, columns * tile, 3), 255, np.uint8)
     for index in usable[np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int)]:
         item, edges, colours = dataset[int(index)], dataset.skeleton.edges, joint_colours(len(dataset.skeleton))
-        picture = view(item, tile)
+        picture, box = view(item, tile), shown_box(item)
         for truth, _, known in everyone(item):
-            picture = draw(picture, to_tile(truth, item.box, tile), edges, WHITE, known=known)
+            picture = draw(picture, to_tile(truth, box, tile), edges, WHITE, known=known)
         for person in in_picture(answers[within == index], item):
-            picture = draw(picture, to_tile(person, item.box, tile), edges, colours)
+            picture = draw(picture, to_tile(person, box, tile), edges, colours)
+        if item.in_camera and item.rooted:
+            picture = inset(picture, item.keypoints, edges, WHITE)
+            for pose in answers[within == index]:
+                picture = inset(picture, pose, edges, colours)
         tiles.append(picture)
     while len(tiles) % columns:
         tiles.append(np.full_like(tiles[0], 255))

@@ -32,7 +32,7 @@ from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.intrinsics import ASSUME
 from ...datasets.reading.origin import MissingData
 from ...datasets.reading.people import LEAKS, WHOLE, PictureSet
-from ...datasets.sample import ROOT_MM, PoseDataset
+from ...datasets.sample import BODY_MM, ROOT_MM, PoseDataset
 from ...datasets.sensor import Sensor
 from ...datasets.skeleton import Skeleton, pair
 from ...datasets.views import InSpace, Selected, WithoutLabels, as_clips, cameras_of, innermost, spread
@@ -389,7 +389,7 @@ def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton, fra
             raise ValueError(f"{kind.__name__} reads clips of {frames} frames; {error}") from error
     if dataset.skeleton.keypoints != skeleton.keypoints:
         dataset = Selected(dataset, skeleton.keypoints)
-    if not kind.in_space():
+    if not (kind.in_space() or kind.space == BODY_MM):
         return dataset
     own, wanted = dataset.skeleton.root, skeleton.root
     if own is not None and wanted is not None and own != wanted:
@@ -397,7 +397,7 @@ def seen_by(kind: type[PoseModel], dataset: PoseDataset, skeleton: Skeleton, fra
             f"{kind.__name__} counts from the root {skeleton.keypoints[wanted]!r}; that of {dataset.name} is "
             f"{skeleton.keypoints[own]!r}. Both sides need the same root: say root= in a skeleton's YAML"
         )
-    return InSpace(dataset, kind.space == ROOT_MM)
+    return InSpace(dataset, kind.space == ROOT_MM) if kind.in_space() else dataset
 
 
 def with_camera(options: Options, kind: type[PoseModel]) -> Options:

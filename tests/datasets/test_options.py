@@ -28,7 +28,12 @@ DIALS = dict.fromkeys(("camera", "sensor", "occlusion", "anatomy", "poses"), 0.0
 PUBLIC = {"root": None, **DEPTH, "cube": None}
 PICTURES = {"root": None, "boxes": None, "crops": None, "keypoints": None, "rename": None}
 LABELS = PICTURES | {"block": 20, "split": None, "labels": None, "skeleton": None, "white": None}
+SEEN = {"random": 50, "every": 1, "motion": None, "takes": 48, "test_takes": 12, "longest": 8.0}
 WANTED = {
+    **dict.fromkeys(
+        ("mocap.lab", "mocap.field", "mocap.ceiling"),
+        SEEN | {"rate": 25.0, "noise": 1.0, "intrinsics": True, "held_out": 4, "half": None, "scenes": 0},
+    ),
     **dict.fromkeys(("hands.studio", "hands.webcam"), HANDS),
     "hands.photo": HANDS | {"root": None},
     **dict.fromkeys(

@@ -19,7 +19,7 @@ CAMERA = np.array([900.0, 905.0, 500.0, 400.0])
 
 def recording(name, frames, labels=True, seed=0):
     rng = np.random.default_rng([seed, frames])
-    points = rng.uniform(-800, 800, (frames, 3, 3)) + [0, 0, 4000]
+    points = rng.uniform(-800, 800, (frames, 3, 3)) + np.array([0, 0, 4000])
     flat = points[..., :2] / points[..., 2:] * CAMERA[:2] + CAMERA[2:]
     keypoints = np.concatenate([flat, rng.uniform(0, 1, (frames, 3, 1))], -1).astype(np.float32)
     return Recording(name, keypoints, (1000, 800), points if labels else None, CAMERA)
