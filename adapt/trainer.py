@@ -77,7 +77,10 @@ class History:
         bad = next((step for (step, _), value in rows if not math.isfinite(value)), None)
         if bad is not None:
             losses = ", ".join(f"{name} = {value:g}" for (step, name), value in rows if step == bad)
-            raise NotFinite(f"a loss is not finite at step {bad}: {losses}. Samples of that step: {ids(bad)}")
+            raise NotFinite(
+                f"a loss is not finite at step {bad}: {losses}. Where it grew before, the rate is too high: take "
+                f"rate=0.003 of name=adam, of pretrain or optimization. Samples of that step: {ids(bad)}"
+            )
         by_name: dict[str, list[float]] = {}
         for (_, name), value in rows:
             by_name.setdefault(f"loss/{name}", []).append(value)

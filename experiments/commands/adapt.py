@@ -150,7 +150,7 @@ def adapt(
         check_files(config, [strategy], start, task.skeleton, task.source_train is not None)
     for remark in STRATEGIES[strategy].remarks(config.method(strategy)):
         reporter.say(f"note: {remark}")
-    checked = None if check is None else open_check(check, labels, task)
+    checked = None if check is None else open_check(check, labels, task, start.frames)
     if decide_by_check and check is not None and checked is not None:
         check_deciding(check, checked)
     if dry:

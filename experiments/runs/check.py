@@ -32,7 +32,7 @@ from ...datasets.reading.people import WHOLE, People, PictureSet
 from ...datasets.reading.video import file_of, is_frame
 from ...datasets.sample import PoseDataset
 from ...datasets.skeleton import Skeleton
-from ...datasets.views import Extended, Flat, InSpace, Rows, Selected, innermost
+from ...datasets.views import Extended, Flat, InSpace, Rows, Selected, as_clips, innermost
 from ...models.pose_model import PoseModel
 from .centers import centered
 from .conclusion import predicted
@@ -163,10 +163,10 @@ def pictures_of(dataset: PoseDataset) -> int:
     return len(dataset) if table is None else len(set(table.people.pictures))
 
 
-def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
+def open_check(path: Path, labels: Labels | None, task: Task, frames: int = 0) -> PoseDataset:
     """The labelled pictures cut as the target's are: whole, or by the target's own boxes; of depth frames, whose
-    labels are not opened before, by its centres. Labels of pictures judge x and y alone of a system that sees people in
-    space. Raises ValueError where none can be read."""
+    labels are not opened before, by its centres. A system that reads clips of `frames` frames sees them in such. Labels
+    of pictures judge x and y alone of a system that sees people in space. Raises ValueError where none can be read."""
     if labels is None:
         return open_depth_check(path, task)
     target = picture_set(task.target[0])
@@ -186,7 +186,8 @@ def open_check(path: Path, labels: Labels | None, task: Task) -> PoseDataset:
         table = replace(table, boxes=None, people=table.people.select(rows))
     else:
         raise ValueError(f"--check {path}: the target is cut by boxes, and these labels hold none for their pictures")
-    flat = Extended(table, task.skeleton)
+    extended = Extended(table, task.skeleton)
+    flat = as_clips(extended, frames) if frames else extended
     given = task.target[0]
     return Flat(InSpace(flat, given.rooted)) if isinstance(given, InSpace) else flat
 

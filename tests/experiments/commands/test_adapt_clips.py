@@ -51,3 +51,21 @@ def test_what_a_lifter_takes_is_a_file_of_predictions(tmp_path, registered):
     assert target_kind(lifter, tmp_path / "flat") == "sequences2d"
     assert target_kind(lifter, tmp_path / "pictures") == "pictures"
     assert target_kind(single, tmp_path / "flat") == "pictures"
+
+
+def test_labels_judge_a_system_of_clips(clips, tmp_path, registered):
+    (tmp_path / "frames").mkdir()
+    names = [f"{number:03}.png" for number in range(40)]
+    for number, name in enumerate(names):
+        picture = np.add.outer(np.arange(32), 4 * np.arange(32) + number).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "frames" / name), picture)
+    people = [{"keypoints": [8, 8, 2, 20, 8, 2, 8, 20, 2], "bbox": [0, 0, 32, 32], "category_id": 1, "iscrowd": 0}] * 40
+    content = {
+        "images": [{"id": n, "file_name": name, "width": 32, "height": 32} for n, name in enumerate(names)],
+        "annotations": [{"id": n, "image_id": n, "num_keypoints": 3, **person} for n, person in enumerate(people)],
+        "categories": [{"id": 1, "name": "dots", "keypoints": list(registered.DOTS.keypoints), "skeleton": []}],
+    }
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    words = ["--target", "frames", "--strategy", "bn_online", "--check", "labels.json", "--output", "judged", "steps=1"]
+    assert main(["adapt", str(clips), *words]) == 0
+    assert json.loads((tmp_path / "judged/adapt.json").read_text())["check"]["pictures"] == 40
