@@ -51,3 +51,13 @@ def test_what_a_lifter_takes_is_a_file_of_predictions(tmp_path, registered):
     assert target_kind(lifter, tmp_path / "flat") == "sequences2d"
     assert target_kind(lifter, tmp_path / "pictures") == "pictures"
     assert target_kind(single, tmp_path / "flat") == "pictures"
+
+
+def test_there_is_no_stream_of_2d_keypoints(tmp_path, monkeypatch, registered, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "lifter.pt", registered.Lifter(3, registered.Lifter.Options()), registered.DOTS, 1)
+    (tmp_path / "flat.json").write_text("{}")
+    assert main(["adapt", "lifter.pt", "--target", "flat.json", "--online", "--output", "streamed"]) == 2
+    error = capsys.readouterr().err
+    assert "Lifter reads 2D keypoints. `keyshift train EXPERIMENT start=MODEL target.name=sequences2d" in error
+    assert not (tmp_path / "streamed").exists()
