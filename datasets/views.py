@@ -120,10 +120,9 @@ class WithoutLabels(View):
         else:
             keypoints, none = np.zeros_like(item.keypoints), np.zeros_like(item.visible)
         gone: dict[str, Any] = {"deep": None if item.deep is None else none, **dict.fromkeys(("points", *PEOPLE))}
-        inputs = item.inputs
-        for name, empty in ((MASK, np.ones_like), ("random3d", np.zeros_like)):
-            if name in inputs:
-                inputs = {**inputs, name: empty(inputs[name])}
+        inputs = {name: value for name, value in item.inputs.items() if name != "random3d"}
+        if MASK in inputs:
+            inputs[MASK] = np.ones_like(inputs[MASK])
         return replace(item, inputs=inputs, keypoints=keypoints, visible=none, annotated=none, **gone)
 
 

@@ -121,7 +121,8 @@ class Terms(nn.Module):
         if batches is None:
             raise ValueError(
                 "lift knows no lengths of bones, without which reprojection draws poses out along the rays: this run "
-                f"opens no source, so say them as lengths=[...], mm, of {self.bones}; or set known=0"
+                f"opens no source, so say them as lift.lengths=[...] (or lift_online.lengths), mm, of {self.bones}; or "
+                "set known=0"
             )
         device = self.mean.device
         every = torch.cat([lengths(self.given.eval()(batch.to(device)).mean(), self.edges) for batch in batches()])

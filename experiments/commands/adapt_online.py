@@ -46,6 +46,7 @@ from ..runs.prediction_clips import in_order
 from ..runs.prediction_files import Gathering, Person, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
 from ..runs.progress import Reporter
+from ..runs.shipping import UNJUDGED
 from ..runs.subjects import keep, recall
 from ..runs.task import check_mirroring, files_of
 from ..runs.training import make_fabric
@@ -88,6 +89,8 @@ def adapt_online(
         raise ValueError(
             f"--online does not adapt {type(given).__name__}, which sees people in space: leave --online out"
         )
+    if "keypoints2d" in given.reads:
+        raise ValueError(f"--online passes over pictures, and {type(given).__name__} reads 2D keypoints. {UNJUDGED}")
     fabric = make_fabric(config)
     torch.manual_seed(config.seed + 1)
     kind = STRATEGIES[strategy]

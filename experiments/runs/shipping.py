@@ -26,6 +26,11 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 KEPT = 0.8
 """Least share of the people whom the given model finds that a candidate must find too: scores of keypoints do not see
 whom nobody finds."""
+UNJUDGED = (
+    "`keyshift train EXPERIMENT start=MODEL target.name=sequences2d target.root=FILE.json` adapts to 2D keypoints, and "
+    "leaves it to you to judge"
+)
+"""What is left to systems that lift: neither the rule nor labels in pictures know their poses."""
 SURE = 0.975
 """The one-sided level at which labels decide: that of a 95 % interval's lower end."""
 
@@ -181,10 +186,11 @@ def beforehand(
             "says anything; train it longer, or on a source that is nearer to these pictures",
         )
     if not fitted_on(basis, system) and not lent:
+        remedy = UNJUDGED if "keypoints2d" in system else "labels can decide (--decide-by-check)"
         return Decision(
             "not known to the rule",
             f"the rule was not fitted on models of {system}, but of {'; '.join(basis['systems'])}, so it predicts "
-            "nothing here; labels can decide (--decide-by-check)",
+            f"nothing here; {remedy}",
         )
     return None
 

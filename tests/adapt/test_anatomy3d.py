@@ -111,6 +111,19 @@ def test_adaptation_moves_what_answers(walkers, tmp_path, name):
         assert any(key.startswith(part) for key in moved), part
 
 
+@pytest.mark.parametrize("name", ["self_training", "mean_teacher_free", "keyshift"])
+def test_pseudo_labels_say_nothing_of_other_frames(walkers, tmp_path, name):
+    """Whose poses nobody answered: there is no loss of them, where zeros would teach bones without lengths."""
+    made = trainer(walkers, name, tmp_path / name)
+    made.strategy.begin_round(made.target(made.strategy.predictor))
+    batches = made.batches
+    losses, _ = next(iter(made.strategy.train().step(batches.get("source", [None])[0], batches["target"][0])))
+    of_target = "target_lengths" if "source" in batches else "lengths"
+    assert of_target in losses
+    frames = {key for key in losses if key.endswith("frame") or "augmented" in key}
+    assert frames == ({"frame", "augmented_frame", "augmented_lengths"} if "source" in batches else set())
+
+
 LEARNED = {
     *("points", "directions", "first_directions", "lengths", "shifts", "first_shifts", "frame"),
     *("augmented_frame", "augmented_lengths"),

@@ -69,3 +69,13 @@ def test_labels_judge_a_system_of_clips(clips, tmp_path, registered):
     words = ["--target", "frames", "--strategy", "bn_online", "--check", "labels.json", "--output", "judged", "steps=1"]
     assert main(["adapt", str(clips), *words]) == 0
     assert json.loads((tmp_path / "judged/adapt.json").read_text())["check"]["pictures"] == 40
+
+
+def test_there_is_no_stream_of_2d_keypoints(tmp_path, monkeypatch, registered, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "lifter.pt", registered.Lifter(3, registered.Lifter.Options()), registered.DOTS, 1)
+    (tmp_path / "flat.json").write_text("{}")
+    assert main(["adapt", "lifter.pt", "--target", "flat.json", "--online", "--output", "streamed"]) == 2
+    error = capsys.readouterr().err
+    assert "Lifter reads 2D keypoints. `keyshift train EXPERIMENT start=MODEL target.name=sequences2d" in error
+    assert not (tmp_path / "streamed").exists()

@@ -91,6 +91,8 @@ def test_what_is_known_before_training():
     unknown = beforehand(0.9, FEWEST, "keypoints2d, one person", basis)
     assert unknown.outcome == "not known to the rule"
     assert "not fitted on models of keypoints2d, one person, but of image, one person; image and reach" in unknown.why
+    assert "keyshift train EXPERIMENT start=MODEL target.name=sequences2d" in unknown.why
+    assert "labels can decide" in beforehand(0.9, FEWEST, "image and margins, one person", basis).why
 
 
 @pytest.mark.parametrize(("after", "outcome"), [(80, "adapted"), (79, "loses people"), (500, "adapted")])
