@@ -11,13 +11,17 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from torch import nn
 
 from keyshift.adapt.bank import Bank
 from keyshift.adapt.methods.mean_teacher import drawn_to
+from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Strategy
+from keyshift.adapt.trainer import Loop, Trainer
 from keyshift.datasets.catalog import DATASETS, Data
+from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.options import Options, option
 from keyshift.datasets.reading.sequences import Recording, SequenceOptions
 from keyshift.datasets.reading.sequences import Sequences as Sequences2D
@@ -563,3 +567,20 @@ def register(put):
     for registry, entries in ((DATASETS, SETS), (MODELS, SYSTEMS), (STRATEGIES, METHODS)):
         for name, entry in entries.items():
             put(registry, name, entry)
+
+
+def trainer_of(strategy, sides, folder, steps, size, augmentation):
+    """A trainer as a run makes it, with batches of 4 of both sides, datasets by domain; it logs and keeps each step."""
+    cut = 0, 4, size, augmentation
+    labels = {"source": True, "target": strategy.labelled_target}
+    batches = {d: TrainingBatches(data, d, *cut, labels[d], strategy.views[d]) for d, data in sides.items()}
+    folder.mkdir(exist_ok=True)
+    return Trainer(
+        Fabric(accelerator="cpu", devices=1),
+        strategy,
+        batches,
+        folder,
+        Loop(steps, log_every=1, checkpoint_every=1),
+        0,
+        target=lambda model: everyone(model, sides["target"], 4, size, augmentation, torch.device("cpu")),
+    )

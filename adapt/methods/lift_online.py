@@ -9,17 +9,16 @@ so that frames of a batch are mostly those of one recording, whose lengths of bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ...datasets.sample import Labeled, Unlabeled
 from ..online import NormLearner
 from ..strategy import Update
-from .lift import Lift, Terms
+from .lift import Lift
 
 
-class LiftOnline(NormLearner):
+class LiftOnline(NormLearner, Lift):
     """The network is evaluated and shipped as the last batch left it."""
 
     @dataclass(frozen=True)
@@ -28,15 +27,6 @@ class LiftOnline(NormLearner):
 
     title = "Consistent lifting online"
     about = "lengths, symmetry and reprojection of lifted poses, by batch norm's weight and bias"
-    besides = "2D sequences; can use their cameras"
-    reads = frozenset({"keypoints2d"})
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.terms = Terms(self.model, self.skeleton, self.options)
-
-    def see_source(self, batches: Callable[[], Iterable[Unlabeled]] | None) -> None:
-        self.terms.see(batches)
 
     def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
         with self.statistics("target"):

@@ -72,9 +72,9 @@ def right_joints(predicted: Poses, truth: HeadedPeople, counted: Tensor) -> Tens
     size = HEAD * (truth.heads[:, 2:] - truth.heads[:, :2]).double().norm(dim=1)
     for row, column in zip(rows, columns, strict=True):
         here, there = row.clamp_min(0), column.clamp_min(0)
-        found, true = predicted.points[here][..., :2].double(), truth.points[there].double()
+        points, true = predicted.points[here][..., :2].double(), truth.points[there].double()
         reach = WITHIN * size[there][:, None, :, None]
-        near = (distances(found.unsqueeze(2), true.unsqueeze(1)) <= reach) & (reach > 0)
+        near = (distances(points.unsqueeze(2), true.unsqueeze(1)) <= reach) & (reach > 0)
         both = ((row >= 0).unsqueeze(2) & (column >= 0).unsqueeze(1)).unsqueeze(-1)
         labelled = truth.annotated[there].unsqueeze(1)
         hits = near & both & labelled & counted[here].unsqueeze(2)

@@ -200,8 +200,8 @@ def _detected(people: People, path: Path, images: list[dict[str, Any]]) -> Peopl
     content = read_json(path) if path.suffix.lower() == ".json" else None
     rows = result_rows(content, path, names) if isinstance(content, list) else rows_of(path)
     pictures = list(dict.fromkeys(people.pictures))
-    found = checked(gathered(rows, path, pictures, list(names.values()), least=SCORE).people, pictures, str(path))
-    made = by_boxes(people, found)
+    detections = checked(gathered(rows, path, pictures, list(names.values()), least=SCORE).people, pictures, str(path))
+    made = by_boxes(people, detections)
     if not len(made):
         raise ValueError(f"detections={path}: no box of a score of {SCORE:g} in the {len(pictures)} labelled pictures")
     return made

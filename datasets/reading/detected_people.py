@@ -16,7 +16,7 @@ OVERLAP = 0.3
 """Least intersection over union of a detected box and that of the person who is in it."""
 
 
-def by_boxes(people: People, found: Mapping[str, Detections]) -> People:
+def by_boxes(people: People, detections: Mapping[str, Detections]) -> People:
     """A row for each box of the pictures that `people` are in, in the order of the table's pictures: with the labels of
     the person whom it overlaps most, where each box and each person has one at most, and the sum of overlaps in a
     picture is the highest there can be. Of boxes that find nobody nothing is annotated."""
@@ -25,7 +25,7 @@ def by_boxes(people: People, found: Mapping[str, Detections]) -> People:
         labelled = np.array([joints_box(*pair) for pair in zip(people.keypoints, people.annotated, strict=True)])
     chosen, boxes, matched, ids = [], [], [], []
     for picture, rows in by_picture(people.pictures).items():
-        own = found[picture].boxes if picture in found else np.zeros((0, 4))
+        own = detections[picture].boxes if picture in detections else np.zeros((0, 4))
         alike = overlaps(own, labelled[rows])
         taken = zip(*linear_sum_assignment(-alike), strict=True)
         pairs = {box: person for box, person in taken if alike[box, person] >= OVERLAP}

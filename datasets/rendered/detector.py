@@ -56,12 +56,11 @@ class Detector:
         error = np.where(self.now(rng, shape[:2], self.missed)[..., None], wrong, error)
         unsure = 2 * self.noise * np.abs(rng.standard_normal(shape[:2]))
         confidence = (1 - TRUST * np.linalg.norm(error, axis=-1) - unsure).clip(0.05, 1)
-        found = np.concatenate([(places + person * error).clip(0, size), confidence[..., None]], -1)
+        seen = np.concatenate([(places + person * error).clip(0, size), confidence[..., None]], -1)
         for limbs in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-            found = np.where(
-                self.now(rng, (len(found), 1), self.swapped)[..., None], exchanged(found, names, limbs), found
-            )
-        return held(found, ~visible | self.now(rng, shape[:2], self.lost))
+            mistaken = self.now(rng, (len(seen), 1), self.swapped)[..., None]
+            seen = np.where(mistaken, exchanged(seen, names, limbs), seen)
+        return held(seen, ~visible | self.now(rng, shape[:2], self.lost))
 
     def now(self, rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Array:
         """(T, ...) bool: what befalls a `share` of all, for a while at a time."""
@@ -79,24 +78,24 @@ def drifting(rng: np.random.Generator, shape: tuple[int, ...], memory: float) ->
     return drift
 
 
-def exchanged(found: Array, names: Sequence[str], limbs: Sequence[str]) -> Array:
+def exchanged(keypoints: Array, names: Sequence[str], limbs: Sequence[str]) -> Array:
     """Keypoints (T, K, 3) with those of left and right `limbs` in each other's place."""
     order = list(range(len(names)))
     for side, other in (("left", "right"), ("right", "left")):
         for limb in limbs:
             if {f"{side}_{limb}", f"{other}_{limb}"} <= set(names):
                 order[list(names).index(f"{side}_{limb}")] = list(names).index(f"{other}_{limb}")
-    return found[:, order]
+    return keypoints[:, order]
 
 
-def held(found: Array, lost: Array) -> Array:
+def held(keypoints: Array, lost: Array) -> Array:
     """Keypoints (T, K, 3) where those that are `lost` (T, K) stay where they were last seen, before that where they are
     first seen, with confidence 0."""
-    times = np.arange(len(found))[:, None]
+    times = np.arange(len(keypoints))[:, None]
     last = np.maximum.accumulate(np.where(lost, -1, times), axis=0)
     first = np.where(lost.all(0), 0, np.argmin(lost, axis=0))
-    places = np.take_along_axis(found, np.where(last < 0, first, last)[..., None], 0)
-    return np.concatenate([places[..., :2], np.where(lost, 0.0, found[..., 2])[..., None]], -1)
+    places = np.take_along_axis(keypoints, np.where(last < 0, first, last)[..., None], 0)
+    return np.concatenate([places[..., :2], np.where(lost, 0.0, keypoints[..., 2])[..., None]], -1)
 
 
 def _middle(keypoints: Array, visible: Array) -> Array:

@@ -125,10 +125,10 @@ def recordings(options: Options, part: str, style: str) -> Iterator[Recording]:
         )
         shot = film(world, look, number // len(clips) + number, options.rate, rng)
         detector = look.detector.times(options.noise)
-        found = detector.detect(shot.keypoints, look.size, H36M17.keypoints, rng)
+        keypoints2d = detector.detect(shot.keypoints, look.size, H36M17.keypoints, rng)
         yield Recording(
             f"mocap/{name}{TAKE}{number}",
-            found.astype(np.float32),
+            keypoints2d.astype(np.float32),
             look.size,
             shot.points,
             shot.camera if options.intrinsics else np.zeros(4),

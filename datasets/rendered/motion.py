@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +159,17 @@ def frames(left: Array, up: Array) -> Array:
     return np.stack([x, y, np.cross(x, y)], -1)
 
 
+def rotations(mixtures: Array) -> Array:
+    """(F, 3, 3) rotations again, of the means of some."""
+    return frames(mixtures[..., 0], mixtures[..., 1])
+
+
+def between(values: Array, before: Array, share: Array) -> Array:
+    """(F, ...) between the rows `before` (F,) of values (T, ...) and those after them, by the shares (F,) of these."""
+    part = share.reshape(-1, *(1,) * (values.ndim - 1))
+    return values[before] * (1 - part) + values[np.minimum(before + 1, len(values) - 1)] * part
+
+
 def upright_turn(places: Array, joints: dict[str, int], file: str) -> Array:
     """(3, 3) that turns the file's axes so that y is up. Raises BadAnnotation where no axis is clearly up."""
     ankles = (places[:, joints["left_ankle"]] + places[:, joints["right_ankle"]]) / 2
@@ -216,25 +227,16 @@ def sampled(motion: Motion, times: Array) -> Motion:
     and directions are the shares of both, made rotations and unit vectors again."""
     at = (times / motion.seconds).clip(0, len(motion) - 1)
     before = np.floor(at).astype(int).clip(0, max(len(motion) - 2, 0))
-    after = np.minimum(before + 1, len(motion) - 1)
-
-    def between(values: Array) -> Array:
-        share = (at - before).reshape(-1, *(1,) * (values.ndim - 1))
-        return values[before] * (1 - share) + values[after] * share
-
-    def turned(rotations: Array) -> Array:
-        mean = between(rotations)
-        return frames(mean[..., 0], mean[..., 1])
-
+    mean = partial(between, before=before, share=at - before)
     return Motion(
         motion.file,
-        turned(motion.pelvis),
-        turned(motion.chest),
-        turned(motion.skull),
-        unit(between(motion.arms)),
-        unit(between(motion.legs)),
-        between(motion.lift),
-        between(motion.place),
+        rotations(mean(motion.pelvis)),
+        rotations(mean(motion.chest)),
+        rotations(mean(motion.skull)),
+        unit(mean(motion.arms)),
+        unit(mean(motion.legs)),
+        mean(motion.lift),
+        mean(motion.place),
         float(times[1] - times[0]) if len(times) > 1 else motion.seconds,
     )
 

@@ -33,7 +33,7 @@ from .people_scene import PARTS, draw_scene
 from .people_shading import paint_room, people_surface
 from .people_stage import people_in
 from .people_styles import BLOCK, MOST, STYLES, PeopleStyle
-from .people_video import Exposed, draw_video
+from .people_video import Exposed, Film
 from .person_anatomy import PERSON, PLACE
 from .person_flesh import OWNS
 from .raycast import Cones, Hits, cast_rays, raycast
@@ -153,8 +153,8 @@ def render_video(style: str | PeopleStyle, options: Options, number: int) -> lis
     if options.moving is None:
         raise ValueError("video=0 is no video: say how many frames it has, for example video=16")
     size, shots = options.size, _shots(style, options)
-    film = draw_video(style_of(style), options.scenes, number, size, *shots, options.moving)
-    return [_exposed(frame, size) for frame in film]
+    film = Film(style_of(style), options.scenes, number, size, *shots, options.moving)
+    return [_exposed(frame, size) for frame in film.frames()]
 
 
 def _exposed(frame: Exposed, size: int) -> Scene:

@@ -36,32 +36,50 @@ def draw_scene(
     name = f"people.{look.name}"
     view, people = draw_people(look, seed, index, focal, clips)
     cones, worn = gathered(view, people)
-    things, colours = draw_things(generator(name, seed, 4, index), look, view, people)
+    things, setting = draw_setting(name, look, seed, index, size, view, people, pictures)
     for key, value in zip(("a", "b", "radii"), things, strict=True):
         cones[key] = np.concatenate([cones[key], value])
+    focal_px = view.focal * zoom * size
+    return {
+        **cones,
+        **worn,
+        **setting,
+        "points": np.stack([view.points(one.world(one.stance.pose.joints)) for one in people]),
+        "camera": np.array([focal_px, focal_px, size / 2, size / 2]),
+        "casters": casters_of(people),
+    }
+
+
+def draw_setting(
+    name: str,
+    look: PeopleStyle,
+    seed: int,
+    index: int,
+    size: int,
+    view: View,
+    people: list[Standing],
+    pictures: tuple[str, ...],
+) -> tuple[tuple[Array, Array, Array], dict[str, Any]]:
+    """The things that stand about in scene `index` of the set `name`, a (N, 3), b (N, 3) and radii (N, 2) in the
+    camera's frame; and room, light, camera and what all is made of."""
+    things, colours = draw_things(generator(name, seed, 4, index), look, view, people)
     # The lab is one room.
     room = draw_room(generator(name, seed, 6, 0 if look.fixed else index), look, people)
     if pictures:
         crop = random_crop(generator(name, seed, 7, index), pictures, size)
         room["photo"] = np.ascontiguousarray(crop.transpose(2, 0, 1))
     noise = generator(name, seed, 8, index)
-    focal_px = view.focal * zoom * size
-    return {
-        **cones,
-        **worn,
-        **materials(people, colours),
-        "points": np.stack([view.points(one.world(one.stance.pose.joints)) for one in people]),
-        "camera": np.array([focal_px, focal_px, size / 2, size / 2]),
+    return things, {
+        **_materials(people, colours),
         "view_turn": view.turn,
         "view_place": view.place,
-        "casters": casters_of(people),
         **draw_lamp(generator(name, seed, 5, index), look, view),
         **room,
         **draw_camera(lambda stage: noise, look, size),
     }
 
 
-def materials(people: list[Standing], colours: Array) -> dict[str, Array]:
+def _materials(people: list[Standing], colours: Array) -> dict[str, Array]:
     """Colours and patterns by owner, MOST people and then the things, and material."""
     outfits = [one.outfit for one in people]
     palette = np.zeros((MOST + 1, *outfits[0].colours.shape))

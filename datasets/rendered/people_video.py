@@ -4,17 +4,17 @@ says, before one camera that may sway, in one room and light.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from .backgrounds import random_crop
-from .hand_scene import draw_camera, generator
-from .motion import LIFTED, Motion, frames, motion_stance, sampled
-from .people_room import casters_of, draw_lamp, draw_room, draw_things
-from .people_scene import gathered, materials
+from .hand_scene import generator
+from .motion import LIFTED, Motion, motion_stance, rotations, sampled
+from .people_room import casters_of
+from .people_scene import draw_setting, gathered
 from .people_stage import Standing, View, draw_places, people_in, stand, yawed
 from .people_styles import PeopleStyle
 from .person_anatomy import LEGS, Person, place_person, sample_person, within_person_limits
@@ -111,8 +111,7 @@ class Posing:
     def stance(self, time: float) -> Stance:
         (now,) = stepped(self.keys, self.video.places(np.array([time]), POSE) + self.start)
         angles = within_person_limits(now[:26] + self._drift(time)[:26])
-        axes = now[26:35].reshape(3, 3)
-        root = frames(axes[:, 0], axes[:, 1])
+        root = rotations(now[26:35].reshape(3, 3))
         return Stance(place_person(self.person, angles), root, float(now[35]), self.seat, self.family, angles)
 
     def facing(self, time: float) -> float:
@@ -235,6 +234,16 @@ def draw_actors(
     return view, [Actor(*one, rng.uniform(-np.pi, np.pi), spot) for one, spot in zip(drawn, spots, strict=True)]
 
 
+class Exposed(NamedTuple):
+    """A frame of a video."""
+
+    instants: list[dict[str, Any]]
+    """What is to be seen while it is exposed, an odd number, of which the middle one is the frame's time; as
+    `people_scene.draw_scene`."""
+    key: Array
+    """Of the camera's noise; those of the instants are of what does not change, as cloth."""
+
+
 class Film:
     """All that the frames of a video share, and what is to be seen at any time of it."""
 
@@ -251,20 +260,12 @@ class Film:
         video: Video,
     ) -> None:
         """As `people_scene.draw_scene`."""
-        name = f"people.{look.name}/video"
+        self.name, self.seed, self.number = f"people.{look.name}/video", seed, number
         self.view, self.actors = draw_actors(look, seed, number, focal, clips, video)
         self.video, self.size, self.focal = video, size, self.view.focal * zoom * size
         people = [actor.at(video.frames // 2) for actor in self.actors]
-        self.things, colours = draw_things(generator(name, seed, 4, number), look, self.view, people)
-        room = draw_room(generator(name, seed, 6, 0 if look.fixed else number), look, people)
-        if pictures:
-            crop = random_crop(generator(name, seed, 7, number), pictures, size)
-            room["photo"] = np.ascontiguousarray(crop.transpose(2, 0, 1))
-        lamp, noise = draw_lamp(generator(name, seed, 5, number), look, self.view), generator(name, seed, 8, number)
-        place = {"view_turn": self.view.turn, "view_place": self.view.place}
-        lens = draw_camera(lambda stage: noise, look, size)
-        self.shared = {**materials(people, colours), **place, **lamp, **room, **lens}
-        rng = generator(name, seed, 11, number)
+        self.things, self.shared = draw_setting(self.name, look, seed, number, size, self.view, people, pictures)
+        rng = generator(self.name, seed, 11, number)
         self.sway = look.shake * normals(rng, video.keys(DRIFT), 2)
         times = range(video.frames)
         tracks = [np.stack([self.joints(actor, time) for time in times]) for actor in self.actors]
@@ -299,34 +300,11 @@ class Film:
             "casters": casters_of(people),
         }
 
-
-class Exposed(NamedTuple):
-    """A frame of a video."""
-
-    instants: list[dict[str, Any]]
-    """What is to be seen while it is exposed, an odd number, of which the middle one is the frame's time; as
-    `people_scene.draw_scene`."""
-    key: Array
-    """Of the camera's noise; those of the instants are of what does not change, as cloth."""
-
-
-def draw_video(
-    look: PeopleStyle,
-    seed: int,
-    number: int,
-    size: int,
-    focal: tuple[float, float],
-    zoom: float,
-    pictures: tuple[str, ...],
-    clips: tuple[Motion, ...],
-    video: Video,
-) -> list[Exposed]:
-    """All frames of a video; arguments as of `people_scene.draw_scene`."""
-    name, exposed = f"people.{look.name}/video", []
-    film = Film(look, seed, number, size, focal, zoom, pictures, clips, video)
-    for frame in range(video.frames):
-        key = generator(name, seed, 10, number * video.frames + frame).integers(-(2**31), 2**31)
-        length = video.length(name, seed, number, frame)
-        times = instants(frame, length, film.pixels(frame) if length else 0.0)
-        exposed.append(Exposed([film.at(time) for time in times], np.array(key, dtype=np.int32)))
-    return exposed
+    def frames(self) -> Iterator[Exposed]:
+        """All frames, in their order."""
+        for frame in range(self.video.frames):
+            rng = generator(self.name, self.seed, 10, self.number * self.video.frames + frame)
+            length = self.video.length(self.name, self.seed, self.number, frame)
+            times = instants(frame, length, self.pixels(frame) if length else 0.0)
+            key = np.array(rng.integers(-(2**31), 2**31), dtype=np.int32)
+            yield Exposed([self.at(time) for time in times], key)

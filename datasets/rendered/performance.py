@@ -7,13 +7,14 @@ motions go from one drawn pose to the next, each within the limits of all joints
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from ..bodies.skeletons import H36M17
 from ..reading.bvh import about
 from .body_anatomy import collar_lift
-from .motion import Motion, frames, sampled, unit
+from .motion import Motion, between, rotations, sampled, unit
 from .person_anatomy import FACE, SIDES, Person, PersonPose, place_person, sample_person, within_person_limits
 from .person_poses import sample_stance
 
@@ -78,16 +79,10 @@ def improvised(rng: np.random.Generator, seconds: float) -> Motion:
     times = np.arange(int(seconds * KEYS) + 1) / KEYS
     before = np.searchsorted(starts, times, "right").clip(1, len(starts) - 1) - 1
     share = (times - np.array(starts)[before]) / np.diff(starts)[before]
-    share = share**2 * (3 - 2 * share)
-
-    def between(values: Array) -> Array:
-        part = share.reshape(-1, *(1,) * (values.ndim - 1))
-        return values[before] * (1 - part) + values[before + 1] * part
-
-    poses = [place_person(person, within_person_limits(own)) for own in between(angles)]
-    tilt = between(tilts)
-    root = about(1, between(heading)) @ frames(tilt[..., 0], tilt[..., 1])
-    return _of_poses(person, poses, root, between(way), "made up")
+    mean = partial(between, before=before, share=share**2 * (3 - 2 * share))
+    poses = [place_person(person, within_person_limits(own)) for own in mean(angles)]
+    root = about(1, mean(heading)) @ rotations(mean(tilts))
+    return _of_poses(person, poses, root, mean(way), "made up")
 
 
 def _of_poses(person: Person, poses: list[PersonPose], root: Array, way: Array, name: str) -> Motion:

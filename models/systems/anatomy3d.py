@@ -94,7 +94,7 @@ class Anatomy3D(PoseModel):
     ends: Tensor
     moves: Tensor
     apart: Tensor
-    told = False
+    warned = False
 
     def __init__(self, keypoints: int, options: Options) -> None:
         keypoints = max(keypoints, 2)  # of a single one options are tried out, before data is read
@@ -283,13 +283,13 @@ class Anatomy3D(PoseModel):
 
     def tell(self, seen: Tensor) -> None:
         """Warns, the first time, of samples whose camera is not known."""
-        if not self.told and not bool(seen.all()):
+        if not self.warned and not bool(seen.all()):
             warnings.warn(
                 "samples without a camera, by which people with other bones could be seen: they are trained on without "
                 "model.lengthening",
                 stacklevel=2,
             )
-        self.told = True
+        self.warned = True
 
     def augmented(self, poses: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
         """Poses (P, R, K, 3) in m of people with other bones, and their normalised places (P, R, K, 2), seen by cameras
@@ -337,9 +337,9 @@ class Anatomy3D(PoseModel):
     def lengths_over(self, frames: Tensor) -> Tensor:
         """Lengths in m of normalised frames (T, K, 3): (T, bones), the same for all; with `causal` of each frame those
         that it and the ones before it tell."""
-        told = [self.length.poses(part) for part in frames[..., :2].split(PART)]
-        logits = torch.cat([TEMPERATURE * self.length.belief(poses) for poses in told])
-        bones = torch.cat([vectors(poses, self.ends).norm(dim=-1) for poses in told])
+        singles = [self.length.poses(part) for part in frames[..., :2].split(PART)]
+        logits = torch.cat([TEMPERATURE * self.length.belief(poses) for poses in singles])
+        bones = torch.cat([vectors(poses, self.ends).norm(dim=-1) for poses in singles])
         if not self.options.causal:
             return (logits.softmax(0) * bones).sum(0).expand(len(frames), -1)
         logs = bones.clamp_min(1e-12).log()

@@ -5,16 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
-from keyshift.adapt.scoring.evaluation import everyone
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
-from keyshift.adapt.trainer import Loop, Trainer
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.views import View, as_clips
 from keyshift.models.saved import load_checkpoint
 from keyshift.models.systems.anatomy3d import Anatomy3D
@@ -36,31 +32,15 @@ class Noise(View):
         )
 
 
-def trainer(walkers, name, folder, target=None, steps=2):
+def trainer(toys, walkers, name, folder, target=None, steps=2):
     torch.manual_seed(0)
     options = Anatomy3D.Options(input_size=list(SIZE), widths=[3, 3], channels=8)
     model = Anatomy3D(5, options).know(walkers.WALKER)
     strategy = STRATEGIES[name](model, walkers.WALKER, Optimization("adam", 1e-3, {}, 0.0), "target", OPTIONS.get(name))
     target = walkers.walkers("shifted", 2, 8) if target is None else target
-    source, target = (as_clips(data, model.frames) for data in (walkers.walkers("plain", 2, 8), target))
-    sides, augmentation = (
-        {"source": (source, True), "target": (target, strategy.labelled_target)},
-        Augmentation(mirror=0.5),
-    )
-    batches = {
-        d: TrainingBatches(data, d, 0, 4, SIZE, augmentation, labels, strategy.views[d])
-        for d, (data, labels) in sides.items()
-    }
-    folder.mkdir(exist_ok=True)
-    return Trainer(
-        Fabric(accelerator="cpu", devices=1),
-        strategy,
-        batches,
-        folder,
-        Loop(steps, log_every=1, checkpoint_every=1),
-        0,
-        target=lambda model: everyone(model, target, 4, SIZE, augmentation, CPU),
-    )
+    sides = {"source": walkers.walkers("plain", 2, 8), "target": target}
+    sides = {domain: as_clips(data, model.frames) for domain, data in sides.items()}
+    return toys.trainer_of(strategy, sides, folder, steps, SIZE, Augmentation(mirror=0.5))
 
 
 def weights(folder):
@@ -68,25 +48,25 @@ def weights(folder):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_two_updates(walkers, tmp_path, name):
+def test_two_updates(toys, walkers, tmp_path, name):
     """They are finite, move what is shipped, and do not look at the target's labels, those of other frames included."""
-    whole = trainer(walkers, name, tmp_path / "whole")
+    whole = trainer(toys, walkers, name, tmp_path / "whole")
     before = {key: value.clone() for key, value in whole.strategy.predictor.state_dict().items()}
     whole.fit()
     after, reached = whole.strategy.predictor.state_dict(), weights(tmp_path / "whole")
     assert any(not torch.equal(before[key], after[key]) for key in before) == (name != "given")
     assert all(value.isfinite().all() for value in reached.values())
-    trainer(walkers, name, tmp_path / "noise", Noise(walkers.walkers("shifted", 2, 8))).fit()
+    trainer(toys, walkers, name, tmp_path / "noise", Noise(walkers.walkers("shifted", 2, 8))).fit()
     noise = weights(tmp_path / "noise")
     assert any(not torch.equal(reached[key], noise[key]) for key in reached) == (name == "oracle")
 
 
 @pytest.mark.parametrize("name", ["source_only", "regda", "mean_teacher"])
-def test_a_resumed_run_ends_with_the_same_weights(walkers, tmp_path, name):
+def test_a_resumed_run_ends_with_the_same_weights(toys, walkers, tmp_path, name):
     """To the bit: other people's bones, dropout and the frames that are looked at are drawn anew for each step."""
-    trainer(walkers, name, tmp_path / "whole", steps=3).fit()
-    trainer(walkers, name, tmp_path / "broken", steps=2).fit()
-    trainer(walkers, name, tmp_path / "broken", steps=3).fit()
+    trainer(toys, walkers, name, tmp_path / "whole", steps=3).fit()
+    trainer(toys, walkers, name, tmp_path / "broken", steps=2).fit()
+    trainer(toys, walkers, name, tmp_path / "broken", steps=3).fit()
     reached, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     assert reached.keys() == resumed.keys()
     for key, value in reached.items():
@@ -94,12 +74,12 @@ def test_a_resumed_run_ends_with_the_same_weights(walkers, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["regda", "mean_teacher"])
-def test_adaptation_moves_what_answers(walkers, tmp_path, name):
+def test_adaptation_moves_what_answers(toys, walkers, tmp_path, name):
     """The published loss of joints stops at lengths and directions; what strategies ask of the target does not."""
-    strategy = trainer(walkers, name, tmp_path / "run").strategy
+    strategy = trainer(toys, walkers, name, tmp_path / "run").strategy
     for _ in range(10):
         strategy.after_step()  # RegDA's gradient layer opens
-    batches = trainer(walkers, name, tmp_path / "batches").batches
+    batches = trainer(toys, walkers, name, tmp_path / "batches").batches
     moved = set()
     for losses, _ in strategy.step(batches["source"][0], batches["target"][0]):
         strategy.zero_grad()

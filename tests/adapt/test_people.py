@@ -18,10 +18,9 @@ from keyshift.adapt.methods import mean_teacher
 from keyshift.adapt.methods.mean_teacher import MeanTeacher
 from keyshift.adapt.methods.regda import RegDA
 from keyshift.adapt.scoring.distance import distance
-from keyshift.adapt.scoring.evaluation import agreement, everyone, predict, predict_people, scores
+from keyshift.adapt.scoring.evaluation import agreement, predict, predict_people, scores
 from keyshift.adapt.strategies import STRATEGIES, suited
 from keyshift.adapt.strategy import Optimization
-from keyshift.adapt.trainer import Loop, Trainer
 from keyshift.datasets.augment import Augmentation
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches
 from keyshift.datasets.sample import CAMERA_MM, PIXELS
@@ -84,20 +83,8 @@ def trainer(toys, system, name, folder, target=None, steps=4, strategy=None, **k
     """A trainer with the toy's source and target, as a run makes it."""
     strategy = strategy or build(toys, system, name, **kwargs)
     target = data(toys, system, "shifted") if target is None else target
-    sides = {"source": (data(toys, system, "plain"), True), "target": (target, strategy.labelled_target)}
-    size, augmentation = (32, 32), Augmentation(rotation=20, mirror=0.5)
-    cut = 0, 4, size, augmentation
-    batches = {d: TrainingBatches(set_, d, *cut, labels, strategy.views[d]) for d, (set_, labels) in sides.items()}
-    folder.mkdir(exist_ok=True)
-    return Trainer(
-        Fabric(accelerator="cpu", devices=1),
-        strategy,
-        batches,
-        folder,
-        Loop(steps, log_every=1, checkpoint_every=1),
-        0,
-        target=lambda model: everyone(model, target, 4, size, augmentation, CPU),
-    )
+    sides = {"source": data(toys, system, "plain"), "target": target}
+    return toys.trainer_of(strategy, sides, folder, steps, (32, 32), Augmentation(rotation=20, mirror=0.5))
 
 
 def weights(folder):

@@ -18,7 +18,7 @@ from keyshift.datasets.rendered.people_files import write_scenes
 from keyshift.datasets.rendered.people_scene import PARTS
 from keyshift.datasets.rendered.people_stage import people_in
 from keyshift.datasets.rendered.people_styles import STYLES
-from keyshift.datasets.rendered.people_video import SETTLED, Actor, Posing, Striding, draw_video
+from keyshift.datasets.rendered.people_video import SETTLED, Actor, Film, Posing, Striding
 from keyshift.datasets.rendered.person_anatomy import PERSON_LIMITS, PLACE, sample_person
 from keyshift.datasets.rendered.person_clothes import sample_outfit
 from keyshift.datasets.rendered.person_flesh import OWNS
@@ -125,7 +125,7 @@ def naive_first(drawn: dict[str, np.ndarray], ray: np.ndarray) -> tuple[int, flo
 
 def test_visibility_against_a_naive_ray_test_with_bars_before() -> None:
     look, same = STYLES["wild"], []
-    drawn = draw_video(look, 3, 1, 96, look.focal, 1.0, (), (), HARD.moving)
+    drawn = Film(look, 3, 1, 96, look.focal, 1.0, (), (), HARD.moving).frames()
     for scene, frame in list(zip(render_video("wild", HARD, 1), drawn, strict=True))[:2]:
         middle = frame.instants[len(frame.instants) // 2]
         for slot in range(len(scene.points)):

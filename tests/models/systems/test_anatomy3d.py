@@ -262,24 +262,29 @@ def windows(model, video):
     return torch.stack([video[(torch.arange(t - half, t + half + 1)).clamp(0, count - 1)] for t in range(count)])
 
 
+def framewise(walkers, model, video, lens):
+    """A sample of each frame of a video, whose other frames are all of it."""
+    count = len(video)
+    inputs = {
+        "keypoints2d": windows(model, video),
+        "random2d": video.expand(count, -1, -1, -1),
+        "lens": lens.expand(count, 4),
+    }
+    return replace(batch(walkers, model, count), inputs=inputs)
+
+
 @pytest.mark.parametrize("options", [{}, {"widths": [3, 5, 3]}, {"widths": [5]}, {"coordinates": "camera"}])
 def test_both_forms_agree(walkers, monkeypatch, options):
     """Windows whose other frames are all of the video, and the whole video, in parts of any size."""
     model = build(walkers, **options)
     model = settled(model, batch(walkers, model))
     video, lens = given(walkers, model)
-    count = len(video)
-    sample = batch(walkers, model, count)
-    inputs = {
-        "keypoints2d": windows(model, video),
-        "random2d": video.expand(count, -1, -1, -1),
-        "lens": lens.expand(count, 4),
-    }
+    sample = framewise(walkers, model, video, lens)
     with torch.no_grad():
-        wanted = model.decode(model(replace(sample, inputs=inputs)), sample).points
+        wanted = model.decode(model(sample), sample).points
     assert wanted.std(0).max() > 1, "else windows would not matter"
     whole = model.lift(video, lens)
-    assert whole.shape == (count, 5, 3)
+    assert whole.shape == (len(video), 5, 3)
     assert not whole[:, 0].any()
     torch.testing.assert_close(whole, wanted, atol=0.02, rtol=1e-5)
     monkeypatch.setattr(anatomy, "AT_ONCE", 3)
@@ -332,14 +337,7 @@ def test_a_mirrored_video_and_the_flip_test(walkers):
     wanted = (model.lift(video, lens) + back * model.lift(there, lens)[:, flip]) / 2
     torch.testing.assert_close(model.lift(video, lens, flip), wanted, atol=0.02, rtol=1e-5)
     torch.testing.assert_close(model.lift(there, lens, flip), back * wanted[:, flip], atol=0.02, rtol=1e-5)
-    count = len(video)
-    sample = batch(walkers, model, count)
-    inputs = {
-        "keypoints2d": windows(model, video),
-        "random2d": video.expand(count, -1, -1, -1),
-        "lens": lens.expand(count, 4),
-    }
-    sample = replace(sample, inputs=inputs)
+    sample = framewise(walkers, model, video, lens)
     with torch.no_grad():
         poses = with_mirror(model.decode(model(sample), sample), model, sample, flip)
     torch.testing.assert_close(poses.points, wanted, atol=0.02, rtol=1e-5)
