@@ -78,8 +78,9 @@ class History:
         if bad is not None:
             losses = ", ".join(f"{name} = {value:g}" for (step, name), value in rows if step == bad)
             raise NotFinite(
-                f"a loss is not finite at step {bad}: {losses}. Where it grew before, the rate is too high: take "
-                f"rate=0.003 of name=adam, of pretrain or optimization. Samples of that step: {ids(bad)}"
+                f"a loss is not finite at step {bad}: {losses}. If losses grew, the rate is too high: lower it, or try "
+                "name=adam rate=0.003, of pretrain on the source and of optimization for strategies. "
+                f"Samples of that step: {ids(bad)}"
             )
         by_name: dict[str, list[float]] = {}
         for (_, name), value in rows:

@@ -95,8 +95,8 @@ class VideoOptions(RenderedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("smeared", "passing"):
-            if getattr(self, name) and not self.video:
+        for name in ("speed", "smeared", "exposure", "passing"):
+            if getattr(self, name) != getattr(type(self), name) and not self.video:
                 raise BadOption(
                     f"{name}={getattr(self, name)} is of videos: say how long they are, for example video=16"
                 )

@@ -379,6 +379,8 @@ def test_videos_of_several_hands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_errors_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadOption, match=r"smeared=0.5 is of videos: .* video=16"):
         Options(smeared=0.5)
+    with pytest.raises(BadOption, match=r"speed=2.0 is of videos"):
+        Options(speed=2.0)
     with pytest.raises(ValueError, match=r"pictures do not follow each other.*source.video=16"):
         as_clips(RenderedHands("studio", 3, 0, 32, cache=tmp_path), 3)
     with pytest.raises(ValueError, match="odd number"):
