@@ -58,7 +58,7 @@ class Lift(Strategy):
     title = "Consistent lifting"
     about = "a given lifter learns from lengths, symmetry and reprojection of its own poses"
     kind = "source_free"
-    besides = "2D sequences; can use their cameras"
+    besides = "2D sequences, lengths of bones (the source's or measured); can use their cameras"
     needs = frozenset({"target"})
     reads = frozenset({"keypoints2d"})
 

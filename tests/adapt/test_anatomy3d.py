@@ -92,9 +92,9 @@ def test_adaptation_moves_what_answers(toys, walkers, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["self_training", "mean_teacher_free", "keyshift"])
-def test_pseudo_labels_say_nothing_of_other_frames(walkers, tmp_path, name):
+def test_pseudo_labels_say_nothing_of_other_frames(toys, walkers, tmp_path, name):
     """Whose poses nobody answered: there is no loss of them, where zeros would teach bones without lengths."""
-    made = trainer(walkers, name, tmp_path / name)
+    made = trainer(toys, walkers, name, tmp_path / name)
     made.strategy.begin_round(made.target(made.strategy.predictor))
     batches = made.batches
     losses, _ = next(iter(made.strategy.train().step(batches.get("source", [None])[0], batches["target"][0])))
