@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..datasets.sample import Labeled, Unlabeled, carry, renamed, swaps
@@ -69,4 +70,4 @@ def labelled(sample: Unlabeled, poses: Poses, keep: Tensor, single: bool) -> Lab
 def huber(distances: Tensor) -> Tensor:
     """Huber's loss of distances: r^2 / 2 below 1, from there on r - 1/2; 0 below 0."""
     beyond = distances.clamp_min(0)
-    return torch.where(beyond < 1, beyond.square() / 2, beyond - 0.5)
+    return F.huber_loss(beyond, torch.zeros_like(beyond), reduction="none")

@@ -6,7 +6,7 @@ k^2)), with the last pose moved on by the person's velocity, and k^2 widened by 
 the time between: keypoints need no detector's features for it, and no library. Well-kept ones were looked at: those
 that are free to use (supervision, norfair, trackers) match boxes with Kalman filters, and ask for more packages than
 these lines; those that learn appearance ask for networks and licences. People who look alike and cross while one of
-them is hidden for longer than `gap` get new numbers, and so does everyone after a cut.
+them is hidden for longer than GAP frames get new numbers, and so does everyone after a cut.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ...datasets.bodies.skeletons import published_sigma
-from ...datasets.options import Options, option
 from ...datasets.skeleton import Skeleton
 from .prediction_clips import OrderedInputs, recording_of
 from .prediction_files import Predicted, row_type
@@ -28,17 +27,15 @@ USUAL_SIGMA = 0.08
 
 RECENT = 0.98
 """What likeness with someone is worth for each frame in which they were not found."""
-
-
-@dataclass(frozen=True)
-class TrackOptions(Options):
-    """How people are followed."""
-
-    least: float = option(0.1, "likeness of poses, 0 to 1, that can be one person's", low=0, high=1)
-    gap: int = option(10, "frames in a row in which a person may not be found", low=0)
-    drift: float = option(0.08, "what a person moves in a frame beyond a steady motion, share of their size", low=0)
-    start: float = option(0.2, "the same of those who were seen once, whose motion is not known", low=0)
-    steady: float = option(0.5, "weight of the velocity before, in that of now", low=0, high=1)
+LEAST = 0.1
+"""Likeness of poses, 0 to 1, that can be one person's."""
+GAP = 10
+"""Frames in a row in which a person may not be found."""
+DRIFT, START = 0.08, 0.2
+"""What a person moves in a frame beyond a steady motion, share of their size; the same of those who were seen once,
+whose motion is not known."""
+STEADY = 0.5
+"""Weight of the velocity before, in that of now."""
 
 
 @dataclass
@@ -67,8 +64,8 @@ class Seen:
 class Tracker:
     """Follows the people of one video, frame by frame; it holds those alone who may come again."""
 
-    def __init__(self, skeleton: Skeleton, options: TrackOptions | None = None) -> None:
-        self.options, self.count = options or TrackOptions(), 0
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.count = 0
         sigmas = skeleton.sigmas or [published_sigma(name) or USUAL_SIGMA for name in skeleton.keypoints]
         self.sigmas = np.array(sigmas)
         self.forget()
@@ -82,14 +79,14 @@ class Tracker:
         """The numbers (P,) of the people of a frame, from 0: their `points` (P, K, 2) px, of which some are `known`
         (P, K). `place` counts the frames that are looked at, `number` those of the video; both rise from call to
         call."""
-        seen = self.seen = self.seen.some(place - self.seen.place <= self.options.gap + 1)
+        seen = self.seen = self.seen.some(place - self.seen.place <= GAP + 1)
         steps, settled = number - seen.number, np.isfinite(seen.velocity[:, 0])
         moved = seen.points + (np.nan_to_num(seen.velocity) * steps[:, None])[:, None]
-        wide = np.where(settled, self.options.drift, self.options.start) * steps
+        wide = np.where(settled, DRIFT, START) * steps
         alike = likeness(points, known, moved, seen.known, self.sigmas, wide)
         alike *= RECENT ** (place - seen.place - 1)  # of two who would stand here, the one who was not hidden
         mine, theirs = linear_sum_assignment(-alike)
-        right = alike[mine, theirs] >= self.options.least
+        right = alike[mine, theirs] >= LEAST
         mine, theirs = mine[right], theirs[right]
         track, velocity = np.full(len(points), -1), np.full((len(points), 2), np.nan)
         track[mine] = seen.track[theirs]
@@ -106,7 +103,7 @@ class Tracker:
         both = (known & seen.known)[..., None]
         moved = ((points - seen.points) * both).sum(1) / np.maximum(both.sum(1), 1) / steps[:, None]
         before = np.where(np.isfinite(seen.velocity), seen.velocity, moved)
-        return self.options.steady * before + (1 - self.options.steady) * moved
+        return STEADY * before + (1 - STEADY) * moved
 
 
 def likeness(points: Array, known: Array, others: Array, others_known: Array, sigmas: Array, wide: Array) -> Array:

@@ -5,7 +5,7 @@ import pytest
 
 from keyshift.datasets.bodies.skeletons import COCO17
 from keyshift.datasets.skeleton import Skeleton
-from keyshift.experiments.runs.tracks import Tracker, TrackOptions, likeness
+from keyshift.experiments.runs.tracks import GAP, Tracker, likeness
 
 SHAPE = np.random.default_rng(0).uniform(-1, 1, (17, 2)) * (20, 50)
 """(17, 2) px: a pose 100 px high."""
@@ -61,7 +61,7 @@ def test_who_is_missing_comes_back_within_the_gap(gone):
         del frames[t]["a"]
     said = follow(frames)
     assert len(kept(said, "b")) == 1
-    assert len(kept(said, "a")) == (1 if gone <= TrackOptions().gap else 2)
+    assert len(kept(said, "a")) == (1 if gone <= GAP else 2)
 
 
 def test_who_leaves_is_not_who_enters_elsewhere():
@@ -97,7 +97,7 @@ def test_only_who_may_come_again_is_held():
     for place in range(300):  # everyone is new
         points = SHAPE + np.array([[[200.0 * (place % 7) + 900.0 * (place % 2), 400.0 * (place % 5)]]])
         tracker.follow(points, np.ones((1, 17), bool), place, place)
-        assert len(tracker.seen.track) <= TrackOptions().gap + 2
+        assert len(tracker.seen.track) <= GAP + 2
     assert tracker.count > 20
 
 
