@@ -13,14 +13,15 @@ import os
 import random
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A
-
 from .options import BadOption, Options, option
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,9 @@ def _pipeline(
     color: float, hue: float, grey: float, resolution: float, blur: float, noise: float, jpeg: int
 ) -> A.Compose:
     """In the order in which a picture comes about: the scene's colours, the sensor, the file."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as A
+
     steps: list[A.BasicTransform] = []
     if color > 0 or hue > 0:
         steps.append(A.ColorJitter(*[(1 - color, 1 + color)] * 3, hue=(-hue, hue), p=1.0))

@@ -4,7 +4,6 @@ the trunk, which closes circles and leaves the pelvis apart."""
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse.csgraph import dijkstra
 
 from .skeleton import Skeleton
 
@@ -23,6 +22,8 @@ def parents(skeleton: Skeleton) -> tuple[int, ...]:
     """The parent of each keypoint, -1 of a top: on the shortest way to it from the root (without one from keypoint 0)
     along the edges and the trunk's inner bones, along its outline only where there is no other. What cannot be reached
     so makes trees of its own, each from its first keypoint."""
+    from scipy.sparse.csgraph import dijkstra
+
     count, place = len(skeleton), {name: k for k, name in enumerate(skeleton.keypoints)}
     length = np.zeros((count, count))
     for a, b in skeleton.edges:

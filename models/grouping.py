@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Array = NDArray[np.float32]
 ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
@@ -111,6 +110,8 @@ def distances(tags: NDArray[np.float64], means: Array) -> NDArray[np.float64]:
 
 def assigned(cost: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All rows and their columns at the least cost; columns beyond the matrix where it has fewer than rows."""
+    from scipy.optimize import linear_sum_assignment
+
     candidates, people = cost.shape
     if candidates > people:
         cost = np.concatenate([cost, np.full((candidates, candidates - people), UNWANTED)], 1)

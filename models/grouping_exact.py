@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from .grouping import Array, Rules, keypoint_order
 
 
 def group_exact(scores: Array, cells: NDArray[np.int64], tags: Array, rules: Rules) -> Array:
     """As grouping.py's `group`."""
+    from scipy.optimize import linear_sum_assignment
+
     count, _, dims = tags.shape
     people: dict[Any, NDArray[np.float64]] = {}
     entered: dict[Any, list[Array]] = {}

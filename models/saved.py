@@ -17,51 +17,37 @@ from ..datasets.options import choose, make
 from ..datasets.own.skeleton_file import KNOWN
 from ..datasets.reading.files import write_whole
 from ..datasets.reading.weights import check_finite, read_content
+from ..datasets.registry import Registry
 from ..datasets.rendered.body_anatomy import UPPER_BODY
 from ..datasets.sides import completed
 from ..datasets.skeleton import Skeleton
 from .pose_model import PoseModel
-from .systems.a2j import A2J
-from .systems.anatomy3d import Anatomy3D
-from .systems.awr import AWR
-from .systems.dcpose import DCPose
-from .systems.dekr import DEKR
-from .systems.dsnt import DSNT, DSNT3D
-from .systems.fast_pose import FastPose
-from .systems.higher_hrnet import HigherHRNet
-from .systems.li_chan import LiChan, LiChan3D
-from .systems.own import OwnModel
-from .systems.pose_net import PoseNet
-from .systems.pose_resnet import PoseResNet
-from .systems.prtr import PRTR
-from .systems.prtr_people import PRTRPeople
-from .systems.rmpe import RMPE
-from .systems.root_net import RootNet
-from .systems.root_pose_net import RootPoseNet
-from .systems.vitpose import ViTPose
 
-MODELS: dict[str, type[PoseModel]] = {
-    "pose_resnet": PoseResNet,
-    "vitpose": ViTPose,
-    "dsnt": DSNT,
-    "fast_pose": FastPose,
-    "rmpe": RMPE,
-    "prtr": PRTR,
-    "prtr_people": PRTRPeople,
-    "higher_hrnet": HigherHRNet,
-    "dekr": DEKR,
-    "dcpose": DCPose,
-    "a2j": A2J,
-    "awr": AWR,
-    "root_net": RootNet,
-    "pose_net": PoseNet,
-    "root_pose_net": RootPoseNet,
-    "dsnt_3d": DSNT3D,
-    "li_chan": LiChan,
-    "li_chan_3d": LiChan3D,
-    "anatomy3d": Anatomy3D,
-    "own": OwnModel,
-}
+MODELS: Registry[type[PoseModel]] = Registry(
+    __name__,
+    {
+        "pose_resnet": "systems.pose_resnet:PoseResNet",
+        "vitpose": "systems.vitpose:ViTPose",
+        "dsnt": "systems.dsnt:DSNT",
+        "fast_pose": "systems.fast_pose:FastPose",
+        "rmpe": "systems.rmpe:RMPE",
+        "prtr": "systems.prtr:PRTR",
+        "prtr_people": "systems.prtr_people:PRTRPeople",
+        "higher_hrnet": "systems.higher_hrnet:HigherHRNet",
+        "dekr": "systems.dekr:DEKR",
+        "dcpose": "systems.dcpose:DCPose",
+        "a2j": "systems.a2j:A2J",
+        "awr": "systems.awr:AWR",
+        "root_net": "systems.root_net:RootNet",
+        "pose_net": "systems.pose_net:PoseNet",
+        "root_pose_net": "systems.root_pose_net:RootPoseNet",
+        "dsnt_3d": "systems.dsnt:DSNT3D",
+        "li_chan": "systems.li_chan:LiChan",
+        "li_chan_3d": "systems.li_chan:LiChan3D",
+        "anatomy3d": "systems.anatomy3d:Anatomy3D",
+        "own": "systems.own:OwnModel",
+    },
+)
 SKELETONS = (*KNOWN.values(), UPPER_BODY, NYU, ICVL, MSRA, HANDS2017, ITOP)
 """Those that a weights file which holds names alone is looked up in."""
 OWN = "Weights of a network of your own are named in a YAML: model.name=own, model.file, model.object, model.weights"
@@ -91,7 +77,7 @@ def load_checkpoint(path: Path, expect: tuple[str, ...] = (), remedy: str = "") 
 
 def save_model(path: Path, model: PoseModel, skeleton: Skeleton, step: int) -> None:
     """Weights with what it takes to build the network again: its name, its options, its skeleton."""
-    name = next(name for name, kind in MODELS.items() if type(model) is kind)
+    name = MODELS.name_of(type(model))
     state = {"format": "keyshift model 2", "name": name, "architecture": model.architecture, "step": step}
     save_checkpoint(path, state | {"skeleton": asdict(skeleton), "model": model.state_dict()})
 

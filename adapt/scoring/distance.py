@@ -14,10 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ...datasets.sample import Unlabeled
@@ -61,6 +57,8 @@ def separability(source: np.ndarray, target: np.ndarray, groups: list[str]) -> f
     `groups` names the sequences of both, source first; a single sequence is held out by quarters. None where a side
     has fewer than SMALLEST samples.
     """
+    from sklearn.model_selection import cross_val_score
+
     if min(len(source), len(target)) < SMALLEST:
         return None
     values = cross_val_score(**_trial(source, target, groups), scoring="balanced_accuracy")
@@ -70,6 +68,8 @@ def separability(source: np.ndarray, target: np.ndarray, groups: list[str]) -> f
 def density_ratio(source: np.ndarray, target: np.ndarray, groups: list[str]) -> np.ndarray | None:
     """How much more often the target has features like each source sample's: (N,), by the same classifier, which has
     not seen the sample's sequence; None as there. You et al., ICML 2019, section 3."""
+    from sklearn.model_selection import cross_val_predict
+
     if min(len(source), len(target)) < SMALLEST:
         return None
     log_odds = cross_val_predict(**_trial(source, target, groups), method="decision_function")[: len(source)]
@@ -78,6 +78,11 @@ def density_ratio(source: np.ndarray, target: np.ndarray, groups: list[str]) -> 
 
 def _trial(source: np.ndarray, target: np.ndarray, groups: list[str]) -> dict[str, Any]:
     """The classifier, what it learns from, and what is held out together: for scikit-learn's cross-validation."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     groups = [*_parted(groups[: len(source)]), *_parted(groups[len(source) :])]
     fewest = min(len(set(groups[: len(source)])), len(set(groups[len(source) :])))
     return {

@@ -13,9 +13,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.linear_model import GammaRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ...datasets.views import spread
@@ -34,6 +31,10 @@ FEWEST = 100
 def expected_error(evidence: Evidence) -> float:
     """Mean over the target's keypoints, mm in the camera's frame, relative to the root where the network answers so.
     NaN without a source whose labels have a depth, and of a network that finds several people."""
+    from sklearn.linear_model import GammaRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     ranges, parts = usual(evidence), []
     for one in dict.fromkeys((evidence, evidence.given)):
         for name, (errors, known) in trial_errors(one).items():

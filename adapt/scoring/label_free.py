@@ -9,56 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ...datasets.registry import Registry
 from .evidence import Evidence
-from .scores import (
-    agreement,
-    anatomy,
-    bnm,
-    calibrated,
-    confidence,
-    consensus,
-    corrupted_source,
-    disagreement,
-    drift,
-    entropy,
-    feature_distance,
-    flatness,
-    information,
-    pose_density,
-    predicted,
-    sharpness,
-    snd,
-    snd_features,
-    source,
-    temporal,
-    weighted_source,
-)
 
 Score = Callable[[Evidence], float]
 
-SCORES: dict[str, Score] = {
-    "agreement": agreement.score,
-    "anatomy": anatomy.score,
-    "bnm": bnm.score,
-    "calibrated": calibrated.score,
-    "confidence": confidence.score,
-    "consensus": consensus.score,
-    "corrupted_source": corrupted_source.score,
-    "disagreement": disagreement.score,
-    "drift": drift.score,
-    "entropy": entropy.score,
-    "feature_distance": feature_distance.score,
-    "flatness": flatness.score,
-    "information": information.score,
-    "pose_density": pose_density.score,
-    "predicted": predicted.score,
-    "sharpness": sharpness.score,
-    "snd": snd.score,
-    "snd_features": snd_features.score,
-    "source": source.score,
-    "temporal": temporal.score,
-    "weighted_source": weighted_source.score,
-}
+SCORES: Registry[Score] = Registry(
+    __name__,
+    {
+        "agreement": "scores.agreement:score",
+        "anatomy": "scores.anatomy:score",
+        "bnm": "scores.bnm:score",
+        "calibrated": "scores.calibrated:score",
+        "confidence": "scores.confidence:score",
+        "consensus": "scores.consensus:score",
+        "corrupted_source": "scores.corrupted_source:score",
+        "disagreement": "scores.disagreement:score",
+        "drift": "scores.drift:score",
+        "entropy": "scores.entropy:score",
+        "feature_distance": "scores.feature_distance:score",
+        "flatness": "scores.flatness:score",
+        "information": "scores.information:score",
+        "pose_density": "scores.pose_density:score",
+        "predicted": "scores.predicted:score",
+        "sharpness": "scores.sharpness:score",
+        "snd": "scores.snd:score",
+        "snd_features": "scores.snd_features:score",
+        "source": "scores.source:score",
+        "temporal": "scores.temporal:score",
+        "weighted_source": "scores.weighted_source:score",
+    },
+)
 
 
 def measured(evidence: Evidence, names: Iterable[str]) -> dict[str, float]:

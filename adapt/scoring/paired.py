@@ -4,7 +4,6 @@ recording, or pictures that lie beside each other in a file."""
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student
 
 Totals = tuple[np.ndarray, np.ndarray]
 """(blocks,) each: a value summed over the keypoints of a block that count, and how many these are."""
@@ -23,5 +22,7 @@ def paired(before: Totals, after: Totals) -> tuple[float, float]:
 def interval(difference: float, error: float, blocks: int, level: float = 0.95) -> tuple[float, float]:
     """Student's interval of a difference with its standard error over so many blocks: few of them show little of how
     much blocks differ, which it allows for; NaN of a single one."""
+    from scipy.stats import t as student
+
     reach = student.ppf((1 + level) / 2, blocks - 1) * error if blocks > 1 else np.nan
     return float(difference - reach), float(difference + reach)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Of object keypoint similarity."""
@@ -56,6 +55,8 @@ def weighted_precision(judged: Judged, block: np.ndarray, people: np.ndarray, we
     Copies of a prediction stand beside each other, and the best precision is that behind the last of them: counts may
     be added up as if they were one.
     """
+    from scipy.sparse import csr_array
+
     total = weights @ np.bincount(people, minlength=weights.shape[1])
     made = np.empty((len(judged.state), len(weights)))
     for state, row in zip(judged.state, made, strict=True):

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from .neighbours import known_pairs, left_out_error
 from .rule import CLIP, FALL, TRAINED, Rule, features, hard, soft
@@ -167,6 +166,8 @@ def usable(points: Points) -> tuple[list[str], np.ndarray]:
 def follows(points: Points, score: str) -> bool:
     """Whether the rank correlation of its change with the gain within a pair is at least FOLLOWS, on average over the
     pairs where it changes."""
+    from scipy.stats import spearmanr
+
     pairs, change = points.text["pair"], points.changes[score]
     ranked = []
     for pair in np.unique(pairs):

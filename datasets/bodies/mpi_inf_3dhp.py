@@ -26,9 +26,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from ..options import option
@@ -38,6 +37,9 @@ from ..reading.origin import Origin
 from ..reading.people import People, PictureOptions, PictureSet, digest
 from ..reading.splits import check_part
 from .skeletons import MPI3DHP17
+
+if TYPE_CHECKING:
+    import h5py
 
 ORIGIN = Origin(
     "MPI-INF-3DHP of Mehta, Rhodin, Casas, Fua, Sotnychenko, Xu and Theobalt, 3DV 2017",
@@ -228,6 +230,8 @@ def fitted(keypoints: np.ndarray, points: np.ndarray, file: Path) -> np.ndarray:
 
 def _hdf5(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Arrays of a MATLAB 7.3 file. Nothing outside the file is followed."""
+    import h5py
+
     try:
         with h5py.File(file, "r") as content:
             return {name: _array(content, name) for name in names}
@@ -237,6 +241,8 @@ def _hdf5(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _array(content: h5py.File, name: str) -> np.ndarray:
+    import h5py
+
     if not isinstance(content.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name} is not there")
     data = content[name]

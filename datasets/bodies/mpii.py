@@ -18,16 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.io.matlab import mat_struct
 
 from ..reading.annotations import BadAnnotation, Words, entries, mapping, numbers, picture_name, read_json, read_mat
 from ..reading.origin import Origin
 from ..reading.people import PictureOptions, PictureSet, digest, joints_box, table, warn_of_boxes
 from ..reading.splits import by_group, check_part
 from .skeletons import MPII16
+
+if TYPE_CHECKING:
+    from scipy.io.matlab import mat_struct
 
 ORIGIN = Origin(
     "MPII Human Pose, Andriluka et al., CVPR 2014",
@@ -127,6 +129,8 @@ def _get(struct: mat_struct, field: str) -> Any:
 
 def _structs(value: Any, file: Path, entry: str, field: str) -> list[mat_struct]:
     """A struct array as scipy leaves it: none, one struct, or an array of them."""
+    from scipy.io.matlab import mat_struct
+
     listed = [] if value is None else list(np.ravel(value)) if isinstance(value, np.ndarray) else [value]
     for item in listed:
         if not isinstance(item, mat_struct):

@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from ..reading.images import UnreadableImage
 from ..reading.splits import check_part
 from .files import BLOCK, DepthFrames, PublicOptions, Source, check_points, edges, find_folder
+
+if TYPE_CHECKING:
+    import h5py
 
 VIEWS = {"front": "side", "top": "top"}
 """Name of a view to what its files are called."""
@@ -65,6 +67,8 @@ class ItopBodies(DepthFrames):
             raise ValueError(f"{self.path}: data has the shape {shape}, its labels want {(count, height, width)}")
 
     def _open(self) -> h5py.File:
+        import h5py
+
         try:
             file = h5py.File(self.path, "r")
             file["data"]
@@ -106,6 +110,8 @@ class ItopBodies(DepthFrames):
 
 def _labels(path: Path) -> dict[str, np.ndarray]:
     """The arrays that are read, checked for their shapes; `id` as bytes "person_frame"."""
+    import h5py
+
     shapes = {"id": (), "is_valid": (), "visible_joints": (15,), "real_world_coordinates": (15, 3)}
     try:
         with h5py.File(path, "r") as file:

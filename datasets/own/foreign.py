@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from ..reading.annotations import BadAnnotation, read_json, read_yaml
 
 HEAD = 4000
@@ -98,6 +96,8 @@ def _of_text(head: str, suffix: str) -> str | None:
 
 
 def _of_arrays(file: Path) -> str | None:
+    import h5py
+
     try:
         with h5py.File(file) as opened:
             keys = set(opened)

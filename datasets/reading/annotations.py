@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import scipy.io
 import yaml
 
 MOST = 24
@@ -144,6 +143,8 @@ def read_mat(path: Path, probed: bool = False, **arguments: Any) -> dict[str, An
 
     `probed`: `probe_mats` has seen it among others, which is faster than one by one.
     """
+    import scipy.io
+
     if not probed and path.is_file():
         probe_mats((path,))
     try:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .detections import Detections
 from .others import by_picture
@@ -20,6 +19,8 @@ def by_boxes(people: People, detections: Mapping[str, Detections]) -> People:
     """A row for each box of the pictures that `people` are in, in the order of the table's pictures: with the labels of
     the person whom it overlaps most, where each box and each person has one at most, and the sum of overlaps in a
     picture is the highest there can be. Of boxes that find nobody nothing is annotated."""
+    from scipy.optimize import linear_sum_assignment
+
     labelled = people.boxes
     if labelled is None:
         labelled = np.array([joints_box(*pair) for pair in zip(people.keypoints, people.annotated, strict=True)])

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.special import ndtri
 
 Array = np.ndarray
 HARD = {"wrist": 1.6, "elbow": 1.2, "ankle": 1.4, "knee": 1.1}
@@ -64,11 +62,15 @@ class Detector:
 
     def now(self, rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Array:
         """(T, ...) bool: what befalls a `share` of all, for a while at a time."""
+        from scipy.special import ndtri
+
         return drifting(rng, shape, self.memory) > (-ndtri(share) if share > 0 else np.inf)
 
 
 def drifting(rng: np.random.Generator, shape: tuple[int, ...], memory: float) -> Array:
     """(T, ...) normal numbers of deviation 1 that change over `memory` frames, the first axis."""
+    from scipy.ndimage import gaussian_filter1d
+
     if memory <= 0:
         return rng.standard_normal(shape)
     pad = int(4 * memory) + 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from ..reading.bvh import about
 from .detector import Detector, drifting
@@ -88,6 +87,8 @@ def in_room(world: Array, room: float) -> Array:
 
 def aimed(world: Array, style: Style, rate: float) -> Array:
     """(T, 3) what the camera looks at: from a tripod one place, from a hand where the person is, a little late."""
+    from scipy.ndimage import gaussian_filter1d
+
     middle = (world.min(1) + world.max(1)) / 2
     if not style.sway:
         return np.broadcast_to((middle.min(0) + middle.max(0)) / 2, middle.shape)

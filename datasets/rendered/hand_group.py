@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from .hand_anatomy import sample_subject
 from .hand_flesh import PARTS, Flesh
@@ -117,6 +116,8 @@ class Placed:
 
     def room(self, other: Placed) -> float:
         """1 where two hands neither meet nor hide too much of one another."""
+        from scipy.spatial.distance import cdist
+
         off = np.linalg.norm(self.middle - other.middle) / (APART * (self.extent + other.extent) / 2)
         if off < 1:
             return float(off - 1)

@@ -4,12 +4,12 @@ says, before one camera that may sway, in one room and light.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 from .hand_scene import generator
 from .motion import LIFTED, Motion, motion_stance, rotations, sampled
@@ -44,7 +44,14 @@ SETTLED = ("stand", "gesture", "sit", "floor", "kneel", "lie")
 """Families whose feet and pelvis stay where they are, while trunk, head and arms move."""
 BEARING = np.array([name.split("_")[0] in LOW for name in PERSON_PARTS])
 """(N,) the parts of their flesh that stand on the floor: a hand on its way beneath it lifts nobody."""
-CURVES = {name: CubicSpline(STRIDE, values, bc_type="periodic") for name, values in GAIT.items()}
+
+
+@cache
+def curves() -> dict[str, Callable[[float], np.ndarray]]:
+    """`GAIT` by name, smooth: degrees at a phase."""
+    from scipy.interpolate import CubicSpline
+
+    return {name: CubicSpline(STRIDE, values, bc_type="periodic") for name, values in GAIT.items()}
 
 
 class Act(Protocol):
@@ -75,7 +82,7 @@ class Striding:
 
     def stance(self, time: float) -> Stance:
         stride, phase = self.stride, self.stride.phase + time * self.pace
-        angles = stride.angles(phase, lambda at, name: float(CURVES[name](at)))
+        angles = stride.angles(phase, lambda at, name: float(curves()[name](at)))
         # Runners leave the floor twice a stride.
         lift = stride.lift * (1 - np.cos(4 * np.pi * phase)) / 2
         pose = place_person(self.person, within_person_limits(angles))

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.ndimage import shift
 
 from ..options import BadOption, option
 from .hand_scene import generator
@@ -187,6 +186,8 @@ class Bars:
 def panned(around: dict[str, Array], pan: Array) -> dict[str, Array]:
     """What stands behind a subject, as `shading.background` paints it or as a photo, moved by `pan` (2,), shares of the
     picture."""
+    from scipy.ndimage import shift
+
     x, y = pan
     made = dict(around)
     for name in ("wall", "grain", "photo"):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from ...adapt.scoring.selection import PCK
 from ..runs.results import summarize
@@ -74,6 +73,8 @@ def over(truths: Mapping[str, Truths], name: str, other: str, *more: str) -> dic
 
 def ranked(truths: Mapping[str, Truths], name: str, others: Sequence[str]) -> dict[str, float]:
     """The rank of `name` and of those of `others` that have all its seeds, from 1, the best; equal ones share one."""
+    from scipy.stats import rankdata
+
     seeds = set(truths[name])
     names = [name, *(n for n in others if seeds <= set(truths.get(n, {})))]
     means = [np.mean([points(truths[n][seed][-1]) for seed in seeds]) for n in names]

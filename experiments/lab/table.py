@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from .points import Row, score_names
 
@@ -78,6 +77,8 @@ def change(row: Row, name: str) -> float:
 def correlation(rows: Sequence[Row], name: str) -> float:
     """Spearman's of a score's change with the true gain within a pair, averaged over pairs; NaN where no pair has
     points enough that differ."""
+    from scipy.stats import spearmanr
+
     values = []
     for _, own in groupby(sorted(rows, key=lambda row: row["pair"]), lambda row: row["pair"]):
         changes, gains = zip(*((change(row, name), row["gain"]) for row in own), strict=True)

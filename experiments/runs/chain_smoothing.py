@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import groupby
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ...datasets.reading.video import file_of, is_frame
 
@@ -25,6 +24,8 @@ def track(roots: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
     A frame's people are those of whom the sum of distances to where they were seen last is least, none above REACH.
     """
+    from scipy.optimize import linear_sum_assignment
+
     tracks, last, seen = np.zeros(len(roots), np.int64), np.zeros((0, 3)), np.zeros(0, np.int64)
     for frame in np.unique(frames):
         rows = np.flatnonzero(frames == frame)

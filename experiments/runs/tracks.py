@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ...adapt.scoring.oks_sigmas import fall_offs
 from ...datasets.skeleton import Skeleton
@@ -75,6 +74,8 @@ class Tracker:
         """The numbers (P,) of the people of a frame, from 0: their `points` (P, K, 2) px, of which some are `known`
         (P, K). `place` counts the frames that are looked at, `number` those of the video; both rise from call to
         call."""
+        from scipy.optimize import linear_sum_assignment
+
         seen = self.seen = self.seen.some(place - self.seen.place <= GAP + 1)
         steps, settled = number - seen.number, np.isfinite(seen.velocity[:, 0])
         moved = seen.points + (np.nan_to_num(seen.velocity) * steps[:, None])[:, None]

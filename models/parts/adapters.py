@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
-from torchvision.ops import DeformConv2d
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, DeformConv2d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -38,7 +37,9 @@ class LowRank(nn.Module):
 
 def add_adapters(network: nn.Module, rank: int) -> None:
     """Freeze `network` but for its norms, and let adapters of `rank` on its layers learn."""
-    layers: list[Any] = [module for module in network.modules() if isinstance(module, LAYERS)]
+    from torchvision.ops import DeformConv2d  # a second to import, and few runs have adapters
+
+    layers: list[Any] = [module for module in network.modules() if isinstance(module, (*LAYERS, DeformConv2d))]
     network.requires_grad_(False)
     for module in network.modules():
         if isinstance(module, NORMS):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 NONE = 0.1
@@ -18,6 +17,8 @@ WORST = 1e6
 
 def assigned(cost: Tensor) -> Tensor:
     """The column of each row that costs (..., K, Q) are least with in sum, each column once: (..., K)."""
+    from scipy.optimize import linear_sum_assignment
+
     columns = np.array([linear_sum_assignment(one)[1] for one in on_host(cost.flatten(0, -3))], np.int64)
     return torch.from_numpy(columns).view(cost.shape[:-1]).to(cost.device)
 

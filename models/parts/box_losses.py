@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou, generalized_box_iou_loss
 
@@ -56,6 +55,8 @@ def person_loss(logs: Tensor, image: Tensor, layer: Tensor, query: Tensor) -> Te
 def match_people(logs: Tensor, boxes: Tensor, truth: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor]:
     """The people of each picture and the queries that answer for them at the least cost, layer by layer: places in
     `truth` (L, M) and queries (L, M)."""
+    from scipy.optimize import linear_sum_assignment
+
     pictures, layers, queries = boxes.shape[:3]
     flat = boxes.flatten(0, 2)
     corners = (box_convert(each, "cxcywh", "xyxy") for each in (flat, truth))

@@ -296,7 +296,7 @@ def test_a_warning_is_one_line_once_for_each_text_and_shows_no_code(home, monkey
         warnings.warn_explicit("another", UserWarning, "/keyshift/x.py", 3)
 
     before = warnings.formatwarning
-    monkeypatch.setattr("keyshift.experiments.cli._runs", run)
+    monkeypatch.setattr("keyshift.experiments.arguments.runs.run", run)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         monkeypatch.setattr(warnings, "_showwarnmsg_impl", _shown, raising=False)

@@ -92,7 +92,7 @@ def test_each_refusal_of_the_system_names_file_and_remedy(number, monkeypatch, c
     def run(arguments):
         raise OSError(number, os.strerror(number), "runs/x")
 
-    monkeypatch.setattr(cli, "_runs", run)
+    monkeypatch.setattr("keyshift.experiments.arguments.runs.run", run)
     monkeypatch.delenv("KEYSHIFT_DEBUG", raising=False)
     assert cli.main(["runs"]) == 2
     shown = capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_a_defect_keeps_its_traceback(error, monkeypatch):
         except PermissionError:
             raise error  # noqa: B904 a defect in what is done about another error
 
-    monkeypatch.setattr(cli, "_runs", run)
+    monkeypatch.setattr("keyshift.experiments.arguments.runs.run", run)
     with pytest.raises(type(error)):
         cli.main(["runs"])
 
@@ -214,9 +214,10 @@ def test_a_limit_on_files_in_a_process_of_its_own(tmp_path):
     """The whole way, as a user meets it: exit status, one line, nothing half-written."""
     code = (
         "import resource, signal, sys, torch; from pathlib import Path\n"
-        "from keyshift.experiments import cli; from keyshift.models.saved import save_checkpoint\n"
+        "from keyshift.experiments import cli; from keyshift.experiments.arguments import runs\n"
+        "from keyshift.models.saved import save_checkpoint\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "cli._runs = lambda a: save_checkpoint(Path('weights.pt'), {'w': torch.zeros(99999)})\n"
+        "runs.run = lambda a: save_checkpoint(Path('weights.pt'), {'w': torch.zeros(99999)})\n"
         "sys.exit(cli.main(['runs']))"
     )  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)

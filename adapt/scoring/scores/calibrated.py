@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
 from ..distance import SMALLEST
 from ..evidence import Evidence
@@ -27,4 +26,6 @@ def score(evidence: Evidence) -> float:
 
 def expected(known: np.ndarray, worth: np.ndarray, sure: np.ndarray) -> float:
     """The mean worth at confidences `sure` (M,), which never falls with confidence, from that of N: (N,) and (N,)."""
+    from sklearn.isotonic import IsotonicRegression
+
     return float(IsotonicRegression(out_of_bounds="clip").fit(known, worth).predict(sure).mean())

@@ -19,9 +19,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ...methods.anatomy import Ranges
@@ -63,6 +60,10 @@ def read_off(
     evidence: Evidence, trials: list[Trial], answers: Answers, views: Views, among: Tensor | None = None
 ) -> float:
     """The mean probability, learned from `trials`, that keypoints are hits: of all, or `among` (P, K) bool."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     ranges = usual(evidence)
     known = [signs(evidence, ranges, trial.answers, trial.views)[trial.annotated] for trial in trials]
     hit = np.concatenate([hits(trial, evidence.looks.threshold) for trial in trials])
