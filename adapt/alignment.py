@@ -201,6 +201,8 @@ class Discriminator(nn.Sequential):
     """Tells domains by features: two hidden layers with batch norm, one logit, high for the source; or two, of target
     and source. Both domains pass in one batch (TLLib, domain_discriminator.py)."""
 
+    sees_all = True  # the batches of all processes
+
     def __init__(self, features: int, width: int = 1024, outputs: int = 1) -> None:
         layers: list[nn.Module] = []
         for inputs in (features, width):

@@ -28,6 +28,7 @@ from ..datasets.sample import Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
 from ..models.pose_model import PoseModel
 from .anatomy import corners_of, cosines, in_file, lengths
+from .processes import shared
 from .scoring.evaluation import predict, scores
 
 ACTIONS = ("stop", "watch", "off")
@@ -195,14 +196,17 @@ def looked_at(
     model: PoseModel, batches: Iterable[Unlabeled], skeleton: Skeleton, device: torch.device
 ) -> tuple[float, Tensor]:
     """The mean sharpness of the votes, and the `traits` of the poses, on the CPU."""
-    mode, sharp, parts = model.training, [], []
+    mode = model.training
     model.eval()
-    for batch in batches:
+
+    def look(batch: Unlabeled) -> tuple[Tensor, Tensor]:
         sample = batch.to(device)
         votes = model(sample)
         poses = model.decode(votes, sample)
-        sharp.append(votes.confidence().flatten())
-        parts.append(traits(in_file(poses.points, sample, poses.image_index, skeleton.flip), skeleton).cpu())
+        points = in_file(poses.points, sample, poses.image_index, skeleton.flip)
+        return votes.confidence().flatten().cpu(), traits(points, skeleton).cpu()
+
+    sharp, parts = zip(*shared(batches, look), strict=True)
     model.train(mode)
     return float(torch.cat(sharp).mean()), torch.cat(parts)
 

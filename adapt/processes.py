@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Batch, Answer = TypeVar("Batch"), TypeVar("Answer")
 
 
 def together() -> bool:
@@ -61,6 +63,19 @@ def any_process(flag: bool) -> bool:
     flags: list[bool] = [False] * dist.get_world_size()
     dist.all_gather_object(flags, flag)
     return any(flags)
+
+
+def shared(batches: Iterable[Batch], answer: Callable[[Batch], Answer]) -> list[Answer]:
+    """What `answer` makes of each of the batches, in their order, for every process. They share the work where batches
+    are read by their numbers; through an iterator each passes by itself."""
+    if not together() or isinstance(batches, Iterator):
+        return [answer(batch) for batch in batches]
+    numbered: Any = batches
+    processes = dist.get_world_size()
+    own = [answer(numbered[number]) for number in range(dist.get_rank(), len(numbered), processes)]
+    parts: list[list[Answer]] = [[]] * processes
+    dist.all_gather_object(parts, own)
+    return [parts[number % processes][number // processes] for number in range(len(numbered))]
 
 
 def of_first(value: Any) -> Any:

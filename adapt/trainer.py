@@ -122,13 +122,18 @@ class Trainer:
         self.checkpoint = folder / "checkpoint.pt"
         if self.checkpoint.exists():
             self.resume()
+        if of_first(self.start) != self.start:
+            raise ValueError(
+                f"{folder} of process {fabric.global_rank} ends at step {self.start}, the first one's elsewhere: "
+                "several machines need one folder on shared storage, output=FOLDER"
+            )
         if fabric.is_global_zero:
             cut_back(folder / "metrics.jsonl", self.start)
 
     def fit(self) -> None:
         """Run to the last step, or to where the guard stops. Raises NotFinite where no guard stops then, or Interrupted
         once a signal's checkpoint is written."""
-        if self.guard is not None and not self.guard.start and self.fabric.is_global_zero:
+        if self.guard is not None and not self.guard.start:
             self.guard.begin(self.strategy.predictor)
         self.strategy.train()
         self.ticked, self.ticks = time.perf_counter(), 0
@@ -182,14 +187,10 @@ class Trainer:
             metrics["seconds/iteration"] = (time.perf_counter() - self.ticked) / self.ticks
         if due["evaluate"] and not self.stopped:
             broadcast_buffers(self.strategy)
-            if self.fabric.is_global_zero:
-                metrics |= self.judge(done)
-            if self.guard is not None:
-                self.guard.left = of_first(self.guard.left)
-            self.fabric.barrier()
+            metrics |= self.judge(done)
         if metrics and self.fabric.is_global_zero:
             self.log(done, metrics)
-        if self.stopped and self.fabric.is_global_zero:
+        if self.stopped:
             self.go_back()
         if due["checkpoint"] or stop or self.stopped:
             broadcast_buffers(self.strategy)
@@ -216,13 +217,15 @@ class Trainer:
             return {}
 
     def judge(self, done: int) -> dict[str, float]:
-        """Metrics of the predictor, and those of the guard; where it stops, these alone: no rule sees the others."""
+        """Metrics of the predictor, and those of the guard; where it stops, these alone: no rule sees the others. All
+        processes share the work, and the first one's numbers count, should others differ in a last digit."""
         metrics: dict[str, float] = {}
         if self.guard is not None:
             values = self.guard.look(done, self.loop.steps, self.strategy.predictor)
             metrics = {f"guard/{name}": value for name, value in values.items()}
+            self.guard.load(of_first(self.guard.state()))
         if self.evaluate is not None and not self.stopped:
-            metrics |= self.evaluate(self.strategy.predictor)
+            metrics = of_first(metrics | self.evaluate(self.strategy.predictor))
             self.selection.update(done, metrics)
             self.save_weights(done)
         return metrics
@@ -233,8 +236,9 @@ class Trainer:
         assert self.guard is not None
         if not self.guard.good and self.evaluate is not None:
             self.selection = Selection()
-            self.selection.update(0, self.evaluate(self.guard.given))
-            save_model(self.weights(0), self.guard.given, self.strategy.skeleton, 0)
+            self.selection.update(0, of_first(self.evaluate(self.guard.given)))
+            if self.fabric.is_global_zero:
+                save_model(self.weights(0), self.guard.given, self.strategy.skeleton, 0)
 
     def every(self) -> dict[str, int]:
         loop = self.loop
@@ -254,7 +258,8 @@ class Trainer:
         return self.folder / f"weights-{step:06d}.pt"
 
     def save_weights(self, step: int) -> None:
-        if self.loop.keep_all or step in self.selection.held(self.loop.selection):
+        kept = self.loop.keep_all or step in self.selection.held(self.loop.selection)
+        if kept and self.fabric.is_global_zero:
             save_model(self.weights(step), self.strategy.predictor, self.strategy.skeleton, step)
 
     def save(self, step: int) -> None:

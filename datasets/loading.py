@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -350,6 +350,9 @@ class EvaluationBatches(Dataset[Labeled]):
             warnings.warn(f"left out of the metrics: {error}", stacklevel=2)
             return empty_like(f"{self.dataset.name}/{index}", first_item(self.dataset))
 
+    def __iter__(self) -> Iterator[Labeled]:
+        return (self[number] for number in range(len(self)))
+
     def __getitem__(self, number: int) -> Labeled:
         if not 0 <= number < len(self):
             raise IndexError(number)
@@ -361,6 +364,19 @@ class EvaluationBatches(Dataset[Labeled]):
             crop(self.read(i), self.size, options, np.random.default_rng([draw, i]), flip, self.mode, i) for i in chosen
         ]
         return cast(Labeled, collate(crops, labels=True))
+
+
+class Mapped(Sequence[Any]):
+    """What `change` makes of each of `items`, made when it is read."""
+
+    def __init__(self, items: Any, change: Callable[[Any], Any]) -> None:
+        self.items, self.change = items, change
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.change(self.items[number])
 
 
 def first_item(dataset: PoseDataset) -> Item:

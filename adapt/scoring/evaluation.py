@@ -32,13 +32,14 @@ from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels
 from ...models.output import Poses
 from ...models.pose_model import PoseModel, mirrored, mirrored_sequences
+from ..processes import shared
 from ..strategy import Target
 from . import depth_metrics, metrics
 from .finding import answers_of, extents, invented, joined, of_people
 from .matching import SPAN_MM, match, span
 from .oks_sigmas import UNPUBLISHED, fall_offs
 from .people_ap import ap_scores
-from .predictions import WORDS, Answers, Predictions
+from .predictions import WORDS, Predictions
 from .selection import Headline
 from .space_scores import space_scores
 
@@ -56,59 +57,62 @@ def predict(
     the `skeleton` says, equally for all keypoints without one."""
     mode = model.training
     model.eval()
-    parts: dict[str, list[Any]] = {f.name: [] for f in fields(Predictions)}
-    seen: list[Answers] = []
-    for batch in batches:
-        sample = blind(of_people(batch.to(device)))
-        votes = model(sample)
-        if mirror is not None and not model.single:
-            votes = model.with_mirrored(votes, sample, mirror)
-        poses, distance = model.decode(votes, sample), model.root_distance(votes)
-        del votes  # of volumes as large as all else together
-        if mirror is not None and model.single:
-            poses = with_mirror(poses, model, sample, mirror)
-        if not model.single:  # who is who is found in float64, which Apple's devices do not have
-            poses, sample = poses.each(torch.Tensor.cpu), sample.to("cpu")
-        truth = sample.keypoints[..., : poses.points.shape[-1]]
-        people = sample.image_index
-        counted = sample.whole & countable(truth, sample, people)
-        place = arrange(poses, truth, counted, sample, model.single)
-        matched, taken = place >= 0, place.clamp_min(0)
-        values = {
-            "points": picked(transform(sample.to_file[poses.image_index], poses.points), taken, matched),
-            "confidence": picked(poses.confidence, taken, matched),
-            "truth": transform(sample.to_file[people], truth),
-            "annotated": counted,
-            "visible": sample.visible & countable(truth, sample, people),
-            "side": sample.side[people],
-            "camera": sample.camera[people],
-            "row": sample.row[people],
-            "frame": sample.frame[people],
-            "matched": matched,
-        }
-        if sample.space == ROOT_MM:
-            values["depth"] = root_depth(sample, model.root)
-        if sample.space == BODY_MM:
-            values["place"] = root_place(sample, model.root)
-        if distance is not None:
-            values["own_depth"] = distance[people]
-        sigmas = fall_offs(skeleton) if skeleton is not None else (UNPUBLISHED,) * truth.shape[1]
-        alone = invented(poses, place, sample, sigmas)
-        if not model.single and truth.shape[-1] == 2:
-            values |= extents(values, sample)
-            seen.append(answers_of(poses, alone, sample, sigmas))
-        for name, value in values.items():
-            parts[name].append(value.cpu())
-        for name in WORDS:
-            parts[name] += [getattr(batch, name)[i] for i in people.tolist()]
-        parts["space"].append(sample.space)
-        parts["invented"].append(int(alone.sum()))
+    parts = shared(batches, lambda batch: of_batch(model, batch.to(device), mirror, skeleton))
     model.train(mode)
-    space, invention = parts["space"][0], sum(parts["invented"])
-    listed = {n: v for n, v in parts.items() if n not in ("space", "invented") and (v or n in WORDS)}
-    whole: dict[str, Any] = {n: tuple(v) if n in WORDS else torch.cat(v) for n, v in listed.items()}
+    whole: dict[str, Any] = {name: [part[name] for part in parts] for name in parts[0]}
+    seen = [answers for answers in whole.pop("answers") if answers is not None]
+    space, invention = whole.pop("space")[0], sum(whole.pop("invented"))
+    for name, values in whole.items():
+        whole[name] = tuple(word for words in values for word in words) if name in WORDS else torch.cat(values)
     root = model.root if space in (ROOT_MM, BODY_MM) else -1
     return Predictions(**whole, space=space, invented=invention, root=root, answers=joined(seen))
+
+
+def of_batch(
+    model: PoseModel, batch: Labeled, mirror: Sequence[int] | None, skeleton: Skeleton | None
+) -> dict[str, Any]:
+    """What `Predictions` holds, by name, of one batch and on the CPU."""
+    sample = blind(of_people(batch))
+    votes = model(sample)
+    if mirror is not None and not model.single:
+        votes = model.with_mirrored(votes, sample, mirror)
+    poses, distance = model.decode(votes, sample), model.root_distance(votes)
+    del votes  # of volumes as large as all else together
+    if mirror is not None and model.single:
+        poses = with_mirror(poses, model, sample, mirror)
+    if not model.single:  # who is who is found in float64, which Apple's devices do not have
+        poses, sample = poses.each(torch.Tensor.cpu), sample.to("cpu")
+    truth = sample.keypoints[..., : poses.points.shape[-1]]
+    people = sample.image_index
+    counted = sample.whole & countable(truth, sample, people)
+    place = arrange(poses, truth, counted, sample, model.single)
+    matched, taken = place >= 0, place.clamp_min(0)
+    values = {
+        "points": picked(transform(sample.to_file[poses.image_index], poses.points), taken, matched),
+        "confidence": picked(poses.confidence, taken, matched),
+        "truth": transform(sample.to_file[people], truth),
+        "annotated": counted,
+        "visible": sample.visible & countable(truth, sample, people),
+        "side": sample.side[people],
+        "camera": sample.camera[people],
+        "row": sample.row[people],
+        "frame": sample.frame[people],
+        "matched": matched,
+    }
+    if sample.space == ROOT_MM:
+        values["depth"] = root_depth(sample, model.root)
+    if sample.space == BODY_MM:
+        values["place"] = root_place(sample, model.root)
+    if distance is not None:
+        values["own_depth"] = distance[people]
+    sigmas = fall_offs(skeleton) if skeleton is not None else (UNPUBLISHED,) * truth.shape[1]
+    alone, answers = invented(poses, place, sample, sigmas), None
+    if not model.single and truth.shape[-1] == 2:
+        values |= extents(values, sample)
+        answers = answers_of(poses, alone, sample, sigmas)
+    words = {name: tuple(getattr(batch, name)[i] for i in people.tolist()) for name in WORDS}
+    tensors = {name: value.cpu() for name, value in values.items()}
+    return tensors | words | {"space": sample.space, "invented": int(alone.sum()), "answers": answers}
 
 
 def blind(sample: Labeled) -> Labeled:
@@ -189,16 +193,18 @@ def predict_people(
     too, where the network sees a sample mirrored."""
     mode = model.training
     model.eval()
-    parts = []
-    for batch in batches:
+
+    def answer(batch: Unlabeled) -> Poses:
         sample = batch.to(device)
         poses = model.decode(model(sample), sample)
         points, confidence = transform(sample.to_file[poses.image_index], poses.points), poses.confidence
         if flip is not None:
             points, confidence = (renamed(v, flip, swaps(sample)[poses.image_index]) for v in (points, confidence))
-        parts.append(Poses(points, confidence, sample.row[poses.image_index], poses.score))
+        return Poses(points, confidence, sample.row[poses.image_index], poses.score).each(Tensor.cpu)
+
+    parts = shared(batches, answer)
     model.train(mode)
-    return Poses(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Poses)))
+    return Poses(*(torch.cat([getattr(part, f.name) for part in parts]).to(device) for f in fields(Poses)))
 
 
 def everyone(
@@ -215,7 +221,7 @@ def everyone(
 
     def passed(warp: int) -> Poses:
         batches = EvaluationBatches(unlabeled, at_once, size, mode, (augmentation, warp) if warp else None)
-        return predict_people(model, (batches[i] for i in range(len(batches))), device, dataset.skeleton.flip)
+        return predict_people(model, batches, device, dataset.skeleton.flip)
 
     return Target(unlabeled, passed)
 
@@ -290,8 +296,8 @@ def agreement(
     """
     mode = model.training
     model.eval()
-    same = total = 0.0
-    for batch in batches:
+
+    def counts(batch: Unlabeled) -> tuple[float, float]:
         first = batch.to(device)
         (second,) = first.views
         there = model.decode(model(first), first)
@@ -303,9 +309,11 @@ def agreement(
             place = match(here, points, shown, there.image_index, second)
         mine = picked(here.points, place.clamp_min(0), place >= 0)
         close = (place >= 0)[:, None] & near(mine, points, second, there.image_index, threshold)
-        same += float((close & shown).sum())
-        total += float(shown.sum())
+        return float((close & shown).sum()), float(shown.sum())
+
+    counted = shared(batches, counts)
     model.train(mode)
+    same, total = (sum(number[side] for number in counted) for side in (0, 1))
     if not total and not model.single:
         return 0.0  # whoever finds nobody does not agree with himself
     return same / total if total else float("nan")

@@ -4,7 +4,7 @@ first score asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from ...datasets.augment import Augmentation
-from ...datasets.loading import EvaluationBatches
+from ...datasets.loading import EvaluationBatches, Mapped
 from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, Labeled, PoseDataset, Unlabeled, inside, z_edge
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels, spread
 from ...models.output import Grid, Poses, Votes
 from ...models.pose_model import PoseModel
 from ..consistency import carried
+from ..processes import shared
 from ..views import by_view
 from .corruption import changed, ladder
 from .evaluation import Predictions, hits, predict
@@ -56,10 +57,10 @@ class Looks:
         self.skeleton, self.threshold, self.device = skeleton, threshold, device
         self.size, self.augmentation, self.mode = size, augmentation, mode
 
-    def batches(self, dataset: PoseDataset, warp: int = 0) -> Iterator[Labeled]:
+    def batches(self, dataset: PoseDataset, warp: int = 0) -> Sequence[Labeled]:
         """All of a dataset in its order: plain, or in the known warp of that number, the same at each call."""
         batches = EvaluationBatches(dataset, AT_ONCE, self.size, self.mode, (self.augmentation, warp) if warp else None)
-        return (batches[i].to(self.device) for i in range(len(batches)))
+        return Mapped(batches, lambda batch: batch.to(self.device))
 
     @cached_property
     def labels(self) -> tuple[Tensor, Tensor] | None:
@@ -161,7 +162,7 @@ class Evidence:
         if source is None:
             return None
         batches = self.looks.batches(source)
-        looked_at = batches if change is None else map(change, batches)
+        looked_at = batches if change is None else Mapped(batches, change)
         return predict(self.model, looked_at, self.looks.device, skeleton=self.looks.skeleton)
 
     @cached_property
@@ -191,8 +192,8 @@ class Evidence:
         made = {}
         for name, change in ladder(plain[0]).items():
             own, other = ([changed(b, looks.shown, change) for b in batches] for batches in (plain, warped))
-            answered = answers(self.model, iter(own))
-            views = viewed(self.model, [iter(own), iter(other)], looks.skeleton.flip)
+            answered = answers(self.model, own)
+            views = viewed(self.model, [own, other], looks.skeleton.flip)
             errors = (answered.points - points[..., : answered.points.shape[-1]]).norm(dim=-1)
             made[name] = Trial(answered, views, errors, annotated)
         return made
@@ -211,13 +212,12 @@ class Evidence:
 
 
 @torch.no_grad()
-def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
+def answers(model: PoseModel, batches: Sequence[Labeled]) -> Answers:
     """Of `model` in evaluation mode; its mode is restored."""
-    mode, images = model.training, 0
-    parts: list[dict[str, Tensor]] = []
-    sequences: list[str] = []
+    mode = model.training
     model.eval()
-    for labelled in batches:
+
+    def answer(labelled: Labeled) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         sample = labelled.without_labels()
         features = model.features(sample)
         votes = model.votes(features, sample)
@@ -226,15 +226,19 @@ def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
         part = {
             "points": shares(poses.points, sample, poses.image_index),
             "confidence": poses.confidence.float(),
-            "image_index": poses.image_index + images,
+            "image_index": poses.image_index,
             "log_density": density.float().flatten(2),
             "spread": spread_of(plane, density) / span(sample),
             "features": (features.flatten(2).mean(-1) if features.dim() > 2 else features).float(),
             "frame": sample.frame,
         }
-        images += len(sample)
-        parts.append({name: value.cpu() for name, value in part.items()})
-        sequences += sample.sequence
+        return {name: value.cpu() for name, value in part.items()}, sample.sequence
+
+    parts, images, sequences = [], 0, list[str]()
+    for part, sequence in shared(batches, answer):
+        parts.append(part | {"image_index": part["image_index"] + images})
+        images += len(sequence)
+        sequences += sequence
     model.train(mode)
     whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return Answers(**whole, sequence=tuple(sequences))
@@ -242,23 +246,26 @@ def answers(model: PoseModel, batches: Iterator[Labeled]) -> Answers:
 
 @torch.no_grad()
 def viewed(
-    model: PoseModel, views: list[Iterator[Labeled]], flip: list[int], others: Sequence[PoseModel] = ()
+    model: PoseModel, views: list[Sequence[Labeled]], flip: list[int], others: Sequence[PoseModel] = ()
 ) -> Views:
     """Of `model`, for batches of the same pictures in several views; where there are `others`, each answers one of the
     views after the first. In evaluation mode; their modes are restored."""
     models = [model, *(others or [model] * (len(views) - 1))]
-    modes, parts = [one.training for one in models], []
+    modes = [one.training for one in models]
     for one in models:
         one.eval()
-    for batch in zip(*views, strict=True):
-        samples = [labelled.without_labels() for labelled in batch]
+
+    def answer(number: int) -> tuple[Tensor, ...]:
+        samples = [view[number].without_labels() for view in views]
         plain = samples[0]
         poses = [one.decode(one(sample), sample) for one, sample in zip(models, samples, strict=True)]
         there = [carried(own, sample, plain, flip) for own, sample in zip(poses, samples, strict=True)]
         people, points, has = by_view(joined(there, len(plain)), len(samples), plain, model.single)
         places = [inside(carried(people, plain, sample, flip).points, sample, people.image_index) for sample in samples]
         scaled, shown = torch.stack([shares(own, plain, people.image_index) for own in points]), torch.stack(places)
-        parts.append((scaled.cpu(), (shown & has[..., None]).cpu(), (shown & ~has[..., None]).cpu()))
+        return scaled.cpu(), (shown & has[..., None]).cpu(), (shown & ~has[..., None]).cpu()
+
+    parts = shared(range(len(views[0])), answer)
     for one, mode in zip(models, modes, strict=True):
         one.train(mode)
     return Views(*(torch.cat(values, 1) for values in zip(*parts, strict=True)))

@@ -447,7 +447,7 @@ def measure(model: PoseModel, task: Task, device: torch.device) -> Distance:
 
     target = plain_views(task.target[0]), plain_views(task.target[1])
     source = None if task.source_test is None else plain_views(task.source_test)
-    return distance(model, source, target, warped_batches(task, task.target[1])(), task.skeleton.flip, device)
+    return distance(model, source, target, warped_batches(task, task.target[1]), task.skeleton.flip, device)
 
 
 def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster: Forecaster) -> str:

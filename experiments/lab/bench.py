@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -26,11 +26,11 @@ class KeptLooks(Looks):
     def kept(self) -> dict[tuple[PoseDataset, int], list[Labeled]]:
         return {}
 
-    def batches(self, dataset: PoseDataset, warp: int = 0) -> Iterator[Labeled]:
+    def batches(self, dataset: PoseDataset, warp: int = 0) -> Sequence[Labeled]:
         key = dataset, warp
         if key not in self.kept:
             self.kept[key] = list(super().batches(dataset, warp))
-        return iter(self.kept[key])
+        return self.kept[key]
 
 
 class Bench:

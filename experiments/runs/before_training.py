@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from lightning_fabric import Fabric
 from ...adapt import guard as guarding
 from ...adapt.batch_norm import CANDIDATES, SETTLED, chosen, mix, norms_of, seen_on
 from ...adapt.guard import Guard
+from ...adapt.processes import of_first
 from ...adapt.scoring.evaluation import agreement
 from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
 from ...adapt.strategies import STRATEGIES
-from ...datasets.loading import loader
+from ...datasets.loading import EvaluationBatches
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.views import WithoutLabels, spread
@@ -36,16 +37,15 @@ JUDGED = 128
 """Of each domain, that mixtures of batch statistics are judged on."""
 SEEN = 1024
 """Target samples that batch statistics are read from."""
-Views = Callable[[], Iterator[Unlabeled]]
+Views = Sequence[Unlabeled]
 Say = Callable[[str], None]
 CHOICE = "batch_norm.json"
 """In a run folder: the policy that was settled, with the evidence for it."""
 
 
-def batches_of(task: Task, dataset: PoseDataset, most: int) -> Callable[[], Iterator[Any]]:
-    """Reads at most `most` samples, spread over the dataset, in their order and not augmented."""
-    batches = task.batches(spread(dataset, most))
-    return lambda: loader(batches, range(len(batches)))
+def batches_of(task: Task, dataset: PoseDataset, most: int) -> EvaluationBatches:
+    """At most `most` samples, spread over the dataset, in their order and not augmented."""
+    return task.batches(spread(dataset, most))
 
 
 def guard_of(task: Task, strategy: str, start: Path | None, views: Views | None, device: torch.device) -> Guard | None:
@@ -71,20 +71,20 @@ def measure_of(
     if source and task.source_test is not None:
         held = batches_of(task, task.source_test, WATCHED)
     if source and task.source_train is not None:
-        poses = guarding.labelled_traits(batches_of(task, task.source_train, LABELLED)(), skeleton)
+        poses = guarding.labelled_traits(batches_of(task, task.source_train, LABELLED), skeleton)
     elif target is not None:
-        poses = guarding.looked_at(given, target(), skeleton, device)[1]
+        poses = guarding.looked_at(given, target, skeleton, device)[1]
     limits = guarding.ranges(poses)
 
     def measure(model: PoseModel) -> dict[str, float]:
         values: dict[str, float] = {}
         if target is not None:
-            sharpness, poses = guarding.looked_at(model, target(), skeleton, device)
+            sharpness, poses = guarding.looked_at(model, target, skeleton, device)
             values = {"sharpness": sharpness, "anatomy": guarding.plausible(poses, limits)}
         if views is not None:
-            values |= {"agreement": agreement(model, views(), skeleton.flip, device)}
+            values |= {"agreement": agreement(model, views, skeleton.flip, device)}
         if held is not None:
-            values |= guarding.source_accuracy(model, held(), skeleton, threshold, device)
+            values |= guarding.source_accuracy(model, held, skeleton, threshold, device)
         return values
 
     return measure
@@ -124,15 +124,15 @@ def settled(
     blind = "target" not in STRATEGIES[strategy].needs or not norms_of(model)
     if task.target_train is None or len(task.target_train) < 2 or blind:
         return Settled("target")
-    seen = seen_on(model, batches_of(task, WithoutLabels(task.target_train), SEEN)(), fabric.device)
+    seen = seen_on(model, batches_of(task, WithoutLabels(task.target_train), SEEN), fabric.device)
     share = task.config.batch_norm_share
     if policy == "auto":
-        if fabric.is_global_zero and not (place / CHOICE).exists():
-            made = choice(task, model, seen, fabric.device)
-            write_json(place / CHOICE, made)
+        made = of_first(json.loads((place / CHOICE).read_text("utf-8")) if (place / CHOICE).exists() else None)
+        if made is None:
+            made = of_first(choice(task, model, seen, fabric.device))  # of which all processes do their share
+            if fabric.is_global_zero:
+                write_json(place / CHOICE, made)
             say(f"batch norm: {made['why']}")
-        fabric.barrier()
-        made = json.loads((place / CHOICE).read_text("utf-8"))
         policy, share = made["batch_norm"], made["batch_norm_share"]
     return Settled("frozen", mix(model, seen, share)) if policy == "mixed" else Settled(policy)
 

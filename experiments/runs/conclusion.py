@@ -15,7 +15,6 @@ from ...adapt.guard import sentence
 from ...adapt.scoring.evaluation import Predictions, predict, scores
 from ...adapt.scoring.people_ap import oks_words
 from ...adapt.scoring.selection import Headline
-from ...datasets.loading import loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset
 from ...datasets.views import crowding_of
@@ -29,8 +28,9 @@ from .folder import selected_weights
 from .task import Task
 
 
-def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
-    """Score the selected weights, keep their predictions, and collect what each selection rule would have used.
+def conclude(task: Task, folder: Path, device: torch.device, keep: bool = True) -> dict[str, Any]:
+    """Score the selected weights, keep their predictions, and collect what each selection rule would have used. Of
+    several processes all predict their share, and one is to `keep` what is kept.
 
     "source" is null where no source was opened, and "target" where there is no target: then the predictions, and
     what the rules would have used, are the source's. "guard" says how the run left the road, null where it did not, and
@@ -49,8 +49,9 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
         if side == task.judged:
             headline = predictions.headline(config.threshold)
             result["oks"] = oks_words(predictions, task.skeleton)
-            predictions.save(folder / "predictions.npz")
-            if config.report.pictures == "all" and "image" in model.reads and not dataset[0].in_camera:
+            if keep:
+                predictions.save(folder / "predictions.npz")
+            if keep and config.report.pictures == "all" and "image" in model.reads and not dataset[0].in_camera:
                 write_picture(folder / "predictions.png", prediction_sheet(dataset, predictions))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     side = task.judged
@@ -68,14 +69,15 @@ def conclude(task: Task, folder: Path, device: torch.device) -> dict[str, Any]:
     result["batch_norm"] = json.loads(settled.read_text("utf-8")) if settled.exists() else None
     seconds = [line["metrics"]["seconds/iteration"] for line in lines if "seconds/iteration" in line["metrics"]]
     result["seconds_per_iteration"] = statistics.median(seconds) if seconds else None
-    export(model.cpu(), task, folder)
+    if keep:
+        export(model.cpu(), task, folder)
     return result
 
 
 def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
     """The model's predictions for a dataset in its order."""
     batches, crowding = task.batches(dataset), crowding_of(dataset)
-    made = predict(model, loader(batches, range(len(batches))), device, task.mirror, task.skeleton)
+    made = predict(model, batches, device, task.mirror, task.skeleton)
     if made.answers is None or crowding is None:
         return made
     return replace(made, answers=replace(made.answers, crowded=torch.from_numpy(crowding)[made.answers.picture]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,15 @@ from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
 from ...adapt.guard import sentence
+from ...adapt.processes import of_first
 from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.label_free import SCORES, Score
+from ...adapt.shared_norm import share_statistics
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target, frames_of
 from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
-from ...datasets.loading import TrainingBatches, loader
+from ...datasets.loading import Mapped, TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.sensor import Sensor
@@ -79,15 +81,21 @@ def train(
         if task.source_train is not None:
             keep(folder, subjects_of(task.source_train))
     fabric.barrier()
+    if not (folder / "config.yaml").exists():
+        raise ValueError(
+            f"{folder} is on another machine: process {fabric.global_rank} does not find what the first one wrote "
+            "there. Several machines need one folder on shared storage: output=FOLDER"
+        )
     start = started(task, seed, cache, fabric, stage)
     with stage(name, config.steps) as callback:
         left = fit(task, adaptation(config, name, start), seed, folder, fabric, callback, say=say)
     if left is not None:
         say(f"{name} seed {seed}: {left}")
+    fabric.barrier()  # the first process has written its checkpoint
+    concluded = conclude(task, folder, fabric.device, fabric.is_global_zero)
     if fabric.is_global_zero:
-        write_json(result, conclude(task, folder, fabric.device))
-    fabric.barrier()
-    return dict(json.loads(result.read_text()))
+        write_json(result, concluded)
+    return dict(of_first(json.loads(result.read_text()) if fabric.is_global_zero else None))
 
 
 def adaptation(config: Config, strategy: str, start: Path | None) -> Phase:
@@ -152,8 +160,8 @@ def fit(
     if not (folder / "checkpoint.pt").exists():
         source = None if task.source_train is None else plain_batches(task, task.source_train)
         strategy.to(fabric.device).see_source(source)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        strategy = torch.nn.SyncBatchNorm.convert_sync_batchnorm(strategy)
+    if fabric.world_size > 1:
+        share_statistics(strategy)
     guard = guard_of(task, phase.strategy, phase.start, few, fabric.device)
     Trainer(
         fabric,
@@ -238,15 +246,14 @@ def plain_batches(task: Task, dataset: PoseDataset) -> Callable[[], Iterator[Unl
     return lambda: loader(batches, range(len(batches)), task.config.workers)
 
 
-def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Callable[[], Iterator[Unlabeled]]:
-    """Reads `most` samples or fewer without their labels, in two known warps."""
+def warped_batches(task: Task, dataset: PoseDataset, most: int = SCORED) -> Sequence[Unlabeled]:
+    """`most` samples or fewer without their labels, in two known warps."""
     size, augmentation = task.size, task.config.augmentation
     unlabeled = WithoutLabels(dataset)
     batches = TrainingBatches(
         unlabeled, "score", 0, AT_ONCE, size, augmentation, labels=False, views=2, mode=task.config.crop
     )
-    steps = range(-(-min(most, len(unlabeled)) // AT_ONCE))
-    return lambda: (batches[step] for step in steps)
+    return Mapped(range(-(-min(most, len(unlabeled)) // AT_ONCE)), batches.__getitem__)
 
 
 def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
@@ -266,7 +273,7 @@ def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score |
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for side, own in batches.items():
-            predictions = predict(model, (own[i] for i in range(len(own))), device, task.mirror, task.skeleton)
+            predictions = predict(model, own, device, task.mirror, task.skeleton)
             headline = predictions.headline(config.threshold)
             metrics |= scored(scores(predictions, task.skeleton, config.threshold), side, headline)
         if looks is not None:
