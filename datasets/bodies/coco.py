@@ -15,9 +15,9 @@ from functools import partial
 
 from ..options import option
 from ..reading.annotations import need_file
-from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.coco_file import declared_sizes, kept_coco, read_coco
 from ..reading.origin import Download, Origin
-from ..reading.people import WHOLE, PictureOptions, PictureSet, digest
+from ..reading.people import WHOLE, PictureOptions, PictureSet
 from ..reading.splits import check_part
 from .middles import HIPS, SHOULDERS, with_middles
 from .skeletons import COCO17, COCO19
@@ -49,8 +49,10 @@ def coco(options: CocoOptions, part: str) -> PictureSet:
     half = "train2017" if part == "train" else "val2017"
     folder = options.folder
     file = need_file(folder / f"annotations/person_keypoints_{half}.json", f"COCO's layout is {ORIGIN.layout}")
-    people, about = read_coco(file, COCO17, None, half, everyone=options.crops == WHOLE)
-    about = {"part": part, **about, "sha256": digest(file)}
+    everyone = options.crops == WHOLE
+    read = partial(read_coco, skeleton=COCO17, block=None, below=half, everyone=everyone)
+    people, about = kept_coco(f"coco.{part}", [file], {"everyone": everyone}, read)
+    about = {"part": part, **about}
     if options.middles:
         people = with_middles(people, COCO19, {"thorax": SHOULDERS, "pelvis": HIPS})
         about["middles"] = "thorax, pelvis"

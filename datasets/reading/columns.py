@@ -10,10 +10,10 @@ ends, as in Arrow.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self, overload
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -84,38 +84,36 @@ class Picked(np.lib.mixins.NDArrayOperatorsMixin):
         return Picked(self.source, self.rows, order if self.order is None else [self.order[k] for k in order])
 
 
-class Texts(Sequence[str]):
-    """Texts in two files: their bytes one after the other, and where each ends."""
+class Texts(Sequence[Any]):
+    """Texts, or what `decode` makes of them, in two files: their bytes one after the other, and where each ends."""
 
-    def __init__(self, path: Path, count: int, size: int, rows: np.ndarray | None = None) -> None:
+    def __init__(
+        self, path: Path, count: int, size: int, decode: Callable[[str], Any] = str, rows: np.ndarray | None = None
+    ) -> None:
         self.bytes, self.ends = mapped(path, "u1", (size,)), mapped(path.with_suffix(".ends"), "<i8", (count,))
-        self.place, self.rows = (path, count, size), rows
+        self.place, self.decode, self.rows = (path, count, size), decode, rows
 
     def __reduce__(self) -> Any:
-        return Texts, (*self.place, self.rows)
+        return Texts, (*self.place, self.decode, self.rows)
 
     def __len__(self) -> int:
         return len(self.ends if self.rows is None else self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self._listed(*index.indices(len(self)))
         row = range(len(self))[index] if self.rows is None else int(self.rows[index])
-        return self.bytes[self.ends[row - 1] if row else 0 : self.ends[row]].tobytes().decode()
+        return self.decode(self.bytes[self.ends[row - 1] if row else 0 : self.ends[row]].tobytes().decode())
 
-    def _listed(self, start: int, stop: int, step: int) -> list[str]:
+    def _listed(self, start: int, stop: int, step: int) -> list[Any]:
         if step != 1 or self.rows is not None or start >= stop:
             return [self[row] for row in range(start, stop, step)]
         first = int(self.ends[start - 1]) if start else 0
         ends = (self.ends[start:stop] - first).tolist()
         data = self.bytes[first : first + ends[-1]].tobytes()
-        return [data[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
+        return [self.decode(data[a:b].decode()) for a, b in zip([0, *ends], ends, strict=False)]
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self), BLOCK):
             yield from self[start : start + BLOCK]
 
@@ -125,7 +123,7 @@ class Texts(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def pick(self, rows: np.ndarray) -> Texts:
-        return Texts(*self.place, rows if self.rows is None else self.rows[rows])
+        return Texts(*self.place, self.decode, rows if self.rows is None else self.rows[rows])
 
 
 Column = Any

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from json.decoder import WHITESPACE  # type: ignore[attr-defined]
 from pathlib import Path
@@ -61,6 +61,25 @@ def lists(path: Path, names: Sequence[str], most: int) -> Iterator[tuple[str, li
     if name in names:
         yield name, held
     mapping(met, path, "", "the content", names)
+
+
+def read_without(path: Path, unread: Collection[str]) -> Any:
+    """What `read_json` gives of a mapping of lists of mappings, or of a list of mappings, without the fields `unread` of
+    all of these: most of a file may be nothing that is asked for. Raises BadAnnotation."""
+    top, inner = None, None
+    for keys, value in walk(path, 2):
+        if not keys:
+            top = value
+            continue
+        if isinstance(value, dict):
+            value = {key: one for key, one in value.items() if key not in unread}
+        holder, key = (top, keys[0]) if len(keys) == 1 else (inner, keys[1])
+        inner = value if len(keys) == 1 else inner
+        if isinstance(holder, list):
+            holder.append(value)
+        elif key not in unread:
+            holder[key] = value
+    return top
 
 
 def in_pieces(values: Iterable[T], most: int) -> Iterator[list[T]]:

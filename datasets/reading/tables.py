@@ -33,6 +33,7 @@ from .columns import Texts, Writer, mapped
 from .files import only_one, write_json
 from .people import COLUMNS, People, digest, together
 from .prepared import skeleton_of
+from .regions import region_of, text_of
 
 LARGE = 1 << 24
 """Bytes of annotation files, in all, from which their table is kept."""
@@ -109,11 +110,12 @@ def _write(place: Path, folder: Path, files: Sequence[Path], parse: Parse) -> No
             first, count = None, 0
             for people in parse(about):
                 columns = {name: getattr(people, name) for name in COLUMNS}
+                columns = {name: column for name, column in columns.items() if column is not None}
                 for name, column in columns.items():
-                    if column is not None:
-                        writer.add(name, column)
-                if first is None:
-                    first = people, {name: one for name, one in columns.items() if one is not None}
+                    writer.add(name, [text_of(one) for one in column] if name == "unlabelled" else column)
+                first = first or (people, columns)
+                if columns.keys() != first[1].keys():
+                    raise RuntimeError(f"pieces of {files[0]} have {[*columns]} and {[*first[1]]}")
                 count += len(people)
             writer.sync()
         if first is None or not count:
@@ -142,7 +144,7 @@ def _opened(folder: Path) -> tuple[People, dict[str, Any], list[str]] | None:
         content = json.loads((folder / ABOUT).read_bytes())
         count = content["count"]
         columns: dict[str, Any] = {
-            name: Texts(folder / f"{name}.text", count, form)
+            name: Texts(folder / f"{name}.text", count, form, region_of if name == "unlabelled" else str)
             if isinstance(form, int)
             else mapped(folder / f"{name}.bin", form[0], (count, *form[1:]))
             for name, form in content["columns"].items()
