@@ -140,6 +140,8 @@ class People:
     def select(self, rows: np.ndarray | Sequence[int]) -> People:
         """The table reduced to `rows`, indices or a mask, in that order."""
         index = np.arange(len(self))[np.asarray(rows)]
+        if len(index) == len(self) and (np.diff(index) == 1).all():
+            return self
         columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
         return replace(self, **{name: pick(one, index) for name, one in columns.items() if one is not None})
 
