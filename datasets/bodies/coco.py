@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from ..options import option
 from ..reading.annotations import need_file
-from ..reading.coco_file import declared_sizes, read_coco
+from ..reading.coco_file import declared_sizes, kept_coco, read_coco
 from ..reading.origin import Download, Origin
-from ..reading.people import WHOLE, PictureOptions, PictureSet, digest
+from ..reading.people import WHOLE, People, PictureOptions, PictureSet
 from ..reading.splits import check_part
 from .middles import HIPS, SHOULDERS, with_middles
 from .skeletons import COCO17, COCO19
@@ -35,6 +37,8 @@ ORIGIN = Origin(
     ),
 )
 
+MIDDLES = {"thorax": SHOULDERS, "pelvis": HIPS}
+
 
 @dataclass(frozen=True)
 class CocoOptions(PictureOptions):
@@ -49,10 +53,14 @@ def coco(options: CocoOptions, part: str) -> PictureSet:
     half = "train2017" if part == "train" else "val2017"
     folder = options.folder
     file = need_file(folder / f"annotations/person_keypoints_{half}.json", f"COCO's layout is {ORIGIN.layout}")
-    people, about = read_coco(file, COCO17, None, half, everyone=options.crops == WHOLE)
-    about = {"part": part, **about, "sha256": digest(file)}
-    if options.middles:
-        people = with_middles(people, COCO19, {"thorax": SHOULDERS, "pelvis": HIPS})
-        about["middles"] = "thorax, pelvis"
+    everyone = options.crops == WHOLE
+
+    def read(file: Path) -> tuple[People, dict[str, Any]]:
+        people, more = read_coco(file, COCO17, None, half, everyone=everyone)
+        return with_middles(people, COCO19, MIDDLES) if options.middles else people, more
+
+    choice = {"everyone": everyone, "middles": options.middles}
+    people, about = kept_coco(f"coco.{part}", [file], choice, read)
+    about = {"part": part, **about, **({"middles": ", ".join(MIDDLES)} if options.middles else {})}
     sizes = partial(declared_sizes, file, half)
     return PictureSet(f"coco.{part}", folder, people, about, ORIGIN, options.boxes, fallback="truth", declared=sizes)

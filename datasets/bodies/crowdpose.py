@@ -14,12 +14,13 @@ keypoints. (HigherHRNet @ aa23881 masks nothing here.)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from ..options import option
 from ..reading.annotations import need_file
-from ..reading.coco_file import read_coco
+from ..reading.coco_file import kept_coco, read_coco
 from ..reading.origin import Origin
-from ..reading.people import WHOLE, PictureOptions, PictureSet, digest, together
+from ..reading.people import WHOLE, PictureOptions, PictureSet
 from ..reading.splits import check_part
 from .skeletons import CROWDPOSE14
 
@@ -47,9 +48,7 @@ def crowdpose(options: CrowdPoseOptions, part: str) -> PictureSet:
     layout = f"CrowdPose's layout is {ORIGIN.layout}"
     files = [need_file(options.folder / f"json/crowdpose_{name}.json", layout) for name in names]
     everyone = options.crops == WHOLE
-    read = [read_coco(file, CROWDPOSE14, None, "images", everyone=everyone) for file in files]
-    people = together([table for table, _ in read])
-    about = {"part": part, "held": options.held, "sha256": digest(*files)}
-    if guessed := sum(more.get("boxes made of joints", 0) for _, more in read):
-        about["boxes made of joints"] = guessed
+    read = partial(read_coco, skeleton=CROWDPOSE14, block=None, below="images", everyone=everyone)
+    people, more = kept_coco(f"crowdpose.{part}", files, {"everyone": everyone}, read)
+    about = {"part": part, "held": options.held, **more}
     return PictureSet(f"crowdpose.{part}", options.folder, people, about, ORIGIN, options.boxes, fallback="truth")

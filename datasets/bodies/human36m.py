@@ -52,10 +52,12 @@ from ..reading.annotations import (
 )
 from ..reading.box_chain import process_boxes
 from ..reading.cameras import in_front
+from ..reading.json_stream import walk
 from ..reading.notes import Notes
 from ..reading.origin import Origin
-from ..reading.people import JOINTS, People, PictureOptions, PictureSet, digest, project
+from ..reading.people import JOINTS, People, PictureOptions, PictureSet, project
 from ..reading.splits import check_part
+from ..reading.tables import read_table
 from .middles import SHOULDERS, with_middles
 from .skeletons import H36M17, H36M18
 
@@ -112,20 +114,17 @@ def human36m(options: Options, part: str) -> PictureSet:
     files = {s: [home / f"annotations/Human36M_subject{s}_{kind}.json" for kind in KINDS] for s in subjects}
     listed = [path for three in files.values() for path in three]
     need_all(listed, f"protocol {protocol}, part {part} of {ORIGIN.layout}")
-    rows = [row for s in subjects for row in _rows(s, options, *files[s])]
-    people = _people(rows, home / "annotations")
+    names = ("stride", "counts", "actions", "chain", "thorax")
+    choice = {"subjects": subjects, **{name: getattr(options, name) for name in names}}
+    people, more = read_table(f"human36m.{part}", listed, choice, lambda _: _tables(files, options, home))
     about = {"part": part, "protocol": protocol, "stride": options.stride or STRIDE, "split": split or "subjects"}
     if options.counts == "frames":
         about["counts"] = "frames"
     if options.actions:
         about["actions"] = sorted(options.actions)
-    if options.chain:
-        people = _boxed(people, rows)
-    if options.thorax:
-        people = with_middles(people, H36M18, {"thorax": SHOULDERS})
     if split and part == "test":
         people = _drawn(people)
-    about["sha256"] = digest(*listed)
+    about |= more
     name, chain = f"human36m.{part}", options.chain
     return PictureSet(name, home, people, about, ORIGIN, options.boxes, fallback="truth", chain=chain, own=JOINTS)
 
@@ -140,38 +139,74 @@ def action(sequence: str) -> str:
     return ACTIONS[number]
 
 
-def _rows(subject: int, options: Options, camera: Path, data: Path, joints: Path) -> Iterator[dict[str, Any]]:
-    every = options.stride or STRIDE
-    step, multiple = (1, every) if options.counts == "frames" else (every, 1)
-    chosen = None if options.actions is None else {ACTIONS.index(name) + 2 for name in options.actions}
+def _tables(files: dict[int, list[Path]], options: Options, home: Path) -> Iterator[People]:
+    """The people of one subject after the other."""
+    notes, count = Notes(home / "annotations"), 0
+    for subject, three in files.items():
+        rows = _rows(subject, options, *three)
+        count += len(rows)
+        people = _people(rows, home / "annotations")
+        people = _boxed(people, rows, notes) if options.chain else people
+        yield with_middles(people, H36M18, {"thorax": SHOULDERS}) if options.thorax else people
+    notes.warn(count, "people")
+
+
+def _rows(subject: int, options: Options, camera: Path, data: Path, joints: Path) -> list[dict[str, Any]]:
     cameras = {key: _camera(value, camera, key) for key, value in _object(camera).items()}
-    world, content = _object(joints), _object(data)
-    boxes = _boxes(content["annotations"], data) if "annotations" in content else {}
-    for i, entry in enumerate(entries(content.get("images"), data, "", "images")[::step]):
-        place = f"images[{i * step}]"
-        image = mapping(entry, data, place, "the entry", ("id", "file_name", "subject"))
-        number = whole(image["id"], data, place, "id")
-        if whole(image["subject"], data, place, "subject") != subject:
-            raise BadAnnotation(data, place, "subject", image["subject"], str(subject))
-        keys = [whole(image.get(key), data, place, key) for key in _INDICES]
-        action, subaction, frame, view = keys
-        if frame % multiple or (subject, action, subaction, view) == SKIPPED:
-            continue
-        if chosen is not None and action not in chosen:
-            continue
-        if str(view) not in cameras:
-            raise BadAnnotation(data, place, "cam_idx", view, f"one of {', '.join(cameras)} as in {camera.name}")
-        box = boxes.get(number)
-        yield {
+    rows, boxes, listed = [], dict[int, Any](), None
+    for keys, value in walk(data, 2):
+        if not keys:
+            mapping(value, data, "", "the content")
+        elif keys == ("images",):
+            listed = entries(value, data, "", "images")
+        elif keys == ("annotations",):
+            entries(value, data, "", "annotations")
+        elif keys[0] == "images":
+            rows += _image(value, int(keys[1]), subject, options, cameras, data, camera)
+        elif keys[0] == "annotations":
+            _add_box(value, f"annotations[{keys[1]}]", boxes, data)
+    entries(listed, data, "", "images")
+    world = _world({row["keys"] for row in rows}, joints)
+    for row in rows:
+        box = boxes.get(row["number"])
+        row["world"] = world[row["keys"]]
+        row["box"] = None if box is None else numbers(box, (4,), data, row["place"], "bbox")
+    return rows
+
+
+def _image(
+    entry: Any, i: int, subject: int, options: Options, cameras: dict[str, Any], data: Path, camera: Path
+) -> list[dict[str, Any]]:
+    """The row of an image, without what other lists say of it; none of one that is not chosen."""
+    every, place = options.stride or STRIDE, f"images[{i}]"
+    step, multiple = (1, every) if options.counts == "frames" else (every, 1)
+    if i % step:
+        return []
+    image = mapping(entry, data, place, "the entry", ("id", "file_name", "subject"))
+    number = whole(image["id"], data, place, "id")
+    if whole(image["subject"], data, place, "subject") != subject:
+        raise BadAnnotation(data, place, "subject", image["subject"], str(subject))
+    keys = [whole(image.get(key), data, place, key) for key in _INDICES]
+    action, subaction, frame, view = keys
+    if frame % multiple or (subject, action, subaction, view) == SKIPPED:
+        return []
+    if options.actions is not None and action not in {ACTIONS.index(name) + 2 for name in options.actions}:
+        return []
+    if str(view) not in cameras:
+        raise BadAnnotation(data, place, "cam_idx", view, f"one of {', '.join(cameras)} as in {camera.name}")
+    return [
+        {
+            "place": place,
+            "number": number,
+            "keys": tuple(keys[:3]),
             "picture": "images/" + picture_name(image["file_name"], data, place),
             "id": f"human36m/S{subject}/{action:02d}_{subaction:02d}/{view}/{frame:06d}",
             "sequence": f"human36m/S{subject}/{action:02d}_{subaction:02d}/{view}",
             "frame": frame,
-            "world": _joints(world, keys[:3], joints),
             "camera": cameras[str(view)],
-            "box": None if box is None else numbers(box, (4,), data, place, "bbox"),
             "size": _size(image, data, place) if options.chain else None,
         }
+    ]
 
 
 _INDICES = ("action_idx", "subaction_idx", "frame_idx", "cam_idx")
@@ -200,27 +235,29 @@ def _camera(value: Any, file: Path, key: str) -> tuple[np.ndarray, np.ndarray, n
     return rotation, shift, np.concatenate([focal, middle])
 
 
-def _joints(world: Any, keys: Sequence[int], file: Path) -> np.ndarray:
-    """(17, 3) mm in the world."""
-    place = "action {}, subaction {}, frame {}".format(*keys)
-    for key in keys:
-        if not isinstance(world, dict) or str(key) not in world:
-            raise BadAnnotation(file, place, "the entry", "missing", "joints for every image of the data file")
-        world = world[str(key)]
-    return numbers(world, (len(H36M17), 3), file, place, "joints")
+def _world(wanted: set[tuple[int, ...]], file: Path) -> dict[tuple[int, ...], np.ndarray]:
+    """(17, 3) mm in the world, by action, subaction and frame."""
+    named, world = {tuple(map(str, keys)): keys for keys in wanted}, dict[tuple[int, ...], np.ndarray]()
+    place = "action {}, subaction {}, frame {}"
+    for keys, value in walk(file, 3):
+        if not keys:
+            mapping(value, file, "", "the content")
+        elif keys in named:
+            world[named[keys]] = numbers(value, (len(H36M17), 3), file, place.format(*keys), "joints")  # type: ignore[index]
+    lacking = min(wanted - world.keys(), default=None)
+    if lacking is not None:
+        wanted_words = "joints for every image of the data file"
+        raise BadAnnotation(file, place.format(*lacking), "the entry", "missing", wanted_words)
+    return world
 
 
-def _boxes(annotations: Any, file: Path) -> dict[int, Any]:
-    """The boxes as they stand there, by image."""
-    boxes: dict[int, Any] = {}
-    for i, entry in enumerate(entries(annotations, file, "", "annotations")):
-        place = f"annotations[{i}]"
-        fields = mapping(entry, file, place, "the entry", ("image_id", "bbox"))
-        image = whole(fields["image_id"], file, place, "image_id")
-        if image in boxes:
-            raise BadAnnotation(file, place, "image_id", image, "one annotation an image")
-        boxes[image] = fields["bbox"]
-    return boxes
+def _add_box(entry: Any, place: str, boxes: dict[int, Any], file: Path) -> None:
+    """A box as it stands there, by its image."""
+    fields = mapping(entry, file, place, "the entry", ("image_id", "bbox"))
+    image = whole(fields["image_id"], file, place, "image_id")
+    if image in boxes:
+        raise BadAnnotation(file, place, "image_id", image, "one annotation an image")
+    boxes[image] = fields["bbox"]
 
 
 def _people(rows: list[dict[str, Any]], file: Path) -> People:
@@ -249,18 +286,17 @@ def _people(rows: list[dict[str, Any]], file: Path) -> People:
     )
 
 
-def _boxed(people: People, rows: list[dict[str, Any]]) -> People:
-    """`people` with the boxes of their `rows`; without those whose box the chain rejects, which a warning counts."""
+def _boxed(people: People, rows: list[dict[str, Any]], notes: Notes) -> People:
+    """`people` with the boxes of their `rows`; without those whose box the chain rejects, which `notes` count."""
     lacking = next((row["id"] for row in rows if row["box"] is None), None)
     if lacking is not None:
         raise BadAnnotation(people.file, lacking, "bbox", Words("missing"), "a box for each image, with chain=true")
     boxes = np.array([row["box"] for row in rows]).reshape(-1, 4)
     sizes = np.array([row["size"] for row in rows], np.float64).reshape(-1, 2)
-    accepted, notes = process_boxes(boxes, sizes)[1], Notes(Path(people.file))
+    accepted = process_boxes(boxes, sizes)[1]
     if not accepted.all():
         outside = "have a box outside their picture, or without an area, and are left out"
         notes.add(outside, people.ids[int(np.argmin(accepted))], int((~accepted).sum()))
-    notes.warn(len(rows), "people")
     edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
     return replace(people.select(accepted), boxes=edges[accepted])
 
@@ -277,7 +313,8 @@ def _check_boxes(rows: list[dict[str, Any]], keypoints: np.ndarray, file: Path) 
 def _drawn(people: People) -> People:
     """The reference's test: draws with replacement; a picture that comes again has another id."""
     rows = random.Random(42).choices(range(len(people)), k=DRAWN) if len(people) else []
-    drawn, times = people.select(rows), dict.fromkeys(people.ids, 0)
+    drawn = people.select(rows)
+    times = dict.fromkeys(drawn.ids, 0)
     assert isinstance(drawn.ids, list)
     for i, name in enumerate(drawn.ids):
         times[name] += 1

@@ -8,7 +8,8 @@ each, below the root or its cmu/, data/cmu/ or SURREAL/data/cmu/. Of _info.mat a
 datageneration/misc/3Dto2D there: 600 px of focal length, the axis in the middle of the picture (160, 120), and
 (x, y, z) = (loc_z - Z, Y - loc_y, loc_x - X) for a world point (X, Y, Z). joints2D are that projection rounded to whole
 pixels (0 is the picture's edge, the file's y already runs down), so the exact projection is used for keypoints, and
-joints2D only to check it: nothing is shifted. Opening a part reads all its _info.mat, some GB of them.
+joints2D only to check it: nothing is shifted. The first opening of a part reads all its _info.mat, some GB of them,
+into a table that is kept (reading/tables.py).
 
 That camera is a mirror (its matrix has determinant -1): pictures and joints agree, but show the mirror image of the
 SMPL body, whose left hip is a right hip to anyone who looks (gulvarol/surreal#10). Names follow the picture: `left_hip`
@@ -33,11 +34,14 @@ of the train list all but as many. It keeps to the publisher's parts, and so lea
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Sequence
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,14 +53,16 @@ from ..reading.annotations import (
     numbers,
     picture_name,
     probe_mats,
-    read_json,
     read_mat,
+    stacked,
     unique,
 )
-from ..reading.cameras import UNITS, agree, pinhole, unit_of
+from ..reading.cameras import AGREE, UNITS, agreeing, pinhole, unit_of_bones
+from ..reading.json_stream import in_pieces, walk
 from ..reading.origin import Origin
-from ..reading.people import People, PictureOptions, PictureSet, digest, project
+from ..reading.people import People, PictureOptions, PictureSet, project
 from ..reading.splits import by_shuffle, check_part
+from ..reading.tables import read_table
 from .skeletons import SMPL24
 
 ORIGIN = Origin(
@@ -72,6 +78,10 @@ NEAREST = 100.0
 """mm: Blender's clip_start in datageneration/main_part1.py."""
 STRIDE = 10
 """Of raw clips: three pictures a second."""
+AT_ONCE, CLIPS_AT_ONCE = 1 << 12, 64
+"""Entries of lists, and clips, that are turned into rows together."""
+SPOOLED = 1 << 26
+"""Bytes of lists that are kept in memory, not in a file."""
 SHOULDERS = ("smpl", "collar")
 TRUNK_BONE = (SMPL24.keypoints.index("neck"), SMPL24.keypoints.index("pelvis"))
 TRUNK = (350.0, 750.0)
@@ -105,15 +115,19 @@ def surreal(options: Options, part: str) -> PictureSet:
         raise ValueError(f"split={split} shuffles the pictures of run*.json, and {home} holds none; leave it out")
     step = options.stride or (1 if lists else STRIDE)
     about: dict[str, Any] = {"part": part, "shoulders": shoulders, "split": split or "publisher", "stride": step}
-    order, files = columns(shoulders), lists or _clips(home, part)
+    order, name = columns(shoulders), f"surreal.{part}"
     if lists:
-        people, about["points"] = _listed(lists, part, order)
-        people = people.select((by_shuffle(len(people), part) if split else np.arange(len(people)))[::step])
+        every = 1 if split else step
+        choice = {"shoulders": shoulders, "every": every}
+        people, more = read_table(name, lists, choice, lambda more: _listed(lists, part, order, every, more))
+        people = people.select(by_shuffle(len(people), part)[::step]) if split else people
     else:
-        people = _raw(files, home, part, step, order)
-    about |= {"layout": "lists" if lists else "clips", "sha256": digest(*files)}
+        clips = _clips(home, part)
+        choice = {"shoulders": shoulders, "step": step}
+        people, more = read_table(name, clips, choice, lambda _: _raw(clips, home, part, step, order))
+    about |= {"layout": "lists" if lists else "clips", **more}
     return PictureSet(
-        f"surreal.{part}", home, people, about, ORIGIN, options.boxes, fallback="whole" if lists else "truth"
+        name, home, people, about, ORIGIN, options.boxes, fallback="whole" if lists else "truth"
     )
 
 
@@ -150,38 +164,38 @@ def _clips(home: Path, part: str) -> list[Path]:
     )
 
 
-def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[int]) -> People:
-    pictures, ids, sequences = [], [], []
-    points, frames = [], []
+def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[int]) -> Iterator[People]:
+    names = [f"surreal/{part}/{file.parent.parent.name}/{file.name.removesuffix('_info.mat')}" for file in clips]
+    unique(names, clips[0].parent)
     probe_mats(clips)
-    for file in clips:
-        stem = file.name.removesuffix("_info.mat")
-        video = file.with_name(f"{stem}.mp4").relative_to(home).as_posix()
-        name = f"surreal/{part}/{file.parent.parent.name}/{stem}"
-        joints, shown = _clip(file)
-        numbered = [n for n in range(0, len(joints), step) if shown[n]]
-        pictures += [f"{video}#{n}" for n in numbered]
-        ids += [f"{name}/{n:03d}" for n in numbered]
-        sequences += [f"surreal/{part}/{file.parent.name}"] * len(numbered)
-        points.append(joints[numbered][:, order])
-        frames.append(np.array(numbered, np.int64))
-    joined = np.concatenate(points)
-    camera = np.tile(CAMERA, (len(joined), 1))
-    known = np.ones(joined.shape[:2], bool)
-    unique(ids, clips[0].parent)
-    return People(
-        file=str(clips[0].parent.parent.parent),
-        skeleton=SMPL24,
-        pictures=pictures,
-        ids=ids,
-        sequences=sequences,
-        frames=np.concatenate(frames),
-        keypoints=project(joined, camera),
-        annotated=known,
-        visible=known,
-        camera=camera,
-        points=joined,
-    )
+    for some in in_pieces(zip(clips, names, strict=True), CLIPS_AT_ONCE):
+        pictures, ids, sequences = list[str](), list[str](), list[str]()
+        points, frames = [], []
+        for file, name in some:
+            video = file.with_name(f"{name.rpartition('/')[2]}.mp4").relative_to(home).as_posix()
+            joints, shown = _clip(file)
+            numbered = [n for n in range(0, len(joints), step) if shown[n]]
+            pictures += [f"{video}#{n}" for n in numbered]
+            ids += [f"{name}/{n:03d}" for n in numbered]
+            sequences += [f"surreal/{part}/{file.parent.name}"] * len(numbered)
+            points.append(joints[numbered][:, order])
+            frames.append(np.array(numbered, np.int64))
+        joined = np.concatenate(points)
+        camera = np.tile(CAMERA, (len(joined), 1))
+        known = np.ones(joined.shape[:2], bool)
+        yield People(
+            file=str(clips[0].parent.parent.parent),
+            skeleton=SMPL24,
+            pictures=pictures,
+            ids=ids,
+            sequences=sequences,
+            frames=np.concatenate(frames),
+            keypoints=project(joined, camera),
+            annotated=known,
+            visible=known,
+            camera=camera,
+            points=joined,
+        )
 
 
 def _clip(file: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -208,45 +222,79 @@ def _timed(value: Any, rows: int, file: Path, name: str) -> np.ndarray:
     return numbers(whole, (rows, len(SMPL24), None), file, "", name).transpose(2, 1, 0)
 
 
+class _Listed(NamedTuple):
+    """Some entries of a list: their pictures, and the values of all."""
+
+    names: list[str]
+    keypoints: np.ndarray
+    points: np.ndarray
+    matrices: np.ndarray
+
+
 _SHAPES: dict[str, tuple[int, int]] = {"keypoint2d": (24, 2), "keypoint3d": (24, 3), "intrinsic_matrix": (3, 3)}
 
 
-def _listed(lists: Sequence[Path], part: str, order: list[int]) -> tuple[People, str]:
-    """All pictures of the lists in their order, and the unit of their points."""
-    rows = [row for file in lists for row in _entries(file)]
-    keypoints, points, matrices = (
-        np.array([row[field] for row in rows]).reshape(-1, *shape) for field, shape in _SHAPES.items()
-    )
-    pictures = [f"{part}/{row['name']}" for row in rows]
-    unique(pictures, lists[0].parent)
-    camera, unit = pinhole(matrices, lists[0].parent, "intrinsic_matrix"), None
-    if len(rows) and agree(points, camera, keypoints):
-        unit = unit_of(points, TRUNK_BONE, TRUNK)
-    known = np.ones(keypoints.shape[:2], bool)
-    people = People(
-        file=str(lists[0].parent),
-        skeleton=SMPL24,
-        pictures=pictures,
-        ids=[f"surreal/{name}" for name in pictures],
-        sequences=[f"surreal/{part}/{motion(row['name'])}" for row in rows],
-        frames=np.arange(len(rows)),
-        keypoints=keypoints[:, order],
-        annotated=known,
-        visible=known,
-        camera=camera,
-        points=points[:, order] * UNITS[unit] if unit else None,
-    )
-    return people, unit or "none: they do not project onto keypoint2d, or are not of a body's size in m, cm or mm"
+def _listed(lists: Sequence[Path], part: str, order: list[int], step: int, about: dict[str, Any]) -> Iterator[People]:
+    """Each `step`-th picture of the lists in their order; the unit of their points goes into `about`. It is that of all
+    of them, so that all are read, into a temporary file, before the first is given."""
+    folder, count, hits, joints = lists[0].parent, 0, 0.0, 0
+    bones: list[np.ndarray] = []
+    with tempfile.SpooledTemporaryFile(SPOOLED) as spool:
+        for piece in _pieces(lists):
+            camera = pinhole(piece.matrices, folder, "intrinsic_matrix", count)
+            hits += agreeing(piece.points, camera, piece.keypoints)
+            joints += piece.keypoints[..., 0].size
+            trunk = piece.points[:, TRUNK_BONE]
+            bones.append(np.linalg.norm(trunk[:, 0] - trunk[:, 1], axis=-1))
+            rows = np.arange(-count % step, len(piece.names), step)
+            chosen = [f"{part}/{piece.names[row]}" for row in rows]
+            pickle.dump((count + rows, chosen, piece.keypoints[rows], piece.points[rows], camera[rows]), spool)
+            count += len(piece.names)
+        unit = unit_of_bones(np.concatenate(bones), TRUNK) if joints and hits >= AGREE * joints else None
+        about["points"] = unit or "none: they do not project onto keypoint2d, or are not of a body's size in m, cm or mm"
+        spool.seek(0)
+        for _ in bones:
+            frames, pictures, keypoints, points, camera = pickle.load(spool)
+            known = np.ones(keypoints.shape[:2], bool)
+            yield People(
+                file=str(folder),
+                skeleton=SMPL24,
+                pictures=pictures,
+                ids=[f"surreal/{name}" for name in pictures],
+                sequences=[f"surreal/{part}/{motion(name.partition('/')[2])}" for name in pictures],
+                frames=frames,
+                keypoints=keypoints[:, order],
+                annotated=known,
+                visible=known,
+                camera=camera,
+                points=points[:, order] * UNITS[unit] if unit else None,
+            )
 
 
-def _entries(file: Path) -> list[dict[str, Any]]:
-    rows = []
-    for i, entry in enumerate(entries(read_json(file), file, "", "the content")):
-        place = f"entry {i}"
-        fields = mapping(entry, file, place, "the entry", ("name", *_SHAPES))
-        row: dict[str, Any] = {key: numbers(fields[key], shape, file, place, key) for key, shape in _SHAPES.items()}
-        rows.append(row | {"name": f"{file.stem}/{picture_name(fields['name'], file, place, 'name')}"})
-    return rows
+def _pieces(lists: Sequence[Path]) -> Iterator[_Listed]:
+    """The entries of each list, some at once; of a list at least one piece. Raises BadAnnotation, also for a picture
+    that is there twice."""
+    for file in lists:
+        hashes = array("q")
+        for names, *values in _read(file):
+            hashes.extend(map(hash, names))
+            yield _Listed(names, *values)
+        kinds, counts = np.unique(np.asarray(hashes), return_counts=True)
+        if (counts > 1).any():  # names themselves would be too many to keep
+            alike = set(kinds[counts > 1].tolist())
+            unique([name for names, *_ in _read(file) for name in names if hash(name) in alike], file.parent)
+
+
+def _read(file: Path) -> Iterator[_Listed]:
+    listed, number = walk(file, 1), 0
+    entries(next(listed)[1], file, "", "the content")
+    for some in in_pieces((value for _, value in listed), AT_ONCE):
+        places = [f"entry {number + i}" for i in range(len(some))]
+        rows = [mapping(row, file, place, "the entry", ("name", *_SHAPES)) for row, place in zip(some, places, strict=True)]
+        values = (stacked([row[key] for row in rows], shape, file, places, key) for key, shape in _SHAPES.items())
+        names = [picture_name(row["name"], file, place, "name") for row, place in zip(rows, places, strict=True)]
+        yield _Listed([f"{file.stem}/{name}" for name in names], *values)
+        number += len(some)
 
 
 def motion(name: str) -> str:

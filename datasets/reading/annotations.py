@@ -91,7 +91,8 @@ def unique(ids: Sequence[str], file: str | Path) -> None:
         seen.add(name)
 
 
-def _unreadable(path: Path, error: Exception, expected: str) -> BadAnnotation:
+def unreadable(path: Path, error: Exception, expected: str) -> BadAnnotation:
+    """What is raised for a file that its reader could not read."""
     return BadAnnotation(path, "", "the content", Words(f"{type(error).__name__}: {error}"), expected)
 
 
@@ -100,7 +101,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:  # errors of decoding are ValueErrors
-        raise _unreadable(path, error, "whole UTF-8 JSON") from error
+        raise unreadable(path, error, "whole UTF-8 JSON") from error
 
 
 def read_yaml(path: Path) -> Any:
@@ -111,7 +112,7 @@ def read_yaml(path: Path) -> Any:
             raise ValueError("aliases are not allowed")  # a few of them can stand for gigabytes
         return yaml.load(text, yaml.BaseLoader)  # else a joint that is called `on` or `1` would be none
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise _unreadable(path, error, "YAML in UTF-8") from error
+        raise unreadable(path, error, "YAML in UTF-8") from error
 
 
 _READ_ALL = """
@@ -150,7 +151,7 @@ def read_mat(path: Path, probed: bool = False, **arguments: Any) -> dict[str, An
     try:
         return dict(scipy.io.loadmat(path, **arguments))
     except Exception as error:  # scipy raises whatever the bytes lead it to
-        raise _unreadable(path, error, "a MATLAB file") from error
+        raise unreadable(path, error, "a MATLAB file") from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -159,7 +160,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # numpy and zipfile raise whatever the bytes lead them to
-        raise _unreadable(path, error, "a .npz of arrays") from error
+        raise unreadable(path, error, "a .npz of arrays") from error
 
 
 _SAFE = {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")} | {
@@ -184,7 +185,7 @@ def read_pickle(path: Path) -> Any:
     try:
         return _OnlyArrays(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except Exception as error:  # a pickle's bytes can lead to any error
-        raise _unreadable(path, error, "a pickle of numpy arrays") from error
+        raise unreadable(path, error, "a pickle of numpy arrays") from error
 
 
 def read_objects(path: Path) -> dict[str, Any]:
@@ -194,7 +195,7 @@ def read_objects(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy"): _content(archive.read(name)) for name in archive.namelist()}
     except Exception as error:  # zipfile, numpy and a pickle's bytes can lead to any error
-        raise _unreadable(path, error, "a .npz of numpy arrays") from error
+        raise unreadable(path, error, "a .npz of numpy arrays") from error
 
 
 def _content(data: bytes) -> Any:
@@ -226,6 +227,20 @@ def numbers(value: Any, shape: Sequence[int | None], file: str | Path, entry: ob
     if not (np.abs(array) <= LARGEST).all():  # false for NaN too
         raise BadAnnotation(file, entry, field, value, f"{wanted}, none above {LARGEST:g}")
     return array
+
+
+def stacked(
+    values: Sequence[Any], shape: tuple[int, ...], file: str | Path, names: Sequence[str], field: str
+) -> np.ndarray:
+    """`numbers` of many entries, (N, *shape), of which errors say the name; at once, because a million one by one take
+    half a minute."""
+    if not len(values):
+        return np.zeros((0, *shape))
+    try:
+        return numbers(values, (len(values), *shape), file, "", field)
+    except BadAnnotation:
+        each = zip(values, names, strict=True)
+        return np.stack([numbers(value, shape, file, name, field) for value, name in each])
 
 
 def _lengths(value: Any, most: int) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ person's crop is then made of its true joints, in all of the file where no annot
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,20 @@ import numpy as np
 
 from ..own.skeleton_file import KNOWN, doubt_edges, of_category
 from ..skeleton import Skeleton
-from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_json, whole
+from .annotations import BadAnnotation, Words, entries, mapping, numbers, whole
 from .coco_joints import read_joints
 from .coco_names import picture_names
 from .coco_results import read_labels
 from .coco_rows import Row, boxes_of, cameras_of, stack
 from .coco_whole import with_everyone
+from .json_stream import read_without
 from .notes import Notes
-from .people import People, joints_box, warn_of_boxes
+from .people import People, joints_box, together, warn_of_boxes
+from .tables import read_table
 
 NOWHERE = "are of an image that is not listed, and are left out"
+UNREAD = ("coco_url", "flickr_url", "date_captured", "license")
+"""Fields of images that nobody asks for, which would take more room than all others."""
 VIDEO_FIELDS = ("vid_id", "video_id", "seq_name")
 
 
@@ -63,7 +68,8 @@ def read_coco(
     results numbers. With `everyone` the table is that of whole pictures, as coco_whole.py says. `content` is
     what is read in place of the file's, of one in another form. Raises BadAnnotation.
     """
-    content = mapping(content or read_labels(file, numbered), file, "", "the content", ("images", "annotations"))
+    unread = UNREAD if everyone else {*UNREAD, "segmentation"}
+    content = mapping(content or read_labels(file, numbered, unread), file, "", "the content", ("images", "annotations"))
     listed, notes = entries(content["annotations"], file, "", "annotations"), Notes(file)
     kept, described = _categories(content, listed, file, skeleton, category)
     made = skeleton or of_category(described, file, f"category {described['id']}", edges_from)
@@ -113,6 +119,22 @@ def read_coco(
         others = _numbered([row for row in every if row.number not in numbers_of], Notes(file))
         people = with_everyone(people, rows, others, images.values(), file)
     return people, {"boxes made of joints": guessed} if guessed else {}
+
+
+def kept_coco(
+    name: str, files: Sequence[Path], choice: dict[str, Any], read: Callable[[Path], tuple[People, dict[str, Any]]]
+) -> tuple[People, dict[str, Any]]:
+    """What `read` makes of the files, one after the other, as a table that is kept: see `read_table`."""
+
+    def parse(about: dict[str, Any]) -> list[People]:
+        tables = []
+        for file in files:
+            people, more = read(file)
+            tables.append(people)
+            about |= {key: about.get(key, 0) + count for key, count in more.items()}
+        return [together(tables)]
+
+    return read_table(name, files, choice, parse)
 
 
 def _categories(
@@ -212,7 +234,7 @@ def declared_sizes(file: Path, below: str = ".", root: Path | None = None) -> di
 
 @lru_cache(maxsize=4)
 def _declared(file: Path, state: tuple[int, int], below: str, root: Path | None) -> dict[str, tuple[int, int]]:
-    content = read_json(file)
+    content = read_without(file, {*UNREAD, "annotations"})
     if isinstance(content, list):  # results, which say no sizes
         return {}
     mapping(content, file, "", "the content", ("images",))

@@ -8,21 +8,23 @@ COCO file of these pictures. What stands behind x and y is a confidence or a fla
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .annotations import BadAnnotation, Words, entries, mapping, numbers, read_json
+from .json_stream import read_without
 from .people import joints_box
 
 HINT = "a file name; or name the COCO file that numbers the pictures with images=FILE"
 
 
-def read_labels(file: Path, images: Path | None = None) -> Any:
-    """What a COCO JSON holds; of a list of results the same as a label file. Raises BadAnnotation."""
-    content = read_json(file)
+def read_labels(file: Path, images: Path | None = None, unread: Collection[str] = ()) -> Any:
+    """What a COCO JSON holds, without the fields `unread`; of a list of results the same as a label file. Raises
+    BadAnnotation."""
+    content = read_without(file, unread)
     results = isinstance(content, list) and content and isinstance(content[0], dict)
     return as_labels(content, file, images) if results else content
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .annotations import BadAnnotation, numbers
+from .annotations import stacked
 
 
 class Row(NamedTuple):
@@ -30,14 +30,8 @@ class Row(NamedTuple):
 
 
 def stack(values: list[Any], shape: tuple[int, ...], file: Path, rows: list[Row], field: str) -> np.ndarray:
-    """(N, *shape); at once, because a million rows one by one take half a minute."""
-    if not values:
-        return np.zeros((0, *shape))
-    try:
-        return numbers(values, (len(values), *shape), file, "", field).reshape(-1, *shape)
-    except BadAnnotation:
-        each = zip(values, rows, strict=True)
-        return np.stack([numbers(value, shape, file, f"annotation {row.id}", field) for value, row in each])
+    """(N, *shape)"""
+    return stacked(values, shape, file, [f"annotation {row.id}" for row in rows], field)
 
 
 def boxes_of(rows: list[Row], file: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from ..sample import Item
 from ..skeleton import Skeleton
 from .annotations import LARGEST, BadAnnotation, Words
 from .box_chain import chained
+from .columns import Texts, choose, on_disk, pick
 from .images import UnreadableImage
 from .origin import FolderOptions, Origin
 from .others import by_picture, others
@@ -120,22 +121,18 @@ class People:
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise BadAnnotation(self.file, "", name, Words(f"of shape {value.shape}"), f"shape {shape}")
-            if (
-                value is not None
-                and name != "area"
-                and value.dtype.kind == "f"
-                and not (np.abs(value) <= LARGEST).all()
-            ):
+            if value is None or name == "area" or value.dtype.kind != "f" or on_disk(value):
+                continue
+            if not (np.abs(value) <= LARGEST).all():
                 row = int(np.argmin((np.abs(value) <= LARGEST).reshape(n, -1).all(1)))
                 raise BadAnnotation(self.file, self.ids[row], name, value[row].tolist(), "finite pixels and mm")
         for name in ("ids", "sequences"):
             if len(getattr(self, name)) != n:
                 raise BadAnnotation(self.file, "", name, Words(f"of length {len(getattr(self, name))}"), f"length {n}")
-        if self.boxes is not None and n and not (self.boxes[:, 2:] > self.boxes[:, :2]).all():
-            row = int(np.argmin((self.boxes[:, 2:] > self.boxes[:, :2]).all(1)))
-            raise BadAnnotation(
-                self.file, self.ids[row], "the box", self.boxes[row].tolist(), "right > left, bottom > top"
-            )
+        boxes = None if on_disk(self.boxes) else self.boxes
+        if boxes is not None and n and not (boxes[:, 2:] > boxes[:, :2]).all():
+            row = int(np.argmin((boxes[:, 2:] > boxes[:, :2]).all(1)))
+            raise BadAnnotation(self.file, self.ids[row], "the box", boxes[row].tolist(), "right > left, bottom > top")
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -143,25 +140,20 @@ class People:
     def select(self, rows: np.ndarray | Sequence[int]) -> People:
         """The table reduced to `rows`, indices or a mask, in that order."""
         index = np.arange(len(self))[np.asarray(rows)]
-        lists: dict[str, Any] = {
-            name: [getattr(self, name)[i] for i in index] for name in ("pictures", "ids", "sequences")
-        }
-        if self.unlabelled is not None:
-            lists["unlabelled"] = [self.unlabelled[i] for i in index]
-        arrays = (
-            *("frames", "keypoints", "annotated", "visible", "boxes", "camera", "points", "mirrored"),
-            *("area", "crowd", "nobody", "crowding", "heads", "tracks"),
-        )
-        parts: dict[str, Any] = {
-            name: None if getattr(self, name) is None else getattr(self, name)[index] for name in arrays
-        }
-        return replace(self, **lists, **parts)
+        if len(index) == len(self) and (np.diff(index) == 1).all():
+            return self
+        columns: dict[str, Any] = {name: getattr(self, name) for name in COLUMNS}
+        return replace(self, **{name: pick(one, index) for name, one in columns.items() if one is not None})
 
     def choose(self, skeleton: Skeleton, order: Sequence[int]) -> People:
         """The table of keypoint `order[k]` as the k-th of `skeleton`."""
         names = ("keypoints", "annotated", "visible", "points")
-        columns: dict[str, Any] = {n: None if getattr(self, n) is None else getattr(self, n)[:, order] for n in names}
-        return replace(self, skeleton=skeleton, **columns)
+        columns: dict[str, Any] = {name: getattr(self, name) for name in names}
+        chosen = {name: choose(one, order) for name, one in columns.items() if one is not None}
+        return replace(self, skeleton=skeleton, **chosen)
+
+
+COLUMNS = tuple(one.name for one in fields(People) if one.name not in ("file", "skeleton"))
 
 
 def together(tables: Sequence[People]) -> People:
@@ -173,7 +165,7 @@ def together(tables: Sequence[People]) -> People:
             made[name] = None
         elif isinstance(parts[0], np.ndarray):
             made[name] = np.concatenate(parts)
-        elif isinstance(parts[0], list):
+        elif isinstance(parts[0], list | Texts):
             made[name] = [value for part in parts for value in part]
     return replace(tables[0], **made)
 
@@ -241,6 +233,10 @@ class PictureSet:
         if self.origin is not None:
             self.identity["licence"] = self.origin.licence
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is computed when it is asked for stays behind: it may be as long as the table."""
+        return {name: value for name, value in self.__dict__.items() if not _is_cached(type(self), name)}
+
     def __len__(self) -> int:
         return len(self.people)
 
@@ -301,8 +297,8 @@ class PictureSet:
             camera=np.zeros(4, np.float32) if people.camera is None else people.camera[index].astype(np.float32),
             keypoints=np.where(people.annotated[index][:, None], people.keypoints[index], 0.0),
             visible=people.visible[index] & people.annotated[index],
-            annotated=people.annotated[index],
-            points=None if people.points is None else people.points[index],
+            annotated=np.array(people.annotated[index]),
+            points=None if people.points is None else np.array(people.points[index]),
             mirrored=bool(people.mirrored[index]) if people.mirrored is not None else False,
             inputs=self.beside(index),
         )
@@ -333,6 +329,10 @@ class PictureSet:
         joints = people.keypoints[index][known]
         tight = np.concatenate([joints.min(0), joints.max(0)])
         return tllib_square(tight, width, height) if self.cut == "tllib" else square(tight, AROUND_JOINTS)
+
+
+def _is_cached(kind: type, name: str) -> bool:
+    return isinstance(getattr(kind, name, None), cached_property)
 
 
 def _alike(path: Path) -> str:

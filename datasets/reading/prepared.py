@@ -198,7 +198,7 @@ class Prepared:
             raise ValueError(f"part={part!r} is not known; choose one of {', '.join(about['parts'])}")
         content = about["parts"][part]
         self.name = str(content["name"])
-        self.skeleton = _skeleton(about["skeleton"], Path(folder) / DONE)
+        self.skeleton = skeleton_of(about["skeleton"], Path(folder) / DONE)
         left_out = [row for row, _ in content["unreadable"]]
         self.identity: dict[str, Any] = {**content["identity"], "prepared": about["size"]}
         self.identity |= {"left_out": left_out} if left_out else {}
@@ -292,7 +292,9 @@ class Prepared:
         return str(identifier), str(sequence)
 
 
-def _skeleton(content: Any, path: Path) -> Skeleton:
+def skeleton_of(content: Any, path: Path) -> Skeleton:
+    """The skeleton that plain data of its fields, in the file `path`, describe. Raises BadAnnotation."""
+
     def pairs(name: str) -> tuple[tuple[int, int], ...]:
         return tuple((int(a), int(b)) for a, b in content[name])
 

@@ -10,6 +10,7 @@ Pixels of a polygon are those that OpenCV fills; cocoapi's own differ along its 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,22 @@ class Region:
             raise ValueError(f"run lengths of {self.size[1]}x{self.size[0]} px")
         else:
             mask[self.pixels()] = 0
+
+
+def text_of(region: Region | None) -> str:
+    """A region as a text, of which `region_of` makes it again."""
+    if region is None:
+        return "null"
+    counts = None if region.counts is None else region.counts.tolist()
+    return json.dumps([[polygon.tolist() for polygon in region.polygons], counts, region.size])
+
+
+def region_of(text: str) -> Region | None:
+    if text == "null":
+        return None
+    polygons, counts, (height, width) = json.loads(text)
+    corners = tuple(np.array(polygon, np.float32) for polygon in polygons)
+    return Region(corners, None if counts is None else np.array(counts, np.int64), (height, width))
 
 
 def _encloses(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
