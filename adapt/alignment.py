@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..datasets.constants import constants
+
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Widths of the Gaussian kernels over the mean squared distance (DAN: 2^k, k = -3..1)."""
 
@@ -29,7 +31,7 @@ def kernel(
     """Sums of Gaussian kernels exp(-D / (2 v)) between points (..., n, d): (..., n, n). v are `widths`; with a fixed
     `sigma` one kernel of that width. `diagonal`: a point's distance from itself counts in the mean that makes v."""
     distance = squared_distances(points)
-    widest = widths(distance, scales, diagonal) if sigma is None else distance.new_tensor([sigma**2])
+    widest = widths(distance, scales, diagonal) if sigma is None else constants([sigma**2], distance)
     return torch.exp(-distance[..., None, :, :] / (2 * widest[..., None, None])).sum(-3)
 
 
@@ -49,7 +51,7 @@ def widths(distance: Tensor, scales: Sequence[float] = SCALES, diagonal: bool = 
     gradient. `diagonal`: zeros on it count. Where all points are one they are tiny, so that each kernel is 1."""
     count = distance.shape[-1]
     mean = distance.detach().mean((-2, -1)) * (1 if diagonal else count / (count - 1))
-    return (mean[..., None] * mean.new_tensor(scales)).clamp_min(1e-12)
+    return (mean[..., None] * constants(scales, mean)).clamp_min(1e-12)
 
 
 def discrepancy(kernels: Tensor, count: int, linear: bool = False, constant: bool = False) -> Tensor:

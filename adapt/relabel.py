@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..datasets.constants import constants
 from ..models.output import Grid, Poses
 from .strategy import Target
 
@@ -115,8 +116,8 @@ def read_maps(maps: Tensor, stride: int = 4) -> Tensor:
     width = maps.shape[-1]
     height, cell = maps.flatten(1).max(1)
     place = torch.stack([cell % width, cell // width], -1)
-    inner = ((place > 0) & (place < place.new_tensor(maps.shape[:0:-1]) - 1)).all(-1, keepdim=True)
-    step = place.new_tensor([1, width])
+    inner = ((place > 0) & (place < constants(maps.shape[:0:-1], place) - 1)).all(-1, keepdim=True)
+    step = constants([1, width], place)
     around = (maps.flatten(1).gather(1, (cell[:, None] + way).clamp(0, maps[0].numel() - 1)) for way in (step, -step))
     after, before = around
     quarter = 0.25 * (after - before).sign() * inner

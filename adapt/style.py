@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..datasets.constants import constants
 from ..datasets.reading.files import from_home
 from ..datasets.reading.weights import check_finite, read_content
 from ..datasets.sample import Unlabeled
@@ -206,7 +207,7 @@ class StyleNetwork(nn.Module):
 
 def limited(image: Tensor) -> Tensor:
     """Normalised pictures (B, 3, H, W) held between black and white."""
-    low, high = (image.new_tensor(values).view(3, 1, 1) for values in (DARKEST, BRIGHTEST))
+    low, high = (constants(values, image).view(3, 1, 1) for values in (DARKEST, BRIGHTEST))
     return image.clamp(low, high)
 
 

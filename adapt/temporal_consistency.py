@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets.constants import constants
 from ..datasets.sample import Unlabeled
 from ..models.output import Grid, Poses
 from ..models.pose_model import PoseModel
@@ -85,7 +86,7 @@ def departure(now: Tensor, before: Tensor, after: Tensor, steps: Tensor, grid: G
     share = (steps[:, 0] / steps.sum(-1)).view(-1, 1, 1)
     between = before + share * (after - before)
     parts = zip(grid.marginals(), grid.split(now - between), strict=True)
-    away = torch.cat([part / part.new_tensor(one.stride) for one, part in parts], -1)
+    away = torch.cat([part / constants(one.stride, part) for one, part in parts], -1)
     return (away.square().sum(-1) + 1e-12).sqrt()  # whose gradient at 0 is 0
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..datasets.constants import constants
 from ..models.output import Grid
 from .processes import gather
 
@@ -31,7 +32,7 @@ def warp(maps: Tensor, angle: Tensor, shift: Tensor, shear: Tensor, scale: Tenso
     rows, columns = (torch.arange(n, device=maps.device, dtype=maps.dtype) - (n - 1) / 2 for n in (height, width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     cells = torch.stack([x, y, torch.ones_like(x)], -1).view(1, -1, 3).expand(len(maps), -1, -1)
-    half = maps.new_tensor([0.5 * width, 0.5 * height])
+    half = constants([0.5 * width, 0.5 * height], maps)
     places = cells.bmm(matrix.transpose(1, 2) / half).view(-1, height, width, 2)
     return F.grid_sample(maps, places, mode="nearest", padding_mode="zeros", align_corners=False)
 
@@ -117,7 +118,7 @@ def covered(images: Tensor, centre: Tensor, corner: Tensor, where: Tensor, half:
 def patch_corner(centre: Tensor, size: tuple[int, int], half: int, share: Tensor) -> Tensor:
     """The upper left corner (B, 2) int (x, y) of a patch that is as large as the square around `centre` (B, 2) in
     images of `size` (width, height), at the share (B, 2) in [0, 1) of all places where it fits."""
-    limit = centre.new_tensor(size)
+    limit = constants(size, centre)
     extent = ((centre + half).minimum(limit) - (centre - half).clamp_min(0)).clamp_min(0)
     return (share * (limit - extent + 1)).long()
 

@@ -259,8 +259,8 @@ def inside(points: Tensor, sample: Unlabeled, image_index: Tensor) -> Tensor:
     (P, K) bool. In mm along all axes all do."""
     if sample.space in IN_MM:
         return torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
-    size = points.new_tensor(sample.image.shape[:-3:-1])
-    seen = ((points[..., :2] >= 0) & (points[..., :2] < size)).all(-1)
+    height, width = sample.image.shape[-2:]
+    seen = (points[..., :2] >= 0).all(-1) & (points[..., 0] < width) & (points[..., 1] < height)
     if "reach" not in sample.inputs or points.shape[-1] == 2:
         return seen
     return seen & (points[..., 2].abs() <= sample.inputs["reach"][image_index, None])

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..datasets.constants import constants
 from ..datasets.options import option
 from ..datasets.sample import Labeled, Unlabeled
 from .output import Grid, Poses, Votes, spatial_kl
@@ -103,7 +104,7 @@ class DrawnMaps(HeatmapModel):
         if self.cut is None:
             return super().labels(sample)
         cells = (self.grid.to_cells(sample.keypoints) + 0.5).trunc()
-        last = cells.new_tensor(self.grid.shape[::-1]) - 1
+        last = constants(self.grid.shape[::-1], cells) - 1
         reached = ((cells >= -self.cut) & (cells <= last + self.cut)).all(-1)
         return self.grid.to_points(cells), sample.annotated & reached
 

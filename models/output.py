@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..datasets.constants import constants
 from .parts.lazy_maps import LazyMaps, Maps, whole
 from .parts.map_kl import keypoint_kl, lean_kl
 from .parts.soft_argmax import entropies, soft_argmax
@@ -54,15 +55,24 @@ class Grid:
 
     def to_cells(self, points: Tensor) -> Tensor:
         """Points (..., D) in pixels to fractional cell indices (..., D), x first."""
-        return (points - points.new_tensor(self.origin)) / points.new_tensor(self.stride)
+        return (points - constants(self.origin, points)) / constants(self.stride, points)
 
     def to_points(self, cells: Tensor) -> Tensor:
         """Fractional cell indices (..., D), x first, to points in pixels."""
-        return cells * cells.new_tensor(self.stride) + cells.new_tensor(self.origin)
+        return cells * constants(self.stride, cells) + constants(self.origin, cells)
+
+    def unravel(self, cell: Tensor) -> Tensor:
+        """The indices (..., D), x first, of cells (...) counted as in memory: torch.unravel_index, which would copy the
+        shape to the device each time."""
+        indices = []
+        for count in reversed(self.shape):
+            indices.append(cell % count)
+            cell = cell // count
+        return torch.stack(indices, -1)
 
     def nearest(self, points: Tensor) -> Tensor:
         """The cells nearest to points (..., D) px: indices (..., D) int64, x first, drawn to the border."""
-        highest = points.new_tensor(self.shape[::-1]) - 1
+        highest = constants(self.shape[::-1], points) - 1
         return self.to_cells(points).round().clamp_min(0).minimum(highest).long()
 
     def contains(self, points: Tensor) -> Tensor:
@@ -70,7 +80,7 @@ class Grid:
         inside = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
         for grid, part in zip(self.marginals(), self.split(points), strict=True):
             cells = grid.to_cells(part)
-            inside = inside & ((cells >= -0.5) & (cells < cells.new_tensor(grid.shape[::-1]) - 0.5)).all(-1)
+            inside = inside & ((cells >= -0.5) & (cells < constants(grid.shape[::-1], cells) - 0.5)).all(-1)
         return inside
 
     def targets(self, points: Tensor, sigma: float, cut: float | None = None) -> tuple[Tensor, ...]:
@@ -167,8 +177,7 @@ class Votes:
         if self.where is not None:
             where = self.where.detach().expand(-1, -1, self.logits.shape[2], -1)
             return where.gather(1, best[:, None, :, None].expand(-1, -1, -1, where.shape[-1])).squeeze(1)
-        cells = torch.stack(torch.unravel_index(best, self.grid.shape)[::-1], -1)
-        return self.grid.to_points(cells.float())
+        return self.grid.to_points(self.grid.unravel(best).float())
 
     def confidence(self) -> Tensor:
         """1 - entropy / log N of the votes, (B, K) in [0, 1]; 1 where a head has a single candidate. Of a volume
@@ -203,7 +212,7 @@ def _splat(grid: Grid, weight: Tensor, where: Tensor) -> Tensor:
     On CUDA by a sorted accumulation, which gives the same bits every time, so that a resumed run equals the whole one.
     """
     batch, _, joints = weight.shape
-    size = weight.new_tensor(grid.shape[::-1])
+    size = constants(grid.shape[::-1], weight)
     cells = grid.to_cells(where).clamp(torch.zeros_like(size), size - 1)
     low = cells.detach().floor().minimum(size - 2).clamp_min(0)
     part = cells - low

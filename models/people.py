@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ..datasets.constants import constants
 from ..datasets.options import option
 from ..datasets.sample import ROOT_MM, Labeled, Unlabeled
 from ..datasets.skeleton import Skeleton
@@ -119,7 +120,7 @@ def raw_range(image: Tensor) -> Tensor:
     if image.dtype == torch.uint8:
         return normalize(image, white=1.0)
     shift = [254 * mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
-    return 255 * image + image.new_tensor(shift).view(3, 1, 1)
+    return 255 * image + constants(shift, image).view(3, 1, 1)
 
 
 def depth_axis(extent: float) -> Grid:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..datasets import options as owned
+from ..datasets.constants import constants
 from ..datasets.options import option, plain_options
 from ..datasets.sample import PIXELS, PIXELS_AND_MM, ROOT_MM, Labeled, Unlabeled, check_reads
 from ..datasets.skeleton import Skeleton
@@ -371,8 +372,7 @@ def normalize(image: Tensor, dtype: torch.dtype = torch.float32, white: float = 
     """uint8 images (B, 3, H, W) to ImageNet's normalised range, `white` being 1; float images pass unchanged."""
     if image.dtype != torch.uint8:
         return image
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device, dtype=dtype).view(1, 3, 1, 1) * white
-    std = torch.tensor(IMAGENET_STD, device=image.device, dtype=dtype).view(1, 3, 1, 1) * white
+    mean, std = (constants(values, image, dtype).view(1, 3, 1, 1) * white for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (image.to(dtype) - mean) / std
 
 
@@ -391,5 +391,5 @@ def normalized(image: Tensor) -> Tensor:
 
 
 def _constants(like: Tensor) -> tuple[Tensor, Tensor]:
-    mean, std = (like.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (constants(values, like).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return mean, std

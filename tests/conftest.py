@@ -206,22 +206,64 @@ def balls():
     return Balls
 
 
+def module_beside(name):
+    """The file of that name in this folder, as a module."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def toys():
     """The module toys.py: small systems, datasets and strategies, as users would add them."""
-    spec = importlib.util.spec_from_file_location("toys", Path(__file__).with_name("toys.py"))
-    module = sys.modules["toys"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_beside("toys")
+
+
+@pytest.fixture(scope="session")
+def every():
+    """The module every.py: each system of the registry in its smallest form, and a batch for it."""
+    return module_beside("every")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that need a GPU (pytest -m gpu) are skipped where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="torch sees no GPU of CUDA here"))
+
+
+class Cuda:
+    """A GPU, with what `Card` of card.py has: copies and waits are not counted."""
+
+    device = torch.device("cuda")
+    waits = copies = ()
+
+
+@pytest.fixture(scope="session")
+def pretended():
+    """The module card.py: a card that computes on the CPU."""
+    return module_beside("card")
+
+
+@pytest.fixture(params=["card", pytest.param("cuda", marks=pytest.mark.gpu)])
+def card(request, pretended):
+    """A card that computes on the CPU, and a GPU where there is one."""
+    if request.param == "card":
+        with pretended.Card() as made:
+            yield made
+        return
+    exact = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    yield Cuda()
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = exact
 
 
 @pytest.fixture(scope="session")
 def walkers():
     """The module walkers.py: 2D sequences of people whose bones swing, seen by two cameras."""
-    spec = importlib.util.spec_from_file_location("walkers", Path(__file__).with_name("walkers.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_beside("walkers")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
@@ -97,7 +98,7 @@ def coordinates(votes: Votes) -> Tensor:
         for grid in votes.grid.marginals()
         for count, step in zip(grid.shape[::-1], grid.stride, strict=True)
     ]
-    return votes.mean() / votes.logits.new_tensor(sides, dtype=torch.float32)
+    return votes.mean() / constants(sides, votes.logits, torch.float32)
 
 
 def cells(votes: Votes) -> list[Tensor]:

@@ -141,7 +141,7 @@ class Terms(nn.Module):
         if options.known > 0 and len(self.edges):
             outside = beyond(length, self.mean, self.deviation, options.width) * (self.mean > 0)
             losses["known"] = options.known * soft(outside).mean()
-        size = length.detach().mean(-1).clamp_min(1.0)[:, None] if len(self.edges) else points.new_tensor(100.0)
+        size = length.detach().mean(-1).clamp_min(1.0)[:, None] if len(self.edges) else points.new_full((), 100.0)
         if options.reprojection > 0:
             losses["reprojection"] = options.reprojection * self.reprojected(points, sample, size)
         if options.hold > 0:

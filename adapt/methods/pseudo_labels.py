@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...datasets.constants import constants
 from ...datasets.sample import Unlabeled
 from ...models.output import Grid, Poses, Votes, on_images
 from ...models.parts.lazy_maps import Maps, each_image
@@ -27,7 +28,7 @@ def ground_truth(votes: Votes, poses: Poses, sigma: float = 2.0, variant: str = 
     points = poses.points
     if variant == "lookup":
         positive = (votes.logits.detach().amax(1) > 0)[poses.image_index]
-        corner = points.new_tensor([value for grid in votes.grid.marginals() for value in grid.origin])
+        corner = constants([value for grid in votes.grid.marginals() for value in grid.origin], points)
         points = torch.where(positive.unsqueeze(-1), points, corner)
 
     def maps(grid: Grid, points: Tensor) -> Maps:

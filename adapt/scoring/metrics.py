@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...datasets.constants import constants
+
 
 def distances(predicted: Tensor, truth: Tensor) -> Tensor:
     """Euclidean distances (N, K) in the points' unit."""
@@ -72,7 +74,7 @@ def tllib_pck(maps: Tensor, truth_maps: Tensor, threshold: float = 0.5) -> tuple
     TLLib, tllib/utils/metric/keypoint_detection.py accuracy @ c4aa59e.
     """
     predicted, truth = _cells(maps), _cells(truth_maps)
-    size = maps.new_tensor([maps.shape[3], maps.shape[2]]) / 10
+    size = constants([maps.shape[3], maps.shape[2]], maps) / 10
     valid = (truth > 1).all(-1)
     hits = ((torch.linalg.vector_norm(predicted / size - truth / size, dim=-1) < threshold) & valid).sum(0)
     count = valid.sum(0)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...datasets.constants import constants
 from ...datasets.sample import transform
 from ..output import Grid, Votes
 from .backbones import build_backbone
@@ -42,7 +43,7 @@ class Localisation(nn.Module):
 def in_pixels(theta: Tensor, size: Sequence[int]) -> Tensor:
     """theta (B, 2, 3) as affines (B, 2, 3) of pixels of what is seen to pixels of the picture, both of `size` (width,
     height)."""
-    half = theta.new_tensor([(side - 1) / 2 for side in size])
+    half = constants([(side - 1) / 2 for side in size], theta)
     middle = half + 0.5
     linear = theta[:, :, :2] * half[:, None] / half
     shift = theta[:, :, 2] * half + middle - (linear * middle).sum(-1)
@@ -61,7 +62,7 @@ def inverse(affine: Tensor) -> Tensor:
 
 def sampled(maps: Tensor, cells: Tensor, padding: str = "zeros") -> Tensor:
     """Maps (B, C, rows, columns) at fractional cells (B, N, M, 2), x first: (B, C, N, M) float32, bilinear."""
-    last = cells.new_tensor([max(side - 1, 1) for side in maps.shape[:-3:-1]])
+    last = constants([max(side - 1, 1) for side in maps.shape[:-3:-1]], cells)
     return F.grid_sample(maps.float(), 2 * cells / last - 1, padding_mode=padding, align_corners=True)
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...datasets.constants import constants
+
 PUSHES = ("exp", "max")
 
 
@@ -22,7 +24,7 @@ def cells_of(points: Tensor, size: Sequence[int], stride: float) -> tuple[Tensor
     Towards 0, as the reference's int(): what is less than a cell left of or above the picture is taken to its border.
     """
     cells = (points / stride).trunc()
-    inside = ((cells >= 0) & (cells < cells.new_tensor(tuple(size)[::-1]))).all(-1)
+    inside = ((cells >= 0) & (cells < constants(tuple(size)[::-1], cells))).all(-1)
     return torch.where(inside[..., None], cells, 0.0).long(), inside
 
 
@@ -35,7 +37,7 @@ def drawn_maps(
     (rows, columns), keypoints = size, cells.shape[1]
     reach = int(3 * sigma) + 1
     away = torch.arange(-reach, reach + 1, dtype=torch.float64).square()  # not on the device: Apple's have no float64
-    patch = torch.exp(-(away[:, None] + away) / (2 * sigma**2)).float().to(cells.device)
+    patch = constants(torch.exp(-(away[:, None] + away) / (2 * sigma**2)).tolist(), cells, torch.float32)
     line = torch.arange(-reach, reach + 1, device=cells.device)
     x, y = (cells[..., None, None, dim] + step for dim, step in enumerate((line, line[:, None])))
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows) & counted[..., None, None]

@@ -40,6 +40,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...datasets.bodies.skeletons import H36M17
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content, unwrapped
@@ -159,7 +160,7 @@ class Anatomy3D(PoseModel):
         places, scores = keypoints2d[..., :2], keypoints2d[..., 2:]
         if self.options.coordinates == "screen":
             width, height = self.input_size
-            return torch.cat([places * (2 / width) - places.new_tensor([1.0, height / width]), scores], -1)
+            return torch.cat([places * (2 / width) - constants([1.0, height / width], places), scores], -1)
         if lens is None or (not torch.compiler.is_compiling() and not bool((lens[:, :2] > 0).all())):
             raise ValueError(
                 "model.coordinates=camera needs to know the camera of every sample; choose data that has cameras, say "
@@ -298,7 +299,7 @@ class Anatomy3D(PoseModel):
             bones = vectors(poses, self.ends).norm(dim=-1).mean(1)
             change = (torch.rand_like(bones) - 0.5) * self.options.lengthening * bones
             longer = lengthened(poses, self.ends, self.moves, change)
-        root = 0.5 * torch.randn_like(longer[:, :, :1]) + longer.new_tensor([0.0, -0.3, self.options.distance])
+        root = 0.5 * torch.randn_like(longer[:, :, :1]) + constants([0.0, -0.3, self.options.distance], longer)
         space = longer + root
         around = lens[:, None, None]
         pixels = space[..., :2] / space[..., 2:].clamp_min(0.1) * around[..., :2] + around[..., 2:]
@@ -321,7 +322,7 @@ class Anatomy3D(PoseModel):
         frames = self.normalised(keypoints2d[None], None if lens is None else lens[None])[0]
         poses = self.lifted(frames)
         if flip is not None:
-            back = frames.new_tensor([-1.0, 1.0, 1.0])
+            back = constants([-1.0, 1.0, 1.0], frames)
             poses = (poses + back * self.lifted(back * frames[:, list(flip)])[:, list(flip)]) / 2
         self.train(mode)
         return poses

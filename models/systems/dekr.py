@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import MASK, Labeled, Unlabeled, invert, known_ends, transform
 from ...datasets.skeleton import Skeleton
@@ -177,7 +178,7 @@ class DEKR(PoseModel):
         turned = image.flip(-1)
         turned = torch.cat([turned[..., behind:], turned[..., turned.shape[-1] - behind :]], -1)
         there = self.seen(turned, sample)
-        offsets = there.extra["offsets"].flip(-1)[:, flip] * votes.logits.new_tensor([-1.0, 1.0])[:, None, None]
+        offsets = there.extra["offsets"].flip(-1)[:, flip] * constants([-1.0, 1.0], votes.logits)[:, None, None]
         maps = (votes.maps + there.maps.flip(-1)[:, flip]) / 2
         center = (votes.extra["center"] + there.extra["center"].flip(-1)) / 2
         extra = {"center": center, "offsets": (votes.extra["offsets"] + offsets) / 2}
@@ -209,7 +210,7 @@ class DEKR(PoseModel):
     def on_map(self, cells: Tensor) -> Tensor:
         """Which points (..., 2) in cells are on the map: bool (...)."""
         low = 0.0 if self.options.reference else -0.5
-        return ((cells >= low) & (cells < cells.new_tensor(self.grid.shape[::-1]) + low)).all(-1)
+        return ((cells >= low) & (cells < constants(self.grid.shape[::-1], cells) + low)).all(-1)
 
     def counted(self, sample: Labeled) -> Tensor:
         return sample.annotated & self.on_map(self.grid.to_cells(sample.keypoints))
@@ -240,7 +241,7 @@ class DEKR(PoseModel):
         weight = torch.where(covered, 1.0, options.background)
         if (mask := mask_of(sample.inputs.get(MASK), grid.shape)) is not None:
             weight = weight * mask[:, None]
-        inside = (center.trunc() >= 0) & (center.trunc() < center.new_tensor(grid.shape[::-1]))
+        inside = (center.trunc() >= 0) & (center.trunc() < constants(grid.shape[::-1], center))
         owning = counted & (has_center & inside.all(1))[:, None]
         where = sample.image_index, images, options.radius, grid.shape
         if options.reference:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...datasets.constants import constants
 from ...datasets.options import Options, option
 from ..heatmaps import SHARPNESS
 from ..output import Grid, Poses, Votes
@@ -60,7 +61,7 @@ def people_in(views: Sequence[Votes], reading: Reading, width: float, judge: Res
     Gaussians are fitted from the `width` in px on, and scores multiplied by what `judge` says."""
     base, several = views[0].grid, len(views) > 1
     points, sure, valid = _candidates(views, reading)
-    first = points.new_tensor(base.origin)
+    first = constants(base.origin, points)
     whole = (points - first).floor() + first
     values = torch.stack([heat_at(heat_of(one), one.grid.to_cells(whole)) for one in views]).mean(0)
     heat, near = values.mean(-1), NEAR[several] if reading.near is None else reading.near

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...datasets.constants import constants
+
 
 def heatmaps(
     cells: Tensor, drawn: Tensor, sigmas: Sequence[float], image_index: Tensor, images: int, shape: Sequence[int]
@@ -19,11 +21,11 @@ def heatmaps(
     """Gaussians of peak 1 at the points (P, K, 2) that are `drawn` (P, K), `sigmas` (K) cells wide, the highest of an
     image's people: (images, K, *shape), and where any was drawn, bool. Each is cut to its patch, which ends 3 sigma and
     one or two cells from the point, and its middle stands between cells."""
-    sigma = cells.new_tensor(sigmas)[:, None]
+    sigma = constants(sigmas, cells)[:, None]
     first, end = (cells - 3 * sigma - 1).floor(), (cells + 3 * sigma + 2).ceil()
     places = first[..., None] + torch.arange(math.ceil(6 * max(sigmas) + 4), device=cells.device, dtype=cells.dtype)
     lines = torch.exp((places - cells[..., None]).square() / (-2 * sigma[..., None] ** 2))  # (P, K, 2, cells of a line)
-    inside = (places < end[..., None]) & (places >= 0) & (places < cells.new_tensor(shape[::-1])[:, None])
+    inside = (places < end[..., None]) & (places >= 0) & (places < constants(shape[::-1], cells)[:, None])
     values = lines[:, :, 1, :, None] * lines[:, :, 0, None]
     shown = inside[:, :, 1, :, None] & inside[:, :, 0, None] & drawn[..., None, None]
     maps = image_index[:, None] * len(sigmas) + torch.arange(len(sigmas), device=cells.device)
@@ -40,7 +42,7 @@ def windows(centers: Tensor, radius: int, shape: Sequence[int]) -> tuple[Tensor,
     line = torch.arange(-radius, radius, device=centers.device)
     y, x = torch.meshgrid(line, line, indexing="ij")
     places = centers.trunc().long()[:, None] + torch.stack([x, y], -1).flatten(0, 1)
-    inside = (places >= 0) & (places < places.new_tensor(shape[::-1]))
+    inside = (places >= 0) & (places < constants(shape[::-1], places))
     return places, inside.all(-1)
 
 

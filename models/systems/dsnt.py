@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...datasets import options as owned
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ..heatmaps import UpsampledMaps
@@ -117,7 +118,7 @@ def losses(votes: Votes, sample: Labeled, counted: Tensor, options: Numerical) -
 
 def normalized(grid: Grid, points: Tensor) -> Tensor:
     """Points (..., D) px as shares of the grid from its middle, x first: -1 and 1 are its outer edges."""
-    return (2 * grid.to_cells(points) + 1) / points.new_tensor(grid.shape[::-1]) - 1
+    return (2 * grid.to_cells(points) + 1) / constants(grid.shape[::-1], points) - 1
 
 
 def spreads(grid: Grid, maps: Tensor, goal: Tensor, options: Numerical) -> Tensor:

@@ -21,6 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
+from ...datasets.constants import constants
 from ...datasets.options import choose, option
 from ...datasets.sample import Unlabeled
 from ..heatmaps import CELL, DrawnMaps, hidden_layers, small
@@ -147,4 +148,4 @@ def shuffles(inputs: int, doublings: int) -> tuple[nn.Sequential, int]:
 def less_mean(image: Tensor) -> Tensor:
     """Images (B, 3, H, W), uint8 or floats as ImageNet normalises them, as AlphaPose's network sees them."""
     shares = intensities(image) / 255
-    return shares - shares.new_tensor(REFERENCE_MEAN).view(3, 1, 1)
+    return shares - constants(REFERENCE_MEAN, shares).view(3, 1, 1)

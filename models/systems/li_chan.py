@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content
@@ -151,7 +152,7 @@ class LiChan(PoseModel):
     def placed(self, answer: Tensor, **extra: Tensor) -> Votes:
         """The votes that the regression's answer (B, K * D), before tanh, stands for."""
         steps = answer.float().tanh().unflatten(1, (self.keypoints, self.axes))
-        where = absolute(steps, self.ancestors) * steps.new_tensor(self.unit) + steps.new_tensor(self.middle)
+        where = absolute(steps, self.ancestors) * constants(self.unit, steps) + constants(self.middle, steps)
         return Votes(self.grid, torch.zeros_like(where[:, None, :, 0]), where[:, None], extra)
 
     def decode(self, votes: Votes, sample: Unlabeled) -> Poses:
@@ -180,7 +181,7 @@ class LiChan(PoseModel):
 
     def steps(self, points: Tensor) -> Tensor:
         """R (P, K, D) of points (P, K, D) of the input, in units that tanh covers."""
-        return relative((points - points.new_tensor(self.middle)) / points.new_tensor(self.unit), self.above)
+        return relative((points - constants(self.middle, points)) / constants(self.unit, points), self.above)
 
     def known(self, sample: Labeled) -> Tensor:
         """Which coordinates of R are known, (P, K, D) bool: those of both ends are."""

@@ -60,6 +60,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ...datasets.constants import constants
 from ...datasets.options import option, plain_options
 from ...datasets.reading.files import from_home
 from ...datasets.reading.weights import fitting, read_content
@@ -211,7 +212,7 @@ class OwnModel(PoseModel):
             return Votes.from_maps(self.grid, self.scale * answer)
         if self.gives == "coordinates":
             where = answer.float().reshape(-1, 1, self.keypoints, 2)
-            where = where * where.new_tensor(self.length)
+            where = where * constants(self.length, where)
             return Votes(self.grid, torch.zeros_like(where[..., 0]), where)
         split = [self.keypoints, 2 * self.keypoints]
         responses, offsets = answer.split(split, 1) if isinstance(answer, Tensor) else answer

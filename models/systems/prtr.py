@@ -49,6 +49,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.resnet import Bottleneck
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled, transform
 from ..output import Grid, Poses, Votes
@@ -229,7 +230,7 @@ class PRTR(QueryModel):
 
     def sides(self, like: Tensor) -> Tensor:
         """(width, height) px of the input."""
-        return like.new_tensor(self.input_size)
+        return constants(self.input_size, like)
 
 
 class Joined(HRNet):

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled, known_ends
 from ..output import Grid, Poses, Votes
@@ -132,7 +133,7 @@ class PRTRPeople(QueryModel):
         answers = (self.head if head is None else head)(crops.flatten(0, 1), self.positions())
         classes, shares = (answer.float().unflatten(0, crops.shape[:2]) for answer in answers)
         places = from_boxes(shares.sigmoid(), boxes[:, -1, :, None, None])
-        logs, points = classes.log_softmax(-1), places * places.new_tensor(self.input_size)
+        logs, points = classes.log_softmax(-1), places * constants(self.input_size, places)
         logits = persons[:, -1, :, None, :1] + logs[:, :, -1, :, :-1]
         extra = {"persons": persons, "boxes": boxes, "logs": logs, "points": points}
         return Votes(self.grid, logits.flatten(1, 2), points[:, :, -1].flatten(1, 2)[:, :, None], extra)
@@ -156,7 +157,7 @@ class PRTRPeople(QueryModel):
         image_index = sample.image_index[someone]
         losses, person, query = box_losses(extra["persons"], extra["boxes"], boxes, image_index)
         image, known = image_index[person], counted[someone[person]]
-        frame = boxes[person] * boxes.new_tensor(2 * self.input_size)
+        frame = boxes[person] * constants(2 * self.input_size, boxes)
         truth = in_boxes(sample.keypoints[someone[person]], frame[:, None])
         logs, places = extra["logs"][image, query], in_boxes(extra["points"][image, query], frame[:, None, None])
         if not len(person):
@@ -170,7 +171,7 @@ class PRTRPeople(QueryModel):
 def person_boxes(points: Tensor, counted: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes (P, 4), middle, width and height in shares of the picture of `size` (width, height) px, of people of whose
     keypoints (P, K, 2) px some count, (P, K) bool: as the head of this file says."""
-    frame, (low, high) = points.new_tensor(size), known_ends(points, counted)
+    frame, (low, high) = constants(size, points), known_ends(points, counted)
     half = ((high - low) * ENLARGED).clamp_min(SMALLEST * max(size)) / 2
     middle = (low + high) / 2
     corners = torch.cat([(middle - half).clamp_min(0) / frame, (middle + half).minimum(frame) / frame], 1)

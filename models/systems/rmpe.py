@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from ...datasets.constants import constants
 from ...datasets.options import choose, make, option, plain_options
 from ...datasets.reading.files import from_home
 from ...datasets.sample import PIXELS, PIXELS_AND_MM, Labeled, Unlabeled, known_ends
@@ -259,7 +260,7 @@ def frozen(network: PoseModel) -> PoseModel:
 def centred(points: Tensor, known: Tensor, size: tuple[int, int]) -> Tensor:
     """Points (P, K, D) of people who stand in the middle of pictures of `size`, as large as the box of their keypoints
     that are known (P, K) and ROOM leave them."""
-    places, sides = points[..., :2], points.new_tensor(size)
+    places, sides = points[..., :2], constants(size, points)
     low, high = (end[:, None] for end in known_ends(places, known))
     middle = torch.where(known.any(1)[:, None, None], (low + high) / 2, 0.0)
     scale = (sides / (ROOM * (high - low)).clamp_min(SMALLEST)).amin(-1, keepdim=True)
