@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"keyshift: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        line = _line(error)
+        line = line_of(error)
         if line is None or os.environ.get("KEYSHIFT_DEBUG"):
             raise
         print(f"keyshift: error: {line}", file=sys.stderr)
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _line(error: Exception) -> str | None:
+def line_of(error: Exception) -> str | None:
     """What bad input, the system, or an installation that does not fit together is refused with; None for a defect."""
     from .failures import failure
     from .tracking.addresses import masked
@@ -130,7 +130,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Options may stand before, between and behind the key=value words."""
     top = parser()
     arguments, rest = top.parse_known_args(argv)
-    foreign = [word for word in rest if word.startswith("-") or "=" not in word]
+    several = isinstance(getattr(arguments, "experiment", None), list)
+    foreign = [word for word in rest if word.startswith("-") or not ("=" in word or several)]
     if foreign or (rest and not hasattr(arguments, "overrides")):
         from .tracking.addresses import masked
 
@@ -179,11 +180,16 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         ("compare", _compare, "train strategies x seeds, write results.json and report.html"),
     ):
         made = command(name, run, text)
+        several = {"nargs": "+"} if name == "compare" else {}
         made.add_argument(
-            "experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder"
+            "experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder", **several
         )
         made.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
         made.add_argument("--overwrite", action="store_true", help="delete the run folder first")
+    made.add_argument("--jobs", metavar="N", type=int, help="runs at once, as processes of this machine")
+    made.add_argument("--ray", metavar="ADDRESS", type=word, help="runs at once, by a Ray cluster: address, or auto")
+    made.add_argument("--cpus", metavar="N", type=int, help="threads of a run, and CPUs that it has in a Ray cluster")
+    made.add_argument("--gpus", metavar="SHARE", type=float, help="of a GPU, that a run has: 0.5, so that two share it")
 
     made = command("style", _style, "train the network that UniFrame's style transfer needs, for a pair of domains")
     made.add_argument("experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder")
@@ -516,14 +522,26 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    config, folder = _settings(arguments)
+    a = arguments
+    given = [*a.experiment, *a.overrides]
+    names = [word for word in given if "=" not in word or Path(word).exists()] or given[:1]
+    overrides = [word for word in given if word not in names]
+    experiments = []
+    for name in names:
+        config, folder = _settings(argparse.Namespace(experiment=name, overrides=overrides))
+        if len(names) > 1 and folder != Path(name):
+            folder = (folder or Path("runs")) / config.name
+        folder = folder or Path("runs") / config.name
+        if (folder / "checkpoint.pt").exists():
+            raise ValueError(f"{folder} is a single run; continue it with: keyshift train {folder}")
+        experiments.append((config, folder))
     from .runs.comparison import compare
+    from .runs.many import crew_of
     from .runs.progress import Reporter
 
-    folder = folder or Path("runs") / config.name
-    if (folder / "checkpoint.pt").exists():
-        raise ValueError(f"{folder} is a single run; continue it with: keyshift train {folder}")
-    compare(config, folder, Reporter(), arguments.overwrite)
+    reporter = Reporter()
+    if not compare(experiments, reporter, a.overwrite, crew_of(a.jobs, a.ray, a.cpus, a.gpus, reporter), a.cpus):
+        raise Problems
 
 
 def _style(arguments: argparse.Namespace) -> None:
