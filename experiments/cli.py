@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"keyshift: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        line = _line(error)
+        line = line_of(error)
         if line is None or os.environ.get("KEYSHIFT_DEBUG"):
             raise
         print(f"keyshift: error: {line}", file=sys.stderr)
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _line(error: Exception) -> str | None:
+def line_of(error: Exception) -> str | None:
     """What bad input, the system, or an installation that does not fit together is refused with; None for a defect."""
     from .failures import failure
     from .tracking.addresses import masked
@@ -105,7 +105,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     """Options may stand before, between and behind the key=value words."""
     top = parser(words)
     arguments, rest = top.parse_known_args(words)
-    foreign = [word for word in rest if word.startswith("-") or "=" not in word]
+    several = isinstance(getattr(arguments, "experiment", None), list)
+    foreign = [word for word in rest if word.startswith("-") or not ("=" in word or several)]
     if foreign or (rest and not hasattr(arguments, "overrides")):
         import difflib
 

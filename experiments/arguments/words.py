@@ -44,8 +44,9 @@ def numbers(text: str) -> list[int]:
     return [int(one) for one in words(text)]
 
 
-def add_experiment(parser: ArgumentParser) -> None:
-    parser.add_argument("experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder")
+def add_experiment(parser: ArgumentParser, **several: Any) -> None:
+    text = "a YAML, a shipped experiment's name, or a run folder"
+    parser.add_argument("experiment", metavar="EXPERIMENT", help=text, **several)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDES)
 
 

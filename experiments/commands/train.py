@@ -9,8 +9,9 @@ from typing import Any
 from ...adapt.processes import leave
 from ...adapt.scoring.selection import PCK, Headline
 from ..config import Config
-from ..runs.engine import Engine, Job
+from ..runs.engine import Engine
 from ..runs.folder import locked
+from ..runs.job import Job
 from ..runs.progress import Reporter
 from ..runs.task import prepare
 

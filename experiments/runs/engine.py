@@ -1,40 +1,19 @@
-"""Where runs are carried out. A job is plain data, so that another process or machine can do it; here they are done one
-after another."""
+"""Where runs are carried out: here, one after another. Several at once: many.py, by processes of this machine
+(processes.py) or by the nodes of a Ray cluster (cluster.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ..config import Config, build, plain
 from ..tracking.mirror import Mirror, default_uri, store_uri
-from .folder import home, locked, rank
+from .folder import home, rank
+from .job import Job
 from .progress import Callback, Reporter
-from .task import Task, prepare
-from .training import train
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run as plain data: a configuration, a strategy, a seed, and the folder that it is trained in."""
-
-    config: dict[str, Any]
-    strategy: str
-    seed: int
-    folder: str
-
-    @staticmethod
-    def of(config: Config, strategy: str, seed: int, folder: Path) -> Job:
-        return Job(plain(config) | {"strategy": strategy, "seed": seed}, strategy, seed, str(folder))
-
-    def task(self) -> Task:
-        """What it works on, opened anew: what the whole comparison works on, a source included where any other of its
-        strategies needs one, so that it is scored on the same sets wherever it is done."""
-        config = build(self.config)
-        return prepare(config, config.strategies)
+from .task import Task
+from .training import Stage, train
 
 
 class Engine:
@@ -56,21 +35,17 @@ class Engine:
         complete = self.mirror.close()
         self.tracked = store_uri(self.mirror.uri or "") if complete and self.task.config.tracking != "off" else None
 
-    def compare(self, strategies: Iterable[str], seeds: Iterable[int]) -> None:
-        """Train every strategy with every seed, each in a folder of its own; finished ones are passed over."""
-        names = list(strategies)
-        for seed in seeds:
-            for name in names:
-                run = self.folder / f"{name}-seed{seed}"
-                with locked(run):
-                    self.do(Job.of(self.task.config, name, seed, run))
-
     def do(self, job: Job) -> dict[str, Any]:
         """Train one run, in a folder that is held."""
+        assert job.strategy is not None
+        folder = Path(job.folder)
+        cache, stage = home(folder) / "pretrained", self.stage(job.seed)
+        return train(self.task, job.strategy, job.seed, folder, cache, stage, self.reporter.say)
 
+    def stage(self, seed: int) -> Stage:
         @contextmanager
-        def stage(title: str, steps: int) -> Iterator[Callback]:
-            with self.reporter.stage(f"{title} seed {job.seed}", steps) as show:
+        def opened(title: str, steps: int) -> Iterator[Callback]:
+            with self.reporter.stage(f"{title} seed {seed}", steps) as show:
 
                 def step(done: int, metrics: dict[str, float]) -> None:
                     show(done, metrics)
@@ -79,5 +54,4 @@ class Engine:
 
                 yield step
 
-        folder = Path(job.folder)
-        return train(self.task, job.strategy, job.seed, folder, home(folder) / "pretrained", stage, self.reporter.say)
+        return opened

@@ -106,6 +106,11 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def threads_of(folder: Path) -> int:
+    """With how many threads a run was begun."""
+    return int(json.loads((folder / "environment.json").read_text("utf-8"))["threads"])
+
+
 @contextmanager
 def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold a run folder, emptied first with `overwrite`; the end of the process frees it, however it ends.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ...adapt.scoring.selection import Headline
@@ -38,8 +38,14 @@ class Reporter:
     @contextmanager
     def stage(self, name: str, steps: int) -> Iterator[Callback]:
         """Show a stage of `steps` updates through the callback that this gives."""
+        with self.board() as board:
+            yield board.open(name, steps)
+
+    @contextmanager
+    def board(self) -> Iterator[Board]:
+        """Shows stages that go on at once."""
         if not self.live:
-            yield self._lines(name, steps)
+            yield Board(self.say)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -49,26 +55,7 @@ class Reporter:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(name, total=steps, text="")
-
-            def step(done: int, metrics: dict[str, float]) -> None:
-                progress.update(task, completed=done)
-                if metrics:
-                    progress.update(task, text=_brief(metrics))
-
-            yield step
-
-    def _lines(self, name: str, steps: int) -> Callback:
-        printed = time.monotonic()
-
-        def step(done: int, metrics: dict[str, float]) -> None:
-            nonlocal printed
-            if metrics and (done == steps or time.monotonic() - printed > PLAIN_EVERY):
-                printed = time.monotonic()
-                left = (steps - done) * metrics.get("seconds/iteration", 0.0)
-                self.say(f"{name}: {done}/{steps}  {_brief(metrics)}  {left:.0f} s left")
-
-        return step
+            yield Board(self.say, progress)
 
     @contextmanager
     def counted(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -102,6 +89,43 @@ class Reporter:
             self.say(title)
             for name, *values in rows:
                 self.say(f"{name}: {', '.join(f'{c} {v}' for c, v in zip(columns[1:], values, strict=True))}")
+
+
+class Board:
+    """Stages by name: a bar each on a terminal, elsewhere lines."""
+
+    def __init__(self, say: Callable[[str], None], progress: Progress | None = None) -> None:
+        self.say, self.progress, self.bars = say, progress, dict[Callback, TaskID]()
+
+    def open(self, name: str, steps: int) -> Callback:
+        if self.progress is None:
+            return self._lines(name, steps)
+        progress, bar = self.progress, self.progress.add_task(name, total=steps, text="")
+
+        def step(done: int, metrics: dict[str, float]) -> None:
+            progress.update(bar, completed=done)
+            if metrics:
+                progress.update(bar, text=_brief(metrics))
+
+        self.bars[step] = bar
+        return step
+
+    def close(self, stage: Callback) -> None:
+        """Take away the bar of a stage, which `open` gave."""
+        if self.progress is not None:
+            self.progress.remove_task(self.bars.pop(stage))
+
+    def _lines(self, name: str, steps: int) -> Callback:
+        printed = time.monotonic()
+
+        def step(done: int, metrics: dict[str, float]) -> None:
+            nonlocal printed
+            if metrics and (done == steps or time.monotonic() - printed > PLAIN_EVERY):
+                printed = time.monotonic()
+                left = (steps - done) * metrics.get("seconds/iteration", 0.0)
+                self.say(f"{name}: {done}/{steps}  {_brief(metrics)}  {left:.0f} s left")
+
+        return step
 
 
 def _brief(metrics: dict[str, float]) -> str:

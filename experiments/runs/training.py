@@ -35,7 +35,7 @@ from ..report.drawing import sensor_sheet, write_picture
 from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude, scored
 from .device import choose_device
-from .folder import FILES, check_folder, describe, locked, open_folder, world_size
+from .folder import FILES, check_folder, describe, locked, open_folder, threads_of, world_size
 from .pretrained import pretrained_folder
 from .subjects import keep, subjects_of
 from .task import AT_ONCE, Task, build_model, files_of
@@ -80,6 +80,9 @@ def train(
         open_folder(folder, of_run(config, name, seed), identity, fabric.device)
         if task.source_train is not None:
             keep(folder, subjects_of(task.source_train))
+        begun, threads = threads_of(folder), torch.get_num_threads()
+        if begun != threads:
+            say(f"{name} seed {seed} was begun with {begun} threads and goes on with {threads}: last digits may differ")
     fabric.barrier()
     if not (folder / "config.yaml").exists():
         raise ValueError(
@@ -107,25 +110,36 @@ def started(
     task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage, evaluate: Evaluate | None = None
 ) -> Path | None:
     """The weights that every strategy of `seed` starts from: those given, or those pretrained; None for fresh ones."""
-    if task.start is None and task.config.pretrain_steps > 0:
-        return pretrained(task, seed, cache, fabric, stage, evaluate)
-    return task.start
+    if pretraining_folder(task, seed, cache) is None:
+        return task.start
+    return pretrained(task, seed, cache, fabric, stage, evaluate)
+
+
+def pretraining_folder(task: Task, seed: int, cache: Path) -> Path | None:
+    """Where in `cache` the pretrained weights of `seed` lie, or will; None where nothing is pretrained."""
+    if task.start is not None or task.config.pretrain_steps == 0:
+        return None
+    assert task.source_train is not None
+    return pretrained_folder(cache, _about(task, seed), task.source_train.identity)
+
+
+def _about(task: Task, seed: int) -> dict[str, Any]:
+    """What pretrained weights of `seed` depend on, besides their source."""
+    about = of_pretraining(task.config) | {"seed": seed, "keypoints": list(task.skeleton.keypoints)}
+    return about | files_of(task.config, []).get(FILES, {})  # what is in a file counts, not where it lies
 
 
 def pretrained(
     task: Task, seed: int, cache: Path, fabric: Fabric, stage: Stage, evaluate: Evaluate | None = None
 ) -> Path:
     """Weights of the source pretraining of `seed`: trained once, shared by all strategies, kept in `cache`."""
-    config = task.config
-    assert task.source_train is not None
-    about = of_pretraining(config) | {"seed": seed, "keypoints": list(task.skeleton.keypoints)}
-    about |= files_of(config, []).get(FILES, {})  # what is in a file counts, not where it lies
-    folder = pretrained_folder(cache, about, task.source_train.identity)
+    config, folder = task.config, pretraining_folder(task, seed, cache)
+    assert folder is not None
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, wait=True), stage("pretraining", config.pretrain_steps) as callback:
             if fabric.is_global_zero:
-                describe(folder, about, task.identity(), fabric.device)
+                describe(folder, _about(task, seed), task.identity(), fabric.device)
             phase = Phase("source_only", config.pretrain_steps, config.pretrain, None, "target")
             fit(task, phase, seed, folder, fabric, callback, evaluate=evaluate)
         if fabric.is_global_zero:

@@ -23,7 +23,7 @@ from keyshift.datasets.skeleton import HAND
 from keyshift.experiments.cli import main
 from keyshift.experiments.config import load
 from keyshift.experiments.runs import shipping
-from keyshift.experiments.runs.engine import Job
+from keyshift.experiments.runs.job import Job
 from keyshift.models.saved import MODELS, load_checkpoint, load_model
 
 SHORT = {

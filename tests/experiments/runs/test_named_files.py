@@ -10,8 +10,8 @@ from keyshift.adapt.methods.post import Post
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import files
 from keyshift.experiments.config import build, of_run
-from keyshift.experiments.runs.engine import Job
 from keyshift.experiments.runs.folder import open_folder
+from keyshift.experiments.runs.job import Job
 from keyshift.experiments.runs.task import check_required, files_of
 
 NAMED = {"uniframe": "style", "distil": "labels", "post": "prior", "ssa": "statistics"}
