@@ -11,7 +11,6 @@ from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from ...datasets.reading.files import write_json
 from ..config import Config, of_comparison, seeds
-from ..report.page import write as write_report
 from .engine import Engine
 from .folder import opened, world_size
 from .progress import Reporter
@@ -42,6 +41,8 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
         engine.compare(config.strategies, seeds(config))
         results = collect(folder, config.strategies, seeds(config), config.threshold)
         write_json(folder / "results.json", results)
+        from ..report.page import write as write_report  # matplotlib with it
+
         page = write_report(folder, task.target[1])
     print_table(results, reporter)
     for line in guarded(results["strategies"]):
