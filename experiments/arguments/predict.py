@@ -59,7 +59,9 @@ def add(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--mirror", action="store_true", help="show the network mirrored pictures (right hands)")
     parser.add_argument("--batch", metavar="N", type=int, default=32, help="crops at a time (default: 32)")
-    parser.add_argument("--workers", metavar="N", type=int, default=2, help="threads that read pictures (default: 2)")
+    parser.add_argument(
+        "--workers", metavar="N", type=int, help="threads that read pictures (default: 1 a core, up to 8)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument("--overwrite", action="store_true", help="write over files that are there")
 

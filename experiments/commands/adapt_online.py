@@ -56,8 +56,6 @@ from .predict_depth import DepthInputs, open_depth
 
 MOVED = 0.05
 """Share of the crop's side: joints whose answers are farther apart than this are counted."""
-READERS = 2
-"""Threads that read pictures."""
 
 
 def streaming(kind: type[Strategy]) -> bool:
@@ -224,7 +222,7 @@ def stream(
     `gathering`. Raises ValueError where fewer than two crops can be read, or one, if batches are of one."""
     before: list[Person] = []
     total = 0
-    for people in gathering.in_batches(read_ahead(inputs, size, skeleton, False, 2 * count, READERS), count):
+    for people in gathering.in_batches(read_ahead(inputs, size, skeleton, False, 2 * count), count):
         total += len(people)
         if total >= min(count, 2):
             places, crops = zip(*(before + people)[-count:], strict=True)

@@ -35,6 +35,7 @@ from .bench_deformable import rows as deformable_rows
 from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
+from .bench_predict import rows as predict_rows
 from .bench_strategies import rows as strategy_rows
 
 Timed = Callable[[], object]
@@ -224,6 +225,11 @@ def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]
     ]
 
 
+def bench_predict(count: int = 96, size: int = 256) -> list[tuple[str, str, str]]:
+    """A folder of pictures through `keyshift predict` against the network alone, ResNet-18."""
+    return predict_rows(_resnet18(size), count, _device(), alternate)
+
+
 def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
     """A2J (ResNet-50) and AWR (ResNet-18), 14 joints: decoding and densities against the network."""
     rows = _votes_rows("A2J", A2J(14, A2J.Options(input_size=[size, size])), batch)
@@ -314,6 +320,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "grouping": bench_grouping,
     "render": bench_render,
     "loading": bench_loading,
+    "predict": bench_predict,
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +26,8 @@ from ..runs.people_nms import check_nms, one_for_each, with_box_scores
 from ..runs.prediction_clips import OrderedInputs, in_order
 from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
 from ..runs.prediction_formats import writer
-from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
-from ..runs.progress import Reporter
+from ..runs.prediction_inputs import Inputs, one_ahead, open_inputs, read_ahead
+from ..runs.progress import Callback, Reporter
 from ..runs.subjects import compare_whole, recall
 from ..runs.tracks import with_tracks
 from .predict_depth import Trained, open_depth, training_of
@@ -115,7 +116,7 @@ def predict(
     white: int | str | None = None,
     mirror: bool = False,
     batch: int = 32,
-    workers: int = 2,
+    workers: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
     format: str = "coco",
@@ -141,7 +142,7 @@ def predict(
     """
     write = writer(format, output)
     opened, processor = open_model(model), choose_device(device)
-    if batch < 1 or workers < 1:
+    if batch < 1 or (workers is not None and workers < 1):
         raise ValueError(f"batch={batch} and workers={workers} must be at least 1")
     if "keypoints2d" in opened.model.reads:
         path = predictions_file(model, paths)
@@ -255,31 +256,63 @@ def report_unreadable(predicted: Predicted, format: str) -> None:
         print(f"{len(predicted.unlocated)} have no usable centre; {listed} as without_center", file=sys.stderr)
 
 
+class Asked(NamedTuple):
+    """A batch that the network is asked about, and its answers on the CPU, which are there once it is `ready`."""
+
+    crops: list[tuple[int, Crop]]
+    """Each with its picture's place."""
+    sample: Unlabeled
+    poses: Poses
+    ready: torch.cuda.Event | None
+
+    def wait(self) -> None:
+        if self.ready is not None:
+            self.ready.synchronize()
+
+
 def answer_all(
-    opened: Opened, inputs: Inputs, device: torch.device, reporter: Reporter, mirror: bool, batch: int, workers: int
+    opened: Opened,
+    inputs: Inputs,
+    device: torch.device,
+    reporter: Reporter,
+    mirror: bool,
+    batch: int,
+    workers: int | None = None,
 ) -> Predicted:
-    """The model's answers for everyone in every picture."""
-    model = opened.model.to(device)
+    """The model's answers for everyone in every picture. Threads read pictures and put the next batch together while
+    the network is at one, and a GPU is given that before anybody looks at the answers of the one before."""
+    model, before = opened.model.to(device), deque[Asked]()
     gathering = Gathering(inputs, len(opened.skeleton), model.single)
-    with reporter.stage("predict", len(inputs.names)) as show:
+
+    def batches(show: Callback) -> Iterator[tuple[list[tuple[int, Crop]], Unlabeled]]:
         ahead = read_ahead(inputs, opened.size, opened.skeleton, mirror, 2 * batch, workers)
         for people in gathering.in_batches(ahead, batch, show):
-            answer(model, [(place, crop) for place, (crop,) in people], device, opened.skeleton, gathering)
+            crops = [(place, crop) for place, (crop,) in people]
+            sample = collate([crop for _, crop in crops], labels=False)
+            yield crops, sample.pin_memory() if device.type == "cuda" else sample
+
+    def take(asked: Asked) -> None:
+        asked.wait()
+        gather(asked.poses, asked.sample, asked.crops, model.single, opened.skeleton, gathering)
+
+    with reporter.stage("predict", len(inputs.names)) as show:
+        for crops, sample in one_ahead(batches(show)):
+            before.append(Asked(crops, sample, *answer(model, sample, device)))
+            if len(before) > 1:
+                take(before.popleft())
+        for asked in before:
+            take(asked)
     return gathering.predicted()
 
 
 @torch.no_grad()
-def answer(
-    model: PoseModel,
-    crops: Sequence[tuple[int, Crop]],
-    device: torch.device,
-    skeleton: Skeleton,
-    gathering: Gathering,
-) -> None:
-    """One batch of crops and their pictures' places through the network, into `gathering`."""
-    sample = collate([crop for _, crop in crops], labels=False)
-    moved = sample.to(device)
-    gather(model.decode(model(moved), moved), sample, crops, model.single, skeleton, gathering)
+def answer(model: PoseModel, sample: Unlabeled, device: torch.device) -> tuple[Poses, torch.cuda.Event | None]:
+    """The network's answers for one batch, on the CPU; of a GPU, which is not waited for, they are there with the
+    event."""
+    gpu = device.type == "cuda"
+    moved = sample.to(device, non_blocking=gpu)
+    poses = model.decode(model(moved), moved).each(lambda tensor: tensor.to("cpu", non_blocking=gpu))
+    return poses, torch.cuda.current_stream(device).record_event() if gpu else None
 
 
 def gather(

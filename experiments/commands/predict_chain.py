@@ -56,7 +56,7 @@ class Looked(NamedTuple):
     flip_test: bool = False
     mirror: bool = False
     batch: int = 32
-    workers: int = 2
+    workers: int | None = None
 
 
 def predict_chain(
@@ -78,7 +78,7 @@ def predict_chain(
     white: int | str | None = None,
     mirror: bool = False,
     batch: int = 32,
-    workers: int = 2,
+    workers: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
     format: str = "coco",
@@ -153,7 +153,7 @@ def check_asked(
     networks: Networks, looked: Looked, smooth_root: int | None, draw: Path | None, format: str, reporter: Reporter
 ) -> None:
     """Raises ValueError for what a chain cannot be asked."""
-    if looked.batch < 1 or looked.workers < 1:
+    if looked.batch < 1 or (looked.workers is not None and looked.workers < 1):
         raise ValueError(f"batch={looked.batch} and workers={looked.workers} must be at least 1")
     if smooth_root is not None and (smooth_root < 3 or smooth_root % 2 == 0):
         raise ValueError(f"--smooth-root {smooth_root}: expected an odd number of frames, 3 or more")

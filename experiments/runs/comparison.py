@@ -12,7 +12,6 @@ from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
 from ...datasets.reading.files import write_json
 from ..config import Config, of_comparison, seeds
-from ..report.page import write as write_report
 from .device import threads
 from .engine import Engine
 from .folder import opened, world_size
@@ -122,6 +121,8 @@ class Comparison:
         """Write the results, leave the folder, and say what they are."""
         results = collect(self.folder, self.config.strategies, seeds(self.config), self.config.threshold)
         write_json(self.folder / "results.json", results)
+        from ..report.page import write as write_report  # matplotlib with it
+
         page = write_report(self.folder, self.task.target[1])
         self.held.close()
         say, tracked = self.reporter.say, self.engine.tracked

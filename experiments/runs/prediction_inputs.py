@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -185,6 +185,11 @@ def listed(path: Path) -> list[Path]:
     return files
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Cut(NamedTuple):
     """One picture's people as the network sees them; the picture itself is gone."""
 
@@ -194,12 +199,27 @@ class Cut(NamedTuple):
     """Of each person the plain crop, and augmented ones behind it."""
 
 
+MOST = 8
+"""Threads that read, where nobody says how many: more wait for each other between OpenCV's calls."""
+T = TypeVar("T")
+
+
+def one_ahead(made: Iterator[T]) -> Iterator[T]:
+    """The same, each made by a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: Future[T | None] = thread.submit(next, made, None)
+        while (one := waiting.result()) is not None:
+            waiting = thread.submit(next, made, None)
+            yield one
+
+
 def read_ahead(
-    inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, mirror: bool, ahead: int, workers: int
+    inputs: Inputs, size: tuple[int, int], skeleton: Skeleton, mirror: bool, ahead: int, workers: int | None = None
 ) -> Iterator[Cut | UnreadableImage]:
-    """Every picture in its order, read by threads, at most `ahead` before their use; those that cannot be read as their
-    errors. Frames of videos are decoded by one thread, in their order, and so are all pictures of inputs
-    that are `ordered`."""
+    """Every picture in its order, read by `workers` threads (None: one for each core, up to MOST), at most `ahead`
+    before their use; those that cannot be read as their errors. Decoding and cutting leave Python alone, so that
+    threads do what processes would, and hand over no copies. Frames of videos are decoded by one thread, in their
+    order, and so are all pictures of inputs that are `ordered`."""
 
     def cut(place: int) -> Cut | UnreadableImage:
         try:
@@ -209,7 +229,7 @@ def read_ahead(
 
     cv2.setNumThreads(1)  # the threads share the cores
     waiting: deque[Future[Cut | UnreadableImage]] = deque()
-    with ThreadPoolExecutor(workers) as many, ThreadPoolExecutor(1) as one:
+    with ThreadPoolExecutor(workers or min(cores(), MOST)) as many, ThreadPoolExecutor(1) as one:
         for place, name in enumerate(inputs.names):
             waiting.append((one if inputs.ordered or is_frame(name) else many).submit(cut, place))
             if len(waiting) > ahead:

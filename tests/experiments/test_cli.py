@@ -51,10 +51,33 @@ def written(home):
     return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and "cache" not in p.parts)
 
 
-def test_help_imports_nothing_heavy():
-    code = "import sys; from keyshift.experiments.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    code += "sys.exit(bool({'torch', 'mlflow', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+HELP = "try: main({words})\nexcept SystemExit: pass\n"
+USED_LATER = {"albumentations", "matplotlib", "pandas", "sklearn", "sympy", "torchvision", "transformers"}
+
+
+@pytest.mark.parametrize(
+    ("code", "unused"),
+    [
+        (HELP.format(words=["--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+        (HELP.format(words=["predict", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+        ("parse(['train', 'demo', 'steps=3'])", {"torch", "numpy", "mlflow", "yaml"}),
+        ("from keyshift.experiments.commands.predict import predict", {"mlflow", "scipy", *USED_LATER}),
+        ("from keyshift.experiments.commands.data_show import show", {"mlflow", "scipy", *USED_LATER}),
+        (
+            "from keyshift.experiments.config import load; load('demo')",
+            {"mlflow", "scipy", "sklearn", "albumentations"},
+        ),
+        ("from keyshift.experiments.runs.training import train", {"mlflow", *USED_LATER}),
+    ],
+)
+def test_what_a_command_does_not_use_is_not_imported(code, unused):
+    """What takes a second to import is imported where it is used; a system is where it is chosen."""
+    code = f"import sys; from keyshift.experiments.cli import main, parse\n{code}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1].split()
+    assert not unused & {name.partition(".")[0] for name in modules}
+    systems = [name for name in modules if name.startswith("keyshift.models.systems.")]
+    assert set(systems) <= {"keyshift.models.systems.pose_resnet"} or "predict" in code
 
 
 def test_the_help_of_bench_names_each(capsys):
