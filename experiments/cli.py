@@ -455,6 +455,11 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
     made.add_argument("--against", metavar="STRATEGY", help="by how much this one is better than each other, instead")
 
+    made = command("report", _report, "finished comparisons merged into one page: ranks over pairs, cost beside accuracy")
+    made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
+    made.add_argument("--output", metavar="FILE", type=path, default=Path("runs/report.html"), help="(default: %(default)s)")
+    made.add_argument("--overwrite", action="store_true", help="write over the file")
+
     made = command("lab", _lab, "try candidates on domain pairs with known truth, and score every checkpoint")
     made.add_argument(
         "files",
@@ -800,6 +805,12 @@ def _table(arguments: argparse.Namespace) -> None:
     from .commands.table import duel, table
 
     print(duel(arguments.folders, arguments.against) if arguments.against else table(arguments.folders))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from .commands.report import report
+
+    report(arguments.folders, arguments.output, arguments.overwrite)
 
 
 def _lab(arguments: argparse.Namespace) -> None:

@@ -35,6 +35,7 @@ from .bench_deformable import rows as deformable_rows
 from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
+from .bench_scale import rows as scale_rows
 from .bench_strategies import rows as strategy_rows
 
 Timed = Callable[[], object]
@@ -142,6 +143,11 @@ def bench_deformable() -> list[tuple[str, str, str]]:
 def bench_grouping() -> list[tuple[str, str, str]]:
     """HigherHRNet's grouping of 30 people against the published form step by step."""
     return grouping_rows(alternate)
+
+
+def bench_scale() -> list[tuple[str, str, str]]:
+    """What more processes bring on this machine, in all and for each."""
+    return scale_rows(_device())
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -314,6 +320,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "grouping": bench_grouping,
     "render": bench_render,
     "loading": bench_loading,
+    "scale": bench_scale,
 }
 
 
