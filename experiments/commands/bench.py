@@ -36,6 +36,7 @@ from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_predict import rows as predict_rows
+from .bench_scale import rows as scale_rows
 from .bench_strategies import rows as strategy_rows
 
 Timed = Callable[[], object]
@@ -143,6 +144,11 @@ def bench_deformable() -> list[tuple[str, str, str]]:
 def bench_grouping() -> list[tuple[str, str, str]]:
     """HigherHRNet's grouping of 30 people against the published form step by step."""
     return grouping_rows(alternate)
+
+
+def bench_scale() -> list[tuple[str, str, str]]:
+    """What more processes bring on this machine, in all and for each."""
+    return scale_rows(_device())
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -321,6 +327,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "render": bench_render,
     "loading": bench_loading,
     "predict": bench_predict,
+    "scale": bench_scale,
 }
 
 

@@ -139,6 +139,37 @@ def lines(
         return Chart(title, finish(), f"Line chart: {title}, {labels[1]} over {labels[0]}. {_spoken(notes)}", notes)
 
 
+def forest(
+    title: str, values: Mapping[str, tuple[float, ...]], axis: str, look: Mapping[str, Look]
+) -> Chart:
+    """Each strategy's (mean, low, high) as a marker on its interval, from top to bottom, beside a line at zero."""
+    with _figure(0.8 + 0.19 * len(values), NARROW) as (axes, finish):
+        axes.axvline(0, color="#8A8F98", linewidth=0.9)
+        for at, (name, (mean, low, high)) in enumerate(values.items()):
+            axes.plot([low, high], [at, at], color=look[name].colour, linewidth=1.4)
+            axes.plot([mean], [at], linestyle="none", **_marker(look[name], 6.5))
+        axes.set_yticks([])
+        axes.set_ylim(len(values) - 0.4, -0.6)
+        axes.set_xlabel(axis)
+        spoken = {name: f"{mean:+.1f}" for name, (mean, _, _) in values.items()}
+        return Chart(title, finish(), f"Intervals: {title}, {axis}. {_spoken(spoken)}", spoken)
+
+
+def scatter(
+    title: str, points: Mapping[str, tuple[float, float]], labels: tuple[str, str], look: Mapping[str, Look]
+) -> Chart:
+    """Each strategy's (x, y) as its marker, the lowest y at the top."""
+    with _figure(0.6 * WIDTH) as (axes, finish):
+        for name, (x, y) in points.items():
+            axes.plot([x], [y], linestyle="none", clip_on=False, **_marker(look[name], 8))
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.margins(0.08)
+        axes.invert_yaxis()
+        notes = {name: f"{x:.1f} ×, {y:.1f}" for name, (x, y) in points.items()}
+        return Chart(title, finish(), f"Points: {title}, {labels[1]} over {labels[0]}. {_spoken(notes)}", notes)
+
+
 def mean_line(seeds: Sequence[Line]) -> Line:
     """The mean over seeds at the x that all seeds have: a mean over a changing set of seeds would jump."""
     shared = seeds[0][0]

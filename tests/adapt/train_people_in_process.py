@@ -1,5 +1,4 @@
-"""Trains the toy that finds several people in a process of its own, by given statistics of batch norm: FOLDER
-STRATEGY..."""
+"""Trains the toy that finds several people in a process of its own: FOLDER STRATEGY..."""
 
 import importlib.util
 import os
@@ -22,6 +21,7 @@ from keyshift.adapt.methods.uniframe import UniFrame
 from keyshift.adapt.methods.view_filter import ViewFilter
 from keyshift.adapt.processes import leave
 from keyshift.adapt.scoring.evaluation import everyone
+from keyshift.adapt.shared_norm import share_statistics
 from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Optimization
 from keyshift.adapt.trainer import Loop, Trainer
@@ -49,13 +49,10 @@ SETS = {d: toys.Scenes(toys.Scenes.Options(), "train", s) for d, s in (("source"
 
 
 def strategy_of(name):
-    """Batch norm of each process's share of a batch would tell them apart: that of the network is frozen."""
     torch.manual_seed(0)
     model = toys.BottomUp(3, toys.BottomUp.Options(channels=8, threshold=0.55))
-    for norm in (model.backbone[1], model.backbone[4]):
-        norm.num_batches_tracked.fill_(1)
     kind = {**STRATEGIES, **toys.METHODS}[name]
-    strategy = kind(model, toys.DOTS, Optimization(rate=1e-3), "frozen", OPTIONS.get(name))
+    strategy = kind(model, toys.DOTS, Optimization(rate=1e-3), "both", OPTIONS.get(name))
     strategy.see_source(lambda: [EvaluationBatches(SETS["source"], 24, (32, 32))[0].without_labels()])
     return strategy
 
@@ -63,6 +60,8 @@ def strategy_of(name):
 def train(fabric, folder, name):
     folder.mkdir(parents=True, exist_ok=True)
     strategy, where = strategy_of(name), {"rank": fabric.global_rank, "processes": fabric.world_size}
+    if fabric.world_size > 1:
+        share_statistics(strategy)
     batches = {
         d: TrainingBatches(SETS[d], d, 0, 4, (32, 32), Augmentation(), d == "source", strategy.views[d], **where)
         for d in SETS
