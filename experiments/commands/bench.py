@@ -36,6 +36,7 @@ from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_strategies import rows as strategy_rows
+from .bench_tables import rows as table_rows
 
 Timed = Callable[[], object]
 
@@ -224,6 +225,11 @@ def bench_loading(count: int = 64, size: int = 256) -> list[tuple[str, str, str]
     ]
 
 
+def bench_tables() -> list[tuple[str, str, str]]:
+    """Large annotation files: the first and the second opening, and what a worker holds."""
+    return table_rows()
+
+
 def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
     """A2J (ResNet-50) and AWR (ResNet-18), 14 joints: decoding and densities against the network."""
     rows = _votes_rows("A2J", A2J(14, A2J.Options(input_size=[size, size])), batch)
@@ -314,6 +320,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "grouping": bench_grouping,
     "render": bench_render,
     "loading": bench_loading,
+    "tables": bench_tables,
 }
 
 
