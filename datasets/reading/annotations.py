@@ -68,6 +68,16 @@ class BadAnnotation(ValueError):
         place = f", {entry}" if entry != "" else ""
         super().__init__(f"{file}{place}: {field} is {shown}, expected {expected}. {remedy}")
 
+    def __reduce__(self) -> Any:
+        """As from a process that reads annotations for another one."""
+        return _again, self.args
+
+
+def _again(text: str) -> BadAnnotation:
+    error = BadAnnotation.__new__(BadAnnotation)
+    error.args = (text,)
+    return error
+
 
 def need_file(path: Path, what: str) -> Path:
     """`path`, which must be a file. Raises ValueError saying `what` was looked for."""
