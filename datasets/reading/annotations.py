@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import re
 import reprlib
 import subprocess
 import sys
@@ -65,6 +66,16 @@ class BadAnnotation(ValueError):
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         place = f", {entry}" if entry != "" else ""
         super().__init__(f"{file}{place}: {field} is {shown}, expected {expected}. {remedy}")
+
+    def __reduce__(self) -> Any:
+        """As from a process that reads annotations for another one."""
+        return _again, self.args
+
+
+def _again(text: str) -> BadAnnotation:
+    error = BadAnnotation.__new__(BadAnnotation)
+    error.args = (text,)
+    return error
 
 
 def need_file(path: Path, what: str) -> Path:
@@ -279,14 +290,17 @@ def entries(value: Any, file: str | Path, entry: object, field: str) -> list[Any
     return value
 
 
+_NO_NAME, _SURROGATE = re.compile(r"[\\\x00-\x1f]"), re.compile("[\ud800-\udfff]")
+
+
 def picture_name(value: Any, file: str | Path, entry: object, field: str = "file_name") -> str:
     """A picture's path below its root, with forward slashes. Raises BadAnnotation for anything that leads out of it."""
     if not isinstance(value, str) or not value.strip():
         raise BadAnnotation(file, entry, field, value, "a picture's path below the root")
     path = PurePosixPath(value)
     drive = len(value) > 1 and value[1] == ":"
-    if path.is_absolute() or ".." in path.parts or drive or any(c == "\\" or ord(c) < 32 for c in value):
+    if path.is_absolute() or ".." in path.parts or drive or _NO_NAME.search(value):
         raise BadAnnotation(file, entry, field, value, "a path below the root, without .. and with forward slashes")
-    if len(value.encode("utf-8", "surrogatepass")) > 1000 or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+    if len(value.encode("utf-8", "surrogatepass")) > 1000 or _SURROGATE.search(value):
         raise BadAnnotation(file, entry, field, value, "a file name")
     return str(path)

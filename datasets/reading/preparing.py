@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -23,35 +24,20 @@ import numpy as np
 from ..augment import crop_matrix, shift, warp, warp_mask
 from ..loading import MAX_UNREADABLE, first_item
 from ..sample import MASK, Item, PoseDataset
-from ..views import crowding_of, innermost
+from ..views import crowding_of
 from .annotations import entries, mapping, read_json, whole
 from .files import naming, write_text
 from .images import UnreadableImage
+from .parallel import shared_out
 from .people import PictureSet
 from .prepared import ENDS, FORMAT, NAMES, PEOPLE, Form, stored_side
-from .video import is_frame
 
 MARK = "progress.json"
 CHUNK = 1 << 26
 """Bytes of pictures between two marks of progress."""
-T = TypeVar("T")
 Stored = dict[str, Any]
 """Of a row, by file: the picture (S, S, 3), the record (), the people's records (P,), the mask (S, S), the line of
 names."""
-
-
-def workers(dataset: PoseDataset) -> int:
-    """How many threads may read a dataset: one where it holds videos, whose frames are decoded in their order."""
-    inner = innermost(dataset)
-    film = isinstance(inner, PictureSet) and any(map(is_frame, inner.people.pictures))
-    return 1 if film else min(os.cpu_count() or 1, 16)
-
-
-def in_order(work: Callable[[int], T], rows: range, threads: int, ahead: int = 64) -> Iterator[T]:
-    """work(row) for all rows in their order, done in threads; of a dataset's rows no more than `ahead` at once."""
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(rows), ahead):
-            yield from pool.map(work, rows[start : start + ahead])
 
 
 def bytes_needed(dataset: PoseDataset, size: int) -> int:
@@ -122,10 +108,11 @@ def convert(
         }
         files |= {"labels": labels, NAMES: stack.enter_context(_open_at(folder / "names.jsonl", ends[NAMES]))}
         step = max(1, chunk // (side * side * 3))
+        work = partial(_stored, dataset, size, form, crowding)
+        made = stack.enter_context(shared_out(work, dataset, range(done, count)))
         for start in range(done, count, step):
             rows = range(start, min(start + step, count))
-            made = list(in_order(lambda row: _stored(dataset, row, size, form, crowding), rows, workers(dataset)))
-            for row, stored in zip(rows, made, strict=True):
+            for row, stored in zip(rows, islice(made, len(rows)), strict=True):
                 if isinstance(stored, str):
                     unreadable.append([row, stored])
                     continue
@@ -174,7 +161,7 @@ def _resume(dataset: PoseDataset, folder: Path) -> tuple[int, list[list[Any]]]:
     return rows, listed
 
 
-def _stored(dataset: PoseDataset, row: int, size: int, form: Form, crowding: np.ndarray | None) -> str | Stored:
+def _stored(dataset: PoseDataset, size: int, form: Form, crowding: np.ndarray | None, row: int) -> str | Stored:
     """What is written of a row; the reason, where its picture cannot be read."""
     try:
         item = dataset[row]

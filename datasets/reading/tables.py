@@ -35,7 +35,7 @@ from .people import COLUMNS, People, digest, together
 from .prepared import skeleton_of
 from .regions import region_of, text_of
 
-LARGE = 1 << 24
+LARGE = 1 << 22
 """Bytes of annotation files, in all, from which their table is kept."""
 ABOUT = "about.json"
 Parse = Callable[[dict[str, Any]], Iterable[People]]

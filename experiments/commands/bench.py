@@ -38,6 +38,7 @@ from .bench_memory import rows as volume_rows
 from .bench_predict import rows as predict_rows
 from .bench_scale import rows as scale_rows
 from .bench_strategies import rows as strategy_rows
+from .bench_tables import rows as table_rows
 
 Timed = Callable[[], object]
 
@@ -236,6 +237,11 @@ def bench_predict(count: int = 96, size: int = 256) -> list[tuple[str, str, str]
     return predict_rows(_resnet18(size), count, _device(), alternate)
 
 
+def bench_tables() -> list[tuple[str, str, str]]:
+    """Large annotation files: the first and the second opening, and what a worker holds."""
+    return table_rows()
+
+
 def bench_votes(batch: int = 64, size: int = 176) -> list[tuple[str, str, str]]:
     """A2J (ResNet-50) and AWR (ResNet-18), 14 joints: decoding and densities against the network."""
     rows = _votes_rows("A2J", A2J(14, A2J.Options(input_size=[size, size])), batch)
@@ -328,6 +334,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "loading": bench_loading,
     "predict": bench_predict,
     "scale": bench_scale,
+    "tables": bench_tables,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,9 +21,9 @@ from ...datasets.own.skeleton_file import describe
 from ...datasets.reading.doubts import FAR_OUT, some
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.levels import dark
+from ...datasets.reading.parallel import shared_out
 from ...datasets.reading.people import LEAKS, PictureSet
 from ...datasets.reading.prepared import is_prepared
-from ...datasets.reading.preparing import in_order, workers
 from ...datasets.reading.splits import PARTS, SAME
 from ...datasets.rendered.options import RenderedOptions
 from ...datasets.sample import Item, PoseDataset
@@ -196,11 +197,14 @@ def _dark(parts: Iterable[PoseDataset]) -> list[str]:
 def _tally(part: str, dataset: PoseDataset, reporter: Reporter) -> Tally:
     cv2.setNumThreads(1)
     tally, rows = Tally(part, dataset), range(len(dataset))
-    first_item(dataset)  # renders what is not cached yet, before threads ask for it
-    with reporter.counted(f"reading {dataset.name}", len(dataset)) as progress:
-        for seen in in_order(lambda row: look(dataset, row), rows, workers(dataset)):
+    first_item(dataset)  # renders what is not cached yet, before all ask for it
+    with (
+        reporter.counted(f"reading {dataset.name}", len(dataset)) as progress,
+        shared_out(partial(look, dataset), dataset, rows) as every,
+    ):
+        for done, seen in enumerate(every, 1):
             tally.add(seen)
-            progress(len(tally.ids) + len(tally.twice) + len(tally.unreadable) + len(tally.unusable))
+            progress(done)
     return tally
 
 

@@ -62,3 +62,9 @@ def test_names_stay_below_the_root(name):
 def test_numbers_are_numbers(value):
     with pytest.raises(BadAnnotation, match=r"f\.json, 7: box is .*, expected finite numbers of shape \(2\)"):
         numbers(value, (2,), "f.json", 7, "box")
+
+
+def test_an_error_crosses_processes():
+    error = BadAnnotation("labels.json", "entry 3", "id", 7, "a name")
+    other = pickle.loads(pickle.dumps(error))
+    assert (type(other), str(other)) == (BadAnnotation, str(error))

@@ -23,7 +23,7 @@ from keyshift.datasets.hands import hand_snap
 from keyshift.datasets.hands.hand_snap import SnapHands
 from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, loader
 from keyshift.datasets.options import option
-from keyshift.datasets.reading import prepared
+from keyshift.datasets.reading import parallel, prepared
 from keyshift.datasets.reading.annotations import BadAnnotation
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.reading.people import People, PictureOptions, PictureSet
@@ -222,6 +222,34 @@ convert(raw, folder, 64, lambda done: done >= last and os.kill(os.getpid(), sign
         assert subprocess.run([*words, str(last)]).returncode == status
         assert json.loads((tmp_path / "killed/progress.json").read_text())["rows"] == min(last, COUNT)
     assert content(tmp_path / "killed") == wanted
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """However few samples there are, two processes look at them, one sample at once."""
+    monkeypatch.setattr(parallel, "MANY", 0)
+    monkeypatch.setattr(parallel, "AT_ONCE", 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+
+
+def test_processes_make_the_same_files(raw, tmp_path, apart, monkeypatch):
+    (raw.root / "3.png").write_bytes(b"broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "MANY", COUNT + 1)
+        alone = convert(raw, tmp_path / "alone", 64)
+    row, done = 92 * 92 * 3, []
+
+    def stop(rows):
+        done.append(rows)
+        if rows == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(raw, tmp_path / "apart", 64, stop, chunk=2 * row)
+    assert convert(raw, tmp_path / "apart", 64, done.append, chunk=2 * row) == alone
+    assert [row for row, _ in alone] == [3]
+    assert done == [2, 4, 6, 8, 10, COUNT]
+    assert content(tmp_path / "apart") == content(tmp_path / "alone")
 
 
 def test_an_unreadable_picture_is_left_out_and_looked_at_again(raw, tmp_path):

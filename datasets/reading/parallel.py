@@ -1,0 +1,95 @@
+"""All samples of a dataset, each looked at by itself, on all cores, in their order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import connection, get_context, parent_process
+from typing import Any, TypeVar
+
+import cv2
+
+from ..sample import PoseDataset
+from ..views import innermost
+from .people import PictureSet
+from .video import is_frame
+
+MANY = 2000
+"""Samples from which processes are worth their start of some seconds; fewer are shared among threads."""
+MOST = 32
+"""Processes, of some hundred MB each."""
+AT_ONCE, FILMED = 16, 64
+"""Samples that one process takes at once; frames of videos, which are decoded in their order from the last key frame."""
+T = TypeVar("T")
+_work: Callable[[int], Any]
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return min(len(os.sched_getaffinity(0)), MOST)
+
+
+@contextmanager
+def shared_out(work: Callable[[int], T], dataset: PoseDataset, rows: range) -> Iterator[Iterator[T]]:
+    """work(row) of all `rows` of a dataset, in their order; for each core no more than FILMED are ahead of the reader.
+    Of large sets processes do it: `work` must be a function of a module, or a `partial` of one. Raises what `work`
+    raises."""
+    inner = innermost(dataset)
+    film = isinstance(inner, PictureSet) and any(map(is_frame, inner.people.pictures))
+    apart = len(rows) >= MANY and cores() > 1
+    executor, run = _processes(work) if apart else _threads(work, 1 if film else cores())
+    try:
+        yield _in_order(executor, run, rows, FILMED if film else AT_ONCE)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+Run = Callable[[range], list[Any]]
+
+
+def _threads(work: Callable[[int], T], threads: int) -> tuple[Executor, Run]:
+    return ThreadPoolExecutor(threads), partial(_each, work)
+
+
+def _processes(work: Callable[[int], T]) -> tuple[Executor, Run]:
+    return ProcessPoolExecutor(cores(), get_context("spawn"), _begin, (work,)), _run
+
+
+def _begin(work: Callable[[int], Any]) -> None:
+    """Get ready in a process that leaves interrupts to the one that started it, and ends with that one."""
+    global _work
+    _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _run(rows: range) -> list[Any]:
+    return _each(_work, rows)
+
+
+def _each(work: Callable[[int], T], rows: range) -> list[T]:
+    return [work(row) for row in rows]
+
+
+def _in_order(executor: Executor, run: Run, rows: range, at_once: int) -> Iterator[Any]:
+    ahead: deque[Future[list[Any]]] = deque()
+    for start in range(0, len(rows), at_once):
+        ahead.append(executor.submit(run, rows[start : start + at_once]))
+        if len(ahead) > cores():
+            yield from ahead.popleft().result()
+    while ahead:
+        yield from ahead.popleft().result()
