@@ -54,7 +54,7 @@ def proportions(lengths: Tensor) -> Tensor:
 def cosines(points: Tensor, corners: Tensor) -> Tensor:
     """Cosines of the angles at joints: of the corners (A, 3), (end, joint, end), (P, A). 1: both bones point the same
     way; 0 also where a bone has no direction."""
-    first, second = (orientations(points, corners[:, [1, end]]) for end in (0, 2))
+    first, second = (orientations(points, ends) for ends in (corners[:, :2].flip(1), corners[:, 1:]))
     return (first * second).sum(-1)
 
 

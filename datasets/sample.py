@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .constants import constants
 from .skeleton import Skeleton
 
 Batch = TypeVar("Batch", bound="Unlabeled")
@@ -311,7 +312,9 @@ def swaps(view: Unlabeled, other: Unlabeled | None = None) -> Tensor:
 
 def renamed(values: Tensor, flip: list[int], where: Tensor) -> Tensor:
     """Values (P, K, ...) of keypoints, changed in place by the permutation `flip` of the people `where` (P,)."""
-    return torch.where(where.view(-1, *(1,) * (values.dim() - 1)), values[:, flip], values)
+    return torch.where(
+        where.view(-1, *(1,) * (values.dim() - 1)), values[:, constants(flip, values, torch.int64)], values
+    )
 
 
 def known_ends(points: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

@@ -355,7 +355,7 @@ def mirrored_sequences(sample: Unlabeled, width: int, flip: Sequence[int]) -> Un
     keypoints change places by the permutation `flip`."""
     inputs = dict(sample.inputs)
     for name in inputs.keys() & {"keypoints2d", "random2d"}:
-        there = inputs[name][..., list(flip), :]
+        there = inputs[name][..., constants(flip, inputs[name], torch.int64), :]
         inputs[name] = torch.cat([width - there[..., :1], there[..., 1:]], -1)
     if "lens" in inputs:
         fx, fy, cx, cy = inputs["lens"].unbind(-1)

@@ -3,7 +3,8 @@ would fail or wait on a GPU is seen where there is none.
 
 Within `Card()` it is the device "meta"; torch's own device of that name holds no values, here it does. Mixing fails as
 on CUDA, where alone numbers (0 dimensions) of the CPU take part. What makes the host wait for the card, or takes values
-from the host onto it, is kept in `waits` and `copies` with the place in our code; a GPU's own kernels are not tried.
+from the host onto it and waits with them, is kept in `waits` and `copies` with the place in our code; a GPU's own
+kernels are not tried.
 """
 
 import sys
@@ -61,6 +62,8 @@ class Card(TorchDispatchMode):
     """Within it there is the card; its `waits` and `copies` are lists of places in our code."""
 
     device = CARD
+    same_draws = True
+    """As the CPU draws random numbers; a GPU draws others."""
 
     def __init__(self):
         super().__init__()
@@ -78,8 +81,10 @@ class Card(TorchDispatchMode):
         kwargs = kwargs or {}
         if func in MOVES:
             start, end = isinstance(args[-1], OnCard), goes_to_card(func, args, kwargs)
-            if start != end:
-                (self.waits if start else self.copies).append(place(func))
+            if start and not end:
+                self.waits.append(place(func))
+            elif end and not start and not kwargs.get("non_blocking"):
+                self.copies.append(place(func))
         elif waits(func, args) and any(isinstance(one, OnCard) for one in args):
             self.waits.append(place(func))
         return compute(func, args, kwargs)
@@ -114,7 +119,9 @@ def on_devices():
         patch.setattr(torch, "tensor", partial(to_its_device, make))
         patch.setattr(torch, "as_tensor", partial(to_its_device, of))
         patch.setattr(torch, "autocast", of_cpu)
-        patch.setattr(torch, "is_autocast_enabled", lambda device="cpu": casts("cpu" if device == CARD.type else device))
+        patch.setattr(
+            torch, "is_autocast_enabled", lambda device="cpu": casts("cpu" if device == CARD.type else device)
+        )
         patch.setattr(Tensor, "new_tensor", alike)
         patch.setattr(Tensor, "tolist", lambda tensor: tensor.detach().cpu().numpy().tolist())
         patch.setattr(Tensor, "__getitem__", lambda tensor, picks: pick(tensor, index(tensor, picks)))

@@ -239,6 +239,7 @@ class Cuda:
 
     device = torch.device("cuda")
     waits = copies = ()
+    same_draws = False
 
 
 @pytest.fixture(scope="session")

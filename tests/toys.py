@@ -21,6 +21,7 @@ from keyshift.adapt.strategies import STRATEGIES
 from keyshift.adapt.strategy import Strategy
 from keyshift.adapt.trainer import Loop, Trainer
 from keyshift.datasets.catalog import DATASETS, Data
+from keyshift.datasets.constants import constants
 from keyshift.datasets.loading import TrainingBatches
 from keyshift.datasets.options import Options, option
 from keyshift.datasets.reading.sequences import Recording, SequenceOptions
@@ -357,7 +358,7 @@ class Lifter(PoseModel):
 
     def votes(self, features, sample, head=None):
         where = (self.head if head is None else head)(features).view(-1, 1, self.keypoints, 3) * self.scale
-        return Votes(self.grid, torch.zeros_like(where[..., 0]), where + where.new_tensor(self.middle))
+        return Votes(self.grid, torch.zeros_like(where[..., 0]), where + constants(self.middle, where))
 
     def decode(self, votes, sample):
         return Poses.of_crops(votes.peak(), votes.confidence())

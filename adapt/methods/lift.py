@@ -165,4 +165,4 @@ class Terms(nn.Module):
 
 def people_of(sample: Unlabeled, device: torch.device) -> Tensor:
     """A number for each sample's recording, the same in all processes: (B,) int64."""
-    return torch.tensor([zlib.crc32(name.encode()) for name in sample.sequence], device=device)
+    return torch.tensor([zlib.crc32(name.encode()) for name in sample.sequence]).to(device, non_blocking=True)

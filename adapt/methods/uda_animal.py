@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LRScheduler
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import Batch, Labeled, Unlabeled
 from ...models.output import Poses, Votes, divergence, keypoint_divergence
@@ -275,7 +276,7 @@ def turned(maps: Tensor, matrix: Tensor, mirrored: Tensor, flip: list[int]) -> T
     view, without its shift and its zoom. Ours carries points."""
     grid = functional.affine_grid(matrix, list(maps.shape), align_corners=False)
     there = functional.grid_sample(maps, grid, align_corners=False)
-    return torch.where(mirrored.view(-1, 1, 1, 1), there.flip(-1)[:, flip], there)
+    return torch.where(mirrored.view(-1, 1, 1, 1), there.flip(-1)[:, constants(flip, there, torch.int64)], there)
 
 
 @torch.no_grad()

@@ -323,7 +323,8 @@ class Anatomy3D(PoseModel):
         poses = self.lifted(frames)
         if flip is not None:
             back = constants([-1.0, 1.0, 1.0], frames)
-            poses = (poses + back * self.lifted(back * frames[:, list(flip)])[:, list(flip)]) / 2
+            order = constants(flip, frames, torch.int64)
+            poses = (poses + back * self.lifted(back * frames[:, order])[:, order]) / 2
         self.train(mode)
         return poses
 

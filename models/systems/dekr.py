@@ -178,8 +178,9 @@ class DEKR(PoseModel):
         turned = image.flip(-1)
         turned = torch.cat([turned[..., behind:], turned[..., turned.shape[-1] - behind :]], -1)
         there = self.seen(turned, sample)
-        offsets = there.extra["offsets"].flip(-1)[:, flip] * constants([-1.0, 1.0], votes.logits)[:, None, None]
-        maps = (votes.maps + there.maps.flip(-1)[:, flip]) / 2
+        order = constants(flip, votes.logits, torch.int64)
+        offsets = there.extra["offsets"].flip(-1)[:, order] * constants([-1.0, 1.0], votes.logits)[:, None, None]
+        maps = (votes.maps + there.maps.flip(-1)[:, order]) / 2
         center = (votes.extra["center"] + there.extra["center"].flip(-1)) / 2
         extra = {"center": center, "offsets": (votes.extra["offsets"] + offsets) / 2}
         return Votes.from_maps(votes.grid, maps, **extra)

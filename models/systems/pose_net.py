@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ...datasets.constants import constants
 from ...datasets.options import option
 from ...datasets.sample import ROOT_MM, Labeled, Unlabeled
 from ...datasets.skeleton import Skeleton
@@ -105,7 +106,7 @@ def reference_flip(cells: Tensor, mirrored: Tensor, flip: Sequence[int], width: 
     to 63.75 - x: this mean is 3/8 of a cell, 1.5 px, too far left. `flip_test` mirrors pixels (with_mirror in
     adapt/scoring/evaluation.py). 3DMPPE_POSENET_RELEASE @ dd025c5, main/test.py.
     """
-    other = mirrored[:, list(flip)]
+    other = mirrored[:, constants(flip, mirrored, torch.int64)]
     return (cells + torch.cat([width - other[..., :1] - 1, other[..., 1:]], -1)) / 2
 
 
