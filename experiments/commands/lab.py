@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
 from pathlib import Path
 
 from ...adapt.scoring import rule
@@ -16,6 +15,8 @@ from ..lab.grid import FAILED, Run, runs_of, work
 from ..lab.plan import Plan
 from ..lab.points import collect, write_points
 from ..lab.table import table
+from ..runs.device import cores
+from ..runs.processes import SPAWN, apart, inherited
 from ..runs.progress import Reporter
 
 POINTS = "points.csv"
@@ -76,11 +77,10 @@ def progress(plan: Plan, output: Path, say: Callable[[str], None]) -> Callable[[
 def beside(plan: Plan, output: Path, others: int) -> Iterator[None]:
     """Within it, `others` more processes work on the plan; the cores are shared among all. Left by an exception, they
     are stopped, and write their checkpoints."""
-    if others:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (others + 1))))
-    processes = [get_context("spawn").Process(target=helper, args=(plan, output)) for _ in range(others)]
-    for process in processes:
-        process.start()
+    processes = [SPAWN.Process(target=helper, args=(plan, output)) for _ in range(others)]
+    with inherited({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // (others + 1))))}):
+        for process in processes:
+            process.start()
     try:
         yield
     except BaseException:
@@ -94,6 +94,7 @@ def beside(plan: Plan, output: Path, others: int) -> Iterator[None]:
 
 def helper(plan: Plan, output: Path) -> None:
     """The work of another process."""
+    apart()
     reporter = Reporter()
     with suppress(KeyboardInterrupt):
         work(plan, output, progress(plan, output, reporter.say))

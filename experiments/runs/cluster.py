@@ -123,9 +123,7 @@ class Cluster:
 
     def start(self, job: Job) -> None:
         folder = Path(job.folder).absolute()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self.marked.add(folder.parent)
-        (folder.parent / self.mark).touch()
+        self.sign(folder.parent)
         if self.blind is None:
             self.blind = self.ask(folder.parent)
         there = replace(job, folder=str(folder))
@@ -139,6 +137,12 @@ class Cluster:
         fits = [self.cpus <= n["Resources"]["CPU"] and gpus <= n["Resources"].get("GPU", 0) for n in self.nodes()]
         if not any(fits):
             self.reporter.say(f"no node has {self.cpus} CPUs and {gpus:g} GPUs: {job.title} waits for one that has")
+
+    def sign(self, folder: Path) -> None:
+        """Leave a file there that a node sees where it shares the storage."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / self.mark).touch()
+        self.marked.add(folder)
 
     def share(self, job: Job) -> float:
         """Of a GPU."""
@@ -175,10 +179,10 @@ class Cluster:
                     "on all nodes, in the Python that Ray runs there"
                 )
         blind = sorted({host for host, sees, _ in answers if not sees})
-        if not blind and not silent:
+        if answers and not blind and not silent:
             self.reporter.say(f"{folder} is on storage that all nodes share")
             return False
-        names = ", ".join(blind) or counted(len(silent), "silent node")
+        names = ", ".join(blind) or "nodes that did not answer"
         self.reporter.say(
             f"no shared storage: {folder} is not seen by {names}. What runs write there comes back through Ray's "
             f"object store, at checkpoints, at most every {SENT_EVERY:g} s, and at the end; a node that dies takes "
@@ -187,10 +191,16 @@ class Cluster:
         return True
 
     def messages(self, wait: float) -> Iterator[tuple[Job, Message]]:
-        ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=wait)
+        from ray.exceptions import RayError
+
+        try:
+            ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=wait)
+            count = self.queue.qsize()  # all that was sent before what is ready ended
+            mail = self.queue.get_nowait_batch(count) if count else []
+        except RayError as error:
+            raise ConnectionError(f"the Ray cluster at {self.address} is gone; the same command goes on") from error
         attempts = {attempt: job for job, attempt in self.running.values()}
-        count = self.queue.qsize()  # all that was sent before what is ready ended
-        for attempt, message in map(pickle.loads, self.queue.get_nowait_batch(count) if count else []):
+        for attempt, message in map(pickle.loads, mail):
             job = attempts.get(attempt)
             if job is None:  # given up, though its node lives
                 continue
