@@ -11,12 +11,14 @@ from ...adapt.scoring.selection import PCK, Headline
 from ..config import Config
 from ..runs.engine import Engine, Job
 from ..runs.folder import locked
+from ..runs.precision import settled
 from ..runs.progress import Reporter
 from ..runs.task import prepare
 
 
 def train(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
     """Train the configuration's strategy and seed in `folder`, or go on with it."""
+    config = settled(config, folder, overwrite, reporter.say)
     task = prepare(config, [config.strategy])
     for line in task.describe():
         reporter.say(line)

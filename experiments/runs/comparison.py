@@ -14,6 +14,7 @@ from ..config import Config, of_comparison, seeds
 from ..report.page import write as write_report
 from .engine import Engine
 from .folder import opened, world_size
+from .precision import settled
 from .progress import Reporter
 from .results import collect, guarded, print_table
 from .task import check_target, files_of, prepare
@@ -26,7 +27,7 @@ def compare(config: Config, folder: Path, reporter: Reporter, overwrite: bool = 
     """
     if world_size() > 1:
         raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
-    config = with_given(config)
+    config = settled(with_given(config), folder, overwrite, reporter.say)
     check_target(config, config.strategies, "a comparison")
     task = prepare(config, config.strategies)
     for line in task.describe():
