@@ -74,10 +74,11 @@ class Optimization(owned.Options):
         ]
         optimizer: torch.optim.Optimizer
         if self.name == "sgd":
-            optimizer = torch.optim.SGD(named, momentum=0.9, weight_decay=self.weight_decay, nesterov=True)
+            decay = self.weight_decay
+            optimizer = torch.optim.SGD(named, momentum=0.9, weight_decay=decay, nesterov=True, fused=True)
         else:
             kind = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
-            optimizer = kind(named, weight_decay=self.weight_decay)
+            optimizer = kind(named, weight_decay=self.weight_decay, fused=True)
         return optimizer, LambdaLR(optimizer, self.factor)
 
     def factor(self, update: int) -> float:

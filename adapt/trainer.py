@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Loop:
     selection: str = "last"
     keep_all: bool = False
     """The weights of every evaluation stay on disk, not only those that a selection rule names."""
+    compile: bool = False
+    """The parts of networks are trained as torch.compile makes them."""
 
 
 class NotFinite(ArithmeticError):
@@ -114,6 +116,8 @@ class Trainer:
         self.strategy = strategy.to(fabric.device)
         if loop.channels_last:
             self.strategy = self.strategy.to(memory_format=torch.channels_last)
+        if loop.compile:
+            compile_parts(self.strategy)
         self.optimizers = self.strategy.optimizers()
         self.batches = {domain: batches[domain] for domain in sorted(strategy.needs)}
         self.evaluate, self.target, self.callbacks = evaluate, target, list(callbacks)
@@ -134,7 +138,8 @@ class Trainer:
         """Run to the last step, or to where the guard stops. Raises NotFinite where no guard stops then, or Interrupted
         once a signal's checkpoint is written."""
         if self.guard is not None and not self.guard.start:
-            self.guard.begin(self.strategy.predictor)
+            with self.uncompiled():
+                self.guard.begin(self.strategy.predictor)
         self.strategy.train()
         self.ticked, self.ticks = time.perf_counter(), 0
         with interruptible() as interrupted:
@@ -167,7 +172,12 @@ class Trainer:
             if self.target is None:
                 raise ValueError(f"{type(self.strategy).__name__} relabels its target, and none is given to predict")
             broadcast_buffers(self.strategy)  # so that all processes give the same labels
-            self.strategy.begin_round(self.target(self.strategy.predictor))
+            with self.uncompiled():
+                self.strategy.begin_round(self.target(self.strategy.predictor))
+
+    def uncompiled(self) -> AbstractContextManager[object]:
+        """Within it networks run as they are written: evaluation is rare, and compiling for it too would take longer."""
+        return torch.compiler.set_stance("force_eager") if self.loop.compile else nullcontext()
 
     def place(self, batch: Unlabeled) -> Unlabeled:
         batch = batch.to(self.fabric.device, non_blocking=True)
@@ -187,7 +197,8 @@ class Trainer:
             metrics["seconds/iteration"] = (time.perf_counter() - self.ticked) / self.ticks
         if due["evaluate"] and not self.stopped:
             broadcast_buffers(self.strategy)
-            metrics |= self.judge(done)
+            with self.uncompiled():
+                metrics |= self.judge(done)
         if metrics and self.fabric.is_global_zero:
             self.log(done, metrics)
         if self.stopped:
@@ -314,7 +325,8 @@ def updates(
         chosen = [optimizers[name][0] for name in names]
         parameters = [p for optimizer in chosen for group in optimizer.param_groups for p in group["params"]]
         # backward: into what these losses update, and nothing else
-        strategy.zero_grad()
+        for optimizer, _ in optimizers.values():
+            optimizer.zero_grad()
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         fabric.backward(total, inputs=parameters)  # what is not stepped needs no gradient
         average_gradients(parameters)
@@ -329,6 +341,14 @@ def updates(
         schedule.step()
     strategy.draw_back()
     strategy.after_step()
+
+
+def compile_parts(strategy: Strategy) -> None:
+    """Let torch.compile make the parts of the strategy's networks, in place; weights and their names stay as they are."""
+    for network in strategy.children():
+        for part in network.children() if isinstance(network, PoseModel) else [network]:
+            if any(True for _ in part.parameters()):
+                part.compile(dynamic=False)
 
 
 def cut_back(path: Path, step: int) -> None:

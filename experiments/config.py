@@ -56,6 +56,8 @@ class Report(Options):
     pictures: str = option("all", "in reports and tracking", choices=("all", "blurred", "none"))
 
 
+AUTO = "auto"
+"""The precision that is settled when a run begins (runs/precision.py)."""
 OWN = "own"
 """The policy of batch norm that a strategy prefers."""
 
@@ -121,11 +123,22 @@ class Settings(Options):
     checkpoint_every: int = option(100, "updates", low=1)
     workers: int = option(0, "processes that load data", low=0, tags=(FREE,))
     device: str = option("auto", f"where to train: {DEVICES}", tags=(FREE,))
-    precision: str = option("32-true", "of numbers", choices=("32-true", "bf16-mixed"), tags=(PRETRAINING,))
+    precision: str = option(
+        AUTO,
+        "of training; auto: bf16-mixed where a convolution is measured to be faster in it, else 32-true, settled once "
+        "and kept in the run folder; evaluation, prediction and export are in float32 always",
+        choices=(AUTO, "32-true", "bf16-mixed"),
+        tags=(PRETRAINING,),
+    )
     flip_test: bool = option(
         False, "in evaluation, answers are the mean of those for a sample and for its mirror image"
     )
-    channels_last: bool = option(False, "memory order of pictures, for speed", tags=(PRETRAINING,))
+    channels_last: bool | None = option(
+        None, "memory order of pictures, for speed; null: as is faster for the system", tags=(PRETRAINING,)
+    )
+    compile: bool = option(
+        False, "train the network's parts as torch.compile makes them: minutes to begin with", tags=(PRETRAINING,)
+    )
     tracking: str | None = option(None, "an MLflow URI; null: mlflow.db beside the runs; off: none", tags=(FREE,))
     report: Report = option(Report(), "what reports show", tags=(FREE,))
 

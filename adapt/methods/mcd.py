@@ -31,7 +31,7 @@ from ...datasets.options import option
 from ...datasets.sample import Labeled, Unlabeled
 from ...models.output import Votes
 from ..alignment import balance, disagreement
-from ..gradients import WarmStartGradient
+from ..gradients import WarmStartGradient, fixed
 from ..processes import joined
 from ..strategy import Strategy, Update
 from .disparity import cells
@@ -81,7 +81,9 @@ class MCD(Strategy):
 
         # C: the features draw them together
         for _ in range(self.options.repeats):
-            heads = self.heads(self.gradient(self.seen(target, "target")), target, "target")
+            features = self.gradient(self.seen(target, "target"))
+            with fixed(self.model.head, self.second):
+                heads = self.heads(features, target, "target")
             yield {"together": self.options.trade_off * apart(*heads)}, ("features",)
 
     def after_step(self) -> None:

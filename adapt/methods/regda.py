@@ -58,7 +58,7 @@ from ...models.output import Grid, Votes, divergence
 from ...models.parts.lazy_maps import Maps
 from ...models.pose_model import counted_per_image
 from ..epic import map_entropy, map_mmd
-from ..gradients import WarmStartGradient
+from ..gradients import WarmStartGradient, fixed
 from ..strategy import Strategy, Update
 from .pseudo_labels import VARIANTS, ground_false, ground_false_alone, ground_truth, others_of
 
@@ -130,7 +130,8 @@ class RegDA(Strategy):
         yield losses, ("adversary",)
 
         # C: the features learn to keep it from doing so
-        adversary = model.votes(self.gradient(features), target, self.adversary)
+        with fixed(self.adversary):
+            adversary = model.votes(self.gradient(features), target, self.adversary)
         losses = {"truth": self.disparity(adversary, truth)}
         if options.mmd > 0:
             losses["mmd"] = options.mmd * apart(votes.log_densities(), adversary.log_densities())

@@ -36,13 +36,14 @@ from ...datasets.sample import PoseDataset
 from ...datasets.views import WithoutLabels, spread
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_checkpoint, load_model, save_model
-from ..config import Chosen, Config, build, load, load_folder, of_run, plain
+from ..config import AUTO, Chosen, Config, build, load, load_folder, of_run, plain
 from ..report import adapt as words
 from ..runs.before_training import looks_of
 from ..runs.check import check_deciding, judge, open_check, open_labels, picture_set, without_unreadable
 from ..runs.conclusion import export
 from ..runs.engine import Engine
 from ..runs.folder import identity_of, locate, locked, open_folder
+from ..runs.precision import settled
 from ..runs.progress import Reporter
 from ..runs.shipping import (
     FEWEST,
@@ -127,6 +128,8 @@ def adapt(
     place, folder = folder, folder or Path("runs") / name_of(target)
     if not dry and not overwrite and not any(word.startswith(f"{strategy}.") for word in overrides):
         config = as_begun(config, strategy, folder)
+    if not dry:
+        config = settled(config, folder, overwrite, reporter.say)
     if check_root is not None and check is None:
         raise ValueError(f"--check-root {check_root} says where labelled pictures lie: give their labels with --check")
     depth = config.target is not None and entry_of(config.target.name).depth
@@ -271,6 +274,8 @@ def settings(
     chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
     kind_of_target = target_kind(MODELS[chosen.name], target)
     content = plain(base) | {"name": name_of(target), "strategy": strategy, "strategies": [strategy]}
+    if run is not None if source is None else (Path(source) / "config.yaml").is_file():  # what fitted another machine
+        content |= {"precision": AUTO, "channels_last": None}
     content |= {
         "target": {"name": str(target)} if is_set(target) else {"name": kind_of_target, "root": str(target)},
         "selection": "target_score",

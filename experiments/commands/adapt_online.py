@@ -45,6 +45,7 @@ from ..runs.folder import STREAM, describe, locate, locked, world_size
 from ..runs.prediction_clips import in_order
 from ..runs.prediction_files import Gathering, Person, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
+from ..runs.precision import settled
 from ..runs.progress import Reporter
 from ..runs.shipping import UNJUDGED
 from ..runs.subjects import keep, recall
@@ -89,6 +90,8 @@ def adapt_online(
         )
     if "keypoints2d" in given.reads:
         raise ValueError(f"--online passes over pictures, and {type(given).__name__} reads 2D keypoints. {UNJUDGED}")
+    folder = folder or Path("runs") / name_of(target)
+    config = settled(config, folder, overwrite, reporter.say)
     fabric = make_fabric(config)
     torch.manual_seed(config.seed + 1)
     kind = STRATEGIES[strategy]
@@ -116,7 +119,6 @@ def adapt_online(
     if check is not None and (isinstance(inputs, DepthInputs) or inputs.boxes is not None):
         raise ValueError(f"--check {check}: with --online labels are of whole pictures that the network answers once")
     labels = None if check is None else open_labels(check, target, skeleton)
-    folder = folder or Path("runs") / name_of(target)
     gathering, before = (Gathering(inputs, len(skeleton), given.single) for _ in range(2))
     batches = stream(inputs, given.input_size, skeleton, config.batch, gathering)
     identity = identity_of(inputs) | files_of(config, [strategy])

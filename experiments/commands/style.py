@@ -21,6 +21,7 @@ from ...datasets.reading.files import check_place, only_one, write_json
 from ...datasets.sample import PoseDataset, Unlabeled
 from ..config import Chosen, Config
 from ..report.drawing import write_picture
+from ..runs.precision import SINGLE
 from ..runs.progress import Reporter
 from ..runs.task import Task, prepare
 from ..runs.training import make_fabric, training_batches
@@ -53,7 +54,7 @@ def train_style(config: Config, options: StyleOptions, folder: Path, reporter: R
     with only_one(folder):
         about = settings(config, options)
         start(folder, about, overwrite)
-        fabric = make_fabric(config)
+        fabric = make_fabric(replace(config, precision=SINGLE))  # its folder does not say a precision
         strategy = StyleTraining(network, task.skeleton, options.rate, options.weight)
         batches = training_batches(task, strategy, config.seed, fabric)
         for side in (task.source_train, task.target_train):

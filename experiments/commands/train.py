@@ -12,12 +12,14 @@ from ..config import Config
 from ..runs.engine import Engine
 from ..runs.folder import locked
 from ..runs.job import Job
+from ..runs.precision import settled
 from ..runs.progress import Reporter
 from ..runs.task import prepare
 
 
 def train(config: Config, folder: Path, reporter: Reporter, overwrite: bool = False) -> dict[str, Any]:
     """Train the configuration's strategy and seed in `folder`, or go on with it."""
+    config = settled(config, folder, overwrite, reporter.say)
     task = prepare(config, [config.strategy])
     for line in task.describe():
         reporter.say(line)

@@ -17,6 +17,7 @@ from .engine import Engine
 from .folder import opened, world_size
 from .job import Job, jobs_of, work
 from .many import Crew, Many
+from .precision import settled
 from .progress import Reporter
 from .results import collect, guarded, print_table
 from .task import check_target, files_of, prepare
@@ -37,10 +38,10 @@ def compare(
     if world_size() > 1:
         raise ValueError("compare runs in one process; under torchrun train the runs one by one: keyshift train")
     check_apart([folder for _, folder in experiments])
-    comparisons = [Comparison(config, folder, reporter) for config, folder in experiments]
+    comparisons = [Comparison(config, folder, overwrite, reporter) for config, folder in experiments]
     with threads(cpus if crew is None else crew.cpus), ExitStack() as stack:
         for comparison in comparisons:
-            stack.enter_context(comparison.opened(overwrite))
+            stack.enter_context(comparison.opened())
         if crew is not None:
             return done_by(crew, comparisons, reporter)
         for comparison in comparisons:
@@ -84,8 +85,9 @@ def check_apart(folders: Sequence[Path]) -> None:
 class Comparison:
     """One experiment of the command: its data, its folder, and its jobs that are `left` to do."""
 
-    def __init__(self, config: Config, folder: Path, reporter: Reporter) -> None:
-        self.config, self.folder, self.reporter = with_given(config), folder, reporter
+    def __init__(self, config: Config, folder: Path, overwrite: bool, reporter: Reporter) -> None:
+        self.config = settled(with_given(config), folder, overwrite, reporter.say)
+        self.folder, self.overwrite, self.reporter = folder, overwrite, reporter
         check_target(self.config, self.config.strategies, "a comparison")
         self.task = prepare(self.config, self.config.strategies)
         self.left: list[Job] = []
@@ -93,11 +95,11 @@ class Comparison:
             reporter.say(line)
 
     @contextmanager
-    def opened(self, overwrite: bool) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         """Hold its folder, see what is left to do, and conclude it where that is nothing."""
         identity = self.task.identity() | files_of(self.config, self.config.strategies)
         with ExitStack() as self.held:
-            self.held.enter_context(opened(self.folder, of_comparison(self.config), identity, overwrite))
+            self.held.enter_context(opened(self.folder, of_comparison(self.config), identity, self.overwrite))
             self.engine = self.held.enter_context(Engine(self.task, self.folder, self.reporter))
             jobs = jobs_of(self.task, self.folder, seeds(self.config))
             for job in jobs:

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import Dataset
 
 from ...adapt.guard import sentence
-from ...adapt.processes import of_first
+from ...adapt.processes import any_process, of_first
 from ...adapt.scoring.evaluation import everyone, predict, scores
 from ...adapt.scoring.evidence import Evidence
 from ...adapt.scoring.label_free import SCORES, Score
@@ -30,12 +30,13 @@ from ...datasets.sensor import Sensor
 from ...datasets.views import WithoutLabels, as_clips
 from ...models.pose_model import PoseModel
 from ...models.saved import load_model
-from ..config import Config, of_pretraining, of_run
+from ..config import AUTO, Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
 from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude, scored
 from .device import choose_device
 from .folder import FILES, check_folder, describe, locked, open_folder, threads_of, world_size
+from .precision import fastest
 from .pretrained import pretrained_folder
 from .subjects import keep, subjects_of
 from .task import AT_ONCE, Task, build_model, files_of
@@ -194,7 +195,8 @@ def fit(
 
 def _loop(config: Config, steps: int, keep_all: bool) -> Loop:
     every = config.log_every, config.evaluate_every, config.checkpoint_every
-    return Loop(steps, *every, config.workers, config.channels_last, config.selection, keep_all)
+    layout = bool(config.channels_last)
+    return Loop(steps, *every, config.workers, layout, config.selection, keep_all, config.compile)
 
 
 def starting_model(task: Task, phase: Phase, seed: int) -> PoseModel:
@@ -224,8 +226,14 @@ def make_fabric(config: Config) -> Fabric:
             raise ValueError(f"device={device} is one GPU for {processes} processes; use device=cuda")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
         places = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
-    fabric = Fabric(accelerator=device.type, precision=config.precision, **places)  # type: ignore[arg-type]
+    precision: Any = fastest(device) if config.precision == AUTO else config.precision
+    fabric = Fabric(accelerator=device.type, precision=precision, **places)  # type: ignore[arg-type]
     fabric.launch()
+    if any_process(of_first(precision) != precision):
+        raise ValueError(
+            "the processes of this run are on machines of which one is faster in bf16 and another is not: say which "
+            "precision all of them use, precision=bf16-mixed or precision=32-true"
+        )
     return fabric
 
 
