@@ -107,7 +107,7 @@ class Many:
                 for job, message in self.crew.messages(TICK):
                     self.take(job, message, stopping)
                 everything(self.total - len(self.waiting) - len(self.running), {})
-        if interrupted:
+        if self.waiting:
             raise Interrupted("stopped, checkpoints are written")
 
     def start(self) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from keyshift.adapt.trainer import Interrupted
 from keyshift.experiments.cli import main
-from keyshift.experiments.config import load
+from keyshift.experiments.config import load, shipped
 from keyshift.experiments.runs import cluster, conclusion, processes
 from keyshift.experiments.runs.job import Job
 from keyshift.experiments.runs.many import RETRIES, Many
@@ -284,8 +284,8 @@ def test_what_is_lost_is_done_again_so_many_times(capsys):
 
 
 def test_a_signal_stops_the_crew_and_nothing_else_begins():
-    crew = Answering()
-    many = Many(asked(), crew, Reporter(), lambda job: os.kill(os.getpid(), signal.SIGTERM), lambda job: None)
+    crew, signals = Answering(), iter([signal.SIGTERM])
+    many = Many(asked(), crew, Reporter(), lambda job: [os.kill(os.getpid(), one) for one in signals], lambda job: None)
     with pytest.raises(Interrupted):
         many.do()
     assert crew.stopped
@@ -302,7 +302,7 @@ def test_a_signal_stops_the_crew_and_nothing_else_begins():
         (["demo", "--jobs", "2", "--gpus", "1.5"], "a share of one, such as 0.5"),
         (["demo", "--jobs", "2", "--gpus", "0.5", "device=cpu"], "torch sees no GPU here"),
         (["demo", "demo"], "two experiments would be written into runs/demo"),
-        (["demo", "depth_demo", "name=both"], "two experiments would be written into runs/both"),
+        (["demo", "dsnt_studio_to_webcam", "name=both"], "two experiments would be written into runs/both"),
         (["demo", "dmeo"], "Did you mean demo?"),
         (["steps=3"], "no experiment 'steps=3'"),
     ],
@@ -341,7 +341,7 @@ class Busy:
 
 def test_several_experiments_each_in_its_folder(home, capsys):
     """One pretraining where they have it in common; the words are of all."""
-    Path("twin.yaml").write_text(yaml.safe_dump({"name": "twin", "optimization": {"rate": 0.01}}))
+    Path("twin.yaml").write_text(shipped()["demo"].read_text().replace("name: demo", "name: twin"))
     words = [*SMALL, "steps=6", "strategies=[source_only]", "output=runs/all"]
     assert main(["compare", "demo", *words[:3], "twin.yaml", *words[3:]]) == 0
     said = capsys.readouterr().out
