@@ -455,9 +455,10 @@ def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
     made.add_argument("--against", metavar="STRATEGY", help="by how much this one is better than each other, instead")
 
-    made = command("report", _report, "finished comparisons merged into one page: ranks over pairs, cost beside accuracy")
+    made = command("report", _report, "finished comparisons merged into one page: ranks over pairs, gains, cost")
     made.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
-    made.add_argument("--output", metavar="FILE", type=path, default=Path("runs/report.html"), help="(default: %(default)s)")
+    page = Path("runs/report.html")
+    made.add_argument("--output", metavar="FILE", type=path, default=page, help="the page (default: %(default)s)")
     made.add_argument("--overwrite", action="store_true", help="write over the file")
 
     made = command("lab", _lab, "try candidates on domain pairs with known truth, and score every checkpoint")
