@@ -1,7 +1,7 @@
 """Which passes move batch norm's running statistics: the policy that decides whether adaptation holds or collapses.
 
-In training every domain is normalised by its own batch, of several processes by each one's share of it; what is chosen
-here is what evaluation uses afterwards.
+In training every domain is normalised by its own batch, that of all processes (shared_norm.py); what is chosen here is
+what evaluation uses afterwards.
 `target`: only target passes move the statistics, so that evaluation on the target normalises as training on it did.
 `both`: each domain's pass moves them once. `reference`: source once and target twice, as TLLib's RegDA does with its
 two target passes; the logs of public runs collapse under it, because the mixture fits neither domain. `frozen`: the

@@ -34,7 +34,7 @@ COMMANDS = {  # each has its file in arguments/
     "options": "list the options of runs, models, strategies and datasets",
     "strategies": "list the strategies: kind, needs, cost; or print the pages of some",
     "table": "finished comparisons beside each other, as Markdown",
-    "report": "finished comparisons merged into one page: ranks over pairs, cost beside accuracy",
+    "report": "finished comparisons merged into one page: ranks over pairs, gains, cost",
     "lab": "try candidates on domain pairs with known truth, and score every checkpoint",
     "runs": "list runs",
 }

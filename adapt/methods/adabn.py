@@ -6,7 +6,7 @@ online algorithm, batches of equal size),
     d = m_n - m,    m <- m + d / n,    v <- v (1 - 1/n) + v_n / n + d^2 (1 - 1/n) / n.
 So the variance is that of all values together; batch norm's own moving average, also that without momentum, leaves out
 how far the batches' means lie apart. A second pass over the target goes on with the same mean. A batch is that of all
-processes together; while statistics are gathered, each process's share of it is normalised by its own.
+processes together.
 
 The policy `batch_norm` does not apply: moving the statistics, frozen ones too, is the method; those of parts that a
 system holds (`PoseModel.held`) stay.

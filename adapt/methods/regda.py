@@ -13,7 +13,7 @@ the features in A.
 
 Against the reference: one forward of the target features serves steps B and C (their gradients are identical,
 because features do not change in between), no target visibility enters the losses, and the warm-up counter is part
-of the state. Batch norm in heads of two layers or more is, as the network's, of each process's share of a batch.
+of the state.
 
 For any head. Let a head's candidates n vote with weights w_n = softmax(logits) for positions r_n. What the paper
 compares is where a keypoint may be, so the heads are compared as densities on the grid's cells c,

@@ -11,7 +11,7 @@ from .words import path
 def add(parser: ArgumentParser) -> None:
     parser.add_argument("folders", nargs="+", metavar="RUN", type=path, help="folders of keyshift compare")
     parser.add_argument(
-        "--output", metavar="FILE", type=path, default=Path("runs/report.html"), help="(default: %(default)s)"
+        "--output", metavar="FILE", type=path, default=Path("runs/report.html"), help="the page (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="write over the file")
 

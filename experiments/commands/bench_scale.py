@@ -1,5 +1,5 @@
-"""`keyshift bench scale`: what more processes bring on this machine, by RegDA on a small network. Weak scaling gives each
-process as many samples as one has alone, strong scaling a share of them."""
+"""`keyshift bench scale`: what more processes bring on this machine, by RegDA on a small network. Weak scaling gives
+each process as many samples as one has alone, strong scaling a share of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ...datasets.skeleton import HAND
 from ...models.systems.pose_resnet import PoseResNet
 
 COUNTS = (1, 2, 4, 8)
-STEPS, ROUNDS = 4, 5
-NETWORKS: dict[str, tuple[str, int, int]] = {"cpu": ("small", 64, 16), "cuda": ("resnet50", 256, 32)}
-"""By the device: backbone, side of pictures, and samples of each domain in a batch."""
+STEPS, ROUNDS = 3, 3
+NETWORKS: dict[str, tuple[str, int, int, int]] = {"cpu": ("small", 32, 64, 16), "cuda": ("resnet50", 256, 256, 32)}
+"""By the device: backbone, channels of the head, side of pictures, and samples of each domain in a batch."""
 
 
 def rows(device: str) -> list[tuple[str, str, str]]:
@@ -38,7 +38,7 @@ def rows(device: str) -> list[tuple[str, str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(work, (counts, device, folder), nprocs=counts[-1])
         seconds = json.loads(Path(folder, "seconds.json").read_text())
-    batch = NETWORKS[device][2]
+    batch = NETWORKS[device][3]
     made = []
     for kind, batches in (("strong", dict.fromkeys(counts, batch)), ("weak", {n: n * batch for n in counts})):
         rates = {count: 2 * whole / statistics.median(seconds[f"{kind} {count}"]) for count, whole in batches.items()}
@@ -93,14 +93,15 @@ def wait() -> None:
 
 def network(device: str) -> RegDA:
     torch.manual_seed(0)
-    backbone, size, _ = NETWORKS[device]
+    backbone, channels, size, _ = NETWORKS[device]
     sizes: dict[str, Any] = {"input_size": [size, size], "heatmap_size": [size // 4, size // 4]}
-    return RegDA(PoseResNet(21, PoseResNet.Options(backbone=backbone, **sizes)), HAND, Optimization(rate=1e-3))
+    model = PoseResNet(21, PoseResNet.Options(backbone=backbone, channels=channels, **sizes))
+    return RegDA(model, HAND, Optimization(rate=1e-3))
 
 
 def pictures(device: str, shares: int) -> Labeled:
     """One of `shares` equal parts of a batch of random pictures."""
-    _, size, whole = NETWORKS[device]
+    *_, size, whole = NETWORKS[device]
     batch = whole // shares
     known = torch.ones(batch, 21, dtype=torch.bool)
     return Labeled(

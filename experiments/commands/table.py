@@ -20,10 +20,8 @@ def table(folders: Sequence[Path]) -> str:
     """The comparisons in `folders`, one a column. Raises ValueError for a folder that holds none."""
     together = merged(folders)
     heads = [f"{name}, {pair.headline.heading}" for name, pair in together.pairs.items()]
-    lines = [
-        [title(name), *(cell(name, pair) for pair in together.pairs.values()), rank(name, together), time(name, together)]
-        for name in together.strategies
-    ]
+    cells = {name: [cell(name, pair) for pair in together.pairs.values()] for name in together.strategies}
+    lines = [[title(name), *own, rank(name, together), time(name, together)] for name, own in cells.items()]
     return markdown(["strategy", *heads, "mean rank (pairs)", "time"], lines)
 
 

@@ -139,9 +139,7 @@ def lines(
         return Chart(title, finish(), f"Line chart: {title}, {labels[1]} over {labels[0]}. {_spoken(notes)}", notes)
 
 
-def forest(
-    title: str, values: Mapping[str, tuple[float, ...]], axis: str, look: Mapping[str, Look]
-) -> Chart:
+def forest(title: str, values: Mapping[str, tuple[float, ...]], axis: str, look: Mapping[str, Look]) -> Chart:
     """Each strategy's (mean, low, high) as a marker on its interval, from top to bottom, beside a line at zero."""
     with _figure(0.8 + 0.19 * len(values), NARROW) as (axes, finish):
         axes.axvline(0, color="#8A8F98", linewidth=0.9)

@@ -74,9 +74,10 @@ class Merged:
     @property
     def friedman(self) -> float | None:
         """The probability of ranks that are so unlike if all were alike; None where there is too little to say."""
-        if len(self.pairs) < 3 or len(self.common) < 3 or all(len(set(own)) == 1 for own in zip(*self.ranks.values())):
+        ranks = np.array(list(self.ranks.values()))  # (strategies, pairs)
+        if min(len(ranks), len(self.pairs)) < 3 or (ranks == ranks[0]).all():
             return None
-        return float(friedmanchisquare(*self.ranks.values()).pvalue)
+        return float(friedmanchisquare(*ranks).pvalue)
 
     @property
     def critical_difference(self) -> float | None:

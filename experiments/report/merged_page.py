@@ -81,10 +81,10 @@ def certainty(together: Merged) -> list[str]:
     chance, least = together.friedman, together.critical_difference
     said = []
     if chance is None:
-        said.append("Friedman's test takes three pairs and three ranked strategies, so whether ranks differ is not asked")
+        said.append("Whether ranks differ is not asked: Friedman's test takes three pairs and three unlike strategies")
     else:
         verdict = "they differ" if chance < ALPHA else "that they differ at all is not shown"
-        said.append(f"Were all strategies alike, ranks so unlike had the probability {chance:.2g} (Friedman): {verdict}")
+        said.append(f"Were all alike, the probability of ranks so unlike is {chance:.2g} (Friedman): {verdict}")
     if least is not None:
         most = len(together.common) - 1
         never = f", and they cannot, being at most {most} apart: too few pairs" if least > most else ""

@@ -54,7 +54,8 @@ def launch(processes, work):
             finally:
                 os._exit(code)
         children.append(child)
-    assert not any([os.waitpid(child, 0)[1] for child in children]), f"{work} failed in {processes} processes"
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    assert not any(ends), f"{work} failed in {processes} processes"
 
 
 def network():

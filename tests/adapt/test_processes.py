@@ -1,5 +1,5 @@
-"""Several processes do what one does: batch norm over the whole batch, evaluation shared out, and a run that goes on with
-another number of them."""
+"""Several processes do what one does: batch norm over the whole batch, evaluation shared out, and a run that goes on
+with another number of them."""
 
 import os
 import subprocess
@@ -33,7 +33,8 @@ def test_batch_norm_of_several_processes_is_that_of_their_whole_batch(left):
     parts = [torch.load(left / f"norm-3-{rank}.pt") for rank in range(3)]
     torch.testing.assert_close(torch.cat([part["answer"] for part in parts]), whole["answer"])
     for name, gradient in whole["gradients"].items():
-        torch.testing.assert_close(sum(part["gradients"][name] for part in parts), gradient, atol=5e-4, rtol=1e-4)  # of up to 400
+        own = sum(part["gradients"][name] for part in parts)
+        torch.testing.assert_close(own, gradient, atol=5e-4, rtol=1e-4)  # of up to 400
     for part in parts:
         assert list(part["state"]) == list(whole["state"])
         for name, value in whole["state"].items():

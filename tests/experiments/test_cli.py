@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -197,6 +198,11 @@ def test_a_comparison_end_to_end(home, capsys):
     assert results["summary"]["source_only"]["gain"]["mean"] is None
     page = Path("runs/demo/report.html")
     assert page.stat().st_size > 10_000
+    shutil.copytree("runs/demo", "runs/again", ignore=shutil.ignore_patterns("*.pt"))
+    assert main(["report", "runs/demo", "runs/again"]) == 0
+    merged = Path("runs/report.html").read_text()
+    assert '<a href="demo/report.html">demo</a>' in merged
+    assert '<a href="again/report.html">again</a>' in merged
     stamps = {p: p.stat().st_mtime_ns for p in Path("runs").rglob("*.pt")}
     assert main(words) == 0  # finished runs are kept
     assert {p: p.stat().st_mtime_ns for p in Path("runs").rglob("*.pt")} == stamps

@@ -16,7 +16,8 @@ SMALL = [
     *("source.train=12", "source.test=10", "source.size=32", "target.train=12", "target.test=10", "target.size=32"),
     *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8"),
     *("batch=4", "pretrain_steps=2", "pretrain.milestones=[]", "tracking=off", "strategy=bn_control"),
-    *("batch_norm=both", "guard=off", "pretrain.name=sgd", "optimization.name=sgd", "log_every=1", "evaluate_every=2", "checkpoint_every=1"),
+    *("batch_norm=both", "guard=off", "pretrain.name=sgd", "optimization.name=sgd"),
+    *("log_every=1", "evaluate_every=2", "checkpoint_every=1"),
 ]
 
 
@@ -40,8 +41,7 @@ def logged(run):
 
 
 def test_two_processes_train_what_one_does(home):
-    """To the last digits of losses and weights; a map's highest cell may be another for that. Files are written once.
-    """
+    """To the last digits of losses and weights; a map's highest cell may be another for that."""
     with subprocess.Popen(torchrun("train", "demo", *SMALL, "steps=4", "output=there/two")) as both:
         assert main(["train", "demo", *SMALL, "steps=4", "output=here/one"]) == 0
         assert both.wait(240) == 0

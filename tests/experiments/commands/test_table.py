@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from keyshift.adapt.scoring.selection import PCK
 from keyshift.experiments.cli import main
-from keyshift.experiments.commands.table import ranked
+from keyshift.experiments.report.merged import ranked
 
 
 def results(metric, values, seconds):
@@ -44,8 +45,7 @@ def test_ranks_and_cost(folders, capsys):
 
 
 def test_equal_ones_share_a_rank():
-    values = {"source_only": 0.5, "dan": 0.6, "jan": 0.6, "regda": 0.7}
-    assert ranked(results("pck@0.1", values, dict.fromkeys(values, 1.0))) == {"dan": 2.5, "jan": 2.5, "regda": 1.0}
+    assert ranked(PCK, {"dan": 0.6, "jan": 0.6, "regda": 0.7}) == {"dan": 2.5, "jan": 2.5, "regda": 1.0}
 
 
 @pytest.mark.parametrize(("content", "text"), [(None, "holds no finished comparison"), ("{", "expected whole UTF-8")])
