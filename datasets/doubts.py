@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from .mixed import Mixed
 from .own.depth_problems import camera_problems
 from .own.skeleton_file import order_doubts
-from .reading.doubts import Doubt, of_pictures
+from .reading.doubts import Doubt, looked_at, of_pictures
 from .reading.people import PictureSet
 from .sample import PoseDataset
 from .views import innermost
@@ -19,7 +19,7 @@ from .views import innermost
 def of_names(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
     """Names of keypoints that contradict where these are."""
     if isinstance(dataset, PictureSet):
-        for doubt in order_doubts(dataset.people):
+        for doubt in order_doubts(looked_at(dataset.people, most)):
             yield Doubt(f"{doubt}; see whether skeleton= fits the labels")
 
 

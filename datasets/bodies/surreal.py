@@ -34,6 +34,7 @@ of the train list all but as many. It keeps to the publisher's parts, and so lea
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import tempfile
@@ -72,6 +73,7 @@ ORIGIN = Origin(
     "cmu/{train,test}/run{0,1,2}/SEQ/SEQ_c%04d.mp4 with _info.mat; or, as cropped by the authors of RegDA, "
     "{train,test}/run{0,1,2}.json and run{0,1,2}/",
 )
+RUNS = ("run0", "run1", "run2")
 CAMERA = np.array([600.0, 600.0, 160.0, 120.0])
 SIZE = np.array([320, 240])
 NEAREST = 100.0
@@ -150,11 +152,12 @@ def to_camera(points: np.ndarray, place: np.ndarray) -> np.ndarray:
     return np.stack([-away[..., 2], away[..., 1], -away[..., 0]], -1)
 
 
-def _clips(home: Path, part: str) -> list[Path]:
-    """The _info.mat of all clips of `part`. Raises ValueError where there are none."""
+def _clips(home: Path, part: str) -> list[str]:
+    """The paths of the _info.mat of all clips of `part`. Raises ValueError where there are none."""
     below = ("", "cmu", "data/cmu", "SURREAL/data/cmu")
     for folder in (home / name / part for name in below):
-        clips = sorted(folder.glob("run[0-2]/*/*_info.mat"))
+        runs = [folder / run for run in RUNS if (folder / run).is_dir()]
+        clips = [file for run in runs for clip in _inside(run) for file in _inside(clip, "_info.mat")]
         if clips:
             return clips
     tried = ", ".join(str(home / name / part) for name in below)
@@ -164,7 +167,14 @@ def _clips(home: Path, part: str) -> list[Path]:
     )
 
 
-def _raw(clips: Sequence[Path], home: Path, part: str, step: int, order: list[int]) -> Iterator[People]:
+def _inside(folder: str | Path, ending: str | None = None) -> list[str]:
+    """The paths in a folder, in their order: of the files that end so, or of folders."""
+    with os.scandir(folder) as inside:
+        return sorted(one.path for one in inside if (one.is_dir() if ending is None else one.name.endswith(ending)))
+
+
+def _raw(files: Sequence[str], home: Path, part: str, step: int, order: list[int]) -> Iterator[People]:
+    clips = [Path(file) for file in files]
     names = [f"surreal/{part}/{file.parent.parent.name}/{file.name.removesuffix('_info.mat')}" for file in clips]
     unique(names, clips[0].parent)
     probe_mats(clips)

@@ -34,6 +34,8 @@ FAR_OUT = 0.2
 """Share of joints outside their pictures, above which labels and pictures seem not to belong together."""
 MANY_HELD = 0.6
 """Share of joints that right boxes hold, at the least."""
+ENOUGH = 1 << 16
+"""Rows by which a table is judged."""
 SHOW = "see them with: keyshift data show NAME"
 
 
@@ -45,11 +47,18 @@ class Doubt(NamedTuple):
     """False: it may well be right; `data check` says it as a note, and a run does among its first lines."""
 
 
+def looked_at(people: People, most: int) -> People:
+    """A table of which at most so many pictures are looked at: of a long one enough rows, evenly over it, to judge it
+    within seconds."""
+    rows = max(most, ENOUGH)
+    return people if len(people) <= rows else people.select(np.linspace(0, len(people) - 1, rows).astype(np.int64))
+
+
 def of_pictures(dataset: PoseDataset, most: int) -> Iterator[Doubt]:
     """What the table of a picture set says against it, with the headers of at most `most` of its pictures."""
     if not isinstance(dataset, PictureSet):
         return
-    people = dataset.people
+    people = looked_at(dataset.people, most)
     headers = read_headers(dataset.root, people.pictures, most)
     declared = {} if dataset.declared is None else dataset.declared()
     sized = sizes_differ(declared, headers)

@@ -385,7 +385,7 @@ def project(points: np.ndarray, camera: np.ndarray) -> np.ndarray:
     return points[..., :2] / deep * camera[..., None, :2] + np.where(np.isinf(deep), 0.0, camera[..., None, 2:])
 
 
-def digest(*files: Path) -> str:
+def digest(*files: str | Path) -> str:
     """A name for the content of annotation files."""
     total = hashlib.sha256()
     for path in files:

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -37,20 +38,23 @@ from .regions import region_of, text_of
 
 LARGE = 1 << 22
 """Bytes of annotation files, in all, from which their table is kept."""
+LONG = 1 << 27
+"""Bytes from which it is said that they are read, which takes a minute and more."""
 ABOUT = "about.json"
 Parse = Callable[[dict[str, Any]], Iterable[People]]
 """Gives a table in pieces, in the order of its rows; what else is to be said of it, plain data, it writes into the dict
 that it is given. Called again, it does the same."""
 
 
-def read_table(name: str, files: Sequence[Path], choice: dict[str, Any], parse: Parse) -> tuple[People, dict[str, Any]]:
+def read_table(name: str, files: Sequence[str | Path], choice: dict[str, Any], parse: Parse) -> tuple[People, dict[str, Any]]:
     """The table that `parse` makes of `files`, and what else it says, with a digest of the files as `sha256`.
 
     `choice` is plain data: all that the table depends on besides the files and `name`, the set and its part. Raises
     what `parse` raises.
     """
     states = [os.stat(file) for file in files]
-    if sum(state.st_size for state in states) < LARGE:
+    size = sum(state.st_size for state in states)
+    if size < LARGE:
         return _parsed(files, parse)
     what = json.dumps([name, *map(os.path.abspath, files), choice])
     place = cache_root() / "tables" / f"{name}-{_hash(what)}"
@@ -61,6 +65,8 @@ def read_table(name: str, files: Sequence[Path], choice: dict[str, Any], parse: 
             with only_one(place, wait=True):
                 kept = _opened(folder)  # another process may have written it meanwhile
                 if kept is None:
+                    if size > LONG:
+                        print(f"{name}: {size / 1e9:.1f} GB of annotations are read once, into {place}", file=sys.stderr)
                     _write(place, folder, files, parse)
                     kept = _opened(folder)
         except OSError as error:
@@ -90,13 +96,13 @@ def _code() -> str:
     return total.hexdigest()
 
 
-def _parsed(files: Sequence[Path], parse: Parse) -> tuple[People, dict[str, Any]]:
+def _parsed(files: Sequence[str | Path], parse: Parse) -> tuple[People, dict[str, Any]]:
     about: dict[str, Any] = {}
     people = together(list(parse(about)))
     return people, about | {"sha256": digest(*files)}
 
 
-def _write(place: Path, folder: Path, files: Sequence[Path], parse: Parse) -> None:
+def _write(place: Path, folder: Path, files: Sequence[str | Path], parse: Parse) -> None:
     """Parse into `folder`, which then is the only one in `place`. A table without rows is not written."""
     for old in place.iterdir():
         if old.is_dir():
