@@ -29,7 +29,7 @@ from .backgrounds import digest, list_pictures
 from .cache import CachedSet
 from .hand_flesh import OF_HAND, PARTS
 from .hand_group import MOST, draw_group, hands_in
-from .hand_picture import Fields, render_drawn, render_exposed
+from .hand_picture import Drawn, Fields, render_drawn, render_exposed
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
 from .hand_video import draw_video
 from .options import RenderedOptions
@@ -90,11 +90,18 @@ def render(
     look, pictures = _style(style), _pictures(style, backgrounds)
     scenes = [draw_scene(look, seed, int(index), size, pictures) for index in indices]
     groups = [(scene, [scene]) for scene in scenes]
-    chunk = at_once(torch.device(device), PIXEL_BYTES * size**2, CHUNK)
-    parts = [render_drawn(groups[i : i + chunk], size, device, cull)[0] for i in range(0, len(groups), chunk)]
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    joined = render_pictures(groups, size, device, cull)
     alone = {name: joined[name][:, 0] for name in ("points", "keypoints", "visible", "right")}
     return Render(**(joined | alone), gesture=tuple(str(scene["gesture"]) for scene in scenes))
+
+
+def render_pictures(
+    groups: Sequence[Drawn], size: int, device: torch.device | str = "cpu", cull: bool = True
+) -> Fields:
+    """`render_drawn` of any number of scenes, as many at once as the device takes."""
+    chunk = at_once(torch.device(device), PIXEL_BYTES * size**2, CHUNK)
+    parts = [render_drawn(groups[i : i + chunk], size, device, cull)[0] for i in range(0, len(groups), chunk)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _style(name: str | Style) -> Style:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -33,3 +34,14 @@ def visible() -> list[str]:
 def name_of(device: torch.device) -> str:
     """As a run's environment.json says it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def repeatable(device: torch.device) -> None:
+    """Let what is computed on `device` give the same bits each time, so that a run which was killed ends as one that
+    was not. On CUDA operations are then the deterministic ones; torch warns where there is none, as of sampling by a
+    grid that learns (rmpe) and deformable convolutions, whose runs go on alike but not to the bit."""
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # which only costs time
+        torch.use_deterministic_algorithms(True, warn_only=True)
