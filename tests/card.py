@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
-from pytest import MonkeyPatch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -112,10 +112,15 @@ def on_devices():
             return picks
         return tuple(map(one, picks)) if isinstance(picks, tuple) else one(picks)
 
+    def without_fused(begin):
+        return lambda *args, fused=None, **kwargs: begin(*args, **kwargs)
+
     def of_cpu(device_type, *args, **kwargs):
         return autocast("cpu" if device_type == CARD.type else device_type, *args, **kwargs)
 
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):  # their fused kernels know no such device
+            patch.setattr(kind, "__init__", without_fused(kind.__init__))
         patch.setattr(torch, "tensor", partial(to_its_device, make))
         patch.setattr(torch, "as_tensor", partial(to_its_device, of))
         patch.setattr(torch, "autocast", of_cpu)

@@ -130,7 +130,12 @@ def _known(kind: str, name: str, known: dict[str, Any]) -> str:
 
 
 def render_depth(
-    what: str, sensor: str | Sensor, seed: int, indices: Sequence[int], size: int = 128
+    what: str,
+    sensor: str | Sensor,
+    seed: int,
+    indices: Sequence[int],
+    size: int = 128,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Array]:
     """B frames by index: `depth` (B, S, S) float32 mm as the sensor reports it, 0 for none; `exact` the same without
     sensor; `camera` (B, 4), `points` (B, K, 3) mm, `keypoints` (B, K, 3) px, px, mm, `visible` (B, K), `center` (B, 3).
@@ -138,11 +143,12 @@ def render_depth(
     look = _sensor(sensor)
     scenes = [draw_scene(what, look, seed, int(index), size) for index in indices]
     both = {name: np.stack([scene[name] for scene in scenes]).astype(np.float32) for name in scenes[0]}
-    a, b, radii, camera = (torch.from_numpy(both[name]) for name in ("a", "b", "radii", "camera"))
+    a, b, radii, camera = (torch.from_numpy(both[name]).to(device) for name in ("a", "b", "radii", "camera"))
     hits = raycast(Cones(a, b, radii[..., 0].contiguous(), radii[..., 1].contiguous()), camera, size)
-    hit, exact = hits.depth.numpy() > 0, hits.depth.numpy()
+    exact, normal = hits.depth.cpu().numpy(), hits.normal.cpu().numpy()
+    hit = exact > 0
     exact = np.where(hit, exact, both["wall"][:, None, None])
-    cosine = np.where(hit, _cosine(hits.normal.numpy(), both["camera"], size), 1.0)
+    cosine = np.where(hit, _cosine(normal, both["camera"], size), 1.0)
     noise = (generator(f"depth.{what}.{look.name}", seed, 3, int(index)) for index in indices)
     measure, binned = look.measure, _subject(what).binned
     frames = zip(exact, cosine, both["camera"][:, 0], noise, strict=True)

@@ -28,12 +28,14 @@ def render_drawn(
     return {"image": develop(light, scene), **fields}, cone
 
 
-def render_exposed(frames: Sequence[Sequence[Drawn]], size: int, chunk: int) -> tuple[Fields, Tensor]:
+def render_exposed(
+    frames: Sequence[Sequence[Drawn]], size: int, chunk: int, device: torch.device | str = "cpu"
+) -> tuple[Fields, Tensor]:
     """As `render_drawn` for pictures that are each exposed while several scenes, an odd number, follow each other: the
     mean of their light, all else as in the middle one. `chunk` scenes are rendered at once."""
     scenes, counts = [scene for instants in frames for scene in instants], [len(instants) for instants in frames]
-    middles = torch.from_numpy(np.cumsum(counts) - 1 - np.array(counts) // 2)
-    parts = [_shaded(scenes[i : i + chunk], size, torch.device("cpu"), True) for i in range(0, len(scenes), chunk)]
+    middles = torch.from_numpy(np.cumsum(counts) - 1 - np.array(counts) // 2).to(device)
+    parts = [_shaded(scenes[i : i + chunk], size, torch.device(device), True) for i in range(0, len(scenes), chunk)]
     lights, pictures, labels, cones = zip(*parts, strict=True)
 
     def joined(chunks: Sequence[Fields]) -> Fields:

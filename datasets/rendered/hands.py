@@ -29,10 +29,11 @@ from .backgrounds import digest, list_pictures
 from .cache import CachedSet
 from .hand_flesh import OF_HAND, PARTS
 from .hand_group import MOST, draw_group, hands_in
-from .hand_picture import Fields, render_drawn, render_exposed
+from .hand_picture import Drawn, Fields, render_drawn, render_exposed
 from .hand_scene import BLOCK, STYLES, Style, draw_scene
 from .hand_video import draw_video
 from .options import RenderedOptions
+from .raycast import at_once
 from .several import LEAST, in_order, padded, seen_boxes
 from .video import Filmed, Video, VideoOptions
 
@@ -41,7 +42,9 @@ VERSION = 5
 GROUP_VERSION = 1
 """The same of pictures with several hands."""
 CHUNK = 24
-"""Images rendered at once; their bits do not depend on it."""
+"""Images that a processor renders at once; their bits do not depend on it."""
+PIXEL_BYTES = 512
+"""Of what a GPU keeps of a pixel while it is shaded."""
 STORED = ("image", "camera", "points", "keypoints", "visible")
 OF_GROUPS = ("points", "keypoints", "visible", "seen", "pixels")
 SEEN, WHOLE = "seen", "whole"
@@ -87,10 +90,18 @@ def render(
     look, pictures = _style(style), _pictures(style, backgrounds)
     scenes = [draw_scene(look, seed, int(index), size, pictures) for index in indices]
     groups = [(scene, [scene]) for scene in scenes]
-    parts = [render_drawn(groups[i : i + CHUNK], size, device, cull)[0] for i in range(0, len(groups), CHUNK)]
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    joined = render_pictures(groups, size, device, cull)
     alone = {name: joined[name][:, 0] for name in ("points", "keypoints", "visible", "right")}
     return Render(**(joined | alone), gesture=tuple(str(scene["gesture"]) for scene in scenes))
+
+
+def render_pictures(
+    groups: Sequence[Drawn], size: int, device: torch.device | str = "cpu", cull: bool = True
+) -> Fields:
+    """`render_drawn` of any number of scenes, as many at once as the device takes."""
+    chunk = at_once(torch.device(device), PIXEL_BYTES * size**2, CHUNK)
+    parts = [render_drawn(groups[i : i + chunk], size, device, cull)[0] for i in range(0, len(groups), chunk)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _style(name: str | Style) -> Style:
@@ -156,19 +167,20 @@ def render_video(
     size: int = 128,
     hands: tuple[int, int] | None = None,
     backgrounds: str | Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> list[Group]:
     """The frames of video `number`, as `render_group` for pictures; all of them show as many hands."""
     look, pictures = _style(style), _pictures(style, backgrounds)
     count = None if hands is None else hands_in(look, seed, number, *hands)
-    fields, cone = render_exposed(draw_video(look, seed, number, size, pictures, video, count), size, CHUNK)
+    fields, cone = render_exposed(draw_video(look, seed, number, size, pictures, video, count), size, CHUNK, device)
     return [_group(fields, cone, frame, 1 if count is None else count) for frame in range(video.frames)]
 
 
 def _group(fields: Fields, cones: Tensor, row: int, count: int) -> Group:
     """A rendered picture of `count` hands."""
-    made = {name: value[row].numpy() for name, value in fields.items()}
+    made = {name: value[row].cpu().numpy() for name, value in fields.items()}
     made |= {name: made[name][:count] for name in ("points", "keypoints", "visible", "right")}
-    hand, part = np.divmod(cones[row].numpy(), len(PARTS))
+    hand, part = np.divmod(cones[row].cpu().numpy(), len(PARTS))
     owner = np.where((hand >= 0) & OF_HAND[part], hand, -1).astype(np.int8)
     around = np.concatenate([made["keypoints"].min(1), made["keypoints"].max(1)], -1)
     seen, pixels = seen_boxes(owner, around)

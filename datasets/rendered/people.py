@@ -136,10 +136,10 @@ def style_of(name: str | PeopleStyle) -> PeopleStyle:
     return STYLES[name]
 
 
-def render_scene(style: str | PeopleStyle, options: Options, index: int) -> Scene:
+def render_scene(style: str | PeopleStyle, options: Options, index: int, device: torch.device | str = "cpu") -> Scene:
     """Scene `index` of a style with the seed, size, camera and background of `options`."""
     drawn = draw_scene(style_of(style), options.scenes, index, options.size, *_shots(style, options))
-    light, hits, cones = _light(drawn, options.size)
+    light, hits, cones = _light(drawn, options.size, device)
     return _developed(drawn, light, hits, cones, options.size)
 
 
@@ -148,18 +148,20 @@ def render_scenes(style: str | PeopleStyle, options: Options, indices: Iterable[
     return in_order(lambda index: render_scene(style, options, index), indices)
 
 
-def render_video(style: str | PeopleStyle, options: Options, number: int) -> list[Scene]:
+def render_video(
+    style: str | PeopleStyle, options: Options, number: int, device: torch.device | str = "cpu"
+) -> list[Scene]:
     """The frames of video `number`, as `render_scene`. Raises ValueError where `options` are of no videos."""
     if options.moving is None:
         raise ValueError("video=0 is no video: say how many frames it has, for example video=16")
     size, shots = options.size, _shots(style, options)
     film = Film(style_of(style), options.scenes, number, size, *shots, options.moving)
-    return [_exposed(frame, size) for frame in film.frames()]
+    return [_exposed(frame, size, device) for frame in film.frames()]
 
 
-def _exposed(frame: Exposed, size: int) -> Scene:
+def _exposed(frame: Exposed, size: int, device: torch.device | str) -> Scene:
     """The mean of the light of all instants, all else as in the middle one."""
-    lit = [_light(drawn, size) for drawn in frame.instants]
+    lit = [_light(drawn, size, device) for drawn in frame.instants]
     middle = len(lit) // 2
     light = torch.stack([one for one, *_ in lit]).mean(0)
     return _developed(frame.instants[middle] | {"key": frame.key}, light, *lit[middle][1:], size)
@@ -175,9 +177,9 @@ def _shots(
     return focal, options.zoom, pictures, clips
 
 
-def _light(drawn: dict[str, Any], size: int) -> tuple[Tensor, Hits, Cones]:
+def _light(drawn: dict[str, Any], size: int, device: torch.device | str) -> tuple[Tensor, Hits, Cones]:
     """(1, 3, S, S) the light that falls into the camera, where it comes from, and the cones of all flesh and things."""
-    scene = {name: _tensor(value)[None] for name, value in drawn.items()}
+    scene = {name: _tensor(value)[None].to(device) for name, value in drawn.items()}
     cones = Cones(scene["a"], scene["b"], *(scene["radii"][..., i].contiguous() for i in (0, 1)))
     hits = raycast(cones, scene["camera"], size, blend=BLEND)
     return shade(paint_room(scene, size), hits, scene, people_surface, 1 / LARGER), hits, cones
@@ -185,16 +187,16 @@ def _light(drawn: dict[str, Any], size: int) -> tuple[Tensor, Hits, Cones]:
 
 def _developed(drawn: dict[str, Any], light: Tensor, hits: Hits, cones: Cones, size: int) -> Scene:
     lens = ("blur", "vignette", "gain", "veil", "key", "noise")
-    image = develop(light, {name: _tensor(drawn[name])[None] for name in lens})
-    cone = hits.cone[0].numpy()
+    image = develop(light, {name: _tensor(drawn[name])[None].to(light.device) for name in lens})
+    cone = hits.cone[0].cpu().numpy()
     owner = np.where(cone >= 0, drawn["owner"][cone.clip(min=0)], -1).astype(np.int8)
     points = drawn["points"]
     keypoints = points[..., :2] / points[..., 2:] * drawn["camera"][:2] + drawn["camera"][2:]
     body = body_boxes(drawn, len(points))
     seen, pixels = seen_boxes(owner, body)
     return Scene(
-        image[0].numpy(),
-        hits.depth[0].numpy(),
+        image[0].cpu().numpy(),
+        hits.depth[0].cpu().numpy(),
         owner,
         drawn["camera"].astype(np.float32),
         points.astype(np.float32),
@@ -212,8 +214,8 @@ def _tensor(value: Array) -> Tensor:
 
 def visible(cones: Cones, points: Array) -> Array:
     """(P, 29) whether the first surface on the ray of each joint of `points` (P, 29, 3) belongs to it (see `OWNS`)."""
-    rays = torch.from_numpy((points[..., :2] / points[..., 2:]).astype(np.float32)).view(1, -1, 2)
-    _, cone, share = (values[0].numpy() for values in cast_rays(cones, rays[..., 0], rays[..., 1]))
+    rays = torch.from_numpy((points[..., :2] / points[..., 2:]).astype(np.float32)).view(1, -1, 2).to(cones.a.device)
+    _, cone, share = (values[0].cpu().numpy() for values in cast_rays(cones, rays[..., 0], rays[..., 1]))
     people, joints = len(points), points.shape[1]
     person, part = np.divmod(cone, PARTS)
     own = (cone >= 0) & (person == np.repeat(np.arange(people), joints))

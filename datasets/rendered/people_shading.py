@@ -20,7 +20,7 @@ def paint_room(scene: Scene, size: int) -> Tensor:
     photo is painted at half the size and enlarged, as what is a little out of focus."""
     half = -(-size // 2)
     camera, turn, place = scene["camera"][0] / 2, scene["view_turn"][0], scene["view_place"][0]
-    centre = torch.arange(half, dtype=torch.float32) + 0.5
+    centre = torch.arange(half, dtype=torch.float32, device=camera.device) + 0.5
     u, v = (centre - camera[2]) / camera[0], (centre - camera[3]) / camera[1]
     # The rows of `turn` are the camera's axes in the world.
     ways = [turn[0, i] * u[None, :] + turn[1, i] * v[:, None] + turn[2, i] for i in range(3)]

@@ -15,7 +15,9 @@ from torch import Tensor
 
 TILE = 8
 PIECE = 1024
-"""Pairs of cone and tile that are met at once: their arrays stay within a processor's cache."""
+"""Pairs of cone and tile that a processor meets at once: their arrays stay within its cache."""
+TILE_BYTES = 64 * TILE * TILE * 4
+"""Of what a GPU keeps of such a pair while it is met."""
 MISS = torch.iinfo(torch.int64).max
 
 
@@ -59,6 +61,14 @@ def raycast(cones: Cones, camera: Tensor, size: int, cull: bool = True, blend: f
     else:
         depth, cone, normal = _cast_all(table, camera, side * TILE, blend)
     return Hits(*(_untile(values, side, size) for values in (depth, cone, normal)))
+
+
+def at_once(device: torch.device, size: int, cached: int) -> int:
+    """How many things a device takes at once of which each asks for `size` bytes: a GPU what fills an eighth of its
+    free memory, a processor the few, `cached`, that its cache holds. No bit depends on it."""
+    if device.type != "cuda":
+        return cached
+    return max(cached, torch.cuda.mem_get_info(device)[0] // (8 * size))
 
 
 def cast_rays(cones: Cones, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,8 +195,9 @@ def _cast_tiles(table: Tensor, camera: Tensor, side: int, blend: float) -> tuple
     place = scene * (side * side) + tile
     best = torch.full((len(camera) * side * side, TILE * TILE), MISS, dtype=torch.int64, device=table.device)
     depth = torch.empty((len(place), TILE * TILE), dtype=table.dtype, device=table.device)
-    for start in range(0, len(place), PIECE):
-        piece = slice(start, start + PIECE)
+    count = at_once(table.device, TILE_BYTES, PIECE)
+    for start in range(0, len(place), count):
+        piece = slice(start, start + count)
         rows, spot = table[scene[piece], cone[piece]][:, None, None], place[piece]
         depth[piece] = _intersect(rows, u[spot][:, None, :], v[spot][:, :, None]).flatten(1)
         key = _keys(depth[piece], cone[piece, None])

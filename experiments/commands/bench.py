@@ -32,6 +32,7 @@ from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
 from .bench_deformable import rows as deformable_rows
+from .bench_gpu import rows as gpu_rows
 from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
@@ -150,6 +151,11 @@ def bench_grouping() -> list[tuple[str, str, str]]:
 def bench_scale() -> list[tuple[str, str, str]]:
     """What more processes bring on this machine, in all and for each."""
     return scale_rows(_device())
+
+
+def bench_gpu() -> list[tuple[str, str, str]]:
+    """What a GPU makes of it: a step of RegDA in several forms, loading, rendering, and how long it waits in a run."""
+    return gpu_rows(ThreePasses, iteration, alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
@@ -335,6 +341,7 @@ BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
     "predict": bench_predict,
     "scale": bench_scale,
     "tables": bench_tables,
+    "gpu": bench_gpu,
 }
 
 

@@ -52,3 +52,14 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def repeatable(device: torch.device) -> None:
+    """Let what is computed on `device` give the same bits each time, so that a run which was killed ends as one that
+    was not. On CUDA operations are then the deterministic ones; torch warns where there is none, as of sampling by a
+    grid that learns (rmpe) and deformable convolutions, whose runs go on alike but not to the bit."""
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # which only costs time
+        torch.use_deterministic_algorithms(True, warn_only=True)

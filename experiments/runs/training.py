@@ -34,7 +34,7 @@ from ..config import AUTO, Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
 from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude, scored
-from .device import choose_device
+from .device import choose_device, repeatable
 from .folder import FILES, check_folder, describe, locked, open_folder, threads_of, world_size
 from .precision import fastest
 from .pretrained import pretrained_folder
@@ -218,8 +218,8 @@ def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = N
 
 def make_fabric(config: Config) -> Fabric:
     """Under torchrun one process of many, else one."""
-    torch.backends.cudnn.deterministic = True
     processes, device = world_size(), choose_device(config.device)
+    repeatable(device)
     places: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
     if processes > 1:
         if device.index is not None:

@@ -1,5 +1,5 @@
-"""Each strategy on a card: the same weights as on the CPU, all of its state on the card, and steps that neither wait for
-the card nor copy numbers onto it."""
+"""Each strategy on a card: the same weights as on the CPU, all of its state on the card, and steps that neither wait
+for the card nor copy numbers onto it."""
 
 from copy import deepcopy
 
