@@ -55,9 +55,9 @@ def all_options() -> str:
 
 
 def all_benches() -> str:
-    from .commands.bench import BENCHES
+    from .commands.bench import BENCHES, FAULTS
 
-    return f"WHAT: {', '.join(BENCHES)}"
+    return f"WHAT: {', '.join(BENCHES)}; {FAULTS}, where it is named: commands are interrupted, go on, and are compared"
 
 
 class Problems(Exception):
@@ -425,7 +425,9 @@ def _add_data(command: Callable[[str, Any, str], Command]) -> None:
 def _add_others(command: Callable[[str, Any, str], Command]) -> None:
     """Speed, tracking, and what there is."""
     made = command("bench", _bench, "measure speed as ratios in one run")
-    made.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all)")
+    made.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all but faults)")
+    made.add_argument("--count", type=int, default=300, metavar="N", help="of faults: interruptions (default: 300)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of faults: what they are drawn by")
 
     made = command("statistics", _statistics, "mean and covariance of a run's source features, for strategy ssa")
     made.add_argument("model", metavar="RUN", type=path, help="a run folder whose source can be opened")
@@ -746,7 +748,8 @@ def _export(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from .commands.bench import bench
 
-    bench(arguments.what)
+    if not bench(arguments.what, arguments.count, arguments.seed):
+        raise Problems
 
 
 def _statistics(arguments: argparse.Namespace) -> None:
