@@ -155,6 +155,8 @@ class Trainer:
                     break
                 if stop:
                     raise Interrupted(f"stopped at step {step + 1}, checkpoint written in {self.folder}")
+            if any_process(bool(interrupted)):  # the signal came with the last step: what follows is not for us to begin
+                raise Interrupted(f"stopped after the last step, checkpoint written in {self.folder}")
 
     def stream(self) -> Iterator[tuple[int, Any, Any]]:
         """(step, source batch, target batch), a domain that is not needed being None."""
@@ -286,9 +288,12 @@ class Trainer:
                 "guard": None if self.guard is None else self.guard.state(),
             },
         )
+        self.forget_weights()  # only now: a checkpoint on disk never refers to weights that are gone
+
+    def forget_weights(self) -> None:
+        """Remove the weights that no rule has chosen by the checkpoint on disk."""
         if self.loop.keep_all:
             return
-        # only now: a checkpoint on disk never refers to weights that are gone
         kept = {self.weights(held) for held in self.selection.held(self.loop.selection)}
         for path in set(self.folder.glob("weights-*.pt")) - kept:
             path.unlink()
@@ -306,6 +311,8 @@ class Trainer:
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.checkpoint} belongs to another strategy or model: {error}") from error
         self.start = int(state["step"])
+        if self.fabric.is_global_zero:
+            self.forget_weights()  # those of a process that was killed between its checkpoint and this
 
 
 def updates(

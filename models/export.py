@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-import tempfile
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..datasets.reading.files import naming
+from ..datasets.reading.files import naming, temporary_of
 from ..datasets.reading.people import AROUND_BOXES
 from ..datasets.sample import BODY_MM, CAMERA_MM, IN_MM, ROOT_MM, Unlabeled
 from ..datasets.skeleton import Skeleton
@@ -212,11 +212,11 @@ def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tup
     try:
         with (
             naming(path),
-            tempfile.TemporaryDirectory(dir=path.parent) as folder,
+            _folder(temporary_of(path)) as folder,
             _quiet(),
             torch.no_grad(),
         ):
-            temporary = Path(folder) / f"model{path.suffix}"
+            temporary = folder / f"model{path.suffix}"
             try:
                 yield decoded.eval(), temporary
                 temporary.replace(path)
@@ -226,6 +226,16 @@ def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tup
                 raise ValueError(f"{_title(model)} cannot be exported: {_reason(error)}") from error
     finally:
         model.train(mode)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """A folder that is there for a while."""
+    path.mkdir(exist_ok=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,7 +40,7 @@ class _Output:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it and rename it into place. Raises the OSError of what the
     system refuses, with the path in it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_of(path)
     with naming(path, temporary):
         try:
             with open(temporary, "wb") as file:
@@ -56,6 +57,29 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def temporary_of(path: Path) -> Path:
+    """Where this process writes what becomes `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sweep(folder: Path, names: Container[str] | None = None) -> None:
+    """Remove what processes that were killed left in `folder`, on the way to files of these `names` (None: to any)."""
+    for left in folder.glob(".*.tmp"):
+        name, _, process = left.name[1 : -len(".tmp")].rpartition(".")
+        if process.isdigit() and (names is None or name in names) and not _alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 @contextmanager

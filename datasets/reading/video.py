@@ -13,6 +13,7 @@ dropped. A video whose frame size changes on the way is refused.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import warnings
@@ -32,7 +33,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..rendered.cache import cache_folder, cache_root, fill, open_arrays
-from .files import stand_in
+from .files import stand_in, temporary_of
 from .images import UnreadableImage, read_image
 
 VIDEOS = (
@@ -62,6 +63,7 @@ HDR = (16, 18)
 """Transfer functions PQ and HLG."""
 LIMITED, FULL = 1, 2
 """Ranges of levels."""
+GONE = "the folder of the pictures is gone; bring it back, and the same command goes on"
 Frame = Any
 """av.VideoFrame, of which PyAV's type stubs say too little."""
 ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
@@ -103,9 +105,15 @@ def file_of(name: str) -> str:
 
 def read_named(root: Path, name: str, white: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of the picture `name` below `root`, whose `white` is as in `read_image`, or of the frame
-    clip.mp4#12. Raises UnreadableImage."""
+    clip.mp4#12. Raises UnreadableImage, or FileNotFoundError where all of `root` is gone: the pictures of a disk that
+    was taken away are not broken ones, which are left out."""
     path = root / file_of(name)
-    return read_frame(path, int(name.rpartition("#")[2])) if is_frame(name) else read_image(path, white)
+    try:
+        return read_frame(path, int(name.rpartition("#")[2])) if is_frame(name) else read_image(path, white)
+    except UnreadableImage:
+        if root.exists():
+            raise
+        raise FileNotFoundError(errno.ENOENT, GONE, str(root)) from None
 
 
 def read_frame(path: Path, number: int) -> np.ndarray:
@@ -180,7 +188,7 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float, overwrit
         raise ValueError(f"fps={fps} must be a number of frames a second, above 0 and up to 1000")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} is there already: remove it, choose another name or overwrite it")
-    part = path.with_name(f".part-{os.getpid()}-{path.name}")
+    part = temporary_of(path)
     try:
         count = _encode(part, pictures, fps)
         os.replace(part, path)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from .words import Command
+from .words import Command, Problems
 
 
 def add(parser: Command) -> None:
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all)")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all but faults)")
+    parser.add_argument("--count", type=int, default=300, metavar="N", help="of faults: interruptions (default: 300)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of faults: what they are drawn by")
     parser.last = all_benches
 
 
 def run(arguments: Namespace) -> None:
     from ..commands.bench import bench
 
-    bench(arguments.what)
+    if not bench(arguments.what, arguments.count, arguments.seed):
+        raise Problems
 
 
 def all_benches() -> str:
-    from ..commands.bench import BENCHES
+    from ..commands.bench import BENCHES, FAULTS
 
-    return f"WHAT: {', '.join(BENCHES)}"
+    return f"WHAT: {', '.join(BENCHES)}; {FAULTS}, where it is named: commands are interrupted, go on, and are compared"

@@ -466,14 +466,12 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster:
             if metrics:
                 engine.mirror.notify()
             if "target/score" in metrics:
-                last = list(gains_by_step(folder).values())[-PATIENCE:]
-                if len(last) == PATIENCE and all(gain is not None and gain < -FELL for gain in last):
-                    raise GotWorse(
-                        f"training stopped at update {step} of {config.steps}: the predicted gain fell to "
-                        f"{last[-1]:.1f} points, {PATIENCE} evaluations in a row below {-FELL:g}"
-                    )
+                check_gains(folder, step, config.steps)
 
         try:
+            if (folder / "checkpoint.pt").exists():  # one that was killed after it had stopped itself has not to go on
+                step = load_checkpoint(folder / "checkpoint.pt", ("step",))["step"]
+                check_gains(folder, step, config.steps)
             phase = adaptation(config, strategy, weights)
             evaluate = evaluator(task, fabric.device, forecaster.given.model, forecaster.gain)
             say = engine.reporter.say
@@ -481,6 +479,17 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster:
         except GotWorse as stop:
             return str(stop)
     return left or f"all {config.steps} updates were made"
+
+
+def check_gains(folder: Path, step: int, steps: int) -> None:
+    """Raises GotWorse where the predicted gain has fallen at update `step`, the last that was evaluated by then."""
+    gains = {evaluated: gain for evaluated, gain in gains_by_step(folder).items() if evaluated <= step}
+    last = list(gains.values())[-PATIENCE:]
+    if len(last) == PATIENCE and all(gain is not None and gain < -FELL for gain in last):
+        raise GotWorse(
+            f"training stopped at update {max(gains)} of {steps}: the predicted gain fell to {last[-1]:.1f} points, "
+            f"{PATIENCE} evaluations in a row below {-FELL:g}"
+        )
 
 
 def best_checkpoint(folder: Path) -> int:

@@ -33,6 +33,7 @@ from ..runs.device import choose_device
 from ..runs.progress import Reporter
 from .bench_deformable import rows as deformable_rows
 from .bench_gpu import rows as gpu_rows
+from .bench_faults import COUNT, faults
 from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
@@ -41,19 +42,23 @@ from .bench_scale import rows as scale_rows
 from .bench_strategies import rows as strategy_rows
 from .bench_tables import rows as table_rows
 
+FAULTS = "faults"
+"""What measures no speed and takes longer: run where it is named alone."""
 Timed = Callable[[], object]
 
 
-def bench(what: Sequence[str]) -> None:
-    """Run the named benchmarks, or all of them. Raises ValueError for unknown names."""
-    unknown = set(what) - set(BENCHES)
+def bench(what: Sequence[str], count: int = COUNT, seed: int = 0) -> bool:
+    """Run the named benchmarks, or all of BENCHES. `count` and `seed` are of FAULTS, which is run where it is named;
+    gives whether that found nothing. Raises ValueError for unknown names."""
+    unknown = set(what) - {*BENCHES, FAULTS}
     if unknown:
-        raise ValueError(f"no benchmark {sorted(unknown)[0]!r}; known: {', '.join(BENCHES)}")
+        raise ValueError(f"no benchmark {sorted(unknown)[0]!r}; known: {', '.join([*BENCHES, FAULTS])}")
     reporter = Reporter()
     reporter.say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {_device()}")
     for name in what or BENCHES:
-        rows = BENCHES[name]()
-        reporter.table(name, ["what", "value", "claim"], [list(row) for row in rows])
+        if name != FAULTS:
+            reporter.table(name, ["what", "value", "claim"], [list(row) for row in BENCHES[name]()])
+    return FAULTS not in what or faults(reporter, count, seed)
 
 
 def alternate(sides: dict[str, Timed], rounds: int = 7, warm: int = 1) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -164,10 +165,11 @@ def _write(
 ) -> None:
     done, begun = output / DONE, output / BEGUN
     if overwrite:
-        for path in (done, begun):
-            path.unlink(missing_ok=True)
+        if done.is_file():
+            os.replace(done, begun)  # until the arrays are gone this stays a folder that was prepared
         for part in PARTS:
             shutil.rmtree(output / part, ignore_errors=True)
+        begun.unlink(missing_ok=True)
     for path in (done, begun):
         if path.is_file():
             _check_same(read_about(path), about, output)

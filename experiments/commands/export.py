@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.options import choose
-from ...datasets.reading.files import write_text
+from ...datasets.reading.files import sweep, write_text
 from ...datasets.sample import IN_MM
 from ...models.bundle import answers_alone, runtime_of
 from ...models.export import DECODINGS, PRECISIONS, to_onnx, to_program
@@ -52,6 +52,7 @@ def export(
     for file in (output, code):
         if file is not None and file.exists() and not overwrite:
             raise ValueError(f"{file} exists; pass --overwrite or --output FILE")
+    sweep(output.parent, [file.name for file in (output, code) if file is not None])
     about: dict[str, Any] = {"weights": weights.name, "data": licences(folder)}
     if trained is not None:
         about["cut"] = {"crop": trained.crop, "cube": trained.cube}

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 
-from ...datasets.reading.files import check_place, only_one, write_json, write_text
+from ...datasets.reading.files import check_place, only_one, sweep, write_json, write_text
 from ...models.saved import load_checkpoint
 from ..config import differing, load_folder, of_comparison, of_run, read
 from .device import name_of
@@ -128,11 +128,13 @@ def locked(folder: Path, overwrite: bool = False, wait: bool = False) -> Iterato
         )
     with only_one(folder, wait, "wait for it or choose another folder"):
         if overwrite:
-            for path in folder.iterdir():
+            # config.yaml last: without it, and with other files, this would be no run that may be emptied
+            for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.yaml"):
                 if path.is_dir():
                     shutil.rmtree(path)
                 elif path.name != ".lock":
                     path.unlink()
+        sweep(folder)
         yield
 
 

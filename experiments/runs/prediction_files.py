@@ -20,7 +20,7 @@ import numpy as np
 
 from ...datasets.depth.center import NoCenter
 from ...datasets.loading import Crop
-from ...datasets.reading.files import check_place, write_whole
+from ...datasets.reading.files import check_place, sweep, write_whole
 from ...datasets.reading.images import UnreadableImage
 from ...datasets.reading.people import digest
 from ...datasets.reading.video import file_of, is_frame, write_video
@@ -195,6 +195,7 @@ def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: 
         raise ValueError(f"{output} exists; pass --overwrite or --output FILE")
     for place in (output.parent, *([] if folder is None else [folder])):
         check_place(place)
+    sweep(output.parent, [output.name])
     if folder is None:
         return
     for read_whole in inputs.folders:
@@ -211,6 +212,9 @@ def check_outputs(inputs: Inputs, output: Path, folder: Path | None, overwrite: 
             raise ValueError(f"{target} is one of the pictures to read; draw into another folder")
         if target.exists() and not overwrite:
             raise ValueError(f"{target} exists; pass --overwrite or draw into another folder")
+    targets = {drawn_path(folder, name) for name in names}
+    for place in {target.parent for target in targets}:
+        sweep(place, {target.name for target in targets})
 
 
 def write_coco(

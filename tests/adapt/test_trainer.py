@@ -117,6 +117,25 @@ def test_an_interrupted_run_ends_with_the_same_weights(dots, tmp_path, name):
     assert steps[-1] == 6
 
 
+def test_a_signal_during_the_last_step_stops_before_what_follows(dots, tmp_path):
+    def interrupt(step, metrics):
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"after the last step"):
+        trainer({"source": dots(12)}, tmp_path, "source_only", callbacks=[interrupt]).fit()
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 6
+
+
+def test_weights_that_no_rule_chose_go_when_a_run_goes_on(dots, tmp_path):
+    """Those of a process that was killed between its last checkpoint and their removal."""
+    data = {"source": dots(12)}
+    trainer(data, tmp_path, "source_only").fit()
+    (tmp_path / "weights-000002.pt").write_bytes(b"")
+    trainer(data, tmp_path, "source_only").fit()
+    assert not list(tmp_path.glob("weights-*.pt"))
+
+
 def test_killed_at_any_step_a_run_continues_to_the_same_weights(tmp_path):
     """SIGKILL of a real process, at a step nobody chose."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

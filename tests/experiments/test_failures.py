@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from keyshift.datasets.reading import files
-from keyshift.datasets.reading.files import check_place, naming, only_one, write_json, write_whole
+from keyshift.datasets.reading.files import check_place, naming, only_one, sweep, temporary_of, write_json, write_whole
+from keyshift.datasets.reading.images import UnreadableImage
+from keyshift.datasets.reading.video import read_named
 from keyshift.datasets.rendered import cache
 from keyshift.experiments import cli
 from keyshift.experiments.failures import REMEDIES, failure
 from keyshift.experiments.report.drawing import write_picture
+from keyshift.experiments.runs.folder import locked
 from keyshift.models.saved import save_checkpoint
 
 REFUSED = [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG]
@@ -250,3 +253,46 @@ def test_a_run_whose_last_line_a_full_disk_cut_is_listed(tmp_path, capsys):
     (tmp_path / "a" / "metrics.jsonl").write_text('{"step": 3, "metrics": {}}\n{"step": 4, "met')
     assert cli.main(["runs", str(tmp_path)]) == 0
     assert "step 3 of 9" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def killed():
+    """The number of a process that is no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_what_killed_writers_left_is_swept(tmp_path, killed):
+    ours = temporary_of(tmp_path / "answers.json")
+    for name in (ours.name, f".answers.json.{killed}.tmp", f".other.json.{killed}.tmp", ".notes.tmp", ".a.mine.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / f".net.onnx.{killed}.tmp").mkdir()
+    (tmp_path / f".net.onnx.{killed}.tmp" / "net.onnx").touch()
+    sweep(tmp_path, ["answers.json", "net.onnx"])
+    kept = {ours.name, f".other.json.{killed}.tmp", ".notes.tmp", ".a.mine.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept - {f".other.json.{killed}.tmp"}
+
+
+def test_a_run_folder_is_swept_and_can_be_emptied_again(tmp_path, killed, monkeypatch):
+    """config.yaml goes last: a process that is killed while it empties a run leaves one that may be emptied."""
+    for name in ("config.yaml", "a.json", "z.json", f".result.json.{killed}.tmp"):
+        (tmp_path / name).touch()
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml", "a.json", "z.json"}
+    removed = []
+    unlink = type(tmp_path).unlink
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda path, **how: (removed.append(path.name), unlink(path, **how)))
+    with locked(tmp_path, overwrite=True):
+        assert removed[-1] == "config.yaml"
+
+
+def test_pictures_of_a_folder_that_is_gone_are_not_taken_for_broken_ones(tmp_path):
+    (tmp_path / "set").mkdir()
+    with pytest.raises(UnreadableImage):
+        read_named(tmp_path / "set", "a.png")
+    with pytest.raises(FileNotFoundError) as error:
+        read_named(tmp_path / "gone", "a.png")
+    assert failure(error.value).startswith(f"{tmp_path / 'gone'}: the folder of the pictures is gone; bring it back")

@@ -159,6 +159,17 @@ def test_stops_where_a_loss_is_predicted_and_ships_what_was_given(trained, monke
     assert all(torch.equal(given[name], shipped[name]) for name in given)
 
 
+def test_killed_after_it_stopped_itself_a_job_does_not_train_on(trained, monkeypatch, capsys):
+    trained(4)
+    words = "steps=40", "evaluate_every=2", "checkpoint_every=2"
+    scripted(monkeypatch, [-4.0, -5.0], (-4.0, -6.0))  # a third evaluation would fail
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "best_checkpoint", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert adapt(*words) == 130
+    assert adapt(*words) == 0
+    assert "stopped at update 4 of 40: the predicted gain fell to -5.0 points" in capsys.readouterr().out
+
+
 def test_candidates_are_evaluated_four_times_unless_said_otherwise(trained):
     """Whatever the model's own run did, which evaluated at its end."""
     model, target = Path("runs/given"), Path("wild/pictures")
