@@ -16,15 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...datasets.bodies.skeletons import published_sigma
+from ...adapt.scoring.oks_sigmas import fall_offs
 from ...datasets.skeleton import Skeleton
 from .prediction_clips import OrderedInputs, recording_of
 from .prediction_files import Predicted, row_type
 
 Array = np.ndarray
-USUAL_SIGMA = 0.08
-"""The fall-off of keypoints of which none is published: about the middle of COCO's."""
-
 RECENT = 0.98
 """What likeness with someone is worth for each frame in which they were not found."""
 LEAST = 0.1
@@ -66,8 +63,7 @@ class Tracker:
 
     def __init__(self, skeleton: Skeleton) -> None:
         self.count = 0
-        sigmas = skeleton.sigmas or [published_sigma(name) or USUAL_SIGMA for name in skeleton.keypoints]
-        self.sigmas = np.array(sigmas)
+        self.sigmas = np.array(fall_offs(skeleton))
         self.forget()
 
     def forget(self) -> None:
