@@ -60,7 +60,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("KEYSHIFT_CACHE", str(folder / "cache"))
-        patch.setenv("PYTHONPATH", str(folder / "without"))
+        patch.setenv("PYTHONPATH", str(folder / "without"), prepend=os.pathsep)
         patch.setattr(conclusion, "export", lambda *_: None)
         yield folder
     assert Path.cwd() == before
@@ -79,6 +79,8 @@ def same(one: Path, other: Path) -> None:
         assert a | {"seconds_per_iteration": None} == b | {"seconds_per_iteration": None}
         with np.load(one / name / "predictions.npz") as a, np.load(other / name / "predictions.npz") as b:
             assert all(np.array_equal(a[key], b[key]) for key in a.files)
+        a, b = (json.loads((folder / name / "environment.json").read_text()) for folder in (one, other))
+        assert a["threads"] == b["threads"] == 1
         a, b = (torch.load(folder / name / "weights-000060.pt", weights_only=True) for folder in (one, other))
         assert all(torch.equal(a["model"][key], b["model"][key]) for key in a["model"])
     a, b = (json.loads((folder / "results.json").read_text()) for folder in (one, other))
@@ -352,3 +354,6 @@ def test_several_experiments_each_in_its_folder(home, capsys):
     assert main(["compare", "runs/all/demo", "runs/all/twin"]) == 0
     assert capsys.readouterr().out.count("is finished: nothing is trained") == 2
     assert main(["compare", "runs/all/demo", "runs/all/twin", "output=elsewhere"]) == 2
+    Path("runs/all/demo/source_only-seed0/result.json").unlink()
+    assert main(["compare", "runs/all/demo", "--cpus", str(torch.get_num_threads() + 1)]) == 0
+    assert "source_only seed 0 was begun with" in capsys.readouterr().out
