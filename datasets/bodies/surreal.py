@@ -128,9 +128,7 @@ def surreal(options: Options, part: str) -> PictureSet:
         choice = {"shoulders": shoulders, "step": step}
         people, more = read_table(name, clips, choice, lambda _: _raw(clips, home, part, step, order))
     about |= {"layout": "lists" if lists else "clips", **more}
-    return PictureSet(
-        name, home, people, about, ORIGIN, options.boxes, fallback="whole" if lists else "truth"
-    )
+    return PictureSet(name, home, people, about, ORIGIN, options.boxes, fallback="whole" if lists else "truth")
 
 
 def columns(shoulders: str) -> list[int]:
@@ -261,7 +259,9 @@ def _listed(lists: Sequence[Path], part: str, order: list[int], step: int, about
             pickle.dump((count + rows, chosen, piece.keypoints[rows], piece.points[rows], camera[rows]), spool)
             count += len(piece.names)
         unit = unit_of_bones(np.concatenate(bones), TRUNK) if joints and hits >= AGREE * joints else None
-        about["points"] = unit or "none: they do not project onto keypoint2d, or are not of a body's size in m, cm or mm"
+        about["points"] = (
+            unit or "none: they do not project onto keypoint2d, or are not of a body's size in m, cm or mm"
+        )
         spool.seek(0)
         for _ in bones:
             frames, pictures, keypoints, points, camera = pickle.load(spool)
@@ -300,7 +300,9 @@ def _read(file: Path) -> Iterator[_Listed]:
     entries(next(listed)[1], file, "", "the content")
     for some in in_pieces((value for _, value in listed), AT_ONCE):
         places = [f"entry {number + i}" for i in range(len(some))]
-        rows = [mapping(row, file, place, "the entry", ("name", *_SHAPES)) for row, place in zip(some, places, strict=True)]
+        rows = [
+            mapping(row, file, place, "the entry", ("name", *_SHAPES)) for row, place in zip(some, places, strict=True)
+        ]
         values = (stacked([row[key] for row in rows], shape, file, places, key) for key, shape in _SHAPES.items())
         names = [picture_name(row["name"], file, place, "name") for row, place in zip(rows, places, strict=True)]
         yield _Listed([f"{file.stem}/{name}" for name in names], *values)

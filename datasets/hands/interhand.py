@@ -33,7 +33,6 @@ import numpy as np
 
 from ..reading.annotations import (
     BadAnnotation,
-    entries,
     mapping,
     need_file,
     numbers,
@@ -141,9 +140,9 @@ class _Shots:
         self.capture, self.sequence, self.lens, self.frame, self.ids, image = map(np.asarray, columns.values())
         self.valid = np.concatenate(valid) if valid else np.zeros((0, 42), bool)
         """(A, 42) bool"""
-        for numbered, what, wanted in ((np.asarray(self.numbers), "image", "image"), (self.ids, "annotation", "annotation")):
-            if (twice := _twice(numbered)) is not None:
-                raise BadAnnotation(file, f"{what} {twice}", "id", "there twice", f"one {wanted} of each id")
+        for what, numbers_of in (("image", np.asarray(self.numbers)), ("annotation", self.ids)):
+            if (twice := _twice(numbers_of)) is not None:
+                raise BadAnnotation(file, f"{what} {twice}", "id", "there twice", f"one {what} of each id")
         self.images = self._match(image)
         """(A,) the places of their images."""
 
@@ -181,7 +180,9 @@ class _Shots:
     def _match(self, wanted: np.ndarray) -> np.ndarray:
         known = np.asarray(self.numbers)
         order = np.argsort(known)
-        place = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)] if len(known) else wanted * 0
+        place = (
+            order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)] if len(known) else wanted * 0
+        )
         fine = known[place] == wanted if len(known) else np.zeros(len(wanted), bool)
         if not fine.all():
             row = int(np.argmin(fine))
@@ -221,7 +222,10 @@ def _asked(shots: _Shots, second: np.ndarray) -> tuple[dict[tuple[int, int], tup
     pairs = np.stack([shots.capture[shots.images], second[shots.images]], 1)
     distinct, first, place = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
     asked = {
-        (int(capture), int(number)): (i, f"capture {shots.captures[capture]}, asked for by annotation {shots.ids[first[i]]}")
+        (int(capture), int(number)): (
+            i,
+            f"capture {shots.captures[capture]}, asked for by annotation {shots.ids[first[i]]}",
+        )
         for i, (capture, number) in enumerate(distinct)
     }
     return asked, place.reshape(-1)
@@ -249,7 +253,9 @@ def _cameras(file: Path, shots: _Shots) -> tuple[_Cameras, np.ndarray]:
     for (capture, lens), (_, words) in asked.items():
         entry, name, capture_name = f"{shots.lenses[lens]} of {words}", shots.lenses[lens], shots.captures[capture]
         fields = ("campos", "camrot", "focal", "princpt")
-        group = mapping(mapping(content, file, entry, "it", (capture_name,))[capture_name], file, entry, "the capture", fields)
+        group = mapping(
+            mapping(content, file, entry, "it", (capture_name,))[capture_name], file, entry, "the capture", fields
+        )
         position, rotation, focal, middle = (
             numbers(mapping(group[field], file, entry, field, (name,))[name], shape, file, entry, field)
             for field, shape in zip(fields, shapes, strict=True)

@@ -69,7 +69,9 @@ def read_coco(
     what is read in place of the file's, of one in another form. Raises BadAnnotation.
     """
     unread = UNREAD if everyone else {*UNREAD, "segmentation"}
-    content = mapping(content or read_labels(file, numbered, unread), file, "", "the content", ("images", "annotations"))
+    content = mapping(
+        content or read_labels(file, numbered, unread), file, "", "the content", ("images", "annotations")
+    )
     listed, notes = entries(content["annotations"], file, "", "annotations"), Notes(file)
     kept, described = _categories(content, listed, file, skeleton, category)
     made = skeleton or of_category(described, file, f"category {described['id']}", edges_from)

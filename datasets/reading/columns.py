@@ -1,10 +1,10 @@
 """Columns of annotation tables that lie on the disk. A pickle, as a loader's worker gets it, holds the files' names and
 not what is in them; all processes of a machine share the same pages, which it can take back.
 
-They are numpy's memory maps and not Arrow's: a column of keypoints is (N, K, 2) numbers, and its map is that array, which
-is indexed, sliced and computed with as one in memory. Arrow packs booleans into bits and its lists are flat, so that each
-look at a row would convert it, for one dependency more. Texts are bytes one after the other with the place where each
-ends, as in Arrow.
+They are numpy's memory maps and not Arrow's: a column of keypoints is (N, K, 2) numbers, and its map is that array,
+which is indexed, sliced and computed with as one in memory. Arrow packs booleans into bits and its lists are flat, so
+that each look at a row would convert it, for one dependency more. Texts are bytes one after the other with the place
+where each ends, as in Arrow.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ MANY = 2000
 MOST = 32
 """Processes, of some hundred MB each."""
 AT_ONCE, FILMED = 16, 64
-"""Samples that one process takes at once; frames of videos, which are decoded in their order from the last key frame."""
+"""Samples that one process takes at once; frames of videos, which are decoded in their order from a key frame."""
 T = TypeVar("T")
 _work: Callable[[int], Any]
 

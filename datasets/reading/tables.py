@@ -46,7 +46,9 @@ Parse = Callable[[dict[str, Any]], Iterable[People]]
 that it is given. Called again, it does the same."""
 
 
-def read_table(name: str, files: Sequence[str | Path], choice: dict[str, Any], parse: Parse) -> tuple[People, dict[str, Any]]:
+def read_table(
+    name: str, files: Sequence[str | Path], choice: dict[str, Any], parse: Parse
+) -> tuple[People, dict[str, Any]]:
     """The table that `parse` makes of `files`, and what else it says, with a digest of the files as `sha256`.
 
     `choice` is plain data: all that the table depends on besides the files and `name`, the set and its part. Raises
@@ -66,7 +68,9 @@ def read_table(name: str, files: Sequence[str | Path], choice: dict[str, Any], p
                 kept = _opened(folder)  # another process may have written it meanwhile
                 if kept is None:
                     if size > LONG:
-                        print(f"{name}: {size / 1e9:.1f} GB of annotations are read once, into {place}", file=sys.stderr)
+                        print(
+                            f"{name}: {size / 1e9:.1f} GB of annotations are read once, into {place}", file=sys.stderr
+                        )
                     _write(place, folder, files, parse)
                     kept = _opened(folder)
         except OSError as error:

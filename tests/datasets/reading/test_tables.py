@@ -1,4 +1,4 @@
-"""Annotation tables that are kept on the disk: the same as those in memory, written whole, and pickled by their path."""
+"""Annotation tables that are kept on the disk: those that are in memory, written whole, and pickled by their path."""
 
 import errno
 import json
@@ -27,7 +27,7 @@ raw = sys.modules.setdefault("raw_pictures", module_from_spec(_spec))
 if not hasattr(raw, "WRITERS"):
     _spec.loader.exec_module(raw)
 SETS = {
-    **dict.fromkeys(("interhand", "surreal_lists", "surreal_clips", "human36m", "coco", "crowdpose"), {}),
+    **{name: {} for name in ("interhand", "surreal_lists", "surreal_clips", "human36m", "coco", "crowdpose")},
     **{"coco whole": {"crops": "whole"}, "crowdpose whole": {"crops": "whole"}, "human36m thorax": {"thorax": True}},
     **{"coco middles": {"middles": True}, "surreal_lists stride": {"stride": 2}},
 }
