@@ -60,9 +60,8 @@ def expanded(names: Sequence[str], reads: Collection[str]) -> list[str]:
 
     def meant(name: str) -> list[str]:
         if name == "all":
-            return sorted(
-                (one for kind in KINDS for one in members(kind)), key=lambda one: STRATEGIES[one].labelled_target
-            )
+            every = [one for kind in KINDS for one in members(kind)]
+            return sorted(every, key=lambda one: STRATEGIES[one].labelled_target)
         return members(name) if name in KINDS else [name]
 
     return list(dict.fromkeys(one for name in names for one in meant(name)))

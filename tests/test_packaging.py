@@ -137,8 +137,9 @@ def test_every_package_that_the_code_imports_is_declared(code):
                     imported.add(node.module.split(".")[0])
     extras = [packages for extra, packages in PROJECT["optional-dependencies"].items() if extra != "dev"]
     declared = names_of(chain(PROJECT["dependencies"], *extras))
+    sources = packages_distributions()  # reads what every installed package holds
     for module in sorted(imported - set(sys.stdlib_module_names) - {"keyshift"}):
-        packages = {name.lower().replace("_", "-") for name in packages_distributions().get(module, [module])}
+        packages = {name.lower().replace("_", "-") for name in sources.get(module, [module])}
         assert packages & declared, f"{module} is imported, and pyproject.toml declares none of {sorted(packages)}"
 
 

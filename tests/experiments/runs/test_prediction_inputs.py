@@ -26,11 +26,10 @@ def test_what_goes_wrong_in_making_reaches_who_uses():
         yield 1
         raise ValueError("the second")
 
-    got = []
+    got = one_ahead(made())
+    assert next(got) == 1
     with pytest.raises(ValueError, match="the second"):
-        for one in one_ahead(made()):
-            got.append(one)
-    assert got == [1]
+        next(got)
 
 
 def test_who_stops_leaves_nothing_running():
