@@ -14,6 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from copy import deepcopy
 from importlib.metadata import version
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -122,7 +123,7 @@ def to_onnx(
     opset: int | None = None,
     precision: str = "fp32",
 ) -> Agreement:
-    """Write `model`, which is on the CPU, for images of `size` (width, height). Needs the [export] extra.
+    """Write `model`, on whatever device it is, for images of `size` (width, height). Needs the [export] extra.
 
     `opset` is ONNX's, None torch's own choice. With `precision` fp16 weights and layers are of half precision; what is
     read, decoded and given stays fp32 (see half.py). `metadata` is in the file's metadata_props, each value as JSON.
@@ -172,7 +173,7 @@ def to_program(
     decode: str | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Agreement:
-    """Write `model`, which is on the CPU, as a torch ExportedProgram (.pt2), which `torch.export.load` reads.
+    """Write `model`, on whatever device it is, as a torch ExportedProgram (.pt2), which `torch.export.load` reads.
 
     `metadata` is in its extra file `keyshift.json`. Whole or not at all; raises ValueError and OtherAnswers as
     `to_onnx` does.
@@ -208,7 +209,8 @@ def traced(decoded: Decoded, inputs: tuple[Tensor, ...]) -> torch.export.Exporte
 def _exporting(model: PoseModel, decode: str | None, path: Path) -> Iterator[tuple[Decoded, Path]]:
     """The network in evaluation mode, and a temporary file that becomes `path` where nothing goes wrong. Whatever the
     exporters raise becomes a ValueError of one line."""
-    decoded, mode = Decoded(model, decode), model.training
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    decoded, mode = Decoded(model if on_cpu else deepcopy(model).cpu(), decode), model.training
     try:
         with (
             naming(path),

@@ -48,6 +48,10 @@ class OnCard(Tensor):
         made.inner = inner
         return made
 
+    def __reduce_ex__(self, protocol):
+        """In a file it is a tensor of the CPU, as what `load_checkpoint` gives of a GPU's."""
+        return self.inner.__reduce_ex__(protocol)
+
     def __repr__(self):
         return f"OnCard({self.inner!r})"
 

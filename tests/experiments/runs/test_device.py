@@ -65,11 +65,14 @@ def test_a_run_trains_where_it_is_told_to(machine, monkeypatch):
         raise Kept(arguments)
 
     monkeypatch.setattr("keyshift.experiments.runs.training.Fabric", fabric)
+    settled = []
+    monkeypatch.setattr("keyshift.experiments.runs.training.repeatable", settled.append)
     for said, accelerator, devices in (("cuda:1", "cuda", [1]), ("cuda", "cuda", 1), ("cpu", "cpu", 1)):
         machine(2)
         with pytest.raises(Kept) as kept:
             make_fabric(build({}, [f"device={said}"]))
         assert kept.value.args[0] == {"accelerator": accelerator, "devices": devices, "precision": "32-true"}
+    assert [str(device) for device in settled] == ["cuda:1", "cuda", "cpu"]
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="device=cuda:1 is one GPU for 2 processes"):
         make_fabric(build({}, ["device=cuda:1"]))
