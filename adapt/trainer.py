@@ -155,7 +155,7 @@ class Trainer:
                     break
                 if stop:
                     raise Interrupted(f"stopped at step {step + 1}, checkpoint written in {self.folder}")
-            if any_process(bool(interrupted)):  # the signal came with the last step: what follows is not for us to begin
+            if any_process(bool(interrupted)):  # in the last step: what follows training is not to begin
                 raise Interrupted(f"stopped after the last step, checkpoint written in {self.folder}")
 
     def stream(self) -> Iterator[tuple[int, Any, Any]]:

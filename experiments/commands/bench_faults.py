@@ -19,11 +19,11 @@ def faults(reporter: Reporter, count: int = COUNT, seed: int = 0) -> bool:
     What was left by commands that ended otherwise is kept, and it is said where."""
     place = Path(tempfile.mkdtemp(prefix="keyshift-faults-"))
     tallies = Campaign(place, count, seed, reporter.say, CASES).run()
-    differed, lost = (sum((getattr(one, what) for one in tallies.values()), []) for what in ("differed", "lost"))
-    for line in differed:
-        reporter.say(f"differed: {line}")
+    wrong = [(name, line) for name, one in tallies.items() for line in (*one.differed, *one.lost)]
+    for name, line in wrong:
+        reporter.say(f"{name}: {line}")
     reporter.table(f"faults, seed {seed}", ["command", *KINDS, "all", "ends", "differed", "lost"], rows(tallies))
-    if differed or lost:
+    if wrong:
         reporter.say(f"kept in {place}")
         return False
     shutil.rmtree(place)

@@ -1,30 +1,38 @@
-"""Commands of keyshift that are interrupted again and again, go on, and are compared at their end with undisturbed ones.
+"""Commands of keyshift that are interrupted again and again, go on, and are compared with undisturbed ones at the end.
 
 A trial runs a command in a fresh copy of the same folder; each time that it is struck, the same command is started
-again, until it ends. Its folder must then hold what the undisturbed run's holds, to the bit but for times.
+again, until it ends. Its folder must then hold what that of the undisturbed run holds, to the bit but for times.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .injection import AWAY, DATA, FULL, KINDS, LIMIT, SIGNALS, TRACKER, Fault
+from .injection import AWAY, DATA, FULL, LIMIT, TRACKER, Fault
 from .server import End, Server, fresh
 from .snapshot import broken, differences, snapshot
-from .world import CASES, STORE, TRAIN, Case, make_world
+from .world import STORE, TRAIN, Case, make_world
 
+SAID = 2000
+"""Characters of what a command printed last, in reports."""
 MOST = 12
 """Interruptions of one trial: then the command may end."""
-ENDS = {"SIGKILL": (-9,), "SIGTERM": (-15, 130), "SIGINT": (130,), FULL: (0, 2), LIMIT: (0, 2), TRACKER: (0,)}
-ENDS[DATA] = (0, 2)
-"""With which status a command may end that was struck."""
+ENDS = {
+    "SIGKILL": (-9,),
+    "SIGTERM": (-15, 130),
+    "SIGINT": (130,),
+    FULL: (0, 2),
+    LIMIT: (2,),
+    TRACKER: (0,),
+    DATA: (0, 2),
+}
+"""With which status a command may end that was struck: 0 where it could do without what was gone."""
 
 
 @dataclass
@@ -51,10 +59,12 @@ class Undisturbed:
 
 
 class Campaign:
-    """At least `count` interruptions, drawn by `seed`, shared out over `cases`; used by `with`. Folders lie below
-    `place`; that of a trial that ended otherwise is kept."""
+    """At least `count` interruptions, drawn by `seed`, shared out over `cases`. Folders lie below `place`; that of a
+    trial that ended otherwise is kept."""
 
-    def __init__(self, place: Path, count: int, seed: int, say: Callable[[str], object], cases: tuple[Case, ...]) -> None:
+    def __init__(
+        self, place: Path, count: int, seed: int, say: Callable[[str], object], cases: tuple[Case, ...]
+    ) -> None:
         self.place, self.count, self.say, self.cases = place, count, say, cases
         self.random = random.Random(seed)
         self.template, self.now = place / "template", place / "now"
@@ -91,7 +101,7 @@ class Campaign:
         shutil.copytree(self.template, self.now)
 
     def undisturbed(self, case: Case) -> Undisturbed:
-        """Once from the server, and once more, in a process of its own where the case says so, with which it must agree."""
+        """Twice from the server, once in a process of its own where the case says so; the two must agree."""
         ends = []
         for run in (fresh if case.fresh else self.server.run, self.server.run):
             self.renew()
@@ -100,8 +110,9 @@ class Campaign:
                 self.checked(case, self.server.run(words, self.now))
             ends.append(snapshot(self.now))
         self.compare(case, ends[0], [])
-        sizes = [path.stat().st_size for path in self.now.rglob("*") if path.is_file()]
-        return Undisturbed(ends[0], done.seconds, done.writes, max(sizes))
+        written = ends[0].keys() - snapshot(self.template).keys()
+        largest = max((self.now / name).stat().st_size for name in written)
+        return Undisturbed(ends[0], done.seconds, done.writes, largest)
 
     def checked(self, case: Case, done: End) -> End:
         """Raises RuntimeError for a command that nobody disturbed and that did not end well."""
@@ -110,30 +121,28 @@ class Campaign:
         return done
 
     def trial(self, case: Case, expected: Undisturbed, most: int) -> None:
+        """Strike a command up to `most` times, until it ends by itself; and compare."""
         self.renew()
-        history: list[str] = []
-        for _ in range(min(most, MOST)):
-            fault = self.draw(case, expected)
+        tally, history = self.tallies[case.name], list[str]()
+        for number in range(min(most, MOST) + 1):
+            fault = self.draw(case, expected) if number < min(most, MOST) else None  # at last nothing is in its way
             done = self.server.run(case.words, self.now, fault, case.exports)
             self.put_back()
-            struck = done.struck or (fault.kind == LIMIT and bool(done.status))
-            if struck:
-                self.tallies[case.name].made[fault.kind] += 1
-                history.append(f"{fault}: {done.status}")
+            struck = fault is not None and (done.struck or (fault.kind == LIMIT and done.status))
+            if fault is not None and struck:
+                tally.made[fault.kind] += 1
+                history.append(f"{fault.kind} {fault.after or fault.write:g}: {done.status}")
                 self.judge(case, fault, done, history)
+            elif done.status:
+                tally.differed.append(f"it does not go on after {history}: {done.said[-SAID:]}")
+                return
             if not done.status:
                 break
-        else:
-            done = self.server.run(case.words, self.now, exports=case.exports)
-            if done.status:
-                self.tallies[case.name].differed.append(f"it did not go on: {done.said[-300:]} ({history})")
-                return
-        if not history:
-            return
-        for words in case.after:
-            self.server.run(words, self.now)
-        self.tallies[case.name].ends += 1
-        self.compare(case, expected.end, history)
+        if history:
+            for words in case.after:
+                self.checked(case, self.server.run(words, self.now))
+            tally.ends += 1
+            self.compare(case, expected.end, history)
 
     def draw(self, case: Case, expected: Undisturbed) -> Fault:
         """A kind, and a moment of the undisturbed run: of the clock, or before one of its writes."""
@@ -159,7 +168,7 @@ class Campaign:
         tally = self.tallies[case.name]
         lost = fault.kind == "SIGINT" and "Exception ignored in" in done.said  # Python could not raise it there
         if not lost and (done.status not in ENDS[fault.kind] or "Traceback" in done.said):
-            tally.differed.append(f"{fault} ended with {done.status}: {done.said[-2000:]}")
+            tally.differed.append(f"{fault} ended with {done.status}: {done.said[-SAID:]}")
         tally.differed += [f"{name} is half written after {history}" for name in broken(self.now)]
 
     def compare(self, case: Case, expected: dict[str, str], history: list[str]) -> None:

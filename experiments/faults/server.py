@@ -1,8 +1,8 @@
 """A process that has imported everything and forks a child for each command: a start takes milliseconds, not seconds.
 
-A request is a line of JSON on standard input, the answer one on standard output. No thread of its own runs when it forks,
-and its children compute with one thread: results are to the bit those of a process of their own with one, which the
-campaign looks at.
+A request is a line of JSON on standard input, the answer one on standard output. No thread of ours runs when it forks,
+and its children compute with one: results are to the bit those of a process of their own with one, which the campaign
+looks at.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
@@ -121,10 +122,10 @@ def attended(words: list[str], folder: str, fault: Fault | None, exports: bool, 
         while status is None:
             if begun is None and seen.ready:
                 begun = time.monotonic()
-            if fault and fault.after is not None and begun and not seen.struck:
-                if time.monotonic() - begun >= fault.after and os.waitid(os.P_PID, child, LOOK) is None:
-                    seen.struck = True
-                    strike(fault, child)  # it is not waited for yet, so that its number is still its own
+            due = fault and fault.after is not None and begun and time.monotonic() - begun >= fault.after
+            if fault and due and not seen.struck and os.waitid(os.P_PID, child, LOOK) is None:
+                seen.struck = True
+                strike(fault, child)  # it is not waited for yet, so that its number is still its own
             done, code = os.waitpid(child, os.WNOHANG)
             status = os.waitstatus_to_exitcode(code) if done else None
             time.sleep(POLL)

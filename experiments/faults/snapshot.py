@@ -87,7 +87,7 @@ def _lines(path: Path) -> bytes:
 
 
 def _arrays(path: Path) -> bytes:
-    with np.load(path, allow_pickle=False) as arrays:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         return plain_bytes({name: arrays[name] for name in arrays.files})
 
 
@@ -102,9 +102,9 @@ READERS: dict[str, Callable[[Path], bytes]] = {
 
 def points(store: Path) -> Iterator[str]:
     """The points of an MLflow store, one a line, but for times; those that are there twice are marked so."""
-    states = "SELECT t.value, r.status FROM runs r JOIN tags t ON r.run_uuid = t.run_uuid WHERE t.key = 'mlflow.runName'"
-    query = "SELECT m.run_uuid, t.value, m.key, m.step, m.value FROM metrics m JOIN tags t ON m.run_uuid = t.run_uuid "
-    query += "WHERE t.key = 'mlflow.runName'"
+    named = "JOIN tags t ON r.run_uuid = t.run_uuid WHERE t.key = 'mlflow.runName'"
+    states = f"SELECT t.value, r.status FROM runs r {named}"
+    query = f"SELECT r.run_uuid, t.value, r.key, r.step, r.value FROM metrics r {named}"
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
         yield from sorted(f"{name} is {status}" for name, status in connection.execute(states))
         rows = [row for row in connection.execute(query) if not any(word in row[2] for word in TIMES)]

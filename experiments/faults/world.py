@@ -1,5 +1,5 @@
-"""What the campaign's commands work on: small pictures with labels, a network that answers where a picture is bright, an
-experiment, and a trained run."""
+"""What the campaign's commands work on: small pictures with labels, a network that answers where a picture is bright,
+and an experiment."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ EXPERIMENT = {
     "seeds": 1,
     "strategies": ["source_only", "mean_teacher"],
     "tracking": "off",
-    **dict.fromkeys(("pretrain", "optimization"), {"name": "adam", "rate": 0.003, "gamma": 0.0}),
+    "pretrain": {"name": "adam", "rate": 0.003, "gamma": 0.0},
+    "optimization": {"name": "adam", "rate": 0.003, "gamma": 0.0},
 }
 
 
@@ -74,6 +75,7 @@ class Case:
 
 
 STORE = "sqlite:///tracker/mlflow.db"
+ADAPT = ["adapt", "given", "--target", "target"]
 TRAIN = ["train", "faults.yaml", "output=runs/one", "strategy=mean_teacher"]
 EVERY = (*SIGNALS, FULL, LIMIT, DATA)
 CASES = (
@@ -93,7 +95,7 @@ CASES = (
     ),
     Case(
         "adapt --online",
-        ["adapt", "given", "--target", "target", "--online", "--output", "runs/online", "--overwrite", "batch=4"],
+        [*ADAPT, "--online", "--output", "runs/online", "--overwrite", "batch=4"],
         EVERY,
         ("target",),
         share=1.5,
@@ -101,8 +103,7 @@ CASES = (
     Case("train", TRAIN, EVERY, ("source", "target"), exports=False, fresh=True),
     Case(
         "adapt",
-        ["adapt", "given", "--target", "target", "--strategy", "mean_teacher_free", "--output", "runs/adapted"]
-        + ["steps=8", "batch=6", "evaluate_every=4", "tracking=off"],
+        [*ADAPT, "--strategy", "mean_teacher_free", "--output", "runs/adapted", "batch=6", "tracking=off"],
         EVERY,
         ("target",),
         exports=False,
