@@ -183,7 +183,7 @@ class Trainer:
 
     def place(self, batch: Unlabeled) -> Unlabeled:
         batch = batch.to(self.fabric.device, non_blocking=True)
-        return batch.each(_channels_last) if self.loop.channels_last else batch
+        return batch.each(innermost) if self.loop.channels_last else batch
 
     def after(self, done: int, interrupted: bool) -> bool:
         """Log, evaluate and checkpoint where it is time to; whether to stop. Several processes agree on that when
@@ -371,7 +371,7 @@ def cut_back(path: Path, step: int) -> None:
     write_text(path, "".join(kept))
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
+def innermost(tensor: Tensor) -> Tensor:
     """Images (B, C, H, W) with channels innermost; other tensors as they are."""
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 

@@ -73,8 +73,6 @@ class PoseModel(nn.Module, ABC):
     """How many frames of a clip or of 2D keypoints it reads; 0: a picture, or keypoints of any number of frames."""
     any_keypoints: ClassVar[bool] = True
     """It can be built for any number of keypoints; false where a file of the user's says how many."""
-    channels_last: ClassVar[bool] = True
-    """Whether training is faster with the channels of pictures innermost."""
     single: ClassVar[bool] = True
     """It answers each image with one person, that of the crop."""
     fixed: Mapping[str, str] = MappingProxyType({})

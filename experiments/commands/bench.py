@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from ...adapt.methods.pseudo_labels import ground_false, ground_truth
 from ...adapt.methods.regda import RegDA
 from ...adapt.scoring.metrics import pck, pck_per_joint
-from ...adapt.strategy import Optimization, Strategy, Update
+from ...adapt.strategy import Optimization, Strategy
 from ...datasets.augment import Augmentation
 from ...datasets.loading import crop
 from ...datasets.rendered.hands import RenderedHands, render
@@ -39,6 +39,7 @@ from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_predict import rows as predict_rows
 from .bench_scale import rows as scale_rows
+from .bench_step import compile_rows, regda_rows, step, system_rows
 from .bench_strategies import rows as strategy_rows
 from .bench_tables import rows as table_rows
 
@@ -75,72 +76,33 @@ def alternate(sides: dict[str, Timed], rounds: int = 7, warm: int = 1) -> dict[s
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-class ThreePasses(RegDA):
-    """RegDA as the reference runs it: target features anew in steps B and C, B's gradient through them in vain."""
-
-    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
-        yield next(super().step(source, target))
-        for goal, names in ((ground_false, ("adversary",)), (None, ("features",))):
-            features = self.model.features(target)
-            truth = self.truth(self.model.votes(features, target), target)
-            adversary = self.model.votes(self.gradient(features), target, self.adversary)
-            yield {"target": self.disparity(adversary, goal(truth) if goal else truth)}, names
+def bench_step(batch: int = 8, size: int = 256) -> list[tuple[str, str, str]]:
+    """One RegDA iteration, ResNet-18, against TLLib's: in float32, with channels innermost, in bf16."""
+    return regda_rows(lambda: _resnet18(size), _batches(batch, size)[0], alternate)
 
 
-def iteration(strategy: Strategy, source: Labeled, target: Unlabeled, everything: bool, bf16: bool = False) -> Timed:
-    """One iteration; `everything` computes all gradients, as a plain backward does."""
-    optimizers = strategy.optimizers()
-
-    def run() -> None:
-        updates = strategy.step(source, target)
-        while True:
-            with torch.autocast(_device(), torch.bfloat16, enabled=bf16):
-                update = next(updates, None)
-            if update is None:
-                break
-            losses, names = update
-            chosen = [optimizers[name][0] for name in names]
-            inputs = [p for o in chosen for group in o.param_groups for p in group["params"]]
-            strategy.zero_grad()
-            torch.stack(list(losses.values())).sum().backward(inputs=None if everything else inputs)
-            for optimizer in chosen:
-                optimizer.step()
-        strategy.draw_back()
-        strategy.after_step()
-
-    return run
+def bench_systems() -> list[tuple[str, str, str]]:
+    """A training step of each system as runs make it against its plain form."""
+    return system_rows(_device(), alternate)
 
 
-def bench_regda(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
-    """One RegDA iteration, ResNet-18, against the plain three-pass form; and in bf16."""
-    source, target = _batches(batch, size)
-    model = _resnet18(size)
-    ours = RegDA(model, HAND, Optimization(rate=1e-3)).to(_device()).train()
-    plain = ThreePasses(_resnet18(size), HAND, Optimization(rate=1e-3)).to(_device()).train()
-    seconds = alternate(
-        {
-            "ours": iteration(ours, source, target, everything=False),
-            "plain": iteration(plain, source, target, everything=True),
-            "bf16": iteration(ours, source, target, everything=False, bf16=True),
-        }
-    )
-    return [
-        ("RegDA iteration / three-pass form (fp32)", f"{seconds['ours'] / seconds['plain']:.3f}", "at most 0.82"),
-        ("the same in bf16 autocast / ours in fp32", f"{seconds['bf16'] / seconds['ours']:.3f}", ""),
-        (f"seconds an iteration, batch {batch} + {batch}", f"{seconds['ours']:.3f}", ""),
-    ]
+def bench_compile(batch: int = 32, size: int = 64) -> list[tuple[str, str, str]]:
+    """One RegDA iteration of the demo's network as torch.compile makes it, against the same as it is written."""
+    sizes: dict[str, Any] = {"input_size": [size, size], "heatmap_size": [size // 4, size // 4]}
+    options = PoseResNet.Options(backbone="small", channels=64, head_layers=2, sigma=1.0, **sizes)
+    return compile_rows(lambda: PoseResNet(21, options), _batches(batch, size)[0], alternate)
 
 
 def bench_strategies(batch: int = 8) -> list[tuple[str, str, str]]:
     """A step of each strategy, as a multiple of a supervised one; loading and rounds of relabelling apart."""
-    return strategy_rows(batch, _device(), iteration, alternate)
+    return strategy_rows(batch, _device(), step, alternate)
 
 
 def bench_volumes(batch: int = 2) -> list[tuple[str, str, str]]:
     """What is read from volumes and what draws them, against the same in plain operations, in time and memory; and a
     whole RegDA iteration on PoseNet against a supervised one."""
     rows = volume_rows(batch, _device(), alternate)
-    return rows + adversary_rows(batch, _device(), iteration, alternate)
+    return rows + adversary_rows(batch, _device(), step, alternate)
 
 
 def bench_deformable() -> list[tuple[str, str, str]]:
@@ -182,7 +144,7 @@ def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
         pck_per_joint(errors, source.annotated, 0.1)
 
     seconds = alternate(
-        {"iteration": iteration(strategy, source, target, everything=False), "labels": labels, "metrics": metrics}, 9
+        {"iteration": step(strategy, source, target), "labels": labels, "metrics": metrics}, 9
     )
     share = (seconds["labels"] + seconds["metrics"]) / seconds["iteration"]
     return [
@@ -334,7 +296,9 @@ def _depth_batch(batch: int, model: PoseModel) -> Labeled:
 
 
 BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
-    "regda": bench_regda,
+    "step": bench_step,
+    "systems": bench_systems,
+    "compile": bench_compile,
     "strategies": bench_strategies,
     "labels": bench_labels,
     "votes": bench_votes,

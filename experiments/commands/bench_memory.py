@@ -128,7 +128,7 @@ def rows(batch: int, device: str, alternate: Callable[..., dict[str, float]]) ->
 def adversary_rows(
     batch: int,
     device: str,
-    iteration: Callable[[Strategy, Labeled, Unlabeled, bool], Step],
+    iteration: Callable[[Strategy, Labeled, Unlabeled], Step],
     alternate: Callable[..., dict[str, float]],
     backbone: str = "resnet18",
     size: int = 256,
@@ -143,7 +143,7 @@ def adversary_rows(
         options = PoseNet.Options(input_size=[size, size], backbone=backbone, depth_cells=size // CELL)
         model = PoseNet(JOINTS, options).know(skeleton)
         strategy = kind(model, skeleton, Optimization(rate=1e-3), options=kind.Options()).to(device).train()
-        run = iteration(strategy, source, source.without_labels(), False)
+        run = iteration(strategy, source, source.without_labels())
         run()  # the optimiser's state is there from now on
         return run
 

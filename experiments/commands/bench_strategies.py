@@ -51,7 +51,7 @@ def steps(batch: int, device: str, iteration: Callable[..., Step]) -> dict[str, 
             if strategy.round_length():
                 cut = batch, (SIZE, SIZE), Augmentation(), torch.device(device)
                 strategy.begin_round(everyone(strategy.predictor, sides["target"], *cut))
-            made[name] = iteration(strategy, drawn["source"], drawn["target"], everything=False)
+            made[name] = iteration(strategy, drawn["source"], drawn["target"])
     return made
 
 

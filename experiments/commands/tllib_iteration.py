@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler
 
 from ...adapt.gradients import WarmStartGradient
 from ...adapt.strategy import Optimization
@@ -61,23 +62,32 @@ def accuracy(maps: Tensor, labels: Tensor, threshold: float = 0.5) -> list[float
     return [float((row[have] < threshold).mean()) if have.any() else -1.0 for row, have in zip(distances, known, strict=True)]
 
 
-def joints_kl(logits: Tensor, target: Tensor, epsilon: float) -> Tensor:
-    """JointsKLLoss: the mean over B and K, all of weight 1."""
+def joints_kl(logits: Tensor, target: Tensor, weight: Tensor | float = 1.0, epsilon: float = 1e-7) -> Tensor:
+    """JointsKLLoss of keypoints of weight (B, K), their mean. The script's labels have no epsilon, by which it gives
+    NaN today where a keypoint is out of the frame; the target's weights are its labels' there, and 1 here."""
     density = functional.log_softmax(logits.flatten(2), -1)
     goal = target.flatten(2) + epsilon
     goal = goal / goal.sum(-1, keepdim=True)
-    return functional.kl_div(density, goal, reduction="none").sum(-1).mean()
+    return (functional.kl_div(density, goal, reduction="none").sum(-1) * weight).mean()
+
+
+def unfused(rates: Optimization, groups: dict[str, list[nn.Parameter]]) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """The optimiser of these rates as the script makes it."""
+    optimizer, schedule = rates.optimizer(groups)
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = False, None
+    return optimizer, schedule
 
 
 def iteration(model: PoseResNet, source: Labeled, target: Unlabeled, rates: Optimization) -> Callable[[], None]:
     """The iteration, on a network that it changes; `model` has the head that RegDA starts with."""
     adversary, gradient = model.new_head(2).to(source.image.device), WarmStartGradient()
     features = nn.Sequential(model.backbone, model.upsampling)
-    label, table = PseudoLabels(model.keypoints, *model.grid.shape), model.grid.target(source.keypoints, 2.0, 6.0)
-    optimizers = [
-        rates.optimizer({name: list(part.parameters())})
-        for name, part in (("features", features), ("head", model.head), ("adversary", adversary))
-    ]
+    label, table = PseudoLabels(model.keypoints, *model.grid.shape), model.grid.target(model.labels(source)[0], 2.0, 6.0)
+    weight = model.counted(source).float()
+    parts = {name: list(part.parameters()) for name, part in model.named_children()} | {"adversary": list(adversary.parameters())}
+    held = ("backbone", "upsampling"), ("head",), ("adversary",)
+    optimizers = [unfused(rates, {name: parts[name] for name in names}) for names in held]
     for_features, for_head, for_adversary = (optimizer for optimizer, _ in optimizers)
 
     def both(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,19 +100,19 @@ def iteration(model: PoseResNet, source: Labeled, target: Unlabeled, rates: Opti
         for optimizer in (for_features, for_head, for_adversary):
             optimizer.zero_grad()
         maps, other = both(images[0])
-        (joints_kl(maps, table, 1e-7) + 4.0 * joints_kl(other, label(maps)[0], 1e-7)).backward()
+        (joints_kl(maps, table, weight) + 4.0 * joints_kl(other, label(maps)[0], weight)).backward()
         for optimizer in (for_features, for_head, for_adversary):
             optimizer.step()
         scored = [(maps, table), (other, table)]
         # B: target, the adversary
         for_adversary.zero_grad()
         maps, other = both(images[1])
-        joints_kl(other, label(maps)[1], 1e-7).backward()
+        joints_kl(other, label(maps)[1]).backward()
         for_adversary.step()
         # C: target, the features
         for_features.zero_grad()
         maps, other = both(images[1])
-        joints_kl(other, label(maps)[0], 1e-7).backward()
+        joints_kl(other, label(maps)[0]).backward()
         for_features.step()
         gradient.advance()
         for _, schedule in optimizers:

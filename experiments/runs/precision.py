@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from ...models.saved import MODELS
-from ..config import AUTO, Config, read
+from ..config import AUTO, Config, load_folder
 from .device import choose_device
 
 SINGLE, HALF = "32-true", "bf16-mixed"
@@ -27,20 +26,15 @@ ROUNDS = 5
 def settled(config: Config, folder: Path, overwrite: bool, say: Callable[[str], None]) -> Config:
     """The configuration of a run in `folder` with what it leaves open as the folder says, unless that is deleted first
     (`overwrite`), or as this machine is faster; what is chosen is said."""
-    file = folder / "config.yaml"
-    began = read(file) if file.is_file() and not overwrite else {}
-    precision, channels_last = config.precision, config.channels_last
-    if precision == AUTO:
-        precision = began.get("precision", AUTO)
+    goes_on = (folder / "config.yaml").is_file() and not overwrite
+    began = load_folder(folder) if goes_on else config
+    precision = began.precision if config.precision == AUTO else config.precision
+    layout = began.channels_last if config.channels_last is None else config.channels_last
     if precision == AUTO:
         device = choose_device(config.device)
         precision = fastest(device)
         say(f"precision={precision}: {reason(device)}")
-    if channels_last is None:
-        channels_last = began.get("channels_last")
-    if channels_last is None:
-        channels_last = MODELS[config.model.name].channels_last
-    return replace(config, precision=precision, channels_last=channels_last)
+    return replace(config, precision=precision, channels_last=True if layout is None else layout)
 
 
 def fastest(device: torch.device) -> str:

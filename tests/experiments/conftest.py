@@ -19,6 +19,7 @@ from keyshift.adapt.scoring import rule as rules
 from keyshift.datasets.options import option
 from keyshift.datasets.sample import Item
 from keyshift.datasets.skeleton import HAND, Skeleton
+from keyshift.experiments.runs import precision
 from keyshift.models.output import Grid, Poses, Votes
 from keyshift.models.pose_model import PoseModel
 from keyshift.models.saved import MODELS
@@ -44,6 +45,12 @@ def toy_rule(tmp_path_factory: Any, monkeypatch: Any) -> rules.Rule:
     made.save(file)
     monkeypatch.setattr(rules, "RULE", file)
     return made
+
+
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch: Any) -> None:
+    """Runs that leave their precision open compute in float32 on every machine."""
+    monkeypatch.setattr(precision, "share_of_time", lambda device: 1.0)
 
 
 class FakeHands:

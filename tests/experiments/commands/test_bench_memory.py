@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from keyshift.experiments.commands import bench_deformable, bench_grouping, bench_memory
-from keyshift.experiments.commands.bench import alternate, iteration
+from keyshift.experiments.commands.bench import alternate
 from keyshift.experiments.commands.bench_memory import compared, peak_bytes
+from keyshift.experiments.commands.bench_step import step
 
 MEGA = 2**20
 
@@ -66,7 +67,7 @@ def test_the_table_of_grouping(monkeypatch):
 def test_the_adversary_on_volumes_costs_no_more_than_twice_the_memory(toys, monkeypatch):
     """Of a network whose volumes are most of what it holds, as they are of PoseNet's."""
     monkeypatch.setattr("keyshift.models.people.build_backbone", lambda *_: toys.Tiny())
-    rows = bench_memory.adversary_rows(4, "cpu", iteration, alternate, size=64, rounds=1)
+    rows = bench_memory.adversary_rows(4, "cpu", step, alternate, size=64, rounds=1)
     assert [len(row) for row in rows] == [3, 3]
     assert rows[1][0].startswith("RegDA on PoseNet (resnet18, 18 joints, 16^3), batch 4 + 4: peak memory, iteration /")
     assert 1 < float(rows[1][1].split()[0]) <= 2
