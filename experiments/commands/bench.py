@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from ...adapt.methods.pseudo_labels import ground_false, ground_truth
 from ...adapt.methods.regda import RegDA
 from ...adapt.scoring.metrics import pck, pck_per_joint
-from ...adapt.strategy import Optimization, Strategy
+from ...adapt.strategy import Optimization
 from ...datasets.augment import Augmentation
 from ...datasets.loading import crop
 from ...datasets.rendered.hands import RenderedHands, render
@@ -32,8 +32,8 @@ from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import choose_device
 from ..runs.progress import Reporter
 from .bench_deformable import rows as deformable_rows
-from .bench_gpu import rows as gpu_rows
 from .bench_faults import COUNT, faults
+from .bench_gpu import rows as gpu_rows
 from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
