@@ -122,7 +122,7 @@ def bench_scale() -> list[tuple[str, str, str]]:
 
 def bench_gpu() -> list[tuple[str, str, str]]:
     """What a GPU makes of it: a step of RegDA in several forms, loading, rendering, and how long it waits in a run."""
-    return gpu_rows(ThreePasses, iteration, alternate)
+    return gpu_rows(alternate)
 
 
 def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:

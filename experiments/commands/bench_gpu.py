@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import torch
 from lightning_fabric import Fabric
 from torch.profiler import ProfilerActivity, profile
 
+from ...adapt.methods.pseudo_labels import ground_false
 from ...adapt.methods.regda import RegDA
-from ...adapt.strategy import Optimization, Strategy
+from ...adapt.strategy import Optimization, Strategy, Update
 from ...adapt.trainer import Loop, Trainer
 from ...datasets.augment import Augmentation
 from ...datasets.loading import TrainingBatches, loader
@@ -27,9 +28,9 @@ from ...datasets.sample import Labeled, Unlabeled
 from ...datasets.skeleton import HAND
 from ...models.systems.pose_resnet import PoseResNet
 from ..runs.device import name_of, repeatable
+from .bench_step import Alternate, Step, step
 
 Row = tuple[str, str, str]
-Step = Callable[[], object]
 COMPILED: Mapping[str, dict[str, Any]] = {
     "compiled": {"dynamic": False},
     "compiled, with CUDA graphs": {"dynamic": False, "mode": "reduce-overhead"},
@@ -56,9 +57,19 @@ class Case:
         return f"{self.backbone}, batch {self.batch} + {self.batch}, {self.size} x {self.size}"
 
 
-def rows(
-    three_passes: type[RegDA], iteration: Callable[..., Step], alternate: Callable[..., dict[str, float]]
-) -> list[Row]:
+class ThreePasses(RegDA):
+    """RegDA as the reference runs it: target features anew in steps B and C, B's gradient through them in vain."""
+
+    def step(self, source: Labeled, target: Unlabeled) -> Iterator[Update]:
+        yield next(super().step(source, target))
+        for goal, names in ((ground_false, ("adversary",)), (None, ("features",))):
+            features = self.model.features(target)
+            truth = self.truth(self.model.votes(features, target), target)
+            adversary = self.model.votes(self.gradient(features), target, self.adversary)
+            yield {"target": self.disparity(adversary, goal(truth) if goal else truth)}, names
+
+
+def rows(alternate: Alternate) -> list[Row]:
     """(what, value, claim) of the card that torch sees; one row that says so where it sees none."""
     if not torch.cuda.is_available():
         return [("no GPU", "torch sees no GPU of CUDA here: nothing was measured", "")]
@@ -66,19 +77,14 @@ def rows(
     repeatable(case.device)
     return [
         ("card", name_of(case.device), ""),
-        *step_rows(case, three_passes, iteration, alternate),
+        *step_rows(case, alternate),
         *loader_rows(case),
         *render_rows(case, alternate),
         *waiting_rows(case),
     ]
 
 
-def step_rows(
-    case: Case,
-    three_passes: type[RegDA],
-    iteration: Callable[..., Step],
-    alternate: Callable[..., dict[str, float]],
-) -> list[Row]:
+def step_rows(case: Case, alternate: Alternate) -> list[Row]:
     """Time and memory of an iteration in each form, and its share of what the three-pass form takes."""
     source, target = (one.to(case.device) for one in _drawn(case))
     forms: dict[str, dict[str, Any]] = {
@@ -90,9 +96,9 @@ def step_rows(
     plain: dict[str, dict[str, Any]] = {"three passes, fp32": {}, "three passes, bf16": {"bf16": True}}
     made, failed = {}, []
     for name, form in (plain | forms).items():
-        kind = three_passes if name in plain else RegDA
+        kind = _plain_step if name in plain else _step
         try:  # compilers fail where drivers or toolchains do not suit them
-            made[name] = _step(case, kind, iteration, source, target, **form)
+            made[name] = kind(case, source, target, **form)
             made[name]()
         except RuntimeError as error:
             made.pop(name, None)
@@ -129,7 +135,7 @@ def loader_rows(case: Case) -> list[Row]:
     return [(f"samples/s that reach the device, {case.workers} workers, {case.size} x {case.size}", f"{rate:.0f}", "")]
 
 
-def render_rows(case: Case, alternate: Callable[..., dict[str, float]], size: int = 128) -> list[Row]:
+def render_rows(case: Case, alternate: Alternate, size: int = 128) -> list[Row]:
     """Hands that were drawn (poses, light, camera: numpy on the CPU, one scene after the other) to pictures on the
     device; and how many one core draws."""
     made = []
@@ -180,32 +186,46 @@ def _strategy(case: Case, kind: type[RegDA] = RegDA) -> Strategy:
 
 def _step(
     case: Case,
-    kind: type[RegDA],
-    iteration: Callable[..., Step],
     source: Labeled,
     target: Unlabeled,
     bf16: bool = False,
     last: bool = False,
     compiled: dict[str, Any] | None = None,
 ) -> Step:
-    strategy = _strategy(case, kind).to(case.device)
-    if last:
-        strategy = strategy.to(memory_format=torch.channels_last)
-        source, target = source.each(_last), target.each(_last)
+    strategy = _strategy(case).to(case.device)
     if compiled is not None:
         for part in strategy.model.children():
             part.compile(**compiled)
-    run = iteration(strategy, source, target, everything=kind is not RegDA, bf16=bf16)
+    run = step(strategy, source, target, "bf16-mixed" if bf16 else "32-true", last)
 
-    def step() -> None:
+    def marked() -> None:
         torch.compiler.cudagraph_mark_step_begin()
         run()
 
-    return step
+    return marked
 
 
-def _last(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+def _plain_step(case: Case, source: Labeled, target: Unlabeled, bf16: bool = False) -> Step:
+    """The three-pass form, all of whose gradients are computed in each pass."""
+    strategy = _strategy(case, ThreePasses).to(case.device)
+    optimizers = strategy.optimizers()
+
+    def run() -> None:
+        updates = strategy.step(source, target)
+        while True:
+            with torch.autocast(case.device.type, torch.bfloat16, enabled=bf16):
+                update = next(updates, None)
+            if update is None:
+                break
+            losses, names = update
+            strategy.zero_grad()
+            torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+            for name in names:
+                optimizers[name][0].step()
+        strategy.draw_back()
+        strategy.after_step()
+
+    return run
 
 
 def _batches(case: Case, domain: str, cache: str) -> TrainingBatches:

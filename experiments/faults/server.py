@@ -161,15 +161,16 @@ def perform(words: list[str], fault: Fault | None, seen: Seen) -> None:
 def prepare() -> None:
     """Import what the commands import, and let the exporter make what it makes once."""
     import torch
-    import tqdm
 
     torch.set_num_threads(1)
-    tqdm.tqdm.monitor_interval = 0  # no thread
     from ...models.export import Decoded, examples, traced
     from ...models.systems.pose_resnet import PoseResNet
     from ..commands import adapt, adapt_online, data_prepare, export, predict, predict_chain, train  # noqa: F401
     from ..runs import comparison  # noqa: F401
     from ..tracking import mirror  # noqa: F401
+
+    if "tqdm" in sys.modules:  # of a library
+        sys.modules["tqdm"].tqdm.monitor_interval = 0  # no thread
 
     small = PoseResNet(2, PoseResNet.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=8))
     with warnings.catch_warnings(), redirect_stderr(StringIO()), suppress(ImportError):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from keyshift.experiments.commands import bench_gpu
-from keyshift.experiments.commands.bench import ThreePasses, alternate, bench, iteration
+from keyshift.experiments.commands.bench import alternate, bench
 
 SMALL = {"backbone": "small", "batch": 2, "size": 32, "rounds": 1, "samples": 4, "workers": 0}
 SMALL |= {"scenes": 2, "updates": 4, "compiled": {"compiled": {"backend": "eager"}, "broken": {"backend": "nothing"}}}
@@ -20,7 +20,7 @@ def numbers(rows):
 
 
 def test_steps(case, monkeypatch):
-    rows = bench_gpu.step_rows(case, ThreePasses, iteration, alternate)
+    rows = bench_gpu.step_rows(case, alternate)
     forms = ("three passes, fp32", "three passes, bf16", "fp32", "bf16", "bf16, channels_last", "bf16, compiled")
     values = numbers(rows)
     assert {f"RegDA, {name}" for name in forms} <= values.keys()
