@@ -180,7 +180,7 @@ def _add_training(command: Callable[[str, Any, str], Command]) -> None:
         ("compare", _compare, "train strategies x seeds, write results.json and report.html"),
     ):
         made = command(name, run, text)
-        several = {"nargs": "+"} if name == "compare" else {}
+        several: dict[str, Any] = {"nargs": "+"} if name == "compare" else {}
         made.add_argument(
             "experiment", metavar="EXPERIMENT", help="a YAML, a shipped experiment's name, or a run folder", **several
         )
