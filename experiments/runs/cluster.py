@@ -7,9 +7,11 @@ way, at checkpoints and at the end, so that another node goes on where it dies.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import platform
+import socket
 import tempfile
 import time
 import uuid
@@ -30,6 +32,8 @@ from .worker import Done, Failed, Lost, Message, Step, Worker
 
 SENT_EVERY = 60.0
 """Seconds between checkpoints that come back from a node without shared storage."""
+ANSWERS = 10.0
+"""Seconds that a cluster has to answer."""
 PROBED = 60.0
 """Seconds that a node has to say what it sees."""
 LAST = ("checkpoint.pt", "result.json", "done")
@@ -92,9 +96,12 @@ class Cluster:
             from ray.util.queue import Queue
         except ImportError as error:
             raise ValueError("--ray needs Ray: pip install 'keyshift[cluster]'") from error
+        host, _, port = self.address.removeprefix("ray://").rpartition(":")
         try:
-            ray.init(self.address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            if port.isdigit():  # Ray would try for minutes
+                socket.create_connection((host, int(port)), ANSWERS).close()
+            ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"no Ray cluster at {self.address}: {' '.join(str(error).split())[:200]}; start one (ray start --head) "
                 "and give the address that it says"
@@ -223,7 +230,7 @@ class Cluster:
             return Failed(str(error))
         except exceptions.RayError as error:
             return Lost(f"its worker is gone ({type(error).__name__})")
-        return outcome  # type: ignore[no-any-return]
+        return outcome
 
     def stop(self) -> None:
         for answer in self.running:

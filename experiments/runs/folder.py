@@ -106,9 +106,10 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def threads_of(folder: Path) -> int:
-    """With how many threads a run was begun."""
-    return int(json.loads((folder / "environment.json").read_text("utf-8"))["threads"])
+def threads_of(folder: Path) -> int | None:
+    """With how many threads a run was begun; None where that is not said."""
+    said: dict[str, int] = json.loads((folder / "environment.json").read_text("utf-8"))
+    return said.get("threads")
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def train(
         if task.source_train is not None:
             keep(folder, subjects_of(task.source_train))
         begun, threads = threads_of(folder), torch.get_num_threads()
-        if begun != threads:
+        if begun not in (None, threads):
             say(f"{name} seed {seed} was begun with {begun} threads and goes on with {threads}: last digits may differ")
     fabric.barrier()
     if not (folder / "config.yaml").exists():

@@ -118,5 +118,5 @@ def sent_warnings(send: Send) -> Iterator[None]:
             send(Said(f"warning: {text}"))
 
     with warnings.catch_warnings():
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         yield

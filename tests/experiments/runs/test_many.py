@@ -200,6 +200,13 @@ def test_a_node_dies_in_the_middle(home, alone, nodes, shared, monkeypatch, caps
     nodes.more()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense"])
+def test_where_no_cluster_is(address):
+    pytest.importorskip("ray")
+    with pytest.raises(ValueError, match=f"no Ray cluster at {address}: .*; start one"):
+        cluster.Cluster(address, Reporter()).__enter__()
+
+
 # What a crew is asked
 
 
