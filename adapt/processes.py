@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-Batch, Answer = TypeVar("Batch"), TypeVar("Answer")
+Batch = TypeVar("Batch")
+Answer = TypeVar("Answer")
 
 
 def together() -> bool:

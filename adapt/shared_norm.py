@@ -4,7 +4,7 @@ runs nowhere else, and elsewhere the same in plain operations."""
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -31,11 +31,13 @@ class SharedNorm(_BatchNorm):
 
     process_group = None  # of SyncBatchNorm: all processes
     _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+    act: nn.Module  # of timm's layer alone
+    drop: nn.Module
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and together()):
             return super().forward(input)
-        values = nn.SyncBatchNorm.forward(self, input) if input.is_cuda else self.normalised(input)
+        values = nn.SyncBatchNorm.forward(cast(Any, self), input) if input.is_cuda else self.normalised(input)
         return self.act(self.drop(values)) if _activates(self) else values
 
     def normalised(self, values: Tensor) -> Tensor:
@@ -71,12 +73,12 @@ def share_statistics(module: nn.Module) -> None:
     apart = {layer for part in module.modules() if getattr(part, "sees_all", False) for layer in part.modules()}
     for layer in module.modules():
         plain = isinstance(layer, _BatchNorm) and (type(layer).forward is _BatchNorm.forward or _activates(layer))
-        if plain and layer not in apart:
+        if plain and layer not in apart and not isinstance(layer, SharedNorm):
             layer.__class__ = _shared(type(layer))
 
 
 @cache
-def _shared(kind: type[nn.Module]) -> type[nn.Module]:
+def _shared(kind: Any) -> Any:
     """A layer of that kind too, for whoever looks for one."""
     return type(f"Shared{kind.__name__}", (SharedNorm, kind), {})
 

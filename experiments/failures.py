@@ -27,6 +27,10 @@ MEMORY = (
     "lower the batch (batch=, predict: --batch), the number of workers or the input's size, or close other programs"
 )
 NO_MEMORY = re.compile(r"out of memory|can't allocate memory|cannot allocate memory|insufficient memory", re.I)
+PEER = re.compile(
+    r"gloo.*(Connection (closed|reset)|Timed out|Broken pipe)|NCCL.*(remote|timeout|timed out)", re.I | re.S
+)
+"""What torch says of the processes of one run."""
 WORKER = re.compile(r"DataLoader worker .*(killed by signal: [\w ]+|exited unexpectedly)")
 
 
@@ -43,6 +47,11 @@ def failure(error: BaseException) -> str | None:
         return (
             f"a process that reads data ended ({worker[1]}), most likely for want of memory: set workers=0 or fewer "
             "workers, or give the machine more shared memory (docker run --shm-size=4g)"
+        )
+    if isinstance(error, RuntimeError) and PEER.search(text):
+        return (
+            "another process of this run has ended, so this one ends too; where it said why, that stands nearby. The "
+            "same command goes on from the last checkpoint"
         )
     for cause in _chain(error):
         if isinstance(cause, OSError) and (cause is error or cause.errno in DISK):

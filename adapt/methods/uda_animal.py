@@ -29,8 +29,8 @@ refined one in the inner loop. What refines exists in training only.
 Else: the reference labels the target once (`round` 0), by maps averaged over warps and flips; here passes agree as
 adapt/relabel.py says. Its teacher passes over the student's pictures too, for the sake of its batch statistics; ours
 has those of its own view. Mixup draws one factor of Beta(0.8, 0.8) a batch, not one a sample, and mixes the losses of
-both labels, which is what mixed maps give. Several processes do not do what one does: mixup within the
-target is of each one's share of a batch.
+both labels, which is what mixed maps give. Several processes do not do what one does: mixup within the target is of
+each one's share of a batch.
 """
 
 from __future__ import annotations

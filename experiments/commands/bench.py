@@ -38,6 +38,7 @@ from .bench_grouping import rows as grouping_rows
 from .bench_memory import adversary_rows
 from .bench_memory import rows as volume_rows
 from .bench_predict import rows as predict_rows
+from .bench_scale import pictures
 from .bench_scale import rows as scale_rows
 from .bench_step import compile_rows, regda_rows, step, system_rows
 from .bench_strategies import rows as strategy_rows
@@ -321,20 +322,7 @@ def _resnet18(size: int) -> PoseResNet:
 
 def _batches(batch: int, size: int) -> tuple[Labeled, Unlabeled]:
     torch.manual_seed(0)
-    known = torch.ones(batch, 21, dtype=torch.bool)
-    source = Labeled(
-        inputs={"image": torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)},
-        id=tuple(str(i) for i in range(batch)),
-        sequence=("",) * batch,
-        frame=torch.arange(batch),
-        camera=torch.zeros(batch, 4),
-        to_file=torch.eye(3)[:2].repeat(batch, 1, 1),
-        side=torch.full((batch,), float(size)),
-        keypoints=torch.rand(batch, 21, 2) * size,
-        visible=known,
-        annotated=known,
-        image_index=torch.arange(batch),
-    ).to(_device())
+    source = pictures(batch, size).to(_device())
     return source, source.without_labels()
 
 

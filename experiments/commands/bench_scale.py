@@ -52,6 +52,7 @@ def work(rank: int, counts: list[int], device: str, folder: str) -> None:
     """One of the processes: the numbers of them take turns, and those that are not asked wait. The first one writes the
     seconds of a step."""
     torch.set_num_threads(1)
+    *_, size, whole = NETWORKS[device]
     turns = dist.FileStore(f"{folder}/turns", counts[-1])
     fabric = Fabric(accelerator=device, devices=[rank] if device == "cuda" else 1)
     strategy = network(device).to(fabric.device).train()
@@ -65,7 +66,8 @@ def work(rank: int, counts: list[int], device: str, folder: str) -> None:
                 backend = "nccl" if device == "cuda" else "gloo"
                 dist.init_process_group(backend, store=store, rank=rank, world_size=count)
                 for kind, share in (("strong", count), ("weak", 1)):
-                    taken[f"{kind} {count}"].append(timed(fabric, strategy, pictures(device, share).to(fabric.device)))
+                    own = pictures(whole // share, size).to(fabric.device)
+                    taken[f"{kind} {count}"].append(timed(fabric, strategy, own))
                 dist.destroy_process_group()
                 turns.set(end, "") if rank == 0 else None
             turns.wait([end])
@@ -99,10 +101,8 @@ def network(device: str) -> RegDA:
     return RegDA(model, HAND, Optimization(rate=1e-3))
 
 
-def pictures(device: str, shares: int) -> Labeled:
-    """One of `shares` equal parts of a batch of random pictures."""
-    *_, size, whole = NETWORKS[device]
-    batch = whole // shares
+def pictures(batch: int, size: int) -> Labeled:
+    """Random ones, with random labels of a hand."""
     known = torch.ones(batch, 21, dtype=torch.bool)
     return Labeled(
         inputs={"image": torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)},

@@ -74,7 +74,9 @@ def test_layers_that_share_their_statistics_keep_what_they_are():
     hooked = []
     network[1].register_forward_pre_hook(lambda *_: hooked.append(True))
     share_statistics(network)
+    kinds = [type(layer) for layer in network]
     share_statistics(network)  # once more changes nothing
+    assert [type(layer) for layer in network] == kinds
     assert list(network.state_dict()) == names
     network.load_state_dict(before.state_dict())
     assert isinstance(network[1], SharedNorm)

@@ -110,11 +110,12 @@ def test_each_refusal_of_the_system_names_file_and_remedy(number, monkeypatch, c
         (RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"), ["not enough memory"]),
         (cv2.error("OpenCV(4) alloc.cpp: Insufficient memory (Failed to allocate 9 bytes)"), ["not enough memory"]),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. It is"), ["Bus error", "workers=0"]),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error: Connection reset by peer"), ["another process of"]),
         (OSError("Caught OSError in DataLoader worker process 0.\nOSError: [Errno 28] No room"), ["No room; make"]),
         (OSError("the video could not be written"), ["the video could not be written"]),
         (OSError(errno.ENOENT, "No such file", "a" * 5000), ["(5000 characters): No such file"]),
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_other_refusals_are_one_line_too(error, words):
     line = failure(error)
