@@ -23,7 +23,7 @@ BLOCK = 1 << 14
 """Texts that are read at once, where one goes through all."""
 
 
-class Mapped(np.memmap):  # type: ignore[type-arg]
+class Mapped(np.memmap):
     """A whole array as it lies in a file, read-only. Parts of it, and what is computed, are pickled as other arrays."""
 
     place: tuple[Any, ...] | None = None
@@ -59,7 +59,7 @@ class Picked(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         first, *rest = index if isinstance(index, tuple) else (index,)
         rows = np.array(self.source[first if self.rows is None else self.rows[first]])
-        axes = [slice(None)] * (rows.ndim - self.source.ndim + 1)
+        axes: list[Any] = [slice(None)] * (rows.ndim - self.source.ndim + 1)
         rows = rows if self.order is None else rows[(*axes, self.order)]
         return rows[(*axes, *rest)]
 

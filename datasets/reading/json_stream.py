@@ -67,7 +67,8 @@ def lists(path: Path, names: Sequence[str], most: int) -> Iterator[tuple[str, li
 def read_without(path: Path, unread: Collection[str]) -> Any:
     """What `read_json` gives of a mapping of lists of mappings, or of a list of mappings, without the fields `unread`
     of all of these: most of a file may be nothing that is asked for. Raises BadAnnotation."""
-    top, inner = None, None
+    top: Any = None
+    inner: Any = None
     for keys, value in walk(path, 2):
         if not keys:
             top = value
