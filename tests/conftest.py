@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 import zlib
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 
@@ -235,11 +236,18 @@ def pytest_collection_modifyitems(items):
 
 
 class Cuda:
-    """A GPU, with what `Card` of card.py has: copies and waits are not counted."""
+    """A GPU, with what `Card` of card.py has."""
 
     device = torch.device("cuda")
-    waits = copies = ()
     same_draws = False
+
+    @contextmanager
+    def quiet(self):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.fixture(scope="session")

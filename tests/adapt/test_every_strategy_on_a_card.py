@@ -1,6 +1,7 @@
 """Each strategy on a card: the same weights as on the CPU, all of its state on the card, and steps that neither wait
 for the card nor copy numbers onto it."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 
 import pytest
@@ -60,12 +61,10 @@ def test_two_updates(toys, dots, card, name):
         optimizers = one.optimizers()
         for step in range(2):
             drawn = [batches[d][step].to(device) if d in kind.needs else None for d in ("source", "target")]
-            before = len(card.waits), len(card.copies)
             torch.manual_seed(step)
-            for losses in updates(fabric, one, optimizers, *drawn):
-                assert all(loss.device.type == device.type for loss in losses.values())
-            if step > 0:
-                assert (card.waits[before[0] :], card.copies[before[1] :]) == ([], [])
+            with card.quiet() if step > 0 else nullcontext():  # constants cross in the first
+                for losses in updates(fabric, one, optimizers, *drawn):
+                    assert all(loss.device.type == device.type for loss in losses.values())
         states.append(one.state_dict())
     for key, value in states[1].items():
         assert value.device.type == card.device.type, key

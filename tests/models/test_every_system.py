@@ -1,11 +1,14 @@
 """Each system of the registry on a card: the same losses, gradients and poses as on the CPU, and a training step that
 neither waits for the card nor copies numbers onto it but once."""
 
+from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
+from keyshift.models.output import Votes
 from keyshift.models.saved import MODELS
 
 MATCHED = {"prtr", "prtr_people"}
@@ -22,9 +25,22 @@ def training(model, sample):
 
 
 @torch.no_grad()
-def poses_of(model, sample):
-    poses = model.eval().decode(model(sample), sample)
+def poses_of(model, votes, sample):
+    poses = model.eval().decode(votes, sample)
     return {"points": poses.points, "confidence": poses.confidence, "image_index": poses.image_index}
+
+
+def moved(value, device):
+    """Votes, and all that they hold, on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: moved(one, device) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(moved(one, device) for one in value)
+    if isinstance(value, Votes):
+        return replace(value, **{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
+    return value
 
 
 @pytest.mark.filterwarnings("ignore:samples without a camera")
@@ -34,12 +50,15 @@ def test_answers_as_on_the_cpu(every, card, tmp_path, name):
     sample = every.samples(model)
     here, seen = deepcopy(model).to(card.device), sample.to(card.device)
     training(deepcopy(here), seen)
-    first = len(card.waits), len(card.copies)
-    given = training(here, seen)
-    assert name in MATCHED or (card.waits[first[0] :], card.copies[first[1] :]) == ([], [])
-    given |= poses_of(here, seen)
-    wanted = training(model, sample) | poses_of(model, sample)
+    with nullcontext() if name in MATCHED else card.quiet():
+        given = training(here, seen)
+    wanted = training(model, sample)
+    with torch.no_grad():
+        votes = model.eval()(sample)
+    given |= poses_of(here, moved(votes, card.device), seen)
+    wanted |= poses_of(model, votes, sample)
     assert given.keys() == wanted.keys()
     for key, value in given.items():
         assert value.device.type == card.device.type, key
-        torch.testing.assert_close(value.detach().cpu(), wanted[key].detach(), atol=1e-3, rtol=1e-3, msg=key)
+        away, size = (one.detach().double().norm() for one in (value.cpu() - wanted[key], wanted[key]))
+        assert away <= (1e-6 if card.same_draws else 1e-2) * size + 1e-5, key
