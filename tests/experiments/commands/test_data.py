@@ -431,6 +431,20 @@ def test_stopped_anywhere_the_command_goes_on_to_the_same_bytes(root, monkeypatc
     assert len(calls) == 14  # a mark before and one after; of each part three files, a mark, two headers
 
 
+def test_killed_while_it_overwrites_the_command_overwrites_again(root, monkeypatch):
+    words = [f"root={root}", "size=32"]
+    wanted = content(prepare("toy", words, Reporter()))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("toy", words, Reporter(), overwrite=True)
+    assert content(prepare("toy", words, Reporter(), overwrite=True)) == wanted
+
+
 def test_a_disk_that_is_too_small_is_told_before(root, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
     with pytest.raises(ValueError, match=r"0\.00 GB to write .* 0\.00 GB free .* make room"):
