@@ -74,7 +74,7 @@ def share_statistics(module: nn.Module) -> None:
     for layer in module.modules():
         plain = isinstance(layer, _BatchNorm) and (type(layer).forward is _BatchNorm.forward or _activates(layer))
         if plain and layer not in apart and not isinstance(layer, SharedNorm):
-            layer.__class__ = _shared(type(layer))
+            layer.__class__ = _shared(cast(Any, type(layer)))
 
 
 @cache
