@@ -141,7 +141,7 @@ class _Text:
                 if len(self.text) - error.pos > LONGEST or not self.more():
                     raise
                 continue
-            if end < len(self.text) or not self.more():  # a number may go on
+            if end + 2 < len(self.text) or not self.more():  # a number may go on, as 1e+ does
                 self.at = end
                 return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
+from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
 
 import cv2
@@ -43,11 +45,12 @@ def shared_out(work: Callable[[int], T], dataset: PoseDataset, rows: range) -> I
     inner = innermost(dataset)
     film = isinstance(inner, PictureSet) and any(map(is_frame, inner.people.pictures))
     apart = len(rows) >= MANY and cores() > 1
-    executor, run = _processes(work) if apart else _threads(work, 1 if film else cores())
-    try:
-        yield _in_order(executor, run, rows, FILMED if film else AT_ONCE)
-    finally:
-        executor.shutdown(cancel_futures=True)
+    with NamedTemporaryFile() as file:  # through a pipe, each process would wait until the one before it had started
+        executor, run = _processes(work, file) if apart else _threads(work, 1 if film else cores())
+        try:
+            yield _in_order(executor, run, rows, FILMED if film else AT_ONCE)
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 Run = Callable[[range], list[Any]]
@@ -57,14 +60,17 @@ def _threads(work: Callable[[int], T], threads: int) -> tuple[Executor, Run]:
     return ThreadPoolExecutor(threads), partial(_each, work)
 
 
-def _processes(work: Callable[[int], T]) -> tuple[Executor, Run]:
-    return ProcessPoolExecutor(cores(), get_context("spawn"), _begin, (work,)), _run
+def _processes(work: Callable[[int], T], file: Any) -> tuple[Executor, Run]:
+    pickle.dump(work, file)
+    file.flush()
+    return ProcessPoolExecutor(cores(), get_context("spawn"), _begin, (file.name,)), _run
 
 
-def _begin(work: Callable[[int], Any]) -> None:
+def _begin(path: str) -> None:
     """Get ready in a process that leaves interrupts to the one that started it, and ends with that one."""
     global _work
-    _work = work
+    with open(path, "rb") as file:
+        _work = pickle.load(file)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
