@@ -61,5 +61,5 @@ def repeatable(device: torch.device) -> None:
     torch.backends.cudnn.deterministic = True
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # which only costs time
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it only costs time
         torch.use_deterministic_algorithms(True, warn_only=True)
