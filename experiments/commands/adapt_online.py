@@ -42,10 +42,10 @@ from ..config import Config, of_run
 from ..report.adapt import check_words
 from ..runs.check import Labels, compared, labelled_answers, open_labels
 from ..runs.folder import STREAM, describe, locate, locked, world_size
+from ..runs.precision import settled
 from ..runs.prediction_clips import in_order
 from ..runs.prediction_files import Gathering, Person, annotation, write_coco
 from ..runs.prediction_inputs import Inputs, open_inputs, read_ahead
-from ..runs.precision import settled
 from ..runs.progress import Reporter
 from ..runs.shipping import UNJUDGED
 from ..runs.subjects import keep, recall

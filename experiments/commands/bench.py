@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from ...adapt.methods.pseudo_labels import ground_false, ground_truth
 from ...adapt.methods.regda import RegDA
 from ...adapt.scoring.metrics import pck, pck_per_joint
-from ...adapt.strategy import Optimization, Strategy
+from ...adapt.strategy import Optimization
 from ...datasets.augment import Augmentation
 from ...datasets.loading import crop
 from ...datasets.rendered.hands import RenderedHands, render
@@ -124,9 +124,7 @@ def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
         pck(errors, source.annotated, 0.1)
         pck_per_joint(errors, source.annotated, 0.1)
 
-    seconds = alternate(
-        {"iteration": step(strategy, source, target), "labels": labels, "metrics": metrics}, 9
-    )
+    seconds = alternate({"iteration": step(strategy, source, target), "labels": labels, "metrics": metrics}, 9)
     share = (seconds["labels"] + seconds["metrics"]) / seconds["iteration"]
     return [
         ("pseudo labels and metrics / iteration", f"{share:.2%}", "under 2 %"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from keyshift.experiments.config import build, load_folder, of_pretraining
+from keyshift.experiments.config import build, of_pretraining
 from keyshift.experiments.runs import precision
 from keyshift.experiments.runs.precision import settled
 from keyshift.experiments.runs.training import make_fabric
