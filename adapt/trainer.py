@@ -178,7 +178,7 @@ class Trainer:
                 self.strategy.begin_round(self.target(self.strategy.predictor))
 
     def uncompiled(self) -> AbstractContextManager[object]:
-        """Within it networks run as they are written: evaluation is rare, and compiling for it too would take longer."""
+        """Within it networks run as they are written: compiling for evaluation, which is rare, would take longer."""
         return torch.compiler.set_stance("force_eager") if self.loop.compile else nullcontext()
 
     def place(self, batch: Unlabeled) -> Unlabeled:
@@ -351,7 +351,7 @@ def updates(
 
 
 def compile_parts(strategy: Strategy) -> None:
-    """Let torch.compile make the parts of the strategy's networks, in place; weights and their names stay as they are."""
+    """Let torch.compile make the parts of the strategy's networks, in place; weights keep their names."""
     for network in strategy.children():
         for part in network.children() if isinstance(network, PoseModel) else [network]:
             if any(True for _ in part.parameters()):

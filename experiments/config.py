@@ -134,7 +134,9 @@ class Settings(Options):
         False, "in evaluation, answers are the mean of those for a sample and for its mirror image"
     )
     channels_last: bool | None = option(
-        None, "pictures lie in memory with their channels innermost, for speed; null: true, but as a run began", tags=(PRETRAINING,)
+        None,
+        "pictures lie in memory with their channels innermost, for speed; null: true, but as a run began",
+        tags=(PRETRAINING,),
     )
     compile: bool = option(
         False, "train the network's parts as torch.compile makes them: minutes to begin with", tags=(PRETRAINING,)

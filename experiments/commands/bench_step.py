@@ -38,7 +38,9 @@ SMALLER: dict[str, dict[str, Any]] = {
 """Options of the systems that are measured; of the others a ResNet-18 stands below."""
 
 
-def step(strategy: Strategy, source: Labeled, target: Unlabeled, precision: str = "32-true", layout: bool = False) -> Step:
+def step(
+    strategy: Strategy, source: Labeled, target: Unlabeled, precision: str = "32-true", layout: bool = False
+) -> Step:
     """One iteration as a run makes it; with `layout` the channels of pictures are innermost."""
     fabric = Fabric(accelerator=source.camera.device.type, devices=1, precision=cast(Any, precision))
     if layout:
@@ -67,12 +69,12 @@ def regda_rows(made: Callable[[], PoseResNet], source: Labeled, alternate: Alter
     reference.restart_head(2)
     reference.to(device)
     sides: dict[str, Step] = {"TLLib": reference_iteration(reference, source, target, RATES)}
-    for name, how_precise, layout in (
+    for name, precision, layout in (
         ("fp32", "32-true", False),
         ("fp32, channels_last", "32-true", True),
         ("bf16, channels_last", "bf16-mixed", True),
     ):
-        sides[name] = step(RegDA(made(), HAND, RATES).to(device).train(), source, target, how_precise, layout)
+        sides[name] = step(RegDA(made(), HAND, RATES).to(device).train(), source, target, precision, layout)
     seconds = alternate(sides, rounds=5)
     claims = {"fp32, channels_last": "at most 0.6", "bf16, channels_last": "at most 0.25, where bf16 is in hardware"}
     rows = [
@@ -155,7 +157,7 @@ def labelled(model: PoseModel, batch: int) -> Labeled:
     known = torch.ones(batch, joints, dtype=torch.bool)
     dims = places.shape[-1]
     return Labeled(
-        inputs=inputs | {} if flat or "reach" in inputs else inputs | {"extent": torch.full((batch,), 2000.0)},
+        inputs=inputs if flat or "reach" in inputs else inputs | {"extent": torch.full((batch,), 2000.0)},
         id=tuple(map(str, range(batch))),
         sequence=("",) * batch,
         frame=torch.arange(batch),

@@ -59,7 +59,10 @@ def accuracy(maps: Tensor, labels: Tensor, threshold: float = 0.5) -> list[float
             if (true[image, joint] > 1).all():
                 distances[joint, image] = np.linalg.norm((predicted[image, joint] - true[image, joint]) / norm)
     known = distances != -1
-    return [float((row[have] < threshold).mean()) if have.any() else -1.0 for row, have in zip(distances, known, strict=True)]
+    return [
+        float((row[have] < threshold).mean()) if have.any() else -1.0
+        for row, have in zip(distances, known, strict=True)
+    ]
 
 
 def joints_kl(logits: Tensor, target: Tensor, weight: Tensor | float = 1.0, epsilon: float = 1e-7) -> Tensor:
@@ -83,9 +86,14 @@ def iteration(model: PoseResNet, source: Labeled, target: Unlabeled, rates: Opti
     """The iteration, on a network that it changes; `model` has the head that RegDA starts with."""
     adversary, gradient = model.new_head(2).to(source.image.device), WarmStartGradient()
     features = nn.Sequential(model.backbone, model.upsampling)
-    label, table = PseudoLabels(model.keypoints, *model.grid.shape), model.grid.target(model.labels(source)[0], 2.0, 6.0)
+    label, table = (
+        PseudoLabels(model.keypoints, *model.grid.shape),
+        model.grid.target(model.labels(source)[0], 2.0, 6.0),
+    )
     weight = model.counted(source).float()
-    parts = {name: list(part.parameters()) for name, part in model.named_children()} | {"adversary": list(adversary.parameters())}
+    parts = {name: list(part.parameters()) for name, part in model.named_children()} | {
+        "adversary": list(adversary.parameters())
+    }
     held = ("backbone", "upsampling"), ("head",), ("adversary",)
     optimizers = [unfused(rates, {name: parts[name] for name in names}) for names in held]
     for_features, for_head, for_adversary = (optimizer for optimizer, _ in optimizers)

@@ -48,7 +48,9 @@ def reason(device: torch.device) -> str:
     if share == float("inf"):
         return f"this {device.type} has no bf16 arithmetic"
     asked = SINGLE if share <= FASTER else HALF
-    return f"a convolution in bf16 takes {share:.2f} of its time in float32 here (to ask for the other: precision={asked})"
+    return (
+        f"a convolution in bf16 takes {share:.2f} of its time in float32 here (to ask for the other: precision={asked})"
+    )
 
 
 @cache

@@ -55,11 +55,13 @@ def test_its_iteration_moves_the_network_as_ours_does():
     step(ours.train(), source, source.without_labels())()
     run()
     for key, value in theirs.state_dict().items():
-        torch.testing.assert_close(ours.model.state_dict()[key], value, rtol=1e-4, atol=1e-5, msg=lambda text: f"{key}: {text}")
+        torch.testing.assert_close(ours.model.state_dict()[key], value, rtol=1e-4, atol=1e-5, msg=key)
 
 
 def test_the_table_of_a_step():
-    rows = regda_rows(network, hands(), lambda sides, rounds: {name: run() is None or 1.0 for name, run in sides.items()})
+    rows = regda_rows(
+        network, hands(), lambda sides, rounds: {name: run() is None or 1.0 for name, run in sides.items()}
+    )
     assert [len(row) for row in rows] == [3] * 4
 
 
