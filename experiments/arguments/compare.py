@@ -14,7 +14,9 @@ def add(parser: Command) -> None:
     parser.add_argument("--jobs", metavar="N", type=int, help="runs at once, as processes of this machine")
     parser.add_argument("--ray", metavar="ADDRESS", type=word, help="runs at once, by a Ray cluster: address, or auto")
     parser.add_argument("--cpus", metavar="N", type=int, help="threads of a run, and CPUs that it has in a Ray cluster")
-    parser.add_argument("--gpus", metavar="SHARE", type=float, help="of a GPU, that a run has: 0.5, so that two share it")
+    parser.add_argument(
+        "--gpus", metavar="SHARE", type=float, help="of a GPU, that a run has: 0.5, so that two share it"
+    )
     parser.last = all_options
 
 
