@@ -23,8 +23,8 @@ def add(parser: Command) -> None:
 def run(arguments: Namespace) -> None:
     a = arguments
     given = [*a.experiment, *a.overrides]
-    names = [word for word in given if "=" not in word or Path(word).exists()] or given[:1]
-    overrides = [word for word in given if word not in names]
+    names = [one for one in given if "=" not in one or Path(one).exists()] or given[:1]
+    overrides = [one for one in given if one not in names]
     experiments = []
     for name in names:
         config, folder = settings(Namespace(experiment=name, overrides=overrides))
