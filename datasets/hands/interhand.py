@@ -284,7 +284,7 @@ def _poses(file: Path, shots: _Shots) -> tuple[np.ndarray, np.ndarray]:
             mapping(value, file, captures[str(keys[0])], "the capture")
             there.add(keys[0])
         elif keys in slots:
-            slot, words = slots[keys]  # type: ignore[index]
+            slot, words = slots[keys]
             entry = f"{keys[1]} of {words}"
             joints = mapping(value, file, entry, "the frame", ("world_coord",))["world_coord"]
             world[slot], met[slot] = numbers(joints, (42, 3), file, entry, "world_coord"), True
