@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import Dataset
 
 from ...adapt.methods.pseudo_labels import ground_false
 from ...adapt.methods.regda import RegDA
@@ -86,7 +87,8 @@ def rows(alternate: Alternate) -> list[Row]:
 
 def step_rows(case: Case, alternate: Alternate) -> list[Row]:
     """Time and memory of an iteration in each form, and its share of what the three-pass form takes."""
-    source, target = (one.to(case.device) for one in _drawn(case))
+    source, target = _drawn(case)
+    source, target = source.to(case.device), target.to(case.device)
     forms: dict[str, dict[str, Any]] = {
         "fp32": {},
         "bf16": {"bf16": True},
@@ -96,9 +98,8 @@ def step_rows(case: Case, alternate: Alternate) -> list[Row]:
     plain: dict[str, dict[str, Any]] = {"three passes, fp32": {}, "three passes, bf16": {"bf16": True}}
     made, failed = {}, []
     for name, form in (plain | forms).items():
-        kind = _plain_step if name in plain else _step
         try:  # compilers fail where drivers or toolchains do not suit them
-            made[name] = kind(case, source, target, **form)
+            made[name] = (_plain_step if name in plain else _step)(case, source, target, **form)
             made[name]()
         except RuntimeError as error:
             made.pop(name, None)
@@ -166,7 +167,7 @@ def waiting_rows(case: Case) -> list[Row]:
             (watch.start if step == warm else watch.stop)()
 
     with tempfile.TemporaryDirectory() as folder:
-        batches = {domain: _batches(case, domain, folder) for domain in ("source", "target")}
+        batches: dict[str, Dataset[Any]] = {side: _batches(case, side, folder) for side in ("source", "target")}
         loop = Loop(case.updates, 1000, 10**6, 10**6, case.workers, channels_last=True)
         fabric = Fabric(accelerator=case.device.type, devices=1, precision="bf16-mixed")
         Trainer(fabric, _strategy(case), batches, Path(folder), loop, 0, callbacks=[callback]).fit()

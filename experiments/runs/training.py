@@ -227,7 +227,7 @@ def make_fabric(config: Config) -> Fabric:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
         places = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
     precision: Any = fastest(device) if config.precision == AUTO else config.precision
-    fabric = Fabric(accelerator=device.type, precision=precision, **places)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator=device.type, precision=precision, **places)
     fabric.launch()
     if any_process(of_first(precision) != precision):
         raise ValueError(
