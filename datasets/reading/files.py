@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def from_home(path: str | os.PathLike[str]) -> Path:
     """`path` with the home folder in place of a leading ~ or ~USER; a folder that is called ~x stays what it is."""
     return Path(os.path.expanduser(path))

@@ -19,6 +19,7 @@ import cv2
 
 from ..sample import PoseDataset
 from ..views import innermost
+from .files import cores
 from .people import PictureSet
 from .video import is_frame
 
@@ -30,11 +31,6 @@ AT_ONCE, FILMED = 16, 64
 """Samples that one process takes at once; frames of videos, which are decoded in their order from a key frame."""
 T = TypeVar("T")
 _work: Callable[[int], Any]
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return min(len(os.sched_getaffinity(0)), MOST)
 
 
 @contextmanager
@@ -63,7 +59,7 @@ def _threads(work: Callable[[int], T], threads: int) -> tuple[Executor, Run]:
 def _processes(work: Callable[[int], T], file: Any) -> tuple[Executor, Run]:
     pickle.dump(work, file)
     file.flush()
-    return ProcessPoolExecutor(cores(), get_context("spawn"), _begin, (file.name,)), _run
+    return ProcessPoolExecutor(min(cores(), MOST), get_context("spawn"), _begin, (file.name,)), _run
 
 
 def _begin(path: str) -> None:
@@ -95,7 +91,7 @@ def _in_order(executor: Executor, run: Run, rows: range, at_once: int) -> Iterat
     ahead: deque[Future[list[Any]]] = deque()
     for start in range(0, len(rows), at_once):
         ahead.append(executor.submit(run, rows[start : start + at_once]))
-        if len(ahead) > cores():
+        if len(ahead) > min(cores(), MOST):
             yield from ahead.popleft().result()
     while ahead:
         yield from ahead.popleft().result()

@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...adapt.scoring import rule
+from ...datasets.reading.files import cores
 from ..lab.duel import duel
 from ..lab.fit import fit_rule, rule_table
 from ..lab.grid import FAILED, Run, runs_of, work
 from ..lab.plan import Plan
 from ..lab.points import collect, write_points
 from ..lab.table import table
-from ..runs.device import cores
 from ..runs.processes import SPAWN, apart, inherited
 from ..runs.progress import Reporter
 

@@ -17,7 +17,7 @@ from ...datasets.augment import Augmentation
 from ...datasets.loading import Crop, crop, empty_item
 from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable
 from ...datasets.reading.boxes import FILES, SCORE, Boxes, check_detector, detect_people, read_scored, scored, touching
-from ...datasets.reading.files import from_home
+from ...datasets.reading.files import cores, from_home
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
 from ...datasets.reading.listing import by_path, walk
@@ -183,11 +183,6 @@ def listed(path: Path) -> list[Path]:
     if not any(usable(file.parent, file.name)[0] != "" for file in files):
         raise ValueError(f"{path}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}")
     return files
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Cut(NamedTuple):

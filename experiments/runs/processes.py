@@ -14,7 +14,7 @@ from typing import Self, cast
 
 import torch
 
-from .device import cores
+from ...datasets.reading.files import cores
 from .job import Job
 from .worker import Done, Failed, Lost, Message, Worker
 
