@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -15,8 +16,9 @@ import numpy as np
 
 from ...datasets.augment import Augmentation
 from ...datasets.loading import Crop, crop, empty_item
-from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable
-from ...datasets.reading.boxes import FILES, SCORE, Boxes, check_detector, detect_people, read_scored, scored, touching
+from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, usable
+from ...datasets.reading.boxes import FILES, SCORE, Boxes, Detector, check_detector, read_scored, scored, touching
+from ...datasets.reading.detections import Detections
 from ...datasets.reading.files import from_home
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
@@ -38,6 +40,8 @@ class Inputs:
     """People by picture, (n, 5) left, top, right, bottom, score; None: each picture is one crop."""
     boxes_from: str = "whole"
     """Where the boxes come from."""
+    detector: Detector | None = None
+    """What sees the pictures as they are read, and gives the boxes of each before it is cut."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Files that are known to be no pictures, and why."""
     folders: list[Path] = field(default_factory=list)
@@ -54,7 +58,7 @@ class Inputs:
     """(P) places of frames in their video, and of pictures in their folder."""
 
     ordered: ClassVar[bool] = False
-    """Whether pictures must be cut one after the other."""
+    """Whether pictures must be read one after the other."""
 
     def people(self, name: str) -> int:
         """How many crops a picture gives."""
@@ -90,15 +94,25 @@ class Inputs:
             return [square(np.array([0.0, 0.0, width, height]), 1.0)]
         return [square(box[:4], AROUND_BOXES) for box in self.boxes.get(name, ())]
 
-    def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
-        """The crops of one picture, read once. Raises UnreadableImage."""
+    def add(self, people: dict[str, Detections]) -> None:
+        """Take in what the detector sees in pictures."""
+        assert self.boxes is not None
+        self.boxes |= scored(people)
+
+    def read(self, place: int) -> Seen:
+        """One picture, which is read once. Raises UnreadableImage."""
+        return Seen([read_named(self.root, self.names[place], self.white)])
+
+    def cut(self, place: int, seen: Seen, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
+        """The crops of one picture. Raises UnreadableImage."""
         name = self.names[place]
-        image = read_named(self.root, name, self.white)
-        height, width = image.shape[:2]
-        nobody = replace(empty_item(name, len(skeleton), False), mirrored=mirror)
+        height, width = seen.image.shape[:2]
+        item = replace(empty_item(name, len(skeleton), False), image=seen.image, mirrored=mirror)
+        if seen.margins is not None:
+            item = replace(item, image=np.stack(seen.clip), inputs={"margins": seen.margins})
         people = enumerate(self.squares(name, width, height))
-        items = [(replace(nobody, image=image, box=box), [place, person]) for person, box in people]
-        return Cut(width, height, [self.views_of(item, size, skeleton, key) for item, key in items])
+        crops = [self.views_of(replace(item, box=box), size, skeleton, [place, person]) for person, box in people]
+        return Cut(width, height, crops)
 
     def views_of(
         self, item: Item, size: tuple[int, int], skeleton: Skeleton, key: list[int], mode: str = "exact"
@@ -160,8 +174,10 @@ def open_inputs(
     if boxes.lower().endswith(FILES):
         path = from_home(boxes)
         return replace(inputs, boxes=touching(read_scored(path, names, inputs.files, box_score), root, str(path)))
-    people = detect_people(boxes, root, names, teller(boxes), white=level, least=box_score)
-    return replace(inputs, boxes=scored(people))
+    detector = Detector(boxes, root, names, white=level, least=box_score)
+    if detector.done:
+        return replace(inputs, boxes=scored(detector.finish()))
+    return replace(inputs, boxes={}, detector=detector)
 
 
 def common_root(paths: Sequence[Path]) -> Path:
@@ -188,6 +204,19 @@ def listed(path: Path) -> list[Path]:
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Seen(NamedTuple):
+    """One picture that was read, with those around it where the network reads them too."""
+
+    clip: list[np.ndarray]
+    """(H, W, 3) uint8 RGB each, an odd number."""
+    margins: np.ndarray | None = None
+    """(T - 1,) frames from each of a clip to the next; None of a picture alone."""
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.clip[len(self.clip) // 2]
 
 
 class Cut(NamedTuple):
@@ -219,20 +248,53 @@ def read_ahead(
     """Every picture in its order, read by `workers` threads (None: one for each core, up to MOST), at most `ahead`
     before their use; those that cannot be read as their errors. Decoding and cutting leave Python alone, so that
     threads do what processes would, and hand over no copies. Frames of videos are decoded by one thread, in their
-    order, and so are all pictures of inputs that are `ordered`."""
+    order, and so are all pictures of inputs that are `ordered`. A detector sees what is read, and waits for it."""
 
-    def cut(place: int) -> Cut | UnreadableImage:
+    def read(place: int) -> Seen | UnreadableImage:
         try:
-            return inputs.cut(place, size, skeleton, mirror)
+            return inputs.read(place)
+        except UnreadableImage as error:
+            return error
+
+    def cut(place: int, seen: Seen | UnreadableImage) -> Cut | UnreadableImage:
+        try:
+            return seen if isinstance(seen, UnreadableImage) else inputs.cut(place, seen, size, skeleton, mirror)
         except UnreadableImage as error:
             return error
 
     cv2.setNumThreads(1)  # the threads share the cores
-    waiting: deque[Future[Cut | UnreadableImage]] = deque()
     with ThreadPoolExecutor(workers or min(cores(), MOST)) as many, ThreadPoolExecutor(1) as one:
-        for place, name in enumerate(inputs.names):
-            waiting.append((one if inputs.ordered or is_frame(name) else many).submit(cut, place))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
+
+        def reader(place: int) -> Executor:
+            return one if inputs.ordered or is_frame(inputs.names[place]) else many
+
+        places = range(len(inputs.names))
+        if inputs.detector is None:
+            yield from in_turn((reader(place).submit(lambda p: cut(p, read(p)), place) for place in places), ahead)
+            return
+        pictures = in_turn((reader(place).submit(read, place) for place in places), 2 * inputs.detector.batch)
+        seen = enumerate(searched(inputs, inputs.detector, pictures))
+        yield from in_turn((many.submit(cut, place, picture) for place, picture in seen), inputs.detector.batch)
+
+
+def in_turn(submitted: Iterator[Future[T]], ahead: int) -> Iterator[T]:
+    """What futures give, in their order; `ahead` of them are submitted before one is waited for."""
+    waiting: deque[Future[T]] = deque()
+    for future in submitted:
+        waiting.append(future)
+        if len(waiting) > ahead:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def searched(
+    inputs: Inputs, detector: Detector, pictures: Iterator[Seen | UnreadableImage]
+) -> Iterator[Seen | UnreadableImage]:
+    """The same, once the detector has seen them and the inputs know whom it sees."""
+    names = iter(inputs.names)
+    while some := list(islice(pictures, detector.batch)):
+        images = (one if isinstance(one, UnreadableImage) else one.image for one in some)
+        inputs.add(detector.search(dict(zip(islice(names, len(some)), images, strict=True))))
+        yield from some
+    detector.finish()
