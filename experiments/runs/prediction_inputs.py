@@ -104,7 +104,7 @@ class Inputs:
         return Seen([read_named(self.root, self.names[place], self.white)])
 
     def cut(self, place: int, seen: Seen, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
-        """The crops of one picture. Raises UnreadableImage."""
+        """The crops of one picture."""
         name = self.names[place]
         height, width = seen.image.shape[:2]
         item = replace(empty_item(name, len(skeleton), False), image=seen.image, mirrored=mirror)
@@ -210,9 +210,11 @@ class Seen(NamedTuple):
     """One picture that was read, with those around it where the network reads them too."""
 
     clip: list[np.ndarray]
-    """(H, W, 3) uint8 RGB each, an odd number."""
+    """(H, W, 3) uint8 RGB each, or (H, W) depth in mm; an odd number."""
     margins: np.ndarray | None = None
     """(T - 1,) frames from each of a clip to the next; None of a picture alone."""
+    item: Item | None = None
+    """A depth frame with what is known of it."""
 
     @property
     def image(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.datasets.reading import video
+from keyshift.datasets.reading import boxes, video
 from keyshift.datasets.reading.video import frames_of, write_video
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.commands.predict import predict
@@ -197,6 +197,41 @@ def test_a_system_of_single_pictures_decodes_each_frame_once(brightest, tmp_path
     assert len(decoded) == len(set(decoded)) == 300
     assert len(content["annotations"]) == 300
     assert all(("track_id" in one) == bool(tracks) for one in content["annotations"])
+
+
+class Bright(torch.nn.Module):
+    """A detector as torchvision's are called: of frames with an even number the square about all of it, enlarged by
+    1.25 when it is cut; of others nobody."""
+
+    def forward(self, images):
+        half = WIDTH / 2 / 1.25
+        whole = torch.tensor([[WIDTH / 2 - half, HEIGHT / 2 - half, WIDTH / 2 + half, HEIGHT / 2 + half]])
+        for image in images:
+            count = int(image[:, 2:5, 2:4].mean() < 0.5)
+            yield {"boxes": whole[:count], "labels": torch.ones(count), "scores": torch.full((count,), 0.9)}
+
+
+@pytest.fixture
+def bright(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(boxes, "_load", lambda name: loaded.append(name) or Bright())
+    return loaded
+
+
+def test_a_detector_sees_the_frames_that_are_decoded_for_the_network(clips, tmp_path, decoded, bright):
+    """Each frame is decoded once for both; what the detector saw is kept, and gives the same."""
+    model, seen = clips
+    write_video(tmp_path / "a.mp4", map(numbered, range(150)), 25)
+    frames_of(tmp_path / "a.mp4")
+    given = {"boxes": "ssd300_vgg16", "batch": 8}
+    for output in ("detected.json", "kept.json"):
+        decoded.clear()
+        with pytest.warns(UserWarning, match="boxes=ssd300_vgg16: no box for 75 of 150 pictures, the first a.mp4#1;"):
+            run(model, [tmp_path / "a.mp4"], tmp_path / output, **given)
+        assert len(decoded) == len(set(decoded)) == 150
+    assert [numbers[2] for numbers, _ in seen] == 2 * list(range(0, 150, 2))
+    assert bright == ["ssd300_vgg16"]
+    assert (tmp_path / "detected.json").read_bytes() == (tmp_path / "kept.json").read_bytes()
 
 
 def varying(path, stamps):
