@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import cv2
@@ -56,6 +57,8 @@ class Inputs:
     """What the JSON says besides."""
     numbers: list[int] = field(default_factory=list)
     """(P) places of frames in their video, and of pictures in their folder."""
+    held: Held | None = None
+    """Pictures that were read and are to be drawn on; None: nothing is drawn while it is read."""
 
     ordered: ClassVar[bool] = False
     """Whether pictures must be read one after the other."""
@@ -66,7 +69,8 @@ class Inputs:
 
     def picture(self, place: int, rows: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB to draw the people `rows` (see `Predicted`) on. Raises UnreadableImage."""
-        return read_named(self.root, self.names[place], self.white)
+        held = None if self.held is None else self.held.take(place)
+        return held if held is not None else read_named(self.root, self.names[place], self.white)
 
     def about(self) -> dict[str, Any]:
         """What the JSON says of how crops were made."""
@@ -206,6 +210,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+HELD = 2**30
+"""Bytes of pictures that wait to be drawn on, at most."""
+
+
 class Seen(NamedTuple):
     """One picture that was read, with those around it where the network reads them too."""
 
@@ -219,6 +227,25 @@ class Seen(NamedTuple):
     @property
     def image(self) -> np.ndarray:
         return self.clip[len(self.clip) // 2]
+
+
+class Held:
+    """Pictures from when they are read until they are drawn on, as long as there is room: others are read again."""
+
+    def __init__(self, room: int = HELD) -> None:
+        self.pictures, self.room, self.lock = dict[int, np.ndarray](), room, Lock()
+
+    def keep(self, place: int, picture: np.ndarray) -> None:
+        with self.lock:
+            if picture.nbytes <= self.room:
+                self.pictures[place] = picture
+                self.room -= picture.nbytes
+
+    def take(self, place: int) -> np.ndarray | None:
+        with self.lock:
+            picture = self.pictures.pop(place, None)
+            self.room += 0 if picture is None else picture.nbytes
+            return picture
 
 
 class Cut(NamedTuple):
@@ -254,9 +281,12 @@ def read_ahead(
 
     def read(place: int) -> Seen | UnreadableImage:
         try:
-            return inputs.read(place)
+            seen = inputs.read(place)
         except UnreadableImage as error:
             return error
+        if inputs.held is not None:
+            inputs.held.keep(place, seen.image)
+        return seen
 
     def cut(place: int, seen: Seen | UnreadableImage) -> Cut | UnreadableImage:
         try:
