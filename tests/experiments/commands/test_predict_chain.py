@@ -303,7 +303,7 @@ def test_a_detector_says_where_people_are_and_how_sure(scenes, monkeypatch):
     """Twice: as it sees them, and as they are kept."""
     asked, shown = [], []
 
-    class Told(Detector):
+    class Watched(Detector):
         def __init__(self, name, root, pictures, **given):
             asked.append((name, root, list(pictures)))
             super().__init__(name, root, pictures, **given)
@@ -315,7 +315,7 @@ def test_a_detector_says_where_people_are_and_how_sure(scenes, monkeypatch):
             self.people |= seen
             return seen
 
-    monkeypatch.setattr(chain_inputs, "Detector", Told)
+    monkeypatch.setattr(chain_inputs, "Detector", Watched)
     monkeypatch.setattr(detectors, "_load", lambda name: torch.nn.Identity())
     ask(scenes, boxes="maskrcnn_resnet50_fpn")
     first = read(scenes / "out.json")
