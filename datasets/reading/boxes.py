@@ -143,24 +143,80 @@ def detect_people(
     white: int | None = None,
     least: float = SCORE,
 ) -> dict[str, Detections]:
-    """The people that a torchvision detector sees in `pictures` below `root`, by picture, surest first.
+    """The people that a `Detector` sees in `pictures` below `root`, by picture, surest first.
+
+    `progress` is called with the pictures done and their count; `white` is as in `read_image`. Pictures without a
+    person, and unreadable ones, are counted in a warning. Raises ValueError as `Detector` does.
+    """
+
+    def image(name: str) -> np.ndarray | UnreadableImage:
+        try:
+            return read_named(root, name, white)
+        except UnreadableImage as error:
+            return error
+
+    detector = Detector(name, root, pictures, cache, white, least)
+    if not detector.done:
+        for start in range(0, len(pictures), detector.batch):
+            some = pictures[start : start + detector.batch]
+            detector.search({name: image(name) for name in some})
+            if progress:
+                progress(start + len(some), len(pictures))
+    return detector.finish()
+
+
+class Detector:
+    """A torchvision detector that is shown `pictures` below `root`, a batch after the other.
 
     `name` is a model's, with the weights that torchvision downloads, or NAME:PATH with a state_dict of your own.
-    They are kept in the cache as COCO results, and not looked for again while pictures and weights stay the same.
-    `progress` is called with the pictures done and their count; `white` is as in `read_image`. People of a score below
-    `least` are left out. Pictures without a
-    person, and unreadable ones, are counted in a warning. Raises ValueError for unknown names, impossible downloads and
-    foreign files.
+    The people are kept in the cache as COCO results, and it is `done` at once while pictures and weights stay the same.
+    Those of a score below `least` are left out. Raises ValueError for unknown names, impossible downloads and foreign
+    files.
     """
-    check_detector(name)
-    file = cache_root(cache) / f"people-{_key(name, root, pictures, white, least)}.json"
-    people = _cached(file, pictures)
-    if people is None:
-        people = _detected(_load(name), root, pictures, progress, white, least)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_results(file, people)
-    some = {picture: one for picture, one in people.items() if len(one.boxes)}
-    return checked(some, pictures, f"boxes={name}")
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        pictures: Sequence[str],
+        cache: str | Path | None = None,
+        white: int | None = None,
+        least: float = SCORE,
+    ) -> None:
+        check_detector(name)
+        self.name, self.pictures, self.least = name, pictures, least
+        self.file = cache_root(cache) / f"people-{_key(name, root, pictures, white, least)}.json"
+        kept = _cached(self.file, pictures)
+        self.done, self.people, self.broken = kept is not None, kept or {}, list[str]()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch = 8 if self.device.type == "cuda" else 1
+        self.network = None if self.done else _load(name).to(self.device)
+
+    def search(self, pictures: Mapping[str, np.ndarray | UnreadableImage]) -> dict[str, Detections]:
+        """The people in `batch` pictures (H, W, 3) uint8 RGB, by picture, surest first. What cannot be read is
+        counted."""
+        assert self.network is not None
+        self.broken += [str(one) for one in pictures.values() if isinstance(one, UnreadableImage)]
+        readable = {name: one for name, one in pictures.items() if not isinstance(one, UnreadableImage)}
+        images = [torch.from_numpy(one).to(self.device).permute(2, 0, 1) / 255 for one in readable.values()]
+        with torch.inference_mode():
+            detections = self.network(images) if images else []
+        answers = ((name, _people(one, self.least)) for name, one in zip(readable, detections, strict=True))
+        people = {name: one for name, one in answers if len(one.boxes)}
+        self.people |= people
+        return people
+
+    def finish(self) -> dict[str, Detections]:
+        """The people of all pictures that show some, which are kept. Warns of those that show nobody or cannot be
+        read."""
+        if not self.done:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_results(self.file, self.people)
+            self.done, self.network = True, None
+        if self.broken:
+            first = f"{len(self.broken)} pictures cannot be searched for people, the first: {self.broken[0]}"
+            warnings.warn(first, stacklevel=3)
+        return checked(self.people, self.pictures, f"boxes={self.name}")
 
 
 def check_detector(name: str) -> None:
@@ -209,39 +265,6 @@ def _load(name: str) -> nn.Module:
             ) from error
     network.load_state_dict(state, strict=not apart)
     return network
-
-
-def _detected(
-    network: nn.Module,
-    root: Path,
-    pictures: Sequence[str],
-    progress: Callable[[int, int], None] | None,
-    white: int | None,
-    least: float,
-) -> dict[str, Detections]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = 8 if device.type == "cuda" else 1
-    people: dict[str, Detections] = {}
-    broken: list[str] = []
-    network = network.to(device)
-    for start in range(0, len(pictures), batch):
-        names, images = [], []
-        for name in pictures[start : start + batch]:
-            try:
-                image = read_named(root, name, white)
-            except UnreadableImage as error:
-                broken.append(str(error))
-                continue
-            names.append(name)
-            images.append(torch.from_numpy(image).to(device).permute(2, 0, 1) / 255)
-        with torch.inference_mode():
-            detections = network(images) if images else []
-        people |= {name: _people(one, least) for name, one in zip(names, detections, strict=True)}
-        if progress:
-            progress(min(start + batch, len(pictures)), len(pictures))
-    if broken:
-        warnings.warn(f"{len(broken)} pictures cannot be searched for people, the first: {broken[0]}", stacklevel=3)
-    return people
 
 
 def _people(detected: dict[str, torch.Tensor], least: float) -> Detections:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from ...datasets.loading import Crop, collate
+from ...datasets.options import plain_options
 from ...datasets.own.kind import check_kind
 from ...datasets.reading.boxes import SCORE
 from ...datasets.reading.video import is_frame
@@ -22,14 +24,15 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..runs.device import choose_device
 from ..runs.folder import identity_of, locate
-from ..runs.people_nms import check_nms, one_for_each, with_box_scores
+from ..runs.people_nms import Picking, check_nms
 from ..runs.prediction_clips import OrderedInputs, in_order
-from ..runs.prediction_files import Gathering, Predicted, check_outputs, draw_all
+from ..runs.prediction_files import Gathering, Predicted, check_outputs
 from ..runs.prediction_formats import writer
-from ..runs.prediction_inputs import Inputs, one_ahead, open_inputs, read_ahead
+from ..runs.prediction_inputs import Held, Inputs, one_ahead, open_inputs, read_ahead
+from ..runs.prediction_passing import Painter, Passing
 from ..runs.progress import Callback, Reporter
 from ..runs.subjects import compare_whole, recall
-from ..runs.tracks import with_tracks
+from ..runs.tracks import Following
 from .predict_depth import Trained, open_depth, training_of
 from .predict_lift import check_lifter, predict_lift, predictions_file
 
@@ -190,24 +193,27 @@ def predict(
         if tracks or opened.model.frames:
             inputs = in_order(inputs, opened.model.frames)
     check_outputs(inputs, output, draw, overwrite)
-    predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers)
-    if not depth:
-        predicted = with_box_scores(predicted, inputs)
-    if boxes is None and opened.model.single:
-        doubt_whole(model, predicted, reporter)
-    lost = predicted.unreadable + predicted.unlocated
-    if not predicted.readable.any():
-        raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {named(*lost[0])}")
-    report_unreadable(predicted, format)
-    if chosen is not None:
-        predicted, said = one_for_each(predicted, inputs, chosen, opened.skeleton)
-        reporter.say(f"--nms {nms}: {said}")
-    if tracks and isinstance(inputs, OrderedInputs):
-        predicted = with_tracks(predicted, inputs, opened.skeleton)
-    write(output, predicted, inputs, opened.skeleton, locate(model)[0], opened.size)
-    reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
-    if draw is not None:
-        draw_all(draw, predicted, inputs, opened.skeleton, reporter)
+    skeleton, crops = opened.skeleton, opened.model.single
+    picking = None if chosen is None else Picking(str(nms), chosen, crops, skeleton)
+    following = Following(inputs, skeleton) if tracks and isinstance(inputs, OrderedInputs) else None
+    with ExitStack() as stack:
+        painter = None
+        if draw is not None:
+            inputs.held = None if depth else Held()
+            painter = stack.enter_context(Painter(draw, inputs, skeleton))
+        passing = Passing(inputs, len(skeleton), crops, picking, following, painter)
+        predicted = answer_all(opened, inputs, processor, reporter, mirror, batch, workers, passing)
+        if boxes is None and opened.model.single:
+            doubt_whole(model, predicted, reporter)
+        lost = predicted.unreadable + predicted.unlocated
+        if not predicted.readable.any():
+            raise ValueError(f"none of the {len(lost)} {KINDS[depth]} can be read; the first: {named(*lost[0])}")
+        report_unreadable(predicted, format)
+        if picking is not None:
+            inputs.said = inputs.said | {"nms": plain_options(picking.options)}
+            reporter.say(picking.said())
+        write(output, predicted, inputs, skeleton, locate(model)[0], opened.size)
+        reporter.say(f"{output}: {len(predicted)} people in {int(predicted.readable.sum())} {KINDS[depth]}")
     return predicted
 
 
@@ -278,11 +284,15 @@ def answer_all(
     mirror: bool,
     batch: int,
     workers: int | None = None,
+    passing: Passing | None = None,
 ) -> Predicted:
-    """The model's answers for everyone in every picture. Threads read pictures and put the next batch together while
-    the network is at one, and a GPU is given that before anybody looks at the answers of the one before."""
+    """The model's answers for everyone in every picture, as `passing` makes people of them. Threads read pictures and
+    put the next batch together while the network is at one, and a GPU is given that before anybody looks at the answers
+    of the one before."""
     model, before = opened.model.to(device), deque[Asked]()
-    gathering = Gathering(inputs, len(opened.skeleton), model.single)
+    if passing is None:
+        passing = Passing(inputs, len(opened.skeleton), model.single)
+    gathering = passing.candidates
 
     def batches(show: Callback) -> Iterator[tuple[list[tuple[int, Crop]], Unlabeled]]:
         ahead = read_ahead(inputs, opened.size, opened.skeleton, mirror, 2 * batch, workers)
@@ -294,6 +304,7 @@ def answer_all(
     def take(asked: Asked) -> None:
         asked.wait()
         gather(asked.poses, asked.sample, asked.crops, model.single, opened.skeleton, gathering)
+        passing.up_to(asked.crops[-1][0])
 
     with reporter.stage("predict", len(inputs.names)) as show:
         for crops, sample in one_ahead(batches(show)):
@@ -302,7 +313,8 @@ def answer_all(
                 take(before.popleft())
         for asked in before:
             take(asked)
-    return gathering.predicted()
+        passing.up_to(len(inputs.names))
+    return passing.predicted()
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ from ..config import Config, load_folder
 from ..report.drawing import depth_picture
 from ..runs.centers import centered, is_run
 from ..runs.folder import identity_of
-from ..runs.prediction_inputs import Cut, Inputs, common_root
+from ..runs.prediction_inputs import Cut, Inputs, Seen, common_root
 from ..runs.progress import Reporter
 from .data_words import read_words
 
@@ -109,17 +109,22 @@ class DepthInputs(Inputs):
         about = {"boxes": "cubes around centers", "camera": camera, "centers": self.centers, "crop": self.crop}
         return about | self.said
 
-    def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
-        """Raises NoCenter for a frame that was read and cannot be cut, UnreadableImage for others."""
+    def read(self, place: int) -> Seen:
         assert self.dataset is not None
         item = self.dataset[place]
+        return Seen([item.image], item=item)
+
+    def cut(self, place: int, seen: Seen, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
+        """Raises NoCenter for a frame that cannot be cut."""
+        item = seen.item
+        assert item is not None
         try:
             check_item(item)
         except UnusableDepth as error:
             raise NoCenter(str(error)) from error
         height, width = item.image.shape
-        seen = replace(item, mirrored=mirror)
-        return Cut(width, height, [self.views_of(seen, size, skeleton, [place], self.crop)])
+        shown = replace(item, mirrored=mirror)
+        return Cut(width, height, [self.views_of(shown, size, skeleton, [place], self.crop)])
 
 
 def open_depth(

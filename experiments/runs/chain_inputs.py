@@ -16,20 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...datasets.loading import Crop, crop, empty_item
-from ...datasets.own.pictures import teller
 from ...datasets.reading.box_chain import process_box
-from ...datasets.reading.boxes import FILES, SCORE, check_detector, detect_people
+from ...datasets.reading.boxes import FILES, SCORE, Detector, check_detector
 from ...datasets.reading.detections import Detected, Detections, read_detections
 from ...datasets.reading.files import from_home
 from ...datasets.reading.fit import beside
 from ...datasets.reading.headers import read_headers
 from ...datasets.reading.intrinsics import CameraOptions, Intrinsics, open_intrinsics
 from ...datasets.reading.people import project
-from ...datasets.reading.video import read_named
 from ...datasets.sample import ROOT_MM
 from ...datasets.skeleton import Skeleton
 from .chain_networks import Network, Networks
-from .prediction_inputs import Cut, Inputs, open_inputs
+from .prediction_inputs import Cut, Inputs, Seen, open_inputs
 
 WHOLE = "whole"
 IN_SPACE = (
@@ -113,11 +111,14 @@ class PeopleInputs(Inputs):
             return Detections(np.array([[0.0, 0.0, width, height]]), np.ones(1))
         return self.detected.people.get(name, Detections(np.zeros((0, 4)), np.zeros(0)))
 
-    def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
-        """The crops of everyone in a picture, one for each look; `row` of a crop is the person's among `detections`.
-        Raises UnreadableImage."""
-        name = self.names[place]
-        image = read_named(self.root, name, self.white)
+    def add(self, people: dict[str, Detections]) -> None:
+        assert self.detected is not None
+        self.detected.people.update(people)
+
+    def cut(self, place: int, seen: Seen, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
+        """The crops of everyone in a picture, one for each look; `row` of a crop is the person's among
+        `detections`."""
+        name, image = self.names[place], seen.image
         height, width = image.shape[:2]
         camera = self.intrinsics.of(name, width, height)
         crops, rejected = [], []
@@ -183,13 +184,20 @@ def open_people(
     Raises ValueError for paths, boxes and cameras that cannot be, for roots of other cameras, and where there is nobody
     in any picture.
     """
-    if boxes is not None and boxes != WHOLE and not boxes.lower().endswith(FILES):
-        check_detector(boxes)
+    by_name = boxes is not None and boxes != WHOLE and not boxes.lower().endswith(FILES)
+    if by_name:
+        check_detector(str(boxes))
     pictures = open_inputs(paths, None, stride, duplicates, white)
     source, names = str(roots or boxes), pictures.names
-    intrinsics = open_intrinsics(camera, pictures.root, names)  # a detector can take hours
-    detected = _people(pictures, boxes, roots)
-    if detected is not None and names and not any(len(one.boxes) for one in detected.people.values()):
+    intrinsics = open_intrinsics(camera, pictures.root, names)
+    detector = Detector(str(boxes), pictures.root, names, white=pictures.white) if by_name and names else None
+    if detector is None:
+        detected = _people(pictures, boxes, roots)
+    else:
+        detected = Detected(detector.finish() if detector.done else {}, extended=False)
+        detector = None if detector.done else detector
+    nobody = detected is not None and not any(len(one.boxes) for one in detected.people.values())
+    if nobody and names and detector is None:
         raise ValueError(f"{source}: nobody in any of {len(names)} pictures, the first {names[0]}")
     if roots is not None and detected is not None:
         check_roots(detected, pictures.root, intrinsics, roots)
@@ -200,6 +208,7 @@ def open_people(
         unreadable=pictures.unreadable,
         folders=pictures.folders,
         files=pictures.files,
+        detector=detector,
         white=pictures.white,
         detected=detected,
         intrinsics=intrinsics,
@@ -236,9 +245,4 @@ def _people(inputs: Inputs, boxes: str | None, roots: Path | None) -> Detected |
             )
         return detected
     assert boxes is not None
-    if boxes == WHOLE:
-        return None
-    if boxes.lower().endswith(FILES):
-        return read_detections(from_home(boxes), inputs.names, inputs.files, least=SCORE)
-    people = detect_people(boxes, inputs.root, inputs.names, teller(boxes), white=inputs.white)
-    return Detected(people, extended=False)
+    return None if boxes == WHOLE else read_detections(from_home(boxes), inputs.names, inputs.files, least=SCORE)

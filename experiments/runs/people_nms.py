@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,6 @@ from ...datasets.skeleton import Skeleton
 from ...datasets.words import Word
 from ...models.output import Poses
 from ...models.pose_nms import PRESETS, OksNMS, PoseNMS, one_each
-from .prediction_files import Predicted, row_type
-from .prediction_inputs import Inputs
 
 KIND = "nms"
 """The key of a file that says which of PRESETS its options change."""
@@ -62,48 +59,46 @@ def check_nms(word: str, several: bool, skeleton: Skeleton) -> PoseNMS | OksNMS:
     return options
 
 
-def with_box_scores(predicted: Predicted, inputs: Inputs) -> Predicted:
-    """The same with the scores of the boxes that people were cut by, where there are boxes."""
-    if inputs.boxes is None:
-        return predicted
-    places = np.flatnonzero(predicted.readable)
-    scores = [inputs.boxes[name][:, 4] for name in map(inputs.names.__getitem__, places) if name in inputs.boxes]
-    made = np.zeros(len(predicted), row_type(predicted.points.shape[1], [*predicted.columns, "box_score"]))
-    for name in predicted.columns:
-        made[name] = predicted.rows[name]
-    made["box_score"] = np.concatenate([np.zeros(0), *scores])
-    return replace(predicted, rows=made)
+class Picking:
+    """One answer for each person, of one picture after the other. A person has the crop of the one whom they were
+    picked as; of people found in whole pictures the box is that of the merged keypoints."""
 
+    def __init__(self, word: str, options: PoseNMS | OksNMS, crops: bool, skeleton: Skeleton) -> None:
+        self.word, self.options, self.crops = word, options, crops
+        self.sigmas = oks_sigmas(skeleton) if isinstance(options, OksNMS) else ()
+        self.given = self.made = self.weak = 0
 
-def one_for_each(
-    predicted: Predicted, inputs: Inputs, options: PoseNMS | OksNMS, skeleton: Skeleton
-) -> tuple[Predicted, str]:
-    """One answer for each person, and what came of the candidates in words. A person has the crop of the one whom they
-    were picked as; of people found in whole pictures the box is that of the merged keypoints."""
-    rows, (given, boxes, box_scores) = predicted.rows, candidates(predicted)
-    sigmas = oks_sigmas(skeleton) if isinstance(options, OksNMS) else ()
-    poses, picked, weak = one_each(given, options, boxes, box_scores, sigmas)
-    made = rows[picked.numpy()]
-    made["points"], made["confidence"], made["score"] = (
-        value.numpy() for value in (poses.points, poses.confidence, poses.score)
-    )
-    if not predicted.crops:
-        made["box"] = np.concatenate([made["points"].min(1), made["points"].max(1)], 1)
-    inputs.said = inputs.said | {KIND: plain_options(options)}
-    said = f"{len(rows)} candidates are {len(made)} people"
-    if weak:
-        assert isinstance(options, PoseNMS)
-        said += (
-            f"; {weak} more have no keypoint of confidence {options.least:g} and are left out (`least` in --nms FILE)"
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """The people of a picture, of the candidates `rows` (see `row_type`) for all of its boxes."""
+        if not len(rows):
+            return rows
+        given, boxes, box_scores = candidates(rows)
+        poses, picked, weak = one_each(given, self.options, boxes, box_scores, self.sigmas)
+        made = rows[picked.numpy()]
+        made["points"], made["confidence"], made["score"] = (
+            value.numpy() for value in (poses.points, poses.confidence, poses.score)
         )
-    return replace(predicted, rows=made), said
+        if not self.crops:
+            made["box"] = np.concatenate([made["points"].min(1), made["points"].max(1)], 1)
+        self.given, self.made, self.weak = self.given + len(rows), self.made + len(made), self.weak + weak
+        return made
+
+    def said(self) -> str:
+        """What came of the candidates."""
+        said = f"--nms {self.word}: {self.given} candidates are {self.made} people"
+        if self.weak:
+            assert isinstance(self.options, PoseNMS)
+            said += (
+                f"; {self.weak} more have no keypoint of confidence {self.options.least:g} and are left out (`least` "
+                "in --nms FILE)"
+            )
+        return said
 
 
-def candidates(predicted: Predicted) -> tuple[Poses, torch.Tensor, torch.Tensor | None]:
+def candidates(rows: np.ndarray) -> tuple[Poses, torch.Tensor, torch.Tensor | None]:
     """What NMS sees of predictions: poses, boxes (P, 4) and the scores of boxes, None of people in whole pictures."""
-    rows = predicted.rows
     poses = Poses(*(torch.from_numpy(rows[name].copy()) for name in ("points", "confidence", "place", "score")))
-    known = "box_score" in predicted.columns
+    known = "box_score" in (rows.dtype.names or ())
     boxes = shrunk(rows["box"]) if known else rows["box"].copy()
     return poses, torch.from_numpy(boxes), torch.from_numpy(rows["box_score"].copy()) if known else None
 

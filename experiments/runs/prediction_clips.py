@@ -4,20 +4,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from ...datasets.clips import SMALL, Window, is_cut
-from ...datasets.loading import empty_item
 from ...datasets.reading.video import file_of, is_frame, read_named
-from ...datasets.skeleton import Skeleton
-from .prediction_inputs import Cut, Inputs
+from .prediction_inputs import Inputs, Seen
 
 
 @dataclass
 class OrderedInputs(Inputs):
-    """Inputs whose `cut` is called place by place, in their order."""
+    """Inputs whose `read` is called place by place, in their order."""
 
     frames: int = 0
     """Of a clip, an odd number; 0: single pictures."""
@@ -32,21 +30,15 @@ class OrderedInputs(Inputs):
         self.window = Window(self.root, max(self.frames, 1))
         self.shot, self.last = -1, ("", (0, 0), np.zeros((SMALL, SMALL), np.float32))
 
-    def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
+    def read(self, place: int) -> Seen:
         name = self.names[place]
         clip, margins = self.window.around(name, lambda one: read_named(self.root, one, self.white))
         middle = clip[len(clip) // 2]
-        height, width = middle.image.shape[:2]
         recording, shape, grey = self.last
-        self.last = recording_of(name), (height, width), middle.grey
+        self.last = recording_of(name), middle.image.shape[:2], middle.grey
         self.shot += self.last[:2] != (recording, shape) or is_cut(grey, middle.grey)
         self.shots[place] = self.shot
-        item = replace(empty_item(name, len(skeleton), False), image=middle.image, mirrored=mirror)
-        if self.frames:
-            item = replace(item, image=np.stack([frame.image for frame in clip]), inputs={"margins": margins})
-        people = enumerate(self.squares(name, width, height))
-        crops = [self.views_of(replace(item, box=box), size, skeleton, [place, person]) for person, box in people]
-        return Cut(width, height, crops)
+        return Seen([frame.image for frame in clip], margins if self.frames else None)
 
 
 def recording_of(name: str) -> str:

@@ -135,13 +135,25 @@ def row_type(keypoints: int, more: Iterable[str] = ()) -> np.dtype[np.void]:
     return np.dtype([*known, *(column for column in (*in_space, *of_people, *over_time) if column[0] in more)])
 
 
+def widened(rows: np.ndarray, **columns: np.ndarray) -> np.ndarray:
+    """The same people with columns besides."""
+    names = rows.dtype.names or ()
+    made = np.zeros(len(rows), row_type(rows["points"].shape[1], [*names, *columns]))
+    for name in names:
+        made[name] = rows[name]
+    for name, values in columns.items():
+        made[name] = values
+    return made
+
+
 class Gathering:
     """People picture by picture, however many there will be. One array, doubled when it is full: small ones that stay,
     made between large ones that go, would leave holes in memory."""
 
-    def __init__(self, inputs: Inputs, keypoints: int, crops: bool) -> None:
+    def __init__(self, inputs: Inputs, keypoints: int, crops: bool, more: Iterable[str] = ()) -> None:
+        """`more` are the columns of `row_type` that they have even where there is nobody."""
         self.expected, self.keypoints = max(sum(map(inputs.people, inputs.names)), 1), keypoints
-        self.rows, self.count, self.crops = np.zeros(0, row_type(keypoints)), 0, crops
+        self.rows, self.count, self.crops = np.zeros(0, row_type(keypoints, more)), 0, crops
         self.names, self.sizes = inputs.names, np.zeros((len(inputs.names), 2), np.int64)
         self.unreadable, self.unlocated = list(inputs.unreadable), list[tuple[str, str]]()
 
@@ -182,6 +194,10 @@ class Gathering:
         for name, values in columns.items():
             self.rows[name][self.count : end] = values
         self.count = end
+
+    def forget(self, count: int) -> None:
+        """Leave out the first so many people."""
+        self.rows, self.count = self.rows[count : self.count].copy(), self.count - count
 
     def predicted(self) -> Predicted:
         return Predicted(self.sizes, self.rows[: self.count], self.crops, self.unreadable, self.unlocated)
@@ -326,33 +342,31 @@ def draw_all(
     inputs: Inputs,
     skeleton: Skeleton,
     reporter: Reporter,
-    drawing: Drawing | None = None,
+    drawing: Drawing,
 ) -> None:
-    """Every picture that was read with all its people, in its own size unless `drawing` makes another; videos as videos
-    of the frames predicted."""
-    places, started, done = np.flatnonzero(predicted.readable).tolist(), time.monotonic(), 0
+    """Every picture that was read as `drawing` makes it of its people; videos as videos of the frames predicted."""
+    places, started = np.flatnonzero(predicted.readable).tolist(), time.monotonic()
     with reporter.stage("draw", len(places)) as show:
 
-        def drawn(chosen: Iterable[int]) -> Iterator[np.ndarray]:
-            nonlocal done
-            for place in chosen:
+        def drawn() -> Iterator[tuple[int, np.ndarray]]:
+            for done, place in enumerate(places):
                 rows = predicted.people(place)
-                picture = inputs.picture(place, predicted.rows[rows.start : rows.stop])
-                if drawing is None:
-                    yield draw_people(picture, predicted, rows, skeleton)
-                else:
-                    yield drawing(picture, predicted, place)
-                done += 1
-                show(done, {"seconds/iteration": (time.monotonic() - started) / done})
+                yield place, drawing(inputs.picture(place, predicted.rows[rows.start : rows.stop]), predicted, place)
+                show(done + 1, {"seconds/iteration": (time.monotonic() - started) / (done + 1)})
 
-        for name, chosen in groupby(places, lambda place: file_of(inputs.names[place])):
-            target = drawn_path(folder, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if is_video(name):
-                write_video(target, drawn(chosen), drawn_rate(inputs, name), overwrite=True)
-            else:
-                for picture in drawn(chosen):
-                    write_picture(target, picture)
+        write_drawn(folder, inputs, drawn())
+
+
+def write_drawn(folder: Path, inputs: Inputs, drawn: Iterable[tuple[int, np.ndarray]]) -> None:
+    """Write pictures with their places, which rise, as pictures and videos below `folder`."""
+    for name, some in groupby(drawn, lambda one: file_of(inputs.names[one[0]])):
+        target = drawn_path(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if is_video(name):
+            write_video(target, (picture for _, picture in some), drawn_rate(inputs, name), overwrite=True)
+        else:
+            for _, picture in some:
+                write_picture(target, picture)
 
 
 def drawn_rate(inputs: Inputs, video: str) -> float:
@@ -362,14 +376,13 @@ def drawn_rate(inputs: Inputs, video: str) -> float:
     return min(max(inputs.frame_rate(video) * share, 1.0), 1000.0)
 
 
-def draw_people(image: np.ndarray, predicted: Predicted, rows: Iterable[int], skeleton: Skeleton) -> np.ndarray:
-    """A picture with all its people, the lines as thick as their boxes ask for; keypoints of confidence 0, which were
-    not found, are left out. Who has a track has its colour."""
-    tracks = predicted.rows["track"] if "track" in predicted.columns else None
+def draw_people(image: np.ndarray, rows: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """A picture with all its people `rows` (see `row_type`), the lines as thick as their boxes ask for; keypoints of
+    confidence 0, which were not found, are left out. Who has a track has its colour."""
+    tracked = "track" in (rows.dtype.names or ())
     for row in rows:
-        colours = joint_colours(len(skeleton)) if tracks is None else PEOPLE[tracks[row] % len(PEOPLE)]
-        side = float((predicted.boxes[row, 2:] - predicted.boxes[row, :2]).max())
+        colours = PEOPLE[row["track"] % len(PEOPLE)] if tracked else joint_colours(len(skeleton))
+        side = float((row["box"][2:] - row["box"][:2]).max())
         weight = max(side / 192, 0.5) / max(image.shape[0] / 192, 0.5)
-        known = predicted.confidence[row] > 0
-        image = draw(image, predicted.points[row], skeleton.edges, colours, known=known, weight=weight)
+        image = draw(image, row["points"], skeleton.edges, colours, known=row["confidence"] > 0, weight=weight)
     return image

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import cv2
@@ -15,8 +17,9 @@ import numpy as np
 
 from ...datasets.augment import Augmentation
 from ...datasets.loading import Crop, crop, empty_item
-from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, teller, usable
-from ...datasets.reading.boxes import FILES, SCORE, Boxes, check_detector, detect_people, read_scored, scored, touching
+from ...datasets.own.pictures import UNKNOWN, Listing, broken, listed_frames, usable
+from ...datasets.reading.boxes import FILES, SCORE, Boxes, Detector, check_detector, read_scored, scored, touching
+from ...datasets.reading.detections import Detections
 from ...datasets.reading.files import cores, from_home
 from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
@@ -38,6 +41,8 @@ class Inputs:
     """People by picture, (n, 5) left, top, right, bottom, score; None: each picture is one crop."""
     boxes_from: str = "whole"
     """Where the boxes come from."""
+    detector: Detector | None = None
+    """What sees the pictures as they are read, and gives the boxes of each before it is cut."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     """Files that are known to be no pictures, and why."""
     folders: list[Path] = field(default_factory=list)
@@ -52,9 +57,11 @@ class Inputs:
     """What the JSON says besides."""
     numbers: list[int] = field(default_factory=list)
     """(P) places of frames in their video, and of pictures in their folder."""
+    held: Held | None = None
+    """Pictures that were read and are to be drawn on; None: nothing is drawn while it is read."""
 
     ordered: ClassVar[bool] = False
-    """Whether pictures must be cut one after the other."""
+    """Whether pictures must be read one after the other."""
 
     def people(self, name: str) -> int:
         """How many crops a picture gives."""
@@ -62,7 +69,8 @@ class Inputs:
 
     def picture(self, place: int, rows: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB to draw the people `rows` (see `Predicted`) on. Raises UnreadableImage."""
-        return read_named(self.root, self.names[place], self.white)
+        held = None if self.held is None else self.held.take(place)
+        return held if held is not None else read_named(self.root, self.names[place], self.white)
 
     def about(self) -> dict[str, Any]:
         """What the JSON says of how crops were made."""
@@ -90,15 +98,25 @@ class Inputs:
             return [square(np.array([0.0, 0.0, width, height]), 1.0)]
         return [square(box[:4], AROUND_BOXES) for box in self.boxes.get(name, ())]
 
-    def cut(self, place: int, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
-        """The crops of one picture, read once. Raises UnreadableImage."""
+    def add(self, people: dict[str, Detections]) -> None:
+        """Take in what the detector sees in pictures."""
+        assert self.boxes is not None
+        self.boxes |= scored(people)
+
+    def read(self, place: int) -> Seen:
+        """One picture, which is read once. Raises UnreadableImage."""
+        return Seen([read_named(self.root, self.names[place], self.white)])
+
+    def cut(self, place: int, seen: Seen, size: tuple[int, int], skeleton: Skeleton, mirror: bool) -> Cut:
+        """The crops of one picture."""
         name = self.names[place]
-        image = read_named(self.root, name, self.white)
-        height, width = image.shape[:2]
-        nobody = replace(empty_item(name, len(skeleton), False), mirrored=mirror)
+        height, width = seen.image.shape[:2]
+        item = replace(empty_item(name, len(skeleton), False), image=seen.image, mirrored=mirror)
+        if seen.margins is not None:
+            item = replace(item, image=np.stack(seen.clip), inputs={"margins": seen.margins})
         people = enumerate(self.squares(name, width, height))
-        items = [(replace(nobody, image=image, box=box), [place, person]) for person, box in people]
-        return Cut(width, height, [self.views_of(item, size, skeleton, key) for item, key in items])
+        crops = [self.views_of(replace(item, box=box), size, skeleton, [place, person]) for person, box in people]
+        return Cut(width, height, crops)
 
     def views_of(
         self, item: Item, size: tuple[int, int], skeleton: Skeleton, key: list[int], mode: str = "exact"
@@ -160,8 +178,10 @@ def open_inputs(
     if boxes.lower().endswith(FILES):
         path = from_home(boxes)
         return replace(inputs, boxes=touching(read_scored(path, names, inputs.files, box_score), root, str(path)))
-    people = detect_people(boxes, root, names, teller(boxes), white=level, least=box_score)
-    return replace(inputs, boxes=scored(people))
+    detector = Detector(boxes, root, names, white=level, least=box_score)
+    if detector.done:
+        return replace(inputs, boxes=scored(detector.finish()))
+    return replace(inputs, boxes={}, detector=detector)
 
 
 def common_root(paths: Sequence[Path]) -> Path:
@@ -183,6 +203,44 @@ def listed(path: Path) -> list[Path]:
     if not any(usable(file.parent, file.name)[0] != "" for file in files):
         raise ValueError(f"{path}: no picture or video; expected {', '.join((*PICTURES, *VIDEOS))}")
     return files
+
+
+HELD = 2**30
+"""Bytes of pictures that wait to be drawn on, at most."""
+
+
+class Seen(NamedTuple):
+    """One picture that was read, with those around it where the network reads them too."""
+
+    clip: list[np.ndarray]
+    """(H, W, 3) uint8 RGB each, or (H, W) depth in mm; an odd number."""
+    margins: np.ndarray | None = None
+    """(T - 1,) frames from each of a clip to the next; None of a picture alone."""
+    item: Item | None = None
+    """A depth frame with what is known of it."""
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.clip[len(self.clip) // 2]
+
+
+class Held:
+    """Pictures from when they are read until they are drawn on, as long as there is room: others are read again."""
+
+    def __init__(self, room: int = HELD) -> None:
+        self.pictures, self.room, self.lock = dict[int, np.ndarray](), room, Lock()
+
+    def keep(self, place: int, picture: np.ndarray) -> None:
+        with self.lock:
+            if picture.nbytes <= self.room:
+                self.pictures[place] = picture
+                self.room -= picture.nbytes
+
+    def take(self, place: int) -> np.ndarray | None:
+        with self.lock:
+            picture = self.pictures.pop(place, None)
+            self.room += 0 if picture is None else picture.nbytes
+            return picture
 
 
 class Cut(NamedTuple):
@@ -214,20 +272,56 @@ def read_ahead(
     """Every picture in its order, read by `workers` threads (None: one for each core, up to MOST), at most `ahead`
     before their use; those that cannot be read as their errors. Decoding and cutting leave Python alone, so that
     threads do what processes would, and hand over no copies. Frames of videos are decoded by one thread, in their
-    order, and so are all pictures of inputs that are `ordered`."""
+    order, and so are all pictures of inputs that are `ordered`. A detector sees what is read, and waits for it."""
 
-    def cut(place: int) -> Cut | UnreadableImage:
+    def read(place: int) -> Seen | UnreadableImage:
         try:
-            return inputs.cut(place, size, skeleton, mirror)
+            seen = inputs.read(place)
+        except UnreadableImage as error:
+            return error
+        if inputs.held is not None:
+            inputs.held.keep(place, seen.image)
+        return seen
+
+    def cut(place: int, seen: Seen | UnreadableImage) -> Cut | UnreadableImage:
+        try:
+            return seen if isinstance(seen, UnreadableImage) else inputs.cut(place, seen, size, skeleton, mirror)
         except UnreadableImage as error:
             return error
 
     cv2.setNumThreads(1)  # the threads share the cores
-    waiting: deque[Future[Cut | UnreadableImage]] = deque()
     with ThreadPoolExecutor(workers or min(cores(), MOST)) as many, ThreadPoolExecutor(1) as one:
-        for place, name in enumerate(inputs.names):
-            waiting.append((one if inputs.ordered or is_frame(name) else many).submit(cut, place))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
+
+        def reader(place: int) -> Executor:
+            return one if inputs.ordered or is_frame(inputs.names[place]) else many
+
+        places = range(len(inputs.names))
+        if inputs.detector is None:
+            yield from in_turn((reader(place).submit(lambda p: cut(p, read(p)), place) for place in places), ahead)
+            return
+        pictures = in_turn((reader(place).submit(read, place) for place in places), 2 * inputs.detector.batch)
+        seen = enumerate(searched(inputs, inputs.detector, pictures))
+        yield from in_turn((many.submit(cut, place, picture) for place, picture in seen), inputs.detector.batch)
+
+
+def in_turn(submitted: Iterator[Future[T]], ahead: int) -> Iterator[T]:
+    """What futures give, in their order; `ahead` of them are submitted before one is waited for."""
+    waiting: deque[Future[T]] = deque()
+    for future in submitted:
+        waiting.append(future)
+        if len(waiting) > ahead:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def searched(
+    inputs: Inputs, detector: Detector, pictures: Iterator[Seen | UnreadableImage]
+) -> Iterator[Seen | UnreadableImage]:
+    """The same, once the detector has seen them and the inputs know whom it sees."""
+    names = iter(inputs.names)
+    while some := list(islice(pictures, detector.batch)):
+        images = (one if isinstance(one, UnreadableImage) else one.image for one in some)
+        inputs.add(detector.search(dict(zip(islice(names, len(some)), images, strict=True))))
+        yield from some
+    detector.finish()

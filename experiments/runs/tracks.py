@@ -11,14 +11,13 @@ them is hidden for longer than GAP frames get new numbers, and so does everyone 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ...adapt.scoring.oks_sigmas import fall_offs
 from ...datasets.skeleton import Skeleton
 from .prediction_clips import OrderedInputs, recording_of
-from .prediction_files import Predicted, row_type
 
 Array = np.ndarray
 RECENT = 0.98
@@ -125,20 +124,20 @@ def areas(points: Array, known: Array) -> Array:
     return made
 
 
-def with_tracks(predicted: Predicted, inputs: OrderedInputs, skeleton: Skeleton) -> Predicted:
-    """The same with `track`: numbers from 0 in each video or folder."""
-    made = np.zeros(len(predicted), row_type(len(skeleton), [*predicted.columns, "track"]))
-    for name in predicted.columns:
-        made[name] = predicted.rows[name]
-    tracker, recording, shot = Tracker(skeleton), "", -1
-    for place in np.flatnonzero(predicted.readable).tolist():
-        here = recording_of(inputs.names[place])
-        if here != recording:
-            tracker = Tracker(skeleton)
-        elif inputs.shots[place] != shot:
-            tracker.forget()
-        recording, shot = here, inputs.shots[place]
-        rows = slice(*predicted.first[place : place + 2])
-        points, known = made["points"][rows].astype(np.float64), made["confidence"][rows] > 0
-        made["track"][rows] = tracker.follow(points, known, place, inputs.numbers[place])
-    return replace(predicted, rows=made)
+class Following:
+    """Numbers the people of one picture after the other, from 0 in each video or folder."""
+
+    def __init__(self, inputs: OrderedInputs, skeleton: Skeleton) -> None:
+        self.inputs, self.skeleton = inputs, skeleton
+        self.tracker, self.recording, self.shot = Tracker(skeleton), "", -1
+
+    def __call__(self, place: int, rows: Array) -> Array:
+        """(P,) of the people `rows` (see `row_type`) of a picture that was read, and comes behind those before."""
+        here, shot = recording_of(self.inputs.names[place]), int(self.inputs.shots[place])
+        if here != self.recording:
+            self.tracker = Tracker(self.skeleton)
+        elif shot != self.shot:
+            self.tracker.forget()
+        self.recording, self.shot = here, shot
+        points, known = rows["points"].astype(np.float64), rows["confidence"] > 0
+        return self.tracker.follow(points, known, place, self.inputs.numbers[place])

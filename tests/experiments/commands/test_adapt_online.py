@@ -19,6 +19,7 @@ from keyshift.datasets.sample import transform
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands import adapt_online as job
 from keyshift.experiments.commands.predict import predict
+from keyshift.experiments.runs import prediction_inputs
 from keyshift.experiments.runs.prediction_inputs import Inputs
 from keyshift.experiments.runs.progress import Reporter
 from keyshift.models.saved import load_checkpoint, load_model, save_model
@@ -141,7 +142,7 @@ def test_a_video_in_its_order_and_softly_reset(given, tmp_path, dots, monkeypatc
     monkeypatch.setitem(STRATEGIES, "free_teacher", FreeTeacher)
     frames = [cv2.resize(dots(12, "shifted")[number].image, (64, 64)) for number in range(12)]
     write_video(tmp_path / "clip.mp4", iter(frames), 10.0)
-    monkeypatch.setattr(job, "READERS", 1)
+    monkeypatch.setattr(prediction_inputs, "MOST", 1)
     words = ["--strategy", "free_teacher", "--soft-reset", "0", "free_teacher.decay=0"]
     assert adapt(*words, target="clip.mp4") == 0
     names, points = points_of(tmp_path / "runs/out/predictions.json")

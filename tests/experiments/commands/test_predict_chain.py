@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from keyshift.datasets.bodies.skeletons import H36M17, H36M18, MUCO21, body
+from keyshift.datasets.reading import boxes as detectors
 from keyshift.datasets.reading.box_chain import process_box
+from keyshift.datasets.reading.boxes import Detector
 from keyshift.datasets.reading.detections import Detections
 from keyshift.datasets.reading.video import frames as frames_in
 from keyshift.datasets.reading.video import write_video
@@ -298,17 +300,30 @@ def test_files_that_cannot_be_read_are_listed(scenes, capsys):
 
 
 def test_a_detector_says_where_people_are_and_how_sure(scenes, monkeypatch):
-    asked = []
+    """Twice: as it sees them, and as they are kept."""
+    asked, shown = [], []
 
-    def detect(name, root, pictures, progress, white):
-        asked.append((name, root, list(pictures)))
-        found = {name: np.array(boxes_of(name, scenes)) for name in pictures}
-        return {name: Detections(boxes, np.linspace(0.9, 0.8, len(boxes))) for name, boxes in found.items()}
+    class Watched(Detector):
+        def __init__(self, name, root, pictures, **given):
+            asked.append((name, root, list(pictures)))
+            super().__init__(name, root, pictures, **given)
 
-    monkeypatch.setattr(chain_inputs, "detect_people", detect)
+        def search(self, pictures):
+            shown.extend(pictures)
+            boxes = {name: np.array(boxes_of(name, scenes)) for name in pictures}
+            seen = {name: Detections(one, np.linspace(0.9, 0.8, len(one))) for name, one in boxes.items()}
+            self.people |= seen
+            return seen
+
+    monkeypatch.setattr(chain_inputs, "Detector", Watched)
+    monkeypatch.setattr(detectors, "_load", lambda name: torch.nn.Identity())
     ask(scenes, boxes="maskrcnn_resnet50_fpn")
+    first = read(scenes / "out.json")
+    ask(scenes, boxes="maskrcnn_resnet50_fpn", overwrite=True)
     content, people = read(scenes / "out.json")
-    assert asked == [("maskrcnn_resnet50_fpn", scenes / "in", ["0.png", "1.png", "2.png"])]
+    assert (content, people) == first
+    assert shown == ["0.png", "1.png", "2.png"]
+    assert asked == 2 * [("maskrcnn_resnet50_fpn", scenes / "in", shown)]
     assert errors(people).max() < 1.0
     assert people["0.png"][0]["score"] == 0.9
     assert content["info"]["boxes"] == "maskrcnn_resnet50_fpn"

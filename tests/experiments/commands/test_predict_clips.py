@@ -1,6 +1,7 @@
 """Systems of clips over videos and folders of frames: which frames a network sees around each, and how often a frame is
 decoded."""
 
+import errno
 import json
 from fractions import Fraction
 
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.datasets.reading import video
-from keyshift.datasets.reading.video import frames_of, write_video
+from keyshift.datasets.reading import boxes, video
+from keyshift.datasets.reading.video import frames, frames_of, write_video
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.commands.predict import predict
-from keyshift.experiments.runs import prediction_inputs
+from keyshift.experiments.runs import prediction_inputs, prediction_passing
 from keyshift.experiments.runs.prediction_clips import OrderedInputs
+from keyshift.experiments.runs.prediction_files import draw_people
 from keyshift.experiments.runs.progress import Reporter
 from keyshift.models.saved import MODELS, save_model
 
@@ -197,6 +199,103 @@ def test_a_system_of_single_pictures_decodes_each_frame_once(brightest, tmp_path
     assert len(decoded) == len(set(decoded)) == 300
     assert len(content["annotations"]) == 300
     assert all(("track_id" in one) == bool(tracks) for one in content["annotations"])
+
+
+class Bright(torch.nn.Module):
+    """A detector as torchvision's are called: of frames with an even number the square about all of it, enlarged by
+    1.25 when it is cut; of others nobody."""
+
+    def forward(self, images):
+        half = WIDTH / 2 / 1.25
+        whole = torch.tensor([[WIDTH / 2 - half, HEIGHT / 2 - half, WIDTH / 2 + half, HEIGHT / 2 + half]])
+        for image in images:
+            count = int(image[:, 2:5, 2:4].mean() < 0.5)
+            yield {"boxes": whole[:count], "labels": torch.ones(count), "scores": torch.full((count,), 0.9)}
+
+
+@pytest.fixture
+def bright(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(boxes, "_load", lambda name: loaded.append(name) or Bright())
+    return loaded
+
+
+def test_a_detector_sees_the_frames_that_are_decoded_for_the_network(clips, tmp_path, decoded, bright):
+    """Each frame is decoded once for both; what the detector saw is kept, and gives the same."""
+    model, seen = clips
+    write_video(tmp_path / "a.mp4", map(numbered, range(150)), 25)
+    frames_of(tmp_path / "a.mp4")
+    given = {"boxes": "ssd300_vgg16", "batch": 8}
+    for output in ("detected.json", "kept.json"):
+        decoded.clear()
+        with pytest.warns(UserWarning, match="boxes=ssd300_vgg16: no box for 75 of 150 pictures, the first a.mp4#1;"):
+            run(model, [tmp_path / "a.mp4"], tmp_path / output, **given)
+        assert len(decoded) == len(set(decoded)) == 150
+    assert [numbers[2] for numbers, _ in seen] == 2 * list(range(0, 150, 2))
+    assert bright == ["ssd300_vgg16"]
+    assert (tmp_path / "detected.json").read_bytes() == (tmp_path / "kept.json").read_bytes()
+
+
+@pytest.mark.parametrize("room", [prediction_inputs.HELD, 0])
+def test_frames_are_drawn_on_as_the_network_saw_them(clips, tmp_path, decoded, bright, monkeypatch, room):
+    """With a detector, NMS and tracks, each frame is decoded once; twice where there is no room to hold frames. The
+    drawing is the same as one of frames that are read again."""
+    model, _ = clips
+    write_video(tmp_path / "a.mp4", map(numbered, range(100)), 25)
+    frames_of(tmp_path / "a.mp4")
+    decoded.clear()
+    monkeypatch.setattr(prediction_inputs.Held.__init__, "__defaults__", (room,))
+    options = {"boxes": "ssd300_vgg16", "batch": 8, "nms": "pose", "tracks": True, "draw": tmp_path / "drawn"}
+    with pytest.warns(UserWarning, match="no box for 50 of 100"):
+        predicted, content = run(model, [tmp_path / "a.mp4"], tmp_path / "out.json", **options)
+    assert len(decoded) == (100 if room else 200)
+    assert len(content["annotations"]) == len(predicted) == 50
+    assert all("track_id" in one for one in content["annotations"])
+    write_video(
+        tmp_path / "again.mp4",
+        [
+            draw_people(one, predicted.rows[predicted.rows["place"] == place], RGB)
+            for place, one in enumerate(frames(tmp_path / "a.mp4"))
+        ],
+        25,
+    )
+    assert (tmp_path / "drawn/a.mp4").read_bytes() == (tmp_path / "again.mp4").read_bytes()
+
+
+def test_a_drawing_that_fails_loses_no_predictions(clips, tmp_path, monkeypatch):
+    model, _ = clips
+    write_video(tmp_path / "a.mp4", map(numbered, range(60)), 25)
+
+    drawn = []
+
+    def full(picture, *_):
+        drawn.append(picture)
+        if len(drawn) > 30:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        return picture
+
+    monkeypatch.setattr(prediction_passing, "draw_people", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        run(model, [tmp_path / "a.mp4"], tmp_path / "out.json", batch=4, draw=tmp_path / "drawn")
+    assert len(json.loads((tmp_path / "out.json").read_text())["annotations"]) == 60
+    assert not list((tmp_path / "drawn").iterdir())
+
+
+def test_a_prediction_that_fails_leaves_no_cut_video(clips, tmp_path, monkeypatch):
+    model, _ = clips
+    write_video(tmp_path / "a.mp4", map(numbered, range(60)), 25)
+    true = OrderedInputs.cut
+
+    def broken(inputs, place, *given):
+        if place == 40:
+            raise ValueError("stopped here")
+        return true(inputs, place, *given)
+
+    monkeypatch.setattr(OrderedInputs, "cut", broken)
+    with pytest.raises(ValueError, match="stopped here"):
+        run(model, [tmp_path / "a.mp4"], tmp_path / "out.json", batch=4, draw=tmp_path / "drawn")
+    assert not (tmp_path / "out.json").exists()
+    assert not list((tmp_path / "drawn").rglob("*.*"))
 
 
 def varying(path, stamps):
