@@ -10,7 +10,7 @@ NAMES = (
     "step systems compile strategies labels votes volumes deformable grouping render loading predict scale tables gpu"
 )
 BENCHES: Registry[Callable[[], list[tuple[str, str, str]]]] = Registry(
-    __name__, {name: f"bench:bench_{name}" for name in (*TRAINING, *PARTS, *AROUND)}
+    __name__, {name: f"bench:bench_{name}" for name in NAMES.split()}
 )
 FAULTS = "faults"
 """What measures no speed and takes longer: run where it is named alone."""
