@@ -66,7 +66,7 @@ USED_LATER = {"albumentations", "matplotlib", "pandas", "sklearn", "sympy", "tor
         (HELP.format(words=["bench", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
         ("main(['runs', 'tests'])", {"torch", "numpy", "mlflow"}),
         ("parse(['train', 'demo', 'steps=3'])", {"torch", "numpy", "mlflow", "yaml"}),
-        ("from keyshift.experiments.commands.predict import predict", {"mlflow", "scipy", *USED_LATER}),
+        ("main(['predict', 'nothing', 'missing.png'])", {"mlflow", "scipy", *USED_LATER}),
         ("from keyshift.experiments.commands.data_show import show", {"mlflow", "scipy", *USED_LATER}),
         (
             "from keyshift.experiments.config import load; load('demo')",
