@@ -142,7 +142,7 @@ def test_dataset(tmp_path):
     item = RenderedDepth("hands", "ideal", 5, 0, 64, centers="threshold", cache=tmp_path)[0]
     assert abs(item.center[2] - item.points[:, 2].mean()) < 120
     with pytest.raises(IndexError):
-        dataset[5]
+        dataset[10]
 
 
 def test_errors():
