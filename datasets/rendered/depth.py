@@ -31,10 +31,11 @@ from .occluders import draw_occluders
 from .options import RenderedOptions
 from .raycast import Cones, raycast
 from .sensors import SENSORS, Sensor
+from .several import in_order
 
 VERSION = 2
 """Raise it when any depth or label changes: cached sets of another version are rendered anew."""
-CHUNK = 24
+CHUNK = 8
 Array = np.ndarray
 
 
@@ -231,9 +232,12 @@ class RenderedDepth(CachedSet):
         self.identity = self.identity | {"centers": centers, "cube": self.cube.tolist()}
 
     def chunks(self) -> Iterator[dict[str, Array]]:
-        for start in range(self.first, self.first + self.count, CHUNK):
-            numbers = range(start, min(start + CHUNK, self.first + self.count))
-            made = render_depth(self.what, self.sensor, self.seed, numbers, self.size)
+        numbers = range(self.first, self.first + self.count)
+
+        def make(start: int) -> dict[str, Array]:
+            return render_depth(self.what, self.sensor, self.seed, numbers[start : start + CHUNK], self.size)
+
+        for made in in_order(make, range(0, self.count, CHUNK)):
             made["depth"] = (made["depth"] * 5).round().astype(np.uint16)  # fifths of a mm reach 13 m
             yield {name: value for name, value in made.items() if name != "exact"}
 

@@ -41,7 +41,7 @@ VERSION = 5
 """Raise it when any pixel or label changes: cached sets of another version are rendered anew."""
 GROUP_VERSION = 1
 """The same of pictures with several hands."""
-CHUNK = 24
+CHUNK = 8
 """Images that a processor renders at once; their bits do not depend on it."""
 PIXEL_BYTES = 512
 """Of what a GPU keeps of a pixel while it is shaded."""
@@ -292,9 +292,12 @@ class RenderedHands(Filmed, CachedSet):
                 own = {name: getattr(frame, name)[:1] for name in ("points", "keypoints", "visible")}
                 yield {"image": frame.image[None], "camera": frame.camera[None], **own}
             return
-        for start in range(self.first, self.first + self.count, CHUNK):
-            numbers = range(start, min(start + CHUNK, self.first + self.count))
-            made = render(self.style, self.seed, numbers, self.size, "cpu", self.backgrounds)
+        numbers = range(self.first, self.first + self.count)
+
+        def make(start: int) -> Render:
+            return render(self.style, self.seed, numbers[start : start + CHUNK], self.size, "cpu", self.backgrounds)
+
+        for made in in_order(make, range(0, self.count, CHUNK)):
             yield {name: getattr(made, name).numpy() for name in STORED}
 
     def __getitem__(self, index: int, /) -> Item:

@@ -22,6 +22,6 @@ def run(arguments: Namespace) -> None:
 
 
 def all_benches() -> str:
-    from ..commands.bench import BENCHES, FAULTS
+    from ..commands.benches import BENCHES, FAULTS
 
     return f"WHAT: {', '.join(BENCHES)}; {FAULTS}, where it is named: commands are interrupted, go on, and are compared"

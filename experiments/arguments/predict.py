@@ -83,8 +83,7 @@ CHAIN = ("root", "focal", "camera", "flip_test", "smooth_root")
 
 def run(arguments: Namespace) -> None:
     from ..commands.predict import predict
-    from ..commands.predict_chain import predict_chain
-    from ..runs.chain_networks import sees_people
+    from ..runs.chain import sees_people
     from ..runs.prediction_formats import ending
     from ..runs.progress import Reporter
 
@@ -100,6 +99,8 @@ def run(arguments: Namespace) -> None:
     output = options.pop("output") or Path("predictions" + ending(arguments.format))
     model = options.pop("model")
     if sees_people(model):
+        from ..commands.predict_chain import predict_chain
+
         for name in (name for name in ("nms", "box_score", "tracks") if options.pop(name) is not None):
             raise ValueError(
                 f"--{name.replace('_', '-')} is of pictures: {model} places people in space. Predict with a model of "

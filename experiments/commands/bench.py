@@ -43,9 +43,8 @@ from .bench_scale import rows as scale_rows
 from .bench_step import compile_rows, regda_rows, step, system_rows
 from .bench_strategies import rows as strategy_rows
 from .bench_tables import rows as table_rows
+from .benches import BENCHES, FAULTS
 
-FAULTS = "faults"
-"""What measures no speed and takes longer: run where it is named alone."""
 Timed = Callable[[], object]
 
 
@@ -292,25 +291,6 @@ def _depth_batch(batch: int, model: PoseModel) -> Labeled:
         visible=known,
         annotated=known,
     )
-
-
-BENCHES: dict[str, Callable[[], list[tuple[str, str, str]]]] = {
-    "step": bench_step,
-    "systems": bench_systems,
-    "compile": bench_compile,
-    "strategies": bench_strategies,
-    "labels": bench_labels,
-    "votes": bench_votes,
-    "volumes": bench_volumes,
-    "deformable": bench_deformable,
-    "grouping": bench_grouping,
-    "render": bench_render,
-    "loading": bench_loading,
-    "predict": bench_predict,
-    "scale": bench_scale,
-    "tables": bench_tables,
-    "gpu": bench_gpu,
-}
 
 
 def _resnet18(size: int) -> PoseResNet:

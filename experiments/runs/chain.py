@@ -18,6 +18,9 @@ from ...datasets.reading.annotations import BadAnnotation, mapping, read_json
 from ...datasets.reading.boxes import FILES
 from ...datasets.reading.files import from_home, write_json
 from ...datasets.reading.intrinsics import EXIF
+from ...datasets.reading.weights import read_content
+from ...models.saved import MODELS
+from .folder import locate
 
 CHAIN = "chain.json"
 PATHS = ("pose", "root")
@@ -41,6 +44,23 @@ class Chain:
 
 def is_chain(folder: Path) -> bool:
     return (folder / CHAIN).is_file()
+
+
+def sees_people(model: Path) -> bool:
+    """Whether MODEL is a chain, or a network of people in the camera's space. What is wrong with one that cannot be
+    read, is for whoever opens it to say."""
+    if is_chain(model):
+        return True
+    try:
+        content = read_content(locate(model)[0])
+    except ValueError:
+        return False
+    from ...models.people import PersonModel  # these bring torchvision, a second to import
+    from .chain_networks import released
+
+    return released(content) is not None or (
+        isinstance(content, dict) and issubclass(MODELS.get(content.get("name", ""), object), PersonModel)
+    )
 
 
 def read_chain(folder: Path) -> Chain:

@@ -13,12 +13,11 @@ from ...datasets.own.skeleton_file import skeleton_of
 from ...datasets.reading.weights import read_content, unwrapped
 from ...datasets.skeleton import Skeleton
 from ...models.people import PersonModel
-from ...models.saved import MODELS, load_model
+from ...models.saved import load_model
 from ...models.systems import pose_net, root_net
 from ...models.systems.pose_net import PoseNet
 from ...models.systems.root_net import RootNet
 from ...models.systems.root_pose_net import RootPoseNet
-from .chain import is_chain
 from .folder import locate
 
 POSE_KEY, ROOT_KEY = "head.final_layer.weight", "root.xy_layer.weight"
@@ -46,20 +45,6 @@ class Network(NamedTuple):
     @property
     def kind(self) -> str:
         return type(self.model).__name__
-
-
-def sees_people(model: Path) -> bool:
-    """Whether MODEL is a chain, or a network of people in the camera's space. What is wrong with one that cannot be
-    read, is for whoever opens it to say."""
-    if is_chain(model):
-        return True
-    try:
-        content = read_content(locate(model)[0])
-    except ValueError:
-        return False
-    return released(content) is not None or (
-        isinstance(content, dict) and issubclass(MODELS.get(content.get("name", ""), object), PersonModel)
-    )
 
 
 def released(content: Any) -> type[PersonModel] | None:

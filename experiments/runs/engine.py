@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from ..tracking.mirror import Mirror, default_uri, store_uri
+from ..tracking.background import OFF, Mirror, default_uri
 from .folder import home, rank
 from .job import Job
 from .progress import Callback, Reporter
@@ -32,8 +32,10 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        complete = self.mirror.close()
-        self.tracked = store_uri(self.mirror.uri or "") if complete and self.task.config.tracking != "off" else None
+        if self.mirror.close() and self.mirror.uri.lower() not in OFF:
+            from ..tracking.mirror import store_uri
+
+            self.tracked = store_uri(self.mirror.uri)
 
     def do(self, job: Job) -> dict[str, Any]:
         """Train one run, in a folder that is held."""

@@ -19,12 +19,11 @@ import yaml
 from ...datasets.reading.files import check_place, only_one, sweep, write_json, write_text
 from ...models.saved import load_checkpoint
 from ..config import differing, load_folder, of_comparison, of_run, read
+from ..tracking.records import FILES
 from .device import name_of
 
 STREAM = "predictions.jsonl"
 """What a stream answers as it passes."""
-FILES = "files"
-"""Under which identity.json says the sums of the files that options name, beside the datasets."""
 
 
 def world_size() -> int:

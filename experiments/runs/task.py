@@ -39,9 +39,10 @@ from ...datasets.views import InSpace, Selected, WithoutLabels, as_clips, camera
 from ...models.pose_model import PoseModel
 from ...models.saved import MODELS, load_model
 from ..config import Chosen, Config
+from ..tracking.records import FILES
 from .centers import open_centered
 from .device import choose_device
-from .folder import FILES, locate, world_size
+from .folder import locate, world_size
 
 UNKNOWN = Skeleton("unknown", ("",))
 """Of a network that is built before the data says its keypoints."""

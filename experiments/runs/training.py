@@ -32,10 +32,11 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import AUTO, Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
+from ..tracking.records import FILES
 from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude, scored
 from .device import choose_device, repeatable
-from .folder import FILES, check_folder, describe, locked, open_folder, threads_of, world_size
+from .folder import check_folder, describe, locked, open_folder, threads_of, world_size
 from .precision import fastest
 from .pretrained import pretrained_folder
 from .subjects import keep, subjects_of

@@ -1,8 +1,8 @@
 """MLflow: a mirror of the run folders, never the truth.
 
 A run folder on disk holds everything. `sync(folder)` brings an MLflow store up to date with it, as often as one likes:
-during training, after a crash, after days without a server. `Mirror` does that from a background thread while a run is
-going on. A comparison is a parent run; its strategies and seeds are its children.
+during training (background.py does), after a crash, after days without a server. A comparison is a parent run; its
+strategies and seeds are its children.
 
 How points never appear twice. `mlflow.json` keeps, for each metric, the last step that the store holds; only later
 steps are sent, because a resumed run writes the same steps again with other times. Before sending, the file says
@@ -10,7 +10,7 @@ steps are sent, because a resumed run writes the same steps again with other tim
 has. Which MLflow run belongs to a folder is said by the tag `keyshift.folder`: a random id, written to `.mlflow-id` in
 the folder before the run is created.
 
-What is mirrored is decided in `tracked.py`. This is the only file that imports mlflow (1 to 3 seconds, so import it
+What is mirrored is decided in `records.py`. This is the only file that imports mlflow (1 to 3 seconds, so import it
 where it is needed).
 """
 
@@ -22,11 +22,9 @@ import logging
 import os
 import re
 import tempfile
-import threading
-import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,16 +54,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...datasets.reading.files import write_json, write_text
 from . import records as tracked
 from .addresses import HTTP, masked, refuse_secret, without_secret
+from .background import OFF, default_uri
 from .records import TrackingError
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.ERROR)  # "Creating initial database tables", one line a migration
 
-with warnings.catch_warnings():  # here, in one thread: mlflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates
-    warnings.simplefilter("ignore", DeprecationWarning)
-    sqlalchemy.orm.configure_mappers()
+# mlflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates. The filter stays: a thread may import this, and one that put
+# the filters back would undo what others do to them meanwhile.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=re.escape(__name__))
+sqlalchemy.orm.configure_mappers()
 
-OFF = ("off", "none")
 STATE, IDENTITY = "mlflow.json", ".mlflow-id"
 FILES = ("report.html", "results.json", "result.json", "config.yaml", "environment.json", "identity.json")
 POINTS, TEXTS = 1000, 100  # the most that one request may carry
@@ -84,11 +83,6 @@ class Synced:
     def __str__(self) -> str:
         text = f"{self.points} new points and {self.files} new files in {masked(self.uri)}"
         return "; ".join([text, *self.notes])
-
-
-def default_uri(runs_folder: Path) -> str:
-    """The embedded SQLite store beside the runs: runs/mlflow.db, artifacts in runs/mlartifacts."""
-    return f"sqlite:///{Path(runs_folder).resolve() / 'mlflow.db'}"
 
 
 def store_uri(uri: str) -> str:
@@ -499,65 +493,3 @@ def _stamp(path: Path) -> list[int]:
 
 def _batches(items: list[Any], size: int) -> list[list[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-# During training
-
-
-class Mirror:
-    """Calls `sync(folder, uri)` from a daemon thread; nothing that goes wrong there reaches the training.
-
-    After a failure one line is printed by `say`, once; later calls of `notify` try again, at most every `wait` seconds.
-    With uri "off" nothing happens at all.
-    """
-
-    def __init__(
-        self, folder: Path, uri: str | None = None, say: Callable[[str], object] = print, wait: float = 30.0
-    ) -> None:
-        self._name = quoted(str(folder))
-        self._folder, self.uri, self._say, self._wait = Path(folder), uri, say, wait
-        self._wake, self._closing, self._said, self._retry_at = threading.Event(), False, False, 0.0
-        self.error: Exception | None = None
-        self._thread: threading.Thread | None = None
-        if (uri or "").lower() not in OFF:
-            self._thread = threading.Thread(target=self._work, name="keyshift-mlflow", daemon=True)
-            self._thread.start()
-
-    def notify(self) -> None:
-        """There is something new in the folder. Returns at once; calls during a sync become one more sync."""
-        self._wake.set()
-
-    def close(self, timeout: float = 30.0) -> bool:
-        """One last sync. True when the mirror is complete; waits no longer than `timeout` seconds."""
-        if self._thread is None:
-            return True
-        self._closing = True
-        self._wake.set()
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            self._complain(f"the MLflow mirror is not complete after {timeout:g} s; run `keyshift sync {self._name}`")
-            return False
-        return self.error is None
-
-    def _work(self) -> None:
-        closing = False
-        while not closing:
-            self._wake.wait()
-            self._wake.clear()
-            closing = self._closing
-            if closing or time.monotonic() >= self._retry_at:
-                self._try(live=not closing)
-
-    def _try(self, live: bool) -> None:
-        try:
-            sync(self._folder, self.uri, live=live)
-            self.error = None
-        except Exception as error:  # whatever it is, training goes on
-            self.error, self._retry_at = error, time.monotonic() + self._wait
-            remedy = "" if isinstance(error, TrackingError) else f"; run `keyshift sync {self._name}` later"
-            self._complain(f"{error}{remedy} (training goes on)")
-
-    def _complain(self, text: str) -> None:
-        if not self._said:
-            self._said = True
-            self._say(" ".join(text.split()))

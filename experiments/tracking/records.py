@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from ...adapt.scoring.selection import PCK, Headline
-from ..runs.folder import FILES
 from .addresses import masked
 
 KEY, PARAM, TAG, SOURCE = 250, 6000, 8000, 65535  # MLflow's limits, in characters
+FILES = "files"
+"""Under which identity.json says the sums of the files that options name, beside the datasets."""
 GAINS = ("gain", "gain_over_bn_control", "gain_over_given", "gap_closed")
 Tree = dict[str, Any]
 

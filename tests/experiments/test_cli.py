@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from keyshift.experiments.cli import main
-from keyshift.experiments.commands.bench import BENCHES
+from keyshift.experiments.commands.benches import BENCHES, FAULTS
 from keyshift.experiments.config import build, load, shipped
 from keyshift.experiments.runs import folder as folders
 from keyshift.experiments.runs import training
@@ -53,6 +53,8 @@ def written(home):
 
 
 HELP = "try: main({words})\nexcept SystemExit: pass\n"
+UNTRACKED = """from pathlib import Path; from keyshift.experiments.runs.engine import Mirror
+mirror = Mirror(Path("runs"), "off"); mirror.notify(); assert mirror.close()"""
 USED_LATER = {"albumentations", "matplotlib", "pandas", "sklearn", "sympy", "torchvision", "transformers"}
 
 
@@ -61,14 +63,16 @@ USED_LATER = {"albumentations", "matplotlib", "pandas", "sklearn", "sympy", "tor
     [
         (HELP.format(words=["--help"]), {"torch", "numpy", "mlflow", "yaml"}),
         (HELP.format(words=["predict", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+        (HELP.format(words=["bench", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+        ("main(['runs', 'tests'])", {"torch", "numpy", "mlflow"}),
         ("parse(['train', 'demo', 'steps=3'])", {"torch", "numpy", "mlflow", "yaml"}),
-        ("from keyshift.experiments.commands.predict import predict", {"mlflow", "scipy", *USED_LATER}),
+        ("main(['predict', 'nothing', 'missing.png'])", {"mlflow", "scipy", *USED_LATER}),
         ("from keyshift.experiments.commands.data_show import show", {"mlflow", "scipy", *USED_LATER}),
         (
             "from keyshift.experiments.config import load; load('demo')",
             {"mlflow", "scipy", "sklearn", "albumentations"},
         ),
-        ("from keyshift.experiments.runs.training import train", {"mlflow", *USED_LATER} - {"sympy"}),  # of Fabric
+        (UNTRACKED, {"mlflow", "sqlalchemy", *USED_LATER} - {"sympy"}),  # of Fabric
     ],
 )
 def test_what_a_command_does_not_use_is_not_imported(code, unused):
@@ -84,7 +88,8 @@ def test_what_a_command_does_not_use_is_not_imported(code, unused):
 def test_the_help_of_bench_names_each(capsys):
     with pytest.raises(SystemExit):
         main(["bench", "--help"])
-    assert capsys.readouterr().out.endswith(f"\nWHAT: {', '.join(BENCHES)}\n")
+    assert f"\nWHAT: {', '.join(BENCHES)}; {FAULTS}, where" in capsys.readouterr().out
+    assert all(callable(bench) for bench in BENCHES.values())
 
 
 @pytest.mark.parametrize(

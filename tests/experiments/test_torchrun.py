@@ -17,7 +17,7 @@ SMALL = [
     *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8"),
     *("batch=4", "pretrain_steps=2", "pretrain.milestones=[]", "tracking=off", "strategy=bn_control"),
     *("batch_norm=both", "guard=off", "pretrain.name=sgd", "optimization.name=sgd"),
-    *("log_every=1", "evaluate_every=2", "checkpoint_every=1"),
+    *("log_every=1", "evaluate_every=2", "checkpoint_every=1", "precision=32-true"),
 ]
 
 

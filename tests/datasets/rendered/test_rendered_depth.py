@@ -127,22 +127,22 @@ def test_sensors_have_cameras_and_views_of_their_own():
 
 
 def test_dataset(tmp_path):
-    dataset = RenderedDepth("hands", "structured_light", 5, 0, 64, cache=tmp_path)
-    item = dataset[4]
-    made = render_depth("hands", "structured_light", 0, range(5), 64)
-    np.testing.assert_allclose(item.image, made["depth"][4], atol=0.11)
-    np.testing.assert_array_equal(item.keypoints, made["keypoints"][4])
+    dataset = RenderedDepth("hands", "structured_light", 10, 0, 64, cache=tmp_path)
+    item = dataset[9]
+    made = render_depth("hands", "structured_light", 0, range(10), 64)
+    np.testing.assert_allclose(item.image, made["depth"][9], atol=0.11)
+    np.testing.assert_array_equal(item.keypoints, made["keypoints"][9])
     assert item.cube.tolist() == [240.0] * 3
-    again = pickle.loads(pickle.dumps(dataset))[4]
+    again = pickle.loads(pickle.dumps(dataset))[9]
     np.testing.assert_array_equal(again.image, item.image)
-    truth = RenderedDepth("hands", "structured_light", 5, 0, 64, centers="truth", cube=200.0, cache=tmp_path)
-    np.testing.assert_allclose(truth[4].center, item.keypoints.mean(0), rtol=1e-6)
+    truth = RenderedDepth("hands", "structured_light", 10, 0, 64, centers="truth", cube=200.0, cache=tmp_path)
+    np.testing.assert_allclose(truth[9].center, item.keypoints.mean(0), rtol=1e-6)
     assert truth.identity["centers"] == "truth"
-    assert truth[4].cube.tolist() == [200.0] * 3
+    assert truth[9].cube.tolist() == [200.0] * 3
     item = RenderedDepth("hands", "ideal", 5, 0, 64, centers="threshold", cache=tmp_path)[0]
     assert abs(item.center[2] - item.points[:, 2].mean()) < 120
     with pytest.raises(IndexError):
-        dataset[5]
+        dataset[10]
 
 
 def test_errors():

@@ -221,11 +221,11 @@ def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_items_are_what_render_gives(tmp_path: Path) -> None:
-    data = RenderedHands("webcam", 5, seed=2, size=48, first=18, cache=tmp_path)
-    made = render("webcam", 2, range(18, 23), 48)
-    assert len(data) == 5
+    data = RenderedHands("webcam", 10, seed=2, size=48, first=18, cache=tmp_path)
+    made = render("webcam", 2, range(18, 28), 48)
+    assert len(data) == 10  # more than are rendered at once
     assert data.name == "hands.webcam"
-    for i in range(5):
+    for i in range(10):
         item = data[i]
         np.testing.assert_array_equal(item.image, made.image[i].numpy())
         np.testing.assert_array_equal(item.keypoints, made.keypoints[i].numpy())
@@ -238,8 +238,8 @@ def test_items_are_what_render_gives(tmp_path: Path) -> None:
     assert data[0].frame == 18
     assert data[1].sequence != data[2].sequence
     assert data[0].sequence == data[1].sequence
-    for wrong in (-1, 5):
-        with pytest.raises(IndexError, match="0 to 4"):
+    for wrong in (-1, 10):
+        with pytest.raises(IndexError, match="0 to 9"):
             data[wrong]
 
 

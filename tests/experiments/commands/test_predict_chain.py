@@ -24,9 +24,8 @@ from keyshift.experiments.cli import main
 from keyshift.experiments.commands.predict_chain import predict_chain
 from keyshift.experiments.report.people_views import Stage, views
 from keyshift.experiments.runs import chain_inputs
-from keyshift.experiments.runs.chain import Chain, write_chain
+from keyshift.experiments.runs.chain import Chain, sees_people, write_chain
 from keyshift.experiments.runs.chain_inputs import Look
-from keyshift.experiments.runs.chain_networks import sees_people
 from keyshift.experiments.runs.chain_smoothing import running_median, smoothed, track
 from keyshift.experiments.runs.progress import Reporter
 from keyshift.models.output import Votes

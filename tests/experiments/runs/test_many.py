@@ -37,6 +37,7 @@ SMALL = [
     "model.heatmap_size=[8,8]",
     "model.channels=8",
     "batch=4",
+    "precision=32-true",
     "pretrain_steps=2",
     "steps=60",
     "log_every=6",

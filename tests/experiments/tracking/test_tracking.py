@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from keyshift.experiments.tracking import mirror as tracking
-from keyshift.experiments.tracking.mirror import Mirror, MlflowClient, TrackingError, default_uri, sync
+from keyshift.experiments.tracking.background import Mirror, default_uri
+from keyshift.experiments.tracking.mirror import MlflowClient, TrackingError, sync
 from keyshift.experiments.tracking.records import table
 
 PIXELS = b"\x89PNG\r\n\x1a\n"
