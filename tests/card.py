@@ -55,11 +55,26 @@ class OnCard(Tensor):
     def __repr__(self):
         return f"OnCard({self.inner!r})"
 
+    # here, not on Tensor: that would stay a sequence for Python when its own methods are back
+
+    def __getitem__(self, picks):
+        return super().__getitem__(on_card(picks))
+
+    def __setitem__(self, picks, value):
+        super().__setitem__(on_card(picks), value)
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return compute(func, args, kwargs or {})
 
     __torch_function__ = torch._C._disabled_torch_function_impl
+
+
+def on_card(picks):
+    """An index with its lists on the card, which is a copy that the host waits for."""
+    if isinstance(picks, tuple):
+        return tuple(map(on_card, picks))
+    return torch.tensor(picks, device="cpu").to(CARD) if isinstance(picks, list) and picks else picks
 
 
 class Card(TorchDispatchMode):
@@ -105,7 +120,7 @@ class Card(TorchDispatchMode):
 def on_devices():
     """Within it torch's ways between values of Python and tensors ask the dispatch mode, as they do not by themselves,
     and autocast takes the card for the CPU."""
-    make, of, pick, put = torch.tensor, torch.as_tensor, Tensor.__getitem__, Tensor.__setitem__
+    make, of = torch.tensor, torch.as_tensor
     autocast, casts = torch.autocast, torch.is_autocast_enabled
 
     def to_its_device(function, *args, device=None, **kwargs):
@@ -114,14 +129,6 @@ def on_devices():
 
     def alike(like, values, dtype=None, device=None, **kwargs):
         return make(values, dtype=dtype or like.dtype, **kwargs).to(device or like.device)
-
-    def index(tensor, picks):
-        def one(pick):
-            return make(pick, device="cpu").to(CARD) if isinstance(pick, list) and pick else pick
-
-        if not isinstance(tensor, OnCard):
-            return picks
-        return tuple(map(one, picks)) if isinstance(picks, tuple) else one(picks)
 
     def without_fused(begin):
         return lambda *args, fused=None, **kwargs: begin(*args, **kwargs)
@@ -140,8 +147,6 @@ def on_devices():
         )
         patch.setattr(Tensor, "new_tensor", alike)
         patch.setattr(Tensor, "tolist", lambda tensor: tensor.detach().cpu().numpy().tolist())
-        patch.setattr(Tensor, "__getitem__", lambda tensor, picks: pick(tensor, index(tensor, picks)))
-        patch.setattr(Tensor, "__setitem__", lambda tensor, picks, value: put(tensor, index(tensor, picks), value))
         yield
 
 
