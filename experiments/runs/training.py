@@ -23,7 +23,7 @@ from ...adapt.shared_norm import share_statistics
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target, frames_of
 from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
-from ...datasets.loading import Mapped, TrainingBatches, loader
+from ...datasets.loading import Kept, Mapped, TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.sensor import Sensor
@@ -169,7 +169,7 @@ def fit(
     if evaluate is None:
         evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
     target = task.target_train
-    few = None if target is None else warped_batches(task, target, WATCHED)
+    few = None if target is None else Kept(warped_batches(task, target, WATCHED))
     norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, say, fabric)
     strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
@@ -288,13 +288,12 @@ def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score |
     """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
     `score` or the configuration's, beside that of the `given` network; without a target neither of its."""
     config = task.config
-    batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
     looks = None if task.target_train is None else looks_of(task, device)
     start = None if looks is None else Evidence(given.to(device), looks)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for side, own in batches.items():
+        for side, own in task.held_out.items():
             predictions = predict(model, own, device, task.mirror, task.skeleton)
             headline = predictions.headline(config.threshold)
             metrics |= scored(scores(predictions, task.skeleton, config.threshold), side, headline)
