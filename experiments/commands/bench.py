@@ -45,19 +45,21 @@ from .bench_strategies import rows as strategy_rows
 from .bench_tables import rows as table_rows
 
 FAULTS = "faults"
-"""What measures no speed and takes longer: run where it is named alone."""
+"""What measures no speed."""
+ALONE = ("compile", FAULTS)
+"""What takes minutes by itself: run where it is named."""
 Timed = Callable[[], object]
 
 
 def bench(what: Sequence[str], count: int = COUNT, seed: int = 0) -> bool:
-    """Run the named benchmarks, or all of BENCHES. `count` and `seed` are of FAULTS, which is run where it is named;
-    gives whether that found nothing. Raises ValueError for unknown names."""
+    """Run the named benchmarks, or all but those that run ALONE. `count` and `seed` are of FAULTS; gives whether that
+    found nothing. Raises ValueError for unknown names."""
     unknown = set(what) - {*BENCHES, FAULTS}
     if unknown:
         raise ValueError(f"no benchmark {sorted(unknown)[0]!r}; known: {', '.join([*BENCHES, FAULTS])}")
     reporter = Reporter()
     reporter.say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {_device()}")
-    for name in what or BENCHES:
+    for name in what or [name for name in BENCHES if name not in ALONE]:
         if name != FAULTS:
             reporter.table(name, ["what", "value", "claim"], [list(row) for row in BENCHES[name]()])
     return FAULTS not in what or faults(reporter, count, seed)

@@ -167,7 +167,9 @@ def fit(
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
     if evaluate is None:
-        evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
+        given = starting_model(task, phase, seed).to(fabric.device)
+        looks = None if task.target_train is None else looks_of(task, fabric.device)
+        evaluate = evaluator(task, fabric.device, None if looks is None else Evidence(given, looks))
     target = task.target_train
     few = None if target is None else Kept(warped_batches(task, target, WATCHED))
     norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, say, fabric)
@@ -284,12 +286,10 @@ def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
     return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
-def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score | None = None) -> Evaluate:
+def evaluator(task: Task, device: torch.device, given: Evidence | None, score: Score | None = None) -> Evaluate:
     """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
-    `score` or the configuration's, beside that of the `given` network; without a target neither of its."""
+    `score` or the configuration's, beside what is seen of the `given` network; without a target neither of its."""
     config = task.config
-    looks = None if task.target_train is None else looks_of(task, device)
-    start = None if looks is None else Evidence(given.to(device), looks)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -297,8 +297,8 @@ def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score |
             predictions = predict(model, own, device, task.mirror, task.skeleton)
             headline = predictions.headline(config.threshold)
             metrics |= scored(scores(predictions, task.skeleton, config.threshold), side, headline)
-        if looks is not None:
-            metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, looks, start))
+        if given is not None:
+            metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, given.looks, given))
         return metrics
 
     return evaluate
