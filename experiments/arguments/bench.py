@@ -8,7 +8,9 @@ from .words import Command, Problems
 
 
 def add(parser: Command) -> None:
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all but compile and faults)")
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", help="which, of those below (default: all but compile and faults)"
+    )
     parser.add_argument("--count", type=int, default=300, metavar="N", help="of faults: interruptions (default: 300)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of faults: what they are drawn by")
     parser.last = all_benches
