@@ -32,7 +32,7 @@ from ...models.pose_model import PoseModel
 from ...models.saved import load_model
 from ..config import AUTO, Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
-from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
+from .before_training import JUDGED, WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude, scored
 from .device import choose_device, repeatable
 from .folder import FILES, check_folder, describe, locked, open_folder, threads_of, world_size
@@ -168,7 +168,7 @@ def fit(
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
     if evaluate is None:
         given = starting_model(task, phase, seed).to(fabric.device)
-        looks = None if task.target_train is None else looks_of(task, fabric.device)
+        looks = None if task.target_train is None else looks_of(task, fabric.device, JUDGED)
         evaluate = evaluator(task, fabric.device, None if looks is None else Evidence(given, looks))
     target = task.target_train
     few = None if target is None else Kept(warped_batches(task, target, WATCHED))
