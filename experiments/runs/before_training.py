@@ -34,8 +34,8 @@ WATCHED = 64
 LABELLED = 256
 """Source samples whose labels say what is plausible."""
 JUDGED = 128
-"""Of each domain, that mixtures of batch statistics are judged on, and checkpoints by a label-free score: as many as the
-laboratory says what a score is worth by."""
+"""Of each domain, that mixtures of batch statistics are judged on, and checkpoints by a label-free score: as many as
+the laboratory says what a score is worth by."""
 SEEN = 1024
 """Target samples that batch statistics are read from."""
 Views = Sequence[Unlabeled]
