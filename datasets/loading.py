@@ -30,6 +30,8 @@ from .views import WithoutLabels
 
 MAX_UNREADABLE = 0.01
 """Share of a dataset's files; more of them stop a run."""
+MOST_KEPT = 2**27
+"""Bytes that what is evaluated again and again is kept in at most, of each set: 680 pictures of 256 x 256."""
 MAX_UNUSABLE = 0.5
 """Share of depth frames: one without a hand in it is nothing unusual."""
 
@@ -377,6 +379,26 @@ class Mapped(Sequence[Any]):
 
     def __getitem__(self, number: Any) -> Any:
         return self.change(self.items[number])
+
+
+class Kept(Sequence[Any]):
+    """Batches that are the same whenever they are read: each made once and kept, the first ones up to MOST_KEPT bytes;
+    what is beyond is made anew at each reading. Whoever reads them leaves them as they are."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches, self.kept, self.room = batches, dict[int, Unlabeled](), MOST_KEPT
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: Any) -> Any:
+        if number in self.kept:
+            return self.kept[number]
+        batch = self.batches[number]
+        size = sum(sum(value.nbytes for value in part.inputs.values()) for part in (batch, *batch.views))
+        if size <= self.room:
+            self.kept[number], self.room = batch, self.room - size
+        return batch
 
 
 def first_item(dataset: PoseDataset) -> Item:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.augment import Augmentation
-from ...datasets.loading import EvaluationBatches, Mapped
+from ...datasets.loading import EvaluationBatches, Kept, Mapped
 from ...datasets.sample import PIXELS_AND_MM, ROOT_MM, Labeled, PoseDataset, Unlabeled, inside, z_edge
 from ...datasets.skeleton import Skeleton
 from ...datasets.views import WithoutLabels, spread
@@ -56,11 +56,20 @@ class Looks:
         self.source = None if source is None else spread(source, pictures)
         self.skeleton, self.threshold, self.device = skeleton, threshold, device
         self.size, self.augmentation, self.mode = size, augmentation, mode
+        self.kept: dict[tuple[PoseDataset, int], Kept] = {}
 
     def batches(self, dataset: PoseDataset, warp: int = 0) -> Sequence[Labeled]:
-        """All of a dataset in its order: plain, or in the known warp of that number, the same at each call."""
-        batches = EvaluationBatches(dataset, AT_ONCE, self.size, self.mode, (self.augmentation, warp) if warp else None)
-        return Mapped(batches, lambda batch: batch.to(self.device))
+        """All of a dataset in its order: plain, or in the known warp of that number, the same at each call: of all
+        networks that are looked at, each picture is cut once."""
+        if (dataset, warp) not in self.kept:
+            options = (self.augmentation, warp) if warp else None
+            self.kept[dataset, warp] = Kept(EvaluationBatches(dataset, AT_ONCE, self.size, self.mode, options))
+        return Mapped(self.kept[dataset, warp], lambda batch: batch.to(self.device))
+
+    @cached_property
+    def few(self) -> PoseDataset | None:
+        """Those of the held-out source that are made harder."""
+        return None if self.source is None else spread(self.source, TRIED)
 
     @cached_property
     def labels(self) -> tuple[Tensor, Tensor] | None:
@@ -184,10 +193,9 @@ class Evidence:
         """On few held-out source samples, as they are and changed as corruption.py says, by the name of the change;
         nothing without a source, and of a network that finds several people."""
         looks = self.looks
-        if looks.source is None or not self.model.single:
+        if looks.few is None or not self.model.single:
             return {}
-        few = spread(looks.source, TRIED)
-        plain, warped = (list(looks.batches(few, warp)) for warp in (0, 1))
+        plain, warped = (list(looks.batches(looks.few, warp)) for warp in (0, 1))
         points, annotated = looks.labels_of(plain)
         made = {}
         for name, change in ladder(plain[0]).items():

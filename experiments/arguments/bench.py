@@ -8,7 +8,9 @@ from .words import Command, Problems
 
 
 def add(parser: Command) -> None:
-    parser.add_argument("what", nargs="*", metavar="WHAT", help="which, of those below (default: all but faults)")
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", help="which, of those below (default: all but compile and faults)"
+    )
     parser.add_argument("--count", type=int, default=300, metavar="N", help="of faults: interruptions (default: 300)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of faults: what they are drawn by")
     parser.last = all_benches
@@ -22,6 +24,10 @@ def run(arguments: Namespace) -> None:
 
 
 def all_benches() -> str:
-    from ..commands.benches import BENCHES, FAULTS
+    from ..commands.benches import ALONE, BENCHES, FAULTS
 
-    return f"WHAT: {', '.join(BENCHES)}; {FAULTS}, where it is named: commands are interrupted, go on, and are compared"
+    short = [name for name in BENCHES if name not in ALONE]
+    return (
+        f"WHAT: {', '.join(short)}; where they are named, for they take minutes: compile; {FAULTS}: commands are "
+        "interrupted, go on, and are compared"
+    )

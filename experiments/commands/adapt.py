@@ -473,7 +473,7 @@ def train(engine: Engine, strategy: str, fabric: Any, weights: Path, forecaster:
                 step = load_checkpoint(folder / "checkpoint.pt", ("step",))["step"]
                 check_gains(folder, step, config.steps)
             phase = adaptation(config, strategy, weights)
-            evaluate = evaluator(task, fabric.device, forecaster.given.model, forecaster.gain)
+            evaluate = evaluator(task, fabric.device, forecaster.given, forecaster.gain)
             say = engine.reporter.say
             left = fit(task, phase, config.seed, folder, fabric, watch, evaluate, say=say)
         except GotWorse as stop:

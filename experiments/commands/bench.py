@@ -43,20 +43,20 @@ from .bench_scale import rows as scale_rows
 from .bench_step import compile_rows, regda_rows, step, system_rows
 from .bench_strategies import rows as strategy_rows
 from .bench_tables import rows as table_rows
-from .benches import BENCHES, FAULTS
+from .benches import ALONE, BENCHES, FAULTS
 
 Timed = Callable[[], object]
 
 
 def bench(what: Sequence[str], count: int = COUNT, seed: int = 0) -> bool:
-    """Run the named benchmarks, or all of BENCHES. `count` and `seed` are of FAULTS, which is run where it is named;
-    gives whether that found nothing. Raises ValueError for unknown names."""
+    """Run the named benchmarks, or all but those that run ALONE. `count` and `seed` are of FAULTS; gives whether that
+    found nothing. Raises ValueError for unknown names."""
     unknown = set(what) - {*BENCHES, FAULTS}
     if unknown:
         raise ValueError(f"no benchmark {sorted(unknown)[0]!r}; known: {', '.join([*BENCHES, FAULTS])}")
     reporter = Reporter()
     reporter.say(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {_device()}")
-    for name in what or BENCHES:
+    for name in what or [name for name in BENCHES if name not in ALONE]:
         if name != FAULTS:
             reporter.table(name, ["what", "value", "claim"], [list(row) for row in BENCHES[name]()])
     return FAULTS not in what or faults(reporter, count, seed)
@@ -143,7 +143,7 @@ def bench_labels(batch: int = 4, size: int = 256) -> list[tuple[str, str, str]]:
         pck(errors, source.annotated, 0.1)
         pck_per_joint(errors, source.annotated, 0.1)
 
-    seconds = alternate({"iteration": step(strategy, source, target), "labels": labels, "metrics": metrics}, 9)
+    seconds = alternate({"iteration": step(strategy, source, target), "labels": labels, "metrics": metrics}, 3)
     share = (seconds["labels"] + seconds["metrics"]) / seconds["iteration"]
     return [
         ("pseudo labels and metrics / iteration", f"{share:.2%}", "under 2 %"),

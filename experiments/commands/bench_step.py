@@ -75,7 +75,7 @@ def regda_rows(made: Callable[[], PoseResNet], source: Labeled, alternate: Alter
         ("bf16, channels_last", "bf16-mixed", True),
     ):
         sides[name] = step(RegDA(made(), HAND, RATES).to(device).train(), source, target, precision, layout)
-    seconds = alternate(sides, rounds=5)
+    seconds = alternate(sides, rounds=3)
     claims = {"fp32, channels_last": "at most 0.6", "bf16, channels_last": "at most 0.25, where bf16 is in hardware"}
     rows = [
         (f"RegDA's iteration, {name} / TLLib's", f"{seconds[name] / seconds['TLLib']:.3f}", claims.get(name, ""))

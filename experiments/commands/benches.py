@@ -13,4 +13,6 @@ BENCHES: Registry[Callable[[], list[tuple[str, str, str]]]] = Registry(
     __name__, {name: f"bench:bench_{name}" for name in NAMES.split()}
 )
 FAULTS = "faults"
-"""What measures no speed and takes longer: run where it is named alone."""
+"""What measures no speed."""
+ALONE = ("compile", FAULTS)
+"""What takes minutes by itself: run where it is named."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from ...adapt.mixture import mixed
-from ...adapt.scoring.evidence import Evidence, Looks
-from ...datasets.sample import Labeled, PoseDataset
+from ...adapt.scoring.evidence import Evidence
 from ...models.saved import load_model
 from ..runs.before_training import looks_of
 from ..runs.device import choose_device
@@ -19,20 +16,6 @@ PICTURES = 128
 """Of each domain, that label-free scores look at."""
 
 
-class KeptLooks(Looks):
-    """Of which each picture is cut once, for all networks that are looked at."""
-
-    @cached_property
-    def kept(self) -> dict[tuple[PoseDataset, int], list[Labeled]]:
-        return {}
-
-    def batches(self, dataset: PoseDataset, warp: int = 0) -> Sequence[Labeled]:
-        key = dataset, warp
-        if key not in self.kept:
-            self.kept[key] = list(super().batches(dataset, warp))
-        return self.kept[key]
-
-
 class Bench:
     """A pair's data, opened once for all its runs in a process."""
 
@@ -41,7 +24,7 @@ class Bench:
         self.device = choose_device(self.config.device)
         self.task = prepare(self.config, ["bn_control"])
         check_labels(self.task.target[1])
-        self.looks = looks_of(self.task, self.device, PICTURES, KeptLooks)
+        self.looks = looks_of(self.task, self.device, PICTURES)
         batches = self.task.batches(self.task.target[1])
         self.tested = [batches[i] for i in range(len(batches))]
 

@@ -20,7 +20,7 @@ from ...adapt.processes import of_first
 from ...adapt.scoring.evaluation import agreement
 from ...adapt.scoring.evidence import PICTURES, Evidence, Looks
 from ...adapt.strategies import STRATEGIES
-from ...datasets.loading import EvaluationBatches
+from ...datasets.loading import EvaluationBatches, Kept
 from ...datasets.reading.files import write_json
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.views import WithoutLabels, spread
@@ -34,7 +34,8 @@ WATCHED = 64
 LABELLED = 256
 """Source samples whose labels say what is plausible."""
 JUDGED = 128
-"""Of each domain, that mixtures of batch statistics are judged on."""
+"""Of each domain, that mixtures of batch statistics are judged on, and checkpoints by a label-free score: as many as
+the laboratory says what a score is worth by."""
 SEEN = 1024
 """Target samples that batch statistics are read from."""
 Views = Sequence[Unlabeled]
@@ -67,9 +68,9 @@ def measure_of(
     """What a guard measures of a network, on held-out source too where `source` says so and there is one."""
     skeleton, threshold, target, held = task.skeleton, task.config.threshold, None, None
     if task.target_train is not None:
-        target = batches_of(task, WithoutLabels(task.target_train), WATCHED)
+        target = Kept(batches_of(task, WithoutLabels(task.target_train), WATCHED))
     if source and task.source_test is not None:
-        held = batches_of(task, task.source_test, WATCHED)
+        held = Kept(batches_of(task, task.source_test, WATCHED))
     if source and task.source_train is not None:
         poses = guarding.labelled_traits(batches_of(task, task.source_train, LABELLED), skeleton)
     elif target is not None:
@@ -160,8 +161,8 @@ def choice(task: Task, model: PoseModel, seen: PoseModel, device: torch.device) 
     return {"batch_norm": policy, "batch_norm_share": share, "evidence": measured, "why": why}
 
 
-def looks_of(task: Task, device: torch.device, pictures: int = PICTURES, kind: type[Looks] = Looks) -> Looks:
+def looks_of(task: Task, device: torch.device, pictures: int = PICTURES) -> Looks:
     """On what label-free scores look: up to `pictures` of the target's training set, and of the held-out source."""
     config = task.config
     cut = task.size, config.augmentation, config.threshold, device, config.crop
-    return kind(task.target[0], task.source_test, task.skeleton, *cut, pictures)
+    return Looks(task.target[0], task.source_test, task.skeleton, *cut, pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ...adapt.scoring.evaluation import Predictions, predict, scores
 from ...adapt.scoring.people_ap import oks_words
 from ...adapt.scoring.selection import Headline
 from ...datasets.reading.files import write_json, write_text
-from ...datasets.sample import PoseDataset
+from ...datasets.sample import Labeled, PoseDataset
 from ...datasets.views import crowding_of
 from ...models.bundle import answers_alone, runtime_of
 from ...models.export import to_onnx
@@ -44,7 +45,7 @@ def conclude(task: Task, folder: Path, device: torch.device, keep: bool = True) 
     model.to(device)
     result: dict[str, Any] = {"source": None, "target": None}
     for side, dataset in task.test_sets().items():
-        predictions = predicted(model, task, dataset, device)
+        predictions = predicted(model, task, dataset, device, task.held_out[side])
         result[side] = scores(predictions, task.skeleton, config.threshold)
         if side == task.judged:
             headline = predictions.headline(config.threshold)
@@ -74,10 +75,12 @@ def conclude(task: Task, folder: Path, device: torch.device, keep: bool = True) 
     return result
 
 
-def predicted(model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device) -> Predictions:
-    """The model's predictions for a dataset in its order."""
-    batches, crowding = task.batches(dataset), crowding_of(dataset)
-    made = predict(model, batches, device, task.mirror, task.skeleton)
+def predicted(
+    model: PoseModel, task: Task, dataset: PoseDataset, device: torch.device, batches: Sequence[Labeled] | None = None
+) -> Predictions:
+    """The model's predictions for a dataset in its order, of which there may be `batches` already."""
+    crowding = crowding_of(dataset)
+    made = predict(model, batches or task.batches(dataset), device, task.mirror, task.skeleton)
     if made.answers is None or crowding is None:
         return made
     return replace(made, answers=replace(made.answers, crowded=torch.from_numpy(crowding)[made.answers.picture]))

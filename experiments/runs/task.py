@@ -20,7 +20,7 @@ from ...datasets.depth.center_task import CENTER
 from ...datasets.depth.files import sha256
 from ...datasets.depth.sets import other_settings
 from ...datasets.doubts import gathered
-from ...datasets.loading import EvaluationBatches, collate, crop, first_item
+from ...datasets.loading import EvaluationBatches, Kept, collate, crop, first_item
 from ...datasets.mixed import Mixed
 from ...datasets.options import FILE, Options, tagged
 from ...datasets.own.depth_folder import DepthFolder
@@ -132,6 +132,11 @@ class Task:
         """What is evaluated on, by side."""
         sets = {"source": self.source_test, "target": self.target_test}
         return {side: dataset for side, dataset in sets.items() if dataset is not None}
+
+    @cached_property
+    def held_out(self) -> dict[str, Kept]:
+        """What is evaluated on, by side and in batches: cut once for all evaluations of all runs."""
+        return {side: Kept(self.batches(dataset)) for side, dataset in self.test_sets().items()}
 
     @property
     def judged(self) -> str:

@@ -23,7 +23,7 @@ from ...adapt.shared_norm import share_statistics
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import Optimization, Strategy, Target, frames_of
 from ...adapt.trainer import Callback, Evaluate, Loop, Trainer
-from ...datasets.loading import Mapped, TrainingBatches, loader
+from ...datasets.loading import Kept, Mapped, TrainingBatches, loader
 from ...datasets.reading.files import write_json, write_text
 from ...datasets.sample import PoseDataset, Unlabeled
 from ...datasets.sensor import Sensor
@@ -33,7 +33,7 @@ from ...models.saved import load_model
 from ..config import AUTO, Config, of_pretraining, of_run
 from ..report.drawing import sensor_sheet, write_picture
 from ..tracking.records import FILES
-from .before_training import WATCHED, Say, Settled, guard_of, looks_of, settled
+from .before_training import JUDGED, WATCHED, Say, Settled, guard_of, looks_of, settled
 from .conclusion import conclude, scored
 from .device import choose_device, repeatable
 from .folder import check_folder, describe, locked, open_folder, threads_of, world_size
@@ -168,9 +168,11 @@ def fit(
     if sensor is not None and fabric.is_global_zero and config.report.pictures == "all":
         write_picture(folder / "sensor.png", sensor_sheet(*task.looks(SHOWN), sensor))
     if evaluate is None:
-        evaluate = evaluator(task, fabric.device, starting_model(task, phase, seed))
+        given = starting_model(task, phase, seed).to(fabric.device)
+        looks = None if task.target_train is None else looks_of(task, fabric.device, JUDGED)
+        evaluate = evaluator(task, fabric.device, None if looks is None else Evidence(given, looks))
     target = task.target_train
-    few = None if target is None else warped_batches(task, target, WATCHED)
+    few = None if target is None else Kept(warped_batches(task, target, WATCHED))
     norm = settled(task, phase.strategy, phase.batch_norm, phase.start, folder, say, fabric)
     strategy = build_strategy(task, phase, seed, norm)
     if not (folder / "checkpoint.pt").exists():
@@ -285,22 +287,19 @@ def target_of(task: Task, model: PoseModel, device: torch.device) -> Target:
     return everyone(model, task.target[0], AT_ONCE, task.size, config.augmentation, device, config.crop)
 
 
-def evaluator(task: Task, device: torch.device, given: PoseModel, score: Score | None = None) -> Evaluate:
+def evaluator(task: Task, device: torch.device, given: Evidence | None, score: Score | None = None) -> Evaluate:
     """The headline on held-out source and target, and the label-free score of the unlabelled target training images,
-    `score` or the configuration's, beside that of the `given` network; without a target neither of its."""
+    `score` or the configuration's, beside what is seen of the `given` network; without a target neither of its."""
     config = task.config
-    batches = {side: task.batches(dataset) for side, dataset in task.test_sets().items()}
-    looks = None if task.target_train is None else looks_of(task, device)
-    start = None if looks is None else Evidence(given.to(device), looks)
 
     def evaluate(model: PoseModel) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for side, own in batches.items():
+        for side, own in task.held_out.items():
             predictions = predict(model, own, device, task.mirror, task.skeleton)
             headline = predictions.headline(config.threshold)
             metrics |= scored(scores(predictions, task.skeleton, config.threshold), side, headline)
-        if looks is not None:
-            metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, looks, start))
+        if given is not None:
+            metrics["target/score"] = (score or SCORES[config.score])(Evidence(model, given.looks, given))
         return metrics
 
     return evaluate

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from keyshift.datasets import loading
 from keyshift.datasets.augment import Augmentation
-from keyshift.datasets.loading import EvaluationBatches, TrainingBatches, crop, loader
+from keyshift.datasets.loading import EvaluationBatches, Kept, Mapped, TrainingBatches, crop, loader
 from keyshift.datasets.reading.images import UnreadableImage
 from keyshift.datasets.rendered.hands import RenderedHands
 from keyshift.datasets.sample import Labeled, Unlabeled, invert, transform
@@ -147,6 +148,19 @@ def test_evaluation_keeps_the_order(dots):
     assert isinstance(data[0], Labeled)
     assert [i for n in range(3) for i in data[n].id] == [f"dots.plain/{i}" for i in range(10)]
     np.testing.assert_array_equal(data[1].image[0].permute(1, 2, 0).numpy(), dots(10)[4].image)
+
+
+def test_what_is_kept_is_cut_once_within_its_bound(dots, monkeypatch):
+    """Of three batches of 4, 4 and 2 pictures of 32 x 32 the first alone fits: the others are made at each reading."""
+    plain, read = EvaluationBatches(dots(10), 4, (32, 32)), []
+    monkeypatch.setattr(loading, "MOST_KEPT", 4 * 3 * 32 * 32)
+    kept = Kept(Mapped(plain, lambda batch: read.append(batch.id) or batch))
+    for _ in range(2):
+        for own, made in zip(plain, kept, strict=True):
+            assert torch.equal(own.image, made.image)
+            assert torch.equal(own.keypoints, made.keypoints)
+    assert [len(ids) for ids in read] == [4, 4, 2, 4, 2]
+    assert len(kept) == 3
 
 
 class Broken(View):
