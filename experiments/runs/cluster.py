@@ -175,10 +175,15 @@ class Cluster:
             except PackageNotFoundError:
                 return platform.node(), os.path.exists(path), "none"
 
+        from ray.exceptions import TaskUnschedulableError
+
         task, path = self.ray.remote(seen), str(folder / self.mark)
         asked = [task.options(num_cpus=0, **self.on(node["NodeID"])).remote(path) for node in self.nodes()]
         answered, silent = self.ray.wait(asked, num_returns=len(asked), timeout=PROBED) if asked else ([], [])
-        answers = self.ray.get(answered)
+        answers = []
+        for one in answered:
+            with suppress(TaskUnschedulableError):  # the node has gone since Ray listed it
+                answers.append(self.ray.get(one))
         for host, _, installed in answers:
             if installed != version("keyshift"):
                 raise ValueError(

@@ -173,11 +173,11 @@ def nodes(home):
 
 
 def kill_a_busy(nodes) -> None:
-    """Node."""
+    """Node, other than that by which this process is in the cluster: on one machine it may be any."""
     import ray
 
-    used = ray._private.state.available_resources_per_node()
-    busy = [node for node in nodes.worker_nodes if not used[node.node_id].get("CPU")]
+    used, own = ray._private.state.available_resources_per_node(), ray.get_runtime_context().get_node_id()
+    busy = [node for node in nodes.worker_nodes if node.node_id != own and not used[node.node_id].get("CPU")]
     nodes.remove_node(busy[0], allow_graceful=False)
 
 
@@ -199,6 +199,7 @@ def test_a_node_dies_in_the_middle(home, alone, nodes, shared, monkeypatch, caps
     assert all(first(folder / name) == line for name, line in lines.items())
     same(alone, folder)
     nodes.more()
+    nodes.wait_for_nodes(60)  # the dead one is seen to be dead
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense"])
