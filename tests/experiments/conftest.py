@@ -53,6 +53,15 @@ def in_float32(monkeypatch: Any) -> None:
     monkeypatch.setattr(precision, "share_of_time", lambda device: 1.0)
 
 
+@pytest.fixture(scope="session")
+def small_demo() -> tuple[str, ...]:
+    """Words that make of the demo a run of few pictures and a tiny network."""
+    data = (f"{side}.{key}" for side in ("source", "target") for key in ("train=12", "test=6", "size=32"))
+    model = ("backbone=small", "input_size=[32,32]", "heatmap_size=[8,8]", "channels=8")
+    rest = ("batch=4", "pretrain_steps=2", "pretrain.milestones=[]", "tracking=off")
+    return (*data, *(f"model.{key}" for key in model), *rest)
+
+
 class FakeHands:
     """Coloured stick hands on a noisy background: deterministic, and made when asked."""
 

@@ -20,25 +20,7 @@ from keyshift.experiments.runs import training
 from keyshift.experiments.runs.progress import Reporter, _brief
 from keyshift.experiments.runs.results import print_table
 
-SMALL = [
-    "source.train=12",
-    "source.test=6",
-    "source.size=32",
-    "target.train=12",
-    "target.test=6",
-    "target.size=32",
-    "model.backbone=small",
-    "model.input_size=[32,32]",
-    "model.heatmap_size=[8,8]",
-    "model.channels=8",
-    "batch=4",
-    "pretrain_steps=2",
-    "steps=3",
-    "evaluate_every=2",
-    "checkpoint_every=1",
-    "pretrain.milestones=[]",
-    "tracking=off",
-]
+SMALL = ["steps=3", "evaluate_every=2", "checkpoint_every=1"]
 
 
 @pytest.fixture
@@ -162,9 +144,9 @@ def test_bad_input(home, capsys, words, message):
     assert written(home) == []
 
 
-def test_more_processes_than_samples(home, capsys, monkeypatch):
+def test_more_processes_than_samples(home, capsys, monkeypatch, small_demo):
     monkeypatch.setenv("WORLD_SIZE", "16")
-    assert main(["train", "demo", *SMALL, "batch=16"]) == 2
+    assert main(["train", "demo", *small_demo, *SMALL, "batch=16"]) == 2
     assert "12 samples for 16 processes" in capsys.readouterr().err
     assert written(home) == []
 
@@ -187,8 +169,8 @@ def test_shipped_experiments_are_valid_and_say_what_they_are(name):
     assert build(yaml.safe_load(path.read_text())) == config
 
 
-def test_a_comparison_end_to_end(home, capsys):
-    words = ["compare", "demo", *SMALL, "seeds=2", "strategies=[source_only,regda,oracle]", "log_every=1"]
+def test_a_comparison_end_to_end(home, capsys, small_demo):
+    words = ["compare", "demo", *small_demo, *SMALL, "seeds=2", "strategies=[source_only,regda,oracle]", "log_every=1"]
     assert main([*words[:2], "--overwrite", *words[2:]]) == 0
     out = capsys.readouterr().out
     assert "regda seed 1: 3/3" in out
@@ -224,9 +206,9 @@ def test_a_comparison_end_to_end(home, capsys):
     assert "steps was 3, now 4" in capsys.readouterr().err
 
 
-def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch):
+def test_a_run_folder_continues_and_is_one_process_own(home, capsys, monkeypatch, small_demo):
     folder = Path("runs/demo-keyshift-seed0")
-    whole = ["train", "demo", *SMALL, "log_every=1"]
+    whole = ["train", "demo", *small_demo, *SMALL, "log_every=1"]
     assert main([*whole, "output=whole/run"]) == 0
 
     def stop(*_):
@@ -295,16 +277,16 @@ def test_a_gain_without_an_interval_is_told(capsys):
     assert "+0.100" in capsys.readouterr().out
 
 
-def test_foreign_folders_are_left_alone(home, capsys):
+def test_foreign_folders_are_left_alone(home, capsys, small_demo):
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("years of work")
-    assert main(["train", "demo", *SMALL, "output=mine"]) == 2
-    assert main(["train", "demo", *SMALL, "output=mine", "--overwrite"]) == 2
+    assert main(["train", "demo", *small_demo, *SMALL, "output=mine"]) == 2
+    assert main(["train", "demo", *small_demo, *SMALL, "output=mine", "--overwrite"]) == 2
     assert written(home) == ["mine/thesis.tex"]
 
 
-def test_pretraining_that_was_interrupted_goes_on(home, monkeypatch):
-    whole = ["train", "demo", *SMALL, "log_every=1"]
+def test_pretraining_that_was_interrupted_goes_on(home, monkeypatch, small_demo):
+    whole = ["train", "demo", *small_demo, *SMALL, "log_every=1"]
     assert main([*whole, "output=whole/run"]) == 0
     fit = training.fit
 

@@ -13,10 +13,8 @@ from keyshift.experiments.cli import main
 from keyshift.models.saved import load_checkpoint
 
 SMALL = [
-    *("source.train=12", "source.test=10", "source.size=32", "target.train=12", "target.test=10", "target.size=32"),
-    *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8"),
-    *("batch=4", "pretrain_steps=2", "pretrain.milestones=[]", "tracking=off", "strategy=bn_control"),
-    *("batch_norm=both", "guard=off", "pretrain.name=sgd", "optimization.name=sgd"),
+    *("source.test=10", "target.test=10", "strategy=bn_control", "batch_norm=both", "guard=off"),
+    *("pretrain.name=sgd", "optimization.name=sgd"),
     *("log_every=1", "evaluate_every=2", "checkpoint_every=1", "precision=32-true"),
 ]
 
@@ -40,10 +38,10 @@ def logged(run):
     return {record["step"]: record["metrics"] for record in map(json.loads, lines)}
 
 
-def test_two_processes_train_what_one_does(home):
+def test_two_processes_train_what_one_does(home, small_demo):
     """To the last digits of losses and weights; a map's highest cell may be another for that."""
-    with subprocess.Popen(torchrun("train", "demo", *SMALL, "steps=4", "output=there/two")) as both:
-        assert main(["train", "demo", *SMALL, "steps=4", "output=here/one"]) == 0
+    with subprocess.Popen(torchrun("train", "demo", *small_demo, *SMALL, "steps=4", "output=there/two")) as both:
+        assert main(["train", "demo", *small_demo, *SMALL, "steps=4", "output=here/one"]) == 0
         assert both.wait(240) == 0
     one, two = (home / "here/one", home / "there/two")
     first, second = (load_checkpoint(run / "checkpoint.pt")["strategy"] for run in (one, two))
@@ -59,9 +57,12 @@ def test_two_processes_train_what_one_does(home):
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
 
-def test_two_processes_that_are_told_to_stop_keep_what_they_have(home):
+def test_two_processes_that_are_told_to_stop_keep_what_they_have(home, small_demo):
     """By what a cluster sends before it takes the machine; one process goes on with the rest."""
-    words, run = ["train", "demo", *SMALL, "steps=400", "evaluate_every=400", "output=runs/it"], home / "runs/it"
+    words, run = (
+        ["train", "demo", *small_demo, *SMALL, "steps=400", "evaluate_every=400", "output=runs/it"],
+        home / "runs/it",
+    )
     with subprocess.Popen(torchrun(*words), stderr=subprocess.PIPE, text=True) as both:
         end = time.monotonic() + 240
         while len(logged(run)) < 3 and both.poll() is None and time.monotonic() < end:
@@ -78,7 +79,7 @@ def test_two_processes_that_are_told_to_stop_keep_what_they_have(home):
     assert sorted(logged(run)) == list(range(1, 401))
 
 
-def test_a_batch_that_does_not_divide_is_refused(home, capsys, monkeypatch):
+def test_a_batch_that_does_not_divide_is_refused(home, capsys, monkeypatch, small_demo):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert main(["train", "demo", *SMALL]) == 2
+    assert main(["train", "demo", *small_demo, *SMALL]) == 2
     assert "batch=4 does not divide among 3 processes; choose a multiple" in capsys.readouterr().err

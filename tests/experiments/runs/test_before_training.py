@@ -9,12 +9,7 @@ from keyshift.experiments.runs import conclusion
 from keyshift.experiments.runs.before_training import CHOICE
 from keyshift.models.saved import load_checkpoint, load_model
 
-SMALL = [
-    *(f"{side}.{key}" for side in ("source", "target") for key in ("train=12", "test=6", "size=32")),
-    *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8", "batch=4"),
-    *("pretrain_steps=2", "steps=4", "evaluate_every=2", "checkpoint_every=1", "pretrain.milestones=[]"),
-    *("report.pictures=none", "tracking=off"),
-]
+SMALL = ["steps=4", "evaluate_every=2", "checkpoint_every=1", "report.pictures=none"]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +25,11 @@ def home(tmp_path, cache, monkeypatch):
     return tmp_path
 
 
-def test_a_stopped_run_is_finished_and_says_so_everywhere(home, capsys):
+def test_a_stopped_run_is_finished_and_says_so_everywhere(home, capsys, small_demo):
     words = [
         "compare",
         "demo",
+        *small_demo,
         *SMALL,
         "seeds=1",
         "strategies=[source_only,given,mean_teacher]",
@@ -59,15 +55,29 @@ def test_a_stopped_run_is_finished_and_says_so_everywhere(home, capsys):
     assert "nothing is trained" in capsys.readouterr().out
 
 
-def test_a_guard_that_is_off_is_not_there(home):
-    assert main(["train", "demo", *SMALL, "strategy=mean_teacher", "guard=off", "bounds.distance=0", "output=run"]) == 0
+def test_a_guard_that_is_off_is_not_there(home, small_demo):
+    assert (
+        main(
+            [
+                "train",
+                "demo",
+                *small_demo,
+                *SMALL,
+                "strategy=mean_teacher",
+                "guard=off",
+                "bounds.distance=0",
+                "output=run",
+            ]
+        )
+        == 0
+    )
     assert load_checkpoint(home / "run/checkpoint.pt")["guard"] is None
     assert "guard/" not in (home / "run/metrics.jsonl").read_text()
     assert json.loads((home / "run/result.json").read_text())["guard"] is None
 
 
-def test_auto_is_settled_once_and_kept(home, capsys):
-    words = ["train", "demo", *SMALL, "strategy=mean_teacher", "batch_norm=auto", "output=run"]
+def test_auto_is_settled_once_and_kept(home, capsys, small_demo):
+    words = ["train", "demo", *small_demo, *SMALL, "strategy=mean_teacher", "batch_norm=auto", "output=run"]
     assert main(words) == 0
     printed = " ".join(capsys.readouterr().out.split())
     kept = json.loads((home / "run" / CHOICE).read_text())
@@ -83,9 +93,9 @@ def test_auto_is_settled_once_and_kept(home, capsys):
     assert (home / "run/checkpoint.pt").read_bytes() == before
 
 
-def test_a_strategy_has_a_policy_of_its_own(home, capsys):
+def test_a_strategy_has_a_policy_of_its_own(home, capsys, small_demo):
     """keyshift that of the data, where there are given weights; others, and from no weights all, the target's."""
-    few = ["train", "demo", *SMALL, "guard=off"]
+    few = ["train", "demo", *small_demo, *SMALL, "guard=off"]
     assert main([*few, "strategy=keyshift", "output=own"]) == 0
     assert "batch norm: " in capsys.readouterr().out
     assert main([*few, "strategy=keyshift", "batch_norm=auto", "output=auto"]) == 0
@@ -98,11 +108,11 @@ def test_a_strategy_has_a_policy_of_its_own(home, capsys):
         assert all((one[key] == two[key]).all() for key in one)
 
 
-def test_a_mixture_normalises_from_the_start_and_stays(home):
+def test_a_mixture_normalises_from_the_start_and_stays(home, small_demo):
     """Share 0 is frozen to the bit."""
     for name, policy in (("frozen", ["frozen"]), ("none", ["mixed", "batch_norm_share=0"]), ("half", ["mixed"])):
         first, *more = policy
-        run = ["train", "demo", *SMALL, "guard=off", "strategy=mean_teacher", f"batch_norm={first}", *more]
+        run = ["train", "demo", *small_demo, *SMALL, "guard=off", "strategy=mean_teacher", f"batch_norm={first}", *more]
         run += [f"output={name}"]
         assert main(run) == 0
     frozen, none, half = (
@@ -113,7 +123,16 @@ def test_a_mixture_normalises_from_the_start_and_stays(home):
     assert moved == {key for key in frozen if "running" in key}
 
 
-def test_a_mixture_of_nothing_is_refused(home, capsys):
-    words = ["train", "demo", *SMALL, "strategy=mean_teacher", "batch_norm=mixed", "pretrain_steps=0", "output=run"]
+def test_a_mixture_of_nothing_is_refused(home, capsys, small_demo):
+    words = [
+        "train",
+        "demo",
+        *small_demo,
+        *SMALL,
+        "strategy=mean_teacher",
+        "batch_norm=mixed",
+        "pretrain_steps=0",
+        "output=run",
+    ]
     assert main(words) == 2
     assert "batch_norm=mixed is of the statistics of pretrained or given weights" in capsys.readouterr().err

@@ -9,15 +9,10 @@ from keyshift.experiments.runs.before_training import looks_of
 from keyshift.experiments.runs.task import build_model, prepare
 from keyshift.experiments.runs.training import evaluator
 
-SMALL = [
-    *(f"{side}.{key}" for side in ("source", "target") for key in ("train=12", "test=6", "size=32")),
-    *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[8,8]", "model.channels=8"),
-]
 
-
-def test_later_evaluations_cut_nothing_and_say_the_same(tmp_path, monkeypatch):
+def test_later_evaluations_cut_nothing_and_say_the_same(tmp_path, monkeypatch, small_demo):
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path))
-    task, device = prepare(configs.load("demo", SMALL), ["regda"]), torch.device("cpu")
+    task, device = prepare(configs.load("demo", small_demo), ["regda"]), torch.device("cpu")
     torch.manual_seed(0)
     model = build_model(task.config.model, task.skeleton)
     reads, passes, read = [], [], loading.EvaluationBatches.read

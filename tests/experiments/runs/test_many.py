@@ -26,28 +26,8 @@ from keyshift.experiments.runs.worker import Done, Failed, Lost, Step
 
 RUNS = ("source_only-seed0", "bn_control-seed0")
 SMALL = [
-    "source.train=12",
-    "source.test=6",
-    "source.size=32",
-    "target.train=12",
-    "target.test=6",
-    "target.size=32",
-    "model.backbone=small",
-    "model.input_size=[32,32]",
-    "model.heatmap_size=[8,8]",
-    "model.channels=8",
-    "batch=4",
-    "precision=32-true",
-    "pretrain_steps=2",
-    "steps=60",
-    "log_every=6",
-    "evaluate_every=30",
-    "checkpoint_every=6",
-    "pretrain.milestones=[]",
-    "strategies=[source_only,bn_control]",
-    "seeds=1",
-    "report.pictures=none",
-    "tracking=off",
+    *("precision=32-true", "steps=60", "log_every=6", "evaluate_every=30", "checkpoint_every=6"),
+    *("strategies=[source_only,bn_control]", "seeds=1", "report.pictures=none"),
 ]
 
 
@@ -68,9 +48,9 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(home):
+def alone(home, small_demo):
     """The comparison's folder, made by one process with one thread."""
-    assert main(["compare", "demo", *SMALL, "output=runs/alone", "--cpus", "1"]) == 0
+    assert main(["compare", "demo", *small_demo, *SMALL, "output=runs/alone", "--cpus", "1"]) == 0
     return home / "runs" / "alone"
 
 
@@ -125,9 +105,12 @@ def meanwhile(folder: Path, *events) -> Iterator[dict[str, str]]:
         thread.join()
 
 
-def test_processes_that_are_killed_and_stopped(home, alone, capsys):
+def test_processes_that_are_killed_and_stopped(home, alone, capsys, small_demo):
     """Killed in the middle a run goes on from its checkpoint; after Ctrl-C the same command goes on."""
-    folder, words = Path("runs/processes"), ["compare", "demo", *SMALL, "output=runs/processes", "--jobs", "2"]
+    folder, words = (
+        Path("runs/processes"),
+        ["compare", "demo", *small_demo, *SMALL, "output=runs/processes", "--jobs", "2"],
+    )
 
     def kill() -> None:
         for process in active_children():
@@ -182,7 +165,7 @@ def kill_a_busy(nodes) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_node_dies_in_the_middle(home, alone, nodes, shared, monkeypatch, capsys):
+def test_a_node_dies_in_the_middle(home, alone, nodes, shared, monkeypatch, capsys, small_demo):
     """Its run goes on elsewhere; what nodes write comes back where they do not see the folder."""
     name = "shared" if shared else "apart"
     folder = Path(f"runs/{name}")
@@ -190,7 +173,7 @@ def test_a_node_dies_in_the_middle(home, alone, nodes, shared, monkeypatch, caps
     if not shared:
         monkeypatch.setattr(cluster.Cluster, "sign", lambda *_: None)
     with meanwhile(folder, lambda: kill_a_busy(nodes)) as lines:
-        assert main(["compare", "demo", *SMALL, f"output={folder}", "--ray", nodes.address]) == 0
+        assert main(["compare", "demo", *small_demo, *SMALL, f"output={folder}", "--ray", nodes.address]) == 0
     said = capsys.readouterr().out
     assert f"Ray cluster at {nodes.address}: 2 nodes with 2 CPUs and 0 GPUs; each run has 1 CPU, as threads" in said
     assert ("is on storage that all nodes share" in said) == shared
@@ -350,10 +333,10 @@ class Busy:
         self.job = "a job"
 
 
-def test_several_experiments_each_in_its_folder(home, capsys):
+def test_several_experiments_each_in_its_folder(home, capsys, small_demo):
     """One pretraining where they have it in common; the words are of all."""
     Path("twin.yaml").write_text(shipped()["demo"].read_text().replace("name: demo", "name: twin"))
-    words = [*SMALL, "steps=6", "strategies=[source_only]", "output=runs/all"]
+    words = [*small_demo, *SMALL, "steps=6", "strategies=[source_only]", "output=runs/all"]
     assert main(["compare", "demo", *words[:3], "twin.yaml", *words[3:]]) == 0
     said = capsys.readouterr().out
     assert said.count("pretraining seed 0") == 1
