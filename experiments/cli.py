@@ -60,28 +60,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"keyshift: {error}", file=sys.stderr)
         return 1
     except Exception as error:
+        from .failures import line_of
+
         line = line_of(error)
         if line is None or os.environ.get("KEYSHIFT_DEBUG"):
             raise
         print(f"keyshift: error: {line}", file=sys.stderr)
         return 2
     return 0
-
-
-def line_of(error: Exception) -> str | None:
-    """What bad input, the system, or an installation that does not fit together is refused with; None for a defect."""
-    from .failures import failure
-    from .tracking.addresses import masked
-
-    if isinstance(error, ValueError):
-        return masked(str(error))
-    if "torchvision::nms" in str(error):
-        return (
-            "torch and torchvision do not belong together (operator torchvision::nms does not exist). Install both "
-            "from the same index: pip install --force-reinstall torch torchvision"
-        )
-    said = failure(error)
-    return said if said is None else masked(said)
 
 
 @contextmanager

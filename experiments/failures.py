@@ -6,6 +6,8 @@ import errno
 import os
 import re
 
+from .tracking.addresses import masked
+
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """Errors that count though a library raises its own for them."""
 REMEDIES = {
@@ -32,6 +34,19 @@ PEER = re.compile(
 )
 """What torch says of the processes of one run."""
 WORKER = re.compile(r"DataLoader worker .*(killed by signal: [\w ]+|exited unexpectedly)")
+
+
+def line_of(error: Exception) -> str | None:
+    """What bad input, the system, or an installation that does not fit together is refused with; None for a defect."""
+    if isinstance(error, ValueError):
+        return masked(str(error))
+    if "torchvision::nms" in str(error):
+        return (
+            "torch and torchvision do not belong together (operator torchvision::nms does not exist). Install both "
+            "from the same index: pip install --force-reinstall torch torchvision"
+        )
+    said = failure(error)
+    return said if said is None else masked(said)
 
 
 def failure(error: BaseException) -> str | None:

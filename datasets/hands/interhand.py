@@ -290,7 +290,6 @@ def _poses(file: Path, shots: _Shots) -> tuple[np.ndarray, np.ndarray]:
             world[slot], met[slot] = numbers(joints, (42, 3), file, entry, "world_coord"), True
     if not met.all():
         capture, frame = next(key for key, (slot, _) in slots.items() if not met[slot])
-        group = {capture: None} if capture in there else {}
-        entry = f"{frame} of {slots[capture, frame][1]}"
-        mapping(mapping(group, file, entry, "it", (capture,)) and {}, file, entry, "the capture", (frame,))
+        what, lacking = ("the capture", frame) if capture in there else ("it", capture)
+        mapping({}, file, f"{frame} of {slots[capture, frame][1]}", what, (lacking,))
     return world, place

@@ -6,9 +6,8 @@ import os
 import pickle
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
@@ -21,12 +20,13 @@ from ..sample import PoseDataset
 from ..views import innermost
 from .files import cores
 from .people import PictureSet
+from .turns import in_turn
 from .video import is_frame
 
 MANY = 2000
 """Samples from which processes are worth their start of some seconds; fewer are shared among threads."""
 MOST = 32
-"""Processes, of some hundred MB each."""
+"""Processes, of some hundred MB each, or threads."""
 AT_ONCE, FILMED = 16, 64
 """Samples that one process takes at once; frames of videos, which are decoded in their order from a key frame."""
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def shared_out(work: Callable[[int], T], dataset: PoseDataset, rows: range) -> I
     film = isinstance(inner, PictureSet) and any(map(is_frame, inner.people.pictures))
     apart = len(rows) >= MANY and cores() > 1
     with NamedTemporaryFile() as file:  # through a pipe, each process would wait until the one before it had started
-        executor, run = _processes(work, file) if apart else _threads(work, 1 if film else cores())
+        executor, run = _processes(work, file) if apart else _threads(work, 1 if film else _workers())
         try:
             yield _in_order(executor, run, rows, FILMED if film else AT_ONCE)
         finally:
@@ -59,7 +59,7 @@ def _threads(work: Callable[[int], T], threads: int) -> tuple[Executor, Run]:
 def _processes(work: Callable[[int], T], file: Any) -> tuple[Executor, Run]:
     pickle.dump(work, file)
     file.flush()
-    return ProcessPoolExecutor(min(cores(), MOST), get_context("spawn"), _begin, (file.name,)), _run
+    return ProcessPoolExecutor(_workers(), get_context("spawn"), _begin, (file.name,)), _run
 
 
 def _begin(path: str) -> None:
@@ -88,10 +88,10 @@ def _each(work: Callable[[int], T], rows: range) -> list[T]:
 
 
 def _in_order(executor: Executor, run: Run, rows: range, at_once: int) -> Iterator[Any]:
-    ahead: deque[Future[list[Any]]] = deque()
-    for start in range(0, len(rows), at_once):
-        ahead.append(executor.submit(run, rows[start : start + at_once]))
-        if len(ahead) > min(cores(), MOST):
-            yield from ahead.popleft().result()
-    while ahead:
-        yield from ahead.popleft().result()
+    some = (executor.submit(run, rows[start : start + at_once]) for start in range(0, len(rows), at_once))
+    for made in in_turn(some, _workers()):
+        yield from made
+
+
+def _workers() -> int:
+    return min(cores(), MOST)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 import torch
+
+from ..reading.files import cores
+from ..reading.turns import in_turn
 
 Array = np.ndarray
 Made = TypeVar("Made")
@@ -21,15 +21,11 @@ LEAST = 24
 def in_order(make: Callable[[int], Made], numbers: Iterable[int]) -> Iterator[Made]:
     """What is made of each number, in their order, by one thread for each core, a few ahead; within one scene,
     operations are too small to be shared among cores."""
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    threads, many = torch.get_num_threads(), cores()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(cores) as pool:
-            wanted = iter(numbers)
-            ahead = deque(pool.submit(make, number) for number in islice(wanted, 4 * cores))
-            while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(make, number) for number in islice(wanted, 1))
+        with ThreadPoolExecutor(many) as pool:
+            yield from in_turn((pool.submit(make, number) for number in numbers), 4 * many)
     finally:
         torch.set_num_threads(threads)
 

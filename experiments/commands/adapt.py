@@ -274,7 +274,8 @@ def settings(
     chosen = own_network(model) if own else base.model if source is None and run is not None else of_weights(weights)
     kind_of_target = target_kind(MODELS[chosen.name], target)
     content = plain(base) | {"name": name_of(target), "strategy": strategy, "strategies": [strategy]}
-    if run is not None if source is None else (Path(source) / "config.yaml").is_file():  # what fitted another machine
+    begun = run is not None if source is None else (Path(source) / "config.yaml").is_file()
+    if begun:  # what fitted another machine
         content |= {"precision": AUTO, "channels_last": None}
     content |= {
         "target": {"name": str(target)} if is_set(target) else {"name": kind_of_target, "root": str(target)},

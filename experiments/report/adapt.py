@@ -21,8 +21,8 @@ from ...datasets.sample import PIXELS_AND_MM, Item
 from ...datasets.views import WithoutLabels, spread
 from ...models.output import Poses
 from ...models.pose_model import PoseModel
-from ..runs.progress import Reporter
-from ..runs.shipping import Expected, People, called, counted, points
+from ..runs.progress import Reporter, counted
+from ..runs.shipping import Expected, People, called, points
 from .crops import as_uri
 from .drawing import blur, draw, draw_item, in_picture, inset, joint_colours, to_tile, view
 from .pages import template

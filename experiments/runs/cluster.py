@@ -26,8 +26,7 @@ from typing import Any, Self
 
 from ...datasets.reading.files import write_whole
 from .job import Job
-from .processes import counted
-from .progress import Reporter
+from .progress import Reporter, counted
 from .worker import Done, Failed, Lost, Message, Step, Worker
 
 SENT_EVERY = 60.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from ...datasets.reading.images import PICTURES, UnreadableImage
 from ...datasets.reading.levels import white_of
 from ...datasets.reading.listing import by_path, walk
 from ...datasets.reading.people import AROUND_BOXES, square
+from ...datasets.reading.turns import in_turn
 from ...datasets.reading.video import VIDEOS, file_of, frame_rate, frame_time, is_frame, read_named
 from ...datasets.sample import Item
 from ...datasets.skeleton import Skeleton
@@ -302,17 +302,6 @@ def read_ahead(
         pictures = in_turn((reader(place).submit(read, place) for place in places), 2 * inputs.detector.batch)
         seen = enumerate(searched(inputs, inputs.detector, pictures))
         yield from in_turn((many.submit(cut, place, picture) for place, picture in seen), inputs.detector.batch)
-
-
-def in_turn(submitted: Iterator[Future[T]], ahead: int) -> Iterator[T]:
-    """What futures give, in their order; `ahead` of them are submitted before one is waited for."""
-    waiting: deque[Future[T]] = deque()
-    for future in submitted:
-        waiting.append(future)
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def searched(

@@ -16,6 +16,7 @@ import torch
 
 from ...datasets.reading.files import cores
 from .job import Job
+from .progress import counted
 from .worker import Done, Failed, Lost, Message, Worker
 
 SPAWN = get_context("spawn")
@@ -170,7 +171,3 @@ def gpus_here() -> list[str]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     named = [one for one in os.environ.get(GPUS, "").split(",") if one]
     return (named or [str(number) for number in range(count)])[:count]
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s'[: count != 1]}"

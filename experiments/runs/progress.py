@@ -25,6 +25,11 @@ UNLIMITED = 100_000
 """Columns of what is no terminal."""
 
 
+def counted(count: int, what: str = "picture") -> str:
+    """1 picture, 2 pictures."""
+    return f"{count} {what}{'s'[: count != 1]}"
+
+
 class Reporter:
     """Prints for a person; of several processes the first speaks."""
 

@@ -50,7 +50,7 @@ from ...adapt.scoring.selection import PCK, RULES, Headline
 from ...adapt.scoring.space_scores import SHOWN, Named
 from ...adapt.strategies import STRATEGIES
 from ...adapt.strategy import source_free
-from .progress import Reporter
+from .progress import Reporter, counted
 
 RESAMPLES = 4000
 RESAMPLES_OF_AP = 1000
@@ -253,7 +253,7 @@ def print_table(results: dict[str, Any], reporter: Reporter) -> None:
     if "oracle" in summary:
         columns["gap closed"] = [_percent(row["gap_closed"]) for row in summary.values()]
     count = len(next(iter(runs.values())))
-    title = f"{headline.heading}, {count} seed{'s' if count > 1 else ''}"
+    title = f"{headline.heading}, {counted(count, 'seed')}"
     reporter.table(title, list(columns), [list(row) for row in zip(*columns.values(), strict=True)])
     targets = {name: [run.get("target") or {} for run in own] for name, own in runs.items()}
     for title, shown in tables_of(headline).items():

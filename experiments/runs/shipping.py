@@ -16,6 +16,7 @@ from ...adapt.scoring.rule import load as load_rule
 from ...adapt.scoring.selection import Headline
 from ...datasets.sample import ROOT_MM
 from ...models.pose_model import PoseModel
+from .progress import counted
 
 CHANCE = 0.1
 """Agreement under which predictions hardly follow the picture, so that no change of a score says anything."""
@@ -261,8 +262,3 @@ def points(gain: float) -> str:
 def interval(prediction: Prediction) -> str:
     low, high = (f"{round(end, 1) + 0.0:+.1f}" for end in (prediction.low, prediction.high))
     return f"{100 * prediction.level:g} % interval {low} to {high}"
-
-
-def counted(pictures: int) -> str:
-    """1 picture, 2 pictures."""
-    return f"{pictures} picture{'s' if pictures != 1 else ''}"

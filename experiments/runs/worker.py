@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from ..cli import line_of
+from ..failures import line_of
 from .device import threads
 from .job import Job, work
 from .progress import Callback

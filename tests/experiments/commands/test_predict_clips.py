@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from keyshift.datasets.reading import boxes, video
+from keyshift.datasets.reading import boxes, turns, video
 from keyshift.datasets.reading.video import frames, frames_of, write_video
 from keyshift.datasets.skeleton import Skeleton
 from keyshift.experiments.commands.predict import predict
@@ -175,13 +175,13 @@ def test_each_frame_is_decoded_once_and_few_are_held(clips, tmp_path, monkeypatc
         held.append(len(inputs.window.held))
         return made
 
-    class Counted(prediction_inputs.deque):
+    class Counted(turns.deque):
         def append(self, value):
             super().append(value)
             waiting.append(len(self))
 
     monkeypatch.setattr(OrderedInputs, "cut", watched)
-    monkeypatch.setattr(prediction_inputs, "deque", Counted)
+    monkeypatch.setattr(turns, "deque", Counted)
     run(model, [tmp_path / "a.mp4"], tmp_path / "out.json", batch=8)
     assert [numbers[2] for numbers, _ in seen] == list(range(600))
     assert len(decoded) == len(set(decoded)) == 600
