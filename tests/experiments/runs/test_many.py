@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -75,26 +75,24 @@ def first(run: Path) -> str:
 
 @contextmanager
 def meanwhile(folder: Path, *events) -> Iterator[dict[str, str]]:
-    """Beside what is done within it, one event after another, each once a run in the middle has a new checkpoint. Gives
-    the first lines of such runs as they were then."""
+    """Beside what is done within it, one event after another, each once a run in the middle has a new checkpoint, and
+    again until it says that it took place. Gives the first lines of such runs as they were then."""
     lines, over, stamps = dict[str, str](), threading.Event(), dict[str, int]()
 
-    def under_way() -> bool:
+    def under_way() -> dict[str, int]:
         runs = [folder / name for name in RUNS if (folder / name / "checkpoint.pt").exists()]
         now = {run.name: (run / "checkpoint.pt").stat().st_mtime_ns for run in runs}
         new = {run.name: first(run) for run in runs if now[run.name] != stamps.get(run.name)}
         new = {name: line for name, line in new.items() if not (folder / name / "result.json").exists()}
-        if new:
-            lines.update(new)
-            stamps.update(now)
-        return bool(new)
+        lines.update(new)
+        return {name: now[name] for name in new}
 
     def watch() -> None:
         for event in events:
-            while not under_way():
+            while not ((seen := under_way()) and event()):
                 if over.wait(0.02):
                     return
-            event()
+            stamps.update(seen)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -112,12 +110,14 @@ def test_processes_that_are_killed_and_stopped(home, alone, capsys, small_demo):
         ["compare", "demo", *small_demo, *SMALL, "output=runs/processes", "--jobs", "2"],
     )
 
-    def kill() -> None:
+    def kill() -> bool:
         for process in active_children():
             process.kill()
+        return True
 
-    def interrupt() -> None:
+    def interrupt() -> bool:
         os.kill(os.getpid(), signal.SIGINT)
+        return True
 
     with meanwhile(folder, kill, interrupt) as lines:
         assert main([*words, "--cpus", "1"]) == 130
@@ -155,13 +155,23 @@ def nodes(home):
         made.shutdown()
 
 
-def kill_a_busy(nodes) -> None:
-    """Node, other than that by which this process is in the cluster: on one machine it may be any."""
+def kill_a_busy(nodes) -> bool:
+    """Node, other than that by which this process is in the cluster: on one machine it may be any. Whether one is busy
+    its processes say by their names; what Ray says of resources is old."""
+    import psutil
     import ray
 
-    used, own = ray._private.state.available_resources_per_node(), ray.get_runtime_context().get_node_id()
-    busy = [node for node in nodes.worker_nodes if node.node_id != own and not used[node.node_id].get("CPU")]
-    nodes.remove_node(busy[0], allow_graceful=False)
+    def at_work(node) -> bool:
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        return any("ray::serve" in " ".join(child.cmdline()) for child in raylet.children())
+
+    own = ray.get_runtime_context().get_node_id()
+    with suppress(psutil.NoSuchProcess):
+        for node in nodes.worker_nodes:
+            if node.node_id != own and at_work(node):
+                nodes.remove_node(node, allow_graceful=False)
+                return True
+    return False
 
 
 @pytest.mark.parametrize("shared", [True, False])
