@@ -133,7 +133,7 @@ def test_a_yaml(tmp_path) -> None:
         ("keypoints: [a, b]\nedges: [[a, b, a]]", "pairs of keypoint names"),
         ("keypoints: [a, b, c]\nflip_pairs: [[a, b], [b, c]]", "one pair at most"),
         ("keypoints: &x [a, b]\nedges: [*x]", "aliases"),
-        ("keypoints: " + "[" * 600 + "]" * 600, "YAML in UTF-8"),
+        ("keypoints: " + "[" * 600 + "]" * 600, "YAML in UTF-8|names of keypoints"),  # libraries raise Python's limit
     ],
 )
 def test_bad_yaml(tmp_path, text, match) -> None:
