@@ -54,10 +54,11 @@ def test_pretrained_weights_are_known_by_what_was_settled(tmp_path, machine):
 
 
 def test_a_convolution_is_measured_once_and_draws_nothing():
-    device, state = torch.device("cpu"), torch.get_rng_state()
+    device, state, threads = torch.device("cpu"), torch.get_rng_state(), torch.get_num_threads()
     measured.cache_clear()
     share = measured(device)
     assert 0 < share < float("inf")
     assert measured(device) is share
     assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
     assert measured(torch.device("mps")) == float("inf")
