@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -140,6 +141,7 @@ def perform(words: list[str], fault: Fault | None, seen: Seen) -> None:
     from ..cli import main
 
     status = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
     try:
         arm(fault, seen, Path.cwd())
         status = main(words)
