@@ -21,6 +21,8 @@ from .world import STORE, TRAIN, Case, make_world
 
 SAID = 2000
 """Characters of what a command printed last, in reports."""
+PRINTED = 8192
+"""Bytes that a command may print, whatever the limit of its files."""
 MOST = 12
 """Interruptions of one trial: then the command may end."""
 ENDS = {
@@ -148,7 +150,7 @@ class Campaign:
         """A kind, and a moment of the undisturbed run: of the clock, or before one of its writes."""
         kind = self.random.choice(case.kinds)
         if kind == LIMIT:
-            return Fault(kind, write=self.random.randrange(expected.largest))
+            return Fault(kind, write=PRINTED + self.random.randrange(expected.largest))
         folder = {DATA: self.random.choice(case.data or ("",)), TRACKER: "tracker"}.get(kind, "")
         folder = str(self.now / folder) if folder else ""
         share = self.random.random() ** 2  # early ones more often: a command that goes on has less before it

@@ -29,7 +29,7 @@ class Fault:
     after: float | None = None
     """Seconds from where the command begins; or, where None,"""
     write: int = 0
-    """before which write, from 0 (of LIMIT: the most bytes of a file)."""
+    """before which write, from 0 (of LIMIT: the most bytes of a file, that of what is printed too)."""
     folder: str = ""
     """What goes away."""
 
@@ -61,6 +61,15 @@ class Seen:
     @ready.setter
     def ready(self, value: bool) -> None:
         self.shared[9] = value
+
+    @property
+    def over(self) -> bool:
+        """Whether the command has ended, of which the process is left."""
+        return bool(self.shared[10])
+
+    @over.setter
+    def over(self, value: bool) -> None:
+        self.shared[10] = value
 
     @property
     def struck(self) -> bool:

@@ -124,7 +124,8 @@ def attended(words: list[str], folder: str, fault: Fault | None, exports: bool, 
             if begun is None and seen.ready:
                 begun = time.monotonic()
             due = fault and fault.after is not None and begun and time.monotonic() - begun >= fault.after
-            if fault and due and not seen.struck and os.waitid(os.P_PID, child, LOOK) is None:
+            late = seen.over or seen.struck
+            if fault and due and not late and os.waitid(os.P_PID, child, LOOK) is None:
                 seen.struck = True
                 strike(fault, child)  # it is not waited for yet, so that its number is still its own
             done, code = os.waitpid(child, os.WNOHANG)
@@ -152,6 +153,7 @@ def perform(words: list[str], fault: Fault | None, seen: Seen) -> None:
 
         traceback.print_exc()
     finally:
+        seen.over = True
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -221,6 +222,7 @@ def build_strategy(task: Task, phase: Phase, seed: int, norm: Settled | None = N
 
 def make_fabric(config: Config) -> Fabric:
     """Under torchrun one process of many, else one."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it says the precision, which was said
     processes, device = world_size(), choose_device(config.device)
     repeatable(device)
     places: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
