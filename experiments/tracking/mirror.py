@@ -59,6 +59,7 @@ from .records import TrackingError
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.ERROR)  # "Creating initial database tables", one line a migration
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # the traceback of what is raised and said here
 
 # mlflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates. The filter stays: a thread may import this, and one that put
 # the filters back would undo what others do to them meanwhile.

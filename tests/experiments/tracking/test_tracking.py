@@ -353,6 +353,17 @@ def test_a_store_that_cannot_be_written_is_no_server(runs: Path) -> None:
     assert "server" not in str(error.value)
 
 
+def test_a_store_that_goes_away_is_said_without_a_traceback(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """MLflow logs one of what it raises."""
+    folder = write_run(runs / "adapt", steps=3, pck=None)
+    sync(folder)
+    (runs / "mlflow.db").unlink()
+    append(folder, range(4, 6))
+    with pytest.raises(TrackingError, match="attempt to write a readonly database|no such table"):
+        sync(folder)
+    assert not caplog.records
+
+
 def test_run_deleted_in_mlflow_comes_back(runs: Path) -> None:
     folder = write_run(runs / "adapt")
     client = MlflowClient(default_uri(runs))
