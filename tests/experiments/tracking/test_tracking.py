@@ -359,7 +359,7 @@ def test_a_store_that_goes_away_is_said_without_a_traceback(runs: Path, caplog: 
     sync(folder)
     (runs / "mlflow.db").unlink()
     append(folder, range(4, 6))
-    with pytest.raises(TrackingError, match="attempt to write a readonly database|no such table"):
+    with pytest.raises(TrackingError, match=r"attempt to write a readonly database|no such table"):
         sync(folder)
     assert not caplog.records
 
