@@ -463,6 +463,7 @@ def test_what_is_not_exported(options, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("shallow")
 def test_onnx_answers_as_pytorch(toys, tmp_path):
     """Reading, grouping and judging inside the file."""
     import onnxruntime
