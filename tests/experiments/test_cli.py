@@ -15,16 +15,17 @@ import yaml
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.benches import ALONE, BENCHES
 from keyshift.experiments.config import build, load, shipped
+from keyshift.experiments.runs import conclusion, training
 from keyshift.experiments.runs import folder as folders
-from keyshift.experiments.runs import training
 from keyshift.experiments.runs.progress import Reporter, _brief
 from keyshift.experiments.runs.results import print_table
+from keyshift.models.export import to_onnx
 
 SMALL = ["steps=3", "evaluate_every=2", "checkpoint_every=1"]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, no_export):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -169,12 +170,17 @@ def test_shipped_experiments_are_valid_and_say_what_they_are(name):
     assert build(yaml.safe_load(path.read_text())) == config
 
 
-def test_a_comparison_end_to_end(home, capsys, small_demo):
+def test_a_comparison_end_to_end(home, capsys, monkeypatch, small_demo):
+    def of_one(model, size, path, skeleton):
+        return to_onnx(model, size, path, skeleton) if "regda-seed1" in path.parts else None
+
+    monkeypatch.setattr(conclusion, "to_onnx", of_one)
     words = ["compare", "demo", *small_demo, *SMALL, "seeds=2", "strategies=[source_only,regda,oracle]", "log_every=1"]
     assert main([*words[:2], "--overwrite", *words[2:]]) == 0
     out = capsys.readouterr().out
     assert "regda seed 1: 3/3" in out
     assert "report.html" in out
+    assert list(Path("runs").rglob("model.onnx")) == [Path("runs/demo/regda-seed1/model.onnx")]
     results = json.loads(Path("runs/demo/results.json").read_text())
     assert results["schema"] == 1
     assert results["metric"] == "pck@0.1"

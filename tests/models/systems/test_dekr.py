@@ -339,7 +339,7 @@ def test_scales_at_which_no_cell_is_cut(scale, side):
     assert more.grid.stride == (48 / side * 4, 48 / side * 4)
 
 
-def learn(toys, steps=300, size=64):
+def learn(toys, steps=360, size=64):
     model = build(size=(size, size), channels=32, keypoint_channels=8, radius=2).train()
     scenes = {p: toys.Scenes(toys.Scenes.Options(train=64, test=24, size=size), p) for p in ("train", "test")}
     batches = TrainingBatches(scenes["train"], "source", 0, 8, (size, size), Augmentation(10, [0.95, 1.0], 0, 0), True)
@@ -355,6 +355,7 @@ def learn(toys, steps=300, size=64):
     return results
 
 
+@pytest.mark.usefixtures("shallow")
 def test_it_learns_scenes(toys):
     before, after = learn(toys)
     assert after["pck"] > 0.7 > before["pck"] + 0.5
