@@ -221,6 +221,12 @@ def toys():
     return module_beside("toys")
 
 
+@pytest.fixture
+def shallow(toys, monkeypatch):
+    """The backbone `small` has three layers: for tests of what stands above it that would wait for it."""
+    monkeypatch.setattr("keyshift.models.parts.backbones.SmallResNet", toys.Shallow)
+
+
 @pytest.fixture(scope="session")
 def every():
     """The module every.py: each system of the registry in its smallest form, and a batch for it."""

@@ -488,6 +488,24 @@ class Tiny(nn.Module):
         return self.layers(image)
 
 
+class Shallow(nn.Module):
+    """The backbone `small` with a convolution where that has blocks: what exporters do takes as long as a network has
+    layers."""
+
+    stride, channels = 8, 32
+
+    def __init__(self):
+        super().__init__()
+        self.stem, *levels = (
+            nn.Sequential(nn.Conv2d(inputs, 32, 3, stride, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+            for inputs, stride in ((3, 4), (32, 2), (32, 1))
+        )
+        self.levels = nn.Sequential(*levels)
+
+    def forward(self, image):
+        return self.levels(self.stem(image))
+
+
 class ClipNet(TopDown):
     """The same of the middle frame, from all frames of a clip."""
 

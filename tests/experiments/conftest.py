@@ -53,6 +53,13 @@ def in_float32(monkeypatch: Any) -> None:
     monkeypatch.setattr(precision, "share_of_time", lambda device: 1.0)
 
 
+@pytest.fixture
+def no_export(monkeypatch: Any) -> None:
+    """No run writes its network as ONNX, which takes seconds each time; tests/experiments/test_cli.py has one that
+    does."""
+    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def small_demo() -> tuple[str, ...]:
     """Words that make of the demo a run of few pictures and a tiny network."""

@@ -15,16 +15,17 @@ import yaml
 from keyshift.experiments.cli import main
 from keyshift.experiments.commands.benches import ALONE, BENCHES
 from keyshift.experiments.config import build, load, shipped
+from keyshift.experiments.runs import conclusion, training
 from keyshift.experiments.runs import folder as folders
-from keyshift.experiments.runs import training
 from keyshift.experiments.runs.progress import Reporter, _brief
 from keyshift.experiments.runs.results import print_table
+from keyshift.models.export import to_onnx
 
 SMALL = ["steps=3", "evaluate_every=2", "checkpoint_every=1"]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, no_export):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -40,31 +41,31 @@ mirror = Mirror(Path("runs"), "off"); mirror.notify(); assert mirror.close()"""
 USED_LATER = {"albumentations", "matplotlib", "pandas", "sklearn", "sympy", "torchvision", "transformers"}
 
 
-@pytest.mark.parametrize(
-    ("code", "unused"),
-    [
-        (HELP.format(words=["--help"]), {"torch", "numpy", "mlflow", "yaml"}),
-        (HELP.format(words=["predict", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
-        (HELP.format(words=["bench", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
-        ("main(['runs', 'tests'])", {"torch", "numpy", "mlflow"}),
-        ("parse(['train', 'demo', 'steps=3'])", {"torch", "numpy", "mlflow", "yaml"}),
-        ("main(['predict', 'nothing', 'missing.png'])", {"mlflow", "scipy", *USED_LATER}),
-        ("from keyshift.experiments.commands.data_show import show", {"mlflow", "scipy", *USED_LATER}),
-        (
-            "from keyshift.experiments.config import load; load('demo')",
-            {"mlflow", "scipy", "sklearn", "albumentations"},
-        ),
-        (UNTRACKED, {"mlflow", "sqlalchemy", *USED_LATER} - {"sympy"}),  # of Fabric
-    ],
-)
-def test_what_a_command_does_not_use_is_not_imported(code, unused):
-    """What takes a second to import is imported where it is used; a system is where it is chosen."""
-    code = f"import sys; from keyshift.experiments.cli import main, parse\n{code}\nprint(*sys.modules)"
+UNUSED = [
+    (HELP.format(words=["--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+    (HELP.format(words=["predict", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+    (HELP.format(words=["bench", "--help"]), {"torch", "numpy", "mlflow", "yaml"}),
+    ("parse(['train', 'demo', 'steps=3'])", {"torch", "numpy", "mlflow", "yaml"}),
+    ("main(['runs', 'tests'])", {"torch", "numpy", "mlflow"}),
+    ("from keyshift.experiments.commands.data_show import show", {"mlflow", "scipy", *USED_LATER}),
+    ("main(['predict', 'nothing', 'missing.png'])", {"mlflow", "scipy", *USED_LATER}),
+    (UNTRACKED, {"mlflow", "sqlalchemy", *USED_LATER} - {"sympy"}),  # of Fabric
+    ("from keyshift.experiments.config import load; load('demo')", {"mlflow", "scipy", "sklearn", "albumentations"}),
+]
+"""What a process runs in this order, and what is not imported by then: whoever needs less comes first."""
+
+
+def test_what_a_command_does_not_use_is_not_imported():
+    """What takes a second to import is imported where it is used; a system is where it is chosen. One process does all,
+    for each would take seconds."""
+    code = "import sys; from keyshift.experiments.cli import main, parse\n"
+    code += "".join(f"{line}\nprint('\\nMODULES', *sys.modules)\n" for line, _ in UNUSED)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    modules = done.stdout.splitlines()[-1].split()
-    assert not unused & {name.partition(".")[0] for name in modules}
-    systems = [name for name in modules if name.startswith("keyshift.models.systems.")]
-    assert set(systems) <= {"keyshift.models.systems.pose_resnet"} or "predict" in code
+    imported = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("MODULES ")]
+    for (line, unused), names in zip(UNUSED, imported, strict=True):
+        assert not unused & {name.partition(".")[0] for name in names}, line
+        systems = [name for name in names if name.startswith("keyshift.models.systems.")]
+        assert set(systems) <= {"keyshift.models.systems.pose_resnet"}, line
 
 
 def test_the_help_of_bench_names_each(capsys):
@@ -169,12 +170,17 @@ def test_shipped_experiments_are_valid_and_say_what_they_are(name):
     assert build(yaml.safe_load(path.read_text())) == config
 
 
-def test_a_comparison_end_to_end(home, capsys, small_demo):
+def test_a_comparison_end_to_end(home, capsys, monkeypatch, small_demo):
+    def of_one(model, size, path, skeleton):
+        return to_onnx(model, size, path, skeleton) if "regda-seed1" in path.parts else None
+
+    monkeypatch.setattr(conclusion, "to_onnx", of_one)
     words = ["compare", "demo", *small_demo, *SMALL, "seeds=2", "strategies=[source_only,regda,oracle]", "log_every=1"]
     assert main([*words[:2], "--overwrite", *words[2:]]) == 0
     out = capsys.readouterr().out
     assert "regda seed 1: 3/3" in out
     assert "report.html" in out
+    assert list(Path("runs").rglob("model.onnx")) == [Path("runs/demo/regda-seed1/model.onnx")]
     results = json.loads(Path("runs/demo/results.json").read_text())
     assert results["schema"] == 1
     assert results["metric"] == "pck@0.1"

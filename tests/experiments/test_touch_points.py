@@ -419,36 +419,36 @@ toys = sys.modules["toys"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(toys)
 toys.register(lambda registry, name, entry: registry.__setitem__(name, entry))
 import torch
-torch.set_num_threads(int(sys.argv[3]))
+torch.set_num_threads(int(sys.argv[2]))
 from keyshift.experiments.runs import conclusion
 conclusion.to_onnx = lambda *_: None
 from keyshift.experiments.runs.engine import Engine
 from keyshift.experiments.runs.folder import locked
 from keyshift.experiments.runs.progress import Reporter
-job, reporter = pickle.loads(Path(sys.argv[2]).read_bytes()), Reporter()
-with locked(Path(job.folder)), Engine(job.task(), Path(job.folder), reporter) as engine:
-    engine.do(job)
+for path in sys.argv[3:]:
+    job, reporter = pickle.loads(Path(path).read_bytes()), Reporter()
+    with locked(Path(job.folder)), Engine(job.task(), Path(job.folder), reporter) as engine:
+        engine.do(job)
 """
 
 
-@pytest.mark.parametrize("strategy", ["relabel", "surer"])
-def test_a_job_is_done_elsewhere_with_the_same_weights(home, registered, toys, strategy):
+def test_jobs_are_done_elsewhere_with_the_same_weights(home, registered, toys):
     """As plain data to another process, that has never seen this one's configuration. What needs no source is scored on
     the source there too where others of its comparison need one."""
-    words = ["strategies=[source_only,relabel,surer]", "relabel.length=3", "surer.weight=0.5"]
-    words += ["precision=32-true", "channels_last=true"]  # what is left open would be settled here and there
-    if strategy == "surer":
-        assert main(["train", "toys.yaml", "strategy=source_only", "output=runs/given"]) == 0
-        words += ["start=runs/given"]
-    assert main(["compare", "toys.yaml", *words, "output=runs/here"]) == 0
-    config = load("toys.yaml", words)
-    job = Job.of(config, strategy, 0, Path("runs/there") / f"{strategy}-seed0")
-    Path("job.pickle").write_bytes(pickle.dumps(job))
-    json.dumps(job.config)  # plain data
-    command = [sys.executable, "-c", ELSEWHERE, toys.__file__, "job.pickle", str(torch.get_num_threads())]
-    subprocess.run(command, check=True, timeout=120)
-    here, there = (Path(f"runs/{place}/{strategy}-seed0") for place in ("here", "there"))
-    same(weights(here), weights(there))
-    before, after = (json.loads((folder / "result.json").read_text()) for folder in (here, there))
-    assert before["target"] == after["target"]
-    assert before["source"] == after["source"]
+    every = ["relabel.length=3", "surer.weight=0.5"]
+    every += ["precision=32-true", "channels_last=true"]  # what is left open would be settled here and there
+    assert main(["train", "toys.yaml", "strategy=source_only", "output=runs/given"]) == 0
+    for strategy, words in ("relabel", every), ("surer", [*every, "start=runs/given"]):
+        words = [f"strategies=[source_only,{strategy}]", *words]
+        assert main(["compare", "toys.yaml", *words, f"output=runs/here/{strategy}"]) == 0
+        job = Job.of(load("toys.yaml", words), strategy, 0, Path(f"runs/there/{strategy}/{strategy}-seed0"))
+        Path(f"{strategy}.pickle").write_bytes(pickle.dumps(job))
+        json.dumps(job.config)  # plain data
+    command = [sys.executable, "-c", ELSEWHERE, toys.__file__, str(torch.get_num_threads())]
+    subprocess.run([*command, "relabel.pickle", "surer.pickle"], check=True, timeout=120)
+    for strategy in ("relabel", "surer"):
+        here, there = (Path(f"runs/{place}/{strategy}/{strategy}-seed0") for place in ("here", "there"))
+        same(weights(here), weights(there))
+        before, after = (json.loads((folder / "result.json").read_text()) for folder in (here, there))
+        assert before["target"] == after["target"]
+        assert before["source"] == after["source"]

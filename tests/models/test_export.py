@@ -54,6 +54,7 @@ def answers(model, space=PIXELS, **inputs):
         return votes, model.decode(votes, sample)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_onnx_answers_as_pytorch(tmp_path):
     model = pose_resnet()
     to_onnx(model, (64, 32), tmp_path / "model.onnx")
@@ -84,6 +85,7 @@ def test_dsnt_is_exported_with_its_mean_inside(tmp_path, rectification):
     assert np.ptp(keypoints, axis=0).max() > 0.1
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("make", [a2j, awr])
 def test_depth_networks_answer_as_pytorch(tmp_path, make):
     model = make()
@@ -116,6 +118,7 @@ def test_the_decoding_that_is_asked_for_is_in_the_file(tmp_path, decode):
     torch.testing.assert_close(keypoints, wanted.float(), atol=1e-3, rtol=0)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_the_file_says_how_to_use_it(tmp_path):
     to_onnx(pose_resnet(), (64, 32), tmp_path / "model.onnx", FACE, "mean", {"data": {"mine": "MIT"}})
     to_program(pose_resnet(), (64, 32), tmp_path / "model.pt2", FACE, "mean", {"data": {"mine": "MIT"}})
@@ -134,6 +137,7 @@ def test_the_file_says_how_to_use_it(tmp_path):
     assert json.loads(extra[EXTRA]) == notes
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_program_runs_without_keyshift(tmp_path):
     model = pose_resnet()
     to_program(model, (64, 32), tmp_path / "model.pt2")
@@ -192,6 +196,7 @@ def test_a_file_that_answers_otherwise_is_refused():
         run_with(model, far)()
 
 
+@pytest.mark.usefixtures("shallow")
 def test_nothing_is_left_where_the_check_fails(tmp_path, monkeypatch):
     monkeypatch.setattr("keyshift.models.export.CLOSE", -1.0)
     for write, name in ((to_onnx, "model.onnx"), (to_program, "model.pt2")):
@@ -447,6 +452,7 @@ def test_half_precision_is_half_the_size_and_says_how_far_it_is_from_pytorch(tmp
     assert away.max() <= half.most
 
 
+@pytest.mark.usefixtures("shallow")
 def test_numbers_that_are_too_large_for_half_precision_are_noticed(tmp_path):
     model = pose_resnet()
     with torch.no_grad():
@@ -457,6 +463,7 @@ def test_numbers_that_are_too_large_for_half_precision_are_noticed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("opset", [18, 21])
 def test_the_opset_that_is_asked_for_is_written(tmp_path, opset):
     import onnx
@@ -465,6 +472,7 @@ def test_the_opset_that_is_asked_for_is_written(tmp_path, opset):
     assert [entry.version for entry in onnx.load(tmp_path / "model.onnx").opset_import if not entry.domain] == [opset]
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("opset", [7, 99])
 def test_an_opset_that_cannot_be_written_is_refused_in_one_line(tmp_path, opset):
     with pytest.raises(ValueError, match=f"opset={opset}") as refused:

@@ -12,6 +12,8 @@ from keyshift.experiments.cli import main
 from keyshift.experiments.commands.adapt import target_kind
 from keyshift.models.saved import MODELS, load_model, save_model
 
+pytestmark = pytest.mark.usefixtures("no_export")
+
 
 @pytest.fixture
 def clips(tmp_path, monkeypatch, registered):

@@ -8,6 +8,8 @@ import yaml
 from keyshift.datasets.rendered.depth import render_depth
 from keyshift.experiments.cli import main
 
+pytestmark = pytest.mark.usefixtures("no_export")
+
 TINY = [
     *("source.train=8", "source.test=4", "target.train=8", "target.test=4", "source.size=48", "target.size=48"),
     *("model.input_size=[32,32]", "model.channels=8", "batch=4", "pretrain_steps=1", "steps=2", "evaluate_every=2"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -69,12 +70,20 @@ def test_every_block_of_the_guide_runs(home):
             np.testing.assert_allclose(points, np.broadcast_to(TRUTH, points.shape), atol=0.15)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Where the first test that needs it writes the network of `home`; all others read the same file."""
+    return tmp_path_factory.mktemp("exported") / "model.onnx"
+
+
 @pytest.fixture
-def recipe(home):
+def recipe(home, exported):
     """What the guide defines for onnxruntime alone: find and cut."""
     guide = (Path(__file__).parents[3] / "docs/use.md").read_text()
     block = next(b for b in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "def find" in b)
-    export(Path("runs/mine"), "onnx", Path("model.onnx"), Reporter())
+    if not exported.exists():
+        export(Path("runs/mine"), "onnx", exported, Reporter())
+    shutil.copy(exported, "model.onnx")
     names: dict = {}
     exec(block, names)
     return names
@@ -165,6 +174,7 @@ def test_bad_input_is_named_and_nothing_written(home, monkeypatch):
     assert Path("mine.pt2").stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("shallow")
 def test_half_precision_is_told_in_pixels(home, capsys):
     model = PoseResNet(3, PoseResNet.Options(backbone="small", channels=16, input_size=[64, 48], heatmap_size=[16, 12]))
     save_model(Path("own.pt"), model, RGB, 0)
@@ -185,6 +195,7 @@ class Unsteady(PoseResNet):
         return features if features.mean() > 0 else -features
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("format", ["onnx", "torch"])
 def test_a_network_that_cannot_be_exported_is_one_line(home, monkeypatch, capfd, format):
     monkeypatch.setitem(MODELS, "unsteady", Unsteady)
@@ -218,6 +229,7 @@ def make_comparison(home):
     return home / "several"
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_network_that_a_run_trained_exports_too(home):
     torch.manual_seed(0)
     model = PoseResNet(3, PoseResNet.Options(backbone="small", input_size=[32, 32], heatmap_size=[8, 8], channels=8))

@@ -30,6 +30,8 @@ from keyshift.models.pose_nms import ALPHAPOSE, RMPE, OksNMS, PoseNMS
 from keyshift.models.saved import MODELS, save_model
 from keyshift.models.systems import rmpe
 
+pytestmark = pytest.mark.usefixtures("no_export")
+
 EACH = 6
 """Boxes of each person."""
 

@@ -11,6 +11,8 @@ from keyshift.adapt.style import StyleNetwork
 from keyshift.experiments.cli import main
 from keyshift.experiments.config import load
 
+pytestmark = pytest.mark.usefixtures("no_export")
+
 NET = [
     *("model.backbone=small", "model.input_size=[32,32]", "model.heatmap_size=[16,16]", "model.channels=8", "batch=4"),
     *("pretrain_steps=1", "steps=1", "evaluate_every=1", "checkpoint_every=1", "tracking=off", "log_every=1"),

@@ -339,12 +339,13 @@ def test_scales_at_which_no_cell_is_cut(scale, side):
     assert more.grid.stride == (48 / side * 4, 48 / side * 4)
 
 
-def learn(toys, steps=300, size=64):
+def learn(toys, steps=320, size=64):
     model = build(size=(size, size), channels=32, keypoint_channels=8, radius=2).train()
     scenes = {p: toys.Scenes(toys.Scenes.Options(train=64, test=24, size=size), p) for p in ("train", "test")}
     batches = TrainingBatches(scenes["train"], "source", 0, 8, (size, size), Augmentation(10, [0.95, 1.0], 0, 0), True)
     test = [EvaluationBatches(scenes["test"], 24, (size, size))[0]]
     optimizer, results = torch.optim.Adam(model.parameters(), 5e-3), []
+    falls = torch.optim.lr_scheduler.MultiStepLR(optimizer, [steps - 60], 0.2)
     for step in range(steps + 1):
         if step in (0, steps):
             results.append(scores(predict(model, test, CPU), toys.DOTS, 0.1))
@@ -352,9 +353,11 @@ def learn(toys, steps=300, size=64):
         optimizer.zero_grad()
         sum(model.loss(model(sample), sample).values()).backward()
         optimizer.step()
+        falls.step()
     return results
 
 
+@pytest.mark.usefixtures("shallow")
 def test_it_learns_scenes(toys):
     before, after = learn(toys)
     assert after["pck"] > 0.7 > before["pck"] + 0.5
@@ -463,6 +466,7 @@ def test_what_is_not_exported(options, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("shallow")
 def test_onnx_answers_as_pytorch(toys, tmp_path):
     """Reading, grouping and judging inside the file."""
     import onnxruntime

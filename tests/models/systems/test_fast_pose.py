@@ -152,6 +152,9 @@ def test_the_deformable_variant_is_exported(tmp_path):
     for layer in moved:
         nn.init.normal_(layer.offset.bias)
     nn.init.normal_(model.head.weight, std=0.1)
+    for stage in (f"layer{number}" for number in range(1, 5)):  # exporters take as long as there are blocks
+        setattr(model.backbone, stage, getattr(model.backbone, stage)[:1])
+    assert sum(isinstance(layer, Deformed) for layer in model.modules()) == 3
     to_onnx(model, (32, 32), tmp_path / "model.onnx", RGB)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 3):

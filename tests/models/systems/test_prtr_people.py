@@ -250,7 +250,7 @@ def trained(model, data, count, rate=2e-3):
 
 def test_it_learns_where_people_and_their_keypoints_are(toys):
     test = EvaluationBatches(scenes(toys, part="test", test=50), 50, SIZE)[0]
-    larger = {"width": 32, "heads": 4, "encoder_layers": 2, "hidden": 64, "people": 4, "cells": 5}
+    larger = {"width": 32, "heads": 4, "hidden": 64, "people": 4}
     model = build(scattered=False, matching=1.0, threshold=0.5, **larger)
     before = scores(predict(model, [test], CPU), toys.DOTS, 0.1)
     after = scores(predict(trained(model, scenes(toys, train=256), 200), [test], CPU), toys.DOTS, 0.1)
