@@ -42,6 +42,8 @@ VIDEOS = (
 )
 CONTAINERS = "mov,mp4,avi,matroska,webm,mpeg,mpegts,mpegvideo,ogg,asf,flv,mxf,dv,h264,hevc,m4v,live_flv"
 """FFmpeg's formats that are opened; others (playlists, say) would read other files."""
+METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+"""Texts of a video are not always UTF-8, which PyAV 19 takes without being asked."""
 NEAR = 64
 """So many frames ahead are decoded rather than sought."""
 MARGINS = (0, 30, 300)
@@ -233,7 +235,7 @@ class _Video:
             raise UnreadableImage(f"no video {path}. Restore the file or remove its entry")
         options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
         try:
-            self.container = av.open(f"file:{path.absolute()}", container_options=options, metadata_errors="replace")
+            self.container = av.open(f"file:{path.absolute()}", container_options=options, **METADATA)
             self.stream: Any = self.container.streams.best("video")
         except (av.FFmpegError, ValueError) as error:
             with open(path, "rb") as file:
