@@ -526,10 +526,10 @@ def _shown(frame: Frame, colours: VideoReformatter) -> np.ndarray:
 
 def _display_matrix(frame: Frame) -> np.ndarray:
     """(2, 2) that leads from the x and y of the stored picture to those shown."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T.astype(np.int64)
-    return np.eye(2, dtype=np.int64)
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return np.eye(2, dtype=np.int64)
+    return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2].T.astype(np.int64)
 
 
 def _turned(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
