@@ -236,10 +236,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("name: x\n")
     command = [sys.executable, "-m", "keyshift.experiments.cli", "runs", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait() != 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert ended.stderr == b""
+    assert ended.returncode != 0
 
 
 def test_addresses_in_errors_are_masked(capsys):
