@@ -78,7 +78,7 @@ def regda_rows(made: Callable[[], PoseResNet], source: Labeled, alternate: Alter
     seconds = alternate(sides, rounds=3)
     claims = {
         "fp32, channels_last": "at most 0.7",
-        "bf16, channels_last": "at most 0.3 with bf16 in hardware, 0.25 with tiles (AMX)",
+        "bf16, channels_last": "at most 0.35 with bf16 in hardware, 0.25 with tiles (AMX)",
     }
     rows = [
         (f"RegDA's iteration, {name} / TLLib's", f"{seconds[name] / seconds['TLLib']:.3f}", claims.get(name, ""))
