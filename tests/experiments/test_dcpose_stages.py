@@ -34,10 +34,9 @@ WALKS = {
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch, registered):
+def home(tmp_path, monkeypatch, registered, no_export):
     """Files are exported in tests/models/systems/test_dcpose.py."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     Path("walks.yaml").write_text(yaml.safe_dump(WALKS))
     return tmp_path
 

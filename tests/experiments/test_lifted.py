@@ -85,11 +85,10 @@ class Rooted(PoseModel):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, no_export):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "250")
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     monkeypatch.setitem(MODELS, "rooted", Rooted)
     Path("lifted.yaml").write_text(yaml.safe_dump(PAIR))
     return tmp_path

@@ -41,11 +41,10 @@ ROOT = ["model.name=root_net", "model.backbone=small", "model.input_size=[32,32]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch, registered):
+def home(tmp_path, monkeypatch, registered, no_export):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     Path("space.yaml").write_text(yaml.safe_dump(SPACE))
     return registered
 

@@ -59,10 +59,8 @@ def test_two_processes_train_what_one_does(home, small_demo):
 
 def test_two_processes_that_are_told_to_stop_keep_what_they_have(home, small_demo):
     """By what a cluster sends before it takes the machine; one process goes on with the rest."""
-    words, run = (
-        ["train", "demo", *small_demo, *SMALL, "steps=400", "evaluate_every=400", "output=runs/it"],
-        home / "runs/it",
-    )
+    words = ["train", "demo", *small_demo, *SMALL, "steps=400", "evaluate_every=400", "output=runs/it"]
+    run = home / "runs/it"
     with subprocess.Popen(torchrun(*words), stderr=subprocess.PIPE, text=True) as both:
         end = time.monotonic() + 240
         while len(logged(run)) < 3 and both.poll() is None and time.monotonic() < end:

@@ -60,12 +60,11 @@ HANDS = {
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, no_export):
     """An empty folder to work in; ONNX takes seconds and is tested in tests/models/test_export.py."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     for content in (SCENES, SEQUENCES, HANDS):
         Path(f"{content['name']}.yaml").write_text(yaml.safe_dump(content | SHORT))
     return tmp_path

@@ -1,5 +1,6 @@
 """Names from outside in one vocabulary; skeletons from categories and YAML; names that contradict the geometry."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +121,15 @@ def test_a_yaml(tmp_path) -> None:
     assert skeleton_of(written(tmp_path, f"keypoints: [{', '.join(MPII16.keypoints)}]")) == MPII16
 
 
+@pytest.fixture
+def usual_depth():
+    """Python's own limit of recursion, which libraries that another test imported may have raised."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -133,10 +143,10 @@ def test_a_yaml(tmp_path) -> None:
         ("keypoints: [a, b]\nedges: [[a, b, a]]", "pairs of keypoint names"),
         ("keypoints: [a, b, c]\nflip_pairs: [[a, b], [b, c]]", "one pair at most"),
         ("keypoints: &x [a, b]\nedges: [*x]", "aliases"),
-        ("keypoints: " + "[" * 600 + "]" * 600, "YAML in UTF-8|names of keypoints"),  # libraries raise Python's limit
+        ("keypoints: " + "[" * 600 + "]" * 600, "YAML in UTF-8"),
     ],
 )
-def test_bad_yaml(tmp_path, text, match) -> None:
+def test_bad_yaml(tmp_path, text, match, usual_depth) -> None:
     with pytest.raises(ValueError, match=match):
         skeleton_of(written(tmp_path, text))
 

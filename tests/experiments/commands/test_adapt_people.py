@@ -60,10 +60,9 @@ def given(tmp_path_factory, toys):
 
 
 @pytest.fixture
-def home(given, registered, toy_rule, monkeypatch):
+def home(given, registered, toy_rule, monkeypatch, no_export):
     """That folder to work in, and a rule that was fitted on one person a crop alone."""
     monkeypatch.chdir(given)
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     monkeypatch.setattr(shipping, "CHANCE", 0.0)
     lent = replace(toy_rule, basis=toy_rule.basis | {"systems": ["image, one person"]})
     lent.save(rules.RULE)

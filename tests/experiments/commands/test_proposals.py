@@ -159,9 +159,8 @@ RUN = {
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch, no_export):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     Path("toys.yaml").write_text(yaml.safe_dump(RUN))
     source = [f"{key}={value}" for key, value in RUN["source"].items() if key != "name"]
     assert main(["proposals", "people.lab", *source, "crops=poor", "--output", "poor.json"]) == 0

@@ -63,10 +63,9 @@ def test_likeness(toys):
     assert (ours == 0).any()
 
 
-def test_from_a_run_to_corrected_scores(registered, tmp_path, monkeypatch, capsys):
+def test_from_a_run_to_corrected_scores(registered, tmp_path, monkeypatch, capsys, no_export):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     (tmp_path / "toys.yaml").write_text(yaml.safe_dump(SHORT))
     assert main(["train", "toys.yaml", "strategy=source_only"]) == 0
     run = next(path.parent for path in (tmp_path / "runs").rglob("config.yaml"))

@@ -56,21 +56,8 @@ def test_a_stopped_run_is_finished_and_says_so_everywhere(home, capsys, small_de
 
 
 def test_a_guard_that_is_off_is_not_there(home, small_demo):
-    assert (
-        main(
-            [
-                "train",
-                "demo",
-                *small_demo,
-                *SMALL,
-                "strategy=mean_teacher",
-                "guard=off",
-                "bounds.distance=0",
-                "output=run",
-            ]
-        )
-        == 0
-    )
+    words = ["train", "demo", *small_demo, *SMALL, "strategy=mean_teacher", "output=run"]
+    assert main([*words, "guard=off", "bounds.distance=0"]) == 0
     assert load_checkpoint(home / "run/checkpoint.pt")["guard"] is None
     assert "guard/" not in (home / "run/metrics.jsonl").read_text()
     assert json.loads((home / "run/result.json").read_text())["guard"] is None
@@ -124,15 +111,7 @@ def test_a_mixture_normalises_from_the_start_and_stays(home, small_demo):
 
 
 def test_a_mixture_of_nothing_is_refused(home, capsys, small_demo):
-    words = [
-        "train",
-        "demo",
-        *small_demo,
-        *SMALL,
-        "strategy=mean_teacher",
-        "batch_norm=mixed",
-        "pretrain_steps=0",
-        "output=run",
-    ]
+    words = ["train", "demo", *small_demo, *SMALL, "strategy=mean_teacher", "output=run"]
+    words += ["batch_norm=mixed", "pretrain_steps=0"]
     assert main(words) == 2
     assert "batch_norm=mixed is of the statistics of pretrained or given weights" in capsys.readouterr().err

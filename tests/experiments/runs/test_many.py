@@ -105,10 +105,8 @@ def meanwhile(folder: Path, *events) -> Iterator[dict[str, str]]:
 
 def test_processes_that_are_killed_and_stopped(home, alone, capsys, small_demo):
     """Killed in the middle a run goes on from its checkpoint; after Ctrl-C the same command goes on."""
-    folder, words = (
-        Path("runs/processes"),
-        ["compare", "demo", *small_demo, *SMALL, "output=runs/processes", "--jobs", "2"],
-    )
+    folder = Path("runs/processes")
+    words = ["compare", "demo", *small_demo, *SMALL, f"output={folder}", "--jobs", "2"]
 
     def kill() -> bool:
         for process in active_children():

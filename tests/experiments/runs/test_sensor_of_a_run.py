@@ -32,10 +32,9 @@ RUN = {
 
 
 @pytest.fixture
-def home(tmp_path, registered, monkeypatch):
+def home(tmp_path, registered, monkeypatch, no_export):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYSHIFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("keyshift.experiments.runs.conclusion.to_onnx", lambda *_: None)
     Path("toys.yaml").write_text(yaml.safe_dump(RUN))
     return registered
 
