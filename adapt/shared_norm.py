@@ -44,7 +44,9 @@ class _Normalised(torch.autograd.Function):
                 gradient, values, weight, mean, variance, None, None, False, ctx.epsilon, [True, True, True]
             )
         scale = weight * (variance + ctx.epsilon).rsqrt() / count
-        for_weight, for_bias = scale * _added(torch.stack(own))
+        totals = torch.stack(own)
+        dist.all_reduce(totals)
+        for_weight, for_bias = scale * totals
         through = _scaled(values, mean, variance, for_weight, for_bias, ctx.epsilon)
         return direct - through, None, None, None, *own, None
 
@@ -71,7 +73,7 @@ class SharedNorm(_BatchNorm):
     def normalised(self, values: Tensor) -> Tensor:
         """(B, C, ...) by means and variances of all processes' values, of which one may have none."""
         own = values.float()
-        mean, variance, count = moments(own.detach())
+        mean, variance, count = _moments(own.detach())
         self.move(mean, variance * (count / (count - 1).clamp_min(1)))
         weight = torch.ones_like(mean) if self.weight is None else self.weight
         bias = torch.zeros_like(mean) if self.bias is None else self.bias
@@ -110,7 +112,7 @@ def _activates(layer: nn.Module) -> bool:
     return hasattr(layer, "act") and hasattr(layer, "drop")
 
 
-def moments(own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _moments(own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Means and variances (C,) of all processes' values (B, C, ...), and how many there are of a channel."""
     axes = [0, *range(2, own.dim())]
     count = own.new_full((1,), own.numel() / own.shape[1])
@@ -120,8 +122,3 @@ def moments(own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     total = counts.sum(0)
     mean = (counts * means).sum(0) / total
     return mean, (counts * (variances + (means - mean).square())).sum(0) / total, total
-
-
-def _added(values: Tensor) -> Tensor:
-    dist.all_reduce(values)
-    return values

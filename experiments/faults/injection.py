@@ -34,6 +34,11 @@ class Fault:
     """What goes away."""
 
 
+def _flag(place: int) -> Any:
+    """Whether a byte of `Seen` is set."""
+    return property(lambda seen: bool(seen.shared[place]), lambda seen, value: seen.shared.__setitem__(place, value))
+
+
 class Seen:
     """What a command's process tells of itself, in memory that it shares with the one that started it."""
 
@@ -53,31 +58,12 @@ class Seen:
     def writes(self, count: int) -> None:
         struct.pack_into("q", self.shared, 0, count)
 
-    @property
-    def ready(self) -> bool:
-        """Whether the command begins."""
-        return bool(self.shared[9])
-
-    @ready.setter
-    def ready(self, value: bool) -> None:
-        self.shared[9] = value
-
-    @property
-    def over(self) -> bool:
-        """Whether the command has ended, of which the process is left."""
-        return bool(self.shared[10])
-
-    @over.setter
-    def over(self, value: bool) -> None:
-        self.shared[10] = value
-
-    @property
-    def struck(self) -> bool:
-        return bool(self.shared[8])
-
-    @struck.setter
-    def struck(self, value: bool) -> None:
-        self.shared[8] = value
+    struck = _flag(8)
+    """Whether the fault has come."""
+    ready = _flag(9)
+    """Whether the command begins."""
+    over = _flag(10)
+    """Whether the command has ended, of which the process is left."""
 
 
 def strike(fault: Fault, process: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from ..config import AUTO, Config, load_folder
-from .device import choose_device
+from .device import choose_device, threads
 
 SINGLE, HALF = "32-true", "bf16-mixed"
 FASTER = 0.8
@@ -65,15 +65,14 @@ def share_of_time(device: torch.device) -> float:
         return float("inf")
     if device.type not in ("cuda", "cpu"):
         return float("inf")
-    clock, threads = time.thread_time if device.type == "cpu" else time.perf_counter, torch.get_num_threads()
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
     image = torch.linspace(-1, 1, 8 * 128 * 32 * 32, device=device).view(8, 128, 32, 32)
     weight = torch.linspace(-1, 1, 128 * 128 * 9, device=device).view(128, 128, 3, 3)
     image, weight = (one.contiguous(memory_format=torch.channels_last) for one in (image, weight))
     weight.requires_grad_()
     best = dict.fromkeys((False, True), float("inf"))
-    torch.set_num_threads(1)
-    for _ in range(ROUNDS):
-        for half in best:
+    with threads(1):
+        for half in [*best] * ROUNDS:
             began = clock()
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 maps = functional.conv2d(image, weight, padding=1)
@@ -81,5 +80,4 @@ def share_of_time(device: torch.device) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             best[half] = min(best[half], clock() - began)
-    torch.set_num_threads(threads)
     return best[True] / best[False]
